@@ -1,0 +1,58 @@
+"""What several commands share: options, names and printing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from lbench.home import Home
+from lbench.registry import registry
+from lbench.report.table import print_table
+
+__all__ = [
+    "data_dir_option", "home_option", "json_option", "name_argument", "print_json", "print_table",
+    "warn_left_out",
+]  # fmt: skip
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+data_dir_option = click.option(
+    "--data-dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Where the dataset's files lie (else LBENCH_DATA, else the cache).",
+)
+
+
+def _home(ctx: click.Context, parameter: click.Parameter, value: Path | None) -> Home:
+    return Home.at(value)
+
+
+home_option: Callable[[Any], Any] = click.option(
+    "--home",
+    type=click.Path(path_type=Path, file_okay=False),
+    callback=_home,
+    help="Where runs and the store lie (else LBENCH_HOME, else ./lbench-runs).",
+)
+
+
+def print_json(content: Any) -> None:
+    """One JSON document on standard output."""
+    click.echo(json.dumps(content, indent=1, allow_nan=False))
+
+
+def name_argument(kind: str) -> Callable[[Any], Any]:
+    """An optional NAME of a rule, network, …, completed from the registry without loading it."""
+
+    def complete(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+        return [name for name in registry().entries(kind) if name.startswith(incomplete)]
+
+    return click.argument("name", required=False, shell_complete=complete)
+
+
+def warn_left_out() -> None:
+    """Says below a listing, on standard error, that plugins are missing from it."""
+    if broken := [plugin.name for plugin in registry().plugins if plugin.error]:
+        click.echo(f"Left out: {', '.join(broken)}. Why: lbench plugins", err=True)

@@ -1,0 +1,88 @@
+"""``lbench compare``: cells side by side; without cells, what there is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from lbench.cli.common import home_option, json_option, print_json, print_table
+from lbench.home import Home
+
+if TYPE_CHECKING:
+    from lbench.report.compare import Pairs
+
+SQLITE = "sqlite:///"
+
+
+@click.command(epilog="Example: lbench compare bp/digits lfnn_l/digits")
+@click.argument("cells", nargs=-1, metavar="[CELL]...")
+@click.option("--markdown", "as_markdown", is_flag=True, help="Print markdown instead of a table.")
+@json_option
+@home_option
+def command(cells: tuple[str, ...], as_markdown: bool, as_json: bool, home: Home) -> None:
+    """Compare cells by any beginning of their ids that means one; without any, list them.
+
+    The others are held against the first: differences are paired over common seeds, and
+    everything that is not equal is named.
+    """
+    if as_markdown and as_json:
+        raise click.UsageError("--markdown and --json are two ways to print; give one of them.")
+    if not cells:
+        _list(home, as_json)
+        return
+    from lbench.report import comparison
+    from lbench.report.compare import compare
+
+    found = compare(_pairs(home, cells))
+    if as_json:
+        print_json(found.as_dict())
+    elif as_markdown:
+        click.echo(comparison.to_markdown(found))
+    else:
+        comparison.show(found)
+
+
+def _pairs(home: Home, cells: tuple[str, ...] = ()) -> Pairs:
+    from lbench.errors import UsageError
+    from lbench.store.record import Record
+
+    url = home.store_url
+    if url.startswith(SQLITE) and not Path(url.removeprefix(SQLITE)).exists():
+        # Opening the record would create a store where there is none.
+        if not cells:
+            return []
+        raise UsageError(
+            f"There are no cells in {home.root}, so none is called {cells[0]!r}.",
+            "Give --home where your runs lie, or make one: lbench run --rule bp --dataset digits",
+        )
+    with Record.open(home) as record:
+        rows = [record.cell(prefix) for prefix in cells] if cells else record.cells()
+        twice = [row.cell_id for row in rows if rows.count(row) > 1]
+        if twice:
+            raise UsageError(f"{twice[0]} was given twice.", "Give each cell once.")
+        return [(row, record.runs(row)) for row in rows]
+
+
+def _list(home: Home, as_json: bool) -> None:
+    from lbench.report.compare import rows
+    from lbench.report.comparison import SAMPLING, error, unfinished
+
+    lines = rows(_pairs(home))
+    if as_json:
+        print_json([line.as_dict() for line in lines])
+        return
+    if not lines:
+        click.echo(f"No cells in {home.root}. Make one: lbench run --rule bp --dataset digits")
+        return
+    print_table(
+        ["cell", "seeds", "test error %", "not finished"],
+        [
+            [r.cell.cell_id, str(len(r.errors)), error(r.test, r.sampling), unfinished(r)]
+            for r in lines
+        ],
+        right=[1],
+    )
+    if any(line.sampling for line in lines):
+        click.echo(SAMPLING)

@@ -1,0 +1,107 @@
+"""``lbench data``: what data is there, and decoding it ahead of time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from lbench.cli.common import data_dir_option, json_option, print_json, print_table
+from lbench.errors import DataError, LbenchError
+from lbench.registry import registry
+from lbench.report.table import NONE, count
+
+names_argument = click.argument(
+    "names",
+    nargs=-1,
+    metavar="[DATASET]...",
+    shell_complete=lambda ctx, parameter, incomplete: [
+        name for name in registry().datasets if name.startswith(incomplete)
+    ],
+)
+
+
+@click.group(epilog="Example: lbench data status mnist")
+def command() -> None:
+    """See what data is there; decode it ahead of time."""
+
+
+@command.command(epilog="Example: lbench data status mnist cifar10")
+@names_argument
+@data_dir_option
+@json_option
+def status(names: tuple[str, ...], data_dir: Path | None, as_json: bool) -> None:
+    """Say of each dataset (default: all) whether it is there, and where it was looked for."""
+    rows = [_status(name, data_dir) for name in names or registry().datasets]
+    if as_json:
+        print_json(rows)
+        return
+    print_table(
+        ["dataset", "state", "found as", "training", "test", "digest", "path"],
+        [
+            [
+                row["name"],
+                row["state"],
+                row["title"] if row["variant"] else NONE,
+                count(row["train"]),
+                count(row["test"]),
+                (row["digest"] or NONE)[:12],
+                row["path"] or NONE,
+            ]
+            for row in rows
+        ],
+        right=[3, 4],
+    )
+    for row in rows:
+        if row["message"]:
+            click.echo(f"{row['message']}\n{row['hint']}\n")
+
+
+@command.command(epilog="Example: lbench data prepare mnist --data-dir ~/data")
+@names_argument
+@data_dir_option
+@click.option("--download/--no-download", default=True, help="Whether missing data is downloaded.")
+@json_option
+def prepare(
+    names: tuple[str, ...], data_dir: Path | None, download: bool, as_json: bool
+) -> int | None:
+    """Decode each dataset into the cache, so that runs start at once.
+
+    Without names: all that have files of their own. Exit code 3 when one is missing or damaged.
+    """
+    rows = []
+    for name in names or registry().datasets:
+        before = _status(name, data_dir)
+        if not names and before["state"] == "missing" and not before["downloadable"]:
+            # A folder of the user's own images that nobody has named is not missing.
+            continue
+        rows.append(_prepare(name, data_dir, download))
+    failed = [row for row in rows if row["message"]]
+    if as_json:
+        print_json(rows)
+    else:
+        for row in rows:
+            if row["message"]:
+                click.secho(f"{row['name']}: {row['message']}", fg="red", err=True)
+                click.echo(row["hint"], err=True)
+            else:
+                click.echo(f"{row['name']}: {row['title']} is ready, digest {row['digest'][:12]}")
+    return DataError.exit_code if failed else None
+
+
+def _status(name: str, data_dir: Path | None) -> dict[str, Any]:
+    from lbench.data.status import status
+
+    return status(registry().load("datasets", name)(), data_dir)
+
+
+def _prepare(name: str, data_dir: Path | None, download: bool) -> dict[str, Any]:
+    from lbench.data.status import prepare
+
+    try:
+        prepare(registry().load("datasets", name)(), data_dir, download=download)
+    except LbenchError as error:
+        row = _status(name, data_dir)
+        return row | {"message": error.message, "hint": error.hint}
+    return _status(name, data_dir)

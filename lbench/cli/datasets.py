@@ -1,0 +1,93 @@
+"""``lbench datasets``: the datasets, and where one was looked for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from lbench.cli.common import (
+    data_dir_option,
+    json_option,
+    name_argument,
+    print_json,
+    print_table,
+    warn_left_out,
+)
+from lbench.hooks import DatasetEntry
+from lbench.registry import registry
+
+
+@click.command(epilog="Example: lbench datasets cifar10")
+@name_argument("datasets")
+@data_dir_option
+@json_option
+def command(name: str | None, data_dir: Path | None, as_json: bool) -> None:
+    """List the datasets, or show one: its defaults, and where its files were looked for."""
+    if name is None:
+        rows = [_row(entry) for entry in registry().datasets.values()]
+        if as_json:
+            print_json(rows)
+        else:
+            columns = ["dataset", "title", "default network", "plugin"]
+            print_table(columns, [list(row.values()) for row in rows])
+        warn_left_out()
+        return
+    content = describe(name, data_dir)
+    if as_json:
+        print_json(content)
+    else:
+        _show(content)
+
+
+def describe(name: str, data_dir: Path | None = None) -> dict[str, Any]:
+    """A dataset's defaults and state, see :func:`lbench.data.status.status`.
+
+    Raises:
+        UsageError: nobody brings this dataset.
+    """
+    from lbench.data.status import status
+
+    entry: DatasetEntry = registry().find("datasets", name)
+    source = registry().load("datasets", name)()
+    state = status(source, data_dir)
+    return {
+        **_row(entry),
+        "epochs": source.epochs,
+        "augmentation": source.augmentation,
+        "places": [str(place) for place in source.places(data_dir)],
+        **{key: value for key, value in state.items() if key not in ("name", "title")},
+        "found_as": state["title"],
+    }
+
+
+def _row(entry: DatasetEntry) -> dict[str, str]:
+    return {
+        "name": entry.name,
+        "title": entry.title,
+        "network": entry.network,
+        "plugin": registry().owner("datasets", entry.name),
+    }
+
+
+def _show(content: dict[str, Any]) -> None:
+    click.echo(f"{content['name']}: {content['title']} (plugin {content['plugin']})\n")
+    click.echo(f"default network  {content['network']}")
+    click.echo(f"default epochs   {content['epochs']}")
+    click.echo(f"augmentation     {content['augmentation'] or 'none'}")
+    click.echo(f"state            {content['state']}")
+    if content["path"]:
+        click.echo(f"path             {content['path']}")
+    if content["variant"]:
+        shape = "x".join(str(side) for side in content["shape"])
+        click.echo(f"found as         {content['found_as']}, variant {content['variant']}")
+        click.echo(f"digest           {content['digest']}")
+        click.echo(
+            f"examples         {content['train']:,} training, {content['test']:,} test, "
+            f"{shape}, {content['classes']} classes"
+        )
+    elif content["state"] == "found":
+        click.echo(f"variant, digest  known once decoded: lbench data prepare {content['name']}")
+    if content["message"]:
+        click.echo(f"\n{content['message']}\n{content['hint']}")

@@ -1,0 +1,123 @@
+"""The command line: commands are imported when they are called, so ``--help`` stays fast."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import sys
+import traceback
+from typing import Any
+
+import click
+
+from lbench import __version__
+from lbench.errors import LbenchError, nearest
+
+COMMANDS = {
+    "run": "Train a rule on a dataset",
+    "compare": "Compare cells, with intervals",
+    "rules": "List the rules, or show one",
+    "datasets": "List the datasets, or show one",
+    "networks": "List the networks, or show one",
+    "studies": "List the studies, or show one",
+    "plugins": "List the plugins, and what is wrong with those left out",
+    "data": "See what data is there; decode it ahead of time",
+    "ui": "Open the runs in the MLflow UI",
+    "sync": "Rebuild the store from the run directories",
+}
+
+
+class Commands(click.Group):
+    """Finds a command in the module of its name."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """In the order in which a newcomer needs them."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command, imported now."""
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"lbench.cli.{cmd_name}")
+        command: click.Command = module.command
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """A name that nobody has gets the nearest ones."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            near = nearest(args[0], COMMANDS)
+            hint = f" Did you mean {' or '.join(near)}?" if near else ""
+            raise click.UsageError(f"No such command {args[0]!r}.{hint}", ctx) from error
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The list of commands, without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, "-V", "--version", prog_name="lbench")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+def cli(debug: bool) -> None:
+    """Compare learning rules that train networks without, or with less, backpropagation.
+
+    \b
+    lbench run --rule lfnn_l --dataset digits
+    lbench rules lfnn_l
+    lbench compare lfnn_l/digits bp/digits
+    lbench ui
+    """
+
+
+def main(args: list[str] | None = None) -> None:
+    """Runs a command; ends the process with its exit code."""
+    arguments = sys.argv[1:] if args is None else args
+    try:
+        code = cli.main(arguments, prog_name="lbench", standalone_mode=False)
+        sys.exit(code if isinstance(code, int) else 0)
+    except click.exceptions.Abort:
+        click.echo("Interrupted.", err=True)
+        sys.exit(130)
+    except click.ClickException as error:
+        message = error.format_message()
+        if "--json" in arguments:
+            _print_json_error("usage", message, "")
+        else:
+            error.show()
+        sys.exit(error.exit_code)
+    except LbenchError as error:
+        if "--json" in arguments:
+            _print_json_error(error.kind, error.message, error.hint)
+        else:
+            click.secho(f"Error: {error.message}", err=True, fg="red")
+            if error.hint:
+                click.echo(error.hint, err=True)
+        if "--debug" in arguments:
+            traceback.print_exc()
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        # Whoever read our output has left: the rest goes nowhere, quietly.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except Exception as error:
+        message = f"{type(error).__name__}: {error}"
+        if "--debug" in arguments:
+            traceback.print_exc()
+        if "--json" in arguments:
+            _print_json_error("internal", message, "Run again with --debug before the command.")
+        else:
+            click.secho(f"Error: {message}", err=True, fg="red")
+            click.echo(
+                "This is a fault of lbench or a plugin; see where with: lbench --debug …", err=True
+            )
+        sys.exit(1)
+
+
+def _print_json_error(kind: str, message: str, hint: str) -> None:
+    error: dict[str, Any] = {"kind": kind, "message": message, "hint": hint}
+    click.echo(json.dumps({"error": error}))

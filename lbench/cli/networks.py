@@ -1,0 +1,194 @@
+"""``lbench networks``: the networks, and what one is made of on a dataset."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from lbench.cli.common import json_option, name_argument, print_json, print_table, warn_left_out
+from lbench.hooks import NetworkEntry
+from lbench.registry import registry
+from lbench.report.table import text
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from lbench.network import Network
+    from lbench.networks.spec import NetworkSpec
+
+SHAPES = {
+    "digits": ((1, 8, 8), 10),
+    "mnist": ((1, 28, 28), 10),
+    "cifar10": ((3, 32, 32), 10),
+}
+"""(channels, height, width) and classes of lbench's own datasets, so that none is loaded."""
+
+
+@click.command(epilog="Example: lbench networks mlp-275k --blocks 1")
+@name_argument("networks")
+@click.option("--blocks", type=int, metavar="K", help="Regroup the layers into K blocks.")
+@click.option("--dataset", metavar="NAME", help="Take this dataset's input shape and classes.")
+@json_option
+def command(name: str | None, blocks: int | None, dataset: str | None, as_json: bool) -> None:
+    """List the networks, or show one: its options, and its layers by block."""
+    if name is None:
+        _list(as_json)
+        return
+    content = describe(name, blocks, dataset)
+    if as_json:
+        print_json(content)
+    else:
+        _show(content)
+
+
+def default_dataset(network: str) -> str:
+    """The dataset that has this network as its default, else mnist."""
+    known = registry().datasets
+    return next((d for d in SHAPES if d in known and known[d].network == network), "mnist")
+
+
+def shape_of(dataset: str) -> tuple[tuple[int, int, int], int]:
+    """The shape of an example and the number of classes.
+
+    Raises:
+        UsageError: nobody brings this dataset.
+        DataError: its shape is not known before it is decoded.
+    """
+    from lbench.data.status import status
+    from lbench.errors import DataError
+
+    source = registry().load("datasets", dataset)
+    if dataset in SHAPES:
+        return SHAPES[dataset]
+    state = status(source())
+    if state["shape"] is None:
+        raise DataError(
+            f"The shape of dataset {dataset!r} is not known before it is decoded.",
+            f"Decode it with: lbench data prepare {dataset}",
+        )
+    channels, height, width = state["shape"]
+    return (channels, height, width), state["classes"]
+
+
+def specify(name: str) -> NetworkSpec:
+    """A network's options with its preset."""
+    entry: NetworkEntry = registry().find("networks", name)
+    cls: type[NetworkSpec] = registry().load("networks", name)
+    return cls.parse(entry.preset, what=f"network {name}", listing=f"See: lbench networks {name}")
+
+
+def build(name: str, dataset: str, blocks: int | None = None) -> Network:
+    """A network with the initial weights of seed 0, for looking at.
+
+    Raises:
+        UsageError: an unknown name, or more blocks than layers.
+    """
+    from lbench.init import Init
+
+    spec = specify(name)
+    network = spec.build(Init(0), *shape_of(dataset))
+    return network if blocks is None else network.regrouped(blocks)
+
+
+def describe(name: str, blocks: int | None = None, dataset: str | None = None) -> dict[str, Any]:
+    """Everything that ``lbench networks NAME --json`` prints.
+
+    Raises:
+        UsageError: an unknown name, or more blocks than layers.
+    """
+    import torch
+
+    dataset = dataset or default_dataset(name)
+    shape, classes = shape_of(dataset)
+    spec = specify(name)
+    network = build(name, dataset, blocks).eval()
+    chosen = spec.model_dump(mode="json")
+    rows = []
+    x = torch.zeros(1, *shape)
+    for index, block in enumerate(network.blocks):
+        with torch.no_grad():
+            x = block(x)
+        layers = [
+            {
+                "name": site.name,
+                "map": _map(site.affine),
+                "norm": None if site.norm is None else type(site.norm).__name__,
+                "width": site.width,
+                "parameters": _size(site),
+            }
+            for site in block.sites
+        ]
+        rows.append(
+            {
+                "block": index,
+                "layers": layers,
+                "output": list(x.shape[1:]),
+                "parameters": _size(block),
+            }
+        )
+    entry: NetworkEntry = registry().find("networks", name)
+    return {
+        "name": name,
+        "title": entry.title,
+        "plugin": registry().owner("networks", name),
+        "options": [{**row, "default": chosen[row["name"]]} for row in type(spec).table()],
+        "dataset": dataset,
+        "shape": list(shape),
+        "classes": classes,
+        "blocks": rows,
+        "readout": {"width": classes, "parameters": _size(network.readout)},
+        "parameters": _size(network),
+    }
+
+
+def _map(affine: nn.Module) -> str:
+    kernel = getattr(affine, "kernel_size", None)
+    return f"{kernel[0]}x{kernel[1]} convolution" if kernel else "linear"
+
+
+def _size(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def _list(as_json: bool) -> None:
+    rows = [
+        {"name": e.name, "title": e.title, "plugin": registry().owner("networks", e.name)}
+        for e in registry().networks.values()
+    ]
+    if as_json:
+        print_json(rows)
+    else:
+        print_table(["network", "what it is", "plugin"], [list(row.values()) for row in rows])
+    warn_left_out()
+
+
+def _show(content: dict[str, Any]) -> None:
+    click.echo(f"{content['name']}: {content['title']} (plugin {content['plugin']})")
+    print_table(
+        ["option", "default", "what it may be", "meaning"],
+        [[o["name"], text(o["default"]), o["values"], o["help"]] for o in content["options"]],
+    )
+    rows = []
+    for block in content["blocks"]:
+        for layer in block["layers"]:
+            last = layer is block["layers"][-1]
+            output = "x".join(str(side) for side in block["output"]) if last else ""
+            norm = f", {layer['norm']}" if layer["norm"] else ""
+            rows.append(
+                [str(block["block"]), layer["name"], layer["map"] + norm, str(layer["width"]),
+                 f"{layer['parameters']:,}", output]
+            )  # fmt: skip
+        rest = block["parameters"] - sum(layer["parameters"] for layer in block["layers"])
+        if rest:
+            rows.append([str(block["block"]), "other", "", "", f"{rest:,}", ""])
+    readout = content["readout"]
+    rows.append(["", "readout", "linear", str(readout["width"]), f"{readout['parameters']:,}", ""])
+    rows.append(["", "total", "", "", f"{content['parameters']:,}", ""])
+    shape = "x".join(str(side) for side in content["shape"])
+    print_table(
+        ["block", "layer", "map", "width", "parameters", "the block emits"],
+        rows,
+        title=f"On {content['dataset']} ({shape}, {content['classes']} classes)",
+        right=[3, 4],
+    )

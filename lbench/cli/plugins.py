@@ -1,0 +1,36 @@
+"""``lbench plugins``: who brings what, and why somebody does not."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import click
+
+from lbench.cli.common import json_option, print_json, print_table
+from lbench.registry import Plugin, registry
+
+
+@click.command(epilog="Example: lbench plugins --json")
+@json_option
+def command(as_json: bool) -> None:
+    """List the plugins, what they bring, and what is wrong with those left out."""
+    plugins = registry().plugins
+    if as_json:
+        print_json([asdict(plugin) for plugin in plugins])
+        return
+    print_table(
+        ["plugin", "distribution", "version", "brings"],
+        [
+            [p.name, p.distribution, p.version, "left out" if p.error else _brings(p)]
+            for p in plugins
+        ],
+    )
+    for plugin in plugins:
+        if plugin.error:
+            click.secho(f"{plugin.name} ({plugin.module}) was left out. {plugin.error}", fg="red")
+
+
+def _brings(plugin: Plugin) -> str:
+    return "; ".join(
+        f"{kind}: {', '.join(names)}" for kind, names in plugin.brings.items() if names
+    )

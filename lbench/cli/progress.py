@@ -1,0 +1,106 @@
+"""How a run is followed: one live line on a terminal, a plain line an epoch elsewhere."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import time
+from typing import Any, TextIO
+
+import click
+
+
+class Progress:
+    """Tells standard error about one run at a time.
+
+    Args:
+        title: of the run.
+        stream: None for standard error.
+    """
+
+    def __init__(self, title: str, stream: TextIO | None = None) -> None:
+        self.title = title
+        self.stream = stream or sys.stderr
+        self.live = self.stream.isatty()
+        self._steps: int | None = None
+        self._per_epoch = 0
+        self._began: tuple[int, float] | None = None
+        self._shown = 0.0
+        self._val: float | None = None
+        self._line = 0
+
+    def plan(self, steps: int, per_epoch: int) -> None:
+        """How many steps there are, in all and in an epoch."""
+        self._steps, self._per_epoch = steps, per_epoch
+
+    def step(self, done: int, loss: float) -> None:
+        """Redraws the live line, a few times a second."""
+        now = time.monotonic()
+        if self._began is None:
+            self._began = done, now
+        if not self.live or now - self._shown < 0.2 or not self._steps:
+            return
+        self._shown = now
+        epoch = min(done // self._per_epoch + 1, -(-self._steps // self._per_epoch))
+        parts = [
+            self.title,
+            f"epoch {epoch}/{-(-self._steps // self._per_epoch)}",
+            f"{100 * done / self._steps:.0f} %",
+            f"loss {loss:.4f}",
+        ]
+        if self._val is not None:
+            parts.append(f"val {self._val:.2f} %")
+        if (left := self._left(done, now)) is not None:
+            parts.append(f"{duration(left)} left")
+        self._write("  ".join(parts))
+
+    def epoch(self, row: dict[str, Any]) -> None:
+        """An epoch's line: kept where output is not a terminal."""
+        self._val = row["val_error"]
+        if self.live:
+            return
+        text = f"{self.title}  epoch {row['epoch']}"
+        if self._steps:
+            text += f"/{-(-self._steps // self._per_epoch)}"
+        text += f"  loss {row['train_loss']:.4f}"
+        if self._val is not None:
+            text += f"  val {self._val:.2f} %"
+        seconds = row["seconds"]
+        text += f"  {duration(sum(seconds.values()))}"
+        if (left := self._left(row["step"], time.monotonic())) is not None:
+            text += f"  {duration(left)} left"
+        click.echo(text, file=self.stream)
+
+    def note(self, text: str) -> None:
+        """A sentence that stays."""
+        self.close()
+        click.echo(f"{self.title}  {text}", file=self.stream)
+
+    def close(self) -> None:
+        """Takes the live line away."""
+        if self.live and self._line:
+            self.stream.write("\r" + " " * self._line + "\r")
+            self.stream.flush()
+            self._line = 0
+
+    def _left(self, done: int, now: float) -> float | None:
+        if self._began is None or not self._steps or done <= self._began[0]:
+            return None
+        pace = (now - self._began[1]) / (done - self._began[0])
+        return pace * (self._steps - done)
+
+    def _write(self, text: str) -> None:
+        text = text[: max(20, shutil.get_terminal_size().columns - 1)]
+        self.stream.write("\r" + text.ljust(self._line))
+        self.stream.flush()
+        self._line = len(text)
+
+
+def duration(seconds: float) -> str:
+    """``45 s``, ``3 min 20 s``, ``2 h 05 min``."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"

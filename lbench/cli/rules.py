@@ -1,0 +1,122 @@
+"""``lbench rules``: the rules, and what one claims, takes and is published with."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import click
+
+from lbench.cli.common import json_option, name_argument, print_json, print_table, warn_left_out
+from lbench.errors import LbenchError
+from lbench.hooks import RuleEntry
+from lbench.registry import registry
+from lbench.report.table import NONE, text
+
+CLAIMED_ON = "mnist"
+CLAIMS = {
+    "bp_free": "BP-free",
+    "transport": "weight transport",
+    "backward_depth": "backward depth",
+    "update_locked": "update-locked",
+    "global_error": "global error",
+    "couples": "couples examples",
+}
+
+
+@click.command(epilog="Example: lbench rules bp")
+@name_argument("rules")
+@json_option
+def command(name: str | None, as_json: bool) -> None:
+    """List the rules, or show one: its claims, options and published numbers."""
+    if name is None:
+        rows = [_row(entry) for entry in registry().rules.values()]
+        if as_json:
+            print_json(rows)
+        else:
+            columns = ["rule", "what it does", "paper", "plugin"]
+            print_table(columns, [list(row.values()) for row in rows])
+        warn_left_out()
+        return
+    content = describe(name)
+    if as_json:
+        print_json(content)
+    else:
+        _show(content)
+
+
+def describe(name: str) -> dict[str, Any]:
+    """Everything that ``lbench rules NAME --json`` prints; published numbers at all settings.
+
+    Raises:
+        UsageError: nobody brings this rule.
+        PluginError: its class cannot be loaded.
+    """
+    from lbench.report.published import published
+
+    entry: RuleEntry = registry().find("rules", name)
+    cls = registry().load("rules", name)
+    summary = inspect.cleandoc(cls.__doc__ or "").partition("\n\n")[0].replace("\n", " ")
+    return {
+        **_row(entry),
+        "summary": summary,
+        "claims": _claims(cls),
+        "options": cls.Config.table(),
+        "published": [row.as_dict() for row in published(name)],
+    }
+
+
+def _row(entry: RuleEntry) -> dict[str, str]:
+    owner = registry().owner("rules", entry.name)
+    return {"name": entry.name, "title": entry.title, "paper": entry.paper, "plugin": owner}
+
+
+def _claims(cls: Any) -> dict[str, Any]:
+    """The rule's claims with its default options on the network that mnist has by default."""
+    from lbench.cli.networks import build
+
+    network = registry().find("datasets", CLAIMED_ON).network
+    try:
+        claims = cls.claims(cls.Config(), build(network, CLAIMED_ON)).as_dict()
+    except LbenchError as error:
+        return {"network": network, "error": error.message}
+    return {"network": network, **claims}
+
+
+def _show(content: dict[str, Any]) -> None:
+    from lbench.report.citations import print_published
+    from lbench.report.published import Published
+
+    click.echo(f"{content['name']}: {content['title']} (plugin {content['plugin']})")
+    click.echo(f"{content['paper']}\n")
+    if content["summary"]:
+        click.echo(click.wrap_text(content["summary"], 100) + "\n")
+
+    claims = content["claims"]
+    click.echo(f"Claims on {claims['network']}, with default options:")
+    if "error" in claims:
+        click.echo(f"  {claims['error']}")
+    else:
+        for claim, label in CLAIMS.items():
+            click.echo(f"  {label:18}{_say(claims[claim])}")
+
+    if content["options"]:
+        rows = [[o["name"], text(o["default"]), o["values"], o["help"]] for o in content["options"]]
+        print_table(
+            ["option", "default", "what it may be", "meaning"], rows, title="\nOptions (--set)"
+        )
+    else:
+        click.echo("\nNo options.")
+
+    defaults = {option["name"]: option["default"] for option in content["options"]}
+    rows_ = [Published(**row) for row in content["published"]]
+    agreeing = [row for row in rows_ if row.agrees(defaults)]
+    print_published(agreeing, "Published, percent; network and data as published")
+    if others := len(rows_) - len(agreeing):
+        click.echo(f"{others} more with other options: lbench rules {content['name']} --json")
+
+
+def _say(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return NONE if value is None else str(value)

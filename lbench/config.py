@@ -1,0 +1,154 @@
+"""Options, declared once: the flag, the check, the search range and the row in the docs."""
+
+from __future__ import annotations
+
+import types
+import typing
+from collections.abc import Mapping
+from typing import Any, Literal, Self
+
+import pydantic
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from lbench.errors import UsageError, unknown
+
+
+def param(
+    default: Any,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    step: float | None = None,
+    log: bool = False,
+    help: str = "",
+) -> Any:
+    """An option of a rule, a network or a recipe.
+
+    Args:
+        low: smallest allowed value, also where a search begins.
+        high: largest allowed value, also where a search ends.
+        step: the grid of a search; values off the grid are allowed.
+        log: a search is uniform in the logarithm.
+        help: one line for the listings.
+    """
+    search = {"step": step, "log": log}
+    return Field(default, ge=low, le=high, description=help, json_schema_extra=search)
+
+
+class Options(BaseModel):
+    """A frozen set of checked options."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+    @pydantic.field_validator("*", mode="before")
+    @classmethod
+    def _from_text(cls, value: Any, info: pydantic.ValidationInfo) -> Any:
+        """The command line hands over text: ``300,300`` is a tuple."""
+        if isinstance(value, str) and info.field_name:
+            annotation = cls.model_fields[info.field_name].annotation
+            if _is_tuple(annotation):
+                return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @pydantic.field_validator("*", mode="after")
+    @classmethod
+    def _snap(cls, value: Any, info: pydantic.ValidationInfo) -> Any:
+        """0.7000000000000001, as a stepped search hands out, is 0.7."""
+        if isinstance(value, float) and info.field_name:
+            extra = cls.model_fields[info.field_name].json_schema_extra
+            step = extra.get("step") if isinstance(extra, dict) else None
+            if isinstance(step, (int, float)):
+                snapped = round(round(value / step) * step, 12)
+                return snapped if abs(snapped - value) < 1e-9 else value
+        return value
+
+    @classmethod
+    def parse(cls, settings: Mapping[str, Any], *, what: str, listing: str) -> Self:
+        """These settings over the defaults.
+
+        Args:
+            what: whose options they are, for the message, such as ``"rule lfnn_l"``.
+            listing: the command that shows them.
+
+        Raises:
+            UsageError: an unknown option (says the nearest), or a value that does not fit
+                (says the range).
+        """
+        for name in settings:
+            if name not in cls.model_fields:
+                if not cls.model_fields:
+                    raise UsageError(f"{what.capitalize()} has no options, but got {name!r}.")
+                raise unknown(f"option of {what}", name, cls.model_fields, listing=listing)
+        try:
+            return cls(**settings)
+        except ValidationError as error:
+            first = error.errors()[0]
+            name = str(first["loc"][0]) if first["loc"] else ""
+            if name not in cls.model_fields:
+                raise UsageError(f"Options of {what}: {first['msg']}.", listing) from None
+            given = settings.get(name, first["input"])
+            raise UsageError(
+                f"Option {name} of {what} must be {describe(cls, name)}, but got {given!r}.",
+                listing,
+            ) from None
+
+    def changed(self) -> dict[str, Any]:
+        """The options that differ from their defaults."""
+        defaults = type(self)()
+        return {
+            name: value
+            for name, value in self.model_dump(mode="json").items()
+            if getattr(self, name) != getattr(defaults, name)
+        }
+
+    @classmethod
+    def table(cls) -> list[dict[str, Any]]:
+        """One row an option: name, default, what it may be, help."""
+        return [
+            {
+                "name": name,
+                "default": pydantic.TypeAdapter(Any).dump_python(field.default, mode="json"),
+                "values": describe(cls, name),
+                "help": field.description or "",
+            }
+            for name, field in cls.model_fields.items()
+        ]
+
+
+class RuleConfig(Options):
+    """The options of a rule; subclass it and declare fields with :func:`param`."""
+
+
+def describe(cls: type[Options], name: str) -> str:
+    """What an option may be: ``a number from 0.1 to 1``, ``batch, example or epoch``."""
+    field = cls.model_fields[name]
+    annotation, optional = field.annotation, False
+    if isinstance(annotation, types.UnionType) or typing.get_origin(annotation) is typing.Union:
+        kinds = [kind for kind in typing.get_args(annotation) if kind is not type(None)]
+        annotation, optional = kinds[0], len(kinds) < len(typing.get_args(annotation))
+    if typing.get_origin(annotation) is Literal:
+        *head, last = [str(choice) for choice in typing.get_args(annotation)]
+        text = f"{', '.join(head)} or {last}" if head else last
+    elif _is_tuple(annotation):
+        inner = typing.get_args(annotation)[0]
+        text = "whole numbers" if inner is int else "numbers"
+        text += ", separated by commas"
+    else:
+        nouns = {float: "a number", int: "a whole number", bool: "true or false", str: "text"}
+        text = nouns.get(typing.cast(type, annotation), str(annotation))
+    limits = {type(limit).__name__: limit for limit in field.metadata}
+    low = getattr(limits.get("Ge"), "ge", None)
+    high = getattr(limits.get("Le"), "le", None)
+    if low is not None and high is not None:
+        text += f" from {low:g} to {high:g}"
+    elif low is not None:
+        text += f" of at least {low:g}"
+    elif high is not None:
+        text += f" of at most {high:g}"
+    return text + (" or none" if optional else "")
+
+
+def _is_tuple(annotation: Any) -> bool:
+    return any(
+        typing.get_origin(kind) is tuple for kind in (annotation, *typing.get_args(annotation))
+    )

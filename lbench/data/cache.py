@@ -1,0 +1,155 @@
+"""Decoded data in one memory-mapped file, written once and believed only when whole.
+
+A file is: magic, length of the header, header (JSON), padding; then training pixels,
+test pixels, training labels, test labels, each at a multiple of 4096 bytes. It appears
+under its name by a rename after fsync, and its length must be what the header says.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import platformdirs
+
+from lbench.data.dataset import Dataset, Raw, Split, finish
+from lbench.data.lock import locked
+from lbench.errors import DataError
+
+MAGIC = b"LBENCHD1"
+PAGE = 4096
+
+
+def directory(cache_dir: Path | str | None = None) -> Path:
+    """Where decoded data lies: ``cache_dir``, else ``LBENCH_CACHE``, else the user's cache."""
+    chosen = cache_dir or os.environ.get("LBENCH_CACHE")
+    if chosen:
+        return Path(chosen).expanduser()
+    return Path(platformdirs.user_cache_dir("lbench")) / "decoded"
+
+
+def fetch(path: Path, name: str, build: Callable[[], Raw]) -> Dataset:
+    """Open ``path``, after writing it from ``build()`` if it is not there or not whole.
+
+    One process builds; others wait and open what it wrote.
+
+    Raises:
+        DataError: from ``build``, or when the cache cannot be written.
+    """
+    if (dataset := load(path)) is not None:
+        return dataset
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with locked(path.with_suffix(".lock"), f"it decodes {name} into {path}"):
+            if (dataset := load(path)) is not None:
+                return dataset
+            write(path, finish(name, build()))
+    except OSError as error:
+        raise DataError(
+            f"The cache {path} cannot be written: {error.strerror or error}.",
+            "Name a directory with room and write permission in LBENCH_CACHE.",
+        ) from error
+    dataset = load(path)
+    if dataset is None:
+        raise DataError(f"The cache {path} cannot be read back.", "Check the disk; try again.")
+    return dataset
+
+
+def load(path: Path) -> Dataset | None:
+    """Open ``path``, its images memory-mapped; None when it is absent, cut short or foreign."""
+    try:
+        with path.open("rb") as file:
+            header = read_header(file)
+            size = os.fstat(file.fileno()).st_size
+        if header is None or size != header["bytes"]:
+            return None
+        pages = np.memmap(path, dtype=np.uint8, mode="r").view(np.ndarray)
+        splits = {}
+        for which, spec in header["splits"].items():
+            shape, at, labels_at = tuple(spec["shape"]), spec["images"], spec["labels"]
+            images = pages[at : at + math.prod(shape)].reshape(shape)
+            labels = pages[labels_at : labels_at + 8 * shape[0]].view("<i8").astype(np.int64)
+            splits[which] = Split(images, labels)
+        return Dataset(
+            name=header["name"],
+            title=header["title"],
+            variant=header["variant"],
+            digest=header["digest"],
+            classes=tuple(header["classes"]),
+            mean=tuple(header["mean"]),
+            std=tuple(header["std"]),
+            **splits,
+        )
+    except (OSError, KeyError, TypeError, ValueError):
+        return None
+
+
+def read_header(file: IO[bytes]) -> dict[str, Any] | None:
+    """Read the header; None when this is no cache file. Raises ValueError for damaged JSON."""
+    start = file.read(16)
+    if len(start) < 16 or start[:8] != MAGIC:
+        return None
+    header = json.loads(file.read(int.from_bytes(start[8:], "little")))
+    return header if isinstance(header, dict) else None
+
+
+def write(path: Path, dataset: Dataset) -> None:
+    """Write ``dataset`` under ``path``; the caller holds the lock. Raises OSError."""
+    splits = {"train": dataset.train, "test": dataset.test}
+    header: dict[str, Any] = {
+        "name": dataset.name,
+        "title": dataset.title,
+        "variant": dataset.variant,
+        "digest": dataset.digest,
+        "classes": dataset.classes,
+        "mean": dataset.mean,
+        "std": dataset.std,
+    }
+    # Offsets depend on the header's own length; a page a class name leaves room to spare.
+    at = round_up(PAGE + 16 * len(json.dumps(header)))
+    specs: dict[str, dict[str, Any]] = {}
+    for which, split in splits.items():
+        specs[which] = {"shape": split.images.shape, "images": at}
+        at = round_up(at + split.images.size)
+    for which, split in splits.items():
+        specs[which]["labels"] = at
+        at = round_up(at + 8 * len(split))
+    text = json.dumps({**header, "splits": specs, "bytes": at}).encode()
+
+    temporary = path.with_suffix(".tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(MAGIC + len(text).to_bytes(8, "little") + text)
+            for which, split in splits.items():
+                file.seek(specs[which]["images"])
+                file.write(np.ascontiguousarray(split.images).data)
+            for which, split in splits.items():
+                file.seek(specs[which]["labels"])
+                file.write(np.ascontiguousarray(split.labels, dtype="<i8").data)
+            file.truncate(at)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    sync_directory(path.parent)
+
+
+def sync_directory(path: Path) -> None:
+    """Make a rename last through a power cut, where the system offers it."""
+    if os.name == "posix":
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def round_up(size: int) -> int:
+    """Round up to whole pages."""
+    return -(-size // PAGE) * PAGE

@@ -1,0 +1,146 @@
+"""CIFAR-10 from its pickled batches, from class folders, or from a tar of class folders."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from lbench.data.archive import members
+from lbench.data.dataset import Found, Pixels, Raw, Split
+from lbench.data.images import SUFFIXES, decode
+from lbench.data.progress import progress
+from lbench.data.safe_pickle import read_batch
+from lbench.data.source import Source
+from lbench.errors import DataError
+
+CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+
+MD5 = {
+    "data_batch_1": "c99cafc152244af753f735de768cd75f",
+    "data_batch_2": "d4bba439e000b95fd0a9bffe97cbabec",
+    "data_batch_3": "54ebc095f3ab1f0389bbae665268c751",
+    "data_batch_4": "634d18415352ddfa80567beed471001a",
+    "data_batch_5": "482c414d41f54cd18b22e5b47cb7c3cb",
+    "test_batch": "40351d587109b95175f43aff81a1287e",
+}
+"""Of the batches as published: what makes a copy canonical."""
+
+BATCHES, PICKLES, JPEGS = "cifar-10-batches-py", "cifar-10-python.tar.gz", "cifar10-jpeg.tar.xz"
+
+
+class Cifar10(Source):
+    """50,000 training and 10,000 test images of 32x32 (Krizhevsky, 2009)."""
+
+    name = "cifar10"
+    title = "CIFAR-10"
+    files = f"{BATCHES}/, {PICKLES}, train/<class>/* with test/<class>/*, or {JPEGS}"
+    torchvision = "CIFAR10"
+
+    def look(self, place: Path) -> Found | None:
+        """Find the layout nearest to the published files."""
+        if (place / BATCHES).is_dir():
+            return Found.of(place / BATCHES, "batches", batch_paths(place / BATCHES))
+        if (place / PICKLES).is_file():
+            return Found.of(place / PICKLES, "pickles", [place / PICKLES])
+        if all((place / split / CLASSES[0]).is_dir() for split in ("train", "test")):
+            return Found.of(place, "folders", image_paths(place))
+        if (place / JPEGS).is_file():
+            return Found.of(place / JPEGS, "archive", [place / JPEGS])
+        return None
+
+    def read(self, found: Found) -> Raw:
+        """Decode whichever layout was found."""
+        if found.layout == "batches":
+            return self.pickled({f.path.name: f.path.read_bytes() for f in found.files}, found.root)
+        if found.layout == "pickles":
+            files = {PurePosixPath(name).name: data for name, data in members(found.root)}
+            return self.pickled(files, found.root)
+        if found.layout == "archive":
+            return self.folders(members(found.root), found.root)
+        named = (
+            (f.path.relative_to(found.root).as_posix(), f.path.read_bytes()) for f in found.files
+        )
+        return self.folders(named, found.root)
+
+    def pickled(self, files: dict[str, bytes], root: Path) -> Raw:
+        """Read the pickled batches, given by file name."""
+        if missing := sorted(MD5.keys() - files.keys()):
+            raise DataError(f"{root} lacks {', '.join(missing)}.", f"Fetch {PICKLES} again.")
+        batches = [read_batch(files[name], root / name) for name in MD5]
+        canonical = all(
+            hashlib.md5(files[name], usedforsecurity=False).hexdigest() == md5
+            for name, md5 in MD5.items()
+        )
+        images, labels = (list(arrays) for arrays in zip(*batches, strict=True))
+        return Raw(
+            title=self.title if canonical else f"{self.title} (modified)",
+            variant="canonical" if canonical else "modified",
+            classes=CLASSES,
+            train=Split(np.concatenate(images[:-1]), np.concatenate(labels[:-1])),
+            test=Split(images[-1], labels[-1]),
+        )
+
+    def folders(self, files: Iterable[tuple[str, bytes]], root: Path) -> Raw:
+        """Read images named ``.../train/<class>/<file>``; their order does not matter."""
+        rows: dict[str, list[tuple[int, str, Pixels]]] = {"train": [], "test": []}
+        suffixes = set()
+        for name, data in progress(images_only(files), f"decoding {root}", 60_000):
+            split, label, file = PurePosixPath(name).parts[-3:]
+            if split not in rows or label not in CLASSES:
+                raise DataError(
+                    f"{root}: {name} does not lie in train/<class> or test/<class>.",
+                    f"The classes are {', '.join(CLASSES)}.",
+                )
+            image = decode(data, f"{root}: {name}")
+            if image.shape != (3, 32, 32):
+                raise DataError(
+                    f"{root}: {name} has {image.shape[2]}x{image.shape[1]} pixels, not 32x32."
+                )
+            rows[split].append((CLASSES.index(label), file, image))
+            suffixes.add(PurePosixPath(name).suffix.lower())
+        splits = {}
+        for split, items in rows.items():
+            items.sort(key=lambda item: item[:2])
+            images = [image for _, _, image in items]
+            labels = np.array([label for label, _, _ in items], dtype=np.int64)
+            splits[split] = Split(
+                np.stack(images) if images else np.zeros((0, 3, 32, 32), dtype=np.uint8), labels
+            )
+        variant = "png" if suffixes == {".png"} else "jpeg" if suffixes & JPEG else "folder"
+        counts = tuple(len(split) for split in splits.values())
+        label = variant.upper() if variant != "folder" else "class folders"
+        if counts != (50_000, 10_000):
+            variant += " subset"
+            label += f", {counts[0]:,} + {counts[1]:,} images"
+        return Raw(f"{self.title} ({label})", variant, CLASSES, splits["train"], splits["test"])
+
+
+JPEG = {".jpg", ".jpeg"}
+
+
+def images_only(files: Iterable[tuple[str, bytes]]) -> Iterator[tuple[str, bytes]]:
+    """Pass on what may lie in ``train/<class>/`` and has the suffix of an image."""
+    for name, data in files:
+        path = PurePosixPath(name)
+        if path.suffix.lower() in SUFFIXES and len(path.parts) >= 3:
+            yield name, data
+
+
+def batch_paths(folder: Path) -> list[Path]:
+    """List the six batches. Raises DataError when some are missing."""
+    if missing := [name for name in MD5 if not (folder / name).is_file()]:
+        raise DataError(f"{folder} lacks {', '.join(missing)}.", f"Unpack {PICKLES} again.")
+    return [folder / name for name in MD5]
+
+
+def image_paths(place: Path) -> list[Path]:
+    """List the images in the class folders of both splits."""
+    return [
+        path
+        for split in ("train", "test")
+        for path in sorted((place / split).glob("*/*"))
+        if path.suffix.lower() in SUFFIXES
+    ]

@@ -1,0 +1,51 @@
+"""The 1,797 handwritten 8x8 digits that ship with lbench: real data without a download.
+
+Optical Recognition of Handwritten Digits (E. Alpaydin and C. Kaynak, UCI, 1998), the part
+that scikit-learn bundles. ``digits.npz`` holds ``round(v * 255 / 16)`` of its values 0..16.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from lbench.data.dataset import Found, Raw, Split
+from lbench.data.source import Source
+from lbench.data.split import holdout
+
+FILE = Path(__file__).with_name("digits.npz")
+
+
+class Digits(Source):
+    """Embedded; a fixed stratified 20 % is the test set."""
+
+    name = "digits"
+    title = "Digits (8x8)"
+    epochs = 30
+    standardize = False
+    files = "digits.npz"
+    cached = False
+
+    def places(self, data_dir: Path | None) -> list[Path]:
+        """Look in the package alone."""
+        return [FILE.parent]
+
+    def look(self, place: Path) -> Found | None:
+        """Find the embedded file."""
+        path = place / FILE.name
+        return Found.of(path, "npz", [path]) if path.is_file() else None
+
+    def read(self, found: Found) -> Raw:
+        """Split the embedded arrays."""
+        with np.load(found.root, allow_pickle=False) as arrays:
+            images, labels = arrays["images"], arrays["labels"].astype(np.int64)
+        images = np.ascontiguousarray(images[:, None])
+        train, test = holdout(labels, 0.2, "digits")
+        return Raw(
+            title=self.title,
+            variant="embedded",
+            classes=tuple("0123456789"),
+            train=Split(images[train], labels[train]),
+            test=Split(images[test], labels[test]),
+        )

@@ -1,0 +1,67 @@
+"""torchvision's verified downloads, for data that lies nowhere else."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from lbench.data.dataset import MissingDataError
+from lbench.data.lock import locked
+from lbench.data.progress import tell
+
+TIMEOUT = 20.0
+"""Seconds without an answer from the network."""
+
+
+def download(name: str, directory: Path, missing: MissingDataError) -> None:
+    """Download ``torchvision.datasets.<name>`` into ``directory``; progress on standard error.
+
+    Args:
+        name: the class.
+        directory: made when it is not there.
+        missing: the error that told where the data was looked for; its hint is repeated.
+
+    Raises:
+        MissingDataError: torchvision is not installed, or the network or the disk refuses.
+    """
+    try:
+        from lbench.data import _torchvision
+
+        dataset = getattr(_torchvision.load("datasets"), name)
+    except ImportError as error:
+        raise MissingDataError(
+            f"{missing.message}\nIt cannot be downloaded: torchvision is not installed.",
+            f"{missing.hint} Or: pip install torchvision.",
+        ) from error
+    # Files appear in ``directory`` only when all are there and verified.
+    part = directory.with_name(f"{directory.name}.part")
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        with locked(part.with_suffix(".lock"), f"it downloads {name} into {directory}"):
+            if any(directory.iterdir()):
+                return
+            tell(f"downloading {name} into {directory}")
+            with contextlib.redirect_stdout(sys.stderr), timeout(TIMEOUT):
+                dataset(str(part), download=True)
+            for path in part.iterdir():
+                path.replace(directory / path.name)
+            part.rmdir()
+    except (OSError, RuntimeError, EOFError) as error:
+        raise MissingDataError(
+            f"{missing.message}\nThe download of {name} failed: {error}",
+            f"Without a network: {missing.hint}",
+        ) from error
+
+
+@contextlib.contextmanager
+def timeout(seconds: float) -> Iterator[None]:
+    """Let new sockets give up after ``seconds``; torchvision has no such argument."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(seconds)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)

@@ -1,0 +1,170 @@
+"""Batches from images that stay on the device; each is a function of (seed, epoch, position)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lbench.data.augment import Augmentation
+from lbench.data.dataset import Labels, Split
+from lbench.errors import UsageError
+
+Noise = Callable[[str, int], torch.Generator]
+"""(stream, index) -> a CPU generator seeded by a hash of the run's seed, stream and index."""
+
+
+def epoch_order(n: int, generator: torch.Generator) -> Tensor:
+    """Draw a permutation of 0..n-1: int64, ``(n,)``, on the CPU."""
+    return torch.randperm(n, generator=generator)
+
+
+class DeviceData:
+    """Images and labels resident on a device.
+
+    Args:
+        images: uint8, ``(n, channels, height, width)``, contiguous.
+        labels: int64, ``(n,)``, on the same device.
+        mean: per channel, of pixels / 255; None for no standardisation.
+        std: likewise; given exactly when ``mean`` is. A channel of constant value counts as 1.
+    """
+
+    def __init__(
+        self,
+        images: Tensor,
+        labels: Tensor,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
+    ) -> None:
+        if (mean is None) != (std is None):
+            raise ValueError("mean and std are given together or not at all")
+        self.images = images
+        self.labels = labels
+        self.shape = tuple(images.shape[1:])
+        self._rows = images.view(len(images), -1)
+        self._scale: float | Tensor = 1 / 255
+        self._shift: Tensor | None = None
+        if mean is not None and std is not None:
+            # (x / 255 - mean) / std as one multiplication and one addition.
+            centre = torch.tensor(mean, dtype=torch.float64)
+            spread = torch.tensor([s or 1.0 for s in std], dtype=torch.float64)
+            device = images.device
+            self._scale = (1 / (255 * spread)).float().view(1, -1, 1, 1).to(device)
+            self._shift = (-centre / spread).float().view(1, -1, 1, 1).to(device)
+
+    @classmethod
+    def of(
+        cls,
+        split: Split,
+        indices: Labels | None = None,
+        device: torch.device | str = "cpu",
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
+    ) -> DeviceData:
+        """Copy the images of ``split`` at ``indices`` (None: all) to ``device``."""
+        # A copy even for the whole split: torch takes no read-only memory.
+        images = np.array(split.images) if indices is None else split.images[indices]
+        labels = np.array(split.labels) if indices is None else split.labels[indices]
+        return cls(
+            torch.from_numpy(images).to(device), torch.from_numpy(labels).to(device), mean, std
+        )
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the images lie."""
+        return self.images.device
+
+    def batch(
+        self,
+        idx: Tensor,
+        augment: Augmentation | None = None,
+        generator: torch.Generator | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Gather the examples at ``idx``, normalised.
+
+        Args:
+            idx: int64, ``(b,)``, on the device.
+            augment: applied to the pixels before they become floats.
+            generator: a CPU generator, needed with ``augment``.
+
+        Returns:
+            Images, float32, ``(b, channels, height, width)``; labels, int64, ``(b,)``.
+        """
+        pixels = self._rows.index_select(0, idx).view(-1, *self.shape)
+        if augment:
+            if generator is None:
+                raise ValueError("an augmentation needs a generator")
+            pixels = augment(pixels, generator)
+        # Two kernels, not addcmul: on the CPU twice as fast, and no fused rounding, so that
+        # every device gets the same bits.
+        images = pixels.float().mul_(self._scale)
+        if self._shift is not None:
+            images.add_(self._shift)
+        return images, self.labels.index_select(0, idx)
+
+
+class Batches:
+    """The batches of a training run, addressed by (epoch, position).
+
+    The order of epoch e comes from ``noise("order", e)``, the augmentation of the batch at
+    global step t = e * len(self) + position from ``noise("augment", t)``. So any batch can be
+    produced directly, and resuming replays nothing. The last, shorter batch is kept.
+
+    Args:
+        data: the training examples.
+        batch_size: examples a batch, at least 1.
+        noise: the run's source of generators.
+        augment: None or an empty one for none.
+
+    Raises:
+        UsageError: a batch size below 1, or an augmentation too large for the images.
+    """
+
+    def __init__(
+        self, data: DeviceData, batch_size: int, noise: Noise, augment: Augmentation | None = None
+    ) -> None:
+        if batch_size < 1:
+            raise UsageError(f"The batch size must be at least 1, got {batch_size}.")
+        if augment:
+            augment.check(*data.shape[1:])
+        self.data = data
+        self.batch_size = batch_size
+        self.noise = noise
+        self.augment = augment
+        self._order: tuple[int, Tensor] | None = None
+
+    def __len__(self) -> int:
+        """Batches an epoch."""
+        return -(-len(self.data) // self.batch_size)
+
+    def order(self, epoch: int) -> Tensor:
+        """Draw the permutation of ``epoch``: int64, ``(n,)``, on the device; kept for reuse."""
+        if self._order is None or self._order[0] != epoch:
+            order = epoch_order(len(self.data), self.noise("order", epoch))
+            self._order = epoch, order.to(self.data.device)
+        return self._order[1]
+
+    def indices(self, epoch: int, position: int) -> Tensor:
+        """Which examples the batch holds: int64, ``(b,)``, on the device."""
+        if not 0 <= position < len(self):
+            raise IndexError(f"batch {position} of an epoch of {len(self)}")
+        start = position * self.batch_size
+        return self.order(epoch)[start : start + self.batch_size]
+
+    def batch(self, epoch: int, position: int) -> tuple[Tensor, Tensor]:
+        """Images and labels as from ``DeviceData.batch``. Raises IndexError."""
+        idx = self.indices(epoch, position)
+        if not self.augment:
+            return self.data.batch(idx)
+        step = epoch * len(self) + position
+        return self.data.batch(idx, self.augment, self.noise("augment", step))
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+        """Walk the batches of ``epoch`` from position ``start`` on."""
+        for position in range(start, len(self)):
+            yield self.batch(epoch, position)

@@ -1,0 +1,31 @@
+"""A lock between processes that says what it waits for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from lbench.data.progress import tell
+
+
+@contextmanager
+def locked(path: Path, what: str) -> Iterator[None]:
+    """Hold the lock file ``path``; the system releases it when its owner dies.
+
+    Args:
+        path: the lock file.
+        what: what another process may be doing, told on standard error while waiting.
+    """
+    import filelock
+
+    lock = filelock.FileLock(path)
+    try:
+        lock.acquire(timeout=2)
+    except filelock.Timeout:
+        tell(f"waiting for another process: {what}")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()

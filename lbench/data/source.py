@@ -1,0 +1,155 @@
+"""Source: where a dataset's raw files lie, and how they become a Dataset."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import platformdirs
+
+from lbench.data import cache
+from lbench.data.dataset import Dataset, Found, MissingDataError, Raw, Split, check, finish
+from lbench.errors import DataError, UsageError, unknown
+
+__all__ = ["Dataset", "Found", "MissingDataError", "Raw", "Source", "Split"]
+
+
+class Source(ABC):
+    """A dataset that can be found and read. Subclasses implement ``look`` and ``read``.
+
+    Class attributes:
+        epochs: the default budget.
+        recipe: what the default recipe changes for this dataset.
+        augmentation: the default, in the words of ``Augmentation.parse``; "" is none.
+        standardize: whether images are brought to zero mean and unit variance per channel
+            of the training set; otherwise they are pixels / 255.
+        files: the layouts that are recognised, for error messages.
+        torchvision: the class of ``torchvision.datasets`` that downloads it, or "".
+        cached: whether decoding is worth a file in the cache.
+        format: raised whenever ``read`` comes to give other arrays for the same files.
+    """
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    epochs: ClassVar[int] = 30
+    recipe: ClassVar[Mapping[str, Any]] = {}
+    augmentation: ClassVar[str] = ""
+    standardize: ClassVar[bool] = True
+    files: ClassVar[str] = ""
+    torchvision: ClassVar[str] = ""
+    cached: ClassVar[bool] = True
+    format: ClassVar[int] = 1
+
+    def __init__(self, **options: object) -> None:
+        for option in options:
+            names = sorted(self.options())
+            listing = f"Options of {self.name}: {', '.join(names)}." if names else ""
+            raise unknown(f"option of dataset {self.name}:", option, names, listing=listing)
+
+    def options(self) -> Mapping[str, Any]:
+        """Tell what was asked for and changes the arrays; part of a run's fingerprint."""
+        return {}
+
+    def places(self, data_dir: Path | None) -> list[Path]:
+        """List the directories to look in, in order."""
+        roots = [data_dir, os.environ.get("LBENCH_DATA") or None]
+        places = []
+        for root in roots:
+            if root is not None:
+                places += [Path(root).expanduser(), Path(root).expanduser() / self.name]
+        return [*places, self.download_dir]
+
+    @property
+    def download_dir(self) -> Path:
+        """Where downloads go; the user may put files there by hand."""
+        return Path(platformdirs.user_cache_dir("lbench")) / "raw" / self.name
+
+    @abstractmethod
+    def look(self, place: Path) -> Found | None:
+        """Find the raw data in ``place``; None without any. Raises DataError when a part lacks."""
+
+    @abstractmethod
+    def read(self, found: Found) -> Raw:
+        """Decode. Raises DataError, naming the file, for anything that is not as it should be."""
+
+    def find(self, data_dir: Path | str | None = None) -> Found:
+        """Where the raw data lies: ``data_dir``, then ``LBENCH_DATA``, then the user's cache.
+
+        Raises:
+            UsageError: ``data_dir`` is not a directory.
+            MissingDataError: it lies nowhere; names every place and how to put it there.
+            DataError: only some of its files are there.
+        """
+        if data_dir is not None:
+            data_dir = Path(data_dir).expanduser()
+            if not data_dir.is_dir():
+                raise UsageError(
+                    f"The data directory {str(data_dir)!r} is not a directory.",
+                    "Give --data-dir a directory that exists.",
+                )
+        places = self.places(data_dir)
+        for place in places:
+            if place.is_dir() and (found := self.look(place)) is not None:
+                return found
+        listed = "".join(
+            f"\n  {place}{'' if place.is_dir() else '  (no such directory)'}" for place in places
+        )
+        raise MissingDataError(
+            f"Dataset {self.name!r} was not found. Looked in:{listed}",
+            f"Put {self.files} in one of these, or name the directory that has it with "
+            "--data-dir or LBENCH_DATA.",
+        )
+
+    def load(
+        self,
+        data_dir: Path | str | None = None,
+        *,
+        cache_dir: Path | str | None = None,
+        download: bool = True,
+    ) -> Dataset:
+        """Find, decode on first use, and open.
+
+        Args:
+            data_dir: looked in first.
+            cache_dir: where decoded data is kept; default ``LBENCH_CACHE``, else the user's cache.
+            download: whether a dataset that lies nowhere may be downloaded.
+
+        Raises:
+            DataError: missing, damaged, or not storable.
+            UsageError: ``data_dir`` is not a directory.
+        """
+        try:
+            found = self.find(data_dir)
+        except MissingDataError as error:
+            if not (download and self.torchvision):
+                raise
+            from lbench.data.download import download as fetch
+
+            fetch(self.torchvision, self.download_dir, error)
+            found = self.find(data_dir)
+        if not self.cached:
+            return finish(self.name, self.decode(found))
+        path = self.cache_path(found, cache_dir)
+        return cache.fetch(path, self.name, lambda: self.decode(found))
+
+    def decode(self, found: Found) -> Raw:
+        """Read and check. Raises DataError."""
+        try:
+            raw = self.read(found)
+        except OSError as error:
+            where = error.filename or found.root
+            raise DataError(f"{where} cannot be read: {error.strerror or error}.") from error
+        check(raw, found.root)
+        return raw
+
+    def cache_path(self, found: Found, cache_dir: Path | str | None = None) -> Path:
+        """Name the cache file for these raw files as they are now and these options."""
+        files = [(str(f.path), f.size, f.mtime_ns) for f in found.files]
+        key = [self.format, found.layout, str(found.root), dict(self.options()), files]
+        sha = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
+        return cache.directory(cache_dir) / f"{self.name}-{sha[:20]}.bin"

@@ -1,0 +1,75 @@
+"""What ``lbench data status`` and ``lbench data prepare`` need to know."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from lbench.data import cache
+from lbench.data.dataset import Dataset, MissingDataError
+from lbench.data.source import Source
+from lbench.errors import LbenchError
+
+
+def status(
+    source: Source, data_dir: Path | str | None = None, cache_dir: Path | str | None = None
+) -> dict[str, Any]:
+    """One dataset's state, JSON-able; reads no raw file and never raises for missing data.
+
+    ``state`` is ``"ready"`` (can be opened at once), ``"found"`` (will be decoded on first use),
+    ``"missing"`` or ``"damaged"``; the last two come with ``message`` and ``hint``. What is not
+    known before decoding is None.
+    """
+    report: dict[str, Any] = {
+        "name": source.name,
+        "title": source.title,
+        "state": "missing",
+        "options": dict(source.options()),
+        "path": None,
+        "layout": None,
+        "variant": None,
+        "digest": None,
+        "train": None,
+        "test": None,
+        "shape": None,
+        "classes": None,
+        "cache": None,
+        "downloadable": bool(source.torchvision),
+        "message": None,
+        "hint": None,
+    }
+    try:
+        found = source.find(data_dir)
+        report |= {"state": "found", "path": str(found.root), "layout": found.layout}
+        if source.cached:
+            path = source.cache_path(found, cache_dir)
+            dataset = cache.load(path)
+            report["cache"] = str(path) if dataset else None
+        else:
+            dataset = source.load(data_dir, download=False)
+    except LbenchError as error:
+        state = "missing" if isinstance(error, MissingDataError) else "damaged"
+        return report | {"state": state, "message": error.message, "hint": error.hint}
+    if dataset is None:
+        return report
+    return report | {
+        "state": "ready",
+        "title": dataset.title,
+        "variant": dataset.variant,
+        "digest": dataset.digest,
+        "train": len(dataset.train),
+        "test": len(dataset.test),
+        "shape": list(dataset.shape),
+        "classes": dataset.num_classes,
+    }
+
+
+def prepare(
+    source: Source,
+    data_dir: Path | str | None = None,
+    cache_dir: Path | str | None = None,
+    *,
+    download: bool = True,
+) -> Dataset:
+    """Find or download, decode into the cache, and open. Raises DataError as ``load`` does."""
+    return source.load(data_dir, cache_dir=cache_dir, download=download)

@@ -1,0 +1,79 @@
+"""What lbench tells a user when something is wrong: one message, one hint, one exit code."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class LbenchError(Exception):
+    """A problem that a user can mend.
+
+    Args:
+        message: what was wrong, with the value that was given.
+        hint: the command or change that mends it.
+    """
+
+    kind = "error"
+    exit_code = 1
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class UsageError(LbenchError):
+    """A name, an option or a value that does not exist or does not fit."""
+
+    kind = "usage"
+    exit_code = 2
+
+
+class DataError(LbenchError):
+    """Data that is missing, damaged or not what it says."""
+
+    kind = "data"
+    exit_code = 3
+
+
+class StoreError(LbenchError):
+    """A store that cannot be reached; the results in the run directories are kept."""
+
+    kind = "store"
+    exit_code = 4
+
+
+class PluginError(UsageError):
+    """A plugin that could not be loaded, or does not fit this version of lbench."""
+
+    kind = "plugin"
+
+
+class LockedError(LbenchError):
+    """Another process is working on the same thing."""
+
+    kind = "locked"
+
+
+class RunFailedError(LbenchError):
+    """A run that ended as diverged or failed."""
+
+    kind = "failed"
+
+
+def nearest(name: str, names: Iterable[str]) -> list[str]:
+    """The at most three names most like ``name``, best first."""
+    return difflib.get_close_matches(name, list(names), n=3, cutoff=0.5)
+
+
+def unknown(what: str, name: str, names: Iterable[str], *, listing: str) -> UsageError:
+    """The error for a name that nobody has: the nearest names and the command that lists all.
+
+    Args:
+        what: the noun, such as ``"rule"``.
+        listing: what to run or read to see every name.
+    """
+    near = nearest(name, names)
+    suggestion = f"Did you mean {' or '.join(near)}? " if near else ""
+    return UsageError(f"Unknown {what} {name!r}.", f"{suggestion}{listing}")

@@ -1,0 +1,1 @@
+"""Where jobs happen, and the one writer of the store."""

@@ -1,0 +1,85 @@
+"""The one writer of the store: what a job left in its run directory goes into record and MLflow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from lbench.errors import StoreError
+from lbench.home import Home
+from lbench.rundir import RunDir
+
+if TYPE_CHECKING:
+    from lbench.store.record import Record
+    from lbench.store.rows import RunRow
+
+Summarise = Callable[[list[Any]], Mapping[str, float]]
+
+
+class Writer:
+    """Writes the store; a store that cannot be reached is remembered, not raised.
+
+    The run directories hold everything, so training goes on without a store.
+
+    Args:
+        home: whose store it is.
+        summarise: mean, standard deviation and interval of a cell's runs, for MLflow.
+        warn: told once when the store cannot be reached.
+    """
+
+    def __init__(self, home: Home, summarise: Summarise, warn: Callable[[str], None]) -> None:
+        self.home = home
+        self.summarise = summarise
+        self.warn = warn
+        self.error: StoreError | None = None
+        self._record: Record | None = None
+
+    def take(self, run_dir: RunDir) -> RunRow | None:
+        """The record's row for a run directory as it is now."""
+        return self._try(lambda record: record.take(run_dir))
+
+    def older_code(self, spec: Mapping[str, Any]) -> list[str]:
+        """Ids of the cells that equal this one but for the rule's code."""
+        cells = self._try(lambda record: record.older_code(spec))
+        return [cell.cell_id for cell in cells or []]
+
+    def publish(self, cell_fingerprint: str) -> dict[int, str]:
+        """Brings a cell's MLflow view up to date; MLflow run ids by seed."""
+
+        def write(record: Record) -> dict[int, str]:
+            from lbench.store.mlflow_view import MlflowView
+
+            cell = record.cell(cell_fingerprint)
+            runs = record.runs(cell)
+            MlflowView(self.home).publish(record, cell, runs, self.summarise(runs))
+            return {run.seed: run.mlflow_run_id for run in record.runs(cell) if run.mlflow_run_id}
+
+        return self._try(write) or {}
+
+    def published(self, cell_fingerprint: str) -> dict[int, str]:
+        """MLflow run ids by seed, as they were written before."""
+
+        def read(record: Record) -> dict[int, str]:
+            runs = record.runs(record.cell(cell_fingerprint))
+            return {run.seed: run.mlflow_run_id for run in runs if run.mlflow_run_id}
+
+        return self._try(read) or {}
+
+    def close(self) -> None:
+        """Lets go of the database."""
+        if self._record is not None:
+            self._record.close()
+
+    def _try(self, action: Callable[[Record], Any]) -> Any:
+        if self.error is not None:
+            return None
+        try:
+            if self._record is None:
+                from lbench.store.record import Record
+
+                self._record = Record.open(self.home)
+            return action(self._record)
+        except StoreError as error:
+            self.error = error
+            self.warn(f"{error.message} Training goes on; results are kept in {self.home.runs}.")
+            return None

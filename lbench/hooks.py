@@ -1,0 +1,124 @@
+"""What a plugin's hook module imports: light entries and the hooks that return them.
+
+A hook module is named by an entry point in the group ``lbench``, says ``API = 1`` and
+returns entries. An entry names its class or function as ``"module:Name"`` and loads
+nothing, so that listings and completion stay fast::
+
+    from lbench.hooks import RuleEntry, hookimpl
+
+    API = 1
+
+    @hookimpl
+    def lbench_rules() -> list[RuleEntry]:
+        return [RuleEntry("mine", "My rule", "Me (2026)", load="my_package.mine:Mine")]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pluggy
+
+API = 1
+"""The major version of the plugin interface; a plugin that wants another is refused."""
+
+hookspec = pluggy.HookspecMarker("lbench")
+hookimpl = pluggy.HookimplMarker("lbench")
+
+
+@dataclass(frozen=True, slots=True)
+class RuleEntry:
+    """A learning rule.
+
+    Args:
+        name: what ``--rule`` takes.
+        title: one line that says what the rule does.
+        paper: authors, year and where to find it.
+        load: ``"module:Class"`` of a :class:`lbench.rule.Rule`.
+    """
+
+    name: str
+    title: str
+    paper: str
+    load: str
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkEntry:
+    """A network family or a preset of one.
+
+    Args:
+        name: what ``--network`` takes.
+        title: one line that says what it is.
+        load: ``"module:Class"`` of a :class:`lbench.networks.spec.NetworkSpec`.
+        preset: options that differ from the family's defaults.
+    """
+
+    name: str
+    title: str
+    load: str
+    preset: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetEntry:
+    """A dataset.
+
+    Args:
+        name: what ``--dataset`` takes.
+        title: what tables call it.
+        load: ``"module:Class"`` of a :class:`lbench.data.source.Source`.
+        network: the default network.
+    """
+
+    name: str
+    title: str
+    load: str
+    network: str
+
+
+@dataclass(frozen=True, slots=True)
+class StudyEntry:
+    """A study: a question in a TOML file."""
+
+    name: str
+    title: str
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedEntry:
+    """A CSV file of published numbers, in the columns of ``lbench/published``."""
+
+    name: str
+    path: Path
+
+
+Entry = RuleEntry | NetworkEntry | DatasetEntry | StudyEntry | PublishedEntry
+
+
+class HookSpecs:
+    """The hooks. Each returns a list of entries and has no arguments."""
+
+    @hookspec
+    def lbench_rules(self) -> list[RuleEntry]:  # type: ignore[empty-body]
+        """Learning rules."""
+
+    @hookspec
+    def lbench_networks(self) -> list[NetworkEntry]:  # type: ignore[empty-body]
+        """Networks."""
+
+    @hookspec
+    def lbench_datasets(self) -> list[DatasetEntry]:  # type: ignore[empty-body]
+        """Datasets."""
+
+    @hookspec
+    def lbench_studies(self) -> list[StudyEntry]:  # type: ignore[empty-body]
+        """Studies."""
+
+    @hookspec
+    def lbench_published(self) -> list[PublishedEntry]:  # type: ignore[empty-body]
+        """Numbers from papers."""

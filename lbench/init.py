@@ -1,0 +1,76 @@
+"""Initial weights, drawn from the stream of the parameter's name."""
+
+from __future__ import annotations
+
+import math
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from lbench.randomness import Kind, Randomness
+
+Affine = TypeVar("Affine", nn.Linear, nn.Conv2d)
+
+
+class Init:
+    """Builds modules and tensors whose values depend on the run's seed and their name alone.
+
+    Weights and biases are uniform in ±1/sqrt(fan_in), PyTorch's law for linear maps and
+    convolutions (He et al. 2015 with a gain of 1/sqrt(3)).
+    """
+
+    def __init__(self, seed: int) -> None:
+        self._randomness = Randomness(seed)
+        self._taken: set[str] = set()
+
+    def uniform(self, name: str, shape: tuple[int, ...] | torch.Size, bound: float) -> Tensor:
+        """A tensor uniform in [-bound, bound).
+
+        Raises:
+            ValueError: the name was drawn before; two equal names would be two equal tensors.
+        """
+        return self._draw(name, shape, "uniform").mul_(2 * bound).sub_(bound)
+
+    def normal(self, name: str, shape: tuple[int, ...] | torch.Size, std: float) -> Tensor:
+        """A tensor of independent N(0, std²).
+
+        Raises:
+            ValueError: the name was drawn before.
+        """
+        return self._draw(name, shape, "normal").mul_(std)
+
+    def linear(self, name: str, inputs: int, outputs: int, *, bias: bool = True) -> nn.Linear:
+        """A linear map from ``inputs`` to ``outputs`` features."""
+        return self._fill(name, nn.utils.skip_init(nn.Linear, inputs, outputs, bias=bias))
+
+    def conv(
+        self,
+        name: str,
+        inputs: int,
+        outputs: int,
+        kernel: int,
+        *,
+        stride: int = 1,
+        bias: bool = True,
+    ) -> nn.Conv2d:
+        """A square convolution from ``inputs`` to ``outputs`` channels that keeps the size."""
+        module = nn.utils.skip_init(
+            nn.Conv2d, inputs, outputs, kernel, stride=stride, padding=kernel // 2, bias=bias
+        )
+        return self._fill(name, module)
+
+    def _fill(self, name: str, module: Affine) -> Affine:
+        weight = module.weight
+        bound = 1 / math.sqrt(weight[0].numel())
+        with torch.no_grad():
+            weight.copy_(self.uniform(f"{name}.weight", weight.shape, bound))
+            if module.bias is not None:
+                module.bias.copy_(self.uniform(f"{name}.bias", module.bias.shape, bound))
+        return module
+
+    def _draw(self, name: str, shape: tuple[int, ...] | torch.Size, kind: Kind) -> Tensor:
+        if name in self._taken:
+            raise ValueError(f"Initial values named {name!r} were drawn before; give another name.")
+        self._taken.add(name)
+        return self._randomness.draw(f"init/{name}", 0, shape, kind)

@@ -1,0 +1,210 @@
+"""Network: an ordered list of blocks and a readout; block: what a local rule trains by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lbench.errors import UsageError
+
+if TYPE_CHECKING:
+    from lbench.step import Step
+
+Map = Callable[[Tensor], Tensor]
+
+
+class Site(nn.Module):
+    """One trained affine map with the normalisation behind it.
+
+    Args:
+        name: unique in the network and the same however the layers are grouped into blocks.
+        affine: a linear map or convolution.
+        norm: what follows it before the activation.
+    """
+
+    def __init__(
+        self, name: str, affine: nn.Linear | nn.Conv2d, norm: nn.Module | None = None
+    ) -> None:
+        super().__init__()
+        self.name = name
+        self.affine = affine
+        self.norm = norm
+
+    @property
+    def width(self) -> int:
+        """Output features or channels."""
+        return self.affine.weight.shape[0]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(batch, …) to (batch, width) or (batch, width, height, width)."""
+        if isinstance(self.affine, nn.Linear) and x.dim() > 2:
+            x = x.flatten(1)
+        z: Tensor = self.affine(x)
+        return z if self.norm is None else self.norm(z)
+
+
+class Block(nn.Module):
+    """One site, its activation, then pooling and dropout: ``emit(activate(scores(x)))``.
+
+    Args:
+        site: the affine map with its normalisation.
+        pool: side of the max pooling that :meth:`emit` applies; 1 for none.
+        dropout: share of emitted activations set to 0 in training.
+    """
+
+    def __init__(self, site: Site, *, pool: int = 1, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.site = site
+        self.pool = pool
+        self.dropout = dropout
+
+    @property
+    def sites(self) -> list[Site]:
+        """The affine maps, in the order in which they act."""
+        return [self.site]
+
+    @property
+    def name(self) -> str:
+        """The names of the sites, joined."""
+        return "+".join(site.name for site in self.sites)
+
+    @property
+    def width(self) -> int:
+        """Features or channels of the last site."""
+        return self.sites[-1].width
+
+    @property
+    def convolutional(self) -> bool:
+        """Whether the block's output has spatial positions."""
+        return isinstance(self.sites[-1].affine, nn.Conv2d)
+
+    def scores(self, x: Tensor, s: Step | None = None) -> Tensor:
+        """z: the values before the last activation."""
+        z: Tensor = self.site(x)
+        return z
+
+    def activate(self, z: Tensor) -> Tensor:
+        """h: what local losses look at."""
+        return F.relu(z)
+
+    def emit(self, h: Tensor, s: Step | None = None) -> Tensor:
+        """What the next block receives. Without a step, or outside training, no dropout."""
+        if self.pool > 1:
+            h = F.max_pool2d(h, self.pool)
+        if self.dropout and s is not None and s.train:
+            # Whole channels of a convolution, single units otherwise.
+            shape = (*h.shape[:2], 1, 1) if h.dim() == 4 else h.shape
+            keep = s.noise(f"dropout/{self.name}", shape, "uniform") >= self.dropout
+            h = h * keep.to(h.dtype).div_(1 - self.dropout)
+        return h
+
+    def forward(self, x: Tensor, s: Step | None = None) -> Tensor:
+        """``emit(activate(scores(x)))``."""
+        return self.emit(self.activate(self.scores(x, s)), s)
+
+
+class Chain(Block):
+    """Several blocks trained as one; the last one's activation and pooling end it."""
+
+    def __init__(self, parts: Sequence[Block]) -> None:
+        nn.Module.__init__(self)
+        self.parts = nn.ModuleList(parts)
+
+    def _parts(self) -> list[Block]:
+        return list(self.parts)  # type: ignore[arg-type]
+
+    @property
+    def sites(self) -> list[Site]:
+        """The affine maps of all parts."""
+        return [site for part in self._parts() for site in part.sites]
+
+    def scores(self, x: Tensor, s: Step | None = None) -> Tensor:
+        """The last part's scores behind all earlier parts."""
+        *head, last = self._parts()
+        for part in head:
+            x = part(x, s)
+        return last.scores(x, s)
+
+    def activate(self, z: Tensor) -> Tensor:
+        """The last part's activation."""
+        return self._parts()[-1].activate(z)
+
+    def emit(self, h: Tensor, s: Step | None = None) -> Tensor:
+        """The last part's pooling and dropout."""
+        return self._parts()[-1].emit(h, s)
+
+
+class Readout(nn.Module):
+    """The last linear map, to one score a class; features with positions are averaged first."""
+
+    def __init__(self, linear: nn.Linear) -> None:
+        super().__init__()
+        self.linear = linear
+
+    def forward(self, h: Tensor) -> Tensor:
+        """(batch, width) or (batch, width, height, width) to (batch, classes)."""
+        scores: Tensor = self.linear(spatial_mean(h))
+        return scores
+
+
+class Network(nn.Module):
+    """Blocks and a readout.
+
+    Args:
+        blocks: in the order in which they act.
+        readout: what turns the last block's output into scores.
+    """
+
+    def __init__(self, blocks: Sequence[Block], readout: Readout) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(blocks)
+        self.readout = readout
+
+    @property
+    def blocks(self) -> list[Block]:
+        """The blocks, in the order in which they act."""
+        return list(self.layers)  # type: ignore[arg-type]
+
+    def forward(self, x: Tensor, s: Step | None = None) -> Tensor:
+        """(batch, channels, height, width) to (batch, classes)."""
+        for block in self.blocks:
+            x = block(x, s)
+        scores: Tensor = self.readout(x)
+        return scores
+
+    def regrouped(self, count: int) -> Network:
+        """The same layers in ``count`` blocks, the earlier ones larger where it does not divide.
+
+        Raises:
+            UsageError: there are fewer layers than that, or ``count`` is not positive.
+        """
+        blocks = self.blocks
+        if not 1 <= count <= len(blocks):
+            raise UsageError(
+                f"This network has {len(blocks)} layers and cannot be cut into {count} blocks.",
+                f"Give --blocks a number from 1 to {len(blocks)}.",
+            )
+        size, larger = divmod(len(blocks), count)
+        grouped: list[Block] = []
+        start = 0
+        for index in range(count):
+            stop = start + size + (index < larger)
+            part = blocks[start:stop]
+            grouped.append(part[0] if len(part) == 1 else Chain(part))
+            start = stop
+        return Network(grouped, self.readout)
+
+
+def spatial_mean(h: Tensor) -> Tensor:
+    """(batch, channels, height, width) to (batch, channels); features without positions stay."""
+    return h.mean((2, 3)) if h.dim() == 4 else h.flatten(1)
+
+
+def reached(scores: Tensor, parameters: Sequence[nn.Parameter]) -> list[bool]:
+    """Which parameters the graph of ``scores`` reaches."""
+    grads = torch.autograd.grad(scores.sum(), parameters, allow_unused=True)
+    return [grad is not None for grad in grads]

@@ -1,0 +1,52 @@
+"""cnn: a small convolutional network whose widths are multiples of the class count."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from torch import nn
+
+from lbench.config import param
+from lbench.errors import UsageError
+from lbench.init import Init
+from lbench.network import Block, Network, Readout, Site
+from lbench.networks.spec import NetworkSpec
+
+WIDTHS = (60, 60, 120, 120, 220, 220)
+
+
+class Cnn(NetworkSpec):
+    """A block a 3x3 convolution; every second block halves height and width while it can."""
+
+    widths: tuple[int, ...] | None = param(
+        None, help="Channels; none: 60,60,120,120,220,220 rounded to multiples of the class count"
+    )
+    norm: Literal["batch", "group", "none"] = param(
+        "batch", help="Behind each convolution; group is one group an example"
+    )
+
+    def build(
+        self, init: Init, shape: tuple[int, int, int], classes: int, dropout: float = 0.0
+    ) -> Network:
+        """Layers ``conv1``, ``conv2``, … and the readout on the spatial mean."""
+        widths = self.widths
+        if widths is None:
+            widths = tuple(max(1, round(width / classes)) * classes for width in WIDTHS)
+        if not widths or min(widths) < 1:
+            raise UsageError(f"Network cnn needs positive widths, but got {list(widths)}.")
+        inputs, *size = shape
+        side = min(size)
+        blocks = []
+        for number, width in enumerate(widths, start=1):
+            name = f"conv{number}"
+            pool = 2 if number % 2 == 0 and side >= 2 else 1
+            side //= pool
+            conv = init.conv(name, inputs, width, 3, bias=self.norm == "none")
+            blocks.append(Block(Site(name, conv, self._norm(width)), pool=pool, dropout=dropout))
+            inputs = width
+        return Network(blocks, Readout(init.linear("readout", inputs, classes)))
+
+    def _norm(self, width: int) -> nn.Module | None:
+        if self.norm == "batch":
+            return nn.BatchNorm2d(width)
+        return nn.GroupNorm(1, width) if self.norm == "group" else None

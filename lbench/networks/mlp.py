@@ -1,0 +1,34 @@
+"""mlp: fully connected ReLU layers."""
+
+from __future__ import annotations
+
+import math
+
+from lbench.config import param
+from lbench.errors import UsageError
+from lbench.init import Init
+from lbench.network import Block, Network, Readout, Site
+from lbench.networks.spec import NetworkSpec
+
+
+class Mlp(NetworkSpec):
+    """A block a hidden layer."""
+
+    widths: tuple[int, ...] | None = param(
+        None, help="Units of the hidden layers; none: two layers of 26 units a class"
+    )
+
+    def build(
+        self, init: Init, shape: tuple[int, int, int], classes: int, dropout: float = 0.0
+    ) -> Network:
+        """Layers ``fc1``, ``fc2``, … and the readout."""
+        widths = (26 * classes, 26 * classes) if self.widths is None else self.widths
+        if not widths or min(widths) < 1:
+            raise UsageError(f"Network mlp needs positive widths, but got {list(widths)}.")
+        inputs = math.prod(shape)
+        blocks = []
+        for number, width in enumerate(widths, start=1):
+            name = f"fc{number}"
+            blocks.append(Block(Site(name, init.linear(name, inputs, width)), dropout=dropout))
+            inputs = width
+        return Network(blocks, Readout(init.linear("readout", inputs, classes)))

@@ -1,0 +1,175 @@
+"""Finds plugins, keeps a broken one from harming the others, and knows every name.
+
+Plugins are the entry points of the group ``lbench``, lbench's own among them. Everything that
+a plugin brings is checked before any of it is taken, so a plugin that fails leaves nothing.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import importlib.metadata
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from types import ModuleType
+from typing import Any
+
+import pluggy
+
+from lbench import hooks
+from lbench.errors import PluginError, unknown
+
+GROUP = "lbench"
+KINDS: dict[str, type[Any]] = {
+    "rules": hooks.RuleEntry,
+    "networks": hooks.NetworkEntry,
+    "datasets": hooks.DatasetEntry,
+    "studies": hooks.StudyEntry,
+    "published": hooks.PublishedEntry,
+}
+
+
+@dataclass(slots=True)
+class Plugin:
+    """One entry point: what it brings, or why it was left out."""
+
+    name: str
+    module: str
+    distribution: str
+    version: str
+    error: str | None = None
+    brings: dict[str, list[str]] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Registry:
+    """Every plugin and every entry, by kind and name."""
+
+    plugins: list[Plugin] = field(default_factory=list)
+    rules: dict[str, hooks.RuleEntry] = field(default_factory=dict)
+    networks: dict[str, hooks.NetworkEntry] = field(default_factory=dict)
+    datasets: dict[str, hooks.DatasetEntry] = field(default_factory=dict)
+    studies: dict[str, hooks.StudyEntry] = field(default_factory=dict)
+    published: dict[str, hooks.PublishedEntry] = field(default_factory=dict)
+    owners: dict[tuple[str, str], str] = field(default_factory=dict)
+
+    def entries(self, kind: str) -> dict[str, Any]:
+        """All entries of a kind, such as ``"rules"``."""
+        entries: dict[str, Any] = getattr(self, kind)
+        return entries
+
+    def owner(self, kind: str, name: str) -> str:
+        """The plugin that brought an entry."""
+        return self.owners[kind, name]
+
+    def find(self, kind: str, name: str) -> Any:
+        """The entry of that name.
+
+        Raises:
+            UsageError: nobody brings it; says the nearest names.
+            PluginError: the plugin that would bring it is broken.
+        """
+        entries = self.entries(kind)
+        if name in entries:
+            return entries[name]
+        for plugin in self.plugins:
+            if plugin.error and name in plugin.brings.get(kind, [plugin.name]):
+                raise PluginError(
+                    f"{noun(kind).capitalize()} {name!r} is not available: "
+                    f"plugin {plugin.name!r} was left out. {plugin.error}",
+                    "See all plugins with: lbench plugins",
+                )
+        listing = f"List them with: lbench {kind}"
+        if broken := [plugin.name for plugin in self.plugins if plugin.error]:
+            listing += f" (plugins left out: {', '.join(broken)}; see: lbench plugins)"
+        raise unknown(noun(kind), name, entries, listing=listing)
+
+    def load(self, kind: str, name: str) -> Any:
+        """The class or function that an entry names, imported now."""
+        entry = self.find(kind, name)
+        module, _, attribute = entry.load.partition(":")
+        try:
+            return getattr(importlib.import_module(module), attribute)
+        except Exception as error:
+            raise PluginError(
+                f"Plugin {self.owner(kind, name)!r} names {entry.load!r} for {name!r}, "
+                f"which cannot be loaded: {type(error).__name__}: {error}",
+                "See all plugins with: lbench plugins",
+            ) from error
+
+    def add(self, manager: pluggy.PluginManager, plugin: Plugin, module: ModuleType) -> None:
+        """Checks all that a plugin brings, then takes all of it.
+
+        Raises:
+            PluginError: anything does not fit; nothing was taken.
+        """
+        wanted = getattr(module, "API", None)
+        if wanted != hooks.API:
+            names = " ".join(dict.fromkeys([plugin.distribution, "lbench"]))
+            raise PluginError(
+                f"It wants plugin interface {wanted!r}, this lbench has {hooks.API}. "
+                f"Mend it with: python -m pip install --upgrade {names}"
+            )
+        manager.register(module, plugin.name)
+        others = set(manager.get_plugins()) - {module}
+        brought: dict[str, list[hooks.Entry]] = {}
+        for kind, cls in KINDS.items():
+            found = manager.subset_hook_caller(f"lbench_{kind}", others)()
+            for entries in found:
+                if not isinstance(entries, (list, tuple)):
+                    raise PluginError(f"Its hook lbench_{kind} returned {entries!r}, not a list.")
+            brought[kind] = [entry for entries in found for entry in entries]
+            plugin.brings[kind] = [getattr(entry, "name", "?") for entry in brought[kind]]
+            for entry in brought[kind]:
+                if not isinstance(entry, cls):
+                    raise PluginError(
+                        f"Its hook lbench_{kind} returned {entry!r}, not a {cls.__name__}."
+                    )
+        for kind, names in plugin.brings.items():
+            for name in names:
+                if (kind, name) in self.owners:
+                    raise PluginError(
+                        f"Its {noun(kind)} {name!r} is taken by plugin "
+                        f"{self.owner(kind, name)!r}; rename it, or uninstall one of the two."
+                    )
+                if names.count(name) > 1:
+                    raise PluginError(f"It brings {noun(kind)} {name!r} twice.")
+        for kind, entries in brought.items():
+            for entry in entries:
+                self.entries(kind)[entry.name] = entry
+                self.owners[kind, entry.name] = plugin.name
+
+
+def build(entry_points: Iterable[importlib.metadata.EntryPoint]) -> Registry:
+    """A registry of these entry points; lbench's own come first, so nobody takes their names."""
+    manager = pluggy.PluginManager("lbench")
+    manager.add_hookspecs(hooks.HookSpecs)
+    registry = Registry()
+    for point in sorted(entry_points, key=_rank):
+        name, version = (point.dist.name, point.dist.version) if point.dist else ("?", "?")
+        plugin = Plugin(point.name, point.value, name, version)
+        registry.plugins.append(plugin)
+        try:
+            registry.add(manager, plugin, point.load())
+        except PluginError as error:
+            plugin.error = error.message
+        except (Exception, SystemExit) as error:
+            plugin.error = f"{type(error).__name__} while loading {point.value}: {error}"
+        if plugin.error and manager.has_plugin(plugin.name):
+            manager.unregister(name=plugin.name)
+    return registry
+
+
+def noun(kind: str) -> str:
+    """``"rule"`` of ``"rules"``, for messages."""
+    return "study" if kind == "studies" else kind.removesuffix("s")
+
+
+def _rank(point: importlib.metadata.EntryPoint) -> tuple[bool, str]:
+    return (point.dist is None or point.dist.name != "lbench", point.name)
+
+
+@functools.cache
+def registry() -> Registry:
+    """The plugins installed in this environment, found once a process."""
+    return build(importlib.metadata.entry_points(group=GROUP))

@@ -1,0 +1,130 @@
+"""A comparison as text and as markdown: the same table, and the same lines below it."""
+
+from __future__ import annotations
+
+import collections
+from collections.abc import Sequence
+
+from lbench.report import citations
+from lbench.report.compare import Comparison, Difference, Row, Term, mean
+from lbench.report.stats import Summary
+from lbench.report.table import (
+    NONE,
+    count,
+    markdown,
+    percent,
+    print_notes,
+    print_table,
+    settings,
+    text,
+)
+
+COLUMNS = (
+    "", "rule", "options", "network", "dataset", "seeds", "test error %", "at best val",
+    "P_inf", "P_aux", "P_fix", "step ms", "x", "MiB", "audit", "not finished",
+)  # fmt: skip
+RIGHT = (5, 8, 9, 10, 11, 12, 13)
+SAMPLING = "* One seed: the interval of the test set's sampling alone (Wilson), not over seeds."
+ELSEWHERE = "Published, percent; other networks and data, as stated"
+
+
+def show(comparison: Comparison) -> None:
+    """Prints tables and notes on standard output."""
+    print_table(COLUMNS, cells(comparison.rows), right=RIGHT)
+    print_notes(notes(comparison))
+    citations.print_published(comparison.published, f"\n{ELSEWHERE}")
+
+
+def to_markdown(comparison: Comparison) -> str:
+    """The same in GitHub's markdown."""
+    parts = [
+        markdown(COLUMNS, cells(comparison.rows), right=RIGHT),
+        "\n".join(f"- {note}" for note in notes(comparison)),
+    ]
+    if comparison.published:
+        columns, lines, sources = citations.table(comparison.published)
+        parts += [f"{ELSEWHERE}:", markdown(columns, lines), "\n".join(f"- {s}" for s in sources)]
+    return "\n\n".join(parts)
+
+
+def cells(rows: Sequence[Row]) -> list[list[str]]:
+    """A table's cells, in :data:`COLUMNS`."""
+    return [
+        [
+            str(number),
+            row.cell.rule,
+            row.options or NONE,
+            row.cell.network + (f" in {row.cell.blocks}" if row.cell.blocks else ""),
+            row.cell.dataset_title,
+            str(len(row.errors)),
+            error(row.test, row.sampling),
+            percent(mean(row.at_best_val)),
+            count(row.cell.params_inf),
+            count(row.cell.params_aux),
+            count(row.cell.params_fix),
+            percent(row.step_ms),
+            percent(row.step_ratio),
+            NONE if row.peak_memory_mib is None else f"{row.peak_memory_mib:.0f}",
+            NONE,
+            unfinished(row),
+        ]
+        for number, row in enumerate(rows, start=1)
+    ]
+
+
+def error(test: Summary | None, sampling: tuple[float, float] | None = None) -> str:
+    """``1.80 ± 0.10 [1.70, 1.90]``; ``1.80 [1.56, 2.08]*`` with one seed; a dash for none."""
+    if test is None:
+        return NONE
+    if test.low is not None and test.high is not None:
+        half = percent(test.half_width)
+        return f"{percent(test.mean)} ± {half} [{percent(test.low)}, {percent(test.high)}]"
+    if sampling is not None:
+        return f"{percent(test.mean)} [{percent(sampling[0])}, {percent(sampling[1])}]*"
+    return percent(test.mean)
+
+
+def unfinished(row: Row) -> str:
+    """``1 diverged, 2 killed``; a dash for none."""
+    statuses = collections.Counter(run.status for run in row.unfinished)
+    return ", ".join(f"{n} {status}" for status, n in sorted(statuses.items())) or NONE
+
+
+def notes(comparison: Comparison) -> list[str]:
+    """What stands below the table: cells by number, differences, and what is unequal."""
+    rows = comparison.rows
+    lines = [f"{number}: {row.cell.cell_id}" for number, row in enumerate(rows, start=1)]
+    if any(row.sampling and row.test and row.test.n == 1 for row in rows):
+        lines.append(SAMPLING)
+    for number, row in enumerate(rows, start=1):
+        lines += [
+            f"{number}, seed {run.seed} is {run.status}" + (f": {run.reason}" if run.reason else "")
+            for run in row.unfinished
+        ]
+    for number, difference in enumerate(comparison.differences, start=2):
+        lines.append(f"{number} minus 1: {paired(difference)}")
+    lines += [f"UNEQUAL TERMS, {_values(term)}" for term in comparison.unequal]
+    lines += [f"Recipes differ, {_values(term)}" for term in comparison.recipes]
+    return lines
+
+
+def paired(difference: Difference) -> str:
+    """The difference of two cells in words."""
+    points = difference.error
+    if points is None:
+        return f"no difference is given: {difference.reason}."
+    seeds = f"{points.n} common seed{'s' if points.n > 1 else ''}"
+    if points.low is None or points.high is None:
+        return f"{points.mean:+.2f} points, {seeds}, so without an interval."
+    zero = "; 0 lies inside" if points.low <= 0 <= points.high else ""
+    return f"{points.mean:+.2f} points [{points.low:+.2f}, {points.high:+.2f}], {seeds}{zero}."
+
+
+def _values(term: Term) -> str:
+    groups: dict[str, list[str]] = collections.defaultdict(list)
+    for number, value in enumerate(term.values, start=1):
+        shown = settings(value.items()) if isinstance(value, dict) else text(value)
+        groups[shown].append(str(number))
+    return f"{term.name}: " + "; ".join(
+        f"{', '.join(numbers)}: {value or 'none'}" for value, numbers in groups.items()
+    )

@@ -1,0 +1,134 @@
+"""Numbers from papers, to stand beside ours and never among them."""
+
+from __future__ import annotations
+
+import csv
+import math
+import warnings
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from lbench.registry import registry
+
+COLUMNS = (
+    "rule", "dataset", "network", "data", "setting", "test_error", "train_error", "source", "note",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """One number as a paper or a repository prints it.
+
+    Args:
+        rule: the name of the rule in lbench.
+        dataset: the name of the dataset in lbench.
+        network: as published, with its parameter count.
+        data: as published: augmentation, or what is known of it.
+        setting: options that the number belongs to, ``leadership=0.7, worker_size=10``; else "".
+        test_error: percent.
+        train_error: percent; None when not published.
+        source: authors, year, where to find it, and the table.
+        note: what a reader must know before comparing; else "".
+    """
+
+    rule: str
+    dataset: str
+    network: str
+    data: str
+    setting: str
+    test_error: float
+    train_error: float | None
+    source: str
+    note: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """Every field by name."""
+        return asdict(self)
+
+    def agrees(self, config: Mapping[str, Any]) -> bool:
+        """Whether every option of the setting has that value in ``config``."""
+        for part in filter(None, (part.strip() for part in self.setting.split(","))):
+            name, _, value = part.partition("=")
+            if name not in config or not _same(config[name], value):
+                return False
+        return True
+
+
+def published(
+    rule: str, dataset: str | None = None, config: Mapping[str, Any] | None = None
+) -> list[Published]:
+    """The published numbers of a rule.
+
+    Args:
+        rule: its name.
+        dataset: those on this dataset; None for all.
+        config: those whose setting is empty or agrees with these options; None for all.
+
+    Returns:
+        Lowest test error first within a dataset; rows equal in network, setting and test error
+        once.
+    """
+    rows: dict[tuple[str, str, str, float], Published] = {}
+    for row in load():
+        if row.rule != rule or (dataset is not None and row.dataset != dataset):
+            continue
+        if config is None or row.agrees(config):
+            # Once options are given, two settings that agree with them are the same thing.
+            setting = row.setting if config is None else ""
+            rows.setdefault((row.dataset, row.network, setting, row.test_error), row)
+    return sorted(rows.values(), key=lambda row: (row.dataset, row.test_error))
+
+
+def load() -> list[Published]:
+    """All rows of all plugins; a file that cannot be read is left out with a warning."""
+    rows: list[Published] = []
+    for entry in registry().published.values():
+        try:
+            rows += read(entry.path)
+        except (OSError, ValueError) as error:
+            warnings.warn(f"Published numbers {entry.name!r} were left out: {error}", stacklevel=2)
+    return rows
+
+
+def read(path: Path) -> list[Published]:
+    """The rows of one CSV file.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it has other columns, or a number is none; says the line.
+    """
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(_rows(path, csv.DictReader(file, strict=True)))
+
+
+def _rows(path: Path, reader: csv.DictReader[str]) -> Iterable[Published]:
+    if tuple(reader.fieldnames or ()) != COLUMNS:
+        raise ValueError(f"{path} must have the columns {','.join(COLUMNS)}.")
+    for row in reader:
+        where = f"{path}, line {reader.line_num}"
+        if None in row or None in row.values():
+            raise ValueError(f"{where}: it must have {len(COLUMNS)} fields.")
+        test, train = row.pop("test_error"), row.pop("train_error")
+        yield Published(
+            test_error=_percent(test, where),
+            train_error=_percent(train, where) if train else None,
+            **row,
+        )
+
+
+def _percent(text: str, where: str) -> float:
+    value = float(text) if text.replace(".", "", 1).isdigit() else math.nan
+    if not 0 <= value <= 100:
+        raise ValueError(f"{where}: an error must be from 0 to 100 percent, but got {text!r}.")
+    return value
+
+
+def _same(value: Any, text: str) -> bool:
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        try:
+            return math.isclose(value, float(text), abs_tol=1e-9)
+        except ValueError:
+            return False
+    return str(value).lower() == text.lower()

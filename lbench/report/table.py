@@ -1,0 +1,77 @@
+"""Tables in a terminal and in markdown, and how numbers look in them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+NONE = "—"
+"""What stands where nothing was measured."""
+
+
+def print_table(
+    columns: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    *,
+    title: str = "",
+    right: Iterable[int] = (),
+) -> None:
+    """A table as wide as its content needs; ``right`` are the columns of numbers."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, title=title or None, title_justify="left", pad_edge=False)
+    numbers = set(right)
+    for index, column in enumerate(columns):
+        table.add_column(column, justify="right" if index in numbers else "left")
+    for row in rows:
+        table.add_row(*row)
+    # Piped output is for other programs and for grep: never wrapped, never coloured.
+    console = Console(highlight=False, markup=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, markup=False, width=400)
+    console.print(table)
+
+
+def markdown(
+    columns: Sequence[str], rows: Iterable[Sequence[str]], *, right: Iterable[int] = ()
+) -> str:
+    """The same table in GitHub's markdown."""
+    numbers = set(right)
+    rule = ["---:" if index in numbers else "---" for index in range(len(columns))]
+    lines = [columns, rule, *rows]
+    return "\n".join(
+        "| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines
+    )
+
+
+def percent(value: float | None) -> str:
+    """``1.80``; a dash for None."""
+    return NONE if value is None else f"{value:.2f}"
+
+
+def count(value: int | None) -> str:
+    """``274,570``; a dash for None."""
+    return NONE if value is None else f"{value:,}"
+
+
+def settings(values: Iterable[tuple[str, object]]) -> str:
+    """``leadership=0.5 scale=4``; a dash for none."""
+    return " ".join(f"{name}={text(value)}" for name, value in values) or NONE
+
+
+def text(value: object) -> str:
+    """An option's value as the command line takes it."""
+    if isinstance(value, (list, tuple)):
+        return ",".join(text(part) for part in value)
+    if value is None or isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def print_notes(notes: Iterable[str]) -> None:
+    """Lines below a table, indented behind their first word."""
+    import click
+
+    for note in notes:
+        click.echo(click.wrap_text(note, 100, "", "    "))

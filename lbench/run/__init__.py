@@ -1,0 +1,1 @@
+"""One run: spec and fingerprint, trainer, checkpoints, clocks."""

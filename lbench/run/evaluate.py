@@ -1,0 +1,53 @@
+"""Errors and logits of a rule's predictions."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from lbench.data.loader import DeviceData
+from lbench.rule import Rule
+
+BATCH = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """How a rule does on a split.
+
+    Args:
+        error: percent of examples whose highest score is not the label's.
+        loss: mean cross-entropy.
+        logits: float16, (examples, classes), on the CPU.
+    """
+
+    error: float
+    loss: float
+    logits: Tensor
+
+
+def autocast(device: torch.device, precision: str) -> contextlib.AbstractContextManager[object]:
+    """bfloat16 where torch holds it safe, for ``bf16``; nothing for ``fp32``."""
+    if precision == "fp32":
+        return contextlib.nullcontext()
+    return torch.autocast(device.type, dtype=torch.bfloat16)
+
+
+def evaluate(rule: Rule, data: DeviceData, precision: str) -> Evaluation:
+    """Predictions of the rule in evaluation mode; the rule is left in training mode."""
+    rule.eval()
+    logits = []
+    with torch.no_grad(), autocast(data.device, precision):
+        for start in range(0, len(data), BATCH):
+            stop = min(start + BATCH, len(data))
+            x, _ = data.batch(torch.arange(start, stop, device=data.device))
+            logits.append(rule.predict(x).float())
+    rule.train()
+    scores = torch.cat(logits)
+    wrong = (scores.argmax(1) != data.labels).sum()
+    loss = F.cross_entropy(scores, data.labels)
+    return Evaluation(100 * wrong.item() / len(data), loss.item(), scores.half().cpu())

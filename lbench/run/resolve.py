@@ -1,0 +1,185 @@
+"""From what was asked for to a cell: defaults filled in, everything checked, nothing trained."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lbench.data.augment import Augmentation
+from lbench.data.dataset import Dataset
+from lbench.data.source import Source
+from lbench.errors import UsageError
+from lbench.networks.spec import NetworkSpec
+from lbench.recipe import Recipe
+from lbench.registry import Registry
+from lbench.rule import Rule
+from lbench.run.cell import Budget, Cell, network_spec
+from lbench.run.digest import code_digest
+from lbench.task import Task
+
+VALIDATION = 0.1
+"""Share of the training set that the strict protocol holds out."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What was asked for; None means the default.
+
+    Args:
+        rule: its name.
+        dataset: its name.
+        config: options of the rule.
+        network: its name; None for the dataset's.
+        network_options: options of the network.
+        blocks: how many the network is cut into; None for its own.
+        recipe: what differs from the rule's recipe.
+        protocol: ``strict`` or ``paper``.
+        epochs: budget in epochs; None for the dataset's.
+        examples: budget in examples instead.
+        augmentation: such as ``"crop4,flip"``; None for the dataset's, "" for none.
+        precision: ``fp32`` or ``bf16``.
+        data_dir: where to look for data first.
+        data_options: options of the dataset.
+    """
+
+    rule: str
+    dataset: str
+    config: dict[str, Any] = field(default_factory=dict)
+    network: str | None = None
+    network_options: dict[str, Any] = field(default_factory=dict)
+    blocks: int | None = None
+    recipe: dict[str, Any] = field(default_factory=dict)
+    protocol: str = "strict"
+    epochs: int | None = None
+    examples: int | None = None
+    augmentation: str | None = None
+    precision: str = "fp32"
+    data_dir: Path | None = None
+    data_options: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """A cell with the data that it is trained on."""
+
+    cell: Cell
+    dataset: Dataset
+    source: Source
+
+
+def resolve(request: Request, registry: Registry) -> Resolved:
+    """The cell that was asked for.
+
+    Raises:
+        UsageError: an unknown name or option, a value out of range, or parts that do not fit.
+        DataError: the data is missing or damaged.
+    """
+    rule: type[Rule] = registry.load("rules", request.rule)
+    config = rule.Config.parse(
+        request.config,
+        what=f"rule {request.rule}",
+        listing=f"See its options with: lbench rules {request.rule}",
+    )
+    dataset_entry = registry.find("datasets", request.dataset)
+    network_entry = registry.find("networks", request.network or dataset_entry.network)
+    network_class: type[NetworkSpec] = registry.load("networks", network_entry.name)
+    spec = network_spec(network_entry, network_class, request.network_options)
+    source: Source = registry.load("datasets", request.dataset)(**request.data_options)
+    default = rule.recipe(Recipe(**source.recipe), request.dataset, network_entry.name)
+    recipe = Recipe.parse(
+        {**default.model_dump(), **request.recipe},
+        what="the recipe",
+        listing="See them with: lbench run --help",
+    )
+    budget = _budget(request, source)
+    augmentation = Augmentation.parse(
+        source.augmentation if request.augmentation is None else request.augmentation
+    )
+
+    data = source.load(request.data_dir)
+    if augmentation:
+        augmentation.check(*data.shape[1:])
+    paper = request.protocol == "paper"
+    cell = Cell(
+        rule=request.rule,
+        rule_class=rule,
+        code=code_digest(rule),
+        config=config,
+        recipe=recipe,
+        network=network_entry.name,
+        network_spec=spec,
+        network_code=_network_code(network_class),
+        blocks=request.blocks,
+        task=Task(request.dataset, data.shape, data.num_classes),
+        data={
+            "title": data.title,
+            "variant": data.variant,
+            "digest": data.digest,
+            "options": dict(source.options()),
+        },
+        protocol=request.protocol,
+        validation=0.0 if paper else VALIDATION,
+        augmentation=str(augmentation),
+        budget=budget,
+        precision=request.precision,
+        labels=_labels(request, config, recipe, default, spec, network_entry.preset),
+    )
+    # Building it once finds whatever does not fit before anything is written.
+    blocks = len(cell.build(seed=0).network.blocks)
+    return Resolved(dataclasses.replace(cell, blocks=blocks), data, source)
+
+
+def _budget(request: Request, source: Source) -> Budget:
+    if request.epochs is not None and request.examples is not None:
+        raise UsageError("--epochs and --examples are two budgets; give one of them.")
+    for flag, value in (("--epochs", request.epochs), ("--examples", request.examples)):
+        if value is not None and value < 1:
+            raise UsageError(f"{flag} must be at least 1, but got {value}.")
+    if request.examples is not None:
+        return Budget(None, request.examples)
+    return Budget(request.epochs if request.epochs is not None else source.epochs)
+
+
+def _network_code(cls: type[NetworkSpec]) -> str:
+    own = cls.__module__.partition(".")[0] == "lbench"
+    return "" if own else code_digest(cls)
+
+
+def _labels(
+    request: Request,
+    config: Any,
+    recipe: Recipe,
+    default: Recipe,
+    spec: NetworkSpec,
+    preset: Any,
+) -> tuple[str, ...]:
+    """What a reader must know to tell this cell from the default one."""
+    shown = dict(config.changed())
+    for name, value in spec.model_dump(mode="json").items():
+        plain = type(spec)(**preset).model_dump(mode="json")
+        if value != plain[name]:
+            shown[name] = value
+    if request.blocks is not None:
+        shown["blocks"] = request.blocks
+    before = default.model_dump(mode="json")
+    shown |= {k: v for k, v in recipe.model_dump(mode="json").items() if v != before[k]}
+    if request.epochs is not None:
+        shown["epochs"] = request.epochs
+    if request.examples is not None:
+        shown["examples"] = request.examples
+    if request.augmentation is not None:
+        shown["augmentation"] = request.augmentation or "none"
+    if request.protocol != "strict":
+        shown["protocol"] = request.protocol
+    if request.precision != "fp32":
+        shown["precision"] = request.precision
+    shown |= request.data_options
+    return tuple(f"{name}={_text(value)}" for name, value in shown.items())
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, (list, tuple)):
+        return "-".join(_text(each) for each in value)
+    return f"{value:g}" if isinstance(value, float) else str(value)

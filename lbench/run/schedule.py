@@ -1,0 +1,34 @@
+"""Learning rate over a phase: pure functions of the step, so resuming has nothing to restore."""
+
+from __future__ import annotations
+
+import math
+
+from lbench.recipe import Recipe
+
+WARM_UP = 0.3
+START, END = 1 / 25, 1 / 25e4
+
+
+def factor(recipe: Recipe, step: int, total: int) -> float:
+    """What the peak learning rate is multiplied by at ``step`` of ``total`` (from 0).
+
+    onecycle rises from 1/25 over 30 % of the steps and falls to 1/250,000, both along half a
+    cosine (Smith & Topin 2018, with PyTorch's defaults and a constant momentum); cosine falls to
+    0 at the end; step multiplies by ``gamma`` at each milestone.
+    """
+    if recipe.schedule == "cosine":
+        return _cosine(1.0, 0.0, step / total)
+    if recipe.schedule == "onecycle":
+        top, end = WARM_UP * total - 1, total - 1
+        if step <= top:
+            return _cosine(START, 1.0, step / top if top else 1.0)
+        return _cosine(1.0, END, (step - top) / (end - top) if end > top else 1.0)
+    if recipe.schedule == "step":
+        passed = sum(step >= share * total for share in recipe.milestones)
+        return float(recipe.gamma**passed)
+    return 1.0
+
+
+def _cosine(start: float, end: float, progress: float) -> float:
+    return end + (start - end) * (1 + math.cos(math.pi * min(progress, 1.0))) / 2

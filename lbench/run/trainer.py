@@ -1,0 +1,284 @@
+"""The loop: phases, epochs and steps; evaluation, checkpoints and an end that tells its reason."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from lbench.data.loader import Batches, DeviceData
+from lbench.randomness import Randomness
+from lbench.recipe import Recipe
+from lbench.rule import Rule
+from lbench.run import checkpoint
+from lbench.run.clock import Clock
+from lbench.run.evaluate import autocast, evaluate
+from lbench.run.optim import Update
+from lbench.run.plan import Plan
+from lbench.run.schedule import factor
+from lbench.rundir import RunDir
+from lbench.step import Step
+from lbench.task import Batch
+
+LOOK_EVERY = 25
+"""Steps between two looks at the loss, the time and the stop flag: a look may sync the device."""
+
+
+class Reporter(Protocol):
+    """Who is told how a run goes on."""
+
+    def plan(self, steps: int, per_epoch: int) -> None:
+        """How many steps there are, in all and in an epoch."""
+
+    def step(self, done: int, loss: float) -> None:
+        """``done`` steps of the run are behind us; the latest loss."""
+
+    def epoch(self, row: dict[str, Any]) -> None:
+        """An epoch ended; its line of the journal."""
+
+    def note(self, text: str) -> None:
+        """Something that the user should know."""
+
+    def close(self) -> None:
+        """The run has ended."""
+
+
+class DivergedError(Exception):
+    """The loss became NaN or infinite.
+
+    Args:
+        step: the first such step, from 1.
+        value: the loss there.
+    """
+
+    def __init__(self, step: int, value: float) -> None:
+        super().__init__(f"loss {value} at step {step}")
+
+
+class StoppedError(Exception):
+    """The run was asked to stop; its checkpoint is written."""
+
+
+@dataclass
+class Best:
+    """The epoch of lowest validation error so far, with its weights."""
+
+    error: float
+    epoch: int
+    weights: dict[str, Tensor]
+
+
+class Trainer:
+    """Trains a rule by a plan, in a run directory.
+
+    Args:
+        rule: on its device.
+        batches: training batches, addressed by epoch and position.
+        validation: held-out examples, or None under the paper protocol.
+        recipe: of the run.
+        plan: of the run.
+        randomness: of the run.
+        run_dir: locked by the caller.
+        reporter: told how it goes on.
+        precision: ``fp32`` or ``bf16``.
+        checkpoint_every: seconds between checkpoints.
+    """
+
+    def __init__(
+        self,
+        rule: Rule,
+        batches: Batches,
+        validation: DeviceData | None,
+        recipe: Recipe,
+        plan: Plan,
+        randomness: Randomness,
+        run_dir: RunDir,
+        reporter: Reporter,
+        *,
+        precision: str = "fp32",
+        checkpoint_every: float = 30.0,
+    ) -> None:
+        self.rule = rule
+        self.batches = batches
+        self.validation = validation
+        self.recipe = recipe
+        self.plan = plan
+        self.randomness = randomness
+        self.run_dir = run_dir
+        self.reporter = reporter
+        self.precision = precision
+        self.checkpoint_every = checkpoint_every
+        self.device = batches.data.device
+        self.clock = Clock(self.device)
+        self.updates = {group.name: Update(group, recipe) for group in rule.groups()}
+        rule.attach(self.updates)
+        self.stop = False
+        self.index = 0
+        self.best: Best | None = None
+        self._losses = torch.zeros(plan.per_epoch, device=self.device)
+        self._sums: dict[str, Tensor] = {}
+        self._saved = 0
+        self._last_save = time.monotonic()
+        self._warm: tuple[int, float] | None = None
+
+    def train(self) -> None:
+        """Goes on from the newest checkpoint, or from the start, to the end.
+
+        Raises:
+            DivergedError: the loss became NaN or infinite.
+            StoppedError: ``stop`` was set before the end; a checkpoint is written.
+        """
+        self._resume()
+        self.reporter.plan(self.plan.steps, self.plan.per_epoch)
+        self.rule.train()
+        while self.index < self.plan.steps:
+            with self.clock.measure("training"):
+                self._stretch()
+            if self.index % self.plan.per_epoch == 0 or self.index == self.plan.steps:
+                self._end_epoch()
+            if self.stop or self._save_due():
+                self.save()
+            if self.stop and self.index < self.plan.steps:
+                raise StoppedError
+
+    @property
+    def step_ms(self) -> float | None:
+        """Milliseconds a training step, without the first steps of the process."""
+        if self._warm is None or self.index <= self._warm[0]:
+            return None
+        index, seconds = self._warm
+        return 1000 * (self.clock.seconds()["training"] - seconds) / (self.index - index)
+
+    def _stretch(self) -> None:
+        """Steps to the end of the epoch or of the plan, or until something is to be done."""
+        epoch, position = divmod(self.index, self.plan.per_epoch)
+        count = min(self.plan.per_epoch, self.plan.steps - epoch * self.plan.per_epoch)
+        looked = position
+        with autocast(self.device, self.precision):
+            while position < count:
+                self._step(epoch, position, last=position == count - 1)
+                position += 1
+                self.index += 1
+                if position - looked >= LOOK_EVERY or position == count or self.stop:
+                    self._look(epoch, looked, position)
+                    looked = position
+                    if self.stop or self._save_due():
+                        return
+
+    def _step(self, epoch: int, position: int, *, last: bool) -> None:
+        phase, start, count = self.plan.phase(self.index)
+        lr = self.recipe.lr * factor(self.recipe, self.index - start, count)
+        for update in self.updates.values():
+            update.rate(lr)
+        s = Step(
+            self.randomness, self.index, epoch, phase=phase, last=last, device=self.device
+        )
+        rule = self.rule
+        batch = rule.prepare(Batch(*self.batches.batch(epoch, position)), s)
+        rule.step(batch, s)
+        rule.after_step(s)
+        sums = self._sums
+        for name, value in s.logs.items():
+            if name == "loss":
+                self._losses[position] = value
+            elif name in sums:
+                sums[name] += value
+            else:
+                sums[name] = value.clone()
+
+    def _look(self, epoch: int, looked: int, position: int) -> None:
+        """Is the loss finite? Tells how far we are."""
+        losses = self._losses[looked:position]
+        finite = torch.isfinite(losses)
+        if not bool(finite.all()):
+            first = int(finite.long().argmin())
+            step = epoch * self.plan.per_epoch + looked + first + 1
+            raise DivergedError(step, losses[first].item())
+        self.reporter.step(self.index, losses[-1].item())
+        if self._warm is None:
+            self._warm = (self.index, self.clock.seconds()["training"])
+
+    def _save_due(self) -> bool:
+        return time.monotonic() - self._last_save >= self.checkpoint_every
+
+    def _end_epoch(self) -> None:
+        """Evaluates, remembers the best weights, and writes the epoch's line."""
+        epoch, rest = divmod(self.index, self.plan.per_epoch)
+        steps = rest or self.plan.per_epoch
+        number = epoch + bool(rest)
+        error = loss = None
+        if self.validation is not None:
+            with self.clock.measure("evaluation"):
+                result = evaluate(self.rule, self.validation, self.precision)
+                error, loss = result.error, result.loss
+                if self.best is None or error < self.best.error:
+                    weights = {k: v.detach().clone() for k, v in self.rule.state_dict().items()}
+                    self.best = Best(error, number, weights)
+        phase, start, count = self.plan.phase(self.index - 1)
+        row: dict[str, Any] = {
+            "epoch": number,
+            "step": self.index,
+            "phase": phase.name,
+            "lr": self.recipe.lr * factor(self.recipe, self.index - 1 - start, count),
+            "train_loss": self._losses[:steps].double().mean().item(),
+            "val_loss": loss,
+            "val_error": error,
+            **{name: self._sums[name].tolist() for name in sorted(self._sums)},
+        }
+        self._sums = {}
+        row["seconds"] = self.clock.seconds()
+        with self.run_dir.journal.open("a") as file:
+            file.write(json.dumps(row) + "\n")
+        self.reporter.epoch(row)
+
+    def save(self) -> None:
+        """Writes a checkpoint of everything that the rest of the run depends on."""
+        journal = self.run_dir.journal
+        if journal.exists():
+            with journal.open("rb") as file:
+                os.fsync(file.fileno())
+        best = self.best
+        state = {
+            "index": self.index,
+            "rule": self.rule.state_dict(),
+            "updates": {name: update.state_dict() for name, update in self.updates.items()},
+            "losses": self._losses,
+            "sums": self._sums,
+            "best": None if best is None else [best.error, best.epoch, best.weights],
+            "seconds": self.clock.seconds(),
+            "journal": journal.stat().st_size if journal.exists() else 0,
+        }
+        checkpoint.save(self.run_dir.path, self._saved, state)
+        self._saved += 1
+        self._last_save = time.monotonic()
+
+    def _resume(self) -> None:
+        state, damaged = checkpoint.load(self.run_dir.path)
+        for problem in damaged:
+            self.reporter.note(problem)
+        if state is None:
+            self.run_dir.journal.unlink(missing_ok=True)
+            return
+        self.index = state["index"]
+        self._saved = state["number"] + 1
+        self.rule.load_state_dict(state["rule"])
+        for name, update in self.updates.items():
+            update.load_state_dict(state["updates"][name])
+        self._losses.copy_(state["losses"])
+        self._sums = {name: value.to(self.device) for name, value in state["sums"].items()}
+        if state["best"] is not None:
+            error, epoch, weights = state["best"]
+            self.best = Best(error, epoch, {k: v.to(self.device) for k, v in weights.items()})
+        self.clock.restore(state["seconds"])
+        # Lines behind the checkpoint will be written again.
+        journal = self.run_dir.journal
+        if journal.exists():
+            os.truncate(journal, state["journal"])
+        epoch, position = divmod(self.index, self.plan.per_epoch)
+        where = f"step {position} of epoch {epoch + 1}" if position else f"epoch {epoch + 1}"
+        self.reporter.note(f"Goes on from its checkpoint at {where}.")

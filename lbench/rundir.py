@@ -1,0 +1,120 @@
+"""Run directory: all that a run writes, and the first in the order of truth.
+
+============================  ====================================================================
+``spec.json``                 what was asked for, written before the first step
+``metrics.jsonl``             a line an epoch, appended
+``checkpoint-0|1.pt``         to resume from; gone when the run has ended
+``result.json``               how it ended; written last
+``weights.pt``                the rule's state after the last step
+``weights-best-val.pt``       the same at the epoch of lowest validation error (strict protocol)
+``test_logits.npy``           float16, (test examples, classes), of the last weights
+``test_logits_best_val.npy``  the same of the best-validation weights
+``owner.json``                who holds the lock, or held it last
+============================  ====================================================================
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import filelock
+
+from lbench.errors import LockedError
+
+
+class RunDir:
+    """One run's directory."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @property
+    def journal(self) -> Path:
+        """One JSON object a line, one line an epoch."""
+        return self.path / "metrics.jsonl"
+
+    def spec(self) -> dict[str, Any] | None:
+        """What was asked for; None when nothing was written yet."""
+        return read_json(self.path / "spec.json")
+
+    def result(self) -> dict[str, Any] | None:
+        """How it ended; None while it has not."""
+        return read_json(self.path / "result.json")
+
+    def epochs(self) -> list[dict[str, Any]]:
+        """The journal, without a last line that was cut short."""
+        if not self.journal.exists():
+            return []
+        rows = []
+        for line in self.journal.read_text().splitlines(keepends=True):
+            if line.endswith("\n"):
+                rows.append(json.loads(line))
+        return rows
+
+    def held(self) -> bool:
+        """Whether a living process works in this directory."""
+        if not (self.path / "lock").exists():
+            return False
+        lock = filelock.FileLock(self.path / "lock")
+        try:
+            with lock.acquire(blocking=False):
+                return False
+        except filelock.Timeout:
+            return True
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keeps other processes out.
+
+        Raises:
+            LockedError: another process is inside; says which.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        lock = filelock.FileLock(self.path / "lock")
+        try:
+            lock.acquire(blocking=False)
+        except filelock.Timeout:
+            owner = read_json(self.path / "owner.json") or {}
+            since = time.strftime("%H:%M:%S", time.localtime(owner.get("since", 0)))
+            raise LockedError(
+                f"Another process is training this run: process {owner.get('pid', '?')} on "
+                f"{owner.get('host', '?')}, since {since} ({self.path}).",
+                "Wait for it, or stop it; the same command then goes on from its checkpoint.",
+            ) from None
+        try:
+            owner = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.time()}
+            write_json(self.path / "owner.json", owner)
+            yield
+        finally:
+            lock.release()
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """A JSON object, or None when there is no such file."""
+    try:
+        content: dict[str, Any] = json.loads(path.read_text())
+    except FileNotFoundError:
+        return None
+    return content
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Writes a file that is either the old one or the new one, whatever happens."""
+    write_bytes(path, json.dumps(content, indent=1, allow_nan=False).encode() + b"\n")
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Temporary file, fsync, rename."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with temporary.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)

@@ -1,0 +1,1 @@
+"""The store: the record and the MLflow view of it."""

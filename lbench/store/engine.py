@@ -1,0 +1,137 @@
+"""The connection to the store: SQLite on one machine, PostgreSQL on several."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from sqlalchemy import (
+    Connection,
+    Engine,
+    create_engine,
+    event,
+    exc,
+    insert,
+    inspect,
+    make_url,
+    select,
+    text,
+)
+
+from lbench.errors import StoreError
+from lbench.home import Home
+from lbench.store.models import VERSION, Base, Schema
+
+BUSY_SECONDS = 30
+# Any number that nothing else in the database takes: PostgreSQL's writers queue behind it.
+ADVISORY_LOCK = 0x1BE2C4
+
+
+def connect(home: Home) -> Engine:
+    """An engine on the home's store, with our tables in it.
+
+    Raises:
+        StoreError: the store cannot be reached, is damaged, or a newer lbench wrote it.
+    """
+    with reaching(home):
+        url = make_url(home.store_url)
+        backend = url.get_backend_name()
+        if backend not in ("sqlite", "postgresql"):
+            raise StoreError(
+                f"The store {url.render_as_string()} is neither SQLite nor PostgreSQL.",
+                "Set LBENCH_STORE to sqlite:///FILE or postgresql+psycopg://USER@HOST/DATABASE.",
+            )
+        if backend == "sqlite" and url.database:
+            home.root.mkdir(parents=True, exist_ok=True)
+        engine = create_engine(url)
+        if backend == "sqlite":
+            event.listen(engine, "connect", _set_up_sqlite)
+        event.listen(engine, "begin", _begin)
+        try:
+            _check_version(engine, home)
+        except BaseException:
+            engine.dispose()
+            raise
+    return engine
+
+
+@contextlib.contextmanager
+def writing(engine: Engine) -> Iterator[Connection]:
+    """A transaction that no other writer overlaps, from its first read on."""
+    with engine.connect().execution_options(lbench_writes=True) as connection, connection.begin():
+        yield connection
+
+
+@contextlib.contextmanager
+def reaching(home: Home) -> Iterator[None]:
+    """Turns every way in which a database fails into one StoreError."""
+    try:
+        yield
+    except (exc.IntegrityError, exc.ProgrammingError, exc.DataError):
+        raise
+    except exc.DBAPIError as error:
+        problem = str(error.orig)
+    except (exc.ArgumentError, exc.NoSuchModuleError, ModuleNotFoundError, OSError) as error:
+        problem = str(error)
+    else:
+        return
+    raise unreachable(home, problem)
+
+
+def unreachable(home: Home, problem: str) -> StoreError:
+    """The error for a store that does not answer, or not as it should."""
+    try:
+        where = make_url(home.store_url).render_as_string()
+    except exc.ArgumentError:
+        where = home.store_url
+    return StoreError(
+        f"The store {where} cannot be used: {problem}.",
+        f"All results are kept in the run directories ({home.runs}). Mend the store, or move it "
+        "away; `lbench sync` then rebuilds the record from them.",
+    )
+
+
+def _set_up_sqlite(connection: Any, _record: Any) -> None:
+    # We say BEGIN ourselves (below): the driver's own comes too late to keep two writers apart.
+    connection.isolation_level = None
+    connection.execute(f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000}")
+    connection.execute("PRAGMA foreign_keys = ON")
+    connection.execute("PRAGMA synchronous = NORMAL")
+    for _ in range(20):
+        # SQLite does not wait for its lock here, whatever the timeout says.
+        try:
+            if connection.execute("PRAGMA journal_mode = WAL").fetchone()[0] != "locked":
+                return
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error):
+                raise
+        time.sleep(0.05)
+
+
+def _begin(connection: Connection) -> None:
+    writes = connection.get_execution_options().get("lbench_writes", False)
+    if connection.dialect.name == "sqlite":
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+    elif writes:
+        connection.execute(text(f"SELECT pg_advisory_xact_lock({ADVISORY_LOCK})"))
+
+
+def _check_version(engine: Engine, home: Home) -> None:
+    if not inspect(engine).has_table(Schema.__tablename__):
+        with writing(engine) as connection:
+            # Inside the lock: of two processes that find no tables, one creates them.
+            Base.metadata.create_all(connection)
+            if connection.scalar(select(Schema.version)) is None:
+                connection.execute(insert(Schema).values(version=VERSION))
+    with engine.connect() as connection:
+        version = connection.scalar(select(Schema.version))
+    if version is None or version > VERSION:
+        raise StoreError(
+            f"A newer lbench wrote the store {engine.url.render_as_string()} "
+            f"(version {version}; this one knows {VERSION}).",
+            "Upgrade lbench; or set LBENCH_STORE to a new file and run `lbench sync`, which "
+            f"fills it from the run directories ({home.runs}).",
+        )

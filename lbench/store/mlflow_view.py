@@ -1,0 +1,240 @@
+"""MLflow's picture of the record: a view, rebuilt whenever it is wanted, never read back."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import filelock
+from sqlalchemy import exc, inspect, text
+
+from lbench.errors import StoreError
+from lbench.home import Home
+from lbench.store.engine import connect, unreachable, writing
+from lbench.store.mlflow_content import Shown, child, parent
+from lbench.store.record import Record
+from lbench.store.rows import CellRow, RunRow
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import DatasetInput, Run
+
+T = TypeVar("T")
+
+EXPERIMENT = "runs"
+# Of a run's content as it was last published: nothing is written again while it is the same.
+PUBLISHED = "lbench.published"
+METRICS_A_BATCH, PARAMETERS_A_BATCH = 1000, 100
+LONGEST_DIGEST = 36
+PAGE = 1000
+
+
+class MlflowView:
+    """Publishes cells to MLflow: a parent run a cell, a child a run.
+
+    MLflow is created on the first use, in the database of the store.
+
+    Raises:
+        StoreError: MLflow or its database does not answer; the record is not touched.
+    """
+
+    def __init__(self, home: Home) -> None:
+        self.home = home
+        self._engine = connect(home)
+        with self._alone():
+            self._client = self._open()
+            self._experiment = self._experiment_id()
+
+    def close(self) -> None:
+        """Lets go of the database."""
+        self._engine.dispose()
+
+    def __enter__(self) -> MlflowView:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def publish(self, record: Record, cell: CellRow, summary: Mapping[str, float | None]) -> None:
+        """Shows a cell and all its runs as they are now; again is free when nothing changed.
+
+        Args:
+            record: where the runs are read and MLflow's run ids are kept.
+            cell: what is shown.
+            summary: metrics of the parent run, such as ``test_error_mean`` and ``n``; a None
+                or NaN among them is left out.
+
+        Raises:
+            StoreError: MLflow or its database does not answer; the record is not touched.
+        """
+        runs = record.runs(cell, all_attempts=True)
+        latest = list({run.seed: run for run in runs}.values())
+        with self._alone():
+            known = self._known(cell)
+            above = self._show(
+                known.get(("", "")), parent(cell, latest, summary), _dataset(cell, latest)
+            )
+            ids: list[tuple[CellRow | RunRow, str]] = [(cell, above)]
+            for run in runs:
+                mine = known.get((run.fingerprint, str(run.attempt)))
+                below = self._show(mine, child(cell, run), _dataset(cell, [run]), above, run)
+                ids.append((run, below))
+        for row, run_id in ids:
+            if row.mlflow_run_id != run_id:
+                record.set_mlflow(row, run_id)
+
+    def _show(
+        self,
+        known: Run | None,
+        shown: Shown,
+        dataset: DatasetInput,
+        above: str | None = None,
+        run: RunRow | None = None,
+    ) -> str:
+        from mlflow.entities import Metric, Param, RunTag
+
+        if known is not None and known.data.tags.get(PUBLISHED) == shown.digest():
+            return str(known.info.run_id)
+        tags = {**shown.tags, **({"mlflow.parentRunId": above} if above else {})}
+        if known is None:
+            known = self._client.create_run(self._experiment, shown.started, tags, shown.name)
+        run_id = str(known.info.run_id)
+        if not known.data.params:
+            parameters = [Param(key, value) for key, value in shown.parameters.items()]
+            for some in _batches(parameters, PARAMETERS_A_BATCH):
+                self._client.log_batch(run_id, params=some)
+        if not known.inputs.dataset_inputs:
+            self._client.log_inputs(run_id, [dataset])
+        if known.data.metrics:
+            self._forget_metrics(run_id)
+        for key in known.data.tags.keys() - tags.keys():
+            if key.startswith("lbench."):
+                self._client.delete_tag(run_id, key)
+        for some in _batches([Metric(*point) for point in shown.points], METRICS_A_BATCH):
+            self._client.log_batch(run_id, metrics=some)
+        if run is not None:
+            for name in ("result.json", "metrics.jsonl"):
+                if (run.run_dir / name).exists():
+                    self._client.log_artifact(run_id, str(run.run_dir / name))
+        if shown.ended is None:
+            self._client.update_run(run_id, shown.status, shown.name)
+        else:
+            self._client.update_run(run_id, name=shown.name)
+            self._client.set_terminated(run_id, shown.status, shown.ended)
+        # Last, so that whatever was cut short is shown again.
+        marked = {**tags, PUBLISHED: shown.digest()}
+        self._client.log_batch(run_id, tags=[RunTag(key, value) for key, value in marked.items()])
+        return run_id
+
+    def _known(self, cell: CellRow) -> dict[tuple[str, str], Run]:
+        """The cell's runs in MLflow by fingerprint and attempt; the parent's are empty."""
+        found: dict[tuple[str, str], Run] = {}
+        token = None
+        while True:
+            page = self._client.search_runs(
+                [self._experiment],
+                f"tags.`lbench.cell` = '{cell.fingerprint}'",
+                max_results=PAGE,
+                page_token=token,
+            )
+            for run in page:
+                tags = run.data.tags
+                found[tags.get("lbench.fingerprint", ""), tags.get("lbench.attempt", "")] = run
+            token = page.token
+            if not token:
+                return found
+
+    def _forget_metrics(self, run_id: str) -> None:
+        # MLflow only ever appends: a mean that another seed has moved would stand there twice.
+        with writing(self._engine) as connection:
+            for table in ("latest_metrics", "metrics"):
+                statement = text(f"DELETE FROM {table} WHERE run_uuid = :run_id")
+                connection.execute(statement, {"run_id": run_id})
+
+    def _open(self) -> MlflowClient:
+        new = not inspect(self._engine).has_table("experiments")
+        if new:
+            print("Creating the MLflow store (once)…", file=sys.stderr, flush=True)  # noqa: T201
+        client = _client(self.home)
+        client.get_experiment_by_name(EXPERIMENT)
+        if new:
+            # An empty experiment called Default would be the first thing that the UI shows.
+            client.delete_experiment("0")
+        return client
+
+    def _experiment_id(self) -> str:
+        found = self._client.get_experiment_by_name(EXPERIMENT)
+        if found is None:
+            location = (self.home.artifacts / EXPERIMENT).as_uri()
+            return self._client.create_experiment(EXPERIMENT, location)
+        if found.lifecycle_stage == "deleted":
+            self._client.restore_experiment(found.experiment_id)
+        return found.experiment_id
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """One publisher at a time: two would each create what the other is creating."""
+        with _reaching_mlflow(self.home):
+            self.home.root.mkdir(parents=True, exist_ok=True)
+            with filelock.FileLock(self.home.root / "mlflow.lock"):
+                yield
+
+
+def _client(home: Home) -> MlflowClient:
+    """MLflow's client, without telemetry and without MLflow's own log lines."""
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    from mlflow import MlflowClient
+
+    if "MLFLOW_LOGGING_LEVEL" not in os.environ:
+        # It logs a traceback of whatever it then raises.
+        logging.getLogger("mlflow").setLevel(logging.CRITICAL)
+        logging.getLogger("alembic").setLevel(logging.WARNING)
+    return MlflowClient(tracking_uri=home.store_url, registry_uri=home.store_url)
+
+
+@contextmanager
+def _reaching_mlflow(home: Home) -> Iterator[None]:
+    try:
+        yield
+    except StoreError:
+        raise
+    except (exc.SQLAlchemyError, ImportError, OSError) as error:
+        raise unreachable(home, f"{type(error).__name__}: {error}") from error
+    except Exception as error:
+        if not type(error).__module__.startswith("mlflow."):
+            raise
+        problem = str(error).strip().partition("\n")[0]
+        if "out-of-date database schema" in problem:
+            raise StoreError(
+                f"The MLflow tables in {home.store_url} are of an older MLflow.",
+                f"Run: mlflow db upgrade {home.store_url}",
+            ) from error
+        raise unreachable(home, f"MLflow says: {problem}") from error
+
+
+def _dataset(cell: CellRow, runs: list[RunRow]) -> DatasetInput:
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    sizes: dict[str, Any] = {}
+    with suppress(OSError, ValueError, KeyError, IndexError):
+        content = json.loads((runs[0].run_dir / "spec.json").read_text())["data"]
+        names = ("train", "validation", "test", "classes")
+        sizes = {key: content[key] for key in names if key in content}
+    dataset = Dataset(
+        name=cell.dataset_title[:500],
+        digest=cell.data_digest[:LONGEST_DIGEST],
+        source_type="lbench",
+        source=json.dumps({"dataset": cell.dataset, "variant": cell.variant}),
+        profile=json.dumps(sizes),
+    )
+    return DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])
+
+
+def _batches(items: list[T], size: int) -> Iterator[list[T]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]

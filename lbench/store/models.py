@@ -1,0 +1,83 @@
+"""The record's tables, in the database that MLflow's tables lie in too."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import JSON, Float, ForeignKey, String, UniqueConstraint
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+VERSION = 1
+"""Of these tables; raised when an older lbench could no longer read them."""
+
+
+class Base(DeclarativeBase):
+    """Every table is called ``lbench_…``: MLflow and Alembic own other names."""
+
+    type_annotation_map = {dict[str, Any]: JSON(none_as_null=True), float: Float(53)}  # noqa: RUF012
+
+
+class Schema(Base):
+    """One row: the version that the tables were written by."""
+
+    __tablename__ = "lbench_schema"
+
+    version: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+
+
+class Cell(Base):
+    """A rule with its config, recipe, network and task: one line of a table."""
+
+    __tablename__ = "lbench_cells"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    fingerprint: Mapped[str] = mapped_column(String(64), unique=True)
+    cell_id: Mapped[str] = mapped_column(index=True)
+    rule: Mapped[str] = mapped_column(index=True)
+    rule_code: Mapped[str]
+    dataset: Mapped[str]
+    dataset_title: Mapped[str]
+    variant: Mapped[str]
+    data_digest: Mapped[str]
+    network: Mapped[str]
+    blocks: Mapped[int | None]
+    protocol: Mapped[str]
+    spec: Mapped[dict[str, Any]]
+    params_inf: Mapped[int | None]
+    params_aux: Mapped[int | None]
+    params_fix: Mapped[int | None]
+    claims: Mapped[dict[str, Any]]
+    mlflow_run_id: Mapped[str | None]
+
+
+class Run(Base):
+    """One attempt at a cell with a seed. Errors in percent, times in seconds; NaN is null."""
+
+    __tablename__ = "lbench_runs"
+    __table_args__ = (UniqueConstraint("fingerprint", "attempt"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    fingerprint: Mapped[str] = mapped_column(String(64))
+    attempt: Mapped[int]
+    cell: Mapped[str] = mapped_column(ForeignKey("lbench_cells.fingerprint"), index=True)
+    seed: Mapped[int]
+    status: Mapped[str]
+    reason: Mapped[str | None]
+    train_error: Mapped[float | None]
+    val_error: Mapped[float | None]
+    test_error: Mapped[float | None]
+    test_error_at_best_val: Mapped[float | None]
+    best_epoch: Mapped[int | None]
+    seconds_training: Mapped[float | None]
+    seconds_evaluation: Mapped[float | None]
+    seconds_other: Mapped[float | None]
+    step_ms: Mapped[float | None]
+    peak_memory_mib: Mapped[float | None]
+    steps: Mapped[int | None]
+    epochs: Mapped[int | None]
+    test_reads: Mapped[int]
+    environment: Mapped[dict[str, Any]]
+    run_dir: Mapped[str]
+    started: Mapped[float | None]
+    ended: Mapped[float | None]
+    mlflow_run_id: Mapped[str | None]

@@ -1,0 +1,159 @@
+"""From a run directory to the values of a cell and of a run."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+from lbench.errors import LbenchError
+from lbench.rundir import RunDir
+
+
+class UnreadableRunError(LbenchError):
+    """A run directory whose files are missing, damaged or not lbench's."""
+
+    kind = "run_directory"
+
+
+FORMAT = 1
+DAMAGE = (OSError, ValueError, TypeError, KeyError, AttributeError)
+"""What reading a damaged file raises."""
+STATUSES = ("finished", "diverged", "failed", "killed")
+
+
+def read(run_dir: RunDir, runs: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The values of the cell's row and of the run's, without MLflow's ids.
+
+    A directory without ``result.json`` is ``running`` while a process holds its lock, and
+    ``killed`` otherwise.
+
+    Args:
+        run_dir: what is read.
+        runs: the home's run directories; a path below it is kept relative to it, so that a
+            home can be moved.
+
+    Raises:
+        UnreadableRunError: a file is missing, damaged or of another format.
+    """
+    try:
+        spec = run_dir.spec()
+        if spec is None:
+            raise UnreadableRunError(f"{run_dir.path} has no spec.json.")
+        if spec["format"] != FORMAT:
+            raise UnreadableRunError(
+                f"{run_dir.path} has format {spec['format']!r}; this lbench reads {FORMAT}.",
+                "Use the lbench that wrote it, or a newer one.",
+            )
+        cell = _cell(spec)
+        # Asked before the result is read: a run that ends in between has its result by then.
+        held = run_dir.held()
+        return cell, _run(spec, run_dir.result(), held, run_dir, runs)
+    except UnreadableRunError:
+        raise
+    except KeyError as error:
+        problem = f"{error} is missing"
+    except DAMAGE as error:
+        problem = f"{type(error).__name__}: {error}"
+    raise UnreadableRunError(
+        f"{run_dir.path} cannot be read ({problem}).",
+        "Mend or move the directory; the other runs are not touched.",
+    )
+
+
+def _cell(content: dict[str, Any]) -> dict[str, Any]:
+    spec, data, params = content["spec"], content["data"], content.get("params") or {}
+    return {
+        "fingerprint": _text(content["cell"]),
+        "cell_id": _text(content["cell_id"]),
+        "rule": _text(spec["rule"]["name"]),
+        "rule_code": _text(spec["rule"]["code"]),
+        "dataset": _text(spec["task"]["dataset"]),
+        "dataset_title": _text(data["title"]),
+        "variant": _text(data["variant"]),
+        "data_digest": _text(data["digest"]),
+        "network": _text(spec["network"]["name"]),
+        "blocks": _whole(spec["network"].get("blocks")),
+        "protocol": _text(spec["task"]["protocol"]),
+        "spec": clean(spec),
+        "params_inf": _whole(params.get("inf")),
+        "params_aux": _whole(params.get("aux")),
+        "params_fix": _whole(params.get("fix")),
+        "claims": clean(content.get("claims") or {}),
+    }
+
+
+def _run(
+    spec: dict[str, Any], result: dict[str, Any] | None, held: bool, run_dir: RunDir, runs: Path
+) -> dict[str, Any]:
+    if result is None:
+        status, reason, ended = "running", None, None
+        if not held:
+            status, ended = "killed", _last_written(run_dir)
+            reason = "ended without a result; the same command goes on from its checkpoint"
+        result = {}
+    else:
+        status, reason, ended = result["status"], result.get("reason"), _number(result["ended"])
+        if status not in STATUSES:
+            raise ValueError(f"result.json has the status {status!r}")
+    seconds = result.get("seconds") or {}
+    path = run_dir.path.absolute()
+    return {
+        "fingerprint": _text(spec["fingerprint"]),
+        "attempt": int(spec["attempt"]),
+        "cell": _text(spec["cell"]),
+        "seed": int(spec["seed"]),
+        "status": status,
+        "reason": reason if reason is None else str(reason),
+        "train_error": _number(result.get("train_error")),
+        "val_error": _number(result.get("val_error")),
+        "test_error": _number(result.get("test_error")),
+        "test_error_at_best_val": _number(result.get("test_error_at_best_val")),
+        "best_epoch": _whole(result.get("best_epoch")),
+        "seconds_training": _number(seconds.get("training")),
+        "seconds_evaluation": _number(seconds.get("evaluation")),
+        "seconds_other": _number(seconds.get("other")),
+        "step_ms": _number(result.get("step_ms")),
+        "peak_memory_mib": _number(result.get("peak_memory_mib")),
+        "steps": _whole(result.get("steps")),
+        "epochs": _whole(result.get("epochs")),
+        "test_reads": _whole(result.get("test_reads")) or 0,
+        "environment": clean(spec.get("environment") or {}),
+        "run_dir": (path.relative_to(runs) if path.is_relative_to(runs) else path).as_posix(),
+        "started": _number(spec.get("started")),
+        "ended": ended,
+    }
+
+
+def clean(value: Any) -> Any:
+    """The same JSON value with null where a number is not finite."""
+    if isinstance(value, dict):
+        return {str(key): clean(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [clean(inner) for inner in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"expected text, found {value!r}")
+    return value
+
+
+def _number(value: Any) -> float | None:
+    if value is None:
+        return None
+    number = float(value)
+    return number if math.isfinite(number) else None
+
+
+def _whole(value: Any) -> int | None:
+    number = _number(value)
+    return None if number is None else int(number)
+
+
+def _last_written(run_dir: RunDir) -> float | None:
+    files = [path for path in (run_dir.path / "spec.json", run_dir.journal) if path.exists()]
+    return max((path.stat().st_mtime for path in files), default=None)

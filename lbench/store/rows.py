@@ -1,0 +1,80 @@
+"""What the record answers with: plain values that outlive any connection."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class CellRow:
+    """A cell.
+
+    Attributes:
+        fingerprint: SHA-256 (hex) of the spec without the seed.
+        cell_id: readable, such as ``lfnn_l/mnist/mlp-275k/leadership=0.7@1a2b3c4d``.
+        rule_code: digest of the rule's code.
+        spec: what was asked for, as in ``spec.json``.
+        params_inf: parameters that prediction reaches; ``params_aux`` are the other trained
+            ones, ``params_fix`` the fixed random ones.
+        mlflow_run_id: the parent run in MLflow; None until published.
+    """
+
+    fingerprint: str
+    cell_id: str
+    rule: str
+    rule_code: str
+    dataset: str
+    dataset_title: str
+    variant: str
+    data_digest: str
+    network: str
+    blocks: int | None
+    protocol: str
+    spec: dict[str, Any]
+    params_inf: int | None
+    params_aux: int | None
+    params_fix: int | None
+    claims: dict[str, Any]
+    mlflow_run_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class RunRow:
+    """One attempt at a cell with a seed.
+
+    Attributes:
+        fingerprint: SHA-256 (hex) of cell and seed.
+        cell: fingerprint of the cell.
+        status: ``running``, ``finished``, ``diverged``, ``failed`` or ``killed``.
+        train_error: percent, as every error here; None where there is no finite number.
+        step_ms: milliseconds a training step.
+        test_reads: how often this run read the test set.
+        started: Unix time, seconds. ``ended`` of a killed run is when it last wrote.
+    """
+
+    fingerprint: str
+    attempt: int
+    cell: str
+    seed: int
+    status: str
+    reason: str | None
+    train_error: float | None
+    val_error: float | None
+    test_error: float | None
+    test_error_at_best_val: float | None
+    best_epoch: int | None
+    seconds_training: float | None
+    seconds_evaluation: float | None
+    seconds_other: float | None
+    step_ms: float | None
+    peak_memory_mib: float | None
+    steps: int | None
+    epochs: int | None
+    test_reads: int
+    environment: dict[str, Any]
+    run_dir: Path
+    started: float | None
+    ended: float | None
+    mlflow_run_id: str | None

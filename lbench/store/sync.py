@@ -1,0 +1,80 @@
+"""Rebuilds the record, and MLflow's view of it, from the run directories."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from lbench.home import Home
+from lbench.rundir import RunDir
+from lbench.store.reading import UnreadableRunError
+from lbench.store.record import Record
+from lbench.store.rows import RunRow
+
+Summarise = Callable[[list[RunRow]], Mapping[str, float | None]]
+"""From a cell's runs, the latest attempt of each seed, to the metrics of its parent run."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a sync found.
+
+    Attributes:
+        cells: how many cells the record now has.
+        runs: how many run directories were taken.
+        statuses: of those, how many have which status.
+        published: how many cells MLflow now shows; None when it was not asked for.
+        unreadable: run directories that were left out, with the reason.
+    """
+
+    cells: int
+    runs: int
+    statuses: Mapping[str, int]
+    published: int | None
+    unreadable: Mapping[Path, str]
+
+
+def sync(home: Home, summarise: Summarise, *, mlflow: bool = True) -> Report:
+    """Takes every run directory into the record; removes nothing.
+
+    A run that no process works on any more, and that has no result, becomes ``killed``.
+
+    Args:
+        home: whose run directories and store.
+        summarise: makes the numbers of a cell's line in MLflow.
+        mlflow: whether to rebuild MLflow's view too.
+
+    Raises:
+        StoreError: the store cannot be reached.
+    """
+    statuses: Counter[str] = Counter()
+    unreadable: dict[Path, str] = {}
+    with Record.open(home) as record:
+        for run_dir in run_dirs(home):
+            try:
+                statuses[record.take(run_dir).status] += 1
+            except UnreadableRunError as error:
+                unreadable[run_dir.path] = error.message
+        cells = record.cells()
+        if mlflow and cells:
+            from lbench.store.mlflow_view import MlflowView
+
+            with MlflowView(home) as view:
+                for cell in cells:
+                    view.publish(record, cell, summarise(record.runs(cell)))
+    return Report(
+        cells=len(cells),
+        runs=statuses.total(),
+        statuses=dict(statuses),
+        published=len(cells) if mlflow else None,
+        unreadable=unreadable,
+    )
+
+
+def run_dirs(home: Home) -> Iterator[RunDir]:
+    """Every directory that a run has written to, in the order of their names."""
+    for path in sorted(home.runs.glob("*/*")):
+        if any((path / name).exists() for name in ("spec.json", "result.json", "metrics.jsonl")):
+            yield RunDir(path)

@@ -1,0 +1,26 @@
+"""Leader-follower networks."""
+
+from __future__ import annotations
+
+from lbench.hooks import RuleEntry, hookimpl
+
+API = 1
+PAPER = "Yin et al. 2023, arXiv:2310.07885"
+
+
+@hookimpl
+def lbench_rules() -> list[RuleEntry]:
+    return [
+        RuleEntry(
+            "lfnn",
+            "Leaders learn from the output loss and their own, followers copy the best leader",
+            PAPER,
+            "lbench_lfnn.lfnn:Lfnn",
+        ),
+        RuleEntry(
+            "lfnn_l",
+            "Leaders learn from their own loss alone, followers copy the best leader; no backprop",
+            PAPER,
+            "lbench_lfnn.lfnn_l:LfnnL",
+        ),
+    ]

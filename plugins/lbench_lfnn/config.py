@@ -1,0 +1,36 @@
+"""The options that lfnn and lfnn_l share; each default is the paper's text."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from lbench.config import RuleConfig, param
+
+
+class LeaderConfig(RuleConfig):
+    """How workers are formed, who leads, and what is learned from whom."""
+
+    leadership: float = param(
+        0.7, low=0.01, high=1.0, step=0.1, help="Share of a block's workers that lead"
+    )
+    selection: Literal["batch", "example", "epoch"] = param(
+        "batch", help="Leaders are chosen anew for each batch, example or epoch"
+    )
+    rounding: Literal["round", "floor", "ceil"] = param(
+        "round", help="From leadership times workers to a whole number, at least 1"
+    )
+    leader_loss: Literal["mean", "sum"] = param("mean", help="Reduction over the leaders")
+    follow: Literal["probabilities", "logits"] = param(
+        "probabilities", help="What followers copy from their reference"
+    )
+    reference: Literal["best", "random", "mean"] = param(
+        "best", help="Whom followers copy: best leader, a random one, or the leaders' mean"
+    )
+    forward: Literal["softmax", "relu_softmax", "relu"] = param(
+        "softmax",
+        help="What fully connected workers pass on: softmax of z, softmax of relu(z) (then also "
+        "what they predict from), or relu(z). Convolutions always pass on their relu map",
+    )
+    units: int = param(
+        1, low=1, help="Units (channels) a worker has for each class; their mean is its score"
+    )

@@ -1,0 +1,103 @@
+"""lfnn: leader-follower network with the output loss and local losses."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from lbench.claims import Claims
+from lbench.config import RuleConfig, param
+from lbench.init import Init
+from lbench.network import Network
+from lbench.rule import GradientRule, Grads, differentiate, trained
+from lbench.step import Step
+from lbench.task import Batch
+from lbench_lfnn.config import LeaderConfig
+from lbench_lfnn.selection import Selection, selections
+from lbench_lfnn.workers import Workers
+
+
+class Lfnn(GradientRule):
+    """L = L_g + lambda1·L_lead + lambda2·L_fol (Yin et al. 2023, Section 2, LFNN).
+
+    Leaders and the readout get the gradient of the output loss L_g, leaders that of their own
+    cross-entropy too. Followers get no part of L_g: they move their prediction towards the best
+    leader's. The local losses stop at the block's input.
+    """
+
+    class Config(LeaderConfig):
+        """Options of lfnn."""
+
+        lambda1: float = param(1.0, low=0.0, high=100.0, help="Weight of the leader loss")
+        lambda2: float = param(1.0, low=0.0, high=100.0, help="Weight of the follower loss")
+        through_followers: bool = param(
+            False, help="The output error passes through followers to the blocks below"
+        )
+
+    config: Lfnn.Config
+
+    @classmethod
+    def claims(cls, config: RuleConfig, network: Network) -> Claims:
+        return Claims(
+            transport="full",
+            backward_depth="full",
+            update_locked=True,
+            global_error="vector",
+            couples="none" if cast(LeaderConfig, config).selection == "example" else "mean",
+        )
+
+    def build(self, init: Init) -> None:
+        blocks = self.network.blocks
+        self.workers = [Workers(block, self.task.classes, self.config) for block in blocks]
+        self.selections = selections(self.workers)
+        self.weights = (self.config.lambda1, self.config.lambda2)
+        self._params = [
+            trained(block, f"network.layers.{k}.") for k, block in enumerate(blocks)
+        ]
+        self._readout = trained(self.network.readout, "network.readout.")
+
+    def activate(self, k: int, z: Tensor) -> Tensor:
+        return self.workers[k].activate(self.network.blocks[k], z)
+
+    def gradients(self, batch: Batch, s: Step) -> Grads:
+        """Walks up block by block, then down, with the leaders' mask on the error at each z."""
+        inputs, scores, cut, outputs = [], [], [], []
+        x = batch.x
+        for k, block in enumerate(self.network.blocks):
+            inputs.append(x)
+            scores.append(block.scores(x, s))
+            cut.append(scores[-1].detach().requires_grad_())
+            outputs.append(block.emit(self.activate(k, cut[-1]), s))
+            x = outputs[-1].detach().requires_grad_()
+        loss = self.task.loss(self.network.readout(x), batch.target)
+        s.log("loss", loss.detach())
+        *head, error = torch.autograd.grad(loss, [*self._readout.values(), x])
+        grads: dict[str, Tensor] = dict(zip(self._readout, head, strict=True))
+        for k in reversed(range(len(scores))):
+            (delta,) = torch.autograd.grad(outputs[k], cut[k], error)
+            local, leads = self._local(k, cut[k].detach(), batch.target, s)
+            passed = delta if self.config.through_followers else delta * leads
+            below = k > 0
+            own = torch.addcmul(local, delta, leads)
+            grads |= differentiate(scores[k], self._params[k], own, keep=below)
+            if below:
+                (error,) = torch.autograd.grad(scores[k], inputs[k], passed)
+        return grads
+
+    @torch.no_grad()
+    def _local(self, k: int, z: Tensor, target: Tensor, s: Step) -> tuple[Tensor, Tensor]:
+        """The local losses' gradient at z, and the leaders' mask in the shape of z."""
+        workers, selection = self.workers[k], cast(Selection, self.selections[k])
+        h = self.activate(k, z)
+        y = workers.probabilities(workers.scores(z, h), h)
+        choice = selection.choose(y, target, s)
+        draw = selection.draw(choice[0], s)
+        local = workers.cotangent(z, h, target, choice, self.weights, draw)
+        mask = choice[0][:, None].expand(-1, workers.classes, -1)
+        return local, workers.spread(mask, z)
+
+    def after_step(self, s: Step) -> None:
+        for selection in self.selections:
+            cast(Selection, selection).after_step(s)

@@ -1,0 +1,70 @@
+"""lfnn_l: leader-follower network with local error signals alone."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from torch import Tensor
+
+from lbench.claims import Claims
+from lbench.config import RuleConfig, param
+from lbench.init import Init
+from lbench.network import Network
+from lbench.rule import LocalRule, View
+from lbench.step import Step
+from lbench_lfnn.config import LeaderConfig
+from lbench_lfnn.selection import Selection, selections
+from lbench_lfnn.workers import Workers
+
+
+class LfnnL(LocalRule):
+    """Each block minimises L_lead + lam·L_fol on its detached input; the readout the output loss.
+
+    The workers of lowest cross-entropy lead and minimise it; the others move their prediction
+    towards the best leader's (Yin et al. 2023, Section 2, LFNN-l as the text describes it).
+    """
+
+    class Config(LeaderConfig):
+        """Options of lfnn_l."""
+
+        lam: float = param(1.0, low=0.0, high=100.0, help="Weight of the follower loss (λ)")
+
+    config: LfnnL.Config
+
+    @classmethod
+    def claims(cls, config: RuleConfig, network: Network) -> Claims:
+        depth = max(len(block.sites) for block in network.blocks) - 1
+        return Claims(
+            transport="full" if depth else "none",
+            backward_depth=depth,
+            update_locked=False,
+            global_error="none",
+            couples="none" if cast(LeaderConfig, config).selection == "example" else "mean",
+        )
+
+    def build(self, init: Init) -> None:
+        blocks = self.network.blocks
+        self.workers = [Workers(block, self.task.classes, self.config) for block in blocks]
+        self.selections = selections(self.workers)
+        self.weights = (1.0, self.config.lam)
+
+    def activate(self, k: int, z: Tensor) -> Tensor:
+        return self.workers[k].activate(self.network.blocks[k], z)
+
+    def cotangent(self, v: View, s: Step) -> Tensor:
+        choice, draw = self._choose(v, s)
+        return self.workers[v.k].cotangent(v.z, v.h, v.target, choice, self.weights, draw)
+
+    def loss(self, v: View, s: Step) -> Tensor:
+        choice, draw = self._choose(v, s)
+        return self.workers[v.k].loss(v.z, v.h, v.target, choice, self.weights, draw)
+
+    def after_step(self, s: Step) -> None:
+        for selection in self.selections:
+            cast(Selection, selection).after_step(s)
+
+    def _choose(self, v: View, s: Step) -> tuple[tuple[Tensor, Tensor], Tensor | None]:
+        workers, selection = self.workers[v.k], cast(Selection, self.selections[v.k])
+        y = workers.probabilities(workers.scores(v.z, v.h), v.h).detach()
+        choice = selection.choose(y, v.target, s)
+        return choice, selection.draw(choice[0], s)

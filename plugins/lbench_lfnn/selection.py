@@ -1,0 +1,67 @@
+"""Who leads: chosen by the workers' losses on a batch, an example or the epoch before."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from lbench.step import Step
+from lbench_lfnn.workers import Workers
+
+
+class Selection(nn.Module):
+    """Chooses one block's leaders, and counts who led.
+
+    Args:
+        k: index of the block.
+        workers: the block's.
+    """
+
+    epoch_losses: Tensor
+    running: Tensor
+
+    def __init__(self, k: int, workers: Workers) -> None:
+        super().__init__()
+        self.k = k
+        self.workers = workers
+        self.by = workers.config.selection
+        if self.by == "epoch":
+            self.register_buffer("epoch_losses", torch.zeros(workers.count))
+            self.register_buffer("running", torch.zeros(workers.count))
+
+    def choose(self, y: Tensor, target: Tensor, s: Step) -> tuple[Tensor, Tensor]:
+        """Mask and best worker, as :meth:`Workers.rank` returns them.
+
+        Selection by epoch ranks the summed losses of the epoch before; in the first epoch, which
+        has none, it ranks each batch.
+        """
+        losses = self.workers.losses(y, target)
+        if self.by != "example":
+            losses = s.mean(losses)
+        if self.by == "epoch":
+            s.log(f"worker_loss/{self.k}", losses)
+            losses = self.epoch_losses if s.epoch > 0 else losses
+        mask, best = self.workers.rank(losses)
+        s.log(f"leaders/{self.k}", s.mean(mask))
+        return mask, best
+
+    def draw(self, mask: Tensor, s: Step) -> Tensor | None:
+        """Uniform numbers for a random reference leader, where one is asked for."""
+        if self.workers.config.reference != "random":
+            return None
+        return s.noise(f"reference/{self.k}", mask.shape, "uniform")
+
+    def after_step(self, s: Step) -> None:
+        """Adds the batch's losses; at the end of an epoch they become what the next one ranks."""
+        losses = s.logs.get(f"worker_loss/{self.k}")
+        if self.by != "epoch" or losses is None:
+            return
+        self.running += losses
+        if s.last:
+            self.epoch_losses.copy_(self.running)
+            self.running.zero_()
+
+
+def selections(workers: list[Workers]) -> nn.ModuleList:
+    """One a block."""
+    return nn.ModuleList(Selection(k, each) for k, each in enumerate(workers))

@@ -1,0 +1,201 @@
+"""Workers: how a block's units make predictions, and the losses of leaders and followers.
+
+Units are class-major: of a block with W workers and m units a class, unit (k·W + w)·m + j is the
+j-th unit of worker w for class k. With m = 1 softmax over classes then runs over the middle
+dimension of (batch, classes, workers), which is far faster than over the last.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from lbench.errors import UsageError
+from lbench.network import Block
+from lbench_lfnn.config import LeaderConfig
+
+TINY = torch.finfo(torch.float32).tiny
+
+
+class Workers:
+    """The workers of one block.
+
+    A fully connected worker of one unit a class predicts softmax(z) (Section 2 of the paper). A
+    worker with several units a class, or with channels, has the mean of its activated units, over
+    space too, as its score for a class; the paper leaves that case open.
+
+    Args:
+        block: whose units they are.
+        classes: how many there are.
+        config: the rule's options.
+
+    Raises:
+        UsageError: the width is no multiple of classes times units.
+    """
+
+    def __init__(self, block: Block, classes: int, config: LeaderConfig) -> None:
+        size = classes * config.units
+        if block.width % size:
+            below, above = block.width // size * size, (block.width // size + 1) * size
+            fits = f"{below} or {above}" if below else f"{above}"
+            raise UsageError(
+                f"Block {block.name!r} has width {block.width}, which is no multiple of "
+                f"{classes} classes x {config.units} units a class.",
+                f"A width of {fits} would fit, for example --net widths=…,{above},…",
+            )
+        self.count = block.width // size
+        self.classes = classes
+        self.units = config.units
+        self.averaged = block.convolutional or config.units > 1
+        if config.units > 1 and not block.convolutional and config.forward != "relu":
+            raise UsageError(
+                f"Workers with units={config.units} pass on their activated units.",
+                "Add --set forward=relu, or leave units at 1.",
+            )
+        self.forward = config.forward
+        share = config.leadership * self.count
+        rounded = {
+            "round": math.floor(share + 0.5 + 1e-9),
+            "floor": math.floor(share + 1e-9),
+            "ceil": math.ceil(share - 1e-9),
+        }[config.rounding]
+        self.leaders = max(1, rounded)
+        self.config = config
+
+    def activate(self, block: Block, z: Tensor) -> Tensor:
+        """What the block passes on, in the shape of ``z``."""
+        if self.averaged:
+            return block.activate(z)
+        if self.forward == "relu":
+            return F.relu(z)
+        z = F.relu(z) if self.forward == "relu_softmax" else z
+        return z.view(-1, self.classes, self.count).softmax(1).view_as(z)
+
+    def scores(self, z: Tensor, h: Tensor) -> Tensor:
+        """Class scores of every worker, (batch, classes, workers)."""
+        if self.averaged:
+            return h.reshape(len(h), self.classes, self.count, -1).mean(-1)
+        z = F.relu(z) if self.forward == "relu_softmax" else z
+        return z.view(-1, self.classes, self.count)
+
+    def probabilities(self, scores: Tensor, h: Tensor) -> Tensor:
+        """y: softmax of the scores over classes, (batch, classes, workers)."""
+        if self.averaged or self.forward == "relu":
+            return scores.softmax(1)
+        return h.view_as(scores)
+
+    def spread(self, values: Tensor, z: Tensor) -> Tensor:
+        """(batch or 1, classes, workers) to the shape of ``z``: each unit gets its worker's value."""
+        rows = len(values)
+        if not self.averaged:
+            return values.reshape(rows, -1)
+        positions = z[0, 0].numel()
+        spread = values[..., None].expand(-1, -1, -1, self.units * positions)
+        return spread.reshape(rows, *z.shape[1:])
+
+    def losses(self, y: Tensor, target: Tensor) -> Tensor:
+        """Cross-entropy of every worker on every example, (batch, workers); above 87 it is 87."""
+        index = target.view(-1, 1, 1).expand(-1, 1, self.count)
+        return y.gather(1, index).squeeze(1).clamp_min(TINY).log().neg()
+
+    def rank(self, losses: Tensor) -> tuple[Tensor, Tensor]:
+        """Who leads: a 0/1 mask (1 or batch, workers), and the best worker (1 or batch,).
+
+        Args:
+            losses: (workers,) for one choice, (batch, workers) for one an example.
+        """
+        order = losses.view(-1, self.count).argsort(dim=1, stable=True)
+        mask = torch.zeros_like(order, dtype=losses.dtype)
+        return mask.scatter_(1, order[:, : self.leaders], 1.0), order[:, 0]
+
+    def reference(self, values: Tensor, mask: Tensor, best: Tensor, draw: Tensor | None) -> Tensor:
+        """What followers copy, (batch, classes, 1).
+
+        Args:
+            values: probabilities or logits, (batch, classes, workers).
+            draw: uniform numbers shaped like ``mask``, for a random leader.
+        """
+        if self.config.reference == "mean":
+            return (values * mask[:, None]).sum(2, keepdim=True) / self.leaders
+        if draw is not None:
+            best = (draw + mask).argmax(1)  # draws lie in [0, 1): a leader always wins
+        if len(best) == 1:
+            return values.index_select(2, best)
+        return values.gather(2, best.view(-1, 1, 1).expand(-1, self.classes, 1))
+
+    def cotangent(
+        self,
+        z: Tensor,
+        h: Tensor,
+        target: Tensor,
+        choice: tuple[Tensor, Tensor],
+        weights: tuple[float, float],
+        draw: Tensor | None = None,
+    ) -> Tensor:
+        """The gradient of the block's leader and follower losses at ``z``, in closed form.
+
+        With n leaders among W workers, batch B and K classes (all derived from Section 2 of the
+        paper): a leader's dz = (y - e_t)/(nB); a follower's, with r = 2(y - y*)/((W - n)BK), is
+        dz = y·(r - <r, y>), or 2(z - z*)/((W - n)BK) where logits are copied.
+
+        Args:
+            choice: mask and best worker, as :meth:`rank` returns them.
+            weights: of the leader loss and of the follower loss.
+            draw: see :meth:`reference`.
+        """
+        mask, best = choice
+        lead, follow = weights
+        scores = self.scores(z, h)
+        y = self.probabilities(scores, h)
+        batch = len(target)
+        divisor = batch * (self.leaders if self.config.leader_loss == "mean" else 1)
+        leads = (mask * (lead / divisor))[:, None]
+        followers = self.count - self.leaders
+        if followers:
+            scale = 2 * follow / (followers * batch * self.classes)
+            follows = ((1 - mask) * scale)[:, None]
+            logits = self.config.follow == "logits"
+            copied = scores if logits else y
+            gap = (copied - self.reference(copied, mask, best, draw)).mul_(follows)
+            if logits:
+                g = torch.addcmul(gap, y, leads)
+            else:
+                inner = (y * gap).sum(1, keepdim=True)
+                g = gap.sub_(inner).add_(leads).mul_(y)
+        else:
+            g = y * leads
+        index = target.view(-1, 1, 1).expand(-1, 1, self.count)
+        g.scatter_add_(1, index, leads.neg().expand(batch, 1, self.count))
+        if not self.averaged:
+            return (g * (scores > 0) if self.forward == "relu_softmax" else g).view_as(z)
+        size = z[0].numel() // (self.classes * self.count)
+        return self.spread(g.div_(size), z) * (h > 0)
+
+    def loss(
+        self,
+        z: Tensor,
+        h: Tensor,
+        target: Tensor,
+        choice: tuple[Tensor, Tensor],
+        weights: tuple[float, float],
+        draw: Tensor | None = None,
+    ) -> Tensor:
+        """The same losses as a scalar that autograd can differentiate (Section 2 of the paper)."""
+        mask, best = choice
+        lead, follow = weights
+        scores = self.scores(z, h)
+        log_y = scores.log_softmax(1)
+        labels = target[:, None].expand(-1, self.count)
+        cross_entropy = F.nll_loss(log_y, labels, reduction="none")
+        divisor = self.leaders if self.config.leader_loss == "mean" else 1
+        total = lead * (cross_entropy * mask).sum() / (len(target) * divisor)
+        followers = self.count - self.leaders
+        if followers:
+            copied = scores if self.config.follow == "logits" else log_y.exp()
+            reference = self.reference(copied, mask, best, draw).detach()
+            squares = (copied - reference).square().mean(1)
+            total = total + follow * (squares * (1 - mask)).sum() / (followers * len(target))
+        return total

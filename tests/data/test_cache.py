@@ -1,0 +1,159 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lbench.data.dataset import Found, Raw
+from lbench.data.mnist import Mnist
+from lbench.errors import DataError
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def cache_file(caches: Path) -> Path:
+    (path,) = caches.glob("*.bin")
+    return path
+
+
+class NoDecoding(Mnist):
+    def read(self, found: Found) -> Raw:
+        raise AssertionError("decoded again")
+
+
+class Counting(Mnist):
+    decoded = 0
+
+    def read(self, found: Found) -> Raw:
+        type(self).decoded += 1
+        return super().read(found)
+
+
+def test_second_start_reads_the_cache_without_decoding(mnist_dir: Path) -> None:
+    first = Mnist().load(mnist_dir)
+    second = NoDecoding().load(mnist_dir)
+    assert second.digest == first.digest
+    assert (second.mean, second.std) == (first.mean, first.std)
+    assert (second.title, second.variant, second.classes) == (
+        first.title,
+        first.variant,
+        first.classes,
+    )
+    for a, b in ((first.train, second.train), (first.test, second.test)):
+        np.testing.assert_array_equal(a.images, b.images)
+        np.testing.assert_array_equal(a.labels, b.labels)
+
+
+def test_a_touched_raw_file_is_decoded_again(mnist_dir: Path) -> None:
+    before = Mnist().load(mnist_dir)
+    os.utime(mnist_dir / "train-labels-idx1-ubyte.gz", (1, 1))
+    after = Counting().load(mnist_dir)
+    assert Counting.decoded == 1
+    assert after.digest == before.digest
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda data: data[:-1],
+        lambda data: data[: len(data) // 2],
+        lambda data: data[:20],
+        lambda data: b"",
+        lambda data: b"X" + data[1:],
+        lambda data: data[:16] + b"{" * 64 + data[80:],
+    ],
+)
+def test_a_half_written_cache_is_rebuilt(
+    mnist_dir: Path, own_caches: Path, damage: Callable[[bytes], bytes]
+) -> None:
+    before = Mnist().load(mnist_dir)
+    pixels = np.array(before.train.images)
+    path = cache_file(own_caches)
+    content = damage(path.read_bytes())
+    path.unlink()
+    path.write_bytes(content)
+    after = Mnist().load(mnist_dir)
+    assert after.digest == before.digest
+    np.testing.assert_array_equal(after.train.images, pixels)
+
+
+def run(code: str, *args: object) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *map(str, args)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+CRASH = """
+import os, sys
+os.fsync = lambda handle: os._exit(9)
+from lbench.data.mnist import Mnist
+Mnist().load(sys.argv[1])
+"""
+
+
+def test_a_crash_while_writing_leaves_nothing_that_is_believed(
+    mnist_dir: Path, own_caches: Path
+) -> None:
+    process = run(CRASH, mnist_dir)
+    process.communicate()
+    assert process.returncode == 9
+    assert [p for p in own_caches.iterdir() if p.suffix == ".bin"] == []
+    assert [p for p in own_caches.iterdir() if p.suffix == ".tmp"] != []
+    assert len(Mnist().load(mnist_dir).train) == 60
+    assert sorted(p.suffix for p in own_caches.iterdir()) == [".bin", ".lock"]
+
+
+SLOW = """
+import pathlib, sys, time
+from lbench.data.mnist import Mnist
+class Slow(Mnist):
+    def read(self, found):
+        with open(sys.argv[2], "a") as log:
+            log.write("decoded\\n")
+        time.sleep(0.5)
+        return super().read(found)
+print(Slow().load(sys.argv[1]).digest)
+"""
+
+
+def test_two_processes_at_once_decode_once(mnist_dir: Path, tmp_path: Path) -> None:
+    processes = [run(SLOW, mnist_dir, tmp_path / "log") for _ in range(2)]
+    results = [process.communicate() for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], results
+    assert results[0][0] == results[1][0]
+    assert (tmp_path / "log").read_text() == "decoded\n"
+
+
+CACHED = """
+import sys, time
+begin = time.perf_counter()
+from lbench.data.mnist import Mnist
+Mnist().load(sys.argv[1])
+print(time.perf_counter() - begin)
+heavy = {"torch", "torchvision", "PIL", "sklearn", "filelock"}
+print(sorted(heavy & set(sys.modules)))
+"""
+
+
+def test_opening_the_cache_is_quick_and_imports_nothing_heavy(mnist_dir: Path) -> None:
+    Mnist().load(mnist_dir)
+    output, errors = run(CACHED, mnist_dir).communicate()
+    seconds, heavy = output.splitlines()
+    assert heavy == "[]", errors
+    assert float(seconds) < 0.5
+
+
+def test_a_cache_that_cannot_be_written_names_the_variable(mnist_dir: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(DataError, match="cannot be written") as caught:
+        Mnist().load(mnist_dir, cache_dir=tmp_path / "file" / "cache")
+    assert "LBENCH_CACHE" in caught.value.hint
