@@ -31,21 +31,25 @@ def param(
         log: a search is uniform in the logarithm.
         help: one line for the listings.
     """
-    search = {"step": step, "log": log}
+    search: dict[str, Any] = {"step": step, "log": log}
     return Field(default, ge=low, le=high, description=help, json_schema_extra=search)
 
 
 class Options(BaseModel):
     """A frozen set of checked options."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False
+    )
 
     @pydantic.field_validator("*", mode="before")
     @classmethod
     def _from_text(cls, value: Any, info: pydantic.ValidationInfo) -> Any:
-        """The command line hands over text: ``300,300`` is a tuple."""
+        """The command line hands over text: ``300,300`` is a tuple, ``none`` may be None."""
         if isinstance(value, str) and info.field_name:
             annotation = cls.model_fields[info.field_name].annotation
+            if value.lower() == "none" and type(None) in typing.get_args(annotation):
+                return None
             if _is_tuple(annotation):
                 return tuple(part.strip() for part in value.split(",") if part.strip())
         return value

@@ -105,10 +105,10 @@ class Registry:
         """
         wanted = getattr(module, "API", None)
         if wanted != hooks.API:
-            names = " ".join(dict.fromkeys([plugin.distribution, "lbench"]))
+            packages = " ".join(dict.fromkeys([plugin.distribution, "lbench"]))
             raise PluginError(
                 f"It wants plugin interface {wanted!r}, this lbench has {hooks.API}. "
-                f"Mend it with: python -m pip install --upgrade {names}"
+                f"Mend it with: python -m pip install --upgrade {packages}"
             )
         manager.register(module, plugin.name)
         others = set(manager.get_plugins()) - {module}

@@ -32,16 +32,16 @@ def command(cells: tuple[str, ...], as_markdown: bool, as_json: bool, home: Home
     if not cells:
         _list(home, as_json)
         return
-    from lbench.report import comparison
+    from lbench.report import render
     from lbench.report.compare import compare
 
     found = compare(_pairs(home, cells))
     if as_json:
         print_json(found.as_dict())
     elif as_markdown:
-        click.echo(comparison.to_markdown(found))
+        click.echo(render.to_markdown(found))
     else:
-        comparison.show(found)
+        render.show(found)
 
 
 def _pairs(home: Home, cells: tuple[str, ...] = ()) -> Pairs:
@@ -67,7 +67,7 @@ def _pairs(home: Home, cells: tuple[str, ...] = ()) -> Pairs:
 
 def _list(home: Home, as_json: bool) -> None:
     from lbench.report.compare import rows
-    from lbench.report.comparison import SAMPLING, error, unfinished
+    from lbench.report.render import SAMPLING, error, unfinished
 
     lines = rows(_pairs(home))
     if as_json:

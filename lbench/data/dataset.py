@@ -100,13 +100,14 @@ class Found:
     def of(cls, root: Path, layout: str, paths: list[Path]) -> Found:
         """Describe ``paths`` as they are now. Raises DataError when one cannot be read."""
         files = []
+        base = Path.cwd()
         for path in paths:
             try:
                 stat = path.stat()
             except OSError as error:
                 raise DataError(f"{path} cannot be read: {error.strerror}.") from error
-            files.append(RawFile(path.absolute(), stat.st_size, stat.st_mtime_ns))
-        return cls(root.absolute(), layout, tuple(files))
+            files.append(RawFile(base / path, stat.st_size, stat.st_mtime_ns))
+        return cls(base / root, layout, tuple(files))
 
 
 @dataclass(frozen=True, eq=False)

@@ -23,6 +23,7 @@ class Digits(Source):
     name = "digits"
     title = "Digits (8x8)"
     epochs = 30
+    recipe = {"batch": 32, "lr": 0.003}
     standardize = False
     files = "digits.npz"
     cached = False

@@ -69,15 +69,14 @@ class ImageFolder(Source):
 
     def look(self, place: Path) -> Found | None:
         """Find class folders, with or without a split."""
-        train = place / "train"
-        if class_images(train):
-            test = next((p for p in (place / "test", place / "val") if labelled(p)), None)
-            if test is None:
-                raise DataError(
-                    f"{place} has train/<class>/* but no images in test/<class>/ or val/<class>/.",
-                    f"Add them, or name {train} itself to hold out 20 % of each class.",
-                )
-            return Found.of(place, "split", [*class_images(train), *labelled(test)])
+        if train := class_images(place / "train"):
+            for test in (place / "test", place / "val"):
+                if paths := labelled(test):
+                    return Found.of(place, "split", [*train, *paths])
+            raise DataError(
+                f"{place} has train/<class>/* but no images in test/<class>/ or val/<class>/.",
+                f"Add them, or name {place / 'train'} itself to hold out 20 % of each class.",
+            )
         paths = class_images(place)
         return Found.of(place, "classes", paths) if paths else None
 
@@ -120,16 +119,21 @@ def class_images(folder: Path) -> list[Path]:
     paths: list[Path] = []
     for label in sorted(p for p in folder.iterdir() if p.is_dir() and p.name[0] != "."):
         inner = label / "images"
-        files = sorted((inner if inner.is_dir() else label).iterdir())
-        paths += [path for path in files if path.suffix.lower() in SUFFIXES]
+        paths += images_in(inner if inner.is_dir() else label)
     return paths
+
+
+def images_in(folder: Path) -> list[Path]:
+    """List the images that lie in ``folder`` itself, by name."""
+    paths = [path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES]
+    return sorted(paths, key=lambda path: path.name)
 
 
 def labelled(folder: Path) -> list[Path]:
     """List the images of a test folder; Tiny ImageNet's with its annotations as the last path."""
     annotations = folder / ANNOTATIONS
     if annotations.is_file():
-        return [*sorted((folder / "images").iterdir()), annotations]
+        return [*images_in(folder / "images"), annotations]
     return class_images(folder)
 
 

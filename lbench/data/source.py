@@ -71,7 +71,7 @@ class Source(ABC):
 
     @abstractmethod
     def look(self, place: Path) -> Found | None:
-        """Find the raw data in ``place``; None without any. Raises DataError when a part lacks."""
+        """Find the raw data in ``place``, or None. Raises DataError when a part is missing."""
 
     @abstractmethod
     def read(self, found: Found) -> Raw:

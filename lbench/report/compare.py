@@ -179,15 +179,10 @@ def sampling(errors: Mapping[int, float], finished: Iterable[RunRow]) -> tuple[f
     """With one seed, the interval that the size of its test set leaves; else None."""
     for run in finished:
         if len(errors) == 1 and run.seed in errors:
-            return test_interval(run.test_error, RunDir(run.run_dir))
+            spec = RunDir(run.run_dir).spec() or {}
+            if examples := spec.get("data", {}).get("test"):
+                return binomial(errors[run.seed], examples)
     return None
-
-
-def test_interval(error: float | None, run_dir: RunDir) -> tuple[float, float] | None:
-    """The Wilson interval of a test error; None when the size of the test set is not known."""
-    spec = run_dir.spec()
-    examples = spec and spec.get("data", {}).get("test")
-    return binomial(error, examples) if examples and error is not None else None
 
 
 def difference(row: Row, first: Row) -> Difference:

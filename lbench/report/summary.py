@@ -1,19 +1,19 @@
-"""What ``lbench run`` prints when it is done: one small table of the cell that was trained."""
+"""What ``lbench run`` says of a cell when it is done: a small table, and metrics for MLflow."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import click
 
 from lbench.report.citations import print_published
-from lbench.report.compare import test_interval
-from lbench.report.comparison import SAMPLING, error
+from lbench.report.compare import mean
+from lbench.report.render import ELSEWHERE, SAMPLING, error
 from lbench.report.published import COLUMNS, Published
-from lbench.report.stats import Summary
+from lbench.report.stats import Summary, binomial, interval
 from lbench.report.table import NONE, count, percent, print_table
-from lbench.rundir import RunDir
+from lbench.store.rows import RunRow
 
 
 def render_run(result: dict[str, Any]) -> None:
@@ -27,42 +27,66 @@ def render_run(result: dict[str, Any]) -> None:
     finished = [run for run in runs if run["status"] == "finished"]
     test = _summary(result.get("test_error"))
     sampling = None
-    if test is not None and test.n == 1:
-        run = next(run for run in finished if run["test_error"] is not None)
-        if run.get("run_dir"):
-            sampling = test_interval(run["test_error"], RunDir(Path(run["run_dir"])))
-    params = result.get("params") or {}
-    seconds = [run["seconds"]["training"] for run in finished if run.get("seconds")]
+    if test is not None and test.n == 1 and result.get("test_examples"):
+        sampling = binomial(test.mean, result["test_examples"])
     rows = [
         ["test error %", error(test, sampling)],
         ["at best validation %", percent(_mean(finished, "test_error_at_best_val"))],
         ["validation error %", percent(_mean(finished, "val_error"))],
         ["train error %", percent(_mean(finished, "train_error"))],
-        ["seeds finished", f"{len(finished)} of {len(runs)}" + _cached(finished)],
-        ["parameters", " + ".join(_parameters(params)) or NONE],
-        ["training s a seed", percent(sum(seconds) / len(seconds) if seconds else None)],
+        ["parameters", _parameters(result.get("params") or {})],
+        ["training s", percent(_mean([run.get("seconds") or {} for run in finished], "training"))],
         ["step ms", percent(_mean(finished, "step_ms"))],
-        ["peak memory MiB", _whole(_mean(finished, "peak_memory_mib"))],
+        ["peak memory MiB", percent(_mean(finished, "peak_memory_mib"))],
+        ["seeds finished", f"{len(finished)} of {len(runs)}{_cached(finished)}"],
     ]
-    title = f"{result['cell']}\n{_where(result)}"
-    print_table(["", "mean over seeds"], rows, title=title)
+    if len(finished) < len(runs):
+        rows += [[f"seed {run['seed']}", run["status"]] for run in runs]
+    print_table(["", _mean_of(finished)], rows, title=f"{result['cell']}\n{_where(result)}")
     if sampling:
         click.echo(SAMPLING)
-    for run in runs:
-        if run["status"] != "finished":
-            reason = f": {run['reason']}" if run.get("reason") else ""
-            click.secho(f"Seed {run['seed']} is {run['status']}{reason}", fg="red")
-    print_published(
-        [_published(row, result) for row in result.get("published") or []],
-        "\nPublished, percent; other networks and data, as stated",
-    )
+    published = [_published(row, result) for row in result.get("published") or []]
+    print_published(published, f"\n{ELSEWHERE}")
+
+
+def metrics(runs: Sequence[RunRow]) -> dict[str, float | None]:
+    """A cell's line in MLflow: mean, standard deviation and interval over its finished seeds.
+
+    Args:
+        runs: the latest attempt of each seed.
+
+    Returns:
+        By name; None where nothing is known. Errors in percent, times in seconds.
+    """
+    finished = [run for run in runs if run.status == "finished"]
+    test = _interval(run.test_error for run in finished)
+    spread = (test.mean, test.sd, test.low, test.high) if test else (None,) * 4
+    names = ("test_error_mean", "test_error_sd", "test_error_ci95_low", "test_error_ci95_high")
+    means = {
+        "train_error_mean": _interval(run.train_error for run in finished),
+        "val_error_mean": _interval(run.val_error for run in finished),
+        "test_error_at_best_val_mean": _interval(run.test_error_at_best_val for run in finished),
+        "seconds_training_mean": _interval(run.seconds_training for run in finished),
+        "step_ms_mean": _interval(run.step_ms for run in finished),
+        "peak_memory_mib_mean": _interval(run.peak_memory_mib for run in finished),
+    }
+    return {
+        **dict(zip(names, spread, strict=True)),
+        **{name: mean(summary) for name, summary in means.items()},
+        "n": float(len(finished)),
+        "not_finished": float(len(runs) - len(finished)),
+    }
 
 
 def _where(result: dict[str, Any]) -> str:
-    variant = result.get("variant")
-    data = f"{result['dataset']} ({variant})" if variant else result["dataset"]
+    data = result.get("title") or f"{result['dataset']} ({result['variant']})"
     blocks = f" in {result['blocks']} blocks" if result.get("blocks") else ""
     return f"{result['network']}{blocks} on {data}, protocol {result['protocol']}"
+
+
+def _mean_of(finished: list[dict[str, Any]]) -> str:
+    seeds = [run["seed"] for run in finished]
+    return f"mean of {len(seeds)} seeds" if len(seeds) > 1 else f"seed {seeds[0]}" if seeds else ""
 
 
 def _summary(content: dict[str, Any] | None) -> Summary | None:
@@ -72,9 +96,13 @@ def _summary(content: dict[str, Any] | None) -> Summary | None:
     return Summary(content["mean"], content["sd"], low, high, content["n"])
 
 
+def _interval(values: Iterable[float | None]) -> Summary | None:
+    known = [value for value in values if value is not None]
+    return interval(known) if known else None
+
+
 def _mean(runs: list[dict[str, Any]], name: str) -> float | None:
-    values = [run[name] for run in runs if run.get(name) is not None]
-    return sum(values) / len(values) if values else None
+    return mean(_interval(run.get(name) for run in runs))
 
 
 def _cached(finished: list[dict[str, Any]]) -> str:
@@ -82,15 +110,10 @@ def _cached(finished: list[dict[str, Any]]) -> str:
     return f" ({cached} trained earlier)" if cached else ""
 
 
-def _parameters(params: dict[str, int | None]) -> list[str]:
-    words = {"inf": "of the prediction", "aux": "auxiliary", "fix": "fixed"}
-    return [
-        f"{count(params[name])} {meaning}" for name, meaning in words.items() if params.get(name)
-    ]
-
-
-def _whole(value: float | None) -> str:
-    return NONE if value is None else f"{value:.0f}"
+def _parameters(params: dict[str, int | None]) -> str:
+    words = {"inf": "for prediction", "aux": "auxiliary", "fix": "fixed"}
+    parts = [f"{count(params[name])} {word}" for name, word in words.items() if params.get(name)]
+    return ", ".join(parts) or NONE
 
 
 def _published(row: dict[str, Any], result: dict[str, Any]) -> Published:

@@ -36,6 +36,7 @@ LONGEST_PARAMETER, LONGEST_TAG, LONGEST_KEY = 6000, 5000, 250
 
 Point = tuple[str, float, int, int]
 """Metric name, value, Unix time in milliseconds, epoch."""
+Leaf = tuple[tuple[str, ...], Any]
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ def child(cell: CellRow, run: RunRow) -> Shown:
     for key in FINALS:
         value = getattr(run, key)
         if value is not None:
-            points.append((key, float(value), final, last_epoch))
+            points.append((key, rounded(value), final, last_epoch))
     attempt = "" if run.attempt == 1 else f", attempt {run.attempt}"
     tags = {
         "lbench.kind": "run",
@@ -102,7 +103,7 @@ def parent(cell: CellRow, runs: list[RunRow], summary: Mapping[str, float | None
     final, last_epoch = ended or max(ends, default=started), max((p[3] for p in points), default=0)
     for key, value in summary.items():
         if value is not None and math.isfinite(value):
-            points.append((key, float(value), final, last_epoch))
+            points.append((key, rounded(value), final, last_epoch))
     counts = Counter(run.status for run in runs)
     tags = {
         "lbench.kind": "cell",
@@ -161,7 +162,7 @@ def curves(run: RunRow) -> tuple[list[Point], str]:
             for key in CURVES:
                 value = line.get(key)
                 if value is not None and math.isfinite(value):
-                    points.append((key, float(value), when, int(line["epoch"])))
+                    points.append((key, rounded(value), when, int(line["epoch"])))
     except DAMAGE as error:
         return [], f"metrics.jsonl cannot be read ({type(error).__name__}: {error})"
     return points, ""
@@ -179,10 +180,15 @@ def mean_curves(runs: list[RunRow]) -> list[Point]:
         if len(group) < len(runs):
             continue
         when, numbers = max(point[2] for point in group), [point[1] for point in group]
-        points.append((key, statistics.fmean(numbers), when, epoch))
+        points.append((key, rounded(statistics.fmean(numbers)), when, epoch))
         if key == "val_error" and len(numbers) > 1:
-            points.append((f"{key}_sd", statistics.stdev(numbers), when, epoch))
+            points.append((f"{key}_sd", rounded(statistics.stdev(numbers)), when, epoch))
     return points
+
+
+def rounded(value: float) -> float:
+    """Six significant digits: MLflow shows whatever it is given, all seventeen of them."""
+    return value if value == int(value) else float(f"{value:.6g}")
 
 
 def milliseconds(seconds: float | None) -> int:
@@ -195,9 +201,7 @@ def cut(tags: Mapping[str, str]) -> dict[str, str]:
     return {key: value[:LONGEST_TAG] for key, value in tags.items() if value}
 
 
-def _leaves(
-    tree: Mapping[str, Any], path: tuple[str, ...] = ()
-) -> Iterator[tuple[tuple[str, ...], Any]]:
+def _leaves(tree: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[Leaf]:
     for key, value in tree.items():
         if isinstance(value, Mapping):
             yield from _leaves(value, (*path, str(key)))

@@ -11,12 +11,13 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import filelock
-from sqlalchemy import exc, inspect, text
+from sqlalchemy import exc, text
 
 from lbench.errors import StoreError
 from lbench.home import Home
 from lbench.store.engine import connect, unreachable, writing
 from lbench.store.mlflow_content import Shown, child, parent
+from lbench.store.mlflow_page import EXPERIMENT, EXPERIMENT_TAGS, runs_page
 from lbench.store.record import Record
 from lbench.store.rows import CellRow, RunRow
 
@@ -26,11 +27,11 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-EXPERIMENT = "runs"
 # Of a run's content as it was last published: nothing is written again while it is the same.
 PUBLISHED = "lbench.published"
 METRICS_A_BATCH, PARAMETERS_A_BATCH = 1000, 100
-LONGEST_DIGEST = 36
+# Of the 36 that MLflow takes: as many as its own digests have, so that the column stays narrow.
+DIGEST_SHOWN = 8
 PAGE = 1000
 
 
@@ -45,42 +46,37 @@ class MlflowView:
 
     def __init__(self, home: Home) -> None:
         self.home = home
-        self._engine = connect(home)
         with self._alone():
             self._client = self._open()
             self._experiment = self._experiment_id()
 
-    def close(self) -> None:
-        """Lets go of the database."""
-        self._engine.dispose()
-
-    def __enter__(self) -> MlflowView:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def publish(self, record: Record, cell: CellRow, summary: Mapping[str, float | None]) -> None:
+    def publish(
+        self,
+        record: Record,
+        cell: CellRow,
+        runs: list[RunRow],
+        summary: Mapping[str, float | None],
+    ) -> None:
         """Shows a cell and all its runs as they are now; again is free when nothing changed.
 
         Args:
-            record: where the runs are read and MLflow's run ids are kept.
+            record: where earlier attempts are read and MLflow's run ids are kept.
             cell: what is shown.
-            summary: metrics of the parent run, such as ``test_error_mean`` and ``n``; a None
-                or NaN among them is left out.
+            runs: the latest attempt of each seed, whose mean curves the parent shows.
+            summary: metrics of the parent, such as ``test_error_mean`` and ``n``; a None or
+                NaN among them is left out.
 
         Raises:
             StoreError: MLflow or its database does not answer; the record is not touched.
         """
-        runs = record.runs(cell, all_attempts=True)
-        latest = list({run.seed: run for run in runs}.values())
+        attempts = record.runs(cell, all_attempts=True)
         with self._alone():
             known = self._known(cell)
             above = self._show(
-                known.get(("", "")), parent(cell, latest, summary), _dataset(cell, latest)
+                known.get(("", "")), parent(cell, runs, summary), _dataset(cell, runs)
             )
             ids: list[tuple[CellRow | RunRow, str]] = [(cell, above)]
-            for run in runs:
+            for run in attempts:
                 mine = known.get((run.fingerprint, str(run.attempt)))
                 below = self._show(mine, child(cell, run), _dataset(cell, [run]), above, run)
                 ids.append((run, below))
@@ -106,9 +102,9 @@ class MlflowView:
         run_id = str(known.info.run_id)
         if not known.data.params:
             parameters = [Param(key, value) for key, value in shown.parameters.items()]
-            for some in _batches(parameters, PARAMETERS_A_BATCH):
-                self._client.log_batch(run_id, params=some)
-        if not known.inputs.dataset_inputs:
+            for few in _batches(parameters, PARAMETERS_A_BATCH):
+                self._client.log_batch(run_id, params=few)
+        if known.inputs is None or not known.inputs.dataset_inputs:
             self._client.log_inputs(run_id, [dataset])
         if known.data.metrics:
             self._forget_metrics(run_id)
@@ -151,13 +147,17 @@ class MlflowView:
 
     def _forget_metrics(self, run_id: str) -> None:
         # MLflow only ever appends: a mean that another seed has moved would stand there twice.
-        with writing(self._engine) as connection:
-            for table in ("latest_metrics", "metrics"):
-                statement = text(f"DELETE FROM {table} WHERE run_uuid = :run_id")
-                connection.execute(statement, {"run_id": run_id})
+        engine = connect(self.home)
+        try:
+            with writing(engine) as connection:
+                for table in ("latest_metrics", "metrics"):
+                    statement = text(f"DELETE FROM {table} WHERE run_uuid = :run_id")
+                    connection.execute(statement, {"run_id": run_id})
+        finally:
+            engine.dispose()
 
     def _open(self) -> MlflowClient:
-        new = not inspect(self._engine).has_table("experiments")
+        new = runs_page(self.home) is None
         if new:
             print("Creating the MLflow store (once)…", file=sys.stderr, flush=True)  # noqa: T201
         client = _client(self.home)
@@ -171,10 +171,13 @@ class MlflowView:
         found = self._client.get_experiment_by_name(EXPERIMENT)
         if found is None:
             location = (self.home.artifacts / EXPERIMENT).as_uri()
-            return self._client.create_experiment(EXPERIMENT, location)
+            return self._client.create_experiment(EXPERIMENT, location, dict(EXPERIMENT_TAGS))
         if found.lifecycle_stage == "deleted":
             self._client.restore_experiment(found.experiment_id)
-        return found.experiment_id
+        for key, value in EXPERIMENT_TAGS.items():
+            if found.tags.get(key) != value:
+                self._client.set_experiment_tag(found.experiment_id, key, value)
+        return str(found.experiment_id)
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
@@ -227,7 +230,7 @@ def _dataset(cell: CellRow, runs: list[RunRow]) -> DatasetInput:
         sizes = {key: content[key] for key in names if key in content}
     dataset = Dataset(
         name=cell.dataset_title[:500],
-        digest=cell.data_digest[:LONGEST_DIGEST],
+        digest=cell.data_digest[:DIGEST_SHOWN],
         source_type="lbench",
         source=json.dumps({"dataset": cell.dataset, "variant": cell.variant}),
         profile=json.dumps(sizes),

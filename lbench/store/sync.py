@@ -61,9 +61,10 @@ def sync(home: Home, summarise: Summarise, *, mlflow: bool = True) -> Report:
         if mlflow and cells:
             from lbench.store.mlflow_view import MlflowView
 
-            with MlflowView(home) as view:
-                for cell in cells:
-                    view.publish(record, cell, summarise(record.runs(cell)))
+            view = MlflowView(home)
+            for cell in cells:
+                runs = record.runs(cell)
+                view.publish(record, cell, runs, summarise(runs))
     return Report(
         cells=len(cells),
         runs=statuses.total(),

@@ -102,13 +102,13 @@ def notes(comparison: Comparison) -> list[str]:
             for run in row.unfinished
         ]
     for number, difference in enumerate(comparison.differences, start=2):
-        lines.append(f"{number} minus 1: {paired(difference)}")
-    lines += [f"UNEQUAL TERMS, {_values(term)}" for term in comparison.unequal]
-    lines += [f"Recipes differ, {_values(term)}" for term in comparison.recipes]
+        lines.append(f"{number} minus 1: {in_words(difference)}")
+    lines += [f"UNEQUAL {_values(term)}" for term in comparison.unequal]
+    lines += [f"Recipes differ in {_values(term)}" for term in comparison.recipes]
     return lines
 
 
-def paired(difference: Difference) -> str:
+def in_words(difference: Difference) -> str:
     """The difference of two cells in words."""
     points = difference.error
     if points is None:
@@ -126,5 +126,5 @@ def _values(term: Term) -> str:
         shown = settings(value.items()) if isinstance(value, dict) else text(value)
         groups[shown].append(str(number))
     return f"{term.name}: " + "; ".join(
-        f"{', '.join(numbers)}: {value or 'none'}" for value, numbers in groups.items()
+        f"{value or 'none'} in {', '.join(numbers)}" for value, numbers in groups.items()
     )

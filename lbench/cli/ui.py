@@ -1,0 +1,188 @@
+"""``lbench ui``: the MLflow UI on the store."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import IO, Any
+
+import click
+
+from lbench.cli.common import home_option
+from lbench.errors import StoreError, UsageError
+from lbench.home import Home
+
+START_SECONDS, STOP_SECONDS = 120, 5
+
+
+@click.command("ui")
+@home_option
+@click.option("--port", default=5000, show_default=True, type=click.IntRange(1, 65535))
+@click.option("--host", default="127.0.0.1", show_default=True, help="Who may look at it.")
+def command(home: Home, port: int, host: str) -> None:
+    """Open the runs in the MLflow UI, until Ctrl-C."""
+    page = _page(home)
+    _check_port(host, port)
+    with (
+        tempfile.TemporaryFile() as log,
+        _interruptible(),
+        _server(home, host, port, log) as server,
+    ):
+        try:
+            _wait_until_ready(server, host, port, log)
+            click.echo(
+                f"MLflow shows the runs of {home.root} on http://{_shown(host)}:{port}{page}"
+            )
+            click.echo("Ctrl-C ends it.", err=True)
+            server.wait()
+        except KeyboardInterrupt:
+            return
+        raise _ended(server, log)
+
+
+def _page(home: Home) -> str:
+    """The page to open; says what to run when there is nothing to show."""
+    from lbench.store.mlflow_page import runs_page
+
+    file = home.store_url.removeprefix("sqlite:///")
+    if file != home.store_url and not Path(file).exists():
+        raise UsageError(
+            f"There is nothing to show: no store at {file}.",
+            "Run something first: lbench run --rule bp --dataset digits. If the runs lie "
+            "elsewhere, name their home with --home.",
+        )
+    page = runs_page(home)
+    if page is None:
+        raise UsageError(
+            "There is nothing to show: the store has no MLflow tables yet.",
+            "Make them from the runs that are there: lbench sync",
+        )
+    return page
+
+
+def _check_port(host: str, port: int) -> None:
+    problem = _taken(host, port)
+    if problem is None:
+        return
+    free = next((other for other in range(port + 1, 65536) if _taken(host, other) is None), None)
+    hint = f"This one is free: lbench ui --port {free}" if free else "Name another --host."
+    raise UsageError(f"Port {port} of {host} cannot be used: {problem}.", hint)
+
+
+def _taken(host: str, port: int) -> str | None:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            return (error.strerror or str(error)).lower()
+    return None
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """A polite request to end is the same as Ctrl-C: the server ends with us."""
+
+    def interrupt(_signal: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def _server(home: Home, host: str, port: int, log: IO[bytes]) -> Iterator[subprocess.Popen[bytes]]:
+    """MLflow's server in a process group of its own; no process of it is left behind."""
+    options = {
+        "--default-artifact-root": home.artifacts.as_uri(),
+        "--host": host,
+        "--port": str(port),
+        "--workers": "1",
+    }
+    environment = {
+        **os.environ,
+        # Not an option: it may hold a password, and anyone can list the words of a command.
+        "MLFLOW_BACKEND_STORE_URI": home.store_url,
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        # Background jobs are for evaluating language models: four more processes.
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+    }
+    words = [word for option in options.items() for word in option]
+    server = subprocess.Popen(
+        [sys.executable, "-m", "mlflow", "server", *words],
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=log,
+        start_new_session=True,
+    )
+    try:
+        yield server
+    finally:
+        _end(server)
+
+
+def _end(server: subprocess.Popen[bytes]) -> None:
+    # Someone who presses Ctrl-C twice must not leave the server behind.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for kind in (signal.SIGTERM, signal.SIGKILL):
+        try:
+            os.killpg(server.pid, kind)
+        except ProcessLookupError:
+            break
+        until = time.monotonic() + STOP_SECONDS
+        while _group_lives(server) and time.monotonic() < until:
+            time.sleep(0.02)
+    server.wait()
+    signal.signal(signal.SIGINT, before)
+
+
+def _group_lives(server: subprocess.Popen[bytes]) -> bool:
+    server.poll()
+    try:
+        os.killpg(server.pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def _wait_until_ready(server: subprocess.Popen[Any], host: str, port: int, log: IO[bytes]) -> None:
+    until = time.monotonic() + START_SECONDS
+    # A proxy of the environment is no way to this machine.
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    while server.poll() is None and time.monotonic() < until:
+        try:
+            with opener.open(f"http://{_shown(host)}:{port}/health", timeout=1):
+                return
+        except OSError:
+            time.sleep(0.1)
+    raise _ended(server, log)
+
+
+def _ended(server: subprocess.Popen[Any], log: IO[bytes]) -> StoreError:
+    log.seek(0)
+    lines = log.read().decode(errors="replace").strip().splitlines()
+    last = "\n".join(lines[-5:])
+    how = "did not start in time" if server.poll() is None else f"ended with {server.returncode}"
+    return StoreError(f"The MLflow server {how}. Its last words:\n{last}", "Try another --port.")
+
+
+def _shown(host: str) -> str:
+    if host in ("0.0.0.0", "::"):
+        return "127.0.0.1"
+    return f"[{host}]" if ":" in host else host

@@ -1,0 +1,63 @@
+"""How MLflow's runs page looks when it is opened: which columns, how wide, sorted by what."""
+
+from __future__ import annotations
+
+import json
+
+from sqlalchemy import inspect, text
+
+from lbench.home import Home
+from lbench.store.engine import connect, reaching
+
+EXPERIMENT = "runs"
+COLUMNS = {
+    "attributes.`Run Name`": 380,
+    "params.`rule`": 100,
+    "params.`task.dataset`": 110,
+    "params.`network`": 100,
+    "metrics.`test_error_mean`": 120,
+    "metrics.`test_error_ci95_low`": 140,
+    "metrics.`test_error_ci95_high`": 140,
+    "metrics.`n`": 50,
+    "metrics.`test_error`": 90,
+    "metrics.`val_error`": 90,
+    "metrics.`step_ms`": 90,
+    "tags.`lbench.status`": 150,
+}
+"""Width in pixels of each column, in their order."""
+
+EXPERIMENT_TAGS = {
+    # Without it the sidebar is that of language model applications.
+    "mlflow.experimentKind": "custom_model_development",
+    # What the page's Share button writes; the key in the address chooses it.
+    "mlflow.sharedViewState.lbench": json.dumps(
+        {
+            "selectedColumns": list(COLUMNS),
+            "columnOrder": list(COLUMNS),
+            "columnWidths": COLUMNS,
+            "orderByKey": "attributes.start_time",
+            "orderByAsc": False,
+        }
+    ),
+}
+# The sidebar for training, not the one for applications of language models.
+QUERY = "workflowType=machine_learning&viewStateShareKey=lbench"
+
+
+def runs_page(home: Home) -> str | None:
+    """The page's part of the address; None while MLflow has no runs.
+
+    Raises:
+        StoreError: the store cannot be reached.
+    """
+    engine = connect(home)
+    try:
+        with reaching(home):
+            if not inspect(engine).has_table("experiments"):
+                return None
+            query = text("SELECT experiment_id FROM experiments WHERE name = :name")
+            with engine.connect() as connection:
+                found = connection.scalar(query, {"name": EXPERIMENT})
+    finally:
+        engine.dispose()
+    return None if found is None else f"/#/experiments/{found}/runs?{QUERY}"

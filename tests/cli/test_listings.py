@@ -1,0 +1,198 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from lbench.cli.main import COMMANDS, Commands, cli
+from lbench.errors import LbenchError, UsageError
+
+HEAVY = {"torch", "mlflow", "optuna", "pandas", "sqlalchemy", "pydantic", "numpy", "scipy"}
+
+
+@pytest.fixture(autouse=True)
+def _nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No data and no cache but what a test puts there."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "user-cache"))
+    monkeypatch.setenv("LBENCH_CACHE", str(tmp_path / "decoded"))
+    monkeypatch.delenv("LBENCH_DATA", raising=False)
+
+
+def call(*args: str, code: int = 0) -> str:
+    found = CliRunner().invoke(cli, args, standalone_mode=False)
+    if found.exception is not None:
+        raise found.exception
+    assert (found.return_value or 0) == code, found.output
+    return found.stdout
+
+
+def parsed(*args: str, code: int = 0) -> Any:
+    return json.loads(call(*args, "--json", code=code))
+
+
+@pytest.mark.parametrize("args", [["--help"], ["rules"], ["plugins"], ["networks"], ["datasets"]])
+def test_listings_import_nothing_heavy(args: list[str]) -> None:
+    script = (
+        "import sys\n"
+        "from lbench.cli.main import main\n"
+        "try:\n"
+        "    main(sys.argv[1:])\n"
+        "except SystemExit as error:\n"
+        "    assert not error.code, error.code\n"
+        "print('\\n' + ' '.join(sys.modules))\n"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", script, *args], capture_output=True, text=True, check=True
+    )
+    assert set(found.stdout.splitlines()[-1].split()) & HEAVY == set()
+
+
+def test_rules_are_listed() -> None:
+    assert "Rumelhart" in call("rules")
+    rows = parsed("rules")
+    assert {"name", "title", "paper", "plugin"} == set(rows[0])
+    assert "bp" in [row["name"] for row in rows]
+
+
+def test_a_rule_shows_claims_options_and_published_numbers() -> None:
+    text = call("rules", "bp")
+    assert "Claims on mlp-275k" in text
+    assert "BP-free           no" in text
+    assert "No options" in text
+    assert "272K-275K parameters, network not stated" in text
+    content = parsed("rules", "bp")
+    assert content["claims"]["backward_depth"] == "full"
+    assert content["published"][0]["source"]
+
+
+def test_published_numbers_at_other_options_are_counted() -> None:
+    content = parsed("rules", "lfnn_l")
+    assert {option["name"] for option in content["options"]} >= {"leadership"}
+    agreeing = [row for row in content["published"] if row["setting"] == "leadership=0.7"]
+    text = call("rules", "lfnn_l")
+    assert f"{len(content['published']) - len(agreeing)} more with other options" in text
+    assert "0.7" in text
+
+
+def test_a_network_shows_its_layers_by_block() -> None:
+    content = parsed("networks", "mlp-275k")
+    assert content["parameters"] == 274_570
+    assert content["dataset"] == "mnist"
+    assert [block["parameters"] for block in content["blocks"]] == [204_100, 67_860]
+    assert content["readout"]["parameters"] == 2610
+    assert content["options"][0]["default"] == [260, 260]
+    assert "274,570" in call("networks", "mlp-275k")
+
+
+def test_blocks_regroup_the_layers() -> None:
+    (block,) = parsed("networks", "mlp-275k", "--blocks", "1")["blocks"]
+    assert [layer["name"] for layer in block["layers"]] == ["fc1", "fc2"]
+    with pytest.raises(UsageError, match="2 layers and cannot be cut into 3"):
+        call("networks", "mlp-275k", "--blocks", "3")
+
+
+def test_a_network_is_shown_on_its_own_dataset_or_another() -> None:
+    content = parsed("networks", "cnn-876k")
+    assert content["dataset"] == "cifar10"
+    assert content["blocks"][0]["layers"][0]["map"] == "3x3 convolution"
+    assert parsed("networks", "cnn-876k", "--dataset", "mnist")["shape"] == [1, 28, 28]
+    with pytest.raises(LbenchError, match="not known before it is decoded"):
+        call("networks", "cnn", "--dataset", "imagefolder")
+
+
+def test_shapes_are_those_of_the_data() -> None:
+    from lbench.cli.networks import SHAPES
+    from lbench.registry import registry
+
+    dataset = registry().load("datasets", "digits")().load()
+    assert SHAPES["digits"] == (dataset.shape, dataset.num_classes)
+    assert set(SHAPES) <= set(registry().datasets)
+
+
+def test_datasets_say_where_they_were_looked_for(tmp_path: Path) -> None:
+    assert "mlp-275k" in call("datasets")
+    content = parsed("datasets", "mnist", "--data-dir", str(tmp_path))
+    assert content["state"] == "missing"
+    assert str(tmp_path) in content["message"]
+    assert str(tmp_path) in content["places"]
+    text = call("datasets", "digits")
+    assert "digest           94b57afd004b" in text
+    assert "1x8x8, 10 classes" in text
+
+
+def test_no_studies_yet() -> None:
+    assert parsed("studies") == [] or isinstance(parsed("studies")[0]["title"], str)
+    with pytest.raises(UsageError, match="Unknown study 'nothing'"):
+        call("studies", "nothing")
+
+
+def test_plugins_say_what_they_bring() -> None:
+    plugins = {plugin["name"]: plugin for plugin in parsed("plugins")}
+    assert plugins["bp"]["brings"]["rules"] == ["bp"]
+    assert plugins["core"]["distribution"] == "lbench"
+    assert "rules: bp" in call("plugins")
+
+
+@pytest.mark.parametrize(
+    ("args", "near"),
+    [
+        (["rules", "bpp"], "bp"),
+        (["networks", "mlp-275"], "mlp-275k"),
+        (["datasets", "mnits"], "mnist"),
+        (["data", "status", "mnits"], "mnist"),
+        (["networks", "mlp", "--dataset", "mnits"], "mnist"),
+    ],
+)
+def test_unknown_names_get_the_nearest(args: list[str], near: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        call(*args)
+    assert caught.value.exit_code == 2
+    assert near in caught.value.hint
+
+
+def test_data_status_shows_every_dataset() -> None:
+    rows = {row["name"]: row for row in parsed("data", "status")}
+    assert rows["digits"]["state"] == "ready"
+    assert rows["mnist"]["state"] == "missing"
+    text = call("data", "status", "mnist")
+    assert "Looked in" in text
+    assert "--data-dir" in text
+
+
+def test_data_prepare_fails_with_3_for_missing_data() -> None:
+    (row,) = parsed("data", "prepare", "mnist", "--no-download", code=3)
+    assert row["state"] == "missing"
+    assert row["hint"]
+    assert "is ready" in call("data", "prepare", "digits")
+
+
+def test_data_prepare_without_names_leaves_out_what_nobody_named() -> None:
+    rows = parsed("data", "prepare", "--no-download", code=3)
+    assert "imagefolder" not in [row["name"] for row in rows]
+
+
+COMMAND_NAMES = [name for name in COMMANDS if name in {
+    "rules", "networks", "datasets", "studies", "plugins", "compare"
+}]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", COMMAND_NAMES)
+def test_help_ends_with_an_example(name: str) -> None:
+    assert call(name, "--help").rstrip().splitlines()[-1].strip().startswith("Example: lbench")
+
+
+def test_names_are_completed_without_loading_them() -> None:
+    group = cli
+    assert isinstance(group, Commands)
+    context = click.Context(group)
+    command = group.get_command(context, "networks")
+    assert command is not None
+    argument = command.params[0]
+    completions = argument.shell_complete(click.Context(command), "mlp-")
+    assert [item.value for item in completions] == ["mlp-275k", "mlp-438k"]

@@ -1,0 +1,243 @@
+"""The paper's losses written out worker by worker, and small rules to hold against them.
+
+Nothing here calls ``lbench_lfnn`` for an expected value: scores, leaders, losses and the global
+path are formulated anew, with loops, float64 and autograd.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from fractions import Fraction
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.func import functional_call
+from torch.nn import functional as F
+
+from lbench.init import Init
+from lbench.network import Block, Network
+from lbench.networks.cnn import Cnn
+from lbench.networks.mlp import Mlp
+from lbench.networks.spec import NetworkSpec
+from lbench.randomness import Randomness
+from lbench.rule import Rule
+from lbench.step import Step
+from lbench.task import Batch, Task
+
+SPACE: dict[str, tuple[NetworkSpec, tuple[int, int, int]]] = {
+    "mlp": (Mlp(widths=(12, 9)), (1, 2, 3)),
+    "cnn": (Cnn(widths=(12, 9), norm="group"), (2, 4, 4)),
+}
+"""Small networks for three classes, and the inputs that they take."""
+
+
+def make(
+    rule: type[Rule],
+    net: str | NetworkSpec = "mlp",
+    shape: tuple[int, int, int] | None = None,
+    *,
+    classes: int = 3,
+    seed: int = 0,
+    dropout: float = 0.0,
+    blocks: int | None = None,
+    task: type[Task] = Task,
+    **options: Any,
+) -> Any:
+    """A rule in float64 on a small network."""
+    if isinstance(net, str):
+        net, shape = SPACE[net]
+    assert shape is not None
+    init = Init(seed)
+    network = net.build(init, shape, classes, dropout)
+    network = network if blocks is None else network.regrouped(blocks)
+    config = rule.Config(**options)
+    return rule(network, task("toy", shape, classes), config, init).double()
+
+
+def batch_for(rule: Rule, size: int = 7, seed: int = 0) -> Batch:
+    g = torch.Generator().manual_seed(seed)
+    x = torch.randn(size, *rule.task.shape, generator=g, dtype=torch.float64)
+    return Batch(x, torch.randint(rule.task.classes, (size,), generator=g))
+
+
+def step(index: int = 0, epoch: int = 0, *, last: bool = False) -> Step:
+    return Step(Randomness(0), index, epoch, last=last)
+
+
+def gradients(rule: Rule, batch: Batch, s: Step | None = None) -> dict[str, Tensor]:
+    """What one step hands to the optimizers, by name; no parameter changes."""
+    found: dict[str, Tensor] = {}
+
+    def keep(grads: Mapping[str, Tensor]) -> None:
+        found.update({name: grad.detach().clone() for name, grad in grads.items()})
+
+    rule.attach({group.name: keep for group in rule.groups()})
+    rule.step(batch, s or step())
+    return found
+
+
+def leader_count(leadership: float, workers: int, rounding: str = "round") -> int:
+    """In exact arithmetic on the decimal that was typed."""
+    share = Fraction(str(leadership)) * workers
+    whole = {
+        "round": math.floor(share + Fraction(1, 2)),
+        "floor": math.floor(share),
+        "ceil": math.ceil(share),
+    }[rounding]
+    return max(1, whole)
+
+
+def worker_scores(rule: Any, block: Block, z: Tensor) -> list[Tensor]:
+    """Class scores (batch, classes) of each worker; unit (k*W + w)*m + j is worker w's."""
+    classes, m = rule.task.classes, rule.config.units
+    count = block.width // (classes * m)
+    found = []
+    for w in range(count):
+        columns = []
+        for k in range(classes):
+            first = (k * count + w) * m
+            units = z[:, first : first + m]
+            if block.convolutional or m > 1:
+                columns.append(F.relu(units).flatten(1).mean(1))
+            elif rule.config.forward == "relu_softmax":
+                columns.append(F.relu(units[:, 0]))
+            else:
+                columns.append(units[:, 0])
+        found.append(torch.stack(columns, 1))
+    return found
+
+
+def worker_losses(scores: list[Tensor], target: Tensor) -> Tensor:
+    """Cross-entropies, (batch, workers)."""
+    return torch.stack([F.cross_entropy(s, target, reduction="none") for s in scores], 1)
+
+
+def lowest(losses: list[float], n: int) -> list[int]:
+    """The n workers of lowest loss, best first."""
+    return sorted(range(len(losses)), key=lambda w: losses[w])[:n]
+
+
+def choose(
+    rule: Any, scores: list[Tensor], target: Tensor, history: Tensor | None = None
+) -> list[list[int]]:
+    """The leaders for each example, best first; ``history`` are the losses to rank by instead."""
+    n = leader_count(rule.config.leadership, len(scores), rule.config.rounding)
+    losses = worker_losses(scores, target).detach()
+    if rule.config.selection == "example":
+        return [lowest(row.tolist(), n) for row in losses]
+    ranked = losses.mean(0) if history is None else history
+    return [lowest(ranked.tolist(), n)] * len(target)
+
+
+def local_losses(
+    rule: Any,
+    block: Block,
+    z: Tensor,
+    target: Tensor,
+    leaders: list[list[int]],
+    *,
+    at: Tensor | None = None,
+    picks: list[int] | None = None,
+) -> tuple[Tensor, Tensor]:
+    """L_lead and L_fol of a block, summed term by term.
+
+    ``at`` is where the reference is evaluated as a constant (default: ``z``); ``picks`` says
+    whom the followers copy on each example (default: what the option says, but for random).
+    """
+    options, scores = rule.config, worker_scores(rule, block, z)
+    fixed = worker_scores(rule, block, (z if at is None else at).detach())
+    count, n, size, classes = len(scores), len(leaders[0]), len(target), rule.task.classes
+    losses = worker_losses(scores, target)
+    lead = follow = z.new_zeros(())
+    for b, led in enumerate(leaders):
+        def copied(s: Tensor, b: int = b) -> Tensor:
+            return s[b] if options.follow == "logits" else s[b].softmax(0)
+
+        if options.reference == "mean" and picks is None:
+            reference = sum(copied(fixed[w]) for w in led) / n
+        else:
+            reference = copied(fixed[picks[b] if picks else led[0]])
+        for w in range(count):
+            if w in led:
+                lead = lead + losses[b, w] / (size * (n if options.leader_loss == "mean" else 1))
+            else:
+                gap = copied(scores[w]) - reference
+                follow = follow + gap.square().sum() / ((count - n) * size * classes)
+    return lead, follow
+
+
+def unit_mask(rule: Any, block: Block, leaders: list[list[int]]) -> Tensor:
+    """1 at the units of each example's leaders, (batch, width)."""
+    classes, m = rule.task.classes, rule.config.units
+    count = block.width // (classes * m)
+    mask = torch.zeros(len(leaders), block.width, dtype=torch.float64)
+    for b, led in enumerate(leaders):
+        for w in led:
+            for k in range(classes):
+                first = (k * count + w) * m
+                mask[b, first : first + m] = 1
+    return mask
+
+
+def passed_on(rule: Any, block: Block, z: Tensor) -> Tensor:
+    """What a block's units pass on."""
+    classes, m = rule.task.classes, rule.config.units
+    if block.convolutional or m > 1 or rule.config.forward == "relu":
+        return F.relu(z)
+    h = torch.empty_like(z)
+    count = block.width // classes
+    for w, s in enumerate(worker_scores(rule, block, z)):
+        h[:, w::count] = s.softmax(1)
+    return h
+
+
+def lfnn_loss(rule: Any, batch: Batch, *, through: bool = False) -> Tensor:
+    """L = L_g + lambda1 L_lead + lambda2 L_fol, to be differentiated by autograd.
+
+    The global path carries m*y + (1-m)*sg(y); with ``through``, followers' *parameters* are
+    constants of the global path but the error passes on to their input.
+    """
+    x, total = batch.x, torch.zeros((), dtype=torch.float64)
+    for block in rule.network.blocks:
+        local_z = block.scores(x.detach())
+        leaders = choose(rule, worker_scores(rule, block, local_z), batch.target)
+        lead, follow = local_losses(rule, block, local_z, batch.target, leaders)
+        total = total + rule.config.lambda1 * lead + rule.config.lambda2 * follow
+        z = block.scores(x)
+        m = unit_mask(rule, block, leaders)
+        m = m[..., None, None] if block.convolutional else m
+        if through:
+            constants = {name: p.detach() for name, p in block.site.named_parameters()}
+            frozen = functional_call(block.site, constants, (x,))
+        else:
+            frozen = z.detach()
+        # Workers do not mix before h, so masking z is masking y.
+        h = passed_on(rule, block, m * z + (1 - m) * frozen)
+        x = block.emit(h)
+    return total + F.cross_entropy(rule.network.readout(x), batch.target)
+
+
+def autograd(rule: Rule, loss: Tensor) -> dict[str, Tensor]:
+    named = dict(rule.named_parameters())
+    grads = torch.autograd.grad(loss, list(named.values()), allow_unused=True)
+    return {
+        name: torch.zeros_like(p) if g is None else g
+        for (name, p), g in zip(named.items(), grads, strict=True)
+    }
+
+
+def assert_same(
+    found: Mapping[str, Tensor], expected: Mapping[str, Tensor], *, tolerance: float = 1e-12
+) -> None:
+    """The same gradients for the same names, to a tolerance relative to each one's largest."""
+    assert set(found) == set(expected)
+    for name, value in expected.items():
+        scale = max(value.abs().max().item(), 1e-3)
+        worst = (found[name] - value).abs().max().item()
+        assert worst <= tolerance * scale, f"{name}: differs by {worst} of {scale}"
+
+
+def layer_of(network: Network, k: int) -> str:
+    return f"network.layers.{k}."

@@ -1,0 +1,176 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from lbench.cli.compare import command
+from lbench.errors import UsageError
+from lbench.report import render
+from lbench.report.compare import compare, rows
+
+
+def call(made_up: Any, *args: str) -> str:
+    found = CliRunner().invoke(
+        command, [*args, "--home", str(made_up.home.root)], catch_exceptions=False
+    )
+    assert found.exit_code == 0, found.output
+    return found.output
+
+
+def test_a_row_has_mean_and_interval_over_finished_seeds(made_up: Any) -> None:
+    for seed, error in enumerate([1.8, 1.9, 2.0]):
+        made_up.run(seed=seed, error=error)
+    (row,) = rows(made_up.pairs())
+    assert row.test is not None
+    assert row.test.n == 3
+    assert row.test.mean == pytest.approx(1.9)
+    assert render.error(row.test) == "1.90 ± 0.25 [1.65, 2.15]"
+    assert row.sampling is None
+
+
+def test_one_seed_shows_the_sampling_error_of_its_test_set(made_up: Any) -> None:
+    made_up.run(error=1.8)
+    (row,) = rows(made_up.pairs())
+    assert row.sampling == pytest.approx((1.557, 2.080), abs=0.001)
+    text = call(made_up, "bp")
+    assert "1.80 [1.56, 2.08]*" in text
+    assert render.SAMPLING in text
+
+
+def test_runs_that_did_not_finish_are_counted_and_their_reason_is_told(made_up: Any) -> None:
+    made_up.run(seed=0, error=1.8)
+    made_up.run(seed=1, error=None, status="diverged", reason="loss nan at step 7")
+    made_up.run(seed=2, error=None, status="killed", reason="interrupted")
+    text = call(made_up, "bp")
+    assert "1 diverged, 1 killed" in text
+    assert "1, seed 1 is diverged: loss nan at step 7" in text
+    assert "1 diverged, 1 killed" in call(made_up)
+
+
+def test_a_cell_without_a_finished_run_keeps_its_row(made_up: Any) -> None:
+    made_up.run(error=None, status="failed", reason="out of memory")
+    (row,) = rows(made_up.pairs())
+    assert row.test is None
+    assert row.step_ms is None
+    assert "1 failed" in call(made_up, "bp")
+
+
+def test_differences_are_paired_over_common_seeds(made_up: Any) -> None:
+    for seed, error in enumerate([1.0, 5.0, 9.0]):
+        made_up.run("bp", seed, error)
+        made_up.run("lfnn_l", seed, error + 0.5 + 0.01 * seed)
+    made_up.run("lfnn_l", 3, 80.0)
+    comparison = compare(made_up.pairs())
+    (difference,) = comparison.differences
+    assert difference.error is not None
+    assert difference.error.n == 3
+    assert difference.error.mean == pytest.approx(0.51)
+    assert "2 minus 1: +0.51 points [+0.49, +0.53], 3 common seeds." in call(
+        made_up, "bp", "lfnn_l"
+    )
+    assert "seeds" in [term.name for term in comparison.unequal]
+
+
+def test_equal_terms_leave_nothing_to_say(made_up: Any) -> None:
+    made_up.run("bp")
+    made_up.run("lfnn_l", rule={"code": "0ther"})
+    assert compare(made_up.pairs()).unequal == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "name", "value"),
+    [
+        ({"task": {"digest": "0" * 64}}, "data digest", "0" * 12),
+        ({"task": {"protocol": "paper"}}, "protocol", "paper"),
+        ({"task": {"budget": {"epochs": 30}}}, "budget epochs", "30"),
+        ({"task": {"budget": {"examples": 1000}}}, "budget examples", "1000"),
+        ({"task": {"augmentation": "crop4,flip"}}, "augmentation", "crop4,flip"),
+        ({"precision": "bf16"}, "precision", "bf16"),
+        ({"network": {"options": {"widths": [300]}}}, "network options", "widths=300"),
+        ({"environment": {"device": "cuda:0", "threads": 2}}, "device", "cuda:0"),
+        ({"seed": 5}, "seeds", "5"),
+        ({"rule": {"code": "01d"}}, "code of the rule", "01d"),
+    ],
+)
+def test_unequal_terms_are_named_with_their_values(
+    made_up: Any, changes: dict[str, Any], name: str, value: str
+) -> None:
+    made_up.run()
+    made_up.run(options="again", **changes)
+    comparison = compare(made_up.pairs())
+    assert name in [term.name for term in comparison.unequal]
+    lines = [line for line in render.notes(comparison) if line.startswith(f"UNEQUAL {name}: ")]
+    assert len(lines) == 1
+    assert value in lines[0]
+    assert f"UNEQUAL {name}: " in render.to_markdown(comparison)
+    assert name in [term["what"] for term in comparison.as_dict()["unequal"]]
+
+
+def test_cells_on_other_data_are_not_subtracted(made_up: Any) -> None:
+    made_up.run()
+    made_up.run("lfnn_l", task={"digest": "0" * 64}, data={"title": "CIFAR-10 (JPEG)"})
+    comparison = compare(made_up.pairs())
+    assert comparison.differences[0].error is None
+    assert "other data" in "\n".join(render.notes(comparison))
+
+
+def test_a_rule_may_have_its_own_recipe_and_it_is_said(made_up: Any) -> None:
+    made_up.run()
+    made_up.run("lfnn_l", recipe={"lr": 0.01})
+    comparison = compare(made_up.pairs())
+    assert comparison.unequal == []
+    assert "Recipes differ in lr: 0.001 in 1; 0.01 in 2" in render.notes(comparison)
+
+
+def test_published_numbers_stand_apart(made_up: Any) -> None:
+    made_up.run()
+    made_up.run("lfnn_l", rule={"config": {"leadership": 0.7}})
+    content = json.loads(call(made_up, "bp", "lfnn_l", "--json"))
+    assert [row["test_error"]["mean"] for row in content["cells"]] == [2.0, 2.0]
+    assert 1.49 in [row["test_error"] for row in content["published"]]
+    assert all(row["audit"] is None for row in content["cells"])
+    ours, _, theirs = call(made_up, "bp", "lfnn_l").partition(render.ELSEWHERE)
+    assert "1.49" not in ours
+    assert "1.49" in theirs
+
+
+def test_times_are_given_as_a_ratio_to_the_first_cell(made_up: Any) -> None:
+    made_up.run("bp", result={"step_ms": 2.0})
+    made_up.run("lfnn_l", result={"step_ms": 3.0})
+    assert [row.step_ratio for row in rows(made_up.pairs())] == [1.0, 1.5]
+
+
+def test_options_come_from_the_readable_id(made_up: Any) -> None:
+    made_up.run("lfnn_l", options="leadership=0.5,lr=0.01")
+    (row,) = rows(made_up.pairs())
+    assert row.options == "leadership=0.5,lr=0.01"
+
+
+def test_markdown_has_a_column_for_every_cell(made_up: Any) -> None:
+    made_up.run()
+    table = call(made_up, "bp", "--markdown").split("\n\n")[0].splitlines()
+    assert {line.count("|") for line in table} == {len(render.COLUMNS) + 1}
+
+
+def test_without_cells_the_store_is_listed(made_up: Any) -> None:
+    cell = made_up.run()
+    assert cell in call(made_up)
+    assert [row["cell"] for row in json.loads(call(made_up, "--json"))] == [cell]
+
+
+def test_an_empty_home_says_what_to_do_and_creates_nothing(tmp_path: Any) -> None:
+    found = CliRunner().invoke(command, ["--home", str(tmp_path / "x")])
+    assert "lbench run --rule bp" in found.output
+    found = CliRunner().invoke(command, ["bp", "--home", str(tmp_path / "x")])
+    assert isinstance(found.exception, UsageError)
+    assert not (tmp_path / "x").exists()
+
+
+def test_an_unknown_cell_and_one_given_twice_are_refused(made_up: Any) -> None:
+    made_up.run()
+    for names in (["nothing"], ["bp", "bp/mnist"]):
+        found = CliRunner().invoke(command, [*names, "--home", str(made_up.home.root)])
+        assert isinstance(found.exception, UsageError)

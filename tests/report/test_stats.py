@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import math
+import random
+
+import pytest
+
+from lbench.report.stats import binomial, interval, paired, quantile
+
+
+def test_quantiles_of_student_t_agree_with_scipy() -> None:
+    stats = pytest.importorskip("scipy.stats")
+    for df in [*range(1, 61), 100, 1000, 100_000]:
+        assert quantile(df) == pytest.approx(stats.t.ppf(0.975, df), abs=1e-4)
+
+
+def test_interval_agrees_with_scipy() -> None:
+    stats = pytest.importorskip("scipy.stats")
+    values = [1.81, 1.75, 1.92, 1.88, 1.79]
+    summary = interval(values)
+    low, high = stats.t.interval(0.95, 4, loc=sum(values) / 5, scale=stats.sem(values))
+    assert summary.n == 5
+    assert summary.sd == pytest.approx(stats.tstd(values))
+    assert (summary.low, summary.high) == pytest.approx((low, high), abs=1e-6)
+
+
+def test_an_interval_covers_the_mean_in_95_of_100_experiments() -> None:
+    chance = random.Random(0)
+    trials = 4000
+    covered = 0
+    for _ in range(trials):
+        summary = interval([chance.gauss(2.0, 0.3) for _ in range(3)])
+        assert summary.low is not None
+        assert summary.high is not None
+        covered += summary.low <= 2.0 <= summary.high
+    # Three standard errors of a proportion of 0.95 over 4000 trials.
+    assert covered / trials == pytest.approx(0.95, abs=3 * math.sqrt(0.95 * 0.05 / trials))
+
+
+def test_one_value_has_no_interval() -> None:
+    summary = interval([1.5])
+    assert (summary.mean, summary.sd, summary.low, summary.high) == (1.5, None, None, None)
+    assert summary.half_width is None
+    assert summary.as_dict() == {"mean": 1.5, "sd": None, "ci95": None, "n": 1}
+
+
+@pytest.mark.parametrize("values", [[], [1.0, math.nan], [1.0, None], [math.inf]])
+def test_what_is_not_a_number_is_refused_not_dropped(values: list[float]) -> None:
+    with pytest.raises(ValueError, match=r"no values|finite"):
+        interval(values)
+
+
+def test_differences_are_paired_over_common_seeds_alone() -> None:
+    a = {0: 2.0, 1: 2.4, 2: 2.2, 7: 90.0}
+    b = {0: 1.5, 1: 1.8, 2: 1.7, 9: 0.0}
+    difference = paired(a, b)
+    assert difference is not None
+    assert difference.n == 3
+    assert difference.mean == pytest.approx((0.5 + 0.6 + 0.5) / 3)
+    assert paired({0: 1.0}, {1: 1.0}) is None
+
+
+def test_pairing_removes_what_seeds_share() -> None:
+    shared = {0: 1.0, 1: 5.0, 2: 9.0}
+    difference = paired({seed: value + 0.1 for seed, value in shared.items()}, shared)
+    assert difference is not None
+    assert difference.half_width == pytest.approx(0.0, abs=1e-9)
+
+
+@pytest.mark.parametrize(("error", "n"), [(0.0, 359), (1.8, 10_000), (12.5, 200), (100.0, 10)])
+def test_wilson_interval_agrees_with_scipy(error: float, n: int) -> None:
+    stats = pytest.importorskip("scipy.stats")
+    wrong = round(error / 100 * n)
+    expected = stats.binomtest(wrong, n).proportion_ci(0.95, method="wilson")
+    got = binomial(100 * wrong / n, n)
+    assert got == pytest.approx((100 * expected.low, 100 * expected.high), abs=1e-6)
+
+
+@pytest.mark.parametrize(("error", "n"), [(-0.1, 10), (100.1, 10), (math.nan, 10), (5.0, 0)])
+def test_an_impossible_error_is_refused(error: float, n: int) -> None:
+    with pytest.raises(ValueError, match="got"):
+        binomial(error, n)

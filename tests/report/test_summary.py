@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from lbench.report.summary import metrics, render_run
+
+
+def run(seed: int, error: float | None, status: str = "finished") -> dict[str, Any]:
+    return {
+        "seed": seed,
+        "status": status,
+        "reason": None if status == "finished" else "loss nan at step 3",
+        "cached": False,
+        "train_error": error,
+        "val_error": error,
+        "test_error": error,
+        "test_error_at_best_val": error,
+        "seconds": {"training": 31.2, "evaluation": 0.8, "other": 2.1},
+        "step_ms": 3.1,
+        "peak_memory_mib": 412.0,
+    }
+
+
+def result(*runs: dict[str, Any], test: dict[str, Any] | None = None) -> dict[str, Any]:
+    return {
+        "rule": "lfnn_l",
+        "dataset": "mnist",
+        "title": "MNIST",
+        "variant": "canonical",
+        "network": "mlp-275k",
+        "blocks": 2,
+        "protocol": "strict",
+        "cell": "lfnn_l/mnist/mlp-275k@1a2b3c4d",
+        "test_examples": 10_000,
+        "runs": list(runs),
+        "test_error": test,
+        "params": {"inf": 274_570, "aux": 0, "fix": 2600},
+        "published": [
+            {
+                "test_error": 1.49,
+                "network": "272K-275K parameters, network not stated",
+                "data": "canonical",
+                "source": "Yin et al. 2023",
+                "note": "a caution",
+            }
+        ],
+    }
+
+
+def test_one_seed_is_labelled_as_sampling_only(capsys: pytest.CaptureFixture[str]) -> None:
+    render_run(result(run(0, 1.8), test={"mean": 1.8, "sd": None, "ci95": None, "n": 1}))
+    text = capsys.readouterr().out
+    assert "1.80 [1.56, 2.08]*" in text
+    assert "* One seed" in text
+    assert "274,570 for prediction, 2,600 fixed" in text
+    assert "mlp-275k in 2 blocks on MNIST, protocol strict" in text
+
+
+def test_several_seeds_show_their_interval(capsys: pytest.CaptureFixture[str]) -> None:
+    test = {"mean": 1.85, "sd": 0.07, "ci95": [1.21, 2.49], "n": 2}
+    render_run(result(run(0, 1.8), run(1, 1.9), test=test))
+    text = capsys.readouterr().out
+    assert "1.85 ± 0.64 [1.21, 2.49]" in text
+    assert "One seed" not in text
+    assert "mean of 2 seeds" in text
+
+
+def test_every_seed_has_its_status_when_one_did_not_finish(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    test = {"mean": 1.8, "sd": None, "ci95": None, "n": 1}
+    render_run(result(run(0, 1.8), run(1, None, "diverged"), test=test))
+    text = capsys.readouterr().out
+    assert "1 of 2" in text
+    assert "seed 1" in text
+    assert "diverged" in text
+
+
+def test_nothing_finished_is_still_a_table(capsys: pytest.CaptureFixture[str]) -> None:
+    render_run(result(run(0, None, "diverged")))
+    assert "0 of 1" in capsys.readouterr().out
+
+
+def test_published_numbers_have_network_data_and_caution(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    render_run(result(run(0, 1.8), test={"mean": 1.8, "sd": None, "ci95": None, "n": 1}))
+    _, _, published = capsys.readouterr().out.partition("Published")
+    assert "1.49" in published
+    assert "network not stated" in published
+    assert "[1] Yin et al. 2023: a caution." in published
+
+
+def test_metrics_count_finished_seeds_alone(made_up: Any) -> None:
+    made_up.run(seed=0, error=1.8)
+    made_up.run(seed=1, error=2.0)
+    made_up.run(seed=2, error=None, status="failed")
+    ((_, runs),) = made_up.pairs()
+    found = metrics(runs)
+    assert found["test_error_mean"] == pytest.approx(1.9)
+    assert (found["n"], found["not_finished"]) == (2.0, 1.0)
+    assert found["val_error_mean"] is None
+    assert len(found) <= 25
+    assert metrics([])["test_error_mean"] is None

@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import math
+from typing import Any, Literal
+
+import pytest
+
+from lbench.config import Options, param
+from lbench.errors import UsageError
+
+
+class Config(Options):
+    leadership: float = param(0.7, low=0.1, high=1.0, step=0.1, help="Share that leads")
+    workers: int = param(10, low=1)
+    selection: Literal["batch", "example", "epoch"] = param("batch")
+    widths: tuple[int, ...] | None = param(None)
+    milestones: tuple[float, ...] = param((0.5, 0.75))
+    scale: float = param(1.0)
+    bias: bool = param(True)
+
+
+def parse(**settings: Any) -> Config:
+    return Config.parse(settings, what="rule mine", listing="See: lbench rules mine")
+
+
+def refusal(**settings: Any) -> UsageError:
+    with pytest.raises(UsageError) as caught:
+        parse(**settings)
+    return caught.value
+
+
+def test_an_unknown_option_gets_the_nearest_name() -> None:
+    error = refusal(leadershp=0.5)
+    assert error.message == "Unknown option of rule mine 'leadershp'."
+    assert error.hint == "Did you mean leadership? See: lbench rules mine"
+    assert error.exit_code == 2
+
+
+def test_options_of_a_rule_that_has_none() -> None:
+    with pytest.raises(UsageError, match="Rule bp has no options, but got 'lr'"):
+        Options.parse({"lr": 1}, what="rule bp", listing="")
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"leadership": 1.5}, "a number from 0.1 to 1, but got 1.5"),
+        ({"leadership": "much"}, "a number from 0.1 to 1, but got 'much'"),
+        ({"workers": 0}, "a whole number of at least 1, but got 0"),
+        ({"workers": "2.5"}, "a whole number of at least 1, but got '2.5'"),
+        ({"selection": "step"}, "batch, example or epoch, but got 'step'"),
+        ({"widths": "300,x"}, "whole numbers, separated by commas or none, but got '300,x'"),
+        ({"bias": "maybe"}, "true or false, but got 'maybe'"),
+    ],
+)
+def test_a_value_out_of_range_is_told_its_range(settings: dict[str, Any], expected: str) -> None:
+    error = refusal(**settings)
+    (name,) = settings
+    assert error.message == f"Option {name} of rule mine must be {expected}."
+    assert error.hint == "See: lbench rules mine"
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, "nan", "inf"])
+def test_what_is_not_finite_is_refused(value: Any) -> None:
+    assert "scale" in refusal(scale=value).message
+
+
+@pytest.mark.parametrize("given", [0.7000000000000001, 0.7, "0.7", 0.6999999999999999])
+def test_a_stepped_value_is_snapped_to_its_grid(given: Any) -> None:
+    assert parse(leadership=given).leadership == 0.7
+    assert parse(leadership=given).changed() == {}
+
+
+def test_a_value_off_the_grid_is_kept() -> None:
+    assert parse(leadership=0.25).leadership == 0.25
+
+
+@pytest.mark.parametrize("given", ["300,200", "300, 200,", (300, 200), [300, 200]])
+def test_tuples_are_read_from_text(given: Any) -> None:
+    assert parse(widths=given).widths == (300, 200)
+
+
+def test_none_can_be_said_where_it_is_allowed() -> None:
+    assert parse(widths="none").widths is None
+    assert "milestones" in refusal(milestones="none").message
+
+
+def test_changed_names_what_differs_from_the_defaults_as_json() -> None:
+    assert parse().changed() == {}
+    changed = parse(leadership="0.5", widths="30", milestones="0.5,0.75", bias="false").changed()
+    assert changed == {"leadership": 0.5, "widths": [30], "bias": False}
+
+
+def test_options_cannot_be_changed_afterwards() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        parse().workers = 3  # type: ignore[misc]
+
+
+def test_the_table_has_a_row_an_option() -> None:
+    rows = {row["name"]: row for row in Config.table()}
+    assert list(rows) == list(Config.model_fields)
+    assert rows["leadership"] == {
+        "name": "leadership",
+        "default": 0.7,
+        "values": "a number from 0.1 to 1",
+        "help": "Share that leads",
+    }
+    assert rows["milestones"]["default"] == [0.5, 0.75]
