@@ -14,8 +14,12 @@ def lbench_networks() -> list[NetworkEntry]:
     mlp, cnn = "lbench.networks.mlp:Mlp", "lbench.networks.cnn:Cnn"
     return [
         NetworkEntry("mlp", "Fully connected ReLU network; widths free", mlp),
-        NetworkEntry("mlp-275k", "784-260-260-10, 274,570 parameters on MNIST", mlp, {"widths": (260, 260)}),
-        NetworkEntry("mlp-438k", "784-390-330-10, 438,490 parameters on MNIST", mlp, {"widths": (390, 330)}),
+        NetworkEntry(
+            "mlp-275k", "784-260-260-10, 274,570 parameters on MNIST", mlp, {"widths": (260, 260)}
+        ),
+        NetworkEntry(
+            "mlp-438k", "784-390-330-10, 438,490 parameters on MNIST", mlp, {"widths": (390, 330)}
+        ),
         NetworkEntry("cnn", "3x3 convolutions in pairs, each pair halved by max pooling", cnn),
         NetworkEntry("cnn-876k", "Six 3x3 convolutions, 905,430 parameters on CIFAR-10", cnn),
     ]
@@ -27,10 +31,15 @@ def lbench_datasets() -> list[DatasetEntry]:
         DatasetEntry("digits", "Digits (8x8)", "lbench.data.digits:Digits", "mlp"),
         DatasetEntry("mnist", "MNIST", "lbench.data.mnist:Mnist", "mlp-275k"),
         DatasetEntry("cifar10", "CIFAR-10", "lbench.data.cifar10:Cifar10", "cnn-876k"),
-        DatasetEntry("imagefolder", "A folder of class folders", "lbench.data.imagefolder:ImageFolder", "cnn"),
+        DatasetEntry(
+            "imagefolder", "A folder of class folders", "lbench.data.imagefolder:ImageFolder", "cnn"
+        ),
     ]
 
 
 @hookimpl
 def lbench_published() -> list[PublishedEntry]:
-    return [PublishedEntry(path.stem, path) for path in sorted((Path(__file__).parent / "published").glob("*.csv"))]
+    return [
+        PublishedEntry(path.stem, path)
+        for path in sorted((Path(__file__).parent / "published").glob("*.csv"))
+    ]

@@ -42,7 +42,9 @@ class Init:
 
     def linear(self, name: str, inputs: int, outputs: int, *, bias: bool = True) -> nn.Linear:
         """A linear map from ``inputs`` to ``outputs`` features."""
-        return self._fill(name, nn.utils.skip_init(nn.Linear, inputs, outputs, bias=bias))
+        # Without memory at first: PyTorch's own initialisation would draw global numbers.
+        module = nn.Linear(inputs, outputs, bias=bias, device="meta")
+        return self._fill(name, module.to_empty(device="cpu"))
 
     def conv(
         self,
@@ -55,10 +57,10 @@ class Init:
         bias: bool = True,
     ) -> nn.Conv2d:
         """A square convolution from ``inputs`` to ``outputs`` channels that keeps the size."""
-        module = nn.utils.skip_init(
-            nn.Conv2d, inputs, outputs, kernel, stride=stride, padding=kernel // 2, bias=bias
+        module = nn.Conv2d(
+            inputs, outputs, kernel, stride=stride, padding=kernel // 2, bias=bias, device="meta"
         )
-        return self._fill(name, module)
+        return self._fill(name, module.to_empty(device="cpu"))
 
     def _fill(self, name: str, module: Affine) -> Affine:
         weight = module.weight

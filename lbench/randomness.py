@@ -30,7 +30,7 @@ class Randomness:
     def generator(
         self, stream: str, index: int = 0, device: torch.device | str = "cpu"
     ) -> torch.Generator:
-        """A fresh generator for this address. (On the CPU torch uses 32 bits of its seed.)"""
+        """A fresh generator for this address; on the CPU torch uses 32 bits of its seed."""
         return torch.Generator(device).manual_seed(address(self.seed, stream, index))
 
     def draw(

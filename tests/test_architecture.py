@@ -35,6 +35,8 @@ FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 def room(module: str) -> str:
     """``lbench.data.mnist`` lies in ``data``; the modules beside the packages in two rooms."""
     name = module.split(".")[1]
+    if name == "__main__":
+        return "cli"
     return "ground" if name in GROUND else "rule" if name in RULE else name
 
 

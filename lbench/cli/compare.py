@@ -82,7 +82,7 @@ def _list(home: Home, as_json: bool) -> None:
             [r.cell.cell_id, str(len(r.errors)), error(r.test, r.sampling), unfinished(r)]
             for r in lines
         ],
-        right=[1],
+        right=[1, 2],
     )
     if any(line.sampling for line in lines):
         click.echo(SAMPLING)

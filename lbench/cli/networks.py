@@ -73,9 +73,10 @@ def shape_of(dataset: str) -> tuple[tuple[int, int, int], int]:
 
 def specify(name: str) -> NetworkSpec:
     """A network's options with its preset."""
-    entry: NetworkEntry = registry().find("networks", name)
-    cls: type[NetworkSpec] = registry().load("networks", name)
-    return cls.parse(entry.preset, what=f"network {name}", listing=f"See: lbench networks {name}")
+    from lbench.run.cell import network_spec
+
+    known = registry()
+    return network_spec(known.find("networks", name), known.load("networks", name), {})
 
 
 def build(name: str, dataset: str, blocks: int | None = None) -> Network:

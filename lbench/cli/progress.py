@@ -55,10 +55,12 @@ class Progress:
         self._write("  ".join(parts))
 
     def epoch(self, row: dict[str, Any]) -> None:
-        """An epoch's line: kept where output is not a terminal."""
+        """An epoch's line where output is not a terminal, at most one a second and the last."""
         self._val = row["val_error"]
-        if self.live:
+        now = time.monotonic()
+        if self.live or (now - self._shown < 1 and row["step"] != self._steps):
             return
+        self._shown = now
         text = f"{self.title}  epoch {row['epoch']}"
         if self._steps:
             text += f"/{-(-self._steps // self._per_epoch)}"
@@ -67,7 +69,7 @@ class Progress:
             text += f"  val {self._val:.2f} %"
         seconds = row["seconds"]
         text += f"  {duration(sum(seconds.values()))}"
-        if (left := self._left(row["step"], time.monotonic())) is not None:
+        if (left := self._left(row["step"], now)) is not None:
             text += f"  {duration(left)} left"
         click.echo(text, file=self.stream)
 
@@ -84,7 +86,7 @@ class Progress:
             self._line = 0
 
     def _left(self, done: int, now: float) -> float | None:
-        if self._began is None or not self._steps or done <= self._began[0]:
+        if self._began is None or not self._steps or not self._began[0] < done < self._steps:
             return None
         pace = (now - self._began[1]) / (done - self._began[0])
         return pace * (self._steps - done)

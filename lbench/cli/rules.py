@@ -109,10 +109,10 @@ def _show(content: dict[str, Any]) -> None:
         click.echo("\nNo options.")
 
     defaults = {option["name"]: option["default"] for option in content["options"]}
-    rows_ = [Published(**row) for row in content["published"]]
-    agreeing = [row for row in rows_ if row.agrees(defaults)]
+    numbers = [Published(**row) for row in content["published"]]
+    agreeing = [row for row in numbers if row.agrees(defaults)]
     print_published(agreeing, "Published, percent; network and data as published")
-    if others := len(rows_) - len(agreeing):
+    if others := len(numbers) - len(agreeing):
         click.echo(f"{others} more with other options: lbench rules {content['name']} --json")
 
 

@@ -13,7 +13,7 @@ from lbench.home import Home
 if TYPE_CHECKING:
     from lbench.execute.driver import Outcome
     from lbench.execute.writer import Writer
-    from lbench.run.resolve import Request, Resolved
+    from lbench.run.resolve import Resolved
 
 RECIPE = ("optimizer", "lr", "weight_decay", "momentum", "schedule", "milestones", "gamma", "batch",
           "dropout")  # fmt: skip
@@ -29,8 +29,12 @@ RECIPE = ("optimizer", "lr", "weight_decay", "momentum", "schedule", "milestones
 @click.option("--seeds", type=click.IntRange(1), default=1, help="3 trains seeds 0, 1 and 2.")
 @click.option("--epochs", type=int, help="Budget; else the dataset's own.")
 @click.option("--examples", type=int, help="Budget in examples seen, instead of epochs.")
-@click.option("--protocol", type=click.Choice(["strict", "paper"]), default="strict",
-              help="strict holds out a validation split; paper trains on all, for the last epoch.")
+@click.option(
+    "--protocol",
+    type=click.Choice(["strict", "paper"]),
+    default="strict",
+    help="strict holds out a validation split; paper trains on all, for the last epoch.",
+)
 @click.option("--augment", help="Such as crop4,flip or translate2; none for none.")
 @click.option("--optimizer", help="adam, adamw or sgd.")
 @click.option("--lr", help="Peak learning rate.")
@@ -46,13 +50,18 @@ RECIPE = ("optimizer", "lr", "weight_decay", "momentum", "schedule", "milestones
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:1.")
 @click.option("--precision", type=click.Choice(["fp32", "bf16"]), default="fp32")
 @click.option("--threads", type=click.IntRange(1), help="Of the CPU; else one a core.")
-@click.option("--checkpoint-every", type=click.FloatRange(0), default=30.0, show_default=True,
-              help="Seconds between checkpoints.")
+@click.option(
+    "--checkpoint-every",
+    type=click.FloatRange(0),
+    default=30.0,
+    show_default=True,
+    help="Seconds between checkpoints.",
+)
 @click.option("--force", is_flag=True, help="Train again what is there, as a new attempt.")
 @click.option("--no-store", is_flag=True, help="Write the run directory only.")
 @home_option
 @json_option
-def command(  # fmt: skip
+def command(
     rule: str,
     dataset: str,
     config: tuple[str, ...],
@@ -126,6 +135,8 @@ def command(  # fmt: skip
         from lbench.report.summary import render_run
 
         render_run(result)
+        if writer is not None:
+            click.echo("See it in the MLflow UI with: lbench ui", err=True)
     return _exit_code(outcomes, writer)
 
 
@@ -197,7 +208,8 @@ def describe(resolved: Resolved, outcomes: list[Outcome]) -> dict[str, Any]:
         "network": cell.network,
         "blocks": cell.blocks,
         "protocol": cell.protocol,
-        **{"epochs": None, **cell.budget.as_dict()},
+        "epochs": None,
+        **cell.budget.as_dict(),
         "augmentation": cell.augmentation,
         "precision": cell.precision,
         "test_examples": len(resolved.dataset.test),

@@ -7,6 +7,7 @@ that scikit-learn bundles. ``digits.npz`` holds ``round(v * 255 / 16)`` of its v
 from __future__ import annotations
 
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 
@@ -23,7 +24,7 @@ class Digits(Source):
     name = "digits"
     title = "Digits (8x8)"
     epochs = 30
-    recipe = {"batch": 32, "lr": 0.003}
+    recipe = MappingProxyType({"batch": 32, "lr": 0.003})
     standardize = False
     files = "digits.npz"
     cached = False

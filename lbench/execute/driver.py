@@ -82,9 +82,7 @@ def run_cell(
             writer.take(run_dir)
         params = (run_dir.spec() or {}).get("params", {})
         fingerprint = cell.run_fingerprint(seed)
-        outcomes.append(
-            Outcome(seed, attempt, fingerprint, run_dir.path, cached, result, params)
-        )
+        outcomes.append(Outcome(seed, attempt, fingerprint, run_dir.path, cached, result, params))
         if result["status"] == "killed":
             break
     if writer is not None:

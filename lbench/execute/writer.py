@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from lbench.store.record import Record
     from lbench.store.rows import RunRow
 
-Summarise = Callable[[list[Any]], Mapping[str, float]]
+Summarise = Callable[[list[Any]], Mapping[str, float | None]]
 
 
 class Writer:
@@ -36,7 +36,8 @@ class Writer:
 
     def take(self, run_dir: RunDir) -> RunRow | None:
         """The record's row for a run directory as it is now."""
-        return self._try(lambda record: record.take(run_dir))
+        row: RunRow | None = self._try(lambda record: record.take(run_dir))
+        return row
 
     def older_code(self, spec: Mapping[str, Any]) -> list[str]:
         """Ids of the cells that equal this one but for the rule's code."""

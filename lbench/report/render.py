@@ -11,6 +11,7 @@ from lbench.report.stats import Summary
 from lbench.report.table import (
     NONE,
     count,
+    fits,
     markdown,
     percent,
     print_notes,
@@ -23,14 +24,23 @@ COLUMNS = (
     "", "rule", "options", "network", "dataset", "seeds", "test error %", "at best val",
     "P_inf", "P_aux", "P_fix", "step ms", "x", "MiB", "audit", "not finished",
 )  # fmt: skip
-RIGHT = (5, 8, 9, 10, 11, 12, 13)
+RIGHT = (5, 6, 7, 8, 9, 10, 11, 12, 13)
+RESULTS = (0, 1, 2, 3, 4, 5, 6, 15)
+COSTS = (0, 7, 8, 9, 10, 11, 12, 13, 14)
 SAMPLING = "* One seed: the interval of the test set's sampling alone (Wilson), not over seeds."
 ELSEWHERE = "Published, percent; other networks and data, as stated"
 
 
 def show(comparison: Comparison) -> None:
-    """Prints tables and notes on standard output."""
-    print_table(COLUMNS, cells(comparison.rows), right=RIGHT)
+    """Prints tables and notes on standard output; in a narrow terminal results, then costs."""
+    lines = cells(comparison.rows)
+    whole = fits(COLUMNS, lines)
+    for kept in [range(len(COLUMNS))] if whole else [RESULTS, COSTS]:
+        print_table(
+            [COLUMNS[i] for i in kept],
+            [[line[i] for i in kept] for line in lines],
+            right=[at for at, i in enumerate(kept) if i in RIGHT],
+        )
     print_notes(notes(comparison))
     citations.print_published(comparison.published, f"\n{ELSEWHERE}")
 

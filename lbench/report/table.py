@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 from collections.abc import Iterable, Sequence
 
 NONE = "—"
@@ -15,15 +17,25 @@ def print_table(
     title: str = "",
     right: Iterable[int] = (),
 ) -> None:
-    """A table as wide as its content needs; ``right`` are the columns of numbers."""
+    """A table as wide as its content needs; ``right`` are the columns of numbers.
+
+    In a narrow terminal words are folded, and numbers stay whole.
+    """
+    import click
     from rich import box
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(box=box.SIMPLE_HEAD, title=title or None, title_justify="left", pad_edge=False)
+    if title:
+        # Not rich's title, which is folded to the width of the table.
+        click.echo(title)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     numbers = set(right)
     for index, column in enumerate(columns):
-        table.add_column(column, justify="right" if index in numbers else "left")
+        number = index in numbers
+        table.add_column(
+            column, justify="right" if number else "left", no_wrap=number, overflow="fold"
+        )
     for row in rows:
         table.add_row(*row)
     # Piped output is for other programs and for grep: never wrapped, never coloured.
@@ -31,6 +43,14 @@ def print_table(
     if not console.is_terminal:
         console = Console(highlight=False, markup=False, width=400)
     console.print(table)
+
+
+def fits(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
+    """Whether a table has room without folding; always where output is not a terminal."""
+    if not sys.stdout.isatty():
+        return True
+    widths = [max(len(cell) for cell in column) for column in zip(columns, *rows, strict=True)]
+    return sum(widths) + 3 * len(widths) <= shutil.get_terminal_size().columns
 
 
 def markdown(

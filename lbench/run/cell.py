@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -146,7 +147,9 @@ class Cell:
         return f"{self.rule}-{self.task.dataset}-{self.network}-{self.fingerprint[:16]}"
 
 
-def network_spec(entry: NetworkEntry, cls: type[NetworkSpec], options: dict[str, Any]) -> NetworkSpec:
+def network_spec(
+    entry: NetworkEntry, cls: type[NetworkSpec], options: dict[str, Any]
+) -> NetworkSpec:
     """A network's options: the family's defaults, the preset, then what was asked for."""
     return cls.parse(
         {**entry.preset, **options},
@@ -155,7 +158,7 @@ def network_spec(entry: NetworkEntry, cls: type[NetworkSpec], options: dict[str,
     )
 
 
-def parse_settings(settings: list[str], flag: str) -> dict[str, str]:
+def parse_settings(settings: Sequence[str], flag: str) -> dict[str, str]:
     """``["leadership=0.5"]`` to a dict.
 
     Raises:

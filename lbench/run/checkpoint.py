@@ -60,7 +60,5 @@ def read_tensors(path: Path) -> dict[str, Any]:
     checksum, payload = content[:32], content[32:]
     if hashlib.sha256(payload).digest() != checksum:
         raise ValueError(f"{path} is damaged: its checksum does not match.")
-    loaded: dict[str, Any] = torch.load(
-        io.BytesIO(payload), map_location="cpu", weights_only=True
-    )
+    loaded: dict[str, Any] = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
     return loaded

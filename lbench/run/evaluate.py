@@ -34,7 +34,8 @@ def autocast(device: torch.device, precision: str) -> contextlib.AbstractContext
     """bfloat16 where torch holds it safe, for ``bf16``; nothing for ``fp32``."""
     if precision == "fp32":
         return contextlib.nullcontext()
-    return torch.autocast(device.type, dtype=torch.bfloat16)
+    # Its cache of cast weights would outlive their updates.
+    return torch.autocast(device.type, dtype=torch.bfloat16, cache_enabled=False)
 
 
 def evaluate(rule: Rule, data: DeviceData, precision: str) -> Evaluation:

@@ -24,7 +24,12 @@ class Plan:
 
     @classmethod
     def of(
-        cls, examples: int, batch: int, epochs: int | None, budget: int | None, phases: Sequence[Phase]
+        cls,
+        examples: int,
+        batch: int,
+        epochs: int | None,
+        budget: int | None,
+        phases: Sequence[Phase],
     ) -> Plan:
         """A plan for ``epochs``, or for a ``budget`` in examples."""
         per_epoch = -(-examples // batch)

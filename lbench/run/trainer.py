@@ -175,9 +175,7 @@ class Trainer:
         lr = self.recipe.lr * factor(self.recipe, self.index - start, count)
         for update in self.updates.values():
             update.rate(lr)
-        s = Step(
-            self.randomness, self.index, epoch, phase=phase, last=last, device=self.device
-        )
+        s = Step(self.randomness, self.index, epoch, phase=phase, last=last, device=self.device)
         rule = self.rule
         batch = rule.prepare(Batch(*self.batches.batch(epoch, position)), s)
         rule.step(batch, s)

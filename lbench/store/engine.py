@@ -59,6 +59,21 @@ def connect(home: Home) -> Engine:
 
 
 @contextlib.contextmanager
+def connected(home: Home) -> Iterator[Engine]:
+    """An engine for a moment.
+
+    Raises:
+        StoreError: as :func:`connect`; also when the store fails meanwhile.
+    """
+    engine = connect(home)
+    try:
+        with reaching(home):
+            yield engine
+    finally:
+        engine.dispose()
+
+
+@contextlib.contextmanager
 def writing(engine: Engine) -> Iterator[Connection]:
     """A transaction that no other writer overlaps, from its first read on."""
     with engine.connect().execution_options(lbench_writes=True) as connection, connection.begin():
@@ -87,8 +102,9 @@ def unreachable(home: Home, problem: str) -> StoreError:
         where = make_url(home.store_url).render_as_string()
     except exc.ArgumentError:
         where = home.store_url
+    reason = " ".join(problem.split()).rstrip(".?")
     return StoreError(
-        f"The store {where} cannot be used: {problem}.",
+        f"The store {where} cannot be used: {reason}.",
         f"All results are kept in the run directories ({home.runs}). Mend the store, or move it "
         "away; `lbench sync` then rebuilds the record from them.",
     )

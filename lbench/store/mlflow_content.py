@@ -18,19 +18,20 @@ from lbench.store.rows import CellRow, RunRow
 
 CURVES = ("train_loss", "val_loss", "val_error", "lr")
 MEAN_CURVES = ("train_loss", "val_loss", "val_error")
-FINALS = (
-    "train_error",
-    "test_error",
-    "test_error_at_best_val",
-    "best_epoch",
-    "seconds_training",
-    "seconds_evaluation",
-    "seconds_other",
-    "step_ms",
-    "peak_memory_mib",
-    "steps",
-    "epochs",
-)
+FINALS = {
+    "train_error": "train_error",
+    "test_error": "test_error",
+    "test_error_at_best_val": "test_error_at_best_val",
+    "best_epoch": "best_epoch",
+    # MLflow draws these on a tab of their own, so that curves and errors stay among themselves.
+    "epochs": "system/epochs",
+    "steps": "system/steps",
+    "seconds_training": "system/seconds_training",
+    "seconds_evaluation": "system/seconds_evaluation",
+    "seconds_other": "system/seconds_other",
+    "step_ms": "system/step_ms",
+    "peak_memory_mib": "system/peak_memory_mib",
+}
 # What MLflow refuses beyond.
 LONGEST_PARAMETER, LONGEST_TAG, LONGEST_KEY = 6000, 5000, 250
 
@@ -64,8 +65,8 @@ def child(cell: CellRow, run: RunRow) -> Shown:
     final = ended or started
     points, problem = curves(run)
     last_epoch = max((point[3] for point in points), default=0)
-    for key in FINALS:
-        value = getattr(run, key)
+    for field_name, key in FINALS.items():
+        value = getattr(run, field_name)
         if value is not None:
             points.append((key, rounded(value), final, last_epoch))
     attempt = "" if run.attempt == 1 else f", attempt {run.attempt}"

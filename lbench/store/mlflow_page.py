@@ -7,7 +7,7 @@ import json
 from sqlalchemy import inspect, text
 
 from lbench.home import Home
-from lbench.store.engine import connect, reaching
+from lbench.store.engine import connected
 
 EXPERIMENT = "runs"
 COLUMNS = {
@@ -21,7 +21,7 @@ COLUMNS = {
     "metrics.`n`": 50,
     "metrics.`test_error`": 90,
     "metrics.`val_error`": 90,
-    "metrics.`step_ms`": 90,
+    "metrics.`system/step_ms`": 120,
     "tags.`lbench.status`": 150,
 }
 """Width in pixels of each column, in their order."""
@@ -50,14 +50,19 @@ def runs_page(home: Home) -> str | None:
     Raises:
         StoreError: the store cannot be reached.
     """
-    engine = connect(home)
-    try:
-        with reaching(home):
-            if not inspect(engine).has_table("experiments"):
-                return None
-            query = text("SELECT experiment_id FROM experiments WHERE name = :name")
-            with engine.connect() as connection:
-                found = connection.scalar(query, {"name": EXPERIMENT})
-    finally:
-        engine.dispose()
+    if not has_mlflow(home):
+        return None
+    query = text("SELECT experiment_id FROM experiments WHERE name = :name")
+    with connected(home) as engine, engine.connect() as connection:
+        found = connection.scalar(query, {"name": EXPERIMENT})
     return None if found is None else f"/#/experiments/{found}/runs?{QUERY}"
+
+
+def has_mlflow(home: Home) -> bool:
+    """Whether MLflow's tables are in the store.
+
+    Raises:
+        StoreError: the store cannot be reached.
+    """
+    with connected(home) as engine:
+        return inspect(engine).has_table("experiments")

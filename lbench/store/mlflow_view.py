@@ -11,13 +11,13 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import filelock
-from sqlalchemy import exc, text
+from sqlalchemy import exc, make_url, text
 
 from lbench.errors import StoreError
 from lbench.home import Home
-from lbench.store.engine import connect, unreachable, writing
+from lbench.store.engine import connected, unreachable, writing
 from lbench.store.mlflow_content import Shown, child, parent
-from lbench.store.mlflow_page import EXPERIMENT, EXPERIMENT_TAGS, runs_page
+from lbench.store.mlflow_page import EXPERIMENT, EXPERIMENT_TAGS, has_mlflow
 from lbench.store.record import Record
 from lbench.store.rows import CellRow, RunRow
 
@@ -33,6 +33,7 @@ METRICS_A_BATCH, PARAMETERS_A_BATCH = 1000, 100
 # Of the 36 that MLflow takes: as many as its own digests have, so that the column stays narrow.
 DIGEST_SHOWN = 8
 PAGE = 1000
+LOCK_SECONDS = 120
 
 
 class MlflowView:
@@ -147,17 +148,13 @@ class MlflowView:
 
     def _forget_metrics(self, run_id: str) -> None:
         # MLflow only ever appends: a mean that another seed has moved would stand there twice.
-        engine = connect(self.home)
-        try:
-            with writing(engine) as connection:
-                for table in ("latest_metrics", "metrics"):
-                    statement = text(f"DELETE FROM {table} WHERE run_uuid = :run_id")
-                    connection.execute(statement, {"run_id": run_id})
-        finally:
-            engine.dispose()
+        with connected(self.home) as engine, writing(engine) as connection:
+            for table in ("latest_metrics", "metrics"):
+                statement = text(f"DELETE FROM {table} WHERE run_uuid = :run_id")
+                connection.execute(statement, {"run_id": run_id})
 
     def _open(self) -> MlflowClient:
-        new = runs_page(self.home) is None
+        new = not has_mlflow(self.home)
         if new:
             print("Creating the MLflow store (once)…", file=sys.stderr, flush=True)  # noqa: T201
         client = _client(self.home)
@@ -184,7 +181,7 @@ class MlflowView:
         """One publisher at a time: two would each create what the other is creating."""
         with _reaching_mlflow(self.home):
             self.home.root.mkdir(parents=True, exist_ok=True)
-            with filelock.FileLock(self.home.root / "mlflow.lock"):
+            with filelock.FileLock(self.home.root / "mlflow.lock", timeout=LOCK_SECONDS):
                 yield
 
 
@@ -213,9 +210,10 @@ def _reaching_mlflow(home: Home) -> Iterator[None]:
             raise
         problem = str(error).strip().partition("\n")[0]
         if "out-of-date database schema" in problem:
+            where = make_url(home.store_url).render_as_string()
             raise StoreError(
-                f"The MLflow tables in {home.store_url} are of an older MLflow.",
-                f"Run: mlflow db upgrade {home.store_url}",
+                f"The MLflow tables in {where} are of another version than the MLflow here.",
+                f"After a copy of it, run: mlflow db upgrade {where}",
             ) from error
         raise unreachable(home, f"MLflow says: {problem}") from error
 

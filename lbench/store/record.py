@@ -59,7 +59,8 @@ class Record:
             cell, run = read(run_dir, self.home.runs)
             _upsert(connection, Cell, cell, ("fingerprint",))
             _upsert(connection, Run, run, ("fingerprint", "attempt"))
-            return self._runs(connection, _attempts(run["fingerprint"]))[0]
+            query = _attempts(run["fingerprint"]).where(Run.attempt == run["attempt"])
+            return self._runs(connection, query)[0]
 
     def find(self, fingerprint: str) -> list[RunRow]:
         """The attempts at a run, newest first; empty when it is unknown."""

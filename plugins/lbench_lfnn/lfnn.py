@@ -53,9 +53,7 @@ class Lfnn(GradientRule):
         self.workers = [Workers(block, self.task.classes, self.config) for block in blocks]
         self.selections = selections(self.workers)
         self.weights = (self.config.lambda1, self.config.lambda2)
-        self._params = [
-            trained(block, f"network.layers.{k}.") for k, block in enumerate(blocks)
-        ]
+        self._params = [trained(block, f"network.layers.{k}.") for k, block in enumerate(blocks)]
         self._readout = trained(self.network.readout, "network.readout.")
 
     def activate(self, k: int, z: Tensor) -> Tensor:

@@ -71,15 +71,19 @@ class Workers:
             return block.activate(z)
         if self.forward == "relu":
             return F.relu(z)
-        z = F.relu(z) if self.forward == "relu_softmax" else z
-        return z.view(-1, self.classes, self.count).softmax(1).view_as(z)
+        return self.scores(z, z).softmax(1).view_as(z)
 
     def scores(self, z: Tensor, h: Tensor) -> Tensor:
-        """Class scores of every worker, (batch, classes, workers)."""
+        """Class scores of every worker, (batch, classes, workers); of a bfloat16 block in float32.
+
+        In bfloat16 many workers would have one and the same loss, and rank by their index.
+        """
+        half = z.dtype is torch.bfloat16
         if self.averaged:
-            return h.reshape(len(h), self.classes, self.count, -1).mean(-1)
+            rows = h.reshape(len(h), self.classes, self.count, -1)
+            return rows.mean(-1, dtype=torch.float32 if half else None)
         z = F.relu(z) if self.forward == "relu_softmax" else z
-        return z.view(-1, self.classes, self.count)
+        return (z.float() if half else z).view(-1, self.classes, self.count)
 
     def probabilities(self, scores: Tensor, h: Tensor) -> Tensor:
         """y: softmax of the scores over classes, (batch, classes, workers)."""
@@ -88,7 +92,7 @@ class Workers:
         return h.view_as(scores)
 
     def spread(self, values: Tensor, z: Tensor) -> Tensor:
-        """(batch or 1, classes, workers) to the shape of ``z``: each unit gets its worker's value."""
+        """(batch or 1, classes, workers) to the shape of ``z``: units get their worker's value."""
         rows = len(values)
         if not self.averaged:
             return values.reshape(rows, -1)

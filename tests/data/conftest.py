@@ -11,7 +11,6 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
 REAL = os.environ.get("LBENCH_DATA")
 
 Bytes = npt.NDArray[np.uint8]
@@ -20,9 +19,8 @@ Bytes = npt.NDArray[np.uint8]
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     """The directory with the real files."""
-    for place in (Path(REAL) if REAL else None, ROOT.parent / "shared" / "data"):
-        if place is not None and place.is_dir():
-            return place
+    if REAL and Path(REAL).is_dir():
+        return Path(REAL)
     pytest.skip("the real data is not here: name its directory in LBENCH_DATA")
 
 

@@ -18,7 +18,7 @@ def digest(content: Any) -> str:
 
 
 def cell_spec(
-    rule: str = "lfnn_l", dataset: str = "mnist", code: str = "c0de", **config: Any
+    rule: str = "lfnn_l", dataset: str = "mnist", /, *, code: str = "c0de", **config: Any
 ) -> dict[str, Any]:
     return {
         "semantics": 1,

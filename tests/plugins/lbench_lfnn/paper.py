@@ -17,7 +17,7 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 from lbench.init import Init
-from lbench.network import Block, Network
+from lbench.network import Block
 from lbench.networks.cnn import Cnn
 from lbench.networks.mlp import Mlp
 from lbench.networks.spec import NetworkSpec
@@ -152,6 +152,7 @@ def local_losses(
     losses = worker_losses(scores, target)
     lead = follow = z.new_zeros(())
     for b, led in enumerate(leaders):
+
         def copied(s: Tensor, b: int = b) -> Tensor:
             return s[b] if options.follow == "logits" else s[b].softmax(0)
 
@@ -237,7 +238,3 @@ def assert_same(
         scale = max(value.abs().max().item(), 1e-3)
         worst = (found[name] - value).abs().max().item()
         assert worst <= tolerance * scale, f"{name}: differs by {worst} of {scale}"
-
-
-def layer_of(network: Network, k: int) -> str:
-    return f"network.layers.{k}."

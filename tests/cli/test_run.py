@@ -1,0 +1,239 @@
+"""``lbench run`` as a user meets it: the JSON contract, bad input, and what it can do without."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lbench.cli.main import main
+from tests.run.helper import lbench_run
+
+SMALL = ("--dataset", "digits", "--epochs", "1", "--no-store")
+
+HEAVY = (
+    "mlflow",
+    "optuna",
+    "sqlalchemy",
+    "scipy",
+    "sklearn",
+    "pandas",
+    "matplotlib",
+    "torchvision",
+)
+
+
+@pytest.fixture
+def refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> Callable[[tuple[str, ...], int], str]:
+    """Runs ``lbench run`` in this process; returns what it says, having left nothing behind."""
+
+    def run(arguments: tuple[str, ...], code: int) -> str:
+        home = tmp_path / "home"
+        with pytest.raises(SystemExit) as ended:
+            main(["run", *arguments, "--home", str(home)])
+        said = capsys.readouterr().err
+        assert ended.value.code == code, said
+        assert "Traceback" not in said
+        assert not home.exists()
+        return said
+
+    return run
+
+
+def test_json_is_one_object_with_all_that_the_contract_names(tmp_path: Path) -> None:
+    result = lbench_run(
+        "--rule", "lfnn_l", "--dataset", "digits", "--epochs", "2", "--seeds", "2",
+        "--no-store", home=tmp_path,
+    )  # fmt: skip
+    assert result["rule"] == "lfnn_l"
+    assert result["config"]["leadership"] == 0.7
+    assert result["recipe"]["optimizer"] == "adam"
+    assert (result["dataset"], result["variant"]) == ("digits", "embedded")
+    assert (result["network"], result["blocks"]) == ("mlp", 2)
+    assert (result["protocol"], result["epochs"]) == ("strict", 2)
+    assert result["cell"].startswith("lfnn_l/digits/mlp/epochs=2@")
+    assert [run["seed"] for run in result["runs"]] == [0, 1]
+    for run in result["runs"]:
+        assert (run["status"], run["reason"], run["cached"], run["attempt"]) == (
+            "finished", None, False, 1,
+        )  # fmt: skip
+        assert len(run["fingerprint"]) == 64
+        for name in ("train_error", "val_error", "test_error", "test_error_at_best_val"):
+            assert 0 <= run[name] <= 100
+        assert set(run["seconds"]) == {"training", "evaluation", "other"}
+        assert run["step_ms"] > 0
+        assert run["peak_memory_mib"] > 50
+        assert Path(run["run_dir"]).is_dir()
+        assert run["mlflow_run_id"] is None
+    assert result["test_error"]["n"] == 2
+    low, high = result["test_error"]["ci95"]
+    assert low <= result["test_error"]["mean"] <= high
+    assert isinstance(result["published"], list)
+    assert result["params"] == {"inf": 64 * 260 + 260 + 260 * 260 + 260 + 2610, "aux": 0, "fix": 0}
+    assert result["audit"] is None
+
+
+def test_one_seed_has_no_interval_over_seeds(tmp_path: Path) -> None:
+    result = lbench_run("--rule", "bp", *SMALL, home=tmp_path)
+    assert (result["test_error"]["sd"], result["test_error"]["ci95"]) == (None, None)
+
+
+BAD: list[tuple[tuple[str, ...], int, tuple[str, ...]]] = [
+    (("--rule", "lfn_l", *SMALL), 2, ("Unknown rule 'lfn_l'", "lfnn_l")),
+    (("--rule", "bp", "--dataset", "minst"), 2, ("Unknown dataset 'minst'", "mnist")),
+    (("--rule", "bp", *SMALL, "--network", "mlp-257k"), 2, ("'mlp-257k'", "mlp-275k")),
+    (("--rule", "lfnn_l", *SMALL, "--set", "leadrship=0.5"), 2, ("leadership",)),
+    (("--rule", "lfnn_l", *SMALL, "--set", "leadership=1.5"), 2, ("from 0.01 to 1", "'1.5'")),
+    (("--rule", "lfnn_l", *SMALL, "--set", "selection=year"), 2, ("batch, example or epoch",)),
+    (("--rule", "lfnn_l", *SMALL, "--set", "leadership"), 2, ("NAME=VALUE",)),
+    (("--rule", "bp", *SMALL, "--set", "leadership=0.5"), 2, ("has no options",)),
+    (("--rule", "bp", *SMALL, "--lr", "fast"), 2, ("lr", "'fast'")),
+    (("--rule", "bp", *SMALL, "--optimizer", "adan"), 2, ("adam, adamw or sgd",)),
+    (("--rule", "bp", *SMALL, "--blocks", "9"), 2, ("2 layers", "from 1 to 2")),
+    (("--rule", "bp", *SMALL, "--augment", "rotate9"), 2, ("rotate9", "crop<pixels>")),
+    (("--rule", "bp", *SMALL, "--device", "cuda:99"), 2, ("cuda:99", "--device auto")),
+    (("--rule", "bp", "--dataset", "digits", "--epochs", "0"), 2, ("--epochs", "at least 1")),
+    (
+        ("--rule", "lfnn_l", *SMALL, "--network", "mlp", "--net", "widths=255,260"),
+        2,
+        ("'fc1' has width 255", "250 or 260"),
+    ),
+]
+
+
+@pytest.mark.parametrize(("arguments", "code", "words"), BAD, ids=lambda x: " ".join(map(str, x))
+                         if isinstance(x, tuple) else str(x))  # fmt: skip
+def test_bad_input_is_told_with_what_would_fit(
+    arguments: tuple[str, ...],
+    code: int,
+    words: tuple[str, ...],
+    refused: Callable[[tuple[str, ...], int], str],
+) -> None:
+    said = refused(arguments, code)
+    for word in words:
+        assert word in said
+
+
+def test_an_error_with_json_is_one_object(tmp_path: Path) -> None:
+    result = lbench_run("--rule", "lfn_l", *SMALL, home=tmp_path, code=2)
+    assert set(result) == {"error"}
+    assert set(result["error"]) == {"kind", "message", "hint"}
+    assert result["error"]["kind"] == "usage"
+
+
+def test_missing_data_exits_3_and_says_where_it_was_looked_for(
+    tmp_path: Path, refused: Callable[[tuple[str, ...], int], str]
+) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    arguments = ("--rule", "bp", "--dataset", "imagefolder", "--data-dir", str(empty))
+    assert str(empty) in refused(arguments, 3)
+
+
+def test_a_diverged_run_exits_1_and_its_row_stays(tmp_path: Path) -> None:
+    arguments = ("--rule", "bp", "--dataset", "digits", "--no-store", "--optimizer", "sgd",
+                 "--lr", "100", "--weight-decay", "1")  # fmt: skip
+    result = lbench_run(*arguments, home=tmp_path, code=1)
+    (run,) = result["runs"]
+    assert run["status"] == "diverged"
+    assert "at step" in run["reason"]
+    assert result["test_error"] is None
+
+
+def test_no_store_needs_none_of_the_heavy_packages(tmp_path: Path) -> None:
+    blocker = (
+        "import sys\n"
+        f"for name in {HEAVY!r}:\n"
+        "    sys.modules[name] = None\n"
+        "from lbench.cli.main import main\n"
+        "main(sys.argv[1:])\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", blocker, "run", "--rule", "bp", *SMALL, "--home", str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "test error %" in done.stdout
+
+
+def test_no_store_reads_real_mnist_without_the_heavy_packages(tmp_path: Path) -> None:
+    if not os.environ.get("LBENCH_DATA"):
+        pytest.skip("the real data is not here: name its directory in LBENCH_DATA")
+    blocker = (
+        "import sys\n"
+        f"for name in {HEAVY!r}:\n"
+        "    sys.modules[name] = None\n"
+        "from lbench.cli.main import main\n"
+        "main(sys.argv[1:])\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", blocker, "run", "--rule", "bp", "--dataset", "mnist",
+         "--examples", "6400", "--no-store", "--home", str(tmp_path), "--json"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["runs"][0]["test_error"] < 60
+
+
+def edit(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
+@pytest.fixture
+def plugin(tmp_path: Path) -> Path:
+    """A distribution with a rule of its own on ``sys.path``: what pip would have installed."""
+    site = tmp_path / "site"
+    package = site / "lbench_rule_half"
+    info = site / "lbench_rule_half-1.0.dist-info"
+    package.mkdir(parents=True)
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: lbench-rule-half\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[lbench]\nhalf = lbench_rule_half\n")
+    (package / "__init__.py").write_text(
+        "from lbench.hooks import RuleEntry, hookimpl\nAPI = 1\n\n@hookimpl\ndef lbench_rules():\n"
+        "    return [RuleEntry('half', 'Half the loss', 'me', load='lbench_rule_half.half:Half')]\n"
+    )
+    (package / "half.py").write_text(
+        "from lbench import GradientRule\n\nclass Half(GradientRule):\n"
+        "    def loss(self, batch, s):\n"
+        "        return 0.5 * self.task.loss(self.network(batch.x, s), batch.target)\n"
+    )
+    return site
+
+
+def test_an_edited_rule_is_trained_again_and_says_so(plugin: Path, tmp_path: Path) -> None:
+    arguments = ("--rule", "half", "--dataset", "digits", "--epochs", "1")
+    home, path = tmp_path / "home", {"PYTHONPATH": str(plugin)}
+    first = lbench_run(*arguments, home=home, **path)
+    again = lbench_run(*arguments, home=home, **path)
+    assert [first["runs"][0]["cached"], again["runs"][0]["cached"]] == [False, True]
+    edit(plugin / "lbench_rule_half" / "half.py", "0.5 *", "0.25 *")
+    done = subprocess.run(
+        [sys.executable, "-m", "lbench", "run", *arguments, "--home", str(home), "--json"],
+        capture_output=True, text=True, check=True, env={**os.environ, **path},
+    )  # fmt: skip
+    edited: dict[str, Any] = json.loads(done.stdout)
+    assert edited["runs"][0]["cached"] is False
+    assert f"{first['cell']} was trained with older code" in done.stderr
+    assert edited["cell"] != first["cell"]
+
+
+def test_a_dead_store_keeps_the_results_and_exits_4(tmp_path: Path) -> None:
+    (tmp_path / "store.db").write_text("this is no database\n" * 100)
+    arguments = ("--rule", "bp", "--dataset", "digits", "--epochs", "1")
+    result = lbench_run(*arguments, home=tmp_path, code=4)
+    (run,) = result["runs"]
+    assert run["status"] == "finished"
+    assert (Path(run["run_dir"]) / "result.json").exists()

@@ -1,0 +1,158 @@
+"""lfnn_l: what a block learns depends on no other block's loss."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from lbench.data.digits import Digits
+from lbench.networks.cnn import Cnn
+from lbench.networks.mlp import Mlp
+from lbench.recipe import Recipe
+from lbench.rule import View
+from lbench.run.optim import Update
+from lbench.step import Step
+from lbench.task import Batch
+from lbench_lfnn.lfnn_l import LfnnL
+
+from . import paper
+
+NETS: dict[str, tuple[Any, tuple[int, int, int]]] = {
+    "mlp": (Mlp(widths=(12, 9, 12)), (1, 2, 3)),
+    "cnn": (Cnn(widths=(12, 9, 12), norm="batch"), (2, 4, 4)),
+}
+NET = pytest.mark.parametrize("net", NETS)
+
+
+def layer(k: int) -> str:
+    return f"network.layers.{k}."
+
+
+class Loud(LfnnL):
+    """The loss of block ``loud`` counts a million times."""
+
+    loud = -1
+
+    def cotangent(self, v: View, s: Step) -> Tensor:
+        found = super().cotangent(v, s)
+        return found * 1e6 if v.k == self.loud else found
+
+
+def of_block(grads: dict[str, Tensor], k: int) -> dict[str, Tensor]:
+    found = {name: g for name, g in grads.items() if name.startswith(layer(k))}
+    assert found
+    return found
+
+
+@NET
+@pytest.mark.parametrize("by", ["batch", "example"])
+@pytest.mark.parametrize("k", [0, 1, 2])
+def test_scaling_a_blocks_loss_changes_no_other_block(net: str, by: str, k: int) -> None:
+    rule = paper.make(Loud, *NETS[net], selection=by)
+    batch = paper.batch_for(rule)
+    quiet = paper.gradients(rule, batch)
+    rule.loud = k
+    loud = paper.gradients(rule, batch)
+    own = of_block(quiet, k)
+    for name, grad in quiet.items():
+        if name in own:
+            torch.testing.assert_close(loud[name], 1e6 * grad)
+        else:
+            assert torch.equal(loud[name], grad), name
+
+
+@NET
+def test_nan_in_later_blocks_reaches_no_earlier_block(net: str) -> None:
+    rule = paper.make(LfnnL, *NETS[net])
+    batch = paper.batch_for(rule)
+    clean = paper.gradients(rule, batch)
+    with torch.no_grad():
+        for module in (rule.network.layers[2], rule.network.readout):
+            for p in module.parameters():
+                p.fill_(math.nan)
+    broken = paper.gradients(rule, batch)
+    for k in (0, 1):
+        for name, grad in of_block(clean, k).items():
+            assert torch.equal(broken[name], grad), name
+
+
+@NET
+def test_labels_of_the_readout_reach_no_block(net: str) -> None:
+    class Other(paper.Task):
+        def loss(self, scores: Tensor, target: Tensor) -> Tensor:
+            return 1e6 * super().loss(scores, (target + 1) % 3)
+
+    batch = paper.batch_for(paper.make(LfnnL, *NETS[net]))
+    one, other = (
+        paper.gradients(paper.make(LfnnL, *NETS[net], task=task), batch)
+        for task in (paper.Task, Other)
+    )
+    for name, grad in one.items():
+        assert torch.equal(other[name], grad) == (not name.startswith("network.readout.")), name
+
+
+@NET
+@pytest.mark.parametrize("k", [0, 1, 2])
+def test_training_a_block_touches_no_other_blocks_parameters(net: str, k: int) -> None:
+    rule = paper.make(LfnnL, *NETS[net])
+    batch = paper.batch_for(rule)
+    recipe = Recipe(optimizer="adam", lr=0.1)
+    rule.attach({group.name: Update(group, recipe) for group in rule.groups()})
+    x = batch.x
+    for block in rule.network.blocks[:k]:
+        x = block(x).detach()
+    before = {name: p.detach().clone() for name, p in rule.named_parameters()}
+    rule.train_block(k, x, batch, paper.step())
+    for name, p in rule.named_parameters():
+        assert torch.equal(p, before[name]) != name.startswith(layer(k)), name
+        assert p.grad is None
+
+
+@NET
+def test_what_a_block_passes_on_carries_no_graph(net: str) -> None:
+    rule = paper.make(LfnnL, *NETS[net])
+    rule.attach({group.name: lambda grads: None for group in rule.groups()})
+    batch = paper.batch_for(rule)
+    out = rule.train_block(0, batch.x, batch, paper.step())
+    assert not out.requires_grad
+
+
+def test_lam_times_100_changes_no_permanent_followers_adam_update() -> None:
+    ahead, _ = trained_on_digits(0.0, steps=60)  # leaders far enough ahead to stay leaders
+    start = ahead.network.blocks[0].site.affine.weight.detach().clone()
+    ends, roles = [], []
+    for lam in (1.0, 100.0):
+        rule, led = trained_on_digits(lam, steps=40, start=ahead.state_dict())
+        ends.append(rule.network.blocks[0].site.affine.weight.detach().view(10, 10, 64))
+        roles.append(led)
+    assert torch.equal(roles[0], roles[1])
+    assert set(roles[0].tolist()) == {0, 40}
+    following = roles[0] == 0
+    moved = ends[0] - start.view(10, 10, 64)
+    assert moved[:, following].abs().max() > 0.01
+    assert (ends[1] - ends[0])[:, following].abs().max() < 1e-9
+
+
+def trained_on_digits(
+    lam: float, steps: int, start: dict[str, Tensor] | None = None
+) -> tuple[LfnnL, Tensor]:
+    """A block of 10 workers after some steps of Adam, and how often each led."""
+    split = Digits().load().train
+    x, target = torch.from_numpy(split.images / 255.0), torch.from_numpy(split.labels)
+    rule = paper.make(LfnnL, Mlp(widths=(100,)), (1, 8, 8), classes=10, lam=lam)
+    if start is not None:
+        rule.load_state_dict(start)
+    updates = {g.name: Update(g, Recipe(optimizer="adam", lr=1e-3)) for g in rule.groups()}
+    for update in updates.values():
+        update.optimizer.param_groups[0]["eps"] = 1e-20  # else a factor would not quite cancel
+    rule.attach(updates)
+    led = torch.zeros(10, dtype=torch.float64)
+    for index in range(steps):
+        s, rows = paper.step(index), slice(index * 14, index * 14 + 128)
+        rule.step(Batch(x[rows], target[rows]), s)
+        led += s.logs["leaders/0"]
+    return rule, led

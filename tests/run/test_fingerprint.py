@@ -1,0 +1,127 @@
+"""What makes a run another run, and what must not."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lbench.errors import UsageError
+from lbench.run.digest import code_digest
+from lbench_bp.bp import Bp
+from lbench_lfnn.lfnn_l import LfnnL
+from tests.run.helper import ask
+
+CHANGES: list[dict[str, Any]] = [
+    {"config": {"leadership": 0.5}},
+    {"recipe": {"lr": 0.01}},
+    {"recipe": {"batch": 64}},
+    {"recipe": {"optimizer": "sgd"}},
+    {"recipe": {"dropout": 0.1}},
+    {"network": "mlp", "network_options": {"widths": "100,100"}},
+    {"blocks": 1},
+    {"epochs": 3},
+    {"examples": 3000},
+    {"protocol": "paper"},
+    {"augmentation": "translate1"},
+    {"precision": "bf16"},
+]
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=str)
+def test_what_changes_a_result_changes_the_fingerprint(change: dict[str, Any]) -> None:
+    assert ask("lfnn_l", **change).cell.fingerprint != ask("lfnn_l").cell.fingerprint
+
+
+def test_all_cells_that_differ_have_ids_that_differ_in_words_too() -> None:
+    words = {ask("lfnn_l", **change).cell.id.split("@")[0] for change in [{}, *CHANGES]}
+    assert len(words) == len(CHANGES) + 1
+
+
+@pytest.mark.parametrize(
+    "same",
+    [
+        {"config": {"leadership": "0.7"}},
+        {"config": {"leadership": 0.7000000000000001}},
+        {"recipe": {"lr": "0.003"}},
+        {"network": "mlp"},
+        {"blocks": 2},
+        {"epochs": 2},
+        {"augmentation": ""},
+    ],
+    ids=str,
+)
+def test_the_same_run_said_otherwise_has_the_same_fingerprint(same: dict[str, Any]) -> None:
+    assert ask("lfnn_l", **same).cell.fingerprint == ask("lfnn_l").cell.fingerprint
+
+
+def test_seeds_of_a_cell_differ_and_share_the_cell() -> None:
+    cell = ask().cell
+    assert len({cell.run_fingerprint(seed) for seed in range(5)} | {cell.fingerprint}) == 6
+
+
+def test_the_fingerprint_is_the_same_in_another_process(tmp_path: Path) -> None:
+    from tests.run.helper import lbench_run
+
+    printed = lbench_run(
+        "--rule", "bp", "--dataset", "digits", "--epochs", "1", "--no-store", home=tmp_path,
+        PYTHONHASHSEED="77",
+    )  # fmt: skip
+    assert printed["runs"][0]["fingerprint"] == ask(epochs=1).cell.run_fingerprint(0)
+
+
+PLUGIN = {
+    "__init__.py": "",
+    "rule.py": "from lbench_bp.bp import Bp\nfrom . import maths\nclass Mine(Bp):\n    scale = 1\n",
+    "maths.py": "def f(x):\n    return x  # as it is\n",
+    "unused.py": "y = 1\n",
+}
+
+
+@pytest.fixture
+def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    package = tmp_path / "lbench_digest_plugin"
+    package.mkdir()
+    for name, text in PLUGIN.items():
+        (package / name).write_text(text)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    return package
+
+
+def digest_of(package: Path) -> str:
+    for name in [name for name in sys.modules if name.startswith(package.name)]:
+        del sys.modules[name]
+    importlib.invalidate_caches()
+    return code_digest(importlib.import_module(f"{package.name}.rule").Mine)
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "changes"),
+    [
+        ("rule.py", "scale = 1", "scale = 2", True),
+        ("maths.py", "return x", "return 2 * x", True),
+        ("maths.py", "# as it is", "# unchanged", False),
+        ("maths.py", "def f", "\n\ndef f", False),
+        ("unused.py", "y = 1", "y = 2", False),
+    ],
+)
+def test_an_edit_of_code_changes_the_digest_and_a_comment_does_not(
+    plugin: Path, file: str, old: str, new: str, changes: bool
+) -> None:
+    before = digest_of(plugin)
+    path = plugin / file
+    path.write_text(path.read_text().replace(old, new))
+    assert (digest_of(plugin) != before) is changes
+
+
+def test_rules_of_one_package_have_digests_of_their_own_files() -> None:
+    assert code_digest(Bp) != code_digest(LfnnL)
+    assert code_digest(LfnnL) == code_digest(LfnnL)
+
+
+def test_two_budgets_are_refused() -> None:
+    with pytest.raises(UsageError, match="two budgets"):
+        ask(epochs=1, examples=100)

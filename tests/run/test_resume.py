@@ -1,0 +1,145 @@
+"""A run that was killed goes on as if nothing had happened."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from lbench.run.checkpoint import SLOTS, read_tensors
+from tests.run.helper import ask, command, journal, lbench_run, run
+
+RUN = ("--dataset", "digits", "--epochs", "40", "--no-store", "--checkpoint-every", "0")
+"""Every 25 steps and every epoch (of 41 steps) has a checkpoint, so most lie inside an epoch."""
+
+
+def weights(run_dir: str | Path, name: str = "weights.pt") -> dict[str, torch.Tensor]:
+    state: dict[str, torch.Tensor] = read_tensors(Path(run_dir) / name)["rule"]
+    return state
+
+
+def assert_equal_runs(one: str, other: str) -> None:
+    for name in ("weights.pt", "weights-best-val.pt"):
+        first, second = weights(one, name), weights(other, name)
+        assert first.keys() == second.keys()
+        for key in first:
+            assert torch.equal(first[key], second[key]), key
+    assert journal(one) == journal(other)
+
+
+def start_and_wait(home: Path, *arguments: str, checkpoints: int) -> subprocess.Popen[str]:
+    process = subprocess.Popen(command(*arguments, home=home), stderr=subprocess.PIPE, text=True)
+    seen: set[int] = set()
+    deadline = time.monotonic() + 60
+    while len(seen) < checkpoints:
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < deadline
+        for slot in SLOTS:
+            for path in home.glob(f"runs/*/*/{slot}"):
+                seen.add(path.stat().st_mtime_ns)
+        time.sleep(0.002)
+    return process
+
+
+@pytest.mark.parametrize("rule", ["bp", "lfnn_l"])
+def test_killed_three_times_ends_bit_identical(rule: str, tmp_path: Path) -> None:
+    arguments = ("--rule", rule, *RUN)
+    straight = lbench_run(*arguments, home=tmp_path / "straight")
+    for checkpoints in (3, 8, 5):
+        process = start_and_wait(tmp_path / "killed", *arguments, checkpoints=checkpoints)
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+    resumed = lbench_run(*arguments, home=tmp_path / "killed")
+    assert_equal_runs(straight["runs"][0]["run_dir"], resumed["runs"][0]["run_dir"])
+    for name in ("train_error", "val_error", "test_error", "test_error_at_best_val", "steps"):
+        assert straight["runs"][0][name] == resumed["runs"][0][name]
+    assert resumed["runs"][0]["attempt"] == 1
+
+
+def test_interrupt_writes_a_checkpoint_says_how_to_go_on_and_exits_130(tmp_path: Path) -> None:
+    arguments = ("--rule", "lfnn", *RUN[:-1], "3600")
+    process = subprocess.Popen(
+        command(*arguments, home=tmp_path), stderr=subprocess.PIPE, text=True
+    )
+    while not list(tmp_path.glob("runs/*/*/metrics.jsonl")):
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == 130, said
+    assert "The same command goes on from there" in said
+    assert len(list(tmp_path.glob("runs/*/*/checkpoint-?.pt"))) == 1
+    resumed = lbench_run(*arguments, home=tmp_path)
+    straight = lbench_run(*arguments, home=tmp_path / "straight")
+    assert_equal_runs(straight["runs"][0]["run_dir"], resumed["runs"][0]["run_dir"])
+
+
+def test_a_second_process_is_told_who_holds_the_run(tmp_path: Path) -> None:
+    arguments = ("--rule", "bp", "--dataset", "digits", "--epochs", "100000", "--no-store")
+    process = start_and_wait(tmp_path, *arguments, "--checkpoint-every", "0", checkpoints=1)
+    try:
+        second = lbench_run(*arguments, home=tmp_path, code=1)
+        assert second["error"]["kind"] == "locked"
+        assert f"process {process.pid}" in second["error"]["message"]
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+
+
+def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(tmp_path: Path) -> None:
+    arguments = ("--rule", "bp", *RUN)
+    straight = lbench_run(*arguments, home=tmp_path / "straight")
+    process = start_and_wait(tmp_path / "damaged", *arguments, checkpoints=6)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    (run_dir,) = (tmp_path / "damaged" / "runs").glob("*/*")
+    newest = max((run_dir / slot for slot in SLOTS), key=lambda path: path.stat().st_mtime_ns)
+    content = bytearray(newest.read_bytes())
+    content[len(content) // 2] ^= 1
+    newest.write_bytes(content)
+    done = subprocess.run(
+        command(*arguments, home=tmp_path / "damaged"), capture_output=True, text=True, check=True
+    )
+    assert f"{newest} is damaged" in done.stderr
+    assert_equal_runs(straight["runs"][0]["run_dir"], str(run_dir))
+
+
+def test_a_finished_run_is_reported_not_repeated(tmp_path: Path) -> None:
+    first = run(tmp_path, ask())[0]
+    before = (first.run_dir / "weights.pt").stat().st_mtime_ns
+    second = run(tmp_path, ask())[0]
+    assert (first.cached, second.cached) == (False, True)
+    assert second.result == first.result
+    assert (first.run_dir / "weights.pt").stat().st_mtime_ns == before
+
+
+def test_force_trains_a_new_attempt_with_the_same_result(tmp_path: Path) -> None:
+    first = run(tmp_path, ask())[0]
+    second = run(tmp_path, ask(), force=True)[0]
+    assert (second.attempt, second.cached) == (2, False)
+    assert_equal_runs(str(first.run_dir), str(second.run_dir))
+
+
+def test_a_failed_run_starts_again_as_a_new_attempt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from lbench_bp.bp import Bp
+
+    resolved = ask()
+
+    def explode(*_: object) -> None:
+        raise RuntimeError("no such kernel")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Bp, "loss", explode)
+        failed = run(tmp_path, resolved)[0]
+    assert failed.result["status"] == "failed"
+    assert failed.result["reason"] == "RuntimeError: no such kernel"
+    assert "explode" in (failed.run_dir / "error.txt").read_text()
+    again = run(tmp_path, resolved)[0]
+    assert (again.attempt, again.result["status"]) == (2, "finished")
+    assert failed.run_dir.exists()

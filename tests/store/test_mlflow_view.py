@@ -1,0 +1,221 @@
+from __future__ import annotations
+
+import math
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from lbench.cli.sync import summarise
+from lbench.errors import StoreError
+from lbench.home import Home
+from lbench.store.mlflow_view import MlflowView
+from lbench.store.record import Record
+from tests.store.helper import STARTED, cell_spec, write_run
+
+Publish = Callable[..., list[Any]]
+BOTH_ORDERS = """
+import sys
+from pathlib import Path
+from lbench.home import Home
+from lbench.store.mlflow_view import MlflowView
+from lbench.store.record import Record
+home = Home(Path(sys.argv[1]))
+if sys.argv[2] == "mlflow first":
+    from mlflow import MlflowClient
+    home.root.mkdir()
+    MlflowClient(tracking_uri=home.store_url).search_experiments()
+    assert Record.open(home).cells() == []
+else:
+    Record.open(home).close()
+MlflowView(home)
+import mlflow.store.db.utils as utils
+engine = utils.create_sqlalchemy_engine(home.store_url)
+utils._upgrade_db(engine)
+utils._verify_schema(engine)
+assert Record.open(home).cells() == []
+"""
+
+
+@pytest.fixture
+def publish(mlflow_home: Home) -> Publish:
+    """Takes every run directory, publishes every cell, and returns MLflow's runs."""
+
+    def do() -> list[Any]:
+        view = MlflowView(mlflow_home)
+        with Record.open(mlflow_home) as record:
+            from lbench.store.sync import run_dirs
+
+            for run_dir in run_dirs(mlflow_home):
+                record.take(run_dir)
+            for cell in record.cells():
+                runs = record.runs(cell)
+                view.publish(record, cell, runs, summarise(runs))
+        return list(view._client.search_runs([view._experiment]))
+
+    return do
+
+
+def children(runs: list[Any]) -> dict[str, Any]:
+    return {r.info.run_name: r for r in runs if r.data.tags["lbench.kind"] == "run"}
+
+
+def cell_run(runs: list[Any]) -> Any:
+    (found,) = [run for run in runs if run.data.tags["lbench.kind"] == "cell"]
+    return found
+
+
+def test_a_cell_is_a_parent_and_each_seed_a_child(mlflow_home: Home, publish: Publish) -> None:
+    for seed in range(3):
+        write_run(mlflow_home, seed)
+    runs = publish()
+    above = cell_run(runs)
+    assert above.info.run_name.startswith("lfnn_l/mnist/mlp-275k/leadership=0.7@")
+    assert above.data.metrics["test_error_mean"] == pytest.approx(1.85)
+    assert above.data.metrics["n"] == 3
+    assert above.data.metrics["test_error_ci95_low"] < 1.85
+    assert above.data.params["rule.leadership"] == "0.7"
+    assert above.data.params["task.epochs"] == "15"
+    below = children(runs)
+    assert sorted(below) == ["seed 0", "seed 1", "seed 2"]
+    for run in below.values():
+        assert run.data.tags["mlflow.parentRunId"] == above.info.run_id
+        assert run.info.status == "FINISHED"
+        assert len(run.data.metrics) <= 25
+    first = below["seed 0"]
+    assert first.info.start_time == 1000 * STARTED
+    assert first.info.end_time == 1000 * (STARTED + 2.1 * 15 + 1)
+    (dataset,) = first.inputs.dataset_inputs
+    assert dataset.dataset.name == "MNIST"
+    assert first.data.params["task.digest"].startswith(dataset.dataset.digest)
+
+
+def test_curves_have_a_step_an_epoch_and_the_time_of_training(
+    mlflow_home: Home, publish: Publish
+) -> None:
+    for seed in range(2):
+        write_run(mlflow_home, seed)
+    runs = publish()
+    client = MlflowView(mlflow_home)._client
+    below, above = children(runs), cell_run(runs)
+    curve = client.get_metric_history(below["seed 0"].info.run_id, "val_error")
+    assert [point.step for point in curve] == list(range(1, 16))
+    assert curve[0].timestamp == 1000 * (STARTED + 2.07)
+    mean = client.get_metric_history(above.info.run_id, "val_error")
+    assert mean[0].value == pytest.approx(1.9 + 6 * math.exp(-1 / 4) + 0.035, rel=1e-5)
+    files = [file.path for file in client.list_artifacts(below["seed 0"].info.run_id)]
+    assert files == ["metrics.jsonl", "result.json"]
+
+
+def test_publishing_twice_gives_the_same_runs(mlflow_home: Home, publish: Publish) -> None:
+    for seed in range(2):
+        write_run(mlflow_home, seed)
+    before = {run.info.run_id: run.to_dictionary() for run in publish()}
+    assert {run.info.run_id: run.to_dictionary() for run in publish()} == before
+
+
+def test_another_seed_moves_the_mean_instead_of_doubling_it(
+    mlflow_home: Home, publish: Publish
+) -> None:
+    write_run(mlflow_home, 0)
+    before = cell_run(publish())
+    assert "test_error_sd" not in before.data.metrics
+    write_run(mlflow_home, 1)
+    after = cell_run(publish())
+    assert after.info.run_id == before.info.run_id
+    assert after.data.metrics["test_error_mean"] == pytest.approx(1.825)
+    client = MlflowView(mlflow_home)._client
+    for name in ("val_error", "test_error_mean"):
+        steps = [point.step for point in client.get_metric_history(after.info.run_id, name)]
+        assert len(steps) == len(set(steps))
+
+
+@pytest.mark.parametrize(
+    ("status", "mlflow"), [("diverged", "FAILED"), ("failed", "FAILED"), ("killed", "KILLED")]
+)
+def test_a_run_that_did_not_finish_keeps_its_reason(
+    mlflow_home: Home, publish: Publish, status: str, mlflow: str
+) -> None:
+    write_run(mlflow_home, 0)
+    write_run(mlflow_home, 1, status=status, reason="loss nan at step 17", epochs=1)
+    runs = publish()
+    run = children(runs)["seed 1"]
+    assert run.info.status == mlflow
+    assert run.data.tags["lbench.status"] == status
+    assert run.data.tags["lbench.reason"] == "loss nan at step 17"
+    assert cell_run(runs).data.tags["lbench.status"] == f"1 finished, 1 {status}"
+    assert cell_run(runs).data.metrics["n"] == 1
+
+
+def test_a_running_run_runs_until_it_has_ended(mlflow_home: Home, publish: Publish) -> None:
+    run_dir = write_run(mlflow_home, status=None, epochs=2)
+    with run_dir.locked():
+        (run,) = children(publish()).values()
+    assert (run.info.status, run.info.end_time) == ("RUNNING", None)
+    write_run(mlflow_home)
+    (again,) = children(publish()).values()
+    assert again.info.run_id == run.info.run_id
+    assert again.info.status == "FINISHED"
+
+
+def test_attempts_stand_beside_each_other(mlflow_home: Home, publish: Publish) -> None:
+    write_run(mlflow_home)
+    write_run(mlflow_home, attempt=2, test_error=9.0)
+    runs = publish()
+    assert sorted(children(runs)) == ["seed 0", "seed 0, attempt 2"]
+    assert cell_run(runs).data.metrics["test_error_mean"] == 9.0
+
+
+def test_the_record_knows_where_mlflow_shows_a_run(mlflow_home: Home, publish: Publish) -> None:
+    write_run(mlflow_home)
+    runs = publish()
+    with Record.open(mlflow_home) as record:
+        cell = record.cells()[0]
+        assert cell.mlflow_run_id == cell_run(runs).info.run_id
+        assert record.runs(cell)[0].mlflow_run_id == children(runs)["seed 0"].info.run_id
+
+
+def test_a_damaged_journal_costs_its_curves_only(mlflow_home: Home, publish: Publish) -> None:
+    run_dir = write_run(mlflow_home)
+    run_dir.journal.write_text("nonsense\n")
+    (run,) = children(publish()).values()
+    assert "metrics.jsonl" in run.data.tags["lbench.problem"]
+    assert run.data.metrics["test_error"] == 1.8
+
+
+def test_an_option_called_like_the_code_keeps_its_own_name(
+    mlflow_home: Home, publish: Publish
+) -> None:
+    spec = cell_spec(code="abc")
+    spec["rule"]["config"] = {"code": 3, "a[b]": 1}
+    write_run(mlflow_home, spec=spec)
+    parameters = cell_run(publish()).data.params
+    assert parameters["rule.code"] == "abc"
+    assert parameters["rule.config.code"] == "3"
+    assert parameters["rule.a_b_"] == "1"
+
+
+def test_a_store_that_mlflow_cannot_read_is_a_store_error(mlflow_home: Home) -> None:
+    with Record.open(mlflow_home) as record, record._engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = 'older'")
+    with pytest.raises(StoreError, match="MLflow") as error:
+        MlflowView(mlflow_home)
+    assert "mlflow db upgrade" in error.value.hint
+
+
+@pytest.mark.parametrize("order", ["mlflow first", "record first"])
+def test_the_tables_are_created_in_either_order(home: Home, order: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", BOTH_ORDERS, str(home.root), order],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_record_is_imported_without_mlflow() -> None:
+    code = "import sys, lbench.store.record, lbench.store.sync; sys.exit('mlflow' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

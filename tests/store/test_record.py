@@ -1,0 +1,211 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from sqlalchemy import exc, insert, update
+
+from lbench.errors import StoreError, UsageError
+from lbench.home import Home
+from lbench.rundir import RunDir
+from lbench.store.engine import writing
+from lbench.store.models import Run, Schema
+from lbench.store.reading import UnreadableRunError
+from lbench.store.record import Record
+from tests.store.helper import cell_spec, write_run
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from lbench.rundir import RunDir
+with RunDir(Path(sys.argv[1])).locked():
+    print("in", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_taking_a_directory_twice_changes_nothing(home: Home, record: Record) -> None:
+    run_dir = write_run(home)
+    first = record.take(run_dir)
+    assert record.take(run_dir) == first
+    assert len(record.cells()) == 1
+    assert record.find(first.fingerprint) == [first]
+    assert first.status == "finished"
+    assert first.test_error == 1.8
+    assert first.run_dir == run_dir.path
+
+
+def test_a_running_run_becomes_the_finished_one(home: Home, record: Record) -> None:
+    run_dir = write_run(home, status=None, epochs=3)
+    with run_dir.locked():
+        running = record.take(run_dir)
+    assert (running.status, running.ended, running.test_error) == ("running", None, None)
+    record.set_mlflow(running, "abc")
+    finished = record.take(write_run(home))
+    assert (finished.status, finished.mlflow_run_id) == ("finished", "abc")
+    assert len(record.find(finished.fingerprint)) == 1
+
+
+def test_a_killed_process_leaves_a_killed_run(home: Home, record: Record) -> None:
+    run_dir = write_run(home, status=None, epochs=2)
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(run_dir.path)], stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        assert record.take(run_dir).status == "running"
+        process.kill()
+        process.wait()
+    row = record.take(run_dir)
+    assert row.status == "killed"
+    assert row.reason
+    assert row.ended == pytest.approx(run_dir.journal.stat().st_mtime, abs=1)
+
+
+def test_the_database_refuses_a_second_row_of_an_attempt(home: Home, record: Record) -> None:
+    row = record.take(write_run(home))
+    values = {
+        "fingerprint": row.fingerprint,
+        "attempt": row.attempt,
+        "cell": row.cell,
+        "seed": 0,
+        "status": "finished",
+        "test_reads": 0,
+        "environment": {},
+        "run_dir": "elsewhere",
+    }
+    with pytest.raises(exc.IntegrityError), writing(record._engine) as connection:
+        connection.execute(insert(Run).values(values))
+
+
+def test_the_database_refuses_a_run_without_its_cell(home: Home, record: Record) -> None:
+    record.take(write_run(home))
+    with pytest.raises(exc.IntegrityError), writing(record._engine) as connection:
+        connection.execute(update(Run).values(cell="nobody"))
+
+
+def test_attempts_are_found_newest_first_and_counted_once(home: Home, record: Record) -> None:
+    write_run(home)
+    second = record.take(write_run(home, attempt=2))
+    first = record.take(write_run(home))
+    cell = record.cells()[0]
+    assert record.find(first.fingerprint) == [second, first]
+    assert record.runs(cell) == [second]
+    assert record.runs(cell, all_attempts=True) == [first, second]
+
+
+def test_what_is_not_a_number_is_null(home: Home, record: Record) -> None:
+    run_dir = write_run(home, status="diverged", reason="loss nan at step 17")
+    path = run_dir.path / "result.json"
+    path.write_text(path.read_text().replace('"val_error": 2', '"val_error": NaN, "x": 2'))
+    row = record.take(run_dir)
+    assert (row.status, row.reason, row.val_error) == ("diverged", "loss nan at step 17", None)
+
+
+@pytest.mark.parametrize("name", ["spec.json", "result.json"])
+@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"format": 1}', "\x00\x01"])
+def test_a_damaged_file_is_told_and_leaves_the_record_alone(
+    home: Home, record: Record, name: str, content: str
+) -> None:
+    run_dir = write_run(home)
+    before = record.take(run_dir)
+    (run_dir.path / name).write_text(content)
+    with pytest.raises(UnreadableRunError, match="seed-0"):
+        record.take(run_dir)
+    assert record.find(before.fingerprint) == [before]
+
+
+def test_a_directory_of_a_later_format_is_refused(home: Home, record: Record) -> None:
+    run_dir = write_run(home)
+    path = run_dir.path / "spec.json"
+    path.write_text(path.read_text().replace('"format": 1', '"format": 2'))
+    with pytest.raises(UnreadableRunError, match="format 2") as error:
+        record.take(run_dir)
+    assert "newer" in error.value.hint
+
+
+def test_older_code_names_the_cells_that_differ_in_code_alone(home: Home, record: Record) -> None:
+    for spec in (cell_spec(code="old"), cell_spec(code="new"), cell_spec(code="old", leadership=1)):
+        record.take(write_run(home, spec=spec))
+    record.take(write_run(home, spec=cell_spec("bp", code="old")))
+    assert [cell.spec for cell in record.older_code(cell_spec(code="new"))] == [
+        cell_spec(code="old")
+    ]
+
+
+def test_test_reads_are_counted_over_every_attempt(home: Home, record: Record) -> None:
+    for attempt in (1, 2):
+        record.take(write_run(home, attempt=attempt))
+    record.take(write_run(home, spec=cell_spec("lfnn_l", "digits")))
+    assert sorted(record.test_reads().values()) == [("DIGITS", 2), ("MNIST", 4)]
+
+
+def test_a_home_can_be_moved(home: Home, tmp_path: Path) -> None:
+    with Record.open(home) as record:
+        record.take(write_run(home))
+    moved = Home(tmp_path / "moved")
+    home.root.rename(moved.root)
+    with Record.open(moved) as record:
+        row = record.runs(record.cells()[0])[0]
+    assert RunDir(row.run_dir).result() is not None
+
+
+def test_a_damaged_store_says_that_results_are_kept(home: Home) -> None:
+    home.root.mkdir()
+    (home.root / "store.db").write_bytes(b"no database" * 1000)
+    with pytest.raises(StoreError) as error:
+        Record.open(home)
+    assert error.value.exit_code == 4
+    assert str(home.runs) in error.value.hint
+    assert "lbench sync" in error.value.hint
+
+
+def test_damage_inside_a_store_is_a_store_error(home: Home) -> None:
+    with Record.open(home) as record:
+        for seed in range(5):
+            record.take(write_run(home, seed))
+    file = home.root / "store.db"
+    content = file.read_bytes()
+    file.write_bytes(content[:4096] + b"\xff" * (len(content) - 4096))
+    with pytest.raises(StoreError), Record.open(home) as record:
+        record.cells()
+
+
+def test_a_store_that_cannot_be_created_is_a_store_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreError):
+        Record.open(Home(tmp_path / "file" / "home"))
+
+
+@pytest.mark.parametrize("url", ["mysql://h/d", "nonsense", "postgresql+nobody://h/d"])
+def test_a_store_that_nobody_can_open_is_a_store_error(
+    home: Home, monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    monkeypatch.setenv("LBENCH_STORE", url)
+    with pytest.raises(StoreError):
+        Record.open(home)
+
+
+def test_a_password_is_not_shown(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LBENCH_STORE", "postgresql+nobody://me:secret@host/database")
+    with pytest.raises(StoreError) as error:
+        Record.open(home)
+    assert "secret" not in error.value.message + error.value.hint
+
+
+def test_a_store_of_a_newer_version_says_how_to_go_on(home: Home) -> None:
+    with Record.open(home) as record, writing(record._engine) as connection:
+        connection.execute(update(Schema).values(version=99))
+    with pytest.raises(StoreError, match="newer") as error:
+        Record.open(home)
+    assert "Upgrade" in error.value.hint
+
+
+def test_an_unknown_cell_names_the_nearest(home: Home, record: Record) -> None:
+    record.take(write_run(home))
+    with pytest.raises(UsageError, match="Unknown cell") as error:
+        record.cell("lfnn/mnist")
+    assert "lfnn_l/mnist" in error.value.hint
+    assert "lbench compare" in error.value.hint

@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from lbench.cli.sync import command, summarise
+from lbench.cli.ui import command as ui
+from lbench.home import Home
+from lbench.store.record import Record
+from lbench.store.sync import sync
+from tests.store.helper import cell_spec, write_run
+
+LBENCH = [sys.executable, "-c", "from lbench.cli.main import main; main()"]
+
+
+def test_sync_rebuilds_a_lost_record(home: Home) -> None:
+    for seed in range(2):
+        write_run(home, seed)
+    write_run(home, 2, status=None)
+    report = sync(home, summarise, mlflow=False)
+    assert (report.cells, report.runs, report.published) == (1, 3, None)
+    assert report.statuses == {"finished": 2, "killed": 1}
+    with Record.open(home) as record:
+        before = record.runs(record.cells()[0])
+    for file in home.root.glob("store.db*"):
+        file.unlink()
+    sync(home, summarise, mlflow=False)
+    with Record.open(home) as record:
+        assert record.runs(record.cells()[0]) == before
+
+
+def test_a_damaged_directory_does_not_stop_the_rest(home: Home) -> None:
+    for seed in range(4):
+        write_run(home, seed)
+    (first, second, *_) = sorted(home.runs.glob("*/*"))
+    (first / "spec.json").unlink()
+    (second / "result.json").write_text("{")
+    (home.runs / "x" / "empty").mkdir(parents=True)
+    report = sync(home, summarise, mlflow=False)
+    assert report.runs == 2
+    assert set(report.unreadable) == {first, second}
+    assert "spec.json" in report.unreadable[first]
+
+
+def test_the_command_prints_counts_and_what_it_left_out(mlflow_home: Home) -> None:
+    write_run(mlflow_home)
+    broken = write_run(mlflow_home, 1).path
+    (broken / "spec.json").write_text("{")
+    arguments = ["--home", str(mlflow_home.root)]
+    shown = CliRunner().invoke(command, arguments)
+    assert shown.exit_code == 0
+    assert "1 run of 1 cell: 1 finished." in shown.stdout
+    assert str(broken) in shown.stderr
+    report = json.loads(CliRunner().invoke(command, [*arguments, "--json"]).stdout)
+    assert report["published"] == 1
+    assert list(report["unreadable"]) == [str(broken)]
+
+
+def test_an_empty_home_has_nothing_to_sync(home: Home) -> None:
+    shown = CliRunner().invoke(command, ["--home", str(home.root)])
+    assert (shown.exit_code, shown.stderr) == (0, "")
+    assert "No run directories" in shown.stdout
+
+
+def test_a_cell_without_a_finished_run_has_no_mean(home: Home) -> None:
+    write_run(home, spec=cell_spec(), status="failed", reason="out of memory")
+    with Record.open(home) as record:
+        from lbench.rundir import RunDir
+
+        row = record.take(RunDir(next(home.runs.glob("*/*"))))
+    assert summarise([row]) == {"n": 0}
+
+
+def test_the_ui_without_a_store_says_what_to_run(home: Home) -> None:
+    error = CliRunner().invoke(ui, ["--home", str(home.root)]).exception
+    assert "no store" in str(error)
+    sync(home, summarise, mlflow=False)
+    error = CliRunner().invoke(ui, ["--home", str(home.root)]).exception
+    assert "lbench sync" in getattr(error, "hint", "")
+
+
+def test_a_taken_port_names_a_free_one(mlflow_home: Home) -> None:
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", 0))
+        holder.listen()
+        port = holder.getsockname()[1]
+        arguments = ["--home", str(mlflow_home.root), "--port", str(port)]
+        error = CliRunner().invoke(ui, arguments).exception
+    assert f"Port {port}" in str(error)
+    assert re.search(r"lbench ui --port \d+", getattr(error, "hint", ""))
+
+
+@pytest.mark.skipif(not Path("/proc").exists(), reason="looks for processes in /proc")
+def test_the_ui_shows_the_runs_and_leaves_no_process(mlflow_home: Home) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    words = ["ui", "--home", str(mlflow_home.root), "--port", str(port)]
+    with subprocess.Popen([*LBENCH, *words], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        said = process.stdout.readline()
+        assert f"http://127.0.0.1:{port}/#/experiments/1/runs" in said
+        assert servers(port)
+        for host in ("127.0.0.1", "localhost"):
+            with urllib.request.urlopen(f"http://{host}:{port}/") as page:
+                assert page.status == 200
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 0
+    assert not servers(port)
+
+
+def servers(port: int) -> list[str]:
+    """The command lines of uvicorn's processes on this port."""
+    found = []
+    for file in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            words = file.read_text().split("\0")
+            if str(port) in words and "uvicorn" in words:
+                found.append(" ".join(words))
+    return found
