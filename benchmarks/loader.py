@@ -12,16 +12,13 @@ unmeasured epoch each; the DataLoader keeps its workers, so their start is not c
 from __future__ import annotations
 
 import argparse
-import os
-import platform
-import random
-import statistics
-import time
+import functools
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
+from timing import alternate, machine, ratio, report, verdict
 from torch.utils.data import DataLoader, Dataset
 
 from lbench.data import _torchvision
@@ -88,17 +85,6 @@ def sides(batch: int) -> dict[str, Callable[[int], int]]:
     return functions
 
 
-def ratio_interval(slow: list[float], fast: list[float]) -> tuple[float, float]:
-    """95 % bootstrap interval of the ratio of medians."""
-    draw = random.Random(0)
-    ratios = sorted(
-        statistics.median(draw.choices(slow, k=len(slow)))
-        / statistics.median(draw.choices(fast, k=len(fast)))
-        for _ in range(2000)
-    )
-    return ratios[50], ratios[1949]
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--repeats", type=int, default=5)
@@ -106,31 +92,24 @@ def main() -> int:
     arguments = parser.parse_args()
 
     functions = sides(arguments.batch)
-    seconds: dict[str, list[float]] = {name: [] for name in functions}
-    for repeat in range(-1, arguments.repeats):  # the first is the warm-up
-        for name, walk in functions.items():
-            begin = time.perf_counter()
-            seen = walk(repeat + 1)
-            if repeat >= 0:
-                seconds[name].append(time.perf_counter() - begin)
-            assert seen == 60_000, (name, seen)
+    epochs = {name: iter(range(1_000_000)) for name in functions}
 
-    print(f"torch {torch.__version__}, Python {platform.python_version()}, {os.cpu_count()} CPUs,")
-    print(f"{torch.get_num_threads()} threads, batch {arguments.batch}, {WORKERS} workers\n")
-    for name, times in seconds.items():
-        low, high = min(times), max(times)
-        print(f"{name:24} median {statistics.median(times):7.3f} s  [{low:.3f}, {high:.3f}]")
-    print()
+    def walk(name: str) -> None:
+        seen = functions[name](next(epochs[name]))
+        assert seen == 60_000, (name, seen)
+
+    turns = {name: functools.partial(walk, name) for name in functions}
+    seconds = alternate(turns, arguments.repeats)
+    print(f"{machine()}, batch {arguments.batch}, {WORKERS} workers\n")
+    report(seconds, unit=1)
     met = True
     for kind in ("tensors", "PIL images"):
         slow = seconds[f"DataLoader, {kind}"]
         for name, fast in seconds.items():
             if name.startswith("lbench"):
-                ratio = statistics.median(slow) / statistics.median(fast)
-                low, high = ratio_interval(slow, fast)
-                met &= low >= BAR
-                print(f"{name} is {ratio:.0f} times [{low:.0f}, {high:.0f}] DataLoader, {kind}")
-    print(f"bar: {BAR:.0f} times: {'met' if met else 'MISSED'}")
+                middle, low, high = ratio(slow, fast)
+                print(f"{name}: {middle:.0f} times [{low:.0f}, {high:.0f}] DataLoader, {kind}")
+                met &= verdict("lower 95 % bound", low, BAR, at_most=False)
     return 0 if met else 1
 
 

@@ -42,9 +42,7 @@ class Init:
 
     def linear(self, name: str, inputs: int, outputs: int, *, bias: bool = True) -> nn.Linear:
         """A linear map from ``inputs`` to ``outputs`` features."""
-        # Without memory at first: PyTorch's own initialisation would draw global numbers.
-        module = nn.Linear(inputs, outputs, bias=bias, device="meta")
-        return self._fill(name, module.to_empty(device="cpu"))
+        return self._fill(name, _Linear(inputs, outputs, bias=bias))
 
     def conv(
         self,
@@ -57,10 +55,9 @@ class Init:
         bias: bool = True,
     ) -> nn.Conv2d:
         """A square convolution from ``inputs`` to ``outputs`` channels that keeps the size."""
-        module = nn.Conv2d(
-            inputs, outputs, kernel, stride=stride, padding=kernel // 2, bias=bias, device="meta"
-        )
-        return self._fill(name, module.to_empty(device="cpu"))
+        padding = kernel // 2
+        module = _Conv2d(inputs, outputs, kernel, stride=stride, padding=padding, bias=bias)
+        return self._fill(name, module)
 
     def _fill(self, name: str, module: Affine) -> Affine:
         weight = module.weight
@@ -76,3 +73,13 @@ class Init:
             raise ValueError(f"Initial values named {name!r} were drawn before; give another name.")
         self._taken.add(name)
         return self._randomness.draw(f"init/{name}", 0, shape, kind)
+
+
+class _Linear(nn.Linear):
+    def reset_parameters(self) -> None:
+        """Leaves the values to Init: PyTorch's own would draw from the global generator."""
+
+
+class _Conv2d(nn.Conv2d):
+    def reset_parameters(self) -> None:
+        """Leaves the values to Init."""

@@ -79,7 +79,8 @@ class RunDir:
         self.path.mkdir(parents=True, exist_ok=True)
         lock = filelock.FileLock(self.path / "lock")
         try:
-            lock.acquire(blocking=False)
+            # Not at once: ``held`` takes the lock for an instant.
+            lock.acquire(timeout=0.3)
         except filelock.Timeout:
             owner = read_json(self.path / "owner.json") or {}
             since = time.strftime("%H:%M:%S", time.localtime(owner.get("since", 0)))

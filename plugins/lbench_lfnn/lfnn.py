@@ -74,14 +74,16 @@ class Lfnn(GradientRule):
         *head, error = torch.autograd.grad(loss, [*self._readout.values(), x])
         grads: dict[str, Tensor] = dict(zip(self._readout, head, strict=True))
         for k in reversed(range(len(scores))):
-            (delta,) = torch.autograd.grad(outputs[k], cut[k], error)
-            local, leads = self._local(k, cut[k].detach(), batch.target, s)
+            # Popped, so that a block's tensors are freed on the way down.
+            z, x, affine = cut.pop(), inputs.pop(), scores.pop()
+            (delta,) = torch.autograd.grad(outputs.pop(), z, error)
+            local, leads = self._local(k, z.detach(), batch.target, s)
             passed = delta if self.config.through_followers else delta * leads
             below = k > 0
             own = torch.addcmul(local, delta, leads)
-            grads |= differentiate(scores[k], self._params[k], own, keep=below)
+            grads |= differentiate(affine, self._params[k], own, keep=below)
             if below:
-                (error,) = torch.autograd.grad(scores[k], inputs[k], passed)
+                (error,) = torch.autograd.grad(affine, x, passed)
         return grads
 
     @torch.no_grad()

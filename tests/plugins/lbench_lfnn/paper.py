@@ -194,7 +194,7 @@ def passed_on(rule: Any, block: Block, z: Tensor) -> Tensor:
     return h
 
 
-def lfnn_loss(rule: Any, batch: Batch, *, through: bool = False) -> Tensor:
+def lfnn_loss(rule: Any, batch: Batch, *, through: bool = False, s: Step | None = None) -> Tensor:
     """L = L_g + lambda1 L_lead + lambda2 L_fol, to be differentiated by autograd.
 
     The global path carries m*y + (1-m)*sg(y); with ``through``, followers' *parameters* are
@@ -202,11 +202,11 @@ def lfnn_loss(rule: Any, batch: Batch, *, through: bool = False) -> Tensor:
     """
     x, total = batch.x, torch.zeros((), dtype=torch.float64)
     for block in rule.network.blocks:
-        local_z = block.scores(x.detach())
+        local_z = block.scores(x.detach(), s)
         leaders = choose(rule, worker_scores(rule, block, local_z), batch.target)
         lead, follow = local_losses(rule, block, local_z, batch.target, leaders)
         total = total + rule.config.lambda1 * lead + rule.config.lambda2 * follow
-        z = block.scores(x)
+        z = block.scores(x, s)
         m = unit_mask(rule, block, leaders)
         m = m[..., None, None] if block.convolutional else m
         if through:
@@ -216,7 +216,7 @@ def lfnn_loss(rule: Any, batch: Batch, *, through: bool = False) -> Tensor:
             frozen = z.detach()
         # Workers do not mix before h, so masking z is masking y.
         h = passed_on(rule, block, m * z + (1 - m) * frozen)
-        x = block.emit(h)
+        x = block.emit(h, s)
     return total + F.cross_entropy(rule.network.readout(x), batch.target)
 
 

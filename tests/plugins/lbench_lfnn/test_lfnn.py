@@ -22,6 +22,7 @@ from . import paper
 NETS: dict[str, tuple[Any, tuple[int, int, int]]] = {
     "mlp": (Mlp(widths=(12, 9, 12)), (1, 2, 3)),
     "cnn": (Cnn(widths=(12, 9, 12), norm="group"), (2, 4, 4)),
+    "cnn-batch-norm": (Cnn(widths=(12, 9, 12), norm="batch"), (2, 4, 4)),
 }
 NET = pytest.mark.parametrize("net", NETS)
 BY = pytest.mark.parametrize("by", ["batch", "example"])
@@ -82,36 +83,34 @@ def test_gradient_is_that_of_the_papers_loss_under_options(options: dict[str, An
     )
 
 
-@NET
+@pytest.mark.parametrize(
+    ("net", "shape"),
+    [
+        (Mlp(widths=(12, 9, 12)), (1, 2, 3)),
+        (Cnn(widths=(12, 9), norm="none"), (2, 4, 4)),
+        (Cnn(widths=(12, 9), norm="batch"), (2, 4, 4)),
+    ],
+    ids=["mlp", "cnn", "cnn-batch-norm"],
+)
 @THROUGH
-def test_followers_get_no_global_gradient(net: str, through: bool) -> None:
-    found = []
-    for task in (Task, Loud):
-        rule = paper.make(Lfnn, *NETS[net], task=task, leadership=0.5, through_followers=through)
-        batch = paper.batch_for(rule)
-        found.append(paper.gradients(rule, batch))
-    for k, rows in enumerate(follower_rows(rule, batch)):
-        assert rows.any()
-        for part in ("weight", "bias") if net == "mlp" else ("weight",):
-            name = f"network.layers.{k}.site.affine.{part}"
-            quiet, loud = (grads[name] for grads in found)
-            if net == "mlp":
-                assert torch.equal(quiet[rows], loud[rows])
-                assert quiet[rows].any()
-            assert not torch.allclose(quiet[~rows], loud[~rows])
-
-
-def test_convolutional_followers_get_no_global_gradient() -> None:
-    """Without a norm, which would mix the channels of leaders and followers."""
-    net, shape = Cnn(widths=(12, 9), norm="none"), (2, 4, 4)
-    rules = [paper.make(Lfnn, net, shape, task=task, leadership=0.5) for task in (Task, Loud)]
+def test_followers_get_no_global_gradient(
+    net: Any, shape: tuple[int, int, int], through: bool
+) -> None:
+    """Group norm is left out: it mixes the channels of leaders and followers before z."""
+    rules = [
+        paper.make(Lfnn, net, shape, task=task, leadership=0.5, through_followers=through)
+        for task in (Task, Loud)
+    ]
     batch = paper.batch_for(rules[0])
     quiet, loud = (paper.gradients(rule, batch) for rule in rules)
     for k, rows in enumerate(follower_rows(rules[0], batch)):
-        for part in ("weight", "bias"):
-            name = f"network.layers.{k}.site.affine.{part}"
-            assert torch.equal(quiet[name][rows], loud[name][rows])
-            assert not torch.allclose(quiet[name][~rows], loud[name][~rows])
+        names = [name for name in quiet if name.startswith(f"network.layers.{k}.")]
+        assert rows.any()
+        assert len(names) > 1
+        for name in names:
+            assert torch.equal(quiet[name][rows], loud[name][rows]), name
+            assert quiet[name][rows].any(), name
+            assert not torch.allclose(quiet[name][~rows], loud[name][~rows]), name
 
 
 @NET
@@ -149,11 +148,24 @@ def test_everyone_leading_without_local_losses_is_bp(net: str) -> None:
     paper.assert_same(paper.gradients(lfnn, batch), paper.gradients(bp, batch))
 
 
+@NET
+@BY
+@THROUGH
+def test_gradient_is_that_of_the_papers_loss_under_dropout(
+    net: str, by: str, through: bool
+) -> None:
+    rule = paper.make(
+        Lfnn, *NETS[net], selection=by, leadership=0.5, dropout=0.3, through_followers=through
+    )
+    batch, s = paper.batch_for(rule), paper.step(5)
+    expected = paper.autograd(rule, paper.lfnn_loss(rule, batch, through=through, s=s))
+    paper.assert_same(paper.gradients(rule, batch, s), expected)
+
+
 @pytest.mark.parametrize("blocks", [1, 2])
 @NET
 def test_a_chain_learns_inside_by_autograd_of_its_losses(net: str, blocks: int) -> None:
-    options: dict[str, Any] = {"blocks": blocks, "leadership": 0.5}
-    rule = paper.make(Lfnn, *NETS[net], **options)
+    rule = paper.make(Lfnn, *NETS[net], blocks=blocks, leadership=0.5)
     batch = paper.batch_for(rule)
     paper.assert_same(
         paper.gradients(rule, batch), paper.autograd(rule, paper.lfnn_loss(rule, batch))
@@ -198,6 +210,25 @@ def test_predict_is_the_forward_pass_without_dropout(
     rule.network.readout.register_forward_hook(lambda module, args, out: seen.append(out))
     paper.gradients(rule, batch)
     assert torch.equal(seen[-1], predicted) == (dropout == 0)
+
+
+@pytest.mark.parametrize("rule_class", [Bp, Lfnn, LfnnL])
+def test_a_step_updates_running_statistics_once(rule_class: type[Rule]) -> None:
+    rule = paper.make(rule_class, *NETS["cnn-batch-norm"])
+    paper.gradients(rule, paper.batch_for(rule))
+    counts = [b for name, b in rule.named_buffers() if name.endswith("num_batches_tracked")]
+    assert counts == [1, 1, 1]
+
+
+@pytest.mark.parametrize("rule_class", [Lfnn, LfnnL])
+def test_predictions_do_not_depend_on_labels_seen(rule_class: type[Rule]) -> None:
+    rule = paper.make(rule_class, *NETS["mlp"])
+    batch = paper.batch_for(rule)
+    found = []
+    for shift in (0, 1):
+        paper.gradients(rule, paper.Batch(batch.x, (batch.target + shift) % 3))
+        found.append(rule.predict(batch.x))
+    assert torch.equal(*found)
 
 
 @pytest.mark.parametrize("rule_class", [Bp, LfnnL])
@@ -265,4 +296,4 @@ def test_a_step_in_bfloat16_is_near_float32(rule_class: type[Rule], net: str) ->
     with torch.autocast("cpu", dtype=torch.bfloat16):
         rough = paper.gradients(rule, batch)
     for name, grad in exact.items():
-        assert (rough[name] - grad).norm() < 0.1 * grad.norm() + 1e-3, name
+        assert (rough[name] - grad).norm() < 0.2 * grad.norm() + 1e-3, name

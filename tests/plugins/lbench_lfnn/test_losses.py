@@ -1,7 +1,8 @@
-"""The closed forms against autograd, finite differences and RULES-style loops."""
+"""The closed forms against autograd, finite differences and the paper's sums as loops."""
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from typing import Any
@@ -61,19 +62,23 @@ def whom_followers_copy(
     rule: LfnnL, z: Tensor, target: Tensor, leaders: list[list[int]], found: Tensor
 ) -> list[int]:
     """Of each example's leaders the one with which the paper's losses give what was found."""
-    block, picks = rule.network.blocks[0], [-1] * len(target)
+    picks = [-1] * len(target)
     for w in range(4):
         leaf = z.clone().requires_grad_()
-        lead, follow = paper.local_losses(
-            rule, block, leaf, target, leaders, picks=[w] * len(target)
-        )
-        (g,) = torch.autograd.grad(lead + rule.config.lam * follow, leaf)
+        loss = total(rule, leaf, target=target, leaders=leaders, picks=[w] * len(target))
+        (g,) = torch.autograd.grad(loss, leaf)
         same = (g - found).flatten(1).abs().amax(1) < 1e-13
         for b in range(len(target)):
             if same[b] and w in leaders[b] and picks[b] < 0:
                 picks[b] = w
     assert min(picks) >= 0
     return picks
+
+
+def total(rule: LfnnL, z: Tensor, **given: Any) -> Tensor:
+    """The block's loss as the paper writes it."""
+    lead, follow = paper.local_losses(rule, rule.network.blocks[0], z, **given)
+    return lead + rule.config.lam * follow
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -97,14 +102,9 @@ def test_closed_form_is_the_gradient_of_the_losses(kind: str) -> None:
         if reference == "random":
             picks = whom_followers_copy(rule, z, batch.target, leaders, found)
 
-        def formulated(
-            at: Tensor, rule: Any = rule, z: Tensor = z, leaders: Any = leaders, picks: Any = picks
-        ) -> Tensor:
-            lead, follow = paper.local_losses(
-                rule, rule.network.blocks[0], at, batch.target, leaders, at=z, picks=picks
-            )
-            return lead + rule.config.lam * follow
-
+        formulated = functools.partial(
+            total, rule, target=batch.target, leaders=leaders, at=z, picks=picks
+        )
         leaf = z.clone().requires_grad_()
         expected_loss = formulated(leaf)
         (expected,) = torch.autograd.grad(expected_loss, leaf)

@@ -1,5 +1,4 @@
-"""Runs on real data: against a NumPy replica, softmax regression, and the prediction that leaders
-of a fully connected layer agree."""
+"""Runs on real data: against a NumPy replica and softmax regression, and how leaders relate."""
 
 from __future__ import annotations
 
@@ -108,8 +107,7 @@ def test_fifty_steps_on_mnist_equal_a_numpy_replica(tmp_path: Path, record_prope
         rows = order[128 * index : 128 * index + 128]
         expected.append(replica.step(images[rows] / 255.0, labels[rows]))
 
-    # A near-tie in the ranking would let float32 and float64 choose different leaders.
-    record_property("smallest margin between ranks", replica.margin)
+    assert replica.margin > 1e-6  # else float32 might rank otherwise, and that is no error
     worst = [
         np.abs(found.numpy() - p).max()
         for found_layer, layer in zip(parameters(rule), replica.layers, strict=True)
@@ -120,8 +118,6 @@ def test_fifty_steps_on_mnist_equal_a_numpy_replica(tmp_path: Path, record_prope
         for layer, starts in zip(replica.layers, layers, strict=True)
         for p, start in zip(layer, starts, strict=True)
     ]
-    record_property("largest difference of a weight", max(worst))
-    record_property("largest difference of a loss", np.abs(np.subtract(losses, expected)).max())
     assert min(moved) > 1e-3
     assert max(worst) < 1e-5
     np.testing.assert_allclose(losses, expected, rtol=0, atol=1e-5)
@@ -182,15 +178,13 @@ def test_workers_that_all_lead_are_softmax_regressions() -> None:
     found = worker_probabilities(rule, test.x)
     assert found.shape == (count, len(test.target), 10)
     for y in found:
-        print((y - expected).abs().max())
-        torch.testing.assert_close(y, expected, rtol=0, atol=1e-4)
+        torch.testing.assert_close(y, expected, rtol=0, atol=1e-5)
 
 
 @needs_mnist
 @pytest.mark.slow
-def test_workers_that_all_lead_have_the_error_of_softmax_regression_on_mnist(
-    record_property: Any,
-) -> None:
+def test_workers_that_all_lead_have_the_error_of_softmax_regression_on_mnist() -> None:
+    """Measured: workers 7.57 to 7.72 %, scikit-learn 7.88 %."""
     from sklearn.linear_model import LogisticRegression
 
     assert DATA is not None
@@ -202,11 +196,10 @@ def test_workers_that_all_lead_have_the_error_of_softmax_regression_on_mnist(
     rule, data = resolved.cell.build(0), resolved.dataset
     randomness = Randomness(0)
     batches = Batches(DeviceData.of(data.train), 128, randomness.generator)
-    rule.attach({group.name: Update(group, resolved.cell.recipe) for group in rule.groups()})
-    rates = np.linspace(1e-3, 1e-5, 10)
-    for epoch in range(10):
-        for group in rule._updates.values():
-            group.rate(rates[epoch])  # type: ignore[attr-defined]
+    updates = {group.name: Update(group, resolved.cell.recipe) for group in rule.groups()}
+    rule.attach(updates)
+    for epoch, rate in enumerate(np.linspace(1e-3, 1e-5, 10)):
+        updates["block0"].rate(rate)
         for position, (x, target) in enumerate(batches.epoch(epoch)):
             rule.train_block(
                 0, x, Batch(x, target), Step(randomness, epoch * len(batches) + position, epoch)
@@ -217,37 +210,75 @@ def test_workers_that_all_lead_have_the_error_of_softmax_regression_on_mnist(
     expected = 100 * np.mean(model.predict(test) != data.test.labels)
     y = worker_probabilities(rule, torch.from_numpy(test).float())
     errors = 100 * (y.argmax(2) != torch.from_numpy(data.test.labels)).double().mean(1)
-    record_property("softmax regression", expected)
-    record_property("workers", (errors.min().item(), errors.max().item()))
     assert errors.shape == (26,)
     assert (errors - expected).abs().max() < 0.5
 
 
-def test_leaders_of_a_fully_connected_block_come_to_agree() -> None:
-    """Softmax on the block's input is convex: all leaders head for the same probabilities."""
+def agreement(by: str) -> list[float]:
+    """Mean pairwise cosine of the leaders' probabilities: before, and after 3 and 12 epochs."""
     train, _ = digits()
-    rule = paper.make(LfnnL, Mlp(widths=(100,)), (1, 8, 8), classes=10, leadership=0.7)
+    rule = paper.make(LfnnL, Mlp(widths=(100,)), (1, 8, 8), classes=10, selection=by)
     rule.attach({g.name: Update(g, Recipe(optimizer="adam", lr=3e-3)) for g in rule.groups()})
-
-    def agreement() -> float:
-        s = paper.step()
-        rule.cotangent_of = None
-        block = rule.network.blocks[0]
-        leaders = paper.choose(
-            rule, paper.worker_scores(rule, block, block.scores(train.x)), train.target
-        )[0]
-        y = worker_probabilities(rule, train.x)[leaders]
-        unit = y / y.norm(dim=2, keepdim=True)
-        cosines = torch.einsum("vbk,wbk->vw", unit, unit) / len(train.target)
-        n = len(leaders)
-        return ((cosines.sum() - n) / (n * (n - 1))).item()
-
-    values = [agreement()]
-    for epoch in range(12):
+    block, found = rule.network.blocks[0], []
+    for epoch in range(13):
+        if epoch in (0, 3, 12):
+            scores = paper.worker_scores(rule, block, block.scores(train.x))
+            losses = paper.worker_losses(scores, train.target).mean(0)
+            y = worker_probabilities(rule, train.x)[paper.lowest(losses.tolist(), 7)]
+            unit = y / y.norm(dim=2, keepdim=True)
+            cosines = torch.einsum("vbk,wbk->vw", unit, unit) / len(train.target)
+            found.append(((cosines.sum() - 7) / (7 * 6)).item())
         order = torch.randperm(len(train.target), generator=torch.Generator().manual_seed(epoch))
-        for position in range(0, len(order), 64):
-            rows = order[position : position + 64]
-            rule.step(Batch(train.x[rows], train.target[rows]), paper.step(epoch * 23 + position))
-        if epoch in (2, 11):
-            values.append(agreement())
-    print(values)
+        for number, rows in enumerate(order.split(64)):
+            rule.step(
+                Batch(train.x[rows], train.target[rows]), paper.step(epoch * 23 + number, epoch)
+            )
+    return found
+
+
+def test_leaders_of_a_fully_connected_block_come_to_agree() -> None:
+    """Softmax on a block's input is convex: leaders head for the same probabilities.
+
+    Measured: 0.935, 0.989, 0.998.
+    """
+    before, early, late = agreement("batch")
+    assert before < early < late
+    assert late > 0.995
+
+
+def test_leaders_chosen_by_example_come_to_differ() -> None:
+    """Choosing by example is not convex: workers specialise. Measured: 0.935, 0.725, 0.645."""
+    before, early, late = agreement("example")
+    assert before > early > late
+    assert late < 0.8
+
+
+@pytest.mark.parametrize("name", ["bp", "lfnn", "lfnn_l"])
+def test_sixty_four_digits_are_learned_without_error(name: str) -> None:
+    train, _ = digits()
+    batch = Batch(train.x[:64], train.target[:64])
+    rule = paper.make(registry().load("rules", name), Mlp(widths=(260, 260)), (1, 8, 8), classes=10)
+    rule.attach({g.name: Update(g, Recipe(optimizer="adam", lr=3e-3)) for g in rule.groups()})
+    for index in range(2000):
+        rule.step(batch, paper.step(index))
+        if index % 50 == 49 and (rule.predict(batch.x).argmax(1) == batch.target).all():
+            return
+    pytest.fail("still wrong on some after 2000 steps")
+
+
+@pytest.mark.parametrize("reference", ["best", "random"])
+def test_the_seed_decides_the_first_five_steps(reference: str) -> None:
+    train, _ = digits()
+    ends = []
+    for seed, noise in ((0, 0), (0, 0), (1, 0), (0, 1)):
+        rule = paper.make(
+            LfnnL, Mlp(widths=(100,)), (1, 8, 8), classes=10, seed=seed, reference=reference
+        )
+        rule.attach({g.name: Update(g, Recipe()) for g in rule.groups()})
+        for index in range(5):
+            rows = slice(32 * index, 32 * index + 32)
+            rule.step(Batch(train.x[rows], train.target[rows]), Step(Randomness(noise), index))
+        ends.append(rule.network.blocks[0].site.affine.weight.detach())
+    assert torch.equal(ends[0], ends[1])
+    assert not torch.equal(ends[0], ends[2])
+    assert torch.equal(ends[0], ends[3]) == (reference == "best")

@@ -1,0 +1,68 @@
+"""Peak memory of a training step against depth.
+
+Claim: a local rule frees a block's graph before the next one runs, so the peak of what a step
+allocates does not grow with depth: at most 0.05 tensors a block, a tensor being one activation
+(batch 1024 x width 1000, float32). bp keeps about one activation of each block for its way back,
+and the gradients of all weights at once.
+
+Measured from the allocator's events of one step (``torch.profiler``), parameters and optimizer
+state, which are there before it, not counted.
+
+    python benchmarks/memory.py
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from timing import machine, verdict
+from torch.profiler import ProfilerActivity, profile
+
+from lbench.init import Init
+from lbench.networks.mlp import Mlp
+from lbench.randomness import Randomness
+from lbench.recipe import Recipe
+from lbench.registry import registry
+from lbench.rule import Rule
+from lbench.run.optim import Update
+from lbench.step import Step
+from lbench.task import Batch, Task
+
+BATCH, WIDTH, DEPTHS, BAR = 1024, 1000, (4, 8, 16, 32), 0.05
+SHAPE = (1, 28, 28)
+
+
+def peak(name: str, depth: int) -> float:
+    """Peak of what the third step allocates, in activation tensors."""
+    cls: type[Rule] = registry().load("rules", name)
+    init = Init(0)
+    network = Mlp(widths=(WIDTH,) * depth).build(init, SHAPE, 10)
+    rule = cls(network, Task("mnist", SHAPE, 10), cls.Config(), init)
+    rule.attach({group.name: Update(group, Recipe()) for group in rule.groups()})
+    batch = Batch(torch.rand(BATCH, *SHAPE), torch.randint(10, (BATCH,)))
+    for index in range(2):
+        rule.step(batch, Step(Randomness(0), index))
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+        rule.step(batch, Step(Randomness(0), 2))
+    events = [
+        (event.start_ns(), event.nbytes())
+        for event in profiler.profiler.kineto_results.events()  # type: ignore[union-attr]
+        if event.name() == "[memory]"
+    ]
+    events.sort(key=lambda event: event[0])
+    return float(np.cumsum([size for _, size in events]).max()) / (BATCH * WIDTH * 4)
+
+
+def main() -> int:
+    print(machine())
+    slopes = {}
+    for name in ("bp", "lfnn", "lfnn_l"):
+        peaks = [peak(name, depth) for depth in DEPTHS]
+        slopes[name] = float(np.polyfit(DEPTHS, peaks, 1)[0])
+        shown = ", ".join(f"{d}: {p:.2f}" for d, p in zip(DEPTHS, peaks, strict=True))
+        print(f"{name:8} tensors at depth {shown}; slope {slopes[name]:.4f} a block")
+    return 0 if verdict("slope of lfnn_l", slopes["lfnn_l"], BAR) else 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,62 @@
+"""Both sides in one run, in turn; ratios of medians with bootstrap intervals."""
+
+from __future__ import annotations
+
+import os
+import platform
+import random
+import statistics
+import time
+from collections.abc import Callable, Mapping
+
+import torch
+
+Seconds = dict[str, list[float]]
+
+
+def alternate(sides: Mapping[str, Callable[[], object]], repeats: int, warm_up: int = 1) -> Seconds:
+    """Seconds of every call, side by side in time; the first ``warm_up`` rounds do not count."""
+    seconds: Seconds = {name: [] for name in sides}
+    for repeat in range(-warm_up, repeats):
+        for name, side in sides.items():
+            begin = time.perf_counter()
+            side()
+            if repeat >= 0:
+                seconds[name].append(time.perf_counter() - begin)
+    return seconds
+
+
+def ratio(one: list[float], other: list[float]) -> tuple[float, float, float]:
+    """Median of ``one`` over median of ``other``, with its 95 % bootstrap interval."""
+    draw = random.Random(0)
+    ratios = sorted(
+        statistics.median(draw.choices(one, k=len(one)))
+        / statistics.median(draw.choices(other, k=len(other)))
+        for _ in range(2000)
+    )
+    return statistics.median(one) / statistics.median(other), ratios[50], ratios[1949]
+
+
+def machine() -> str:
+    """What a number was measured on and with."""
+    return (
+        f"torch {torch.__version__}, Python {platform.python_version()}, {os.cpu_count()} CPUs, "
+        f"{torch.get_num_threads()} threads"
+    )
+
+
+def report(seconds: Seconds, unit: float = 1e-3) -> None:
+    """A line a side: median and range in milliseconds (``unit`` 1e-3) or seconds (1)."""
+    name = {1e-3: "ms", 1: "s"}[unit]
+    for side, times in seconds.items():
+        low, high = min(times) / unit, max(times) / unit
+        median = statistics.median(times) / unit
+        print(f"{side:28} median {median:8.3f} {name}  [{low:.3f}, {high:.3f}]")
+
+
+def verdict(what: str, measured: float, bar: float, *, at_most: bool = True) -> bool:
+    """Says whether a bar is met."""
+    met = measured <= bar if at_most else measured >= bar
+    sign = "<=" if at_most else ">="
+    print(f"{what}: {measured:.3g} (bar {sign} {bar:g}): {'met' if met else 'MISSED'}")
+    return met
