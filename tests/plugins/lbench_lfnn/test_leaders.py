@@ -54,7 +54,7 @@ def by_batch(rule: Rule, batch: paper.Batch) -> list[list[int]]:
 
 @pytest.mark.parametrize("rounding", ["round", "floor", "ceil"])
 def test_leader_count_is_exact_arithmetic_on_the_typed_number(rounding: str) -> None:
-    typed = [*(f"0.{d}" for d in range(1, 10)), "1.0", "0.25", "0.35", "0.01", "0.29", "0.58"]
+    typed = [*(f"0.{d}" for d in range(1, 10)), "1.0", "0.01", "0.07", "0.25", "0.29", "0.55"]
     for width in range(1, 65):
         block = block_of(width)
         for text in typed:
@@ -74,6 +74,8 @@ def test_leader_count_is_exact_arithmetic_on_the_typed_number(rounding: str) -> 
         (0.3, 10, "ceil", 3),
         (0.3, 10, "floor", 3),
         (0.29, 100, "floor", 29),
+        (0.07, 100, "ceil", 7),
+        (0.55, 20, "ceil", 11),
         (0.1, 4, "round", 1),
         (0.1, 4, "floor", 1),
         (0.5, 3, "round", 2),

@@ -150,13 +150,14 @@ def test_everyone_leading_without_local_losses_is_bp(net: str) -> None:
 
 @NET
 @BY
-@THROUGH
+@pytest.mark.parametrize(("blocks", "through"), [(3, False), (3, True), (1, False)])
 def test_gradient_is_that_of_the_papers_loss_under_dropout(
-    net: str, by: str, through: bool
+    net: str, by: str, blocks: int, through: bool
 ) -> None:
     rule = paper.make(
-        Lfnn, *NETS[net], selection=by, leadership=0.5, dropout=0.3, through_followers=through
-    )
+        Lfnn, *NETS[net], blocks=blocks, selection=by, leadership=0.5, dropout=0.3,
+        through_followers=through,
+    )  # fmt: skip
     batch, s = paper.batch_for(rule), paper.step(5)
     expected = paper.autograd(rule, paper.lfnn_loss(rule, batch, through=through, s=s))
     paper.assert_same(paper.gradients(rule, batch, s), expected)
@@ -175,17 +176,17 @@ def test_a_chain_learns_inside_by_autograd_of_its_losses(net: str, blocks: int) 
 @pytest.mark.parametrize("blocks", [1, 2, 3])
 @NET
 def test_lfnn_l_learns_inside_each_block_by_autograd_of_its_losses(net: str, blocks: int) -> None:
-    rule = paper.make(LfnnL, *NETS[net], blocks=blocks, leadership=0.5, lam=2.0)
-    batch = paper.batch_for(rule)
+    rule = paper.make(LfnnL, *NETS[net], blocks=blocks, leadership=0.5, lam=2.0, dropout=0.3)
+    batch, s = paper.batch_for(rule), paper.step(5)
     x, loss = batch.x, torch.zeros((), dtype=torch.float64)
     for block in rule.network.blocks:
-        z = block.scores(x)
+        z = block.scores(x, s)
         leaders = paper.choose(rule, paper.worker_scores(rule, block, z), batch.target)
         lead, follow = paper.local_losses(rule, block, z, batch.target, leaders)
         loss = loss + lead + 2.0 * follow
-        x = block.emit(paper.passed_on(rule, block, z)).detach()
+        x = block.emit(paper.passed_on(rule, block, z), s).detach()
     loss = loss + F.cross_entropy(rule.network.readout(x), batch.target)
-    found = paper.gradients(rule, batch)
+    found = paper.gradients(rule, batch, s)
     paper.assert_same(found, paper.autograd(rule, loss))
     if blocks == 1:
         assert found["network.layers.0.parts.0.site.affine.weight"].any()
