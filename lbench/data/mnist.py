@@ -31,7 +31,7 @@ class Mnist(Source):
     name = "mnist"
     title = "MNIST"
     epochs = 15
-    standardize = False
+    standardize = True
     files = f"{', '.join(MD5)} (each as it is or with .gz)"
     torchvision = "MNIST"
 

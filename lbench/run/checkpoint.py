@@ -16,6 +16,7 @@ SLOTS = ("checkpoint-0.pt", "checkpoint-1.pt")
 
 def save(directory: Path, number: int, state: dict[str, Any]) -> None:
     """Writes checkpoint ``number``; the one before it stays."""
+    directory.mkdir(parents=True, exist_ok=True)
     write_tensors(directory / SLOTS[number % 2], {"number": number, "state": state})
 
 

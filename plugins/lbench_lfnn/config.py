@@ -11,7 +11,7 @@ class LeaderConfig(RuleConfig):
     """How workers are formed, who leads, and what is learned from whom."""
 
     leadership: float = param(
-        0.7, low=0.01, high=1.0, step=0.1, help="Share of a block's workers that lead"
+        0.7, low=0.1, high=1.0, step=0.1, help="Share of a block's workers that lead"
     )
     selection: Literal["batch", "example", "epoch"] = param(
         "batch", help="Leaders are chosen anew for each batch, example or epoch"

@@ -24,7 +24,8 @@ class Lfnn(GradientRule):
 
     Leaders and the readout get the gradient of the output loss L_g, leaders that of their own
     cross-entropy too. Followers get no part of L_g: they move their prediction towards the best
-    leader's. The local losses stop at the block's input.
+    leader's. The local losses stop at the block's input. (A normalisation that mixes channels, as
+    group norm does, mixes leaders' and followers' gradients too.)
     """
 
     class Config(LeaderConfig):
@@ -33,7 +34,7 @@ class Lfnn(GradientRule):
         lambda1: float = param(1.0, low=0.0, high=100.0, help="Weight of the leader loss")
         lambda2: float = param(1.0, low=0.0, high=100.0, help="Weight of the follower loss")
         through_followers: bool = param(
-            False, help="The output error passes through followers to the blocks below"
+            False, help="The output error passes through a block's followers to the blocks below"
         )
 
     config: Lfnn.Config
@@ -61,13 +62,14 @@ class Lfnn(GradientRule):
 
     def gradients(self, batch: Batch, s: Step) -> Grads:
         """Walks up block by block, then down, with the leaders' mask on the error at each z."""
-        inputs, scores, cut, outputs = [], [], [], []
+        inputs, scores, cut, hidden, outputs = [], [], [], [], []
         x = batch.x
         for k, block in enumerate(self.network.blocks):
             inputs.append(x)
             scores.append(block.scores(x, s))
             cut.append(scores[-1].detach().requires_grad_())
-            outputs.append(block.emit(self.activate(k, cut[-1]), s))
+            hidden.append(self.activate(k, cut[-1]))
+            outputs.append(block.emit(hidden[-1], s))
             x = outputs[-1].detach().requires_grad_()
         loss = self.task.loss(self.network.readout(x), batch.target)
         s.log("loss", loss.detach())
@@ -77,7 +79,7 @@ class Lfnn(GradientRule):
             # Popped, so that a block's tensors are freed on the way down.
             z, x, affine = cut.pop(), inputs.pop(), scores.pop()
             (delta,) = torch.autograd.grad(outputs.pop(), z, error)
-            local, leads = self._local(k, z.detach(), batch.target, s)
+            local, leads = self._local(k, z.detach(), hidden.pop().detach(), batch.target, s)
             passed = delta if self.config.through_followers else delta * leads
             below = k > 0
             own = torch.addcmul(local, delta, leads)
@@ -86,18 +88,20 @@ class Lfnn(GradientRule):
                 (error,) = torch.autograd.grad(affine, x, passed)
         return grads
 
-    @torch.no_grad()
-    def _local(self, k: int, z: Tensor, target: Tensor, s: Step) -> tuple[Tensor, Tensor]:
+    def _local(
+        self, k: int, z: Tensor, h: Tensor, target: Tensor, s: Step
+    ) -> tuple[Tensor, Tensor]:
         """The local losses' gradient at z, and the leaders' mask in the shape of z."""
-        workers, selection = self.workers[k], cast(Selection, self.selections[k])
-        h = self.activate(k, z)
-        y = workers.probabilities(workers.scores(z, h), h)
-        choice = selection.choose(y, target, s)
-        draw = selection.draw(choice[0], s)
-        local = workers.cotangent(z, h, target, choice, self.weights, draw)
-        mask = choice[0][:, None].expand(-1, workers.classes, -1)
+        workers = self.workers[k]
+        predictions = workers.predict(z, h)
+        choice = self._selection(k).choose(predictions.y, target, s)
+        local = workers.cotangent(predictions, z, h, target, choice, self.weights)
+        mask = choice.leads[:, None].expand(-1, workers.classes, -1)
         return local, workers.spread(mask, z)
 
     def after_step(self, s: Step) -> None:
-        for selection in self.selections:
-            cast(Selection, selection).after_step(s)
+        for k in range(len(self.workers)):
+            self._selection(k).after_step(s)
+
+    def _selection(self, k: int) -> Selection:
+        return cast(Selection, self.selections[k])

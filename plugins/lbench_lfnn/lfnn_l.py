@@ -52,19 +52,20 @@ class LfnnL(LocalRule):
         return self.workers[k].activate(self.network.blocks[k], z)
 
     def cotangent(self, v: View, s: Step) -> Tensor:
-        choice, draw = self._choose(v, s)
-        return self.workers[v.k].cotangent(v.z, v.h, v.target, choice, self.weights, draw)
+        workers = self.workers[v.k]
+        predictions = workers.predict(v.z, v.h)
+        choice = self._selection(v.k).choose(predictions.y, v.target, s)
+        return workers.cotangent(predictions, v.z, v.h, v.target, choice, self.weights)
 
     def loss(self, v: View, s: Step) -> Tensor:
-        choice, draw = self._choose(v, s)
-        return self.workers[v.k].loss(v.z, v.h, v.target, choice, self.weights, draw)
+        workers = self.workers[v.k]
+        predictions = workers.predict(v.z, v.h)
+        choice = self._selection(v.k).choose(predictions.y.detach(), v.target, s)
+        return workers.loss(predictions.scores, v.target, choice, self.weights)
 
     def after_step(self, s: Step) -> None:
-        for selection in self.selections:
-            cast(Selection, selection).after_step(s)
+        for k in range(len(self.workers)):
+            self._selection(k).after_step(s)
 
-    def _choose(self, v: View, s: Step) -> tuple[tuple[Tensor, Tensor], Tensor | None]:
-        workers, selection = self.workers[v.k], cast(Selection, self.selections[v.k])
-        y = workers.probabilities(workers.scores(v.z, v.h), v.h).detach()
-        choice = selection.choose(y, v.target, s)
-        return choice, selection.draw(choice[0], s)
+    def _selection(self, k: int) -> Selection:
+        return cast(Selection, self.selections[k])

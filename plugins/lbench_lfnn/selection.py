@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from lbench.step import Step
-from lbench_lfnn.workers import Workers
+from lbench_lfnn.workers import Choice, Workers
 
 
 class Selection(nn.Module):
@@ -29,8 +29,8 @@ class Selection(nn.Module):
             self.register_buffer("epoch_losses", torch.zeros(workers.count))
             self.register_buffer("running", torch.zeros(workers.count))
 
-    def choose(self, y: Tensor, target: Tensor, s: Step) -> tuple[Tensor, Tensor]:
-        """Mask and best worker, as :meth:`Workers.rank` returns them.
+    def choose(self, y: Tensor, target: Tensor, s: Step) -> Choice:
+        """Ranks the workers that predict ``y`` (batch, classes, workers).
 
         Selection by epoch ranks the summed losses of the epoch before; in the first epoch, which
         has none, it ranks each batch.
@@ -41,15 +41,13 @@ class Selection(nn.Module):
         if self.by == "epoch":
             s.log(f"worker_loss/{self.k}", losses)
             losses = self.epoch_losses if s.epoch > 0 else losses
-        mask, best = self.workers.rank(losses)
-        s.log(f"leaders/{self.k}", s.mean(mask))
-        return mask, best
-
-    def draw(self, mask: Tensor, s: Step) -> Tensor | None:
-        """Uniform numbers for a random reference leader, where one is asked for."""
-        if self.workers.config.reference != "random":
-            return None
-        return s.noise(f"reference/{self.k}", mask.shape, "uniform")
+        choice = self.workers.rank(losses)
+        s.log(f"leaders/{self.k}", s.mean(choice.leads))
+        if self.workers.config.reference == "random":
+            draw = s.noise(f"reference/{self.k}", choice.leads.shape, "uniform")
+            # Draws lie in [0, 1), so a leader always wins.
+            choice = choice._replace(model=(draw + choice.leads).argmax(1))
+        return choice
 
     def after_step(self, s: Step) -> None:
         """Adds the batch's losses; at the end of an epoch they become what the next one ranks."""

@@ -8,6 +8,7 @@ dimension of (batch, classes, workers), which is far faster than over the last.
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -18,6 +19,30 @@ from lbench.network import Block
 from lbench_lfnn.config import LeaderConfig
 
 TINY = torch.finfo(torch.float32).tiny
+
+
+class Predictions(NamedTuple):
+    """What the workers of a block predict.
+
+    Args:
+        scores: (batch, classes, workers).
+        y: their softmax over classes.
+    """
+
+    scores: Tensor
+    y: Tensor
+
+
+class Choice(NamedTuple):
+    """Who leads, and whom followers copy; one row for the batch or one an example.
+
+    Args:
+        leads: 1 for a leader, 0 for a follower, (1 or batch, workers).
+        model: index of the best leader, or of the one that was drawn, (1 or batch,).
+    """
+
+    leads: Tensor
+    model: Tensor
 
 
 class Workers:
@@ -85,11 +110,11 @@ class Workers:
         z = F.relu(z) if self.forward == "relu_softmax" else z
         return (z.float() if half else z).view(-1, self.classes, self.count)
 
-    def probabilities(self, scores: Tensor, h: Tensor) -> Tensor:
-        """y: softmax of the scores over classes, (batch, classes, workers)."""
-        if self.averaged or self.forward == "relu":
-            return scores.softmax(1)
-        return h.view_as(scores)
+    def predict(self, z: Tensor, h: Tensor) -> Predictions:
+        """Every worker's scores and their softmax, which is what it passes on where it can be."""
+        scores = self.scores(z, h)
+        passed_on = not self.averaged and self.forward != "relu"
+        return Predictions(scores, h.view_as(scores) if passed_on else scores.softmax(1))
 
     def spread(self, values: Tensor, z: Tensor) -> Tensor:
         """(batch or 1, classes, workers) to the shape of ``z``: units get their worker's value."""
@@ -105,39 +130,32 @@ class Workers:
         index = target.view(-1, 1, 1).expand(-1, 1, self.count)
         return y.gather(1, index).squeeze(1).clamp_min(TINY).log().neg()
 
-    def rank(self, losses: Tensor) -> tuple[Tensor, Tensor]:
-        """Who leads: a 0/1 mask (1 or batch, workers), and the best worker (1 or batch,).
+    def rank(self, losses: Tensor) -> Choice:
+        """Who leads, the best of them in front.
 
         Args:
             losses: (workers,) for one choice, (batch, workers) for one an example.
         """
         order = losses.view(-1, self.count).argsort(dim=1, stable=True)
         mask = torch.zeros_like(order, dtype=losses.dtype)
-        return mask.scatter_(1, order[:, : self.leaders], 1.0), order[:, 0]
+        return Choice(mask.scatter_(1, order[:, : self.leaders], 1.0), order[:, 0])
 
-    def reference(self, values: Tensor, mask: Tensor, best: Tensor, draw: Tensor | None) -> Tensor:
-        """What followers copy, (batch, classes, 1).
-
-        Args:
-            values: probabilities or logits, (batch, classes, workers).
-            draw: uniform numbers shaped like ``mask``, for a random leader.
-        """
+    def reference(self, values: Tensor, choice: Choice) -> Tensor:
+        """What followers copy of ``values`` (batch, classes, workers): (batch, classes, 1)."""
         if self.config.reference == "mean":
-            return (values * mask[:, None]).sum(2, keepdim=True) / self.leaders
-        if draw is not None:
-            best = (draw + mask).argmax(1)  # draws lie in [0, 1): a leader always wins
-        if len(best) == 1:
-            return values.index_select(2, best)
-        return values.gather(2, best.view(-1, 1, 1).expand(-1, self.classes, 1))
+            return (values * choice.leads[:, None]).sum(2, keepdim=True) / self.leaders
+        if len(choice.model) == 1:
+            return values.index_select(2, choice.model)
+        return values.gather(2, choice.model.view(-1, 1, 1).expand(-1, self.classes, 1))
 
     def cotangent(
         self,
+        predictions: Predictions,
         z: Tensor,
         h: Tensor,
         target: Tensor,
-        choice: tuple[Tensor, Tensor],
+        choice: Choice,
         weights: tuple[float, float],
-        draw: Tensor | None = None,
     ) -> Tensor:
         """The gradient of the block's leader and follower losses at ``z``, in closed form.
 
@@ -146,24 +164,20 @@ class Workers:
         dz = y·(r - <r, y>), or 2(z - z*)/((W - n)BK) where logits are copied.
 
         Args:
-            choice: mask and best worker, as :meth:`rank` returns them.
             weights: of the leader loss and of the follower loss.
-            draw: see :meth:`reference`.
         """
-        mask, best = choice
+        scores, y = predictions
         lead, follow = weights
-        scores = self.scores(z, h)
-        y = self.probabilities(scores, h)
         batch = len(target)
         divisor = batch * (self.leaders if self.config.leader_loss == "mean" else 1)
-        leads = (mask * (lead / divisor))[:, None]
+        leads = (choice.leads * (lead / divisor))[:, None]
         followers = self.count - self.leaders
         if followers:
             scale = 2 * follow / (followers * batch * self.classes)
-            follows = ((1 - mask) * scale)[:, None]
+            follows = ((1 - choice.leads) * scale)[:, None]
             logits = self.config.follow == "logits"
             copied = scores if logits else y
-            gap = (copied - self.reference(copied, mask, best, draw)).mul_(follows)
+            gap = (copied - self.reference(copied, choice)).mul_(follows)
             if logits:
                 g = torch.addcmul(gap, y, leads)
             else:
@@ -180,26 +194,24 @@ class Workers:
 
     def loss(
         self,
-        z: Tensor,
-        h: Tensor,
+        scores: Tensor,
         target: Tensor,
-        choice: tuple[Tensor, Tensor],
+        choice: Choice,
         weights: tuple[float, float],
-        draw: Tensor | None = None,
     ) -> Tensor:
-        """The same losses as a scalar that autograd can differentiate (Section 2 of the paper)."""
-        mask, best = choice
+        """The same losses as a scalar, for autograd (Section 2 of the paper)."""
         lead, follow = weights
-        scores = self.scores(z, h)
         log_y = scores.log_softmax(1)
         labels = target[:, None].expand(-1, self.count)
         cross_entropy = F.nll_loss(log_y, labels, reduction="none")
         divisor = self.leaders if self.config.leader_loss == "mean" else 1
-        total = lead * (cross_entropy * mask).sum() / (len(target) * divisor)
+        total = lead * (cross_entropy * choice.leads).sum() / (len(target) * divisor)
         followers = self.count - self.leaders
         if followers:
             copied = scores if self.config.follow == "logits" else log_y.exp()
-            reference = self.reference(copied, mask, best, draw).detach()
+            reference = self.reference(copied, choice).detach()
             squares = (copied - reference).square().mean(1)
-            total = total + follow * (squares * (1 - mask)).sum() / (followers * len(target))
+            total = total + follow * (squares * (1 - choice.leads)).sum() / (
+                followers * len(target)
+            )
         return total
