@@ -56,12 +56,6 @@ class LockedError(LbenchError):
     kind = "locked"
 
 
-class RunFailedError(LbenchError):
-    """A run that ended as diverged or failed."""
-
-    kind = "failed"
-
-
 def nearest(name: str, names: Iterable[str]) -> list[str]:
     """The at most three names most like ``name``, best first."""
     return difflib.get_close_matches(name, list(names), n=3, cutoff=0.5)

@@ -247,12 +247,11 @@ class GradientRule(Rule):
     def step(self, batch: Batch, s: Step) -> None:
         """Computes the gradients and hands each group its part."""
         grads = self.gradients(batch, s)
-        if len(self._groups) == 1:
-            self.update(next(iter(self._groups)), grads)
-            return
         for group, params in self._groups.items():
             if s.trains(group):
-                self.update(group, {name: grads[name] for name in params if name in grads})
+                whole = len(params) == len(self._trained)
+                own = grads if whole else {name: grads[name] for name in params if name in grads}
+                self.update(group, own)
 
 
 def trained(module: nn.Module, prefix: str) -> dict[str, nn.Parameter]:

@@ -7,7 +7,8 @@ import json
 import os
 import sys
 import traceback
-from typing import Any
+from collections.abc import Sequence
+from typing import NoReturn
 
 import click
 
@@ -84,40 +85,33 @@ def main(args: list[str] | None = None) -> None:
         click.echo("Interrupted.", err=True)
         sys.exit(130)
     except click.ClickException as error:
-        message = error.format_message()
-        if "--json" in arguments:
-            _print_json_error("usage", message, "")
-        else:
+        if "--json" not in arguments:
             error.show()
-        sys.exit(error.exit_code)
+            sys.exit(error.exit_code)
+        _fail(arguments, "usage", error.format_message(), "", error.exit_code)
     except LbenchError as error:
-        if "--json" in arguments:
-            _print_json_error(error.kind, error.message, error.hint)
-        else:
-            click.secho(f"Error: {error.message}", err=True, fg="red")
-            if error.hint:
-                click.echo(error.hint, err=True)
-        if "--debug" in arguments:
-            traceback.print_exc()
-        sys.exit(error.exit_code)
+        _fail(arguments, error.kind, error.message, error.hint, error.exit_code)
     except BrokenPipeError:
         # Whoever read our output has left: the rest goes nowhere, quietly.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+    except OSError as error:
+        # A full disk, a directory that may not be written: not ours to mend, but to say plainly.
+        where = f": {error.filename}" if error.filename else ""
+        _fail(arguments, "system", f"{error.strerror or error}{where}", "", 1)
     except Exception as error:
-        message = f"{type(error).__name__}: {error}"
-        if "--debug" in arguments:
-            traceback.print_exc()
-        if "--json" in arguments:
-            _print_json_error("internal", message, "Run again with --debug before the command.")
-        else:
-            click.secho(f"Error: {message}", err=True, fg="red")
-            click.echo(
-                "This is a fault of lbench or a plugin; see where with: lbench --debug …", err=True
-            )
-        sys.exit(1)
+        hint = "This is a fault of lbench or a plugin; see where with: lbench --debug …"
+        _fail(arguments, "internal", f"{type(error).__name__}: {error}", hint, 1)
 
 
-def _print_json_error(kind: str, message: str, hint: str) -> None:
-    error: dict[str, Any] = {"kind": kind, "message": message, "hint": hint}
-    click.echo(json.dumps({"error": error}))
+def _fail(arguments: Sequence[str], kind: str, message: str, hint: str, code: int) -> NoReturn:
+    """Tells the error that is being handled and ends the process."""
+    if "--debug" in arguments:
+        traceback.print_exc()
+    if "--json" in arguments:
+        click.echo(json.dumps({"error": {"kind": kind, "message": message, "hint": hint}}))
+    else:
+        click.secho(f"Error: {message}", err=True, fg="red")
+        if hint:
+            click.echo(hint, err=True)
+    sys.exit(code)

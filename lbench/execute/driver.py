@@ -16,7 +16,7 @@ from lbench.execute.writer import Writer
 from lbench.home import Home
 from lbench.run import checkpoint
 from lbench.run.cell import Cell
-from lbench.run.job import Machine, failure, train
+from lbench.run.job import Machine, ended, train
 from lbench.run.resolve import Resolved
 from lbench.run.trainer import Reporter
 from lbench.rundir import RunDir, write_json
@@ -130,7 +130,7 @@ def _train(
         if isinstance(error, torch.OutOfMemoryError | MemoryError):
             reason = f"out of memory: {error}"
         (run_dir.path / "error.txt").write_text(traceback.format_exc())
-        result = failure(reason.splitlines()[0])
+        result = ended("failed", reason.splitlines()[0])
         write_json(run_dir.path / "result.json", result)
         checkpoint.clear(run_dir.path)
         return result

@@ -80,7 +80,13 @@ class Writer:
 
                 self._record = Record.open(self.home)
             return action(self._record)
-        except StoreError as error:
-            self.error = error
-            self.warn(f"{error.message} Training goes on; results are kept in {self.home.runs}.")
-            return None
+        except ModuleNotFoundError as missing:
+            error = StoreError(
+                f"The store needs {missing.name}, which is not installed.",
+                "Install it and run: lbench sync. Or give --no-store.",
+            )
+        except StoreError as store_error:
+            error = store_error
+        self.error = error
+        self.warn(f"{error.message} Training goes on; results are kept in {self.home.runs}.")
+        return None

@@ -51,7 +51,7 @@ class Cell:
         network_code: digest of the code of a network that is not lbench's own, else "".
         blocks: how many; None, while it is resolved, for the network's own.
         task: dataset, input shape, classes.
-        data: ``digest``, ``options``, ``variant`` and ``title`` of the dataset.
+        data: ``digest``, ``options``, ``standardize``, ``variant`` and ``title`` of the dataset.
         protocol: ``strict`` or ``paper``.
         validation: share of the training set held out under ``strict``.
         augmentation: in canonical words.
@@ -115,6 +115,7 @@ class Cell:
             "task": {
                 "dataset": self.task.dataset,
                 "options": self.data["options"],
+                "standardize": self.data["standardize"],
                 "digest": self.data["digest"],
                 "protocol": self.protocol,
                 "validation": self.validation,

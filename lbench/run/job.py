@@ -125,7 +125,7 @@ def train(
         with _stopping(trainer):
             trainer.train()
     except StoppedError:
-        return {**_result(trainer, "killed", "interrupted"), "resumable": True}
+        return _result(trainer, "killed", "interrupted")
     except DivergedError as error:
         checkpoint.clear(run_dir.path)
         result = _result(trainer, "diverged", str(error))
@@ -230,12 +230,33 @@ def _finish(trainer: Trainer, test: DeviceData, run_dir: RunDir) -> dict[str, An
     return result
 
 
+def ended(status: str, reason: str | None) -> dict[str, Any]:
+    """What ``result.json`` holds of a run of which nothing else is known."""
+    unknown = (
+        "train_error",
+        "val_error",
+        "test_error",
+        "test_error_at_best_val",
+        "best_epoch",
+        "seconds",
+        "step_ms",
+        "peak_memory_mib",
+        "steps",
+        "epochs",
+    )
+    return {
+        "status": status,
+        "reason": reason,
+        **dict.fromkeys(unknown),
+        "test_reads": 0,
+        "ended": time.time(),
+    }
+
+
 def _result(trainer: Trainer, status: str, reason: str | None) -> dict[str, Any]:
     rows = trainer.run_dir.epochs()
     return {
-        **failure(reason or ""),
-        "status": status,
-        "reason": reason,
+        **ended(status, reason),
         "val_error": rows[-1]["val_error"] if rows and status == "finished" else None,
         "best_epoch": trainer.best.epoch if trainer.best else None,
         "seconds": trainer.clock.seconds(),
@@ -243,26 +264,6 @@ def _result(trainer: Trainer, status: str, reason: str | None) -> dict[str, Any]
         "peak_memory_mib": memory.peak(trainer.device),
         "steps": trainer.index,
         "epochs": len(rows),
-    }
-
-
-def failure(reason: str) -> dict[str, Any]:
-    """The result of a run that ended with an error."""
-    return {
-        "status": "failed",
-        "reason": reason,
-        "train_error": None,
-        "val_error": None,
-        "test_error": None,
-        "test_error_at_best_val": None,
-        "best_epoch": None,
-        "seconds": None,
-        "step_ms": None,
-        "peak_memory_mib": None,
-        "steps": None,
-        "epochs": None,
-        "test_reads": 0,
-        "ended": time.time(),
     }
 
 

@@ -118,6 +118,7 @@ def resolve(request: Request, registry: Registry) -> Resolved:
             "variant": data.variant,
             "digest": data.digest,
             "options": dict(source.options()),
+            "standardize": source.standardize,
         },
         protocol=request.protocol,
         validation=0.0 if paper else VALIDATION,
