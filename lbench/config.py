@@ -59,6 +59,7 @@ class Options(BaseModel):
     def _snap(cls, value: Any, info: pydantic.ValidationInfo) -> Any:
         """0.7000000000000001, as a stepped search hands out, is 0.7."""
         if isinstance(value, float) and info.field_name:
+            value += 0.0  # -0.0 is 0.0
             extra = cls.model_fields[info.field_name].json_schema_extra
             step = extra.get("step") if isinstance(extra, dict) else None
             if isinstance(step, (int, float)):
@@ -89,7 +90,8 @@ class Options(BaseModel):
             first = error.errors()[0]
             name = str(first["loc"][0]) if first["loc"] else ""
             if name not in cls.model_fields:
-                raise UsageError(f"Options of {what}: {first['msg']}.", listing) from None
+                problem = first["msg"].removeprefix("Value error, ")
+                raise UsageError(f"Options of {what}: {problem}.", listing) from None
             given = settings.get(name, first["input"])
             raise UsageError(
                 f"Option {name} of {what} must be {describe(cls, name)}, but got {given!r}.",

@@ -50,6 +50,12 @@ class PluginError(UsageError):
     kind = "plugin"
 
 
+class DamagedError(LbenchError):
+    """A file of a run directory that is not what lbench wrote."""
+
+    kind = "damaged"
+
+
 class LockedError(LbenchError):
     """Another process is working on the same thing."""
 

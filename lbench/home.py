@@ -5,6 +5,12 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import unquote
+
+from lbench.errors import UsageError
+
+SQLITE = "sqlite:///"
+ELSEWHERE = "Name another directory with --home or LBENCH_HOME."
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,13 +21,51 @@ class Home:
 
     @classmethod
     def at(cls, given: Path | None = None) -> Home:
-        """The home that was asked for; nothing is created."""
-        return cls((given or Path(os.environ.get("LBENCH_HOME") or "lbench-runs")).absolute())
+        """The home that was asked for; nothing is created.
+
+        Raises:
+            UsageError: something else than a directory lies there, or it cannot be read.
+        """
+        root = given or Path(os.environ.get("LBENCH_HOME") or "lbench-runs")
+        try:
+            root = root.expanduser().absolute()
+            os.scandir(root).close()
+        except FileNotFoundError:
+            pass
+        except (OSError, RuntimeError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise UsageError(f"The home {root} cannot be read: {reason}.", ELSEWHERE) from error
+        return cls(root)
+
+    def prepare(self) -> None:
+        """Creates the home, ready for runs.
+
+        Raises:
+            UsageError: it cannot be created, or not be written to.
+        """
+        try:
+            self.runs.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            reason = error.strerror or str(error)
+        else:
+            if os.access(self.root, os.W_OK) and os.access(self.runs, os.W_OK):
+                return
+            reason = "no permission to write"
+        raise UsageError(f"The home {self.root} cannot be used: {reason}.", ELSEWHERE)
 
     @property
-    def store_url(self) -> str:
-        """SQLAlchemy URL of the store: ``LBENCH_STORE``, else ``store.db`` in the home."""
-        return os.environ.get("LBENCH_STORE") or f"sqlite:///{self.root / 'store.db'}"
+    def store_file(self) -> Path | None:
+        """The store's SQLite file, there or not; None where ``LBENCH_STORE`` names a server."""
+        url = os.environ.get("LBENCH_STORE")
+        if not url:
+            return self.root / "store.db"
+        if not url.startswith(SQLITE):
+            return None
+        return Path(unquote(url.removeprefix(SQLITE).partition("?")[0]))
+
+    def has_store(self) -> bool:
+        """Whether there is a store to read; opening one that is not there would create it."""
+        return self.store_file is None or self.store_file.exists()
 
     @property
     def artifacts(self) -> Path:

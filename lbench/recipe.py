@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal, Self
+
+import pydantic
 
 from lbench.config import Options, param
 
@@ -23,3 +25,18 @@ class Recipe(Options):
     gamma: float = param(0.25, low=1e-6, high=1, help="Factor of one decay of the step schedule")
     batch: int = param(128, low=1, help="Examples a step")
     dropout: float = param(0.0, low=0, high=0.95, help="Share of emitted activations set to 0")
+
+    @pydantic.model_validator(mode="after")
+    def _milestones_are_shares(self) -> Self:
+        inside = all(0 < share < 1 for share in self.milestones)
+        if not inside or list(self.milestones) != sorted(self.milestones):
+            given = ",".join(f"{share:g}" for share in self.milestones)
+            raise ValueError(f"milestones must rise between 0 and 1, but got {given}")
+        return self
+
+    def effective(self) -> dict[str, Any]:
+        """The options that act: no momentum without sgd, no milestones without a step schedule."""
+        idle = set() if self.optimizer == "sgd" else {"momentum"}
+        if self.schedule != "step":
+            idle |= {"milestones", "gamma"}
+        return self.model_dump(mode="json", exclude=idle)

@@ -195,10 +195,10 @@ class LocalRule(Rule):
         What is emitted comes from the weights before the update.
         """
         block, group = self.network.blocks[k], f"block{k}"
-        if not s.trains(group):
+        params = self._groups[group]
+        if not params or not s.trains(group):
             with torch.no_grad():
                 return block.emit(self.activate(k, block.scores(x, s)), s)
-        params = self._groups[group]
         z = block.scores(x, s)
         if self._closed_form:
             with torch.no_grad():

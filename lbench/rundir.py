@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import socket
 import time
@@ -26,7 +27,10 @@ from typing import Any
 
 import filelock
 
-from lbench.errors import LockedError
+from lbench.errors import DamagedError, LockedError
+
+STATUSES = ("finished", "diverged", "failed")
+"""How a run can have ended; one without a result is running, or was killed."""
 
 
 class RunDir:
@@ -45,8 +49,16 @@ class RunDir:
         return read_json(self.path / "spec.json")
 
     def result(self) -> dict[str, Any] | None:
-        """How it ended; None while it has not."""
-        return read_json(self.path / "result.json")
+        """How it ended; None while it has not.
+
+        Raises:
+            DamagedError: the file is not one that lbench wrote.
+        """
+        path = self.path / "result.json"
+        result = read_json(path)
+        if result is not None and result.get("status") not in STATUSES:
+            raise damaged(path, f"its status is {result.get('status')!r}")
+        return result
 
     def epochs(self) -> list[dict[str, Any]]:
         """The journal, without a last line that was cut short."""
@@ -98,12 +110,37 @@ class RunDir:
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
-    """A JSON object, or None when there is no such file."""
+    """A JSON object, or None when there is no such file.
+
+    Raises:
+        DamagedError: the file holds something else.
+    """
     try:
-        content: dict[str, Any] = json.loads(path.read_text())
+        content = json.loads(path.read_text())
     except FileNotFoundError:
         return None
+    except ValueError as error:
+        raise damaged(path, str(error)) from None
+    if not isinstance(content, dict):
+        raise damaged(path, "it is no JSON object")
     return content
+
+
+def damaged(path: Path, problem: str) -> DamagedError:
+    """The error for a file of a run directory that cannot be believed."""
+    return DamagedError(
+        f"{path} is damaged: {problem}.",
+        f"Move the run directory away to train the run again: {path.parent}",
+    )
+
+
+def without_nan(value: Any) -> Any:
+    """JSON knows no NaN and no infinity: None stands for them."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, list):
+        return [without_nan(each) for each in value]
+    return {k: without_nan(v) for k, v in value.items()} if isinstance(value, dict) else value
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -114,8 +151,11 @@ def write_json(path: Path, content: Any) -> None:
 def write_bytes(path: Path, content: bytes) -> None:
     """Temporary file, fsync, rename."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -81,9 +81,9 @@ def main(args: list[str] | None = None) -> None:
     try:
         code = cli.main(arguments, prog_name="lbench", standalone_mode=False)
         sys.exit(code if isinstance(code, int) else 0)
-    except click.exceptions.Abort:
-        click.echo("Interrupted.", err=True)
-        sys.exit(130)
+    except (click.exceptions.Abort, KeyboardInterrupt):
+        hint = "What was trained up to the last checkpoint is kept."
+        _fail(arguments, "interrupted", "Interrupted.", hint, 130)
     except click.ClickException as error:
         if "--json" not in arguments:
             error.show()

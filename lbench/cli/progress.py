@@ -7,8 +7,6 @@ import sys
 import time
 from typing import Any, TextIO
 
-import click
-
 
 class Progress:
     """Tells standard error about one run at a time.
@@ -28,6 +26,7 @@ class Progress:
         self._shown = 0.0
         self._val: float | None = None
         self._line = 0
+        self._heard = True
 
     def plan(self, steps: int, per_epoch: int) -> None:
         """How many steps there are, in all and in an epoch."""
@@ -71,18 +70,17 @@ class Progress:
         text += f"  {duration(sum(seconds.values()))}"
         if (left := self._left(row["step"], now)) is not None:
             text += f"  {duration(left)} left"
-        click.echo(text, file=self.stream)
+        self._say(text + "\n")
 
     def note(self, text: str) -> None:
         """A sentence that stays."""
         self.close()
-        click.echo(f"{self.title}  {text}", file=self.stream)
+        self._say(f"{self.title}  {text}\n")
 
     def close(self) -> None:
         """Takes the live line away."""
         if self.live and self._line:
-            self.stream.write("\r" + " " * self._line + "\r")
-            self.stream.flush()
+            self._say("\r" + " " * self._line + "\r")
             self._line = 0
 
     def _left(self, done: int, now: float) -> float | None:
@@ -93,9 +91,12 @@ class Progress:
 
     def _write(self, text: str) -> None:
         text = text[: max(20, shutil.get_terminal_size().columns - 1)]
-        self.stream.write("\r" + text.ljust(self._line))
-        self.stream.flush()
+        self._say("\r" + text.ljust(self._line))
         self._line = len(text)
+
+    def _say(self, text: str) -> None:
+        if self._heard:
+            self._heard = say(text, self.stream)
 
 
 def duration(seconds: float) -> str:
@@ -106,3 +107,12 @@ def duration(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60:02d} s"
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def say(text: str, stream: TextIO | None = None) -> bool:
+    """Writes to standard error, if anyone still reads: training does not end with its terminal."""
+    try:
+        print(text, end="", file=stream or sys.stderr, flush=True)
+    except OSError:
+        return False
+    return True

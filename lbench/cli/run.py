@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from lbench.cli.common import data_dir_option, home_option, json_option, print_json
+from lbench.cli.progress import Progress, say
 from lbench.home import Home
 
 if TYPE_CHECKING:
     from lbench.execute.driver import Outcome
     from lbench.execute.writer import Writer
+    from lbench.run.job import Machine
     from lbench.run.resolve import Resolved
-
-RECIPE = ("optimizer", "lr", "weight_decay", "momentum", "schedule", "milestones", "gamma", "batch",
-          "dropout")  # fmt: skip
 
 
 @click.command(name="run")
@@ -49,7 +49,7 @@ RECIPE = ("optimizer", "lr", "weight_decay", "momentum", "schedule", "milestones
 @data_dir_option
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:1.")
 @click.option("--precision", type=click.Choice(["fp32", "bf16"]), default="fp32")
-@click.option("--threads", type=click.IntRange(1), help="Of the CPU; else one a core.")
+@click.option("--threads", type=click.IntRange(1, 1024), help="Of the CPU; else one a core.")
 @click.option(
     "--checkpoint-every",
     type=click.FloatRange(0),
@@ -104,6 +104,9 @@ def command(
     if network is not None:
         known.find("networks", network)
 
+    if math.isnan(checkpoint_every):
+        raise click.BadParameter("it must be a number of seconds", param_hint="--checkpoint-every")
+
     from lbench.run.cell import parse_settings
     from lbench.run.resolve import Request, resolve
 
@@ -124,10 +127,12 @@ def command(
         data_options=parse_settings(data, "--data"),
     )
     resolved = resolve(request, known)
+    machine = _machine(device, threads, checkpoint_every)
+    home.prepare()
     writer = None if no_store else _writer(home)
-    outcomes = _run(
-        resolved, range(seeds), home, device, threads, checkpoint_every, writer, force=force
-    )
+    outcomes = _run(resolved, range(seeds), home, machine, writer, force=force)
+    from lbench.report.result import describe
+
     result = describe(resolved, outcomes)
     if as_json:
         print_json(result)
@@ -135,136 +140,74 @@ def command(
         from lbench.report.summary import render_run
 
         render_run(result)
-        if writer is not None:
-            click.echo("See it in the MLflow UI with: lbench ui", err=True)
+        if writer is not None and writer.error is None:
+            where = "" if home == Home.at() else f" --home {home.root}"
+            say(f"See it in the MLflow UI with: lbench ui{where}\n")
     return _exit_code(outcomes, writer)
 
 
-def _run(
-    resolved: Resolved,
-    seeds: range,
-    home: Home,
-    device: str,
-    threads: int | None,
-    checkpoint_every: float,
-    writer: Writer | None,
-    *,
-    force: bool,
-) -> list[Outcome]:
+def _machine(device: str, threads: int | None, checkpoint_every: float) -> Machine:
     import torch
 
-    from lbench.cli.progress import Progress
-    from lbench.execute.driver import run_cell
     from lbench.run.device import pick
     from lbench.run.job import Machine
 
-    cell = resolved.cell
-    machine = Machine(pick(device), threads or torch.get_num_threads(), checkpoint_every)
-    if writer is not None:
-        for older in writer.older_code(cell.spec()):
-            click.echo(
-                f"The code of rule {cell.rule} has changed: {older} was trained with older code "
-                "and is not used.",
-                err=True,
-            )
-    click.echo(f"{cell.id} on {cell.data['title']} ({cell.data['variant']})", err=True)
-    return run_cell(
-        resolved,
-        seeds,
-        home,
-        machine,
-        lambda seed: Progress(f"seed {seed}"),
-        writer,
-        force=force,
-    )
+    return Machine(pick(device), threads or torch.get_num_threads(), checkpoint_every)
 
 
 def _writer(home: Home) -> Writer:
     from lbench.execute.writer import Writer
     from lbench.report.summary import metrics
 
-    return Writer(home, metrics, lambda text: click.secho(text, err=True, fg="yellow"))
+    def warn(text: str) -> None:
+        say(click.style(f"{text}\n", fg="yellow"))
+
+    return Writer(home, metrics, warn)
 
 
-def describe(resolved: Resolved, outcomes: list[Outcome]) -> dict[str, Any]:
-    """The JSON object of one cell and its runs (``docs/json.md``)."""
-    from lbench.report.published import published
-    from lbench.report.stats import interval
+def _run(
+    resolved: Resolved,
+    seeds: range,
+    home: Home,
+    machine: Machine,
+    writer: Writer | None,
+    *,
+    force: bool,
+) -> list[Outcome]:
+    from lbench.execute.driver import run_cell
 
     cell = resolved.cell
-    config = cell.config.model_dump(mode="json")
-    errors = [
-        outcome.result["test_error"]
-        for outcome in outcomes
-        if outcome.result["status"] == "finished"
-    ]
-    return {
-        "rule": cell.rule,
-        "config": config,
-        "recipe": cell.recipe.model_dump(mode="json"),
-        "dataset": cell.task.dataset,
-        "title": cell.data["title"],
-        "variant": cell.data["variant"],
-        "network": cell.network,
-        "blocks": cell.blocks,
-        "protocol": cell.protocol,
-        "epochs": None,
-        **cell.budget.as_dict(),
-        "augmentation": cell.augmentation,
-        "precision": cell.precision,
-        "test_examples": len(resolved.dataset.test),
-        "cell": cell.id,
-        "runs": [_run_json(outcome) for outcome in outcomes],
-        "test_error": interval(errors).as_dict() if errors else None,
-        "published": [
-            {
-                "test_error": row.test_error,
-                "network": row.network,
-                "data": row.data,
-                "source": row.source,
-                "note": row.note,
-            }
-            for row in published(cell.rule, cell.task.dataset, config)
-        ],
-        "params": outcomes[0].params if outcomes else None,
-        "audit": None,
-    }
+    if writer is not None:
+        for older in writer.older_code(cell.spec()):
+            say(
+                f"The code of rule {cell.rule} has changed: {older} was trained with older code "
+                "and is not used.\n"
+            )
+    say(f"{cell.id} on {cell.data['title']} ({cell.data['variant']})\n")
 
+    def reporter(seed: int) -> Progress:
+        return Progress(f"seed {seed}")
 
-def _run_json(outcome: Outcome) -> dict[str, Any]:
-    result = {k: v for k, v in outcome.result.items() if k not in ("ended", "resumable")}
-    return {
-        "seed": outcome.seed,
-        "status": result.pop("status"),
-        "reason": result.pop("reason"),
-        "cached": outcome.cached,
-        "attempt": outcome.attempt,
-        "fingerprint": outcome.fingerprint,
-        **result,
-        "run_dir": str(outcome.run_dir),
-        "mlflow_run_id": outcome.mlflow_run_id,
-    }
+    return run_cell(resolved, seeds, home, machine, reporter, writer, force=force)
 
 
 def _exit_code(outcomes: list[Outcome], writer: Writer | None) -> int:
     statuses = {outcome.result["status"] for outcome in outcomes}
     for outcome in outcomes:
         result = outcome.result
+        if outcome.stopped:
+            at = f" at step {result['steps']}" if result["status"] == "killed" else ""
+            say(f"Stopped{at}. The same command goes on from there.\n")
         if result["status"] == "killed":
-            click.echo(
-                f"Stopped at step {result['steps']}. The same command goes on from there.", err=True
-            )
-        elif result["status"] != "finished":
-            click.secho(
-                f"Seed {outcome.seed} {result['status']}: {result['reason']} ({outcome.run_dir})",
-                err=True,
-                fg="red",
-            )
-    if "killed" in statuses:
+            continue
+        if result["status"] != "finished":
+            how = f"Seed {outcome.seed} {result['status']}: {result['reason']}"
+            say(click.style(f"{how} ({outcome.run_dir})\n", fg="red"))
+    if any(outcome.stopped for outcome in outcomes):
         return 130
     if statuses != {"finished"}:
         return 1
     if writer is not None and writer.error is not None:
-        click.secho(writer.error.hint, err=True)
+        say(f"{writer.error.hint}\n")
         return writer.error.exit_code
     return 0

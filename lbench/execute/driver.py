@@ -31,6 +31,7 @@ class Outcome:
 
     Args:
         cached: it had ended before and was not trained now.
+        stopped: we were asked to stop; seeds behind this one were not begun.
         result: as in ``result.json``.
         mlflow_run_id: None without a store.
     """
@@ -40,6 +41,7 @@ class Outcome:
     fingerprint: str
     run_dir: Path
     cached: bool
+    stopped: bool
     result: dict[str, Any]
     params: dict[str, int]
     mlflow_run_id: str | None = None
@@ -63,27 +65,45 @@ def run_cell(
         force: train again, as a new attempt, what has ended.
 
     Returns:
-        One outcome a seed, up to the first that was interrupted.
+        One outcome a seed, up to the first during which we were asked to stop.
 
     Raises:
         LockedError: another process is training one of these runs.
+        DamagedError: a run directory holds something else than lbench wrote.
+        OSError: the system refuses to read or write; what was trained can be continued.
     """
     cell = resolved.cell
     outcomes: list[Outcome] = []
     for seed in seeds:
         run_dir, attempt = locate(home, cell, seed, force=force)
-        with run_dir.locked():
-            # Read under the lock: another process may have ended it just now.
-            result = run_dir.result()
-            cached = result is not None and result["status"] in ENDED
-            if result is None or not cached:
-                result = _train(resolved, seed, attempt, run_dir, machine, reporter(seed), writer)
-        if writer is not None:
-            writer.take(run_dir)
-        params = (run_dir.spec() or {}).get("params", {})
-        fingerprint = cell.run_fingerprint(seed)
-        outcomes.append(Outcome(seed, attempt, fingerprint, run_dir.path, cached, result, params))
-        if result["status"] == "killed":
+        stopped = False
+        try:
+            with run_dir.locked():
+                # Read under the lock: another process may have ended it just now.
+                result = run_dir.result()
+                cached = result is not None and result["status"] in ENDED
+                if result is None or not cached:
+                    result, stopped = _train(
+                        resolved, seed, attempt, run_dir, machine, reporter(seed), writer
+                    )
+        finally:
+            # Also when we are torn away: the record then says so.
+            if writer is not None and (run_dir.path / "spec.json").exists():
+                writer.take(run_dir)
+        spec = run_dir.spec() or {}
+        outcomes.append(
+            Outcome(
+                seed,
+                attempt,
+                cell.run_fingerprint(seed),
+                run_dir.path,
+                cached,
+                stopped,
+                result,
+                spec.get("params", {}),
+            )
+        )
+        if stopped:
             break
     if writer is not None:
         _publish(writer, cell, outcomes)
@@ -102,7 +122,7 @@ def locate(home: Home, cell: Cell, seed: int, *, force: bool = False) -> tuple[R
         return RunDir(base / f"seed-{seed}"), 1
     latest = max(found)
     result = RunDir(found[latest]).result()
-    if force or (result is not None and result["status"] not in ENDED):
+    if result is not None and (force or result["status"] not in ENDED):
         latest += 1
         return RunDir(base / f"seed-{seed}.attempt-{latest}"), latest
     return RunDir(found[latest]), latest
@@ -116,14 +136,16 @@ def _train(
     machine: Machine,
     reporter: Reporter,
     writer: Writer | None,
-) -> dict[str, Any]:
+) -> tuple[dict[str, Any], bool]:
+    """Trains; an error of the rule or of PyTorch ends the run as failed."""
+
     def started() -> None:
         if writer is not None:
             writer.take(run_dir)
 
     try:
         return train(resolved, seed, attempt, run_dir, machine, reporter, started)
-    except LbenchError:
+    except (LbenchError, OSError):
         raise
     except Exception as error:
         reason = f"{type(error).__name__}: {error}"
@@ -133,7 +155,7 @@ def _train(
         result = ended("failed", reason.splitlines()[0])
         write_json(run_dir.path / "result.json", result)
         checkpoint.clear(run_dir.path)
-        return result
+        return result, False
     finally:
         reporter.close()
 

@@ -110,7 +110,7 @@ class Cell:
                 "code": self.code,
                 "config": self.config.model_dump(mode="json"),
             },
-            "recipe": self.recipe.model_dump(mode="json"),
+            "recipe": self.recipe.effective(),
             "network": network,
             "task": {
                 "dataset": self.task.dataset,
@@ -163,7 +163,7 @@ def parse_settings(settings: Sequence[str], flag: str) -> dict[str, str]:
     """``["leadership=0.5"]`` to a dict.
 
     Raises:
-        UsageError: an item without ``=``.
+        UsageError: an item without ``=``, or a name given twice.
     """
     parsed = {}
     for item in settings:
@@ -172,6 +172,8 @@ def parse_settings(settings: Sequence[str], flag: str) -> dict[str, str]:
             raise UsageError(
                 f"{flag} takes NAME=VALUE, but got {item!r}.", f"For example {flag} name=0.5"
             )
+        if name.strip() in parsed:
+            raise UsageError(f"{flag} {name.strip()} was given twice; give it once.")
         parsed[name.strip()] = value.strip()
     return parsed
 

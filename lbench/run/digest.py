@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import importlib.metadata
 import importlib.util
 import inspect
 import io
 import sys
+import sysconfig
 import tokenize
 from pathlib import Path
 
@@ -15,8 +17,8 @@ from pathlib import Path
 def code_digest(cls: type) -> str:
     """SHA-256 in hex of the source behind a class, without comments and blank lines.
 
-    Behind a class lie the modules of its bases and all that these import from their own
-    top-level packages, followed through. lbench itself is left out: a change of it that changes
+    Behind a class lie the modules of its bases and all that these import, followed through, but
+    for other installed distributions. lbench itself is left out: a change of it that changes
     results raises the fingerprint's ``semantics``.
     """
     pending = [base.__module__ for base in cls.__mro__ if _belongs(base.__module__)]
@@ -31,11 +33,7 @@ def code_digest(cls: type) -> str:
         text = path.read_text(encoding="utf-8")
         seen[name] = _strip(text)
         package = name if path.name == "__init__.py" else name.rpartition(".")[0]
-        pending += [
-            each
-            for each in _imports(text, package)
-            if each.partition(".")[0] == name.partition(".")[0]
-        ]
+        pending += [each for each in _imports(text, package) if _together(name, each)]
     if not seen:
         # Typed at a prompt: the class's own text is all there is.
         try:
@@ -49,6 +47,20 @@ def code_digest(cls: type) -> str:
 def _belongs(module: str) -> bool:
     top = module.partition(".")[0]
     return top not in ("lbench", "torch") and top not in sys.stdlib_module_names
+
+
+def _together(name: str, imported: str) -> bool:
+    """Whether a module and one that it imports are written together."""
+    own, other = name.partition(".")[0], imported.partition(".")[0]
+    if own == other or not _belongs(imported):
+        return own == other
+    path = _source(other)
+    if path is None:
+        return False
+    if not any(path.is_relative_to(sysconfig.get_path(key)) for key in ("purelib", "platlib")):
+        return True
+    distributions = importlib.metadata.packages_distributions()
+    return bool(set(distributions.get(own, ())) & set(distributions.get(other, ())))
 
 
 def _source(name: str) -> Path | None:

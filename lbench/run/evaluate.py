@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from dataclasses import dataclass
 
 import torch
@@ -12,7 +13,8 @@ from torch.nn import functional as F
 from lbench.data.loader import DeviceData
 from lbench.rule import Rule
 
-BATCH = 1000
+BATCH = 200
+"""Examples at a time: on the CPU, larger ones spend their time on fresh memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +30,11 @@ class Evaluation:
     error: float
     loss: float
     logits: Tensor
+
+    @property
+    def finite(self) -> bool:
+        """Whether the weights still predict numbers."""
+        return math.isfinite(self.loss)
 
 
 def autocast(device: torch.device, precision: str) -> contextlib.AbstractContextManager[object]:

@@ -82,15 +82,15 @@ def train(
     machine: Machine,
     reporter: Reporter,
     started: Callable[[], None],
-) -> dict[str, Any]:
-    """Trains the run to its end and returns its result; the caller holds the directory's lock.
+) -> tuple[dict[str, Any], bool]:
+    """Trains the run to its end; the caller holds the directory's lock.
 
     Args:
         started: called when ``spec.json`` is written, before the first step.
 
     Returns:
-        What ``result.json`` holds; with status ``killed`` (asked to stop) there is no such file,
-        and the same call goes on from the checkpoint.
+        What ``result.json`` holds, and whether we were asked to stop. With status ``killed`` there
+        is no such file, and the same call goes on from the checkpoint.
     """
     torch.set_num_threads(machine.threads)
     memory.reset_peak(machine.device)
@@ -124,14 +124,14 @@ def train(
     try:
         with _stopping(trainer):
             trainer.train()
+            result = _finish(trainer, test, run_dir)
     except StoppedError:
-        return _result(trainer, "killed", "interrupted")
+        return _result(trainer, "killed", "interrupted"), True
     except DivergedError as error:
-        checkpoint.clear(run_dir.path)
         result = _result(trainer, "diverged", str(error))
-        write_json(run_dir.path / "result.json", result)
-        return result
-    return _finish(trainer, test, run_dir)
+    write_json(run_dir.path / "result.json", result)
+    checkpoint.clear(run_dir.path)
+    return result, trainer.stop
 
 
 def _data(
@@ -176,6 +176,10 @@ def _write_spec(
                 "Goes on in another environment, so the result need not be bit-identical to that "
                 f"of an uninterrupted run: {', '.join(changed)}."
             )
+            # Times and memory will be those of this process.
+            earlier = [*before.get("earlier_environments", []), was]
+            now = {**before, "environment": environment, "earlier_environments": earlier}
+            write_json(run_dir.path / "spec.json", now)
         return
     content = {
         "format": 1,
@@ -203,16 +207,18 @@ def _write_spec(
 
 
 def _finish(trainer: Trainer, test: DeviceData, run_dir: RunDir) -> dict[str, Any]:
-    """Reads the test set for the last and the best-validation weights, and writes the result."""
+    """Reads the test set for the last and the best-validation weights, and keeps both."""
     rule, clock, precision = trainer.rule, trainer.clock, trainer.precision
     with clock.measure("evaluation"):
-        train_error = evaluate(rule, trainer.batches.data, precision).error
+        train = evaluate(rule, trainer.batches.data, precision)
+        if not train.finite:
+            raise DivergedError(trainer.index, train.loss, "training loss")
         last = evaluate(rule, test, precision)
     checkpoint.write_tensors(run_dir.path / "weights.pt", {"rule": rule.state_dict()})
     np.save(run_dir.path / "test_logits.npy", last.logits.numpy())
     result = {
         **_result(trainer, "finished", None),
-        "train_error": train_error,
+        "train_error": train.error,
         "test_error": last.error,
         "test_loss": _number(last.loss),
         "test_reads": 1,
@@ -224,10 +230,7 @@ def _finish(trainer: Trainer, test: DeviceData, run_dir: RunDir) -> dict[str, An
         checkpoint.write_tensors(run_dir.path / "weights-best-val.pt", {"rule": rule.state_dict()})
         np.save(run_dir.path / "test_logits_best_val.npy", best.logits.numpy())
         result |= {"test_error_at_best_val": best.error, "test_reads": 2}
-    result["seconds"] = clock.seconds()
-    write_json(run_dir.path / "result.json", result)
-    checkpoint.clear(run_dir.path)
-    return result
+    return {**result, "seconds": clock.seconds()}
 
 
 def ended(status: str, reason: str | None) -> dict[str, Any]:

@@ -33,7 +33,12 @@ class Plan:
     ) -> Plan:
         """A plan for ``epochs``, or for a ``budget`` in examples."""
         per_epoch = -(-examples // batch)
-        steps = per_epoch * epochs if epochs is not None else -(-(budget or 0) // batch)
+        if epochs is not None:
+            steps = per_epoch * epochs
+        else:
+            # An epoch's last batch may be short: what is left of the budget counts in examples.
+            whole, rest = divmod(budget or 0, examples)
+            steps = whole * per_epoch - (-rest // batch)
         total = sum(phase.share for phase in phases)
         placed, start, share = [], 0, 0.0
         for phase in phases:
@@ -42,11 +47,6 @@ class Plan:
             placed.append((phase, start, stop - start))
             start = stop
         return cls(steps, per_epoch, tuple(placed))
-
-    @property
-    def epochs(self) -> int:
-        """Epochs begun."""
-        return -(-self.steps // self.per_epoch)
 
     def phase(self, step: int) -> tuple[Phase, int, int]:
         """The phase of a step, its first step and its number of steps."""

@@ -7,10 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from lbench.config import Options
 from lbench.data.augment import Augmentation
 from lbench.data.dataset import Dataset
 from lbench.data.source import Source
 from lbench.errors import UsageError
+from lbench.init import Init
 from lbench.networks.spec import NetworkSpec
 from lbench.recipe import Recipe
 from lbench.registry import Registry
@@ -94,14 +96,13 @@ def resolve(request: Request, registry: Registry) -> Resolved:
         listing="See them with: lbench run --help",
     )
     budget = _budget(request, source)
-    augmentation = Augmentation.parse(
-        source.augmentation if request.augmentation is None else request.augmentation
-    )
+    plain = Augmentation.parse(source.augmentation)
+    asked = request.augmentation
+    augmentation = plain if asked is None else Augmentation.parse(asked)
 
     data = source.load(request.data_dir)
     if augmentation:
         augmentation.check(*data.shape[1:])
-    paper = request.protocol == "paper"
     cell = Cell(
         rule=request.rule,
         rule_class=rule,
@@ -121,15 +122,55 @@ def resolve(request: Request, registry: Registry) -> Resolved:
             "standardize": source.standardize,
         },
         protocol=request.protocol,
-        validation=0.0 if paper else VALIDATION,
+        validation=0.0 if request.protocol == "paper" else VALIDATION,
         augmentation=str(augmentation),
         budget=budget,
         precision=request.precision,
-        labels=_labels(request, config, recipe, default, spec, network_entry.preset),
+        labels=(),
     )
-    # Building it once finds whatever does not fit before anything is written.
-    blocks = len(cell.build(seed=0).network.blocks)
-    return Resolved(dataclasses.replace(cell, blocks=blocks), data, source)
+    rule_built = _build(cell)
+    blocks = len(rule_built.network.blocks)
+    own = len(cell.network_spec.build(Init(0), data.shape, data.num_classes).blocks)
+    shown = {
+        **config.changed(),
+        **_changes(network_class(**network_entry.preset), spec),
+        **({"blocks": blocks} if blocks != own else {}),
+        **{k: v for k, v in _changes(default, recipe).items() if k in recipe.effective()},
+        **(budget.as_dict() if budget != Budget(source.epochs) else {}),
+        **_differing("augmentation", cell.augmentation, str(plain)),
+        **_differing("protocol", cell.protocol, "strict"),
+        **_differing("precision", cell.precision, "fp32"),
+        **request.data_options,
+    }
+    labels = tuple(f"{name}={_text(value)}" for name, value in shown.items())
+    return Resolved(dataclasses.replace(cell, blocks=blocks, labels=labels), data, source)
+
+
+def _build(cell: Cell) -> Rule:
+    """Builds the rule once, to find whatever does not fit before anything is written.
+
+    Raises:
+        UsageError: rule and network do not fit, the network is too large for the memory, or
+            parameters would never be trained.
+    """
+    try:
+        rule = cell.build(seed=0)
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "memory" not in str(error):
+            raise
+        raise UsageError(
+            f"Network {cell.network} with these options does not fit into memory.",
+            f"See its options with: lbench networks {cell.network}",
+        ) from None
+    grouped = {id(p) for group in rule.groups() for p in group.params.values()}
+    lost = [n for n, p in rule.named_parameters() if p.requires_grad and id(p) not in grouped]
+    if lost:
+        raise UsageError(
+            f"Rule {cell.rule} would never train {', '.join(lost)}: in none of its groups.",
+            "Add it to groups(), make it the entry of a ModuleList with one entry a block, or set "
+            "requires_grad=False.",
+        )
+    return rule
 
 
 def _budget(request: Request, source: Source) -> Budget:
@@ -148,39 +189,17 @@ def _network_code(cls: type[NetworkSpec]) -> str:
     return "" if own else code_digest(cls)
 
 
-def _labels(
-    request: Request,
-    config: Any,
-    recipe: Recipe,
-    default: Recipe,
-    spec: NetworkSpec,
-    preset: Any,
-) -> tuple[str, ...]:
-    """What a reader must know to tell this cell from the default one."""
-    shown = dict(config.changed())
-    for name, value in spec.model_dump(mode="json").items():
-        plain = type(spec)(**preset).model_dump(mode="json")
-        if value != plain[name]:
-            shown[name] = value
-    if request.blocks is not None:
-        shown["blocks"] = request.blocks
-    before = default.model_dump(mode="json")
-    shown |= {k: v for k, v in recipe.model_dump(mode="json").items() if v != before[k]}
-    if request.epochs is not None:
-        shown["epochs"] = request.epochs
-    if request.examples is not None:
-        shown["examples"] = request.examples
-    if request.augmentation is not None:
-        shown["augmentation"] = request.augmentation or "none"
-    if request.protocol != "strict":
-        shown["protocol"] = request.protocol
-    if request.precision != "fp32":
-        shown["precision"] = request.precision
-    shown |= request.data_options
-    return tuple(f"{name}={_text(value)}" for name, value in shown.items())
+def _changes(before: Options, after: Options) -> dict[str, Any]:
+    """The options that differ."""
+    old = before.model_dump(mode="json")
+    return {k: v for k, v in after.model_dump(mode="json").items() if v != old[k]}
+
+
+def _differing(name: str, value: str, default: str) -> dict[str, str]:
+    return {} if value == default else {name: value or "none"}
 
 
 def _text(value: Any) -> str:
     if isinstance(value, (list, tuple)):
-        return "-".join(_text(each) for each in value)
+        return "+".join(_text(each) for each in value)
     return f"{value:g}" if isinstance(value, float) else str(value)

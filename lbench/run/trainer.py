@@ -21,7 +21,7 @@ from lbench.run.evaluate import autocast, evaluate
 from lbench.run.optim import Update
 from lbench.run.plan import Plan
 from lbench.run.schedule import factor
-from lbench.rundir import RunDir
+from lbench.rundir import RunDir, without_nan
 from lbench.step import Step
 from lbench.task import Batch
 
@@ -49,15 +49,16 @@ class Reporter(Protocol):
 
 
 class DivergedError(Exception):
-    """The loss became NaN or infinite.
+    """A loss became NaN or infinite.
 
     Args:
         step: the first such step, from 1.
         value: the loss there.
+        what: whose loss, for the message.
     """
 
-    def __init__(self, step: int, value: float) -> None:
-        super().__init__(f"loss {value} at step {step}")
+    def __init__(self, step: int, value: float, what: str = "loss") -> None:
+        super().__init__(f"{what} {value} at step {step}")
 
 
 class StoppedError(Exception):
@@ -115,7 +116,8 @@ class Trainer:
         self.checkpoint_every = checkpoint_every
         self.device = batches.data.device
         self.clock = Clock(self.device)
-        self.updates = {group.name: Update(group, recipe) for group in rule.groups()}
+        groups = [group for group in rule.groups() if group.params]
+        self.updates = {group.name: Update(group, recipe) for group in groups}
         rule.attach(self.updates)
         self.stop = False
         self.index = 0
@@ -145,6 +147,7 @@ class Trainer:
                 self.save()
             if self.stop and self.index < self.plan.steps:
                 raise StoppedError
+        self.save()  # whatever stops us while the test set is read, training is not repeated
 
     @property
     def step_ms(self) -> float | None:
@@ -180,6 +183,8 @@ class Trainer:
         batch = rule.prepare(Batch(*self.batches.batch(epoch, position)), s)
         rule.step(batch, s)
         rule.after_step(s)
+        if "loss" not in s.logs:
+            raise RuntimeError(f"{type(rule).__name__} logs no loss: s.log('loss', …) in its step")
         sums = self._sums
         for name, value in s.logs.items():
             if name == "loss":
@@ -214,6 +219,8 @@ class Trainer:
             with self.clock.measure("evaluation"):
                 result = evaluate(self.rule, self.validation, self.precision)
                 error, loss = result.error, result.loss
+                if not result.finite:
+                    raise DivergedError(self.index, loss, "validation loss")
                 if self.best is None or error < self.best.error:
                     weights = {k: v.detach().clone() for k, v in self.rule.state_dict().items()}
                     self.best = Best(error, number, weights)
@@ -231,7 +238,7 @@ class Trainer:
         self._sums = {}
         row["seconds"] = self.clock.seconds()
         with self.run_dir.journal.open("a") as file:
-            file.write(json.dumps(row) + "\n")
+            file.write(json.dumps(without_nan(row), allow_nan=False) + "\n")
         self.reporter.epoch(row)
 
     def save(self) -> None:
@@ -259,8 +266,13 @@ class Trainer:
         state, damaged = checkpoint.load(self.run_dir.path)
         for problem in damaged:
             self.reporter.note(problem)
+        journal = self.run_dir.journal
+        length = journal.stat().st_size if journal.exists() else 0
+        if state is not None and length < state["journal"]:
+            self.reporter.note(f"{journal} lacks lines that its checkpoint has: starting again.")
+            state = None
         if state is None:
-            self.run_dir.journal.unlink(missing_ok=True)
+            journal.unlink(missing_ok=True)
             return
         self.index = state["index"]
         self._saved = state["number"] + 1
@@ -273,10 +285,12 @@ class Trainer:
             error, epoch, weights = state["best"]
             self.best = Best(error, epoch, {k: v.to(self.device) for k, v in weights.items()})
         self.clock.restore(state["seconds"])
-        # Lines behind the checkpoint will be written again.
-        journal = self.run_dir.journal
         if journal.exists():
+            # Lines behind the checkpoint will be written again.
             os.truncate(journal, state["journal"])
+        if self.index >= self.plan.steps:
+            self.reporter.note("Goes on from its checkpoint at the end of training.")
+            return
         epoch, position = divmod(self.index, self.plan.per_epoch)
         where = f"step {position} of epoch {epoch + 1}" if position else f"epoch {epoch + 1}"
         self.reporter.note(f"Goes on from its checkpoint at {where}.")

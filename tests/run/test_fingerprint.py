@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from lbench.errors import UsageError
+from lbench.run.cell import parse_settings
 from lbench.run.digest import code_digest
 from lbench_bp.bp import Bp
 from lbench_lfnn.lfnn_l import LfnnL
@@ -51,11 +52,14 @@ def test_all_cells_that_differ_have_ids_that_differ_in_words_too() -> None:
         {"blocks": 2},
         {"epochs": 2},
         {"augmentation": ""},
+        {"recipe": {"momentum": 0.5}},
+        {"recipe": {"gamma": 0.1}},
+        {"recipe": {"weight_decay": "-0.0"}},
     ],
     ids=str,
 )
-def test_the_same_run_said_otherwise_has_the_same_fingerprint(same: dict[str, Any]) -> None:
-    assert ask("lfnn_l", **same).cell.fingerprint == ask("lfnn_l").cell.fingerprint
+def test_the_same_run_said_otherwise_has_the_same_id(same: dict[str, Any]) -> None:
+    assert ask("lfnn_l", **same).cell.id == ask("lfnn_l").cell.id
 
 
 def test_seeds_of_a_cell_differ_and_share_the_cell() -> None:
@@ -73,9 +77,24 @@ def test_the_fingerprint_is_the_same_in_another_process(tmp_path: Path) -> None:
     assert printed["runs"][0]["fingerprint"] == ask(epochs=1).cell.run_fingerprint(0)
 
 
+def test_a_setting_given_twice_is_refused() -> None:
+    with pytest.raises(UsageError, match="leadership was given twice"):
+        parse_settings(["leadership=0.5", "leadership=0.7"], "--set")
+
+
+@pytest.mark.parametrize("milestones", ["5,-1", "0.5,0.2", "1"])
+def test_milestones_are_rising_shares(milestones: str) -> None:
+    with pytest.raises(UsageError, match="rise between 0 and 1"):
+        ask(recipe={"schedule": "step", "milestones": milestones})
+
+
 PLUGIN = {
     "__init__.py": "",
-    "rule.py": "from lbench_bp.bp import Bp\nfrom . import maths\nclass Mine(Bp):\n    scale = 1\n",
+    "rule.py": (
+        "import lbench_digest_neighbour\nfrom lbench_bp.bp import Bp\nfrom . import maths\n"
+        "class Mine(Bp):\n    scale = 1\n"
+    ),
+    "../lbench_digest_neighbour.py": "z = 1\n",
     "maths.py": "def f(x):\n    return x  # as it is\n",
     "unused.py": "y = 1\n",
 }
@@ -92,7 +111,7 @@ def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def digest_of(package: Path) -> str:
-    for name in [name for name in sys.modules if name.startswith(package.name)]:
+    for name in [name for name in sys.modules if name.startswith("lbench_digest")]:
         del sys.modules[name]
     importlib.invalidate_caches()
     return code_digest(importlib.import_module(f"{package.name}.rule").Mine)
@@ -105,6 +124,7 @@ def digest_of(package: Path) -> str:
         ("maths.py", "return x", "return 2 * x", True),
         ("maths.py", "# as it is", "# unchanged", False),
         ("maths.py", "def f", "\n\ndef f", False),
+        ("../lbench_digest_neighbour.py", "z = 1", "z = 2", True),
         ("unused.py", "y = 1", "y = 2", False),
     ],
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import signal
 import subprocess
 import time
@@ -10,7 +12,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from lbench.errors import DamagedError
+from lbench.execute.driver import locate
+from lbench.home import Home
+from lbench.run import checkpoint
 from lbench.run.checkpoint import SLOTS, read_tensors
+from lbench.run.trainer import Trainer
 from tests.run.helper import ask, command, journal, lbench_run, run
 
 RUN = ("--dataset", "digits", "--epochs", "40", "--no-store", "--checkpoint-every", "0")
@@ -143,3 +150,99 @@ def test_a_failed_run_starts_again_as_a_new_attempt(
     again = run(tmp_path, resolved)[0]
     assert (again.attempt, again.result["status"]) == (2, "finished")
     assert failed.run_dir.exists()
+
+
+def test_force_continues_the_attempt_that_it_began(tmp_path: Path) -> None:
+    run(tmp_path, ask())
+    run_dir, attempt = locate(Home(tmp_path), ask().cell, 0, force=True)
+    assert attempt == 2
+    run_dir.path.mkdir()
+    assert locate(Home(tmp_path), ask().cell, 0, force=True)[0].path == run_dir.path
+
+
+def test_a_closed_pipe_for_progress_does_not_end_the_run(tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [*command("--rule", "bp", *RUN, home=tmp_path), "--json"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    process.stderr.close()
+    assert process.stdout is not None
+    assert json.loads(process.stdout.read())["runs"][0]["status"] == "finished"
+    assert process.wait() == 0
+
+
+def test_a_full_disk_leaves_the_run_to_be_continued(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resolved = ask(epochs=3)
+    with monkeypatch.context() as patch:
+
+        def refuse(*_: object) -> None:
+            raise OSError(28, "No space left on device")
+
+        patch.setattr(checkpoint, "save", refuse)
+        with pytest.raises(OSError, match="No space left"):
+            run(tmp_path, resolved)
+    assert not list(tmp_path.glob("runs/*/*/result.json"))
+    again = run(tmp_path, resolved)[0]
+    assert (again.attempt, again.result["status"]) == (1, "finished")
+
+
+def test_an_interrupt_in_the_last_step_ends_the_seeds_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = Trainer._end_epoch
+
+    def interrupted(self: Trainer) -> None:
+        plain(self)
+        if self.index == self.plan.steps:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(Trainer, "_end_epoch", interrupted)
+    (outcome,) = run(tmp_path, ask(), seeds=3)
+    assert (outcome.stopped, outcome.result["status"]) == (True, "finished")
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "{}", '{"status": "fine"}'])
+def test_a_damaged_result_is_named_with_what_to_do(content: str, tmp_path: Path) -> None:
+    outcome = run(tmp_path, ask())[0]
+    path = outcome.run_dir / "result.json"
+    path.write_text(content)
+    with pytest.raises(DamagedError, match=r"result\.json is damaged"):
+        run(tmp_path, ask())
+
+
+def test_a_journal_that_lost_lines_starts_the_run_again(tmp_path: Path) -> None:
+    arguments = ("--rule", "bp", *RUN)
+    process = start_and_wait(tmp_path, *arguments, checkpoints=6)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    (run_dir,) = (tmp_path / "runs").glob("*/*")
+    with (run_dir / "metrics.jsonl").open("r+") as file:
+        file.truncate(40)
+    done = subprocess.run(
+        command(*arguments, home=tmp_path), capture_output=True, text=True, check=True
+    )
+    assert "starting again" in done.stderr
+    assert [row["epoch"] for row in journal(run_dir)] == list(range(1, 41))
+
+
+def test_a_resumed_run_says_on_which_machine_its_times_were_taken(tmp_path: Path) -> None:
+    arguments = ("--rule", "bp", *RUN)
+    process = start_and_wait(tmp_path, *arguments, checkpoints=3)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    done = subprocess.run(
+        [*command(*arguments, home=tmp_path), "--threads", "2"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "threads 1 -> 2" in done.stderr
+    (path,) = (tmp_path / "runs").glob("*/*/spec.json")
+    spec = json.loads(path.read_text())
+    assert spec["environment"]["threads"] == 2
+    assert [each["threads"] for each in spec["earlier_environments"]] == [1]

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from lbench.data.split import holdout
+from lbench.errors import UsageError
 from lbench.rule import GradientRule, LocalRule, View
 from lbench.run.checkpoint import read_tensors
 from lbench.run.plan import Plan
@@ -69,9 +70,41 @@ def test_the_best_epoch_is_the_first_of_lowest_validation_error(tmp_path: Path) 
 
 def test_a_budget_in_examples_ends_inside_an_epoch(tmp_path: Path) -> None:
     outcome = run(tmp_path, ask(examples=2000, recipe={"batch": 32}))[0]
-    assert outcome.result["steps"] == 63  # 2000 / 32, rounded up; an epoch has 41 steps
+    # An epoch is 41 steps for 1295 examples; the other 705 take 23.
+    assert outcome.result["steps"] == 64
     rows = [json.loads(line) for line in (outcome.run_dir / "metrics.jsonl").open()]
-    assert [row["step"] for row in rows] == [41, 63]
+    assert [row["step"] for row in rows] == [41, 64]
+
+
+def test_weights_that_predict_nan_are_diverged_though_no_step_saw_it(tmp_path: Path) -> None:
+    recipe = {"optimizer": "sgd", "batch": 1295, "lr": 1e2, "weight_decay": 10.0, "momentum": 0.0,
+              "schedule": "constant"}  # fmt: skip
+    outcome = run(tmp_path, ask(epochs=14, recipe=recipe))[0]
+    assert outcome.result["status"] == "diverged"
+    assert "loss" in outcome.result["reason"]
+    for line in (outcome.run_dir / "metrics.jsonl").open():
+        assert "NaN" not in line
+
+
+def test_a_parameter_that_nobody_would_train_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    from lbench.init import Init
+    from lbench_lfnn.lfnn_l import LfnnL
+
+    plain = LfnnL.build
+
+    def build(self: LfnnL, init: Init) -> None:
+        plain(self, init)
+        self.head = init.linear("head", 10, 10)
+
+    monkeypatch.setattr(LfnnL, "build", build)
+    with pytest.raises(UsageError, match=r"would never train head\.weight, head\.bias"):
+        ask("lfnn_l")
+
+
+def test_a_rule_that_logs_no_loss_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Bp, "gradients", lambda self, batch, s: {})
+    outcome = run(tmp_path, ask())[0]
+    assert outcome.result["reason"] == "RuntimeError: Bp logs no loss: s.log('loss', …) in its step"
 
 
 @pytest.mark.parametrize("rule", ["bp", "lfnn", "lfnn_l"])

@@ -1,0 +1,67 @@
+"""What ``lbench run --json`` prints: one object for a cell and its runs (``docs/json.md``)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lbench.execute.driver import Outcome
+from lbench.report.published import published
+from lbench.report.stats import interval
+from lbench.run.resolve import Resolved
+
+
+def describe(resolved: Resolved, outcomes: list[Outcome]) -> dict[str, Any]:
+    """The object; errors in percent, times in seconds, memory in MiB."""
+    cell = resolved.cell
+    config = cell.config.model_dump(mode="json")
+    errors = [
+        outcome.result["test_error"]
+        for outcome in outcomes
+        if outcome.result["status"] == "finished"
+    ]
+    return {
+        "rule": cell.rule,
+        "config": config,
+        "recipe": cell.recipe.model_dump(mode="json"),
+        "dataset": cell.task.dataset,
+        "title": cell.data["title"],
+        "variant": cell.data["variant"],
+        "network": cell.network,
+        "blocks": cell.blocks,
+        "protocol": cell.protocol,
+        "epochs": None,
+        **cell.budget.as_dict(),
+        "augmentation": cell.augmentation,
+        "precision": cell.precision,
+        "test_examples": len(resolved.dataset.test),
+        "cell": cell.id,
+        "runs": [_run_json(outcome) for outcome in outcomes],
+        "test_error": interval(errors).as_dict() if errors else None,
+        "published": [
+            {
+                "test_error": row.test_error,
+                "network": row.network,
+                "data": row.data,
+                "source": row.source,
+                "note": row.note,
+            }
+            for row in published(cell.rule, cell.task.dataset, config)
+        ],
+        "params": outcomes[0].params if outcomes else None,
+        "audit": None,
+    }
+
+
+def _run_json(outcome: Outcome) -> dict[str, Any]:
+    result = {k: v for k, v in outcome.result.items() if k != "ended"}
+    return {
+        "seed": outcome.seed,
+        "status": result.pop("status"),
+        "reason": result.pop("reason"),
+        "cached": outcome.cached,
+        "attempt": outcome.attempt,
+        "fingerprint": outcome.fingerprint,
+        **result,
+        "run_dir": str(outcome.run_dir),
+        "mlflow_run_id": outcome.mlflow_run_id,
+    }
