@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import click
 
+from lbench.errors import StoreError
 from lbench.home import Home
 from lbench.registry import registry
 from lbench.report.table import print_table
 
 __all__ = [
-    "data_dir_option", "home_option", "json_option", "name_argument", "print_json", "print_table",
-    "warn_left_out",
+    "add_test_reads", "data_dir_option", "data_option", "home_option", "json_option",
+    "name_argument", "print_json", "print_table", "warn_left_out",
 ]  # fmt: skip
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
@@ -26,13 +27,33 @@ data_dir_option = click.option(
 )
 
 
+def _settings(
+    ctx: click.Context, parameter: click.Parameter, value: tuple[str, ...]
+) -> dict[str, str]:
+    if not value:
+        return {}
+    # Imported when it is needed: it brings torch.
+    from lbench.run.cell import parse_settings
+
+    return parse_settings(value, "--data")
+
+
+data_option: Callable[[Any], Any] = click.option(
+    "--data",
+    multiple=True,
+    metavar="NAME=VALUE",
+    callback=_settings,
+    help="An option of the dataset.",
+)
+
+
 def _home(ctx: click.Context, parameter: click.Parameter, value: Path | None) -> Home:
     return Home.at(value)
 
 
 home_option: Callable[[Any], Any] = click.option(
     "--home",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=click.Path(path_type=Path),
     callback=_home,
     help="Where runs and the store lie (else LBENCH_HOME, else ./lbench-runs).",
 )
@@ -56,3 +77,30 @@ def warn_left_out() -> None:
     """Says below a listing, on standard error, that plugins are missing from it."""
     if broken := [plugin.name for plugin in registry().plugins if plugin.error]:
         click.echo(f"Left out: {', '.join(broken)}. Why: lbench plugins", err=True)
+
+
+def add_test_reads(states: Iterable[dict[str, Any]], home: Home) -> None:
+    """Adds ``test_reads`` to datasets' states: how often runs of the home read the test set.
+
+    None without a store, and before it is decoded. A store that cannot be read is said on
+    standard error: the datasets are shown all the same.
+    """
+    reads = _test_reads(home)
+    for state in states:
+        digest = state["digest"]
+        state["test_reads"] = None if reads is None or digest is None else reads.get(digest, 0)
+
+
+def _test_reads(home: Home) -> dict[str, int] | None:
+    if not home.has_store():
+        return None
+    try:
+        from lbench.store.record import Record
+
+        with Record.open(home) as record:
+            return record.test_reads()
+    except ModuleNotFoundError:
+        return None
+    except StoreError as error:
+        click.secho(error.message, err=True, fg="yellow")
+        return None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -12,8 +11,6 @@ from lbench.home import Home
 
 if TYPE_CHECKING:
     from lbench.report.compare import Pairs
-
-SQLITE = "sqlite:///"
 
 
 @click.command(epilog="Example: lbench compare bp/digits lfnn_l/digits")
@@ -48,9 +45,7 @@ def _pairs(home: Home, cells: tuple[str, ...] = ()) -> Pairs:
     from lbench.errors import UsageError
     from lbench.store.record import Record
 
-    url = home.store_url
-    if url.startswith(SQLITE) and not Path(url.removeprefix(SQLITE)).exists():
-        # Opening the record would create a store where there is none.
+    if not home.has_store():
         if not cells:
             return []
         raise UsageError(

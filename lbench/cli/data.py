@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import click
 
-from lbench.cli.common import data_dir_option, json_option, print_json, print_table
-from lbench.errors import DataError, LbenchError
+from lbench.cli.common import (
+    add_test_reads,
+    data_dir_option,
+    data_option,
+    home_option,
+    json_option,
+    print_json,
+    print_table,
+)
+from lbench.errors import DataError, UsageError
+from lbench.home import Home
 from lbench.registry import registry
 from lbench.report.table import NONE, count
 
@@ -30,15 +41,27 @@ def command() -> None:
 @command.command(epilog="Example: lbench data status mnist cifar10")
 @names_argument
 @data_dir_option
+@data_option
+@home_option
 @json_option
-def status(names: tuple[str, ...], data_dir: Path | None, as_json: bool) -> None:
-    """Say of each dataset (default: all) whether it is there, and where it was looked for."""
-    rows = [_status(name, data_dir) for name in names or registry().datasets]
+def status(
+    names: tuple[str, ...],
+    data_dir: Path | None,
+    data: Mapping[str, str],
+    home: Home,
+    as_json: bool,
+) -> None:
+    """Say of each dataset (default: all) whether it is there, and where it was looked for.
+
+    Test reads are how often the runs of the home read the test set.
+    """
+    rows = [_status(name, data_dir, data) for name in _chosen(names, data)]
+    add_test_reads(rows, home)
     if as_json:
         print_json(rows)
         return
     print_table(
-        ["dataset", "state", "found as", "training", "test", "digest", "path"],
+        ["dataset", "state", "found as", "training", "test", "test reads", "digest", "path"],
         [
             [
                 row["name"],
@@ -46,12 +69,13 @@ def status(names: tuple[str, ...], data_dir: Path | None, as_json: bool) -> None
                 row["title"] if row["variant"] else NONE,
                 count(row["train"]),
                 count(row["test"]),
+                count(row["test_reads"]),
                 (row["digest"] or NONE)[:12],
                 row["path"] or NONE,
             ]
             for row in rows
         ],
-        right=[3, 4],
+        right=[3, 4, 5],
     )
     for row in rows:
         if row["message"]:
@@ -61,22 +85,27 @@ def status(names: tuple[str, ...], data_dir: Path | None, as_json: bool) -> None
 @command.command(epilog="Example: lbench data prepare mnist --data-dir ~/data")
 @names_argument
 @data_dir_option
+@data_option
 @click.option("--download/--no-download", default=True, help="Whether missing data is downloaded.")
 @json_option
 def prepare(
-    names: tuple[str, ...], data_dir: Path | None, download: bool, as_json: bool
+    names: tuple[str, ...],
+    data_dir: Path | None,
+    data: Mapping[str, str],
+    download: bool,
+    as_json: bool,
 ) -> int | None:
     """Decode each dataset into the cache, so that runs start at once.
 
     Without names: all that have files of their own. Exit code 3 when one is missing or damaged.
     """
     rows = []
-    for name in names or registry().datasets:
-        before = _status(name, data_dir)
+    for name in _chosen(names, data):
+        before = _status(name, data_dir, data)
         if not names and before["state"] == "missing" and not before["downloadable"]:
             # A folder of the user's own images that nobody has named is not missing.
             continue
-        rows.append(_prepare(name, data_dir, download))
+        rows.append(_prepare(name, data_dir, data, download))
     failed = [row for row in rows if row["message"]]
     if as_json:
         print_json(rows)
@@ -90,18 +119,39 @@ def prepare(
     return DataError.exit_code if failed else None
 
 
-def _status(name: str, data_dir: Path | None) -> dict[str, Any]:
+def prepare_with(name: str, data_dir: Path | None, data: Mapping[str, str]) -> str:
+    """The command that decodes a dataset found like this."""
+    words = ["lbench", "data", "prepare", name]
+    if data_dir is not None:
+        words += ["--data-dir", str(data_dir)]
+    for option, value in data.items():
+        words += ["--data", f"{option}={value}"]
+    return shlex.join(words)
+
+
+def _chosen(names: tuple[str, ...], data: Mapping[str, str]) -> list[str]:
+    if data and not names:
+        raise UsageError(
+            "--data gives an option of a dataset; name the dataset.",
+            "For example: lbench data prepare imagefolder --data-dir pictures --data size=64",
+        )
+    return list(names or registry().datasets)
+
+
+def _status(name: str, data_dir: Path | None, data: Mapping[str, str]) -> dict[str, Any]:
     from lbench.data.status import status
 
-    return status(registry().load("datasets", name)(), data_dir)
+    return status(registry().load("datasets", name)(**data), data_dir)
 
 
-def _prepare(name: str, data_dir: Path | None, download: bool) -> dict[str, Any]:
+def _prepare(
+    name: str, data_dir: Path | None, data: Mapping[str, str], download: bool
+) -> dict[str, Any]:
     from lbench.data.status import prepare
 
     try:
-        prepare(registry().load("datasets", name)(), data_dir, download=download)
-    except LbenchError as error:
-        row = _status(name, data_dir)
+        prepare(registry().load("datasets", name)(**data), data_dir, download=download)
+    except DataError as error:
+        row = _status(name, data_dir, data)
         return row | {"message": error.message, "hint": error.hint}
-    return _status(name, data_dir)
+    return _status(name, data_dir, data)

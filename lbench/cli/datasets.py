@@ -8,13 +8,17 @@ from typing import Any
 import click
 
 from lbench.cli.common import (
+    add_test_reads,
     data_dir_option,
+    home_option,
     json_option,
     name_argument,
     print_json,
     print_table,
     warn_left_out,
 )
+from lbench.errors import UsageError
+from lbench.home import Home
 from lbench.hooks import DatasetEntry
 from lbench.registry import registry
 
@@ -22,10 +26,16 @@ from lbench.registry import registry
 @click.command(epilog="Example: lbench datasets cifar10")
 @name_argument("datasets")
 @data_dir_option
+@home_option
 @json_option
-def command(name: str | None, data_dir: Path | None, as_json: bool) -> None:
-    """List the datasets, or show one: its defaults, and where its files were looked for."""
+def command(name: str | None, data_dir: Path | None, home: Home, as_json: bool) -> None:
+    """List the datasets, or show one: its defaults, and where its files were looked for.
+
+    Test reads are how often the runs of the home read the test set.
+    """
     if name is None:
+        if data_dir is not None:
+            raise UsageError("--data-dir needs the NAME of a dataset.", "All: lbench data status")
         rows = [_row(entry) for entry in registry().datasets.values()]
         if as_json:
             print_json(rows)
@@ -34,24 +44,25 @@ def command(name: str | None, data_dir: Path | None, as_json: bool) -> None:
             print_table(columns, [list(row.values()) for row in rows])
         warn_left_out()
         return
-    content = describe(name, data_dir)
+    content = describe(name, data_dir, home)
     if as_json:
         print_json(content)
     else:
         _show(content)
 
 
-def describe(name: str, data_dir: Path | None = None) -> dict[str, Any]:
+def describe(name: str, data_dir: Path | None, home: Home) -> dict[str, Any]:
     """A dataset's defaults and state, see :func:`lbench.data.status.status`.
 
     Raises:
-        UsageError: nobody brings this dataset.
+        UsageError: nobody brings this dataset, or ``data_dir`` is not a directory.
     """
     from lbench.data.status import status
 
     entry: DatasetEntry = registry().find("datasets", name)
     source = registry().load("datasets", name)()
     state = status(source, data_dir)
+    add_test_reads([state], home)
     return {
         **_row(entry),
         "epochs": source.epochs,
@@ -87,6 +98,8 @@ def _show(content: dict[str, Any]) -> None:
             f"examples         {content['train']:,} training, {content['test']:,} test, "
             f"{shape}, {content['classes']} classes"
         )
+        if content["test_reads"] is not None:
+            click.echo(f"test reads       {content['test_reads']:,}, by the runs of this home")
     elif content["state"] == "found":
         click.echo(f"variant, digest  known once decoded: lbench data prepare {content['name']}")
     if content["message"]:

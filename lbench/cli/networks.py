@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from lbench.cli.common import json_option, name_argument, print_json, print_table, warn_left_out
+from lbench.cli.common import (
+    data_dir_option,
+    data_option,
+    json_option,
+    name_argument,
+    print_json,
+    print_table,
+    warn_left_out,
+)
+from lbench.cli.data import prepare_with
+from lbench.errors import DataError, UsageError
 from lbench.hooks import NetworkEntry
 from lbench.registry import registry
 from lbench.report.table import text
@@ -29,13 +41,27 @@ SHAPES = {
 @name_argument("networks")
 @click.option("--blocks", type=int, metavar="K", help="Regroup the layers into K blocks.")
 @click.option("--dataset", metavar="NAME", help="Take this dataset's input shape and classes.")
+@data_dir_option
+@data_option
 @json_option
-def command(name: str | None, blocks: int | None, dataset: str | None, as_json: bool) -> None:
+def command(
+    name: str | None,
+    blocks: int | None,
+    dataset: str | None,
+    data_dir: Path | None,
+    data: Mapping[str, str],
+    as_json: bool,
+) -> None:
     """List the networks, or show one: its options, and its layers by block."""
     if name is None:
+        given = {"--blocks": blocks, "--dataset": dataset, "--data-dir": data_dir, "--data": data}
+        if asked := [flag for flag, value in given.items() if value not in (None, {})]:
+            raise UsageError(
+                f"{asked[0]} needs the NAME of a network.", "List the names with: lbench networks"
+            )
         _list(as_json)
         return
-    content = describe(name, blocks, dataset)
+    content = describe(name, blocks, dataset, data_dir, data)
     if as_json:
         print_json(content)
     else:
@@ -48,24 +74,28 @@ def default_dataset(network: str) -> str:
     return next((d for d in SHAPES if d in known and known[d].network == network), "mnist")
 
 
-def shape_of(dataset: str) -> tuple[tuple[int, int, int], int]:
+def shape_of(
+    dataset: str, data_dir: Path | None = None, data: Mapping[str, str] | None = None
+) -> tuple[tuple[int, int, int], int]:
     """The shape of an example and the number of classes.
 
     Raises:
-        UsageError: nobody brings this dataset.
-        DataError: its shape is not known before it is decoded.
+        UsageError: nobody brings this dataset, or it has no such option.
+        DataError: it is missing, or its shape is not known before it is decoded.
     """
     from lbench.data.status import status
-    from lbench.errors import DataError
 
-    source = registry().load("datasets", dataset)
-    if dataset in SHAPES:
+    data = data or {}
+    source = registry().load("datasets", dataset)(**data)
+    if dataset in SHAPES and data_dir is None:
         return SHAPES[dataset]
-    state = status(source())
+    state = status(source, data_dir)
+    if state["message"]:
+        raise DataError(state["message"], state["hint"])
     if state["shape"] is None:
         raise DataError(
             f"The shape of dataset {dataset!r} is not known before it is decoded.",
-            f"Decode it with: lbench data prepare {dataset}",
+            f"Decode it with: {prepare_with(dataset, data_dir, data)}",
         )
     channels, height, width = state["shape"]
     return (channels, height, width), state["classes"]
@@ -79,31 +109,41 @@ def specify(name: str) -> NetworkSpec:
     return network_spec(known.find("networks", name), known.load("networks", name), {})
 
 
-def build(name: str, dataset: str, blocks: int | None = None) -> Network:
+def build(name: str, dataset: str) -> Network:
     """A network with the initial weights of seed 0, for looking at.
 
     Raises:
-        UsageError: an unknown name, or more blocks than layers.
+        UsageError: an unknown name.
     """
     from lbench.init import Init
 
-    spec = specify(name)
-    network = spec.build(Init(0), *shape_of(dataset))
-    return network if blocks is None else network.regrouped(blocks)
+    return specify(name).build(Init(0), *shape_of(dataset))
 
 
-def describe(name: str, blocks: int | None = None, dataset: str | None = None) -> dict[str, Any]:
+def describe(
+    name: str,
+    blocks: int | None,
+    dataset: str | None,
+    data_dir: Path | None,
+    data: Mapping[str, str],
+) -> dict[str, Any]:
     """Everything that ``lbench networks NAME --json`` prints.
 
     Raises:
-        UsageError: an unknown name, or more blocks than layers.
+        UsageError: an unknown name or option, or more blocks than layers.
+        DataError: the dataset's shape is not known.
     """
     import torch
 
-    dataset = dataset or default_dataset(name)
-    shape, classes = shape_of(dataset)
+    from lbench.init import Init
+
     spec = specify(name)
-    network = build(name, dataset, blocks).eval()
+    dataset = dataset or default_dataset(name)
+    shape, classes = shape_of(dataset, data_dir, data)
+    network = spec.build(Init(0), shape, classes)
+    if blocks is not None:
+        network = network.regrouped(blocks)
+    network.eval()
     chosen = spec.model_dump(mode="json")
     rows = []
     x = torch.zeros(1, *shape)

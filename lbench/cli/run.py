@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -129,8 +130,8 @@ def command(
     resolved = resolve(request, known)
     machine = _machine(device, threads, checkpoint_every)
     home.prepare()
-    writer = None if no_store else _writer(home)
-    outcomes = _run(resolved, range(seeds), home, machine, writer, force=force)
+    with contextlib.nullcontext() if no_store else _writer(home) as writer:
+        outcomes = _run(resolved, range(seeds), home, machine, writer, force=force)
     from lbench.report.result import describe
 
     result = describe(resolved, outcomes)

@@ -12,7 +12,6 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from types import FrameType
 from typing import IO, Any
 
@@ -25,7 +24,7 @@ from lbench.home import Home
 START_SECONDS, STOP_SECONDS = 120, 5
 
 
-@click.command("ui")
+@click.command("ui", epilog="Example: lbench ui --port 8080")
 @home_option
 @click.option("--port", default=5000, show_default=True, type=click.IntRange(1, 65535))
 @click.option("--host", default="127.0.0.1", show_default=True, help="Who may look at it.")
@@ -54,10 +53,9 @@ def _page(home: Home) -> str:
     """The page to open; says what to run when there is nothing to show."""
     from lbench.store.mlflow_page import runs_page
 
-    file = home.store_url.removeprefix("sqlite:///")
-    if file != home.store_url and not Path(file).exists():
+    if not home.has_store():
         raise UsageError(
-            f"There is nothing to show: no store at {file}.",
+            f"There is nothing to show: no store at {home.store_file}.",
             "Run something first: lbench run --rule bp --dataset digits. If the runs lie "
             "elsewhere, name their home with --home.",
         )
@@ -107,6 +105,8 @@ def _interruptible() -> Iterator[None]:
 @contextmanager
 def _server(home: Home, host: str, port: int, log: IO[bytes]) -> Iterator[subprocess.Popen[bytes]]:
     """MLflow's server in a process group of its own; no process of it is left behind."""
+    from lbench.store.mlflow_page import mlflow_uri
+
     options = {
         "--default-artifact-root": home.artifacts.as_uri(),
         "--host": host,
@@ -116,7 +116,7 @@ def _server(home: Home, host: str, port: int, log: IO[bytes]) -> Iterator[subpro
     environment = {
         **os.environ,
         # Not an option: it may hold a password, and anyone can list the words of a command.
-        "MLFLOW_BACKEND_STORE_URI": home.store_url,
+        "MLFLOW_BACKEND_STORE_URI": mlflow_uri(home),
         "MLFLOW_DISABLE_TELEMETRY": "true",
         # Background jobs are for evaluating language models: four more processes.
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",

@@ -18,6 +18,8 @@ from lbench.data.source import Source
 from lbench.errors import DataError, UsageError
 
 HELD_OUT = 0.2
+LARGEST = 1024
+"""Pixels a side: an image is 3 MiB then."""
 ANNOTATIONS = "val_annotations.txt"
 
 Rows = dict[str, list[tuple[RawFile, str]]]
@@ -36,21 +38,22 @@ class ImageFolder(Source):
             cut out.
 
     Raises:
-        UsageError: ``size`` is not a whole number above 0.
+        UsageError: ``size`` is not a whole number from 1 to 1024.
     """
 
     name = "imagefolder"
     title = "A folder of class folders"
     files = "train/<class>/*.jpg with test/<class>/*.jpg (or val/), or <class>/*.jpg"
 
-    def __init__(self, size: int | str = 32, **options: object) -> None:
+    def __init__(self, /, size: int | str = 32, **options: object) -> None:
         try:
             self.size = int(size)
         except ValueError:
             self.size = 0
-        if self.size < 1:
+        if not 1 <= self.size <= LARGEST:
             raise UsageError(
-                f"The option size of dataset imagefolder must be a number of pixels, got {size!r}.",
+                "The option size of dataset imagefolder must be a whole number of pixels from 1 to "
+                f"{LARGEST}, got {size!r}.",
                 "An example: size=32.",
             )
         super().__init__(**options)

@@ -43,7 +43,7 @@ class DeviceData:
         self.images = images
         self.labels = labels
         self.shape = tuple(images.shape[1:])
-        self._rows = images.view(len(images), -1)
+        self._rows = images.flatten(1)
         self._scale: float | Tensor = 1 / 255
         self._shift: Tensor | None = None
         if mean is not None and std is not None:

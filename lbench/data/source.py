@@ -45,7 +45,7 @@ class Source(ABC):
     cached: ClassVar[bool] = True
     format: ClassVar[int] = 1
 
-    def __init__(self, **options: object) -> None:
+    def __init__(self, /, **options: object) -> None:
         for option in options:
             names = sorted(self.options())
             listing = f"Options of {self.name}: {', '.join(names)}." if names else ""

@@ -7,7 +7,7 @@ import hashlib
 import numpy as np
 
 from lbench.data.dataset import Labels
-from lbench.errors import UsageError
+from lbench.errors import DataError, UsageError
 
 
 def holdout(labels: Labels, fraction: float, digest: str) -> tuple[Labels, Labels]:
@@ -26,6 +26,7 @@ def holdout(labels: Labels, fraction: float, digest: str) -> tuple[Labels, Label
 
     Raises:
         UsageError: ``fraction`` is not in [0, 1).
+        DataError: no class has the two examples that holding one out takes.
     """
     if not 0 <= fraction < 1:
         raise UsageError(
@@ -41,4 +42,9 @@ def holdout(labels: Labels, fraction: float, digest: str) -> tuple[Labels, Label
             members = np.flatnonzero(labels == label)
             count = min(max(round(fraction * len(members)), 1), len(members) - 1)
             held[members[np.argsort(draws[members], kind="stable")[:count]]] = True
+        if not held.any():
+            raise DataError(
+                "The validation split is empty: no class has more than one training image.",
+                "Add images, or train on all of them with: --protocol paper",
+            )
     return np.flatnonzero(~held).astype(np.int64), np.flatnonzero(held).astype(np.int64)

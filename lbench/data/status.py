@@ -8,7 +8,7 @@ from typing import Any
 from lbench.data import cache
 from lbench.data.dataset import Dataset, MissingDataError
 from lbench.data.source import Source
-from lbench.errors import LbenchError
+from lbench.errors import DataError
 
 
 def status(
@@ -19,6 +19,9 @@ def status(
     ``state`` is ``"ready"`` (can be opened at once), ``"found"`` (will be decoded on first use),
     ``"missing"`` or ``"damaged"``; the last two come with ``message`` and ``hint``. What is not
     known before decoding is None.
+
+    Raises:
+        UsageError: ``data_dir`` is not a directory.
     """
     report: dict[str, Any] = {
         "name": source.name,
@@ -47,7 +50,7 @@ def status(
             report["cache"] = str(path) if dataset else None
         else:
             dataset = source.load(data_dir, download=False)
-    except LbenchError as error:
+    except DataError as error:
         state = "missing" if isinstance(error, MissingDataError) else "damaged"
         return report | {"state": state, "message": error.message, "hint": error.hint}
     if dataset is None:

@@ -11,13 +11,11 @@ from lbench.rundir import RunDir
 
 if TYPE_CHECKING:
     from lbench.store.record import Record
-    from lbench.store.rows import RunRow
-
-Summarise = Callable[[list[Any]], Mapping[str, float | None]]
+    from lbench.store.rows import RunRow, Summarise
 
 
 class Writer:
-    """Writes the store; a store that cannot be reached is remembered, not raised.
+    """Writes the store; a context manager. What the store refuses is remembered, not raised.
 
     The run directories hold everything, so training goes on without a store.
 
@@ -50,24 +48,19 @@ class Writer:
         def write(record: Record) -> dict[int, str]:
             from lbench.store.mlflow_view import MlflowView
 
-            cell = record.cell(cell_fingerprint)
-            runs = record.runs(cell)
-            MlflowView(self.home).publish(record, cell, runs, self.summarise(runs))
-            return {run.seed: run.mlflow_run_id for run in record.runs(cell) if run.mlflow_run_id}
+            MlflowView(self.home).publish(record, cell_fingerprint, self.summarise)
+            return _mlflow_ids(record, cell_fingerprint)
 
         return self._try(write) or {}
 
     def published(self, cell_fingerprint: str) -> dict[int, str]:
         """MLflow run ids by seed, as they were written before."""
+        return self._try(lambda record: _mlflow_ids(record, cell_fingerprint)) or {}
 
-        def read(record: Record) -> dict[int, str]:
-            runs = record.runs(record.cell(cell_fingerprint))
-            return {run.seed: run.mlflow_run_id for run in runs if run.mlflow_run_id}
+    def __enter__(self) -> Writer:
+        return self
 
-        return self._try(read) or {}
-
-    def close(self) -> None:
-        """Lets go of the database."""
+    def __exit__(self, *_: object) -> None:
         if self._record is not None:
             self._record.close()
 
@@ -90,3 +83,8 @@ class Writer:
         self.error = error
         self.warn(f"{error.message} Training goes on; results are kept in {self.home.runs}.")
         return None
+
+
+def _mlflow_ids(record: Record, cell_fingerprint: str) -> dict[int, str]:
+    runs = record.runs(record.cell(cell_fingerprint))
+    return {run.seed: run.mlflow_run_id for run in runs if run.mlflow_run_id}

@@ -9,7 +9,6 @@ from typing import Any
 
 from lbench.report.published import Published, published
 from lbench.report.stats import Summary, binomial, interval, paired
-from lbench.rundir import RunDir
 from lbench.store.rows import CellRow, RunRow
 
 Pairs = Sequence[tuple[CellRow, Sequence[RunRow]]]
@@ -162,7 +161,7 @@ def rows(pairs: Pairs) -> list[Row]:
                 errors=errors,
                 test=_summary(errors.values()),
                 at_best_val=_summary(run.test_error_at_best_val for run in finished),
-                sampling=sampling(errors, finished),
+                sampling=sampling(errors, cell.test_examples),
                 step_ms=step_ms,
                 step_ratio=step_ms / first if step_ms and first else None,
                 peak_memory_mib=max(
@@ -175,14 +174,12 @@ def rows(pairs: Pairs) -> list[Row]:
     return lines
 
 
-def sampling(errors: Mapping[int, float], finished: Iterable[RunRow]) -> tuple[float, float] | None:
-    """With one seed, the interval that the size of its test set leaves; else None."""
-    for run in finished:
-        if len(errors) == 1 and run.seed in errors:
-            spec = RunDir(run.run_dir).spec() or {}
-            if examples := spec.get("data", {}).get("test"):
-                return binomial(errors[run.seed], examples)
-    return None
+def sampling(errors: Mapping[int, float], examples: int | None) -> tuple[float, float] | None:
+    """With one seed, the interval that the size of the test set leaves; else None."""
+    if len(errors) != 1 or not examples:
+        return None
+    (error,) = errors.values()
+    return binomial(error, examples)
 
 
 def difference(row: Row, first: Row) -> Difference:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sqlite3
 import time
 from collections.abc import Iterator
 from typing import Any
 
 from sqlalchemy import (
+    URL,
     Connection,
     Engine,
     create_engine,
@@ -30,6 +32,26 @@ BUSY_SECONDS = 30
 ADVISORY_LOCK = 0x1BE2C4
 
 
+def store_url(home: Home) -> URL:
+    """Where the store is: ``LBENCH_STORE``, else ``store.db`` in the home.
+
+    Raises:
+        StoreError: ``LBENCH_STORE`` is no URL of a database.
+    """
+    given = os.environ.get("LBENCH_STORE")
+    if not given:
+        return URL.create("sqlite", database=str(home.store_file))
+    try:
+        return make_url(given)
+    except (exc.ArgumentError, ValueError):
+        # Not shown, and no cause: a password may stand in either.
+        raise StoreError(
+            "LBENCH_STORE is no URL of a database.",
+            "Write sqlite:///FILE or postgresql+psycopg://USER:PASSWORD@HOST:PORT/DATABASE, with "
+            "a number as the PORT and %40 for an @ in the PASSWORD.",
+        ) from None
+
+
 def connect(home: Home) -> Engine:
     """An engine on the home's store, with our tables in it.
 
@@ -37,7 +59,7 @@ def connect(home: Home) -> Engine:
         StoreError: the store cannot be reached, is damaged, or a newer lbench wrote it.
     """
     with reaching(home):
-        url = make_url(home.store_url)
+        url = store_url(home)
         backend = url.get_backend_name()
         if backend not in ("sqlite", "postgresql"):
             raise StoreError(
@@ -98,10 +120,7 @@ def reaching(home: Home) -> Iterator[None]:
 
 def unreachable(home: Home, problem: str) -> StoreError:
     """The error for a store that does not answer, or not as it should."""
-    try:
-        where = make_url(home.store_url).render_as_string()
-    except exc.ArgumentError:
-        where = home.store_url
+    where = home.store_file or store_url(home).render_as_string()
     reason = " ".join(problem.split()).rstrip(".?")
     return StoreError(
         f"The store {where} cannot be used: {reason}.",

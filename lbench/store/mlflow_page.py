@@ -7,7 +7,7 @@ import json
 from sqlalchemy import inspect, text
 
 from lbench.home import Home
-from lbench.store.engine import connected
+from lbench.store.engine import connected, store_url
 
 EXPERIMENT = "runs"
 COLUMNS = {
@@ -42,6 +42,19 @@ EXPERIMENT_TAGS = {
 }
 # The sidebar for training, not the one for applications of language models.
 QUERY = "workflowType=machine_learning&viewStateShareKey=lbench"
+
+
+def mlflow_uri(home: Home) -> str:
+    """The store as MLflow takes it; holds the password.
+
+    Raises:
+        StoreError: ``LBENCH_STORE`` is no URL of a database.
+    """
+    url = store_url(home)
+    if url.drivername == "sqlite":
+        # Of a plain sqlite:/// MLflow creates the directory, with %20 for a space in its name.
+        url = url.set(drivername="sqlite+pysqlite")
+    return url.render_as_string(hide_password=False)
 
 
 def runs_page(home: Home) -> str | None:

@@ -6,20 +6,22 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import filelock
-from sqlalchemy import exc, make_url, text
+from sqlalchemy import exc, text
 
 from lbench.errors import StoreError
 from lbench.home import Home
-from lbench.store.engine import connected, unreachable, writing
+from lbench.rundir import RunDir
+from lbench.store.engine import connected, store_url, unreachable, writing
 from lbench.store.mlflow_content import Shown, child, parent
-from lbench.store.mlflow_page import EXPERIMENT, EXPERIMENT_TAGS, has_mlflow
-from lbench.store.record import Record
-from lbench.store.rows import CellRow, RunRow
+from lbench.store.mlflow_page import EXPERIMENT, EXPERIMENT_TAGS, has_mlflow, mlflow_uri
+from lbench.store.reading import DAMAGE
+from lbench.store.record import Record, latest
+from lbench.store.rows import CellRow, RunRow, Summarise
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -51,39 +53,34 @@ class MlflowView:
             self._client = self._open()
             self._experiment = self._experiment_id()
 
-    def publish(
-        self,
-        record: Record,
-        cell: CellRow,
-        runs: list[RunRow],
-        summary: Mapping[str, float | None],
-    ) -> None:
+    def publish(self, record: Record, fingerprint: str, summarise: Summarise) -> None:
         """Shows a cell and all its runs as they are now; again is free when nothing changed.
 
         Args:
-            record: where earlier attempts are read and MLflow's run ids are kept.
-            cell: what is shown.
-            runs: the latest attempt of each seed, whose mean curves the parent shows.
-            summary: metrics of the parent, such as ``test_error_mean`` and ``n``; a None or
-                NaN among them is left out.
+            record: where the cell is read and MLflow's run ids are kept.
+            fingerprint: of the cell.
+            summarise: gives the parent's metrics, such as ``test_error_mean`` and ``n``; a None
+                or NaN among them is left out.
 
         Raises:
             StoreError: MLflow or its database does not answer; the record is not touched.
         """
-        attempts = record.runs(cell, all_attempts=True)
         with self._alone():
+            # Read in here: who waited for another publisher shows what is there by now.
+            cell = record.cell(fingerprint)
+            attempts = record.runs(cell, all_attempts=True)
+            runs = latest(attempts)
             known = self._known(cell)
-            above = self._show(
-                known.get(("", "")), parent(cell, runs, summary), _dataset(cell, runs)
-            )
+            shown = parent(cell, runs, summarise(runs))
+            above = self._show(known.get(("", "")), shown, _dataset(cell, runs))
             ids: list[tuple[CellRow | RunRow, str]] = [(cell, above)]
             for run in attempts:
                 mine = known.get((run.fingerprint, str(run.attempt)))
                 below = self._show(mine, child(cell, run), _dataset(cell, [run]), above, run)
                 ids.append((run, below))
-        for row, run_id in ids:
-            if row.mlflow_run_id != run_id:
-                record.set_mlflow(row, run_id)
+            for row, run_id in ids:
+                if row.mlflow_run_id != run_id:
+                    record.set_mlflow(row, run_id)
 
     def _show(
         self,
@@ -194,7 +191,8 @@ def _client(home: Home) -> MlflowClient:
         # It logs a traceback of whatever it then raises.
         logging.getLogger("mlflow").setLevel(logging.CRITICAL)
         logging.getLogger("alembic").setLevel(logging.WARNING)
-    return MlflowClient(tracking_uri=home.store_url, registry_uri=home.store_url)
+    uri = mlflow_uri(home)
+    return MlflowClient(tracking_uri=uri, registry_uri=uri)
 
 
 @contextmanager
@@ -210,7 +208,7 @@ def _reaching_mlflow(home: Home) -> Iterator[None]:
             raise
         problem = str(error).strip().partition("\n")[0]
         if "out-of-date database schema" in problem:
-            where = make_url(home.store_url).render_as_string()
+            where = store_url(home).render_as_string()
             raise StoreError(
                 f"The MLflow tables in {where} are of another version than the MLflow here.",
                 f"After a copy of it, run: mlflow db upgrade {where}",
@@ -222,8 +220,8 @@ def _dataset(cell: CellRow, runs: list[RunRow]) -> DatasetInput:
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
     sizes: dict[str, Any] = {}
-    with suppress(OSError, ValueError, KeyError, IndexError):
-        content = json.loads((runs[0].run_dir / "spec.json").read_text())["data"]
+    with suppress(*DAMAGE):
+        content = (RunDir(runs[0].run_dir).spec() or {})["data"]
         names = ("train", "validation", "test", "classes")
         sizes = {key: content[key] for key in names if key in content}
     dataset = Dataset(

@@ -42,6 +42,7 @@ class Cell(Base):
     network: Mapped[str]
     blocks: Mapped[int | None]
     protocol: Mapped[str]
+    test_examples: Mapped[int | None]
     spec: Mapped[dict[str, Any]]
     params_inf: Mapped[int | None]
     params_aux: Mapped[int | None]

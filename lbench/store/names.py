@@ -15,14 +15,20 @@ def matching(cells: Mapping[str, str], prefix: str) -> list[str]:
 
     The first of these that finds any: the full id; whole leading parts of the id
     (``bp/cifar10`` is not ``bp/cifar10-jpeg``); any prefix of the id; a prefix of the
-    fingerprint (after ``@``, or four digits and more alone).
+    fingerprint (four digits and more). With an ``@``, what stands behind it decides among the
+    cells of that rule and dataset: an option given at its default changes the words alone.
 
     Args:
         cells: fingerprint to readable id.
         prefix: what the user gave.
     """
-    if prefix.startswith("@"):
-        return [fingerprint for fingerprint in cells if fingerprint.startswith(prefix[1:])]
+    words, at, code = prefix.rpartition("@")
+    if at:
+        rule_and_dataset = "/".join(words.split("/")[:2])
+        coded = [fingerprint for fingerprint in cells if fingerprint.startswith(code)]
+        return [fingerprint for fingerprint in coded if cells[fingerprint].startswith(prefix)] or [
+            fingerprint for fingerprint in coded if cells[fingerprint].startswith(rule_and_dataset)
+        ]
     whole_parts = (prefix.rstrip("/") + "/", prefix + "@")
     digits = prefix if len(prefix) >= SHORTEST_FINGERPRINT else "-"
     return (

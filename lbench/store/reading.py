@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from pathlib import Path
 from typing import Any
 
-from lbench.errors import LbenchError
-from lbench.rundir import RunDir
-
-
-class UnreadableRunError(LbenchError):
-    """A run directory whose files are missing, damaged or not lbench's."""
-
-    kind = "run_directory"
-
+from lbench.errors import DamagedError
+from lbench.rundir import RunDir, without_nan
+from lbench.store.rows import RunRow
 
 FORMAT = 1
-DAMAGE = (OSError, ValueError, TypeError, KeyError, AttributeError)
+DAMAGE = (DamagedError, OSError, ValueError, TypeError, LookupError, AttributeError)
 """What reading a damaged file raises."""
-STATUSES = ("finished", "diverged", "failed", "killed")
+ABANDONED = "ended without a result; the same command goes on from its checkpoint"
 
 
 def read(run_dir: RunDir, runs: Path) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -34,14 +29,14 @@ def read(run_dir: RunDir, runs: Path) -> tuple[dict[str, Any], dict[str, Any]]:
             home can be moved.
 
     Raises:
-        UnreadableRunError: a file is missing, damaged or of another format.
+        DamagedError: a file is missing, damaged or of another format.
     """
     try:
         spec = run_dir.spec()
         if spec is None:
-            raise UnreadableRunError(f"{run_dir.path} has no spec.json.")
+            raise DamagedError(f"{run_dir.path} has no spec.json.")
         if spec["format"] != FORMAT:
-            raise UnreadableRunError(
+            raise DamagedError(
                 f"{run_dir.path} has format {spec['format']!r}; this lbench reads {FORMAT}.",
                 "Use the lbench that wrote it, or a newer one.",
             )
@@ -49,16 +44,31 @@ def read(run_dir: RunDir, runs: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         # Asked before the result is read: a run that ends in between has its result by then.
         held = run_dir.held()
         return cell, _run(spec, run_dir.result(), held, run_dir, runs)
-    except UnreadableRunError:
+    except DamagedError:
         raise
     except KeyError as error:
         problem = f"{error} is missing"
     except DAMAGE as error:
         problem = f"{type(error).__name__}: {error}"
-    raise UnreadableRunError(
+    raise DamagedError(
         f"{run_dir.path} cannot be read ({problem}).",
         "Mend or move the directory; the other runs are not touched.",
     )
+
+
+def as_it_is(row: RunRow) -> RunRow:
+    """A running row as killed when no process works on it: nobody was left to record that."""
+    run_dir = RunDir(row.run_dir)
+    if row.status != "running" or not run_dir.path.exists():  # it may lie on another machine
+        return row
+    try:
+        # In this order: with a result, its driver is about to record how it ended.
+        if run_dir.held() or (run_dir.path / "result.json").exists():
+            return row
+    except OSError:  # another user's
+        return row
+    ended = _last_written(run_dir)
+    return dataclasses.replace(row, status="killed", reason=ABANDONED, ended=ended)
 
 
 def _cell(content: dict[str, Any]) -> dict[str, Any]:
@@ -75,11 +85,12 @@ def _cell(content: dict[str, Any]) -> dict[str, Any]:
         "network": _text(spec["network"]["name"]),
         "blocks": _whole(spec["network"].get("blocks")),
         "protocol": _text(spec["task"]["protocol"]),
-        "spec": clean(spec),
+        "test_examples": _whole(data.get("test")),
+        "spec": without_nan(spec),
         "params_inf": _whole(params.get("inf")),
         "params_aux": _whole(params.get("aux")),
         "params_fix": _whole(params.get("fix")),
-        "claims": clean(content.get("claims") or {}),
+        "claims": without_nan(content.get("claims") or {}),
     }
 
 
@@ -89,13 +100,10 @@ def _run(
     if result is None:
         status, reason, ended = "running", None, None
         if not held:
-            status, ended = "killed", _last_written(run_dir)
-            reason = "ended without a result; the same command goes on from its checkpoint"
+            status, reason, ended = "killed", ABANDONED, _last_written(run_dir)
         result = {}
     else:
         status, reason, ended = result["status"], result.get("reason"), _number(result["ended"])
-        if status not in STATUSES:
-            raise ValueError(f"result.json has the status {status!r}")
     seconds = result.get("seconds") or {}
     path = run_dir.path.absolute()
     return {
@@ -118,22 +126,11 @@ def _run(
         "steps": _whole(result.get("steps")),
         "epochs": _whole(result.get("epochs")),
         "test_reads": _whole(result.get("test_reads")) or 0,
-        "environment": clean(spec.get("environment") or {}),
+        "environment": without_nan(spec.get("environment") or {}),
         "run_dir": (path.relative_to(runs) if path.is_relative_to(runs) else path).as_posix(),
         "started": _number(spec.get("started")),
         "ended": ended,
     }
-
-
-def clean(value: Any) -> Any:
-    """The same JSON value with null where a number is not finite."""
-    if isinstance(value, dict):
-        return {str(key): clean(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [clean(inner) for inner in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
 
 
 def _text(value: Any) -> str:

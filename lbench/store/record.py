@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,11 +11,11 @@ from sqlalchemy import Connection, Engine, RowMapping, Select, func, select, upd
 from sqlalchemy.dialects import postgresql, sqlite
 
 from lbench.home import Home
-from lbench.rundir import RunDir
+from lbench.rundir import RunDir, without_nan
 from lbench.store.engine import connect, reaching, writing
 from lbench.store.models import Base, Cell, Run
-from lbench.store.names import matching, one
-from lbench.store.reading import clean, read
+from lbench.store.names import one
+from lbench.store.reading import as_it_is, read
 from lbench.store.rows import CellRow, RunRow
 
 
@@ -52,35 +52,26 @@ class Record:
         """Takes what a run directory says, as often as wanted, and returns it.
 
         Raises:
-            UnreadableRunError: the directory's files are missing or damaged.
+            DamagedError: the directory's files are missing or damaged.
         """
         with self._writing() as connection:
             # Read inside the transaction: what another process takes later is newer than this.
             cell, run = read(run_dir, self.home.runs)
             _upsert(connection, Cell, cell, ("fingerprint",))
             _upsert(connection, Run, run, ("fingerprint", "attempt"))
-            query = _attempts(run["fingerprint"]).where(Run.attempt == run["attempt"])
+            query = select(Run.__table__).where(
+                Run.fingerprint == run["fingerprint"], Run.attempt == run["attempt"]
+            )
             return self._runs(connection, query)[0]
 
-    def find(self, fingerprint: str) -> list[RunRow]:
-        """The attempts at a run, newest first; empty when it is unknown."""
+    def cells(self) -> list[CellRow]:
+        """All cells, oldest first."""
+        query = select(Cell.__table__).order_by(Cell.id)
         with self._reading() as connection:
-            return self._runs(connection, _attempts(fingerprint))
-
-    def cells(self, prefix: str | None = None) -> list[CellRow]:
-        """The cells that a prefix means (see :func:`lbench.store.names.matching`), oldest first.
-
-        Args:
-            prefix: of the readable id, or of the fingerprint; None for all cells.
-        """
-        with self._reading() as connection:
-            query = select(Cell.__table__).order_by(Cell.id)
-            if prefix is not None:
-                query = query.where(Cell.fingerprint.in_(matching(_names(connection), prefix)))
             return [_cell(row) for row in connection.execute(query).mappings()]
 
     def cell(self, prefix: str) -> CellRow:
-        """The one cell that a prefix means.
+        """The one cell that a prefix means, see :func:`lbench.store.names.matching`.
 
         Raises:
             UsageError: none or several; names the nearest or the candidates.
@@ -91,11 +82,18 @@ class Record:
             return _cell(connection.execute(query).mappings().one())
 
     def runs(self, cell: CellRow, *, all_attempts: bool = False) -> list[RunRow]:
-        """A cell's runs by seed: of each the latest attempt, or all, oldest attempt first."""
-        query = _query().where(Run.cell == cell.fingerprint).order_by(Run.seed, Run.attempt)
+        """A cell's runs by seed: of each the latest attempt, or all, oldest attempt first.
+
+        A run whose process died without a word is ``killed`` here, whatever was recorded.
+        """
+        query = (
+            select(Run.__table__)
+            .where(Run.cell == cell.fingerprint)
+            .order_by(Run.seed, Run.attempt)
+        )
         with self._reading() as connection:
             rows = self._runs(connection, query)
-        return rows if all_attempts else list({row.seed: row for row in rows}.values())
+        return rows if all_attempts else latest(rows)
 
     def older_code(self, spec: Mapping[str, Any]) -> list[CellRow]:
         """The cells that differ from this spec in their rule's code alone, newest first.
@@ -114,15 +112,15 @@ class Record:
             if row.rule_code != rule["code"] and _without_code(row.spec) == wanted
         ]
 
-    def test_reads(self) -> dict[str, tuple[str, int]]:
-        """How often each test set was read by all runs: data digest to title and count."""
+    def test_reads(self) -> dict[str, int]:
+        """How often each test set was read by all runs, by the data's digest."""
         query = (
-            select(Cell.data_digest, func.max(Cell.dataset_title), func.sum(Run.test_reads))
+            select(Cell.data_digest, func.sum(Run.test_reads))
             .join(Run, Run.cell == Cell.fingerprint)
             .group_by(Cell.data_digest)
         )
         with self._reading() as connection:
-            return {digest: (title, int(n)) for digest, title, n in connection.execute(query)}
+            return {digest: int(count) for digest, count in connection.execute(query)}
 
     def set_mlflow(self, row: CellRow | RunRow, mlflow_run_id: str) -> None:
         """Remembers where MLflow shows a cell (its parent run) or a run (its child)."""
@@ -151,16 +149,13 @@ class Record:
             values = dict(row)
             del values["id"]
             values["run_dir"] = self.home.runs / values["run_dir"]
-            rows.append(RunRow(**values))
+            rows.append(as_it_is(RunRow(**values)))
         return rows
 
 
-def _query() -> Select[Any]:
-    return select(Run.__table__)
-
-
-def _attempts(fingerprint: str) -> Select[Any]:
-    return _query().where(Run.fingerprint == fingerprint).order_by(Run.attempt.desc())
+def latest(attempts: Iterable[RunRow]) -> list[RunRow]:
+    """Of attempts in their order the last of each seed."""
+    return list({row.seed: row for row in attempts}.values())
 
 
 def _names(connection: Connection) -> dict[str, str]:
@@ -186,4 +181,4 @@ def _upsert(
 def _without_code(spec: Mapping[str, Any]) -> Any:
     rule = {key: value for key, value in spec["rule"].items() if key != "code"}
     # Through JSON, so that a tuple in a spec that was just built equals the list that was read.
-    return json.loads(json.dumps(clean({**spec, "rule": rule})))
+    return without_nan(json.loads(json.dumps({**spec, "rule": rule})))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ class CellRow:
         fingerprint: SHA-256 (hex) of the spec without the seed.
         cell_id: readable, such as ``lfnn_l/mnist/mlp-275k/leadership=0.7@1a2b3c4d``.
         rule_code: digest of the rule's code.
+        test_examples: how many the test set has; None when the run directory does not say.
         spec: what was asked for, as in ``spec.json``.
         params_inf: parameters that prediction reaches; ``params_aux`` are the other trained
             ones, ``params_fix`` the fixed random ones.
@@ -32,6 +34,7 @@ class CellRow:
     network: str
     blocks: int | None
     protocol: str
+    test_examples: int | None
     spec: dict[str, Any]
     params_inf: int | None
     params_aux: int | None
@@ -78,3 +81,7 @@ class RunRow:
     started: float | None
     ended: float | None
     mlflow_run_id: str | None
+
+
+Summarise = Callable[[list[RunRow]], Mapping[str, float | None]]
+"""From a cell's runs, the latest attempt of each seed, to the metrics of its parent run."""

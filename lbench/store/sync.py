@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from lbench.errors import DamagedError
 from lbench.home import Home
 from lbench.rundir import RunDir
-from lbench.store.reading import UnreadableRunError
 from lbench.store.record import Record
-from lbench.store.rows import RunRow
-
-Summarise = Callable[[list[RunRow]], Mapping[str, float | None]]
-"""From a cell's runs, the latest attempt of each seed, to the metrics of its parent run."""
+from lbench.store.rows import Summarise
 
 
 @dataclass(frozen=True)
@@ -37,7 +34,7 @@ class Report:
 
 
 def sync(home: Home, summarise: Summarise, *, mlflow: bool = True) -> Report:
-    """Takes every run directory into the record; removes nothing.
+    """Takes every run directory into the record; removes nothing, and creates no empty store.
 
     A run that no process works on any more, and that has no result, becomes ``killed``.
 
@@ -51,11 +48,14 @@ def sync(home: Home, summarise: Summarise, *, mlflow: bool = True) -> Report:
     """
     statuses: Counter[str] = Counter()
     unreadable: dict[Path, str] = {}
+    found = list(run_dirs(home))
+    if not found and not home.has_store():
+        return Report(0, 0, {}, 0 if mlflow else None, {})
     with Record.open(home) as record:
-        for run_dir in run_dirs(home):
+        for run_dir in found:
             try:
                 statuses[record.take(run_dir).status] += 1
-            except UnreadableRunError as error:
+            except DamagedError as error:
                 unreadable[run_dir.path] = error.message
         cells = record.cells()
         if mlflow and cells:
@@ -63,8 +63,7 @@ def sync(home: Home, summarise: Summarise, *, mlflow: bool = True) -> Report:
 
             view = MlflowView(home)
             for cell in cells:
-                runs = record.runs(cell)
-                view.publish(record, cell, runs, summarise(runs))
+                view.publish(record, cell.fingerprint, summarise)
     return Report(
         cells=len(cells),
         runs=statuses.total(),

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,9 @@ from click.testing import CliRunner
 
 from lbench.cli.main import COMMANDS, Commands, cli
 from lbench.errors import LbenchError, UsageError
+from lbench.home import Home
+from lbench.store.record import Record
+from tests.store.helper import cell_spec, write_run
 
 HEAVY = {"torch", "mlflow", "optuna", "pandas", "sqlalchemy", "pydantic", "numpy", "scipy"}
 
@@ -21,7 +25,22 @@ def _nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No data and no cache but what a test puts there."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "user-cache"))
     monkeypatch.setenv("LBENCH_CACHE", str(tmp_path / "decoded"))
+    monkeypatch.setenv("LBENCH_HOME", str(tmp_path / "home"))
     monkeypatch.delenv("LBENCH_DATA", raising=False)
+    monkeypatch.delenv("LBENCH_STORE", raising=False)
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """A folder of class folders, its name in need of quotes."""
+    from PIL import Image
+
+    for label in ("cat", "dog"):
+        for number in range(3):
+            path = tmp_path / "my pictures" / label / f"{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (8, 8), (40 * number, 0, 0)).save(path)
+    return tmp_path / "my pictures"
 
 
 def call(*args: str, code: int = 0) -> str:
@@ -102,8 +121,27 @@ def test_a_network_is_shown_on_its_own_dataset_or_another() -> None:
     assert content["dataset"] == "cifar10"
     assert content["blocks"][0]["layers"][0]["map"] == "3x3 convolution"
     assert parsed("networks", "cnn-876k", "--dataset", "mnist")["shape"] == [1, 28, 28]
-    with pytest.raises(LbenchError, match="not known before it is decoded"):
+    with pytest.raises(LbenchError, match="'imagefolder' was not found") as caught:
         call("networks", "cnn", "--dataset", "imagefolder")
+    assert "--data-dir" in caught.value.hint
+
+
+def test_a_network_is_shown_on_the_users_own_images(pictures: Path) -> None:
+    where = ["--data-dir", str(pictures), "--data", "size=6"]
+    with pytest.raises(LbenchError, match="not known before it is decoded") as caught:
+        call("networks", "mlp", "--dataset", "imagefolder", *where)
+    words = shlex.split(caught.value.hint.partition(": lbench ")[2])
+    assert "is ready" in call(*words)
+    content = parsed("networks", "mlp", "--dataset", "imagefolder", *where)
+    assert (content["shape"], content["classes"]) == ([3, 6, 6], 2)
+
+
+@pytest.mark.parametrize(
+    "args", [["--blocks", "-3"], ["--dataset", "nope"], ["--data-dir", "."], ["--data", "size=6"]]
+)
+def test_options_of_one_network_need_its_name(args: list[str]) -> None:
+    with pytest.raises(UsageError, match=f"{args[0]} needs the NAME"):
+        call("networks", *args)
 
 
 def test_shapes_are_those_of_the_data() -> None:
@@ -124,6 +162,59 @@ def test_datasets_say_where_they_were_looked_for(tmp_path: Path) -> None:
     text = call("datasets", "digits")
     assert "digest           94b57afd004b" in text
     assert "1x8x8, 10 classes" in text
+
+
+@pytest.mark.parametrize(
+    "args",
+    [["data", "status"], ["data", "prepare"], ["datasets", "digits"], ["data", "status", "digits"]],
+)
+def test_a_data_directory_that_is_not_there_is_a_mistake(args: list[str], tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="is not a directory"):
+        call(*args, "--data-dir", str(tmp_path / "nope"))
+    with pytest.raises(UsageError, match="needs the NAME"):
+        call("datasets", "--data-dir", str(tmp_path))
+
+
+def test_data_takes_the_options_of_a_dataset(pictures: Path) -> None:
+    args = ["imagefolder", "--data-dir", str(pictures), "--data", "size=6"]
+    (row,) = parsed("data", "prepare", *args)
+    assert row["shape"] == [3, 6, 6]
+    (row,) = parsed("data", "status", *args)
+    assert (row["state"], row["options"]) == ("ready", {"size": 6})
+    (row,) = parsed("data", "status", *args[:3])
+    assert row["state"] == "found", "at another size"
+    with pytest.raises(UsageError, match="takes NAME=VALUE"):
+        call("data", "status", "imagefolder", "--data", "size")
+    with pytest.raises(UsageError, match="name the dataset"):
+        call("data", "status", "--data", "size=6")
+    with pytest.raises(UsageError, match="option of dataset mnist"):
+        call("data", "status", "mnist", "--data", "size=6")
+
+
+def test_test_reads_are_shown_where_there_is_a_store(tmp_path: Path) -> None:
+    assert parsed("datasets", "digits")["test_reads"] is None
+    assert "test reads" not in call("datasets", "digits")
+    home = Home(tmp_path / "home")
+    assert not home.root.exists()
+    with Record.open(home) as record:
+        assert parsed("datasets", "digits")["test_reads"] == 0
+        spec = cell_spec("bp", "digits")
+        spec["task"]["digest"] = parsed("datasets", "digits")["digest"]
+        for seed in range(3):
+            record.take(write_run(home, seed, spec=spec))
+    assert parsed("datasets", "digits")["test_reads"] == 6
+    assert "test reads       6" in call("datasets", "digits")
+    reads = {row["name"]: row["test_reads"] for row in parsed("data", "status")}
+    assert (reads["digits"], reads["mnist"]) == (6, None)
+    elsewhere = ["--home", str(tmp_path / "elsewhere")]
+    assert parsed("data", "status", "digits", *elsewhere)[0]["test_reads"] is None
+
+
+def test_a_broken_store_hides_no_dataset(tmp_path: Path) -> None:
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "store.db").write_bytes(b"no database" * 1000)
+    (row,) = parsed("data", "status", "digits")
+    assert (row["state"], row["test_reads"]) == ("ready", None)
 
 
 def test_no_studies_yet() -> None:
@@ -178,7 +269,7 @@ def test_data_prepare_without_names_leaves_out_what_nobody_named() -> None:
 
 
 COMMAND_NAMES = [name for name in COMMANDS if name in {
-    "rules", "networks", "datasets", "studies", "plugins", "compare"
+    "rules", "networks", "datasets", "studies", "plugins", "compare", "data", "ui", "sync"
 }]  # fmt: skip
 
 

@@ -148,7 +148,8 @@ def test_a_diverged_run_exits_1_and_its_row_stays(tmp_path: Path) -> None:
     assert result["test_error"] is None
 
 
-def test_no_store_needs_none_of_the_heavy_packages(tmp_path: Path) -> None:
+def without_heavy_packages(*arguments: str) -> str:
+    """Standard output of ``lbench`` where none of the heavy packages can be imported."""
     blocker = (
         "import sys\n"
         f"for name in {HEAVY!r}:\n"
@@ -157,32 +158,25 @@ def test_no_store_needs_none_of_the_heavy_packages(tmp_path: Path) -> None:
         "main(sys.argv[1:])\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", blocker, "run", "--rule", "bp", *SMALL, "--home", str(tmp_path)],
-        capture_output=True,
-        text=True,
-        check=False,
+        [sys.executable, "-c", blocker, *arguments], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert "test error %" in done.stdout
+    return done.stdout
+
+
+def test_no_store_needs_none_of_the_heavy_packages(tmp_path: Path) -> None:
+    said = without_heavy_packages("run", "--rule", "bp", *SMALL, "--home", str(tmp_path))
+    assert "test error %" in said
 
 
 def test_no_store_reads_real_mnist_without_the_heavy_packages(tmp_path: Path) -> None:
     if not os.environ.get("LBENCH_DATA"):
         pytest.skip("the real data is not here: name its directory in LBENCH_DATA")
-    blocker = (
-        "import sys\n"
-        f"for name in {HEAVY!r}:\n"
-        "    sys.modules[name] = None\n"
-        "from lbench.cli.main import main\n"
-        "main(sys.argv[1:])\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", blocker, "run", "--rule", "bp", "--dataset", "mnist",
-         "--examples", "6400", "--no-store", "--home", str(tmp_path), "--json"],
-        capture_output=True, text=True, check=False,
+    said = without_heavy_packages(
+        "run", "--rule", "bp", "--dataset", "mnist", "--examples", "6400", "--no-store",
+        "--home", str(tmp_path), "--json",
     )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["runs"][0]["test_error"] < 60
+    assert json.loads(said)["runs"][0]["test_error"] < 60
 
 
 def edit(path: Path, old: str, new: str) -> None:

@@ -8,7 +8,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from lbench.data.digits import Digits
 from lbench.data.imagefolder import ImageFolder
+from lbench.data.source import Source
 from lbench.errors import DataError, UsageError
 
 Bytes = npt.NDArray[np.uint8]
@@ -91,9 +93,9 @@ def test_size_keys_the_cache_and_the_fingerprint(folder: Path) -> None:
     assert small.load(folder).digest != large.load(folder).digest
 
 
-@pytest.mark.parametrize("size", [0, -1, "big"])
+@pytest.mark.parametrize("size", [0, -1, "big", 1025, "1000000"])
 def test_a_wrong_size_is_refused(size: int | str) -> None:
-    with pytest.raises(UsageError, match=f"got {size!r}"):
+    with pytest.raises(UsageError, match=f"from 1 to 1024, got {size!r}"):
         ImageFolder(size=size)
 
 
@@ -101,6 +103,12 @@ def test_an_unknown_option_suggests_the_nearest() -> None:
     with pytest.raises(UsageError, match="'sise'") as caught:
         ImageFolder(sise=3)
     assert "Did you mean size?" in caught.value.hint
+
+
+@pytest.mark.parametrize("source", [ImageFolder, Digits])
+def test_an_option_called_self_is_unknown(source: type[Source]) -> None:
+    with pytest.raises(UsageError, match="'self'"):
+        source(self="1")
 
 
 def test_a_broken_image_is_named(folder: Path, own_caches: Path) -> None:

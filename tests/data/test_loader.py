@@ -62,6 +62,13 @@ def test_indices_choose_the_examples(split: Split) -> None:
     np.testing.assert_allclose(images.numpy(), split.images[[9]] / 255, rtol=1e-6)
 
 
+def test_no_examples_are_a_split_too(split: Split) -> None:
+    data = DeviceData.of(split, np.array([], dtype=np.int64))
+    images, labels = data.batch(torch.arange(0))
+    assert (len(data), len(labels)) == (0, 0)
+    assert images.shape == (0, 3, 6, 5)
+
+
 def test_an_epoch_visits_every_example_once(split: Split) -> None:
     run = batches(split)
     sizes = [len(labels) for _, labels in run.epoch(2)]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from lbench.data.split import holdout
-from lbench.errors import UsageError
+from lbench.errors import DataError, UsageError
 
 LABELS = np.repeat(np.arange(5), [100, 40, 7, 2, 1]).astype(np.int64)
 
@@ -29,6 +29,13 @@ def test_no_holdout_keeps_everything() -> None:
     train, val = holdout(LABELS, 0, "abc")
     assert len(train) == len(LABELS)
     assert val.shape == (0,)
+
+
+def test_a_validation_split_of_nothing_is_refused() -> None:
+    with pytest.raises(DataError, match="validation split is empty") as caught:
+        holdout(np.arange(4), 0.1, "abc")
+    assert "--protocol paper" in caught.value.hint
+    assert len(holdout(np.arange(4), 0, "abc")[0]) == 4
 
 
 @pytest.mark.parametrize("fraction", [-0.1, 1, float("nan")])

@@ -10,6 +10,7 @@ from lbench.cli.compare import command
 from lbench.errors import UsageError
 from lbench.report import render
 from lbench.report.compare import compare, rows
+from lbench.rundir import RunDir
 
 
 def call(made_up: Any, *args: str) -> str:
@@ -40,14 +41,35 @@ def test_one_seed_shows_the_sampling_error_of_its_test_set(made_up: Any) -> None
     assert render.SAMPLING in text
 
 
+def test_reports_read_the_record_and_nothing_else(made_up: Any) -> None:
+    made_up.run(error=1.8)
+    (path,) = made_up.home.runs.glob("*/*/spec.json")
+    path.write_text("{")
+    assert "1.80 [1.56, 2.08]*" in call(made_up, "bp")
+    path.unlink()
+    assert "1.80 [1.56, 2.08]*" in call(made_up)
+
+
+def test_a_run_that_was_killed_without_a_word_is_not_running(made_up: Any) -> None:
+    made_up.run(seed=0, error=1.8)
+    (path,) = made_up.home.runs.glob("*/*/result.json")
+    path.unlink()
+    directory = RunDir(path.parent)
+    with directory.locked():
+        made_up.record.take(directory)
+        assert "1 running" in call(made_up)
+    assert "1 killed" in call(made_up)
+    assert "goes on from its checkpoint" in call(made_up, "bp")
+
+
 def test_runs_that_did_not_finish_are_counted_and_their_reason_is_told(made_up: Any) -> None:
     made_up.run(seed=0, error=1.8)
     made_up.run(seed=1, error=None, status="diverged", reason="loss nan at step 7")
-    made_up.run(seed=2, error=None, status="killed", reason="interrupted")
+    made_up.run(seed=2, error=None, status="failed", reason="out of memory")
     text = call(made_up, "bp")
-    assert "1 diverged, 1 killed" in text
+    assert "1 diverged, 1 failed" in text
     assert "1, seed 1 is diverged: loss nan at step 7" in text
-    assert "1 diverged, 1 killed" in call(made_up)
+    assert "1 diverged, 1 failed" in call(made_up)
 
 
 def test_a_cell_without_a_finished_run_keeps_its_row(made_up: Any) -> None:

@@ -235,14 +235,14 @@ def test_a_resumed_run_says_on_which_machine_its_times_were_taken(tmp_path: Path
     process = start_and_wait(tmp_path, *arguments, checkpoints=3)
     process.send_signal(signal.SIGKILL)
     process.communicate()
-    done = subprocess.run(
-        [*command(*arguments, home=tmp_path), "--threads", "2"],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert "threads 1 -> 2" in done.stderr
     (path,) = (tmp_path / "runs").glob("*/*/spec.json")
+    begun = json.loads(path.read_text())
+    begun["environment"]["threads"] = 7
+    path.write_text(json.dumps(begun))
+    done = subprocess.run(
+        command(*arguments, home=tmp_path), capture_output=True, text=True, check=True
+    )
+    assert "threads 7 -> 1" in done.stderr
     spec = json.loads(path.read_text())
-    assert spec["environment"]["threads"] == 2
-    assert [each["threads"] for each in spec["earlier_environments"]] == [1]
+    assert spec["environment"]["threads"] == 1
+    assert [each["threads"] for each in spec["earlier_environments"]] == [7]

@@ -49,13 +49,13 @@ def write_run(
     seed: int = 0,
     *,
     spec: dict[str, Any] | None = None,
-    status: str | None = "finished",
+    status: str = "finished",
     reason: str | None = None,
     attempt: int = 1,
     epochs: int = 15,
     **changes: Any,
 ) -> RunDir:
-    """Writes a run directory; ``status=None`` leaves it without a result, ``changes`` go there."""
+    """Writes a run directory; ``killed`` leaves it without a result, ``changes`` go there."""
     spec = spec or cell_spec()
     cell = digest(spec)
     rule, task = spec["rule"], spec["task"]
@@ -95,7 +95,7 @@ def write_run(
     write_json(run_dir.path / "spec.json", content)
     lines = [journal_line(epoch, seed) for epoch in range(1, epochs + 1)]
     run_dir.journal.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    if status is not None:
+    if status != "killed":
         good = status == "finished"
         result = {
             "status": status,

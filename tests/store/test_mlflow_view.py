@@ -3,16 +3,21 @@ from __future__ import annotations
 import math
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from lbench.cli.sync import summarise
 from lbench.errors import StoreError
 from lbench.home import Home
+from lbench.report.summary import metrics
 from lbench.store.mlflow_view import MlflowView
+from lbench.store.reading import ABANDONED
 from lbench.store.record import Record
+from lbench.store.rows import RunRow, Summarise
+from lbench.store.sync import run_dirs, sync
 from tests.store.helper import STARTED, cell_spec, write_run
 
 Publish = Callable[..., list[Any]]
@@ -20,19 +25,20 @@ BOTH_ORDERS = """
 import sys
 from pathlib import Path
 from lbench.home import Home
+from lbench.store.mlflow_page import mlflow_uri
 from lbench.store.mlflow_view import MlflowView
 from lbench.store.record import Record
 home = Home(Path(sys.argv[1]))
 if sys.argv[2] == "mlflow first":
     from mlflow import MlflowClient
     home.root.mkdir()
-    MlflowClient(tracking_uri=home.store_url).search_experiments()
+    MlflowClient(tracking_uri=mlflow_uri(home)).search_experiments()
     assert Record.open(home).cells() == []
 else:
     Record.open(home).close()
 MlflowView(home)
 import mlflow.store.db.utils as utils
-engine = utils.create_sqlalchemy_engine(home.store_url)
+engine = utils.create_sqlalchemy_engine(mlflow_uri(home))
 utils._upgrade_db(engine)
 utils._verify_schema(engine)
 assert Record.open(home).cells() == []
@@ -46,13 +52,10 @@ def publish(mlflow_home: Home) -> Publish:
     def do() -> list[Any]:
         view = MlflowView(mlflow_home)
         with Record.open(mlflow_home) as record:
-            from lbench.store.sync import run_dirs
-
             for run_dir in run_dirs(mlflow_home):
                 record.take(run_dir)
             for cell in record.cells():
-                runs = record.runs(cell)
-                view.publish(record, cell, runs, summarise(runs))
+                view.publish(record, cell.fingerprint, metrics)
         return list(view._client.search_runs([view._experiment]))
 
     return do
@@ -133,24 +136,29 @@ def test_another_seed_moves_the_mean_instead_of_doubling_it(
 
 
 @pytest.mark.parametrize(
-    ("status", "mlflow"), [("diverged", "FAILED"), ("failed", "FAILED"), ("killed", "KILLED")]
+    ("status", "reason", "mlflow"),
+    [
+        ("diverged", "loss nan at step 17", "FAILED"),
+        ("failed", "out of memory", "FAILED"),
+        ("killed", ABANDONED, "KILLED"),
+    ],
 )
 def test_a_run_that_did_not_finish_keeps_its_reason(
-    mlflow_home: Home, publish: Publish, status: str, mlflow: str
+    mlflow_home: Home, publish: Publish, status: str, reason: str, mlflow: str
 ) -> None:
     write_run(mlflow_home, 0)
-    write_run(mlflow_home, 1, status=status, reason="loss nan at step 17", epochs=1)
+    write_run(mlflow_home, 1, status=status, reason=reason, epochs=1)
     runs = publish()
     run = children(runs)["seed 1"]
     assert run.info.status == mlflow
     assert run.data.tags["lbench.status"] == status
-    assert run.data.tags["lbench.reason"] == "loss nan at step 17"
+    assert run.data.tags["lbench.reason"] == reason
     assert cell_run(runs).data.tags["lbench.status"] == f"1 finished, 1 {status}"
     assert cell_run(runs).data.metrics["n"] == 1
 
 
 def test_a_running_run_runs_until_it_has_ended(mlflow_home: Home, publish: Publish) -> None:
-    run_dir = write_run(mlflow_home, status=None, epochs=2)
+    run_dir = write_run(mlflow_home, status="killed", epochs=2)
     with run_dir.locked():
         (run,) = children(publish()).values()
     assert (run.info.status, run.info.end_time) == ("RUNNING", None)
@@ -203,6 +211,44 @@ def test_a_store_that_mlflow_cannot_read_is_a_store_error(mlflow_home: Home) -> 
     with pytest.raises(StoreError, match="MLflow") as error:
         MlflowView(mlflow_home)
     assert "mlflow db upgrade" in error.value.hint
+
+
+def test_of_two_publishers_the_newer_picture_stays(mlflow_home: Home) -> None:
+    seen, shown = threading.Event(), threading.Event()
+
+    def slowly(runs: list[RunRow]) -> dict[str, float | None]:
+        seen.set()
+        shown.wait(1)
+        return metrics(runs)
+
+    def publish(summarise: Summarise) -> None:
+        with Record.open(mlflow_home) as own:
+            MlflowView(mlflow_home).publish(own, cell.fingerprint, summarise)
+
+    with Record.open(mlflow_home) as record:
+        record.take(write_run(mlflow_home, 0))
+        (cell,) = record.cells()
+        older = threading.Thread(target=publish, args=[slowly])
+        older.start()
+        assert seen.wait(60)
+        record.take(write_run(mlflow_home, 1))
+        publish(metrics)
+        shown.set()
+        older.join()
+    view = MlflowView(mlflow_home)
+    above = cell_run(list(view._client.search_runs([view._experiment])))
+    assert above.data.metrics["n"] == 2
+
+
+def test_a_home_may_have_any_name(tmp_path: Path) -> None:
+    home = Home(tmp_path / "q?x=1" / "ö #% h")
+    write_run(home)
+    assert sync(home, metrics).published == 1
+    view = MlflowView(home)
+    (run,) = children(list(view._client.search_runs([view._experiment]))).values()
+    assert "result.json" in [file.path for file in view._client.list_artifacts(run.info.run_id)]
+    assert [path.name for path in tmp_path.iterdir()] == ["q?x=1"]
+    assert {path.name for path in home.root.iterdir()} >= {"store.db", "runs", "artifacts"}
 
 
 @pytest.mark.parametrize("order", ["mlflow first", "record first"])

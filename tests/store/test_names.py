@@ -23,6 +23,8 @@ CELLS = {
         ("lfnn_l/mnist/mlp-275k/leadership=0.7", "9e8d7c"),
         ("lfnn_l/mnist/mlp-275k/leadership=0.5@fa", "fa0000"),
         ("@9e", "9e8d7c"),
+        ("lfnn_l/mnist/mlp-275k/blocks=2,leadership=0.7@9e8d7c", "9e8d7c"),
+        ("lfnn_l/mnist@9e8d", "9e8d7c"),
         ("9e8d", "9e8d7c"),
         ("fa", "77aa77"),
         ("fa/", "77aa77"),
@@ -43,7 +45,7 @@ def test_an_ambiguous_prefix_names_the_candidates() -> None:
     assert CELLS["fa0000"] in error.value.message
 
 
-@pytest.mark.parametrize("prefix", ["@zz", "1a", "nobody", "@"])
+@pytest.mark.parametrize("prefix", ["@zz", "1a", "nobody", "@", "bp/mnist/mlp@9e8d7c"])
 def test_a_prefix_of_nothing_or_of_too_much_is_refused(prefix: str) -> None:
     with pytest.raises(UsageError):
         one(CELLS, prefix)

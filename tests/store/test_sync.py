@@ -13,12 +13,15 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from lbench.cli.sync import command, summarise
+from lbench.cli.sync import command
 from lbench.cli.ui import command as ui
+from lbench.execute.writer import Writer
 from lbench.home import Home
+from lbench.report.summary import metrics
+from lbench.store.mlflow_view import MlflowView
 from lbench.store.record import Record
 from lbench.store.sync import sync
-from tests.store.helper import cell_spec, write_run
+from tests.store.helper import write_run
 
 LBENCH = [sys.executable, "-c", "from lbench.cli.main import main; main()"]
 
@@ -26,15 +29,15 @@ LBENCH = [sys.executable, "-c", "from lbench.cli.main import main; main()"]
 def test_sync_rebuilds_a_lost_record(home: Home) -> None:
     for seed in range(2):
         write_run(home, seed)
-    write_run(home, 2, status=None)
-    report = sync(home, summarise, mlflow=False)
+    write_run(home, 2, status="killed")
+    report = sync(home, metrics, mlflow=False)
     assert (report.cells, report.runs, report.published) == (1, 3, None)
     assert report.statuses == {"finished": 2, "killed": 1}
     with Record.open(home) as record:
         before = record.runs(record.cells()[0])
     for file in home.root.glob("store.db*"):
         file.unlink()
-    sync(home, summarise, mlflow=False)
+    sync(home, metrics, mlflow=False)
     with Record.open(home) as record:
         assert record.runs(record.cells()[0]) == before
 
@@ -46,7 +49,7 @@ def test_a_damaged_directory_does_not_stop_the_rest(home: Home) -> None:
     (first / "spec.json").unlink()
     (second / "result.json").write_text("{")
     (home.runs / "x" / "empty").mkdir(parents=True)
-    report = sync(home, summarise, mlflow=False)
+    report = sync(home, metrics, mlflow=False)
     assert report.runs == 2
     assert set(report.unreadable) == {first, second}
     assert "spec.json" in report.unreadable[first]
@@ -69,22 +72,51 @@ def test_the_command_prints_counts_and_what_it_left_out(mlflow_home: Home) -> No
 def test_an_empty_home_has_nothing_to_sync(home: Home) -> None:
     shown = CliRunner().invoke(command, ["--home", str(home.root)])
     assert (shown.exit_code, shown.stderr) == (0, "")
-    assert "No run directories" in shown.stdout
+    assert "nothing to sync" in shown.stdout
+    assert not home.root.exists()
 
 
-def test_a_cell_without_a_finished_run_has_no_mean(home: Home) -> None:
-    write_run(home, spec=cell_spec(), status="failed", reason="out of memory")
-    with Record.open(home) as record:
-        from lbench.rundir import RunDir
+def test_directories_that_cannot_be_read_are_not_said_to_be_absent(home: Home) -> None:
+    (write_run(home).path / "spec.json").write_text("{")
+    shown = CliRunner().invoke(command, ["--home", str(home.root), "--no-mlflow"])
+    assert shown.exit_code == 0
+    assert "No run directory could be read" in shown.stdout
+    assert "spec.json is damaged" in shown.stderr
 
-        row = record.take(RunDir(next(home.runs.glob("*/*"))))
-    assert summarise([row]) == {"n": 0}
+
+def test_sync_leaves_the_numbers_that_a_run_published(mlflow_home: Home) -> None:
+    run_dir = write_run(mlflow_home)
+    with Writer(mlflow_home, metrics, pytest.fail) as writer:
+        row = writer.take(run_dir)
+        assert row is not None
+        writer.publish(row.cell)
+    before = parent_metrics(mlflow_home)
+    assert {"val_error", "seconds_training_mean", "not_finished"} <= set(before)
+    CliRunner().invoke(command, ["--home", str(mlflow_home.root)], catch_exceptions=False)
+    assert parent_metrics(mlflow_home) == before
+
+
+def parent_metrics(home: Home) -> dict[str, float]:
+    view = MlflowView(home)
+    query = "tags.`lbench.kind` = 'cell'"
+    (above,) = view._client.search_runs([view._experiment], query)
+    return dict(above.data.metrics)
+
+
+def test_a_writer_lets_go_of_the_store(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    closed: list[Record] = []
+    monkeypatch.setattr(Record, "close", lambda record: closed.append(record))
+    with Writer(home, metrics, pytest.fail) as writer:
+        writer.take(write_run(home))
+        assert not closed
+    assert len(closed) == 1
 
 
 def test_the_ui_without_a_store_says_what_to_run(home: Home) -> None:
     error = CliRunner().invoke(ui, ["--home", str(home.root)]).exception
     assert "no store" in str(error)
-    sync(home, summarise, mlflow=False)
+    write_run(home)
+    sync(home, metrics, mlflow=False)
     error = CliRunner().invoke(ui, ["--home", str(home.root)]).exception
     assert "lbench sync" in getattr(error, "hint", "")
 
