@@ -5,6 +5,7 @@ Run by tox in a clean environment and an empty directory: ``python check_wheel.p
 
 from __future__ import annotations
 
+import importlib.metadata
 import importlib.util
 import sys
 from pathlib import Path
@@ -22,12 +23,12 @@ def main(tree: Path) -> int:
             problems.append(f"{name} is not installed")
             continue
         installed = Path(spec.origin).parent
-        if tree in installed.parents:
+        if installed == tree / folder:
             problems.append(f"{name} is imported from the tree, not from the wheel")
         problems += [f"{name}/{each}: {what}" for each, what in compare(tree / folder, installed)]
-    for stray in ("tests", "benchmarks", "plugins", "studies"):
-        if importlib.util.find_spec(stray) is not None:
-            problems.append(f"{stray} is in the wheel")
+    brought = {path.parts[0] for path in importlib.metadata.files("lbench") or []}
+    known = {*packages, "..", f"lbench-{importlib.metadata.version('lbench')}.dist-info"}
+    problems += [f"{stray} is in the wheel" for stray in sorted(brought - known)]
     for problem in problems:
         print(problem, file=sys.stderr)
     print(f"{len(packages)} packages compared with the tree, {len(problems)} problems")
