@@ -1,4 +1,4 @@
-"""Both sides in one run, in turn; ratios of medians with bootstrap intervals."""
+"""Both sides in one run, in turn; medians of ratios within rounds, with bootstrap intervals."""
 
 from __future__ import annotations
 
@@ -15,26 +15,30 @@ Seconds = dict[str, list[float]]
 
 
 def alternate(sides: Mapping[str, Callable[[], object]], repeats: int, warm_up: int = 1) -> Seconds:
-    """Seconds of every call, side by side in time; the first ``warm_up`` rounds do not count."""
+    """Seconds of every call, a round of all sides at a time, every second one in reverse.
+
+    The first ``warm_up`` rounds do not count.
+    """
     seconds: Seconds = {name: [] for name in sides}
     for repeat in range(-warm_up, repeats):
-        for name, side in sides.items():
+        order = list(sides) if repeat % 2 else list(sides)[::-1]
+        for name in order:
             begin = time.perf_counter()
-            side()
+            sides[name]()
             if repeat >= 0:
                 seconds[name].append(time.perf_counter() - begin)
     return seconds
 
 
 def ratio(one: list[float], other: list[float]) -> tuple[float, float, float]:
-    """Median of ``one`` over median of ``other``, with its 95 % bootstrap interval."""
+    """Median over rounds of ``one`` over ``other``, with its 95 % bootstrap interval.
+
+    Within a round, so that a machine that is faster in some rounds than in others cancels.
+    """
+    rounds = [a / b for a, b in zip(one, other, strict=True)]
     draw = random.Random(0)
-    ratios = sorted(
-        statistics.median(draw.choices(one, k=len(one)))
-        / statistics.median(draw.choices(other, k=len(other)))
-        for _ in range(2000)
-    )
-    return statistics.median(one) / statistics.median(other), ratios[50], ratios[1949]
+    medians = sorted(statistics.median(draw.choices(rounds, k=len(rounds))) for _ in range(2000))
+    return statistics.median(rounds), medians[50], medians[1949]
 
 
 def machine() -> str:
