@@ -98,13 +98,13 @@ class Options(BaseModel):
                 listing,
             ) from None
 
-    def changed(self) -> dict[str, Any]:
-        """The options that differ from their defaults."""
-        defaults = type(self)()
+    def changed(self, before: Self | None = None) -> dict[str, Any]:
+        """The options that differ from those of ``before``, or from the defaults."""
+        old = type(self)() if before is None else before
         return {
             name: value
             for name, value in self.model_dump(mode="json").items()
-            if getattr(self, name) != getattr(defaults, name)
+            if getattr(self, name) != getattr(old, name)
         }
 
     @classmethod

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lbench.config import Options
 from lbench.data.augment import Augmentation
 from lbench.data.dataset import Dataset
 from lbench.data.source import Source
@@ -128,14 +127,13 @@ def resolve(request: Request, registry: Registry) -> Resolved:
         precision=request.precision,
         labels=(),
     )
-    rule_built = _build(cell)
-    blocks = len(rule_built.network.blocks)
-    own = len(cell.network_spec.build(Init(0), data.shape, data.num_classes).blocks)
+    blocks = len(_build(cell).network.blocks)
+    own = dataclasses.replace(cell, blocks=None).build_network(Init(0)) if request.blocks else None
     shown = {
         **config.changed(),
-        **_changes(network_class(**network_entry.preset), spec),
-        **({"blocks": blocks} if blocks != own else {}),
-        **{k: v for k, v in _changes(default, recipe).items() if k in recipe.effective()},
+        **spec.changed(network_class(**network_entry.preset)),
+        **({"blocks": blocks} if own is not None and blocks != len(own.blocks) else {}),
+        **{k: v for k, v in recipe.changed(default).items() if k in recipe.effective()},
         **(budget.as_dict() if budget != Budget(source.epochs) else {}),
         **_differing("augmentation", cell.augmentation, str(plain)),
         **_differing("protocol", cell.protocol, "strict"),
@@ -187,12 +185,6 @@ def _budget(request: Request, source: Source) -> Budget:
 def _network_code(cls: type[NetworkSpec]) -> str:
     own = cls.__module__.partition(".")[0] == "lbench"
     return "" if own else code_digest(cls)
-
-
-def _changes(before: Options, after: Options) -> dict[str, Any]:
-    """The options that differ."""
-    old = before.model_dump(mode="json")
-    return {k: v for k, v in after.model_dump(mode="json").items() if v != old[k]}
 
 
 def _differing(name: str, value: str, default: str) -> dict[str, str]:
