@@ -23,7 +23,7 @@ from lbench.network import reached
 from lbench.randomness import Randomness
 from lbench.rule import Rule
 from lbench.run import checkpoint, memory
-from lbench.run.evaluate import evaluate
+from lbench.run.evaluate import Evaluation, evaluate
 from lbench.run.plan import Plan
 from lbench.run.resolve import Resolved
 from lbench.run.trainer import DivergedError, Reporter, StoppedError, Trainer
@@ -214,8 +214,7 @@ def _finish(trainer: Trainer, test: DeviceData, run_dir: RunDir) -> dict[str, An
         if not train.finite:
             raise DivergedError(trainer.index, train.loss, "training loss")
         last = evaluate(rule, test, precision)
-    checkpoint.write_tensors(run_dir.path / "weights.pt", {"rule": rule.state_dict()})
-    np.save(run_dir.path / "test_logits.npy", last.logits.numpy())
+    _keep(rule, last, run_dir, "weights.pt", "test_logits.npy")
     result = {
         **_result(trainer, "finished", None),
         "train_error": train.error,
@@ -224,13 +223,20 @@ def _finish(trainer: Trainer, test: DeviceData, run_dir: RunDir) -> dict[str, An
         "test_reads": 1,
     }
     if trainer.best is not None:
-        rule.load_state_dict(trainer.best.weights)
-        with clock.measure("evaluation"):
-            best = evaluate(rule, test, precision)
-        checkpoint.write_tensors(run_dir.path / "weights-best-val.pt", {"rule": rule.state_dict()})
-        np.save(run_dir.path / "test_logits_best_val.npy", best.logits.numpy())
-        result |= {"test_error_at_best_val": best.error, "test_reads": 2}
+        best = last
+        if result["best_epoch"] != result["epochs"]:
+            rule.load_state_dict(trainer.best.weights)
+            with clock.measure("evaluation"):
+                best = evaluate(rule, test, precision)
+            result["test_reads"] = 2
+        _keep(rule, best, run_dir, "weights-best-val.pt", "test_logits_best_val.npy")
+        result["test_error_at_best_val"] = best.error
     return {**result, "seconds": clock.seconds()}
+
+
+def _keep(rule: Rule, result: Evaluation, run_dir: RunDir, weights: str, logits: str) -> None:
+    checkpoint.write_tensors(run_dir.path / weights, {"rule": rule.state_dict()})
+    np.save(run_dir.path / logits, result.logits.numpy())
 
 
 def ended(status: str, reason: str | None) -> dict[str, Any]:
