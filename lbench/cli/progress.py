@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 import time
@@ -111,8 +112,12 @@ def duration(seconds: float) -> str:
 
 def say(text: str, stream: TextIO | None = None) -> bool:
     """Writes to standard error, if anyone still reads: training does not end with its terminal."""
+    stream = stream or sys.stderr
     try:
-        print(text, end="", file=stream or sys.stderr, flush=True)
+        stream.write(text)
+        stream.flush()
     except OSError:
+        # What is still in the buffer would fail again when the process ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
         return False
     return True
