@@ -138,7 +138,7 @@ class Rule(nn.Module):
         """The only place where the rule's own state changes; ``s.logs`` is what the step logged."""
 
     def activate(self, k: int, z: Tensor) -> Tensor:
-        """H of block ``k``; a rule with an activation of its own says so here."""
+        """The ``h`` of block ``k``; a rule with an activation of its own says so here."""
         return self.network.blocks[k].activate(z)
 
     def predict(self, x: Tensor) -> Tensor:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import platform
 import signal
 import time
@@ -27,7 +26,7 @@ from lbench.run.evaluate import Evaluation, evaluate
 from lbench.run.plan import Plan
 from lbench.run.resolve import Resolved
 from lbench.run.trainer import DivergedError, Reporter, StoppedError, Trainer
-from lbench.rundir import RunDir, write_json
+from lbench.rundir import RunDir, without_nan, write_json
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -219,7 +218,7 @@ def _finish(trainer: Trainer, test: DeviceData, run_dir: RunDir) -> dict[str, An
         **_result(trainer, "finished", None),
         "train_error": train.error,
         "test_error": last.error,
-        "test_loss": _number(last.loss),
+        "test_loss": without_nan(last.loss),
         "test_reads": 1,
     }
     if trainer.best is not None:
@@ -274,10 +273,6 @@ def _result(trainer: Trainer, status: str, reason: str | None) -> dict[str, Any]
         "steps": trainer.index,
         "epochs": len(rows),
     }
-
-
-def _number(value: float) -> float | None:
-    return value if math.isfinite(value) else None
 
 
 @contextmanager

@@ -15,11 +15,10 @@ from lbench.rule import GradientRule, Grads, differentiate, trained
 from lbench.step import Step
 from lbench.task import Batch
 from lbench_lfnn.config import LeaderConfig
-from lbench_lfnn.selection import Selection, selections
-from lbench_lfnn.workers import Workers
+from lbench_lfnn.network import LeaderFollowerRule
 
 
-class Lfnn(GradientRule):
+class Lfnn(LeaderFollowerRule, GradientRule):
     """L = L_g + lambda1·L_lead + lambda2·L_fol (Yin et al. 2023, Section 2, LFNN).
 
     Leaders and the readout get the gradient of the output loss L_g, leaders that of their own
@@ -50,15 +49,12 @@ class Lfnn(GradientRule):
         )
 
     def build(self, init: Init) -> None:
-        blocks = self.network.blocks
-        self.workers = [Workers(block, self.task.classes, self.config) for block in blocks]
-        self.selections = selections(self.workers)
+        super().build(init)
         self.weights = (self.config.lambda1, self.config.lambda2)
-        self._params = [trained(block, f"network.layers.{k}.") for k, block in enumerate(blocks)]
+        self._params = [
+            trained(block, f"network.layers.{k}.") for k, block in enumerate(self.network.blocks)
+        ]
         self._readout = trained(self.network.readout, "network.readout.")
-
-    def activate(self, k: int, z: Tensor) -> Tensor:
-        return self.workers[k].activate(self.network.blocks[k], z)
 
     def gradients(self, batch: Batch, s: Step) -> Grads:
         """Walks up block by block, then down, with the leaders' mask on the error at each z."""
@@ -94,14 +90,7 @@ class Lfnn(GradientRule):
         """The local losses' gradient at z, and the leaders' mask in the shape of z."""
         workers = self.workers[k]
         predictions = workers.predict(z, h)
-        choice = self._selection(k).choose(predictions.y, target, s)
+        choice = self.selection(k).choose(predictions.y, target, s)
         local = workers.cotangent(predictions, z, h, target, choice, self.weights)
         mask = choice.leads[:, None].expand(-1, workers.classes, -1)
         return local, workers.spread(mask, z)
-
-    def after_step(self, s: Step) -> None:
-        for k in range(len(self.workers)):
-            self._selection(k).after_step(s)
-
-    def _selection(self, k: int) -> Selection:
-        return cast(Selection, self.selections[k])

@@ -13,11 +13,10 @@ from lbench.network import Network
 from lbench.rule import LocalRule, View
 from lbench.step import Step
 from lbench_lfnn.config import LeaderConfig
-from lbench_lfnn.selection import Selection, selections
-from lbench_lfnn.workers import Workers
+from lbench_lfnn.network import LeaderFollowerRule
 
 
-class LfnnL(LocalRule):
+class LfnnL(LeaderFollowerRule, LocalRule):
     """Each block minimises L_lead + lam·L_fol on its detached input; the readout the output loss.
 
     The workers of lowest cross-entropy lead and minimise it; the others move their prediction
@@ -43,29 +42,17 @@ class LfnnL(LocalRule):
         )
 
     def build(self, init: Init) -> None:
-        blocks = self.network.blocks
-        self.workers = [Workers(block, self.task.classes, self.config) for block in blocks]
-        self.selections = selections(self.workers)
+        super().build(init)
         self.weights = (1.0, self.config.lam)
-
-    def activate(self, k: int, z: Tensor) -> Tensor:
-        return self.workers[k].activate(self.network.blocks[k], z)
 
     def cotangent(self, v: View, s: Step) -> Tensor:
         workers = self.workers[v.k]
         predictions = workers.predict(v.z, v.h)
-        choice = self._selection(v.k).choose(predictions.y, v.target, s)
+        choice = self.selection(v.k).choose(predictions.y, v.target, s)
         return workers.cotangent(predictions, v.z, v.h, v.target, choice, self.weights)
 
     def loss(self, v: View, s: Step) -> Tensor:
         workers = self.workers[v.k]
         predictions = workers.predict(v.z, v.h)
-        choice = self._selection(v.k).choose(predictions.y.detach(), v.target, s)
+        choice = self.selection(v.k).choose(predictions.y.detach(), v.target, s)
         return workers.loss(predictions.scores, v.target, choice, self.weights)
-
-    def after_step(self, s: Step) -> None:
-        for k in range(len(self.workers)):
-            self._selection(k).after_step(s)
-
-    def _selection(self, k: int) -> Selection:
-        return cast(Selection, self.selections[k])
