@@ -147,6 +147,11 @@ class Network(nn.Module):
         return [site for block in self.blocks for site in block.sites]
 
     @property
+    def block_depth(self) -> int:
+        """The most sites of any block: how many maps a gradient inside a block passes."""
+        return max(len(block.sites) for block in self.blocks)
+
+    @property
     def couples(self) -> Literal["none", "mean"]:
         """How the network couples the examples of a batch: BatchNorm does, by means."""
         batch_norm = nn.modules.batchnorm._BatchNorm

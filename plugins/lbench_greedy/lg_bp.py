@@ -42,7 +42,7 @@ class LgBp(LocalRule):
         head = 2 if cast(LgBp.Config, config).head == "mlp" else 1
         return Claims(
             transport="full",
-            backward_depth=max(len(block.sites) for block in network.blocks) - 1 + head,
+            backward_depth=network.block_depth - 1 + head,
             update_locked=False,
             global_error="none",
             couples=network.couples,

@@ -32,7 +32,7 @@ class LfnnL(LeaderFollowerRule, LocalRule):
 
     @classmethod
     def claims(cls, config: RuleConfig, network: Network) -> Claims:
-        depth = max(len(block.sites) for block in network.blocks) - 1
+        depth = network.block_depth - 1
         return Claims(
             transport="full" if depth else "none",
             backward_depth=depth,

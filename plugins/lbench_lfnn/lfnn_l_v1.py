@@ -55,7 +55,7 @@ class LfnnLV1(LocalRule):
         everyone_leads = cast(LfnnLV1.Config, config).leadership == 1
         return Claims(
             transport="full",
-            backward_depth=max(len(block.sites) for block in network.blocks),
+            backward_depth=network.block_depth,
             update_locked=False,
             global_error="none",
             couples=network.couples if everyone_leads else "rows",

@@ -48,7 +48,7 @@ class PredSim(LocalRule):
     def claims(cls, config: RuleConfig, network: Network) -> Claims:
         return Claims(
             transport="full",
-            backward_depth=max(len(block.sites) for block in network.blocks),
+            backward_depth=network.block_depth,
             update_locked=False,
             global_error="none",
             couples="rows" if cast(PredSim.Config, config).beta else network.couples,

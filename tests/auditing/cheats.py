@@ -20,7 +20,7 @@ class Honest(LocalRule):
     def claims(cls, config: RuleConfig, network: Network) -> Claims:
         return Claims(
             transport="full",
-            backward_depth=max(len(block.sites) for block in network.blocks),
+            backward_depth=network.block_depth,
             update_locked=False,
             global_error="none",
             couples=network.couples,
@@ -43,7 +43,7 @@ class FixedFeedback(Honest):
 
     @classmethod
     def claims(cls, config: RuleConfig, network: Network) -> Claims:
-        depth = max(len(block.sites) for block in network.blocks) - 1
+        depth = network.block_depth - 1
         return Claims(
             transport="full" if depth else "none",
             backward_depth=depth,

@@ -37,7 +37,7 @@ class SignPred(LocalRule):
 
     @classmethod
     def claims(cls, config: RuleConfig, network: Network) -> Claims:
-        sites = max(len(block.sites) for block in network.blocks)
+        sites = network.block_depth
         return Claims(
             transport="sign" if sites == 1 else "full",
             backward_depth=sites,

@@ -22,9 +22,9 @@ from lbench.task import Batch
 from lbench_bp.bp import Bp
 from lbench_feedback.dfa import Dfa
 from lbench_feedback.fa import Fa
+from tests.plugins.small import CLASSES, NETS, SHAPE
 
 from . import networks
-from .networks import CLASSES, NETS, SHAPE
 
 NET = pytest.mark.parametrize("net", NETS.values(), ids=NETS)
 CONV = pytest.mark.parametrize("conv", ["full", "channel"])

@@ -25,9 +25,9 @@ from lbench.task import Batch, Task
 from lbench_bp.bp import Bp
 from lbench_feedback.fa import Fa
 from lbench_feedback.feedback import Feedback, FeedbackConv2d, FeedbackLinear
+from tests.plugins.small import CLASSES, NETS, SHAPE
 
 from . import networks
-from .networks import CLASSES, NETS, SHAPE
 
 Array = NDArray[np.float64]
 NET = pytest.mark.parametrize("net", NETS.values(), ids=NETS)
