@@ -22,9 +22,8 @@ from lbench.task import Batch
 from lbench_bp.bp import Bp
 from lbench_feedback.dfa import Dfa
 from lbench_feedback.fa import Fa
+from tests.plugins import small
 from tests.plugins.small import CLASSES, NETS, SHAPE
-
-from . import networks
 
 NET = pytest.mark.parametrize("net", NETS.values(), ids=NETS)
 CONV = pytest.mark.parametrize("conv", ["full", "channel"])
@@ -48,43 +47,41 @@ def feed(rule: Dfa, weight: Tensor) -> None:
 
 @CONV
 @pytest.mark.parametrize("net", ONE_SITE.values(), ids=ONE_SITE)
-def test_with_one_site_and_the_same_feedback_dfa_is_fa(
-    net: networks.NetworkSpec, conv: str
-) -> None:
-    fa, dfa = networks.make(Fa, net), networks.make(Dfa, net, conv=conv)
+def test_with_one_site_and_the_same_feedback_dfa_is_fa(net: small.NetworkSpec, conv: str) -> None:
+    fa, dfa = small.make(Fa, net), small.make(Dfa, net, conv=conv)
     feed(dfa, fa.network.readout.linear.feedback.weight)
-    batch = networks.batch_of()
-    networks.assert_same(networks.gradients(dfa, batch), networks.gradients(fa, batch))
+    batch = small.batch_of()
+    small.assert_same(small.gradients(dfa, batch), small.gradients(fa, batch))
 
 
 @CONV
 @pytest.mark.parametrize("net", ONE_SITE.values(), ids=ONE_SITE)
 def test_with_one_site_and_the_readout_as_feedback_dfa_is_bp(
-    net: networks.NetworkSpec, conv: str
+    net: small.NetworkSpec, conv: str
 ) -> None:
-    bp, dfa = networks.make(Bp, net), networks.make(Dfa, net, conv=conv)
+    bp, dfa = small.make(Bp, net), small.make(Dfa, net, conv=conv)
     for index in range(3):
         feed(dfa, dfa.network.readout.linear.weight)
-        batch = networks.batch_of(seed=index)
-        found, expected = (networks.gradients(rule, batch, index) for rule in (dfa, bp))
-        networks.assert_same(found, expected)
-        networks.descend(dfa, found, 0.1)
-        networks.descend(bp, expected, 0.1)
+        batch = small.batch_of(seed=index)
+        found, expected = (small.gradients(rule, batch, index) for rule in (dfa, bp))
+        small.assert_same(found, expected)
+        small.descend(dfa, found, 0.1)
+        small.descend(bp, expected, 0.1)
 
 
 @NET
 @CONV
-def test_the_readout_gets_the_gradient_of_bp(net: networks.NetworkSpec, conv: str) -> None:
-    batch = networks.batch_of()
-    found = networks.gradients(networks.make(Dfa, net, conv=conv), batch)
-    expected = networks.gradients(networks.make(Bp, net), batch)
+def test_the_readout_gets_the_gradient_of_bp(net: small.NetworkSpec, conv: str) -> None:
+    batch = small.batch_of()
+    found = small.gradients(small.make(Dfa, net, conv=conv), batch)
+    expected = small.gradients(small.make(Bp, net), batch)
     assert set(found) == set(expected)
     readout = [name for name in found if name.startswith("network.readout.")]
-    networks.assert_same({n: found[n] for n in readout}, {n: expected[n] for n in readout})
+    small.assert_same({n: found[n] for n in readout}, {n: expected[n] for n in readout})
 
 
 def test_dfa_equals_an_implementation_in_numpy() -> None:
-    rule, batch = networks.make(Dfa, Mlp(widths=(9, 8, 7))), networks.batch_of()
+    rule, batch = small.make(Dfa, Mlp(widths=(9, 8, 7))), small.batch_of()
     values = {name: p.detach().numpy() for name, p in rule.named_parameters()}
     names = [f"network.layers.{k}.site.affine" for k in range(3)] + ["network.readout.linear"]
     h, z = [batch.x.flatten(1).numpy()], []
@@ -99,13 +96,13 @@ def test_dfa_equals_an_implementation_in_numpy() -> None:
     for name, delta, below in zip(names, deltas, h, strict=False):
         expected[f"{name}.weight"] = torch.from_numpy(delta.T @ below)
         expected[f"{name}.bias"] = torch.from_numpy(delta.sum(0))
-    networks.assert_same(networks.gradients(rule, batch), expected)
+    small.assert_same(small.gradients(rule, batch), expected)
 
 
 @CONV
 def test_convolutions_get_the_error_at_each_unit_or_for_each_channel(conv: str) -> None:
-    rule = networks.make(Dfa, Cnn(widths=(4, 6, 5), norm="none"), conv=conv)
-    batch, params = networks.batch_of(), dict(rule.named_parameters())
+    rule = small.make(Dfa, Cnn(widths=(4, 6, 5), norm="none"), conv=conv)
+    batch, params = small.batch_of(), dict(rule.named_parameters())
     x, walk = batch.x, []
     for k, pool in enumerate((1, 2, 1)):
         affine = f"network.layers.{k}.site.affine"
@@ -115,7 +112,7 @@ def test_convolutions_get_the_error_at_each_unit_or_for_each_channel(conv: str) 
     readout = (params[f"network.readout.linear.{name}"] for name in ("weight", "bias"))
     scores = F.linear(x.mean((2, 3)), *readout)
     e = (scores.softmax(1) - F.one_hot(batch.target, CLASSES)) / len(x)
-    found = networks.gradients(rule, batch)
+    found = small.gradients(rule, batch)
     for k, (affine, x, z) in enumerate(walk):
         channels, side = z.shape[1], z.shape[2]
         b = params[f"feedback.{k}"]
@@ -133,17 +130,15 @@ def test_convolutions_get_the_error_at_each_unit_or_for_each_channel(conv: str) 
 @pytest.mark.parametrize("net", ["mlp", "resnet of group norm", "mixer"])
 def test_hidden_gradients_are_means_over_the_batch(net: str) -> None:
     """Every example twice changes nothing."""
-    rule, batch = networks.make(Dfa, NETS[net]), networks.batch_of()
+    rule, batch = small.make(Dfa, NETS[net]), small.batch_of()
     twice = Batch(torch.cat([batch.x, batch.x]), torch.cat([batch.target, batch.target]))
-    networks.assert_same(networks.gradients(rule, twice), networks.gradients(rule, batch))
+    small.assert_same(small.gradients(rule, twice), small.gradients(rule, batch))
 
 
 @NET
 @CONV
-def test_feedback_is_fixed_and_has_the_law_of_a_readout(
-    net: networks.NetworkSpec, conv: str
-) -> None:
-    rule = networks.make(Dfa, net, conv=conv)
+def test_feedback_is_fixed_and_has_the_law_of_a_readout(net: small.NetworkSpec, conv: str) -> None:
+    rule = small.make(Dfa, net, conv=conv)
     shapes = rule.network.shapes(SHAPE)
     for site, b in zip(rule.network.sites, rule.feedback, strict=True):
         channels, units = shapes[site.name][0], shapes[site.name].numel()
@@ -151,26 +146,26 @@ def test_feedback_is_fixed_and_has_the_law_of_a_readout(
         assert b.shape == (CLASSES, count)
         assert 0.7 / math.sqrt(count) < b.abs().max() <= 1 / math.sqrt(count)
     fixed = sum(b.numel() for b in rule.feedback)
-    plain = parameters(networks.make(Bp, net).float(), SHAPE)
+    plain = parameters(small.make(Bp, net).float(), SHAPE)
     assert parameters(rule.float(), SHAPE) == {**plain, "fix": fixed}
 
 
 def test_feedback_stays_as_it_was_drawn_and_is_saved() -> None:
-    rule = networks.make(Dfa, NETS["cnn"])
+    rule = small.make(Dfa, NETS["cnn"])
     rule.attach({group.name: Update(group, Recipe(weight_decay=0.1)) for group in rule.groups()})
     before = [b.clone() for b in rule.feedback]
     for index in range(3):
-        rule.step(networks.batch_of(seed=index), Step(Randomness(0), index))
+        rule.step(small.batch_of(seed=index), Step(Randomness(0), index))
     saved = rule.state_dict()
     for k, b in enumerate(before):
         assert torch.equal(saved[f"feedback.{k}"], b)
 
 
 @NET
-def test_grouping_layers_into_blocks_changes_nothing(net: networks.NetworkSpec) -> None:
-    batch = networks.batch_of()
+def test_grouping_layers_into_blocks_changes_nothing(net: small.NetworkSpec) -> None:
+    batch = small.batch_of()
     fine, coarse = (
-        networks.gradients(networks.make(Dfa, net, blocks=blocks), batch) for blocks in (None, 1)
+        small.gradients(small.make(Dfa, net, blocks=blocks), batch) for blocks in (None, 1)
     )
     for one, other in zip(fine.values(), coarse.values(), strict=True):
         assert torch.equal(one, other)
@@ -185,12 +180,12 @@ def test_grouping_layers_into_blocks_changes_nothing(net: networks.NetworkSpec) 
     ],
     ids=repr,
 )
-def test_a_step_in_bfloat16_is_near_float32(net: networks.NetworkSpec) -> None:
-    rule, batch = networks.make(Dfa, net).float(), networks.batch_of(64)
+def test_a_step_in_bfloat16_is_near_float32(net: small.NetworkSpec) -> None:
+    rule, batch = small.make(Dfa, net).float(), small.batch_of(64)
     batch.x = batch.x.float()
-    exact = networks.gradients(rule, batch)
+    exact = small.gradients(rule, batch)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        rough = networks.gradients(rule, batch)
+        rough = small.gradients(rule, batch)
     for name, grad in exact.items():
         assert rough[name].dtype == torch.float32
         assert (rough[name] - grad).norm() < 0.1 * grad.norm() + 1e-3

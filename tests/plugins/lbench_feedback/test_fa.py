@@ -25,9 +25,8 @@ from lbench.task import Batch, Task
 from lbench_bp.bp import Bp
 from lbench_feedback.fa import Fa
 from lbench_feedback.feedback import Feedback, FeedbackConv2d, FeedbackLinear
+from tests.plugins import small
 from tests.plugins.small import CLASSES, NETS, SHAPE
-
-from . import networks
 
 Array = NDArray[np.float64]
 NET = pytest.mark.parametrize("net", NETS.values(), ids=NETS)
@@ -48,22 +47,22 @@ def mirror(rule: Fa) -> None:
 @NET
 @pytest.mark.parametrize("dropout", [0.0, 0.3])
 def test_fa_whose_feedback_follows_the_weights_is_bp(
-    net: networks.NetworkSpec, dropout: float
+    net: small.NetworkSpec, dropout: float
 ) -> None:
-    fa, bp = networks.make(Fa, net, dropout=dropout), networks.make(Bp, net, dropout=dropout)
+    fa, bp = small.make(Fa, net, dropout=dropout), small.make(Bp, net, dropout=dropout)
     for index in range(3):
         mirror(fa)
-        batch = networks.batch_of(seed=index)
-        found, expected = (networks.gradients(rule, batch, index) for rule in (fa, bp))
-        networks.assert_same(found, expected)
-        networks.descend(fa, found, 0.1)
-        networks.descend(bp, expected, 0.1)
+        batch = small.batch_of(seed=index)
+        found, expected = (small.gradients(rule, batch, index) for rule in (fa, bp))
+        small.assert_same(found, expected)
+        small.descend(fa, found, 0.1)
+        small.descend(bp, expected, 0.1)
 
 
 @NET
-def test_fa_with_its_own_feedback_is_not_bp_below_the_readout(net: networks.NetworkSpec) -> None:
-    batch = networks.batch_of()
-    found, expected = (networks.gradients(networks.make(rule, net), batch) for rule in (Fa, Bp))
+def test_fa_with_its_own_feedback_is_not_bp_below_the_readout(net: small.NetworkSpec) -> None:
+    batch = small.batch_of()
+    found, expected = (small.gradients(small.make(rule, net), batch) for rule in (Fa, Bp))
     assert set(found) == set(expected)
     for name, grad in expected.items():
         same = torch.allclose(found[name], grad, rtol=1e-9, atol=1e-12)
@@ -72,11 +71,11 @@ def test_fa_with_its_own_feedback_is_not_bp_below_the_readout(net: networks.Netw
 
 
 @NET
-def test_backward_pass_reads_no_weights(net: networks.NetworkSpec) -> None:
+def test_backward_pass_reads_no_weights(net: small.NetworkSpec) -> None:
     """With every weight NaN behind the forward pass, fa's gradients stay as they are."""
-    batch = networks.batch_of()
-    for rule, reads in ((networks.make(Fa, net), False), (networks.make(Bp, net), True)):
-        expected = networks.gradients(rule, batch)
+    batch = small.batch_of()
+    for rule, reads in ((small.make(Fa, net), False), (small.make(Bp, net), True)):
+        expected = small.gradients(rule, batch)
         loss = rule.loss(batch, Step(Randomness(0)))
         params = {name: p for name, p in rule.named_parameters() if p.requires_grad}
         for module in rule.modules():
@@ -88,7 +87,7 @@ def test_backward_pass_reads_no_weights(net: networks.NetworkSpec) -> None:
 
 
 def test_fa_equals_an_implementation_in_numpy() -> None:
-    rule, batch = networks.make(Fa, Mlp(widths=(9, 8, 7))), networks.batch_of()
+    rule, batch = small.make(Fa, Mlp(widths=(9, 8, 7))), small.batch_of()
     values = {name: p.detach().numpy() for name, p in rule.named_parameters()}
     names = [f"network.layers.{k}.site.affine" for k in range(3)] + ["network.readout.linear"]
     h: list[Array] = [batch.x.flatten(1).numpy()]
@@ -105,20 +104,20 @@ def test_fa_equals_an_implementation_in_numpy() -> None:
         expected[f"{names[k]}.bias"] = torch.from_numpy(delta.sum(0))
         if k:
             delta = (delta @ values[f"{names[k]}.feedback.weight"]) * (z[k - 1] > 0)
-    networks.assert_same(networks.gradients(rule, batch), expected)
+    small.assert_same(small.gradients(rule, batch), expected)
 
 
 @pytest.mark.parametrize("net", ["mlp", "cnn", "resnet", "mixer"])
 def test_feedback_stays_as_it_was_drawn(net: str) -> None:
     """Under weight decay too; and it is saved with the rule and restored."""
-    rule = networks.make(Fa, NETS[net])
+    rule = small.make(Fa, NETS[net])
     recipe = Recipe(weight_decay=0.1)
     rule.attach({group.name: Update(group, recipe) for group in rule.groups()})
     state = {name: value.clone() for name, value in rule.state_dict().items()}
     kept = [name for name in state if ".feedback." in name]
     assert len(kept) == len(rule.network.sites)  # all but the first, and the readout
     for index in range(3):
-        rule.step(networks.batch_of(seed=index), Step(Randomness(0), index))
+        rule.step(small.batch_of(seed=index), Step(Randomness(0), index))
     for name, value in rule.state_dict().items():
         if name.endswith("affine.weight"):
             assert not torch.equal(value, state[name])
@@ -127,13 +126,13 @@ def test_feedback_stays_as_it_was_drawn(net: str) -> None:
 
     other = Fa(NETS[net].build(Init(7), SHAPE, CLASSES), rule.task, rule.config, Init(8)).double()
     other.load_state_dict(rule.state_dict())
-    batch = networks.batch_of(seed=9)
-    networks.assert_same(networks.gradients(other, batch), networks.gradients(rule, batch))
+    batch = small.batch_of(seed=9)
+    small.assert_same(small.gradients(other, batch), small.gradients(rule, batch))
 
 
 @NET
-def test_feedback_has_the_law_of_the_weights_and_is_fixed(net: networks.NetworkSpec) -> None:
-    rule = networks.make(Fa, net)
+def test_feedback_has_the_law_of_the_weights_and_is_fixed(net: small.NetworkSpec) -> None:
+    rule = small.make(Fa, net)
     first = rule.network.sites[0].affine
     assert first not in affines(rule)
     assert len(affines(rule)) == len(rule.network.sites)
@@ -145,15 +144,15 @@ def test_feedback_has_the_law_of_the_weights_and_is_fixed(net: networks.NetworkS
         assert 0.7 * bound < feedback.abs().max() <= bound
         assert not torch.equal(feedback, weight)
         fixed += feedback.numel()
-    plain = parameters(networks.make(Bp, net).float(), SHAPE)
+    plain = parameters(small.make(Bp, net).float(), SHAPE)
     assert parameters(rule.float(), SHAPE) == {**plain, "fix": fixed}
 
 
 @NET
-def test_grouping_layers_into_blocks_changes_nothing(net: networks.NetworkSpec) -> None:
-    batch = networks.batch_of()
+def test_grouping_layers_into_blocks_changes_nothing(net: small.NetworkSpec) -> None:
+    batch = small.batch_of()
     fine, coarse = (
-        networks.gradients(networks.make(Fa, net, blocks=blocks), batch) for blocks in (None, 1)
+        small.gradients(small.make(Fa, net, blocks=blocks), batch) for blocks in (None, 1)
     )
     for one, other in zip(fine.values(), coarse.values(), strict=True):
         assert torch.equal(one, other)
@@ -168,11 +167,11 @@ def test_a_subclass_chooses_the_weights_of_the_backward_pass() -> None:
         def feedback(self, name: str, affine: nn.Linear | nn.Conv2d, init: Init) -> Feedback:
             return Own(affine.weight.detach().clone())
 
-    batch = networks.batch_of()
+    batch = small.batch_of()
     found, expected = (
-        networks.gradients(networks.make(rule, NETS["resnet"]), batch) for rule in (Mirrored, Bp)
+        small.gradients(small.make(rule, NETS["resnet"]), batch) for rule in (Mirrored, Bp)
     )
-    networks.assert_same(found, expected)
+    small.assert_same(found, expected)
 
 
 class Linear(Block):
@@ -199,25 +198,25 @@ def test_angle_to_bp_falls_on_a_linear_network() -> None:
         x = torch.randn(64, *SHAPE, generator=g, dtype=torch.float64)
         batch = Batch(x, (x.flatten(1) @ teacher).argmax(1))
         bp.load_state_dict(fa.state_dict(), strict=False)
-        found = networks.gradients(fa, batch, index)
+        found = small.gradients(fa, batch, index)
         one, other = (
             grads["network.layers.0.site.affine.weight"].flatten()
-            for grads in (found, networks.gradients(bp, batch, index))
+            for grads in (found, small.gradients(bp, batch, index))
         )
         cosine = torch.cosine_similarity(one, other, dim=0)
         angles.append(math.degrees(math.acos(cosine.item())))
-        networks.descend(fa, found, 0.5)
+        small.descend(fa, found, 0.5)
     assert sum(angles[:3]) / 3 > 75
     assert sum(angles[-20:]) / 20 < 45
 
 
 @pytest.mark.parametrize("net", [Mlp(widths=(14, 8)), Cnn(widths=(6, 8), norm="group")], ids=repr)
-def test_a_step_in_bfloat16_is_near_float32(net: networks.NetworkSpec) -> None:
-    rule, batch = networks.make(Fa, net).float(), networks.batch_of(64)
+def test_a_step_in_bfloat16_is_near_float32(net: small.NetworkSpec) -> None:
+    rule, batch = small.make(Fa, net).float(), small.batch_of(64)
     batch.x = batch.x.float()
-    exact = networks.gradients(rule, batch)
+    exact = small.gradients(rule, batch)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        rough = networks.gradients(rule, batch)
+        rough = small.gradients(rule, batch)
     for name, grad in exact.items():
         assert rough[name].dtype == torch.float32
         assert (rough[name] - grad).norm() < 0.1 * grad.norm() + 1e-3
