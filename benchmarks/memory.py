@@ -5,8 +5,8 @@ allocates does not grow with depth: at most 0.05 tensors a block, a tensor being
 (batch 1024 x width 1000, float32). bp keeps about one activation of each block for its way back,
 and the gradients of all weights at once.
 
-Measured from the allocator's events of one step (``torch.profiler``), parameters and optimizer
-state, which are there before it, not counted.
+Measured as in every run (``lbench.run.step_memory``): parameters and optimizer state, which are
+there before the step, are not counted.
 
     python benchmarks/memory.py
 """
@@ -16,7 +16,6 @@ from __future__ import annotations
 import numpy as np
 import torch
 from timing import machine, verdict
-from torch.profiler import ProfilerActivity, profile
 
 from lbench.init import Init
 from lbench.networks.mlp import Mlp
@@ -25,6 +24,7 @@ from lbench.recipe import Recipe
 from lbench.registry import registry
 from lbench.rule import Rule
 from lbench.run.optim import Update
+from lbench.run.step_memory import Lifetimes
 from lbench.step import Step
 from lbench.task import Batch, Task
 
@@ -42,15 +42,9 @@ def peak(name: str, depth: int) -> float:
     batch = Batch(torch.rand(BATCH, *SHAPE), torch.randint(10, (BATCH,)))
     for index in range(2):
         rule.step(batch, Step(Randomness(0), index))
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+    with Lifetimes() as lifetimes:
         rule.step(batch, Step(Randomness(0), 2))
-    events = [
-        (event.start_ns(), event.nbytes())
-        for event in profiler.profiler.kineto_results.events()  # type: ignore[union-attr]
-        if event.name() == "[memory]"
-    ]
-    events.sort(key=lambda event: event[0])
-    return float(np.cumsum([size for _, size in events]).max()) / (BATCH * WIDTH * 4)
+    return lifetimes.peak / (BATCH * WIDTH * 4)
 
 
 def main() -> int:

@@ -28,6 +28,8 @@ class Row:
         sampling: with one seed, the Wilson interval of the test set's sampling alone.
         step_ms: milliseconds a training step, mean over the finished runs.
         step_ratio: ``step_ms`` over that of the first cell.
+        step_memory_mib: most memory in what a step makes, of the finished runs.
+        step_memory_ratio: ``step_memory_mib`` over that of the first cell.
         peak_memory_mib: largest of the finished runs.
         audit: by claim what was claimed and measured, the worst of the runs; None without one.
         contradictions: claims that do not hold, with what was seen.
@@ -41,6 +43,8 @@ class Row:
     sampling: tuple[float, float] | None
     step_ms: float | None
     step_ratio: float | None
+    step_memory_mib: float | None
+    step_memory_ratio: float | None
     peak_memory_mib: float | None
     audit: Mapping[str, Any] | None
     contradictions: Sequence[str]
@@ -73,6 +77,8 @@ class Row:
             },
             "step_ms": self.step_ms,
             "step_ms_ratio": self.step_ratio,
+            "step_memory_mib": self.step_memory_mib,
+            "step_memory_ratio": self.step_memory_ratio,
             "peak_memory_mib": self.peak_memory_mib,
             "audit": self.audit,
             "contradictions": list(self.contradictions),
@@ -160,7 +166,7 @@ def rows(pairs: Pairs) -> list[Row]:
         finished = [run for run in runs if run.status == "finished"]
         errors = {run.seed: run.test_error for run in finished if run.test_error is not None}
         step_ms = mean(_summary(run.step_ms for run in finished))
-        first = lines[0].step_ms if lines else step_ms
+        step_memory = _largest(run.step_memory_mib for run in finished)
         lines.append(
             Row(
                 cell=cell,
@@ -169,11 +175,12 @@ def rows(pairs: Pairs) -> list[Row]:
                 at_best_val=_summary(run.test_error_at_best_val for run in finished),
                 sampling=sampling(errors, cell.test_examples),
                 step_ms=step_ms,
-                step_ratio=step_ms / first if step_ms and first else None,
-                peak_memory_mib=max(
-                    (run.peak_memory_mib for run in finished if run.peak_memory_mib is not None),
-                    default=None,
+                step_ratio=_over(step_ms, lines[0].step_ms if lines else step_ms),
+                step_memory_mib=step_memory,
+                step_memory_ratio=_over(
+                    step_memory, lines[0].step_memory_mib if lines else step_memory
                 ),
+                peak_memory_mib=_largest(run.peak_memory_mib for run in finished),
                 audit=worst(run.audit for run in runs),
                 contradictions=together(run.contradictions for run in runs),
                 unfinished=[run for run in runs if run.status != "finished"],
@@ -266,6 +273,14 @@ def mean(summary: Summary | None) -> float | None:
 def _summary(values: Iterable[float | None]) -> Summary | None:
     known = [value for value in values if value is not None]
     return interval(known) if known else None
+
+
+def _largest(values: Iterable[float | None]) -> float | None:
+    return max((value for value in values if value is not None), default=None)
+
+
+def _over(value: float | None, first: float | None) -> float | None:
+    return value / first if value and first else None
 
 
 def _published(lines: Iterable[Row]) -> list[Published]:

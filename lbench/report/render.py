@@ -23,11 +23,11 @@ from lbench.report.table import (
 
 COLUMNS = (
     "", "rule", "options", "network", "dataset", "seeds", "test error %", "at best val",
-    "P_inf", "P_aux", "P_fix", "step ms", "x", "MiB", "audit", "not finished",
+    "P_inf", "P_aux", "P_fix", "step ms", "x", "step MiB", "x", "audit", "not finished",
 )  # fmt: skip
-RIGHT = (5, 6, 7, 8, 9, 10, 11, 12, 13)
-RESULTS = (0, 1, 2, 3, 4, 5, 6, 15)
-COSTS = (0, 7, 8, 9, 10, 11, 12, 13, 14)
+RIGHT = (5, 6, 7, 8, 9, 10, 11, 12, 13, 14)
+RESULTS = (0, 1, 2, 3, 4, 5, 6, 16)
+COSTS = (0, 7, 8, 9, 10, 11, 12, 13, 14, 15)
 SAMPLING = "* One seed: the interval of the test set's sampling alone (Wilson), not over seeds."
 ELSEWHERE = "Published, percent; other networks and data, as stated"
 
@@ -76,7 +76,8 @@ def cells(rows: Sequence[Row]) -> list[list[str]]:
             count(row.cell.params_fix),
             percent(row.step_ms),
             percent(row.step_ratio),
-            NONE if row.peak_memory_mib is None else f"{row.peak_memory_mib:.0f}",
+            percent(row.step_memory_mib),
+            percent(row.step_memory_ratio),
             short(row.audit, row.contradictions),
             unfinished(row),
         ]

@@ -38,6 +38,7 @@ def render_run(result: dict[str, Any]) -> None:
         ["parameters", _parameters(result.get("params") or {})],
         ["training s", percent(_mean([run.get("seconds") or {} for run in finished], "training"))],
         ["step ms", percent(_mean(finished, "step_ms"))],
+        ["memory of a step MiB", percent(_mean(finished, "step_memory_mib"))],
         ["peak memory MiB", percent(_mean(finished, "peak_memory_mib"))],
     ]
     contradictions = result.get("contradictions") or []
@@ -74,6 +75,7 @@ def metrics(runs: Sequence[RunRow]) -> dict[str, float | None]:
         "test_error_at_best_val_mean": _interval(run.test_error_at_best_val for run in finished),
         "seconds_training_mean": _interval(run.seconds_training for run in finished),
         "step_ms_mean": _interval(run.step_ms for run in finished),
+        "step_memory_mib_mean": _interval(run.step_memory_mib for run in finished),
         "peak_memory_mib_mean": _interval(run.peak_memory_mib for run in finished),
     }
     return {

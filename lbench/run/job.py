@@ -269,6 +269,7 @@ def ended(status: str, reason: str | None) -> dict[str, Any]:
         "seconds",
         "step_ms",
         "peak_memory_mib",
+        "step_memory_mib",
         "steps",
         "epochs",
     )
@@ -293,6 +294,7 @@ def _result(trainer: Trainer, status: str, reason: str | None) -> dict[str, Any]
         "seconds": trainer.clock.seconds(),
         "step_ms": trainer.step_ms,
         "peak_memory_mib": trainer.peak.mib(),
+        "step_memory_mib": trainer.step_memory.mib,
         "steps": trainer.index,
         "epochs": len(rows),
     }

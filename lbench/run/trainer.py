@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import time
@@ -23,6 +24,7 @@ from lbench.run.memory import Peak
 from lbench.run.optim import Update
 from lbench.run.plan import Plan
 from lbench.run.schedule import factor
+from lbench.run.step_memory import StepMemory
 from lbench.rundir import RunDir, without_nan
 from lbench.step import Step
 from lbench.task import Batch
@@ -124,6 +126,7 @@ class Trainer:
         self.device = batches.data.device
         self.clock = Clock(self.device)
         self.peak = peak or Peak(self.device)
+        self.step_memory = StepMemory()
         groups = [group for group in rule.groups() if group.params]
         self.updates = {group.name: Update(group, recipe) for group in groups}
         rule.attach(self.updates)
@@ -192,7 +195,9 @@ class Trainer:
         if self.glances is not None and self.glances.due(self.index):
             with self.clock.paused(), self.peak.aside():
                 self.glances.look(rule, batch, self.index, phase, self.reporter.note)
-        rule.step(rule.prepare(batch, s), s)
+        watched = self.step_memory.due(self.index - start, count)
+        with self.step_memory.watched() if watched else contextlib.nullcontext():
+            rule.step(rule.prepare(batch, s), s)
         rule.after_step(s)
         if "loss" not in s.logs:
             raise RuntimeError(f"{type(rule).__name__} logs no loss: s.log('loss', …) in its step")
@@ -268,6 +273,7 @@ class Trainer:
             "best": None if best is None else [best.error, best.epoch, best.weights],
             "seconds": self.clock.seconds(),
             "glances": [] if self.glances is None else self.glances.as_list(),
+            "step_memory_mib": self.step_memory.mib,
             "journal": journal.stat().st_size if journal.exists() else 0,
         }
         checkpoint.save(self.run_dir.path, self._saved, state)
@@ -300,6 +306,7 @@ class Trainer:
         if self.glances is not None:
             # Checkpoints of older versions have none.
             self.glances.restore(state.get("glances", []))
+        self.step_memory = StepMemory(state.get("step_memory_mib"))
         if journal.exists():
             # Lines behind the checkpoint will be written again.
             os.truncate(journal, state["journal"])

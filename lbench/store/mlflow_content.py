@@ -32,6 +32,7 @@ FINALS = {
     "seconds_other": "system/seconds_other",
     "step_ms": "system/step_ms",
     "peak_memory_mib": "system/peak_memory_mib",
+    "step_memory_mib": "system/step_memory_mib",
 }
 # What MLflow refuses beyond.
 LONGEST_PARAMETER, LONGEST_TAG, LONGEST_KEY = 6000, 5000, 250

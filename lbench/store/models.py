@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import JSON, Float, ForeignKey, String, UniqueConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-VERSION = 2
+VERSION = 3
 """Of these tables; raised when an older lbench could no longer read them."""
 
 
@@ -78,6 +78,7 @@ class Run(Base):
     seconds_other: Mapped[float | None]
     step_ms: Mapped[float | None]
     peak_memory_mib: Mapped[float | None]
+    step_memory_mib: Mapped[float | None]
     steps: Mapped[int | None]
     epochs: Mapped[int | None]
     test_reads: Mapped[int]
@@ -95,5 +96,6 @@ UPGRADES = {
         "ALTER TABLE lbench_runs ADD COLUMN audit JSON",
         "ALTER TABLE lbench_runs ADD COLUMN contradictions JSON",
     ),
+    2: ("ALTER TABLE lbench_runs ADD COLUMN step_memory_mib FLOAT",),
 }
 """By version what makes it the next one."""

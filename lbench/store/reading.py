@@ -123,6 +123,7 @@ def _run(
         "seconds_other": _number(seconds.get("other")),
         "step_ms": _number(result.get("step_ms")),
         "peak_memory_mib": _number(result.get("peak_memory_mib")),
+        "step_memory_mib": _number(result.get("step_memory_mib")),
         "steps": _whole(result.get("steps")),
         "epochs": _whole(result.get("epochs")),
         "test_reads": _whole(result.get("test_reads")) or 0,

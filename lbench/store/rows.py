@@ -75,6 +75,7 @@ class RunRow:
     seconds_other: float | None
     step_ms: float | None
     peak_memory_mib: float | None
+    step_memory_mib: float | None
     steps: int | None
     epochs: int | None
     test_reads: int

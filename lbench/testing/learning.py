@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import random
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
-
-import numpy as np
 import torch
 
+from lbench.auditing.generators import seeded
 from lbench.testing.subject import (
     FailedError,
     Subject,
@@ -39,21 +34,19 @@ def same_seed_same_weights(subject: Subject) -> None:
 def global_randomness_unused(subject: Subject) -> None:
     """The global generators of torch, NumPy and random are not advanced, and change nothing."""
     for net in subject.places:
-        found = []
-        with _restored():
-            for seed in (1, 2):
-                _seed(seed)
-                before = _states()
+        found, touched = [], set[str]()
+        for seed in (1, 2):
+            with seeded(seed, touched):
                 rule = subject.build(net)
                 train(rule, toy())
                 scores(rule, toy()[0].x)
-                for library, state in _states().items():
-                    if state != before[library]:
-                        raise FailedError(
-                            f"on {net.label} it draws from the global generator of {library}; "
-                            "s.noise and init are addressed by the run's seed"
-                        )
-                found.append(weights(rule))
+            if touched:
+                raise FailedError(
+                    f"on {net.label} it draws from the global generator of "
+                    f"{', '.join(sorted(touched))}; s.noise and init are addressed by the run's "
+                    "seed"
+                )
+            found.append(weights(rule))
         if names := differing(*found):
             raise FailedError(
                 f"on {net.label} {listed(names)} depends on the seed of a global generator, or "
@@ -109,31 +102,3 @@ def small_batches(subject: Subject) -> None:
 
 def _text(losses: torch.Tensor) -> str:
     return ", ".join(f"{loss:g}" for loss in losses.tolist())
-
-
-def _states() -> dict[str, Any]:
-    """The state of every global generator, comparable."""
-    name, keys, *rest = np.random.get_state()
-    return {
-        "torch": torch.get_rng_state().tolist(),
-        "NumPy": (name, np.asarray(keys).tolist(), *rest),
-        "random": random.getstate(),
-    }
-
-
-def _seed(seed: int) -> None:
-    torch.default_generator.manual_seed(seed)
-    np.random.seed(seed)
-    random.seed(seed)
-
-
-@contextmanager
-def _restored() -> Iterator[None]:
-    """Leaves the global generators as they were."""
-    before = torch.get_rng_state(), np.random.get_state(), random.getstate()
-    try:
-        yield
-    finally:
-        torch.set_rng_state(before[0])
-        np.random.set_state(before[1])
-        random.setstate(before[2])

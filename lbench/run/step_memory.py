@@ -1,0 +1,80 @@
+"""Memory of a training step: the most bytes in tensors that it made, at once."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from lbench.run.memory import MIB
+
+AT = 2
+"""Which step of a phase is watched: by the third one the optimizers have their state."""
+
+
+class StepMemory:
+    """Activations, noise and gradients of a step; the largest of the steps that were watched.
+
+    What is there before it, parameters and optimizer state, is not counted.
+    """
+
+    def __init__(self, mib: float | None = None) -> None:
+        self.mib = mib
+
+    @staticmethod
+    def due(position: int, steps: int) -> bool:
+        """Whether the step at this position of a phase of so many steps is to be watched."""
+        return position == min(AT, steps - 1)
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """Counts what is made inside."""
+        lifetimes = Lifetimes()
+        with lifetimes:
+            yield
+        self.mib = max(self.mib or 0.0, lifetimes.peak / MIB)
+
+
+class Lifetimes(TorchDispatchMode):
+    """Counts the bytes of all storages that are made inside, for as long as they live.
+
+    Scratch space that an operator frees before it returns is not seen.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.peak = 0
+        self._now = 0
+        self._sizes: dict[int, int] = {}
+
+    def __torch_dispatch__(
+        self,
+        func: Any,
+        types: Sequence[Any],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        made = func(*args, **(kwargs or {}))
+        # A view, or what was changed in place, has the storage of an argument.
+        given = {storage._cdata for storage in _storages((args, kwargs))}
+        for storage in _storages(made):
+            if storage._cdata not in given and storage._cdata not in self._sizes:
+                self._sizes[storage._cdata] = storage.nbytes()
+                self._now += storage.nbytes()
+                weakref.finalize(storage, self._freed, storage._cdata)
+        self.peak = max(self.peak, self._now)
+        return made
+
+    def _freed(self, key: int) -> None:
+        self._now -= self._sizes.pop(key)
+
+
+def _storages(values: Any) -> Iterator[Any]:
+    for value in tree_leaves(values):
+        if isinstance(value, Tensor):
+            yield value.untyped_storage()
