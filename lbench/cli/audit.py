@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -10,7 +12,7 @@ from lbench.cli.common import json_option, plugin_option, print_json
 
 
 @click.command(name="audit")
-@click.argument("rule")
+@click.argument("rules", nargs=-1, metavar="[RULE]...")
 @click.option("--set", "config", multiple=True, metavar="NAME=VALUE", help="An option of the rule.")
 @click.option("--network", default="mlp", show_default=True, help="See: lbench networks")
 @click.option("--net", multiple=True, metavar="NAME=VALUE", help="An option of the network.")
@@ -23,10 +25,11 @@ from lbench.cli.common import json_option, plugin_option, print_json
     metavar="FILE",
     help="Also draw it: a .svg, .png or .pdf file.",
 )
+@click.option("--markdown", "as_markdown", is_flag=True, help="Print a table of rules as markdown.")
 @plugin_option
 @json_option
 def command(
-    rule: str,
+    rules: tuple[str, ...],
     config: tuple[str, ...],
     network: str,
     net: tuple[str, ...],
@@ -34,44 +37,55 @@ def command(
     dropout: float,
     seed: int,
     picture: Path | None,
+    as_markdown: bool,
     as_json: bool,
 ) -> int:
     """Measure what a rule's updates depend on, and hold it against what the rule claims.
 
     A small network of the named family is trained for a few steps on copies, in float64: whose
-    weights reach whose update, who waits for whom, what is written, whether labels leak. The exit
-    code is 1 when a claim is contradicted.
+    weights reach whose update, who waits for whom, what is written, whether labels leak. Several
+    rules, or without a name all that are installed, make a table. The exit code is 1 when a claim
+    is contradicted.
 
     \b
     lbench audit lfnn_l
     lbench audit bp --network resnet --picture bp.svg
     lbench audit lfnn_l --network cnn --net norm=group --set selection=example
+    lbench audit fa dfa pepita
     """
     # Names are checked before torch is imported: mistakes are told at once.
     from lbench.registry import registry
 
-    registry().find("rules", rule)
+    names = list(dict.fromkeys(rules or registry().rules))
+    for name in names:
+        registry().find("rules", name)
     registry().find("networks", network)
+    if len(names) > 1 and (config or picture):
+        raise click.UsageError("--set and --picture are for the audit of one rule; name one.")
+    if as_markdown and as_json:
+        raise click.UsageError("--markdown and --json are two ways to print; give one of them.")
     if picture is not None and picture.suffix not in (".svg", ".png", ".pdf"):
         raise click.BadParameter(
             f"give it the ending .svg, .png or .pdf, not {picture.suffix or 'none'!r}",
             param_hint="--picture",
         )
+    from lbench.run.cell import parse_settings
+
+    where: dict[str, Any] = {
+        "network": network,
+        "network_options": parse_settings(net, "--net"),
+        "blocks": blocks,
+        "dropout": dropout,
+        "seed": seed,
+    }
+    if len(names) > 1 or as_markdown:
+        return _table(names, where, as_markdown=as_markdown, as_json=as_json)
 
     from lbench.auditing.rules import audit_rule
     from lbench.report.audit_text import show
-    from lbench.run.cell import parse_settings
 
-    options = parse_settings(config, "--set")
-    report = audit_rule(
-        rule,
-        options,
-        network,
-        parse_settings(net, "--net"),
-        blocks=blocks,
-        dropout=dropout,
-        seed=seed,
-    )
+    (rule,) = names
+    report = audit_rule(rule, parse_settings(config, "--set"), **where)
     if picture is not None:
         from lbench.report.audit_picture import draw
 
@@ -83,3 +97,27 @@ def command(
         if picture is not None:
             click.echo(f"\nDrawn in {picture}.")
     return 1 if report.contradictions else 0
+
+
+def _table(names: Sequence[str], where: dict[str, Any], *, as_markdown: bool, as_json: bool) -> int:
+    """Audits one rule after the other with its defaults; one that refuses the network says why."""
+    from lbench.auditing.report import Report
+    from lbench.auditing.rules import audit_rule
+    from lbench.cli.progress import say
+    from lbench.errors import UsageError
+    from lbench.report import audit_table
+
+    audits: dict[str, Report | str] = {}
+    for number, name in enumerate(names, start=1):
+        say(f"{number} of {len(names)}: {name}\n")
+        try:
+            audits[name] = audit_rule(name, **where)
+        except UsageError as refusal:
+            audits[name] = refusal.message
+    if as_json:
+        print_json({"rules": audit_table.as_json(audits)})
+    elif as_markdown:
+        click.echo(audit_table.to_markdown(audits))
+    else:
+        audit_table.show(audits)
+    return 1 if any(map(audit_table.contradictions, audits.values())) else 0

@@ -59,14 +59,45 @@ def test_a_table_shows_depth_site_by_site() -> None:
     assert ["block0", "1w", "1w", "1w"] in lines
 
 
-def test_a_contradicted_claim_ends_with_one_and_its_evidence(tmp_path: Path) -> None:
-    file = tmp_path / "chatty.py"
+@pytest.fixture(scope="module")
+def chatty(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("plugin") / "chatty.py"
     file.write_text(CHEAT)
-    arguments = ["chatty", "--plugin", str(file)]
+    return file
+
+
+def test_a_contradicted_claim_ends_with_one_and_its_evidence(chatty: Path) -> None:
+    arguments = ["chatty", "--plugin", str(chatty)]
     done = CliRunner().invoke(command, arguments, standalone_mode=False)
     assert done.return_value == 1
     assert "CONTRADICTED" in done.stdout
     assert "fc2.weight was changed before the update of block0" in " ".join(done.stdout.split())
+
+
+def test_several_rules_make_a_table_and_a_refusal_its_reason() -> None:
+    done = call("fa", "lfnn_l", "fg_a", "--network", "cnn", "--markdown")
+    assert done.exit_code == 0, done.output
+    _, _, *lines = [line.strip("| ").split(" | ") for line in done.stdout.splitlines()]
+    assert lines[0] == ["fa", "yes", "0", "none", "yes", "vector", "mean"]
+    assert lines[1] == ["lfnn_l", "yes", "0", "none", "no", "none", "mean"]
+    assert lines[2] == ["fg_a", *"—" * 6]
+    assert lines[-1][0].startswith("- fg_a: Rule fg_a takes a directional derivative")
+
+    content = json.loads(call("fa", "fg_a", "--network", "cnn", "--json").stdout)
+    fa, fg_a = content["rules"]
+    assert fa["audit"]["backward_depth"] == {"claimed": 0, "measured": 0}
+    assert fg_a["refusal"].startswith("Rule fg_a")
+
+
+def test_a_contradiction_in_a_table_is_told_and_ends_with_one(chatty: Path) -> None:
+    arguments = ["chatty", "fa", "--plugin", str(chatty)]
+    done = CliRunner().invoke(command, arguments, standalone_mode=False)
+    assert done.return_value == 1
+    assert "chatty: CONTRADICTED writes" in " ".join(done.stdout.split())
+
+
+def test_options_of_one_rule_are_not_for_several() -> None:
+    assert call("fa", "dfa", "--set", "conv=full").exit_code == 2
 
 
 @pytest.mark.parametrize("ending", ["svg", "png"])
