@@ -106,7 +106,7 @@ def test_the_readmes_rule_is_a_rule() -> None:
     exec(code, names)
     init = Init(0)
     network = Mlp(widths=(20, 30)).build(init, (1, 8, 8), 10)
-    rule = names["Pred"](network, Task("digits", (1, 8, 8), 10), names["Pred"].Config(), init)
+    rule = names["Heads"](network, Task("digits", (1, 8, 8), 10), names["Heads"].Config(), init)
     assert [group.name for group in rule.groups()] == ["block0", "block1", "readout"]
     assert "heads.1.weight" in rule.groups()[1].params
 
