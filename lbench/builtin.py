@@ -13,6 +13,8 @@ API = 1
 def lbench_networks() -> list[NetworkEntry]:
     mlp, cnn = "lbench.networks.mlp:Mlp", "lbench.networks.cnn:Cnn"
     resnet, mixer = "lbench.networks.resnet:Resnet", "lbench.networks.mixer:LocalMixer"
+    vgg, lenet = "lbench.networks.vgg:Vgg", "lbench.networks.lenet:Lenet"
+    lfnn = "lbench.networks.lfnn_v1:LfnnV1"
     return [
         NetworkEntry("mlp", "Fully connected ReLU network; widths free", mlp),
         NetworkEntry(
@@ -21,16 +23,93 @@ def lbench_networks() -> list[NetworkEntry]:
         NetworkEntry(
             "mlp-438k", "784-390-330-10, 438,490 parameters on MNIST", mlp, {"widths": (390, 330)}
         ),
+        NetworkEntry(
+            "mlp-3x1024",
+            "784-1024-1024-1024-10 with BatchNorm, 2.9M parameters on MNIST",
+            mlp,
+            {"widths": (1024, 1024, 1024), "norm": "batch"},
+        ),
+        NetworkEntry(
+            "mlp-3x3000",
+            "3072-3000-3000-3000-10 with BatchNorm, 27.3M parameters on CIFAR-10",
+            mlp,
+            {"widths": (3000, 3000, 3000), "norm": "batch"},
+        ),
         NetworkEntry("cnn", "3x3 convolutions in pairs, each pair halved by max pooling", cnn),
         NetworkEntry("cnn-876k", "Six 3x3 convolutions, 905,430 parameters on CIFAR-10", cnn),
+        NetworkEntry("lenet", "LeNet-5 with ReLU, 61,706 parameters on MNIST", lenet),
+        NetworkEntry(
+            "lenet-cifar",
+            "LeNet-5 of 32, 64 and 128 channels, 270,310 parameters on CIFAR-10",
+            lenet,
+            {"widths": (32, 64, 128, 84)},
+        ),
+        NetworkEntry("vgg", "3x3 convolutions, then fully connected; widths and pools free", vgg),
+        NetworkEntry(
+            "vgg8b", "Six convolutions and a layer of 1024 units, 8.9M parameters on CIFAR-10", vgg
+        ),
+        NetworkEntry(
+            "vgg11b",
+            "Nine convolutions and a layer of 1024 units, 11.6M parameters on CIFAR-10",
+            vgg,
+            {
+                "widths": (128, 128, 128, 256, 256, 512, 512, 512, 512),
+                "pools": (4, 6, 8, 9),
+            },
+        ),
         NetworkEntry("resnet", "Residual network for small images; depth and width free", resnet),
         NetworkEntry("resnet8", "Residual network of 8 layers", resnet, {"depth": 8}),
         NetworkEntry(
             "resnet20", "Residual network of 20 layers, 269,722 parameters on CIFAR-10", resnet
         ),
+        NetworkEntry(
+            "resnet32",
+            "Residual network of 32 layers, 464,154 parameters on CIFAR-10",
+            resnet,
+            {"depth": 32},
+        ),
+        NetworkEntry(
+            "resnet56",
+            "Residual network of 56 layers, 853,018 parameters on CIFAR-10",
+            resnet,
+            {"depth": 56},
+        ),
+        NetworkEntry(
+            "resnet110",
+            "Residual network of 110 layers, 1,727,962 parameters on CIFAR-10",
+            resnet,
+            {"depth": 110},
+        ),
         NetworkEntry("mixer", "LocalMixer; patches, channels, groups and depth free", mixer),
         NetworkEntry(
             "mixer-s", "LocalMixer S/1/1, 271,892 parameters on MNIST with a local head", mixer
+        ),
+        NetworkEntry(
+            "mixer-m",
+            "LocalMixer M/1/16, 429,076 parameters on MNIST with a local head",
+            mixer,
+            {"channels": 512, "groups": 16},
+        ),
+        NetworkEntry(
+            "mixer-m8",
+            "LocalMixer M/8/16, 918,770 parameters on CIFAR-10 with local heads",
+            mixer,
+            {"patches": 8, "channels": 512, "groups": 16, "depth": 4},
+        ),
+        NetworkEntry(
+            "mixer-l8",
+            "LocalMixer L/8/64, 13.1M parameters on CIFAR-10 with local heads",
+            mixer,
+            {"patches": 8, "channels": 2048, "groups": 64, "depth": 4},
+        ),
+        NetworkEntry(
+            "lfnn-v1-mnist", "Two pairs of convolutions, LFNN's first code for MNIST", lfnn
+        ),
+        NetworkEntry(
+            "lfnn-v1-cifar",
+            "Two pairs of convolutions, LFNN's first code for CIFAR-10",
+            lfnn,
+            {"widths": (128, 64, 82, 128)},
         ),
     ]
 

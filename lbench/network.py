@@ -189,12 +189,12 @@ class Network(nn.Module):
         """The same layers in ``count`` blocks, the earlier ones larger where it does not divide.
 
         Raises:
-            UsageError: there are fewer layers than that, or ``count`` is not positive.
+            UsageError: there are fewer blocks than that, or ``count`` is not positive.
         """
         blocks = self.blocks
         if not 1 <= count <= len(blocks):
             raise UsageError(
-                f"This network has {len(blocks)} layers and cannot be cut into {count} blocks.",
+                f"This network has {len(blocks)} blocks and cannot be cut into {count}.",
                 f"Give --blocks a number from 1 to {len(blocks)}.",
             )
         size, larger = divmod(len(blocks), count)

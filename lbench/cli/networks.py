@@ -71,9 +71,12 @@ def command(
 
 
 def default_dataset(network: str) -> str:
-    """The dataset that has this network as its default, else mnist."""
-    known = registry().datasets
-    return next((d for d in SHAPES if d in known and known[d].network == network), "mnist")
+    """The dataset that has this network as its default, else the one it is titled for, or mnist."""
+    title = registry().find("networks", network).title
+    known = {name: entry for name, entry in registry().datasets.items() if name in SHAPES}
+    own = [name for name, entry in known.items() if entry.network == network]
+    titled = [name for name, entry in known.items() if entry.title in title]
+    return [*own, *titled, "mnist"][0]
 
 
 def shape_of(

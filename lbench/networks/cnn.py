@@ -10,6 +10,7 @@ from lbench.errors import UsageError
 from lbench.init import Init
 from lbench.network import Block, Network, Readout
 from lbench.networks.norm import norm
+from lbench.networks.pooling import halving
 from lbench.networks.spec import NetworkSpec
 from lbench.site import Site
 
@@ -38,12 +39,11 @@ class Cnn(NetworkSpec):
         if not widths or min(widths) < 1:
             raise UsageError(f"Network cnn needs positive widths, but got {list(widths)}.")
         inputs, *size = shape
-        side = min(size)
         blocks = []
         for number, width in enumerate(widths, start=1):
             name = f"conv{number}"
-            pool = 2 if number % 2 == 0 and side >= 2 else 1
-            side //= pool
+            pool = halving(size) if number % 2 == 0 else 1
+            size = [side // pool for side in size]
             conv = init.conv(name, inputs, width, 3, bias=self.norm == "none")
             blocks.append(
                 Block(Site(name, conv, norm(self.norm, width)), pool=pool, dropout=dropout)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from lbench.config import param
 from lbench.errors import UsageError
 from lbench.init import Init
 from lbench.network import Block, Network, Readout
+from lbench.networks.norm import norm
 from lbench.networks.spec import NetworkSpec
 from lbench.site import Site
 
@@ -21,6 +22,9 @@ class Mlp(NetworkSpec):
 
     widths: tuple[int, ...] | None = param(
         None, help="Units of the hidden layers; none: two layers of 26 units a class"
+    )
+    norm: Literal["batch", "group", "none"] = param(
+        "none", help="Behind each layer; group is layer normalisation"
     )
 
     def build(
@@ -34,6 +38,8 @@ class Mlp(NetworkSpec):
         blocks = []
         for number, width in enumerate(widths, start=1):
             name = f"fc{number}"
-            blocks.append(Block(Site(name, init.linear(name, inputs, width)), dropout=dropout))
+            linear = init.linear(name, inputs, width, bias=self.norm == "none")
+            site = Site(name, linear, norm(self.norm, width, maps=False))
+            blocks.append(Block(site, dropout=dropout))
             inputs = width
         return Network(blocks, Readout(init.linear("readout", inputs, classes)))

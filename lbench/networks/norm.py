@@ -9,11 +9,17 @@ from torch import Tensor, nn
 Norm = Literal["batch", "group", "none"]
 
 
-def norm(kind: Norm, channels: int) -> nn.Module | None:
-    """BatchNorm, one group an example with learned scale and shift, or nothing."""
+def norm(kind: Norm, width: int, *, maps: bool = True) -> nn.Module | None:
+    """BatchNorm, one group an example with learned scale and shift, or nothing.
+
+    Args:
+        kind: of normalisation; one group of features without positions is layer normalisation.
+        width: channels or features.
+        maps: whether what is normalised has spatial positions.
+    """
     if kind == "batch":
-        return nn.BatchNorm2d(channels)
-    return nn.GroupNorm(1, channels) if kind == "group" else None
+        return nn.BatchNorm2d(width) if maps else nn.BatchNorm1d(width)
+    return nn.GroupNorm(1, width) if kind == "group" else None
 
 
 class LocalNorm(nn.Module):

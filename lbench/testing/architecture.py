@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from lbench.errors import UsageError
 from lbench.networks.cnn import Cnn
@@ -14,6 +15,7 @@ from lbench.networks.mlp import Mlp
 from lbench.rule import Rule
 from lbench.testing.subject import (
     BATCH_NORM,
+    BATCH_NORM_1D,
     CLASSES,
     NETS,
     UNIT,
@@ -54,11 +56,21 @@ def grey_and_colour(subject: Subject) -> str:
 
 def batch_norm_once_a_step(subject: Subject) -> str:
     """A step updates BatchNorm's statistics once in the blocks that it trains, else never."""
-    rule = attempt(subject, BATCH_NORM)
-    if isinstance(rule, UsageError):
-        raise SkippedError(f"refused: {rule.message}")
+    refused = []
+    for net in (BATCH_NORM, BATCH_NORM_1D):
+        rule = attempt(subject, net)
+        if isinstance(rule, UsageError):
+            refused.append(rule.message)
+            continue
+        _once_a_step(rule, net)
+    if len(refused) == 2:
+        raise SkippedError(f"refused: {refused[0]}")
+    return "once"
+
+
+def _once_a_step(rule: Rule, net: Net) -> None:
     norms = {
-        k: [each for each in block.modules() if isinstance(each, nn.BatchNorm2d)]
+        k: [each for each in block.modules() if isinstance(each, _BatchNorm)]
         for k, block in enumerate(rule.network.blocks)
     }
     before = {k: _tracked(each) for k, each in norms.items()}
@@ -70,15 +82,14 @@ def batch_norm_once_a_step(subject: Subject) -> str:
             times = sorted({b - a for a, b in zip(before[k], now, strict=True)})
             if times != [expected]:
                 raise FailedError(
-                    f"a step of phase {s.phase.name if s.phase else ''} updates the statistics of "
-                    f"block {k} {' or '.join(map(str, times))} times, not {expected}"
+                    f"on {net.label} a step of phase {s.phase.name if s.phase else ''} updates the "
+                    f"statistics of block {k} {' or '.join(map(str, times))} times, not {expected}"
                 )
             before[k] = now
     held = [count for each in norms.values() for count in _tracked(each)]
     scores(rule, toy()[0].x)
     if held != [count for each in norms.values() for count in _tracked(each)]:
-        raise FailedError("predicting updates the statistics")
-    return "once"
+        raise FailedError(f"on {net.label} predicting updates the statistics")
 
 
 def _tried(subject: Subject, nets: Iterable[Net]) -> str:
@@ -125,7 +136,7 @@ def _mixer(count: int) -> Net:
     return Net(f"mixer of {count}", LocalMixer(patches=2, channels=UNIT, groups=2, depth=count))
 
 
-def _tracked(norms: Iterable[nn.BatchNorm2d]) -> list[int]:
+def _tracked(norms: Iterable[_BatchNorm]) -> list[int]:
     return [int(norm.num_batches_tracked or 0) for norm in norms]
 
 

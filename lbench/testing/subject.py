@@ -77,6 +77,7 @@ def networks(unit: int) -> tuple[Net, ...]:
 
 NETS = networks(UNIT)
 BATCH_NORM = Net("cnn with BatchNorm", Cnn(widths=(UNIT, UNIT), norm="batch"))
+BATCH_NORM_1D = Net("mlp with BatchNorm", Mlp(widths=(UNIT, UNIT), norm="batch"))
 
 
 class Subject:

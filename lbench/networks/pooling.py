@@ -1,0 +1,10 @@
+"""Max pooling of small images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+def halving(size: Sequence[int]) -> int:
+    """The side of a pooling that halves maps of ``size``: 2, or 1 where a side is one pixel."""
+    return 2 if min(size) >= 2 else 1

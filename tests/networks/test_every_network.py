@@ -1,0 +1,163 @@
+"""Every network that lbench brings, at its own depth and a few channels: how blocks cut it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from lbench import Init, Network
+from lbench.errors import UsageError
+from lbench.networks.cnn import Cnn
+from lbench.networks.lenet import Lenet
+from lbench.networks.lfnn_v1 import LfnnV1
+from lbench.networks.mixer import LocalMixer
+from lbench.networks.mlp import Mlp
+from lbench.networks.resnet import Resnet
+from lbench.networks.spec import NetworkSpec, network_spec
+from lbench.networks.vgg import Vgg
+from lbench.randomness import Randomness
+from lbench.recipe import Recipe
+from lbench.registry import registry
+from lbench.run.optim import Update
+from lbench.step import Step
+from lbench.task import Batch, Task
+from lbench_bp.bp import Bp
+
+THIN: Mapping[type[NetworkSpec], Mapping[str, Any]] = {
+    Mlp: {"widths": (9, 8, 7)},
+    Cnn: {"widths": (4, 4, 6, 6, 8, 8)},
+    Lenet: {"widths": (3, 4, 6, 5)},
+    Vgg: {"multiplier": 0.03, "hidden": (6,)},
+    Resnet: {"width": 2},
+    LocalMixer: {"channels": 8, "groups": 2},
+    LfnnV1: {"widths": (4, 3, 5, 4)},
+}
+"""What makes a network of each family small and leaves its blocks as they are."""
+
+SHAPE, CLASSES = (2, 8, 8), 5
+NAMES = list(registry().networks)
+EVERY = pytest.mark.parametrize("name", NAMES)
+
+
+def spec_of(name: str) -> NetworkSpec:
+    cls = registry().load("networks", name)
+    return network_spec(registry().find("networks", name), cls, THIN[cls])
+
+
+def build(name: str, shape: tuple[int, int, int] = SHAPE, dropout: float = 0.0) -> Network:
+    return spec_of(name).build(Init(0), shape, CLASSES, dropout)
+
+
+def images(shape: tuple[int, int, int] = SHAPE) -> Tensor:
+    return torch.randn(4, *shape, generator=torch.Generator().manual_seed(1))
+
+
+@EVERY
+def test_k_blocks_hold_all_sites_once_and_in_order(name: str) -> None:
+    network = build(name)
+    own = [[site.name for site in block.sites] for block in network.blocks]
+    names = [site.name for site in network.sites]
+    assert len(set(names)) == len(names)
+    ends = {sum(map(len, own[:k])) for k in range(1, len(own) + 1)}
+    for count in range(1, len(own) + 1):
+        grouped = network.regrouped(count)
+        assert len(grouped.blocks) == count
+        assert [site.name for site in grouped.sites] == names
+        sizes = [len(block.sites) for block in grouped.blocks]
+        assert {sum(sizes[:k]) for k in range(1, count + 1)} <= ends
+        assert grouped.block_depth == max(sizes)
+
+
+@EVERY
+def test_k_blocks_have_the_networks_parameters(name: str) -> None:
+    network = build(name)
+    whole = {id(p): p.numel() for p in network.parameters()}
+    for count in range(1, len(network.blocks) + 1):
+        grouped = network.regrouped(count)
+        assert {id(p): p.numel() for p in grouped.parameters()} == whole
+        held = [id(p) for block in grouped.blocks for p in block.parameters()]
+        assert len(set(held)) == len(held)
+
+
+@EVERY
+@pytest.mark.parametrize("train", [True, False], ids=["training", "prediction"])
+def test_k_blocks_compute_the_same(name: str, train: bool) -> None:
+    """Dropout too: a mask has the name of the map that it follows, so it is the same mask."""
+    network = build(name, dropout=0.3).train(train)
+    s = Step(Randomness(0)) if train else None
+    x, blocks = images(), len(network.blocks)
+    expected = network(x, s)
+    tried = range(1, blocks + 1) if blocks < 12 else (1, 2, 3, blocks // 2, blocks - 1)
+    for count in tried:
+        torch.testing.assert_close(network.regrouped(count)(x, s), expected)
+
+
+@EVERY
+def test_a_block_emits_what_it_makes_of_its_scores(name: str) -> None:
+    """With shapes as ``shapes`` foretells them: h is as large as its last site's z."""
+    network = build(name).eval()
+    shapes = network.shapes(SHAPE)
+    for grouped in (network, network.regrouped(1)):
+        x = images()
+        for block in grouped.blocks:
+            z = block.scores(x)
+            h = block.activate(z)
+            assert z.shape[1:] == h.shape[1:] == shapes[block.sites[-1].name]
+            assert (h.dim() == 4) == block.convolutional
+            assert z.shape[1] == block.width
+            torch.testing.assert_close(block.emit(h), block(x))
+            x = block.emit(h)
+
+
+@EVERY
+def test_the_loss_reaches_every_parameter(name: str) -> None:
+    network = build(name).double()
+    (network(images().double()).square().sum()).backward()
+    still = [n for n, p in network.named_parameters() if p.grad is None or not p.grad.any()]
+    assert not still
+
+
+@EVERY
+@pytest.mark.parametrize("shape", [(1, 3, 3), (3, 1, 1), (1, 28, 28), (1, 9, 5)])
+def test_a_network_takes_a_shape_or_refuses_it_with_a_hint(
+    name: str, shape: tuple[int, int, int]
+) -> None:
+    if isinstance(spec := spec_of(name), LocalMixer):
+        _, height, width = shape
+        if height != width or height % spec.patches:
+            with pytest.raises(UsageError) as caught:
+                build(name, shape)
+            assert caught.value.hint
+            return
+    scores = build(name, shape)(images(shape))
+    assert scores.shape == (4, CLASSES)
+    assert scores.isfinite().all()
+
+
+@pytest.mark.parametrize("cls", THIN)
+def test_the_audits_network_takes_its_images(cls: type[NetworkSpec]) -> None:
+    network = cls(**cls.small).build(Init(0), (1, 3, 3), 3)
+    assert 2 <= len(network.blocks) <= 5
+    assert min(site.width for site in network.sites) >= 9
+
+
+@pytest.mark.parametrize("cls", THIN)
+def test_a_few_steps_of_bp_lower_the_loss(cls: type[NetworkSpec]) -> None:
+    init = Init(0)
+    network = cls(**{**cls().model_dump(), **THIN[cls]}).build(init, SHAPE, CLASSES)
+    rule = Bp(network, Task("toy", SHAPE, CLASSES), Bp.Config(), init)
+    rule.attach({group.name: Update(group, Recipe(lr=0.01)) for group in rule.groups()})
+    batch, losses = Batch(images(), torch.tensor([0, 3, 1, 4])), []
+    for index in range(20):
+        s = Step(Randomness(0), index)
+        rule.step(batch, s)
+        losses.append(s.logs["loss"].item())
+    assert losses[-1] < 0.5 * losses[0]
+
+
+def test_the_families_are_all_looked_at() -> None:
+    assert {registry().load("networks", name) for name in NAMES} == set(THIN)

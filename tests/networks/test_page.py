@@ -1,0 +1,201 @@
+"""The sizes of all networks, as papers publish them and as the page on networks shows them."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from torch import nn
+
+from lbench.cli.networks import SHAPES
+from lbench.errors import UsageError
+from lbench.init import Init
+from lbench.network import Network
+from lbench.networks.mlp import Mlp
+from lbench.networks.spec import network_spec
+from lbench.networks.vgg import Vgg
+from lbench.registry import registry
+from lbench.rule import Rule
+from lbench.run.job import parameters
+from lbench.task import Task
+
+PAGE = (Path(__file__).parents[2] / "docs" / "networks.md").read_text()
+
+
+def table(first: str) -> list[list[str]]:
+    """The rows below the header that begins with these cells."""
+    head, lines = f"| {first}", iter(PAGE.splitlines())
+    next(line for line in lines if line.startswith(head))
+    next(lines)
+    rows = []
+    for line in lines:
+        if not line.startswith("|"):
+            break
+        rows.append([cell.strip() for cell in line.strip("|").split("|")])
+    return rows
+
+
+SIZES = table("network | layers")
+WITH_HEADS = table("network | rule")
+
+
+def count(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def built(name: str, dataset: str, **options: Any) -> tuple[Network, Init]:
+    known = registry()
+    spec = network_spec(known.find("networks", name), known.load("networks", name), options)
+    init = Init(0)
+    shape, classes = SHAPES[dataset]
+    return spec.build(init, shape, classes), init
+
+
+def rule_on(name: str, rule: str, dataset: str) -> Rule:
+    """A rule on a network; ``rule`` may go on with its options: ``lfnn_l_v1, workers=4``."""
+    network, init = built(name, dataset)
+    known, *options = rule.split(", ")
+    cls = registry().load("rules", known)
+    shape, classes = SHAPES[dataset]
+    config = cls.Config(**dict(option.split("=") for option in options))
+    found: Rule = cls(network, Task(dataset, shape, classes), config, init)
+    return found
+
+
+def number(text: str) -> int:
+    return int(text.replace(",", ""))
+
+
+# The page
+
+
+def test_the_page_has_every_network() -> None:
+    assert [row[0] for row in SIZES] == list(registry().networks)
+
+
+@pytest.mark.parametrize("row", SIZES, ids=lambda row: row[0])
+def test_the_pages_sizes_are_those_of_the_code(row: list[str]) -> None:
+    name, layers, blocks, *sizes = row[:5]
+    for dataset, size in zip(("mnist", "cifar10"), sizes, strict=True):
+        if size == "refused":
+            with pytest.raises(UsageError):
+                built(name, dataset)
+            continue
+        network, _ = built(name, dataset)
+        assert len(network.sites) + 1 == number(layers)
+        assert len(network.blocks) == number(blocks)
+        assert count(network) == number(size)
+
+
+@pytest.mark.parametrize("row", WITH_HEADS, ids=lambda row: f"{row[0]}-{row[2]}")
+def test_the_pages_sizes_with_heads_are_those_of_the_rules(row: list[str]) -> None:
+    name, rule, dataset, *sizes = row[:6]
+    found = parameters(rule_on(name, rule, dataset), SHAPES[dataset][0])
+    together = found["inf"] + found["aux"]
+    assert [found["inf"], found["aux"], together] == list(map(number, sizes))
+
+
+@pytest.mark.parametrize(
+    ("name", "dataset", "published"),
+    [
+        ("mlp-3x1024", "mnist", "2.9"),
+        ("mlp-3x3000", "cifar10", "27.3"),
+        ("vgg8b", "mnist", "7.3"),
+        ("vgg8b", "cifar10", "8.9"),
+        ("vgg11b", "cifar10", "11.6"),
+        ("resnet20", "cifar10", "0.27"),
+        ("resnet32", "cifar10", "0.46"),
+        ("resnet56", "cifar10", "0.85"),
+        ("resnet110", "cifar10", "1.7"),
+    ],
+)
+def test_networks_have_the_published_size_in_millions(
+    name: str, dataset: str, published: str
+) -> None:
+    (row,) = [row for row in SIZES if row[0] == name]
+    size = number(row[3 if dataset == "mnist" else 4])
+    assert f"{size / 1e6:.{len(published.partition('.')[2])}f}" == published
+    assert f"{published}M" in row[5]
+
+
+def test_sizes_with_heads_are_the_published_ones() -> None:
+    told = [row for row in WITH_HEADS if "K" in row[6]]
+    assert [row[0] for row in told] == ["mixer-s", "mixer-m", "mixer-m8"]
+    for row in told:
+        assert f"{number(row[5]) / 1e3:.0f}K" == row[6].split()[0]
+
+
+def test_titles_have_the_sizes_of_the_page() -> None:
+    rows = {row[0]: row for row in SIZES}
+    together = {row[0]: row[5] for row in WITH_HEADS}
+    told = 0
+    for name, entry in registry().networks.items():
+        for size, dataset in re.findall(r"([\d,]+) parameters on (MNIST|CIFAR-10)", entry.title):
+            if "head" in entry.title:
+                assert size == together[name]
+            else:
+                assert size == rows[name][3 if dataset == "MNIST" else 4]
+            told += 1
+    assert told >= 10
+
+
+# What the papers count
+
+
+@pytest.mark.parametrize(
+    ("spec", "dataset", "size"),
+    [
+        (Mlp(widths=(1024,) * 3), "mnist", 2_913_290),
+        (Vgg(norm="none"), "mnist", 7_321_866),
+        (Vgg(norm="none"), "cifar10", 8_897_034),
+    ],
+)
+def test_weights_and_biases_are_those_of_the_papers_shapes(
+    spec: Mlp | Vgg, dataset: str, size: int
+) -> None:
+    network = spec.build(Init(0), *SHAPES[dataset])
+    assert count(network) == size
+    # BatchNorm's scale and shift stand in the place of the biases.
+    normed = spec.model_copy(update={"norm": "batch"}).build(Init(0), *SHAPES[dataset])
+    assert count(normed) == size + sum(site.width for site in network.sites)
+
+
+@pytest.mark.parametrize(
+    ("name", "dataset", "multiplier", "published"),
+    [("vgg8b", "mnist", 2, "28.2"), ("vgg11b", "cifar10", 2, "42.0")],
+)
+def test_wider_vggs_have_the_published_size(
+    name: str, dataset: str, multiplier: float, published: str
+) -> None:
+    network, _ = built(name, dataset, multiplier=multiplier)
+    assert f"{count(network) / 1e6:.1f}" == published
+
+
+def test_predsims_similarity_heads_of_vgg8b_have_the_papers_size() -> None:
+    """A 3x3 convolution a block, a square map for the layer of 1024, and classifiers of 4096."""
+    squares = sum(9 * width**2 for width in (128, 256, 256, 512, 512, 512))
+    assert squares == 8_404_992
+    classifiers = 6 * (4096 * 10 + 10) + (1024 * 10 + 10)
+    assert squares + 1_048_576 + classifiers == number(WITH_HEADS[5][4])
+
+
+@pytest.mark.parametrize(
+    ("name", "workers", "published", "without_heads"),
+    [("lfnn-v1-mnist", 4, 626_298, 438_118), ("lfnn-v1-cifar", 5, 876_245, 630_465)],
+)
+def test_the_first_lfnn_networks_have_the_size_that_keras_counts(
+    name: str, workers: int, published: int, without_heads: int
+) -> None:
+    """It counts the running statistics of BatchNorm among the parameters."""
+    dataset = {"mnist": "mnist", "cifar": "cifar10"}[name.rpartition("-")[2]]
+    rule: Any = rule_on(name, f"lfnn_l_v1, workers={workers}", dataset)
+    statistics = sum(
+        norm.running_mean.numel() + norm.running_var.numel()
+        for norm in rule.modules()
+        if isinstance(norm, nn.BatchNorm2d)
+    )
+    total = count(rule) + statistics
+    assert total == published
+    assert total - count(rule.heads) == without_heads
