@@ -154,7 +154,8 @@ def test_phases_train_their_own_blocks_statistics() -> None:
 
     found = outcome("batch_norm_once_a_step", Restless)
     assert found.detail == (
-        "a step of phase block1 updates the statistics of block 0 1 times, not 0"
+        "on cnn with BatchNorm a step of phase block1 updates the statistics of block 0 1 times, "
+        "not 0"
     )
 
 
