@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Literal
 
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 Norm = Literal["batch", "group", "none"]
 
@@ -43,3 +46,17 @@ class LocalNorm(nn.Module):
         centred = grouped - grouped.mean(2, keepdim=True)
         scale = (centred.square().mean(2, keepdim=True) + self.eps).rsqrt()
         return (centred * scale).view_as(z)
+
+
+@contextmanager
+def statistics_held(module: nn.Module) -> Iterator[None]:
+    """Within the context BatchNorm's running statistics stay; its graph is that of training."""
+    norms = [m for m in module.modules() if isinstance(m, _BatchNorm)]
+    held = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
+    for norm in norms:
+        norm.momentum, norm.num_batches_tracked = 0.0, None
+    try:
+        yield
+    finally:
+        for norm, (momentum, count) in zip(norms, held, strict=True):
+            norm.momentum, norm.num_batches_tracked = momentum, count

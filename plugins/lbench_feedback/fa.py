@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 from torch import Tensor, nn
 
 from lbench.claims import Claims
@@ -13,7 +11,7 @@ from lbench.network import Network
 from lbench.rule import GradientRule
 from lbench.step import Step
 from lbench.task import Batch
-from lbench_feedback.feedback import Feedback, FeedbackConv2d, FeedbackLinear
+from lbench_feedback.feedback import Feedback, FeedbackConv2d, FeedbackLinear, bound
 
 
 class Fa(GradientRule):
@@ -35,22 +33,21 @@ class Fa(GradientRule):
         )
 
     def build(self, init: Init) -> None:
+        self.maps: dict[str, FeedbackLinear | FeedbackConv2d] = {}
         _, *later = self.network.sites
         for site in later:
             feedback = self.feedback(site.name, site.affine, init)
             if isinstance(site.affine, nn.Linear):
-                site.affine = FeedbackLinear(site.affine, feedback)
+                site.affine = self.maps[site.name] = FeedbackLinear(site.affine, feedback)
             else:
-                site.affine = FeedbackConv2d(site.affine, feedback)
+                site.affine = self.maps[site.name] = FeedbackConv2d(site.affine, feedback)
         readout = self.network.readout
         feedback = self.feedback("readout", readout.linear, init)
-        readout.linear = FeedbackLinear(readout.linear, feedback)
+        readout.linear = self.maps["readout"] = FeedbackLinear(readout.linear, feedback)
 
     def feedback(self, name: str, affine: nn.Linear | nn.Conv2d, init: Init) -> Feedback:
         """What weights the backward pass through a map uses: B by the law of its W."""
-        shape = affine.weight.shape
-        bound = 1 / math.sqrt(shape[1:].numel())
-        return Feedback(init.uniform(f"feedback/{name}", shape, bound))
+        return Feedback(init.uniform(f"feedback/{name}", affine.weight.shape, bound(affine)))
 
     def loss(self, batch: Batch, s: Step) -> Tensor:
         return self.task.loss(self.network(batch.x, s), batch.target)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -16,21 +17,39 @@ Transpose = Callable[[Tensor, Tensor, torch.Size], Tensor]
 
 
 class Feedback(nn.Module):
-    """What weights a map's backward pass uses: fixed ones.
+    """What weights a map's backward pass uses: its own ``weight``.
 
     A subclass may let them depend on the map's own: ``forward`` is asked in every forward pass.
 
     Args:
         weight: of the shape and orientation of the map's own.
+        kept: it is drawn once and saved with the rule; else it is made anew by build or step.
     """
 
-    def __init__(self, weight: Tensor) -> None:
+    weight: Tensor
+
+    def __init__(self, weight: Tensor, *, kept: bool = True) -> None:
         super().__init__()
-        self.weight = nn.Parameter(weight, requires_grad=False)
+        if kept:
+            self.weight = nn.Parameter(weight, requires_grad=False)
+        else:
+            self.register_buffer("weight", weight, persistent=False)
 
     def forward(self, weight: Tensor) -> Tensor:
         """The map's weight, detached, to the weights of its backward pass, of the same shape."""
         return self.weight
+
+
+class Signed(Feedback):
+    """The magnitudes of ``weight``, or one number for all, with the signs of the map's weights."""
+
+    def forward(self, weight: Tensor) -> Tensor:
+        return torch.copysign(self.weight, weight)
+
+
+def bound(affine: nn.Linear | nn.Conv2d) -> float:
+    """Of the law of a map's initial weights: they are uniform between -bound and bound."""
+    return 1 / math.sqrt(affine.weight[0].numel())
 
 
 class FeedbackLinear(nn.Linear):

@@ -17,6 +17,14 @@ COUNTS = {
     "lfnn_table3": 4 * 10,
     "ren_table3": 11 * 4,
     "nokland_eidnes": 19 * 4 + 6,
+    "biotorch": 31,
+    "counter_current": 8,
+    "cwc": 4,
+    "fg_local": 2,
+    "forward_forward": 3,
+    "greedy": 3,
+    "mono_forward": 3,
+    "softhebb": 4,
 }
 
 

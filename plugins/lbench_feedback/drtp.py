@@ -1,0 +1,49 @@
+"""drtp: direct random target projection, the label sent straight to every site."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from lbench.claims import Claims
+from lbench.config import RuleConfig
+from lbench.network import Network
+from lbench.rule import LocalRule, differentiate
+from lbench.site import cut
+from lbench.step import Step
+from lbench.task import Batch
+from lbench_feedback.direct import Direct
+
+
+class Drtp(Direct, LocalRule):
+    """Each site gets the one-hot label e_t, not an error, through a fixed random B of its own.
+
+    delta_l = (B_l e_t) * phi'(z_l) (Frenkel, Lefebvre & Bol 2019, arXiv:1909.01311),
+    so that a site learns as soon as it has run. The sign is immaterial, as B and -B have the same
+    law. The readout learns by the delta rule, from the exact gradient of the loss.
+    """
+
+    @classmethod
+    def claims(cls, config: RuleConfig, network: Network) -> Claims:
+        return Claims(
+            transport="none",
+            backward_depth=0,
+            update_locked=False,
+            global_error="none",
+            couples=network.couples,
+        )
+
+    def train_block(self, k: int, x: Tensor, batch: Batch, s: Step) -> Tensor:
+        block, group = self.network.blocks[k], f"block{k}"
+        if not s.trains(group):
+            return self.frozen_block(k, x)
+        with cut(block.sites) as passed:
+            z = block.scores(x, s)
+        with torch.no_grad():
+            emitted = block.emit(self.activate(k, z), s)
+        label = F.one_hot(batch.target, self.task.classes).to(batch.x.dtype) / len(x)
+        deltas = [self.delta(site, each, label) for site, each in passed]
+        outputs = [each for _, each in passed]
+        self.update(group, differentiate(outputs, self._groups[group], deltas))
+        return emitted

@@ -1,0 +1,21 @@
+"""frsf: fixed random magnitudes with the signs of the weights."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from lbench.init import Init
+from lbench_feedback.feedback import Feedback, Signed, bound
+from lbench_feedback.usf import Usf
+
+
+class Frsf(Usf):
+    """usf with B = |M| sign(W), M drawn once by the law of W.
+
+    Liao, Leibo & Poggio 2016 (arXiv:1510.05067); the name is that of Sanfiz & Akrout
+    2021 (arXiv:2108.13446).
+    """
+
+    def feedback(self, name: str, affine: nn.Linear | nn.Conv2d, init: Init) -> Feedback:
+        m = init.uniform(f"feedback/{name}", affine.weight.shape, bound(affine))
+        return Signed(m.abs_())

@@ -1,0 +1,32 @@
+"""usf: uniform sign-concordant feedback, the signs of the weights and nothing of their size."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import torch
+from torch import nn
+
+from lbench.claims import Claims
+from lbench.config import RuleConfig
+from lbench.init import Init
+from lbench.network import Network
+from lbench_feedback.fa import Fa
+from lbench_feedback.feedback import Feedback, Signed, bound
+
+
+class Usf(Fa):
+    """fa with B = s sign(W), W as it is in this step.
+
+    Liao, Leibo & Poggio 2016 (arXiv:1510.05067); the names are those of Sanfiz & Akrout
+    2021 (arXiv:2108.13446). s is the standard deviation of a map's initial weights, here
+    1/sqrt(3 inputs): at the start B and W have the same size.
+    """
+
+    @classmethod
+    def claims(cls, config: RuleConfig, network: Network) -> Claims:
+        return replace(super().claims(config, network), transport="sign", backward_depth="full")
+
+    def feedback(self, name: str, affine: nn.Linear | nn.Conv2d, init: Init) -> Feedback:
+        return Signed(torch.tensor(bound(affine) / math.sqrt(3)), kept=False)
