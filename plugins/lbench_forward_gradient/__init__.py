@@ -22,4 +22,22 @@ def lbench_rules() -> list[RuleEntry]:
             "Ren et al. 2023, arXiv:2210.03310",
             "lbench_forward_gradient.lg_fg_a:LgFgA",
         ),
+        RuleEntry(
+            "fg_w",
+            "Forward gradient with weight perturbation",
+            "Baydin et al. 2022, arXiv:2202.08587",
+            "lbench_forward_gradient.fg_w:FgW",
+        ),
+        RuleEntry(
+            "lg_fg_w",
+            "Forward gradient with weight perturbation of local losses",
+            "Ren et al. 2023, arXiv:2210.03310",
+            "lbench_forward_gradient.lg_fg_w:LgFgW",
+        ),
+        RuleEntry(
+            "fg_local",
+            "Forward gradient along the gradient of local losses",
+            "Fournier et al. 2023, arXiv:2306.06968",
+            "lbench_forward_gradient.fg_local:FgLocal",
+        ),
     ]

@@ -63,6 +63,40 @@ def reaches(block: Block, shapes: Mapping[str, torch.Size]) -> list[Reach]:
     return found[::-1]
 
 
+def channel_groups(block: Block, shapes: Mapping[str, torch.Size]) -> dict[Site, int]:
+    """Into how many groups of channels, in order, each site's own parameters fall.
+
+    A parameter of an output channel reaches what that channel's unit reaches, behind the site's
+    normalisation. One of a linear map may serve all channels, so it is in no group of its own.
+
+    Args:
+        shapes: of each site's z for one example, by the site's name.
+    """
+    return {
+        site: _norm(site.norm).then(reach).groups if isinstance(site.affine, nn.Conv2d) else 1
+        for site, reach in zip(block.sites, reaches(block, shapes), strict=True)
+    }
+
+
+def contract_groups(
+    products: Tensor, v: Mapping[str, Tensor], groups: Mapping[str, int]
+) -> dict[str, Tensor]:
+    """Noise in weights, in place, times the sum of ``products`` over the group that it feeds.
+
+    Args:
+        products: of the cotangent and the tangent of the block's h, (batch, channels, …).
+        v: noise by the parameter's name, output channels first.
+        groups: of channels, by the parameter's name.
+    """
+    sums = {
+        count: products.reshape(len(products), count, -1).sum((0, 2))
+        for count in set(groups.values())
+    }
+    for name, count in groups.items():
+        v[name].view(count, -1).mul_(sums[count][:, None])
+    return dict(v)
+
+
 def _affine(site: Site) -> Reach:
     """Through a site's map; one that is no convolution mixes everything."""
     conv = site.affine

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-from typing import cast
-
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.autograd import forward_ad
 
-from lbench.claims import Claims
-from lbench.config import RuleConfig
 from lbench.init import Init
-from lbench.network import Network, spatial_mean
-from lbench.rule import Group, LocalRule, differentiate
+from lbench.rule import differentiate
 from lbench.site import tapped
 from lbench.step import Step
-from lbench.task import Batch
+from lbench_forward_gradient.bases import Estimate, LocalForwardGradient
 from lbench_forward_gradient.contraction import reaches
-from lbench_forward_gradient.perturbation import Perturbation, PerturbationConfig, check, split
+from lbench_forward_gradient.fg_a import ActivityConfig
+from lbench_forward_gradient.perturbation import Perturbation, check, split
 
 
-class LgFgA(LocalRule):
+class LgFgA(LocalForwardGradient):
     """Noise at every z times the directional derivative of what it can change of the local loss.
 
     A linear head on the spatial mean of a block's h gives the local loss, and the loss's gradient
@@ -29,54 +24,30 @@ class LgFgA(LocalRule):
     (arXiv:2210.03310), Section 4.
     """
 
-    class Config(PerturbationConfig):
+    class Config(ActivityConfig):
         """Options of lg_fg_a."""
 
     config: LgFgA.Config
 
-    @classmethod
-    def claims(cls, config: RuleConfig, network: Network) -> Claims:
-        return Claims(
-            transport="scalar",
-            backward_depth=0,
-            update_locked=False,
-            global_error="none",
-            couples="none",
-        )
-
     def build(self, init: Init) -> None:
         check("lg_fg_a", self.network)
-        blocks, shapes = self.network.blocks, self.network.shapes(self.task.shape)
-        self.reaches = [reaches(block, shapes) for block in blocks]
-        self.heads = nn.ModuleList(
-            init.linear(f"heads.{k}", block.width, self.task.classes)
-            for k, block in enumerate(blocks)
-        )
+        super().build(init)
+        shapes = self.network.shapes(self.task.shape)
+        self.reaches = [reaches(block, shapes) for block in self.network.blocks]
 
-    def groups(self) -> list[Group]:
-        *blocks, readout = super().groups()
-        return [*blocks, Group(readout.name, readout.params, lr=self.config.readout_lr)]
-
-    def train_block(self, k: int, x: Tensor, batch: Batch, s: Step) -> Tensor:
-        block, head = self.network.blocks[k], cast(nn.Linear, self.heads[k])
-        noise = Perturbation(s, block.activate, mask=self.config.mask)
+    def estimate(self, k: int, x: Tensor, target: Tensor, s: Step, draw: int) -> Estimate:
+        block = self.network.blocks[k]
+        noise = Perturbation(s, block.activate, mask=self.config.mask, draw=draw)
         with forward_ad.dual_level(), tapped(block.sites, noise):
             h, tangent = split(self.activate(k, block.scores(x, s)))
         assert tangent is not None
-        scores = head(spatial_mean(h))
-        _, error = self.task.error(scores, batch.target)
-        with torch.no_grad():
-            # dL/dh is the same at all positions, of which the head sees the mean.
-            positions = h[0, 0].numel()
-            cotangent = (error @ head.weight).view(*h.shape[:2], *[1] * (h.dim() - 2)) / positions
-            products = cotangent * tangent  # summed over its channels, a_{b,p,g}
-            cotangents = [
-                reach.contract(products, site.u)
-                for reach, site in zip(self.reaches[k], noise.noisy, strict=True)
-            ]
+        scores, error, products = self.replicated(k, h, tangent, target)
+        # Summed over the channels of a group, the products are a_{b,p,g}.
+        cotangents = [
+            reach.contract(products, site.u)
+            for reach, site in zip(self.reaches[k], noise.noisy, strict=True)
+        ]
         # The graph was cut behind every z, and before the head.
         outputs = [scores, *(site.z for site in noise.noisy)]
         params = self._groups[f"block{k}"]
-        self.update(f"block{k}", differentiate(outputs, params, [error, *cotangents]))
-        with torch.no_grad():
-            return block.emit(h, s)
+        return Estimate(h, differentiate(outputs, params, [error, *cotangents]))

@@ -1,30 +1,19 @@
-"""What fg_a and lg_fg_a share: noise at every z, carried forward beside the activations."""
+"""Noise at every z or in every weight, carried forward beside the activations as dual numbers."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd import forward_ad
+from torch.func import functional_call
 
-from lbench.config import RuleConfig, param
 from lbench.errors import UsageError
 from lbench.network import Network
-from lbench.site import Site
+from lbench.rule import Rule
+from lbench.site import Site, tapped
 from lbench.step import Step
-
-
-class PerturbationConfig(RuleConfig):
-    """The options that both rules have."""
-
-    mask: bool = param(True, help="No noise at units whose activation has slope 0: less variance")
-    readout_lr: float = param(
-        1.0,
-        low=0.0,
-        high=10.0,
-        help="Factor on the readout's learning rate, whose gradient is exact; the paper's is 0.1",
-    )
 
 
 class Noisy(NamedTuple):
@@ -55,7 +44,7 @@ class Perturbation:
     """
 
     def __init__(
-        self, s: Step, activate: Callable[[Tensor], Tensor], *, mask: bool, draw: int = 0
+        self, s: Step, activate: Callable[[Tensor], Tensor], *, mask: bool, draw: int
     ) -> None:
         self.s = s
         self.activate = activate
@@ -72,8 +61,35 @@ class Perturbation:
             passed = split(self.activate(dual(constant, u))).tangent
             u = u if passed is None else u.masked_fill(passed == 0, 0)
         self.noisy.append(Noisy(site, value, u))
-        # A normalisation in bfloat16 has its tangent in float32.
+        # See same_dtype.
         return dual(constant, u if tangent is None else u + tangent.detach().to(u.dtype))
+
+
+def same_dtype(_: Site, z: Tensor) -> Tensor:
+    """A tap: a normalisation in bfloat16 has its tangent in float32, with which no map goes on."""
+    value, tangent = split(z)
+    return z if tangent is None else dual(value, tangent.to(value.dtype))
+
+
+def directions(params: Mapping[str, nn.Parameter], s: Step, draw: int) -> dict[str, Tensor]:
+    """v: noise for each of these parameters, shared by the batch."""
+    return {
+        name: s.noise(f"perturbation/{draw}/{name}", p.shape).to(p.dtype)
+        for name, p in params.items()
+    }
+
+
+def along(rule: Rule, v: Mapping[str, Tensor], draw: int, *args: Any) -> Parts:
+    """``rule(*args)`` and its derivative along v, with a graph to all parameters but v's.
+
+    BatchNorm's statistics change in a step's first draw alone.
+    """
+    params = dict(rule.named_parameters())
+    state = dict(rule.named_buffers()) if draw else {}
+    state = {name: buffer.clone() for name, buffer in state.items()}
+    with forward_ad.dual_level(), tapped(rule.network.sites, same_dtype):
+        state |= {name: dual(params[name].detach(), u) for name, u in v.items()}
+        return split(functional_call(rule, state, args))
 
 
 class Parts(NamedTuple):
@@ -92,6 +108,11 @@ def dual(value: Tensor, tangent: Tensor) -> Tensor:
 def split(t: Tensor) -> Parts:
     """The parts of a dual number."""
     return Parts(*forward_ad.unpack_dual(t))  # type: ignore[no-untyped-call]
+
+
+def by_example(slope: Tensor, u: Tensor) -> Tensor:
+    """Each example's number (batch,) times its part of u (batch, …)."""
+    return slope.view(-1, *[1] * (u.dim() - 1)) * u
 
 
 def check(rule: str, network: Network) -> None:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from lbench.init import Init
-from lbench.network import Block, Network, Readout
+from lbench.network import Block, Network, Readout, spatial_mean
 from lbench.networks.cnn import Cnn
 from lbench.networks.mixer import LocalMixer
 from lbench.networks.mlp import Mlp
@@ -135,6 +137,91 @@ def mean_over_basis(rule: Rule, batch: Batch, sites: Sequence[Site]) -> dict[str
         count += shapes[site.name].numel()
     copies = Batch(batch.x.repeat_interleave(count, 0), batch.target.repeat_interleave(count, 0))
     return gradients(rule, copies, Basis(offsets, count))
+
+
+class Given(Step):
+    """The noise of the first draw is given, by what ends the stream's name; the rest is random."""
+
+    def __init__(self, given: Mapping[str, Tensor], index: int = 0) -> None:
+        super().__init__(Randomness(0), index)
+        self.given = given
+
+    def noise(
+        self, stream: str, shape: tuple[int, ...] | torch.Size, kind: Kind = "normal"
+    ) -> Tensor:
+        kind_of, _, rest = stream.partition("/")
+        if kind_of != "perturbation":
+            return super().noise(stream, shape, kind)
+        assert kind == "normal"
+        return self.given[rest.partition("/")[2]].view(shape).clone()
+
+
+def noise_of(rule: Rule, names: Sequence[str], seed: int = 0) -> dict[str, Tensor]:
+    """Standard normal numbers in float64 for these parameters."""
+    g, params = torch.Generator().manual_seed(seed), dict(rule.named_parameters())
+    return {name: torch.randn(params[name].shape, generator=g).double() for name in names}
+
+
+def mean_over_weights(
+    rule: Rule, batch: Batch, noisy: Sequence[str], names: Sequence[str], most: int
+) -> tuple[list[str], dict[str, Tensor]]:
+    """The mean gradient over an orthonormal basis of the noise in some weights.
+
+    Args:
+        noisy: all parameters that have noise.
+        names: those that a basis may span; the others have no noise.
+        most: numbers that the basis spans, a step each; parameters with more are left out.
+
+    Returns:
+        The names that it spans, and the gradients.
+    """
+    params = dict(rule.named_parameters())
+    still = {name: torch.zeros_like(params[name]).detach() for name in noisy}
+    spanned, count = [], 0
+    for name in names:
+        if count + params[name].numel() <= most:
+            spanned.append(name)
+            count += params[name].numel()
+    total: dict[str, Tensor] = {}
+    for name in spanned:
+        for i in range(params[name].numel()):
+            vector = torch.zeros_like(params[name]).detach()
+            vector.view(-1)[i] = math.sqrt(count)
+            for key, grad in gradients(rule, batch, Given(still | {name: vector})).items():
+                total[key] = total.get(key, 0) + grad / count
+    return spanned, total
+
+
+def normal_nodes(count: int) -> Iterator[tuple[float, list[float]]]:
+    """Weights and nodes whose sums are expectations over ``count`` normal numbers.
+
+    Exact for polynomials to degree 5 (McNamee & Stenger 1967), as the moments show: E x² = 1,
+    E x⁴ = 3, E x²y² = 1.
+    """
+    r = math.sqrt(3)
+    yield 1 + count * (count - 7) / 18, [0.0] * count
+    for i, a in itertools.product(range(count), (-r, r)):
+        yield (4 - count) / 18, [a if k == i else 0.0 for k in range(count)]
+    for i, j in itertools.combinations(range(count), 2):
+        for a, b in itertools.product((-r, r), repeat=2):
+            yield 1 / 36, [a if k == i else b if k == j else 0.0 for k in range(count)]
+
+
+def expectation(value: Callable[[list[float]], Tensor], count: int) -> Tensor:
+    """Of a polynomial of degree at most 5 in ``count`` independent normal numbers."""
+    return torch.stack([weight * value(node) for weight, node in normal_nodes(count)]).sum(0)
+
+
+def local_gradients(rule: Any, x: Tensor, target: Tensor, s: Step) -> dict[str, Tensor]:
+    """Autograd of the sum of the heads' cross-entropies, with every block's input detached."""
+    total = torch.zeros((), dtype=torch.float64)
+    for block, head in zip(rule.network.blocks, rule.heads, strict=True):
+        h = block.activate(block.scores(x.detach(), s))
+        total = total + F.cross_entropy(head(spatial_mean(h)), target)
+        x = block.emit(h, s)
+    total = total + F.cross_entropy(rule.network.readout(x.detach()), target)
+    named = dict(rule.named_parameters())
+    return dict(zip(named, torch.autograd.grad(total, list(named.values())), strict=True))
 
 
 def assert_same(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:

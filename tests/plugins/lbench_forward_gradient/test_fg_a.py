@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-import math
 from typing import Any
 
 import numpy as np
@@ -25,13 +23,17 @@ from lbench.step import Step
 from lbench.task import Batch, Task
 from lbench_bp.bp import Bp
 from lbench_forward_gradient.fg_a import FgA
+from lbench_forward_gradient.fg_local import FgLocal
+from lbench_forward_gradient.fg_w import FgW
 from lbench_forward_gradient.lg_fg_a import LgFgA
+from lbench_forward_gradient.lg_fg_w import LgFgW
 
 from . import small
 from .small import NETS, Net
 
 NET = pytest.mark.parametrize("net", NETS.values(), ids=list(NETS))
 MLP = NETS["mlp"]
+PARTS = ("weight", "bias")
 
 
 class Recorded(Step):
@@ -131,7 +133,7 @@ def test_a_step_is_that_of_numpy() -> None:
 
     h, hdot, kept = batch.x.flatten(1).numpy(), None, []
     for k, name in enumerate(("fc1", "fc2")):
-        w, b = (f"network.layers.{k}.site.affine.{part}" for part in ("weight", "bias"))
+        w, b = (f"network.layers.{k}.site.affine.{part}" for part in PARTS)
         z = h @ p[w].T + p[b]
         u = s.drawn[name].numpy() * (z > 0)
         zdot = u if hdot is None else hdot @ p[w].T + u
@@ -152,31 +154,33 @@ def test_a_step_is_that_of_numpy() -> None:
         np.testing.assert_allclose(value.detach().numpy(), p[name], rtol=1e-10, atol=1e-13)
 
 
-class Node(Step):
-    """Noise is a node of a cubature, a number a unit."""
+class Nodes(Step):
+    """Noise is a node of a cubature, a number a unit and draw."""
 
-    def __init__(self, node: tuple[float, ...], offsets: dict[str, int]) -> None:
+    def __init__(self, node: list[float]) -> None:
         super().__init__(Randomness(0))
-        self.node, self.offsets = node, offsets
+        self.left = list(node)
 
     def noise(
         self, stream: str, shape: tuple[int, ...] | torch.Size, kind: Kind = "normal"
     ) -> Tensor:
         assert kind == "normal"
-        start = self.offsets[stream.rpartition("/")[2]]
-        return torch.tensor(self.node[start : start + shape[1]], dtype=torch.float64).view(shape)
+        u, self.left = self.left[: shape[1]], self.left[shape[1] :]
+        return torch.tensor(u, dtype=torch.float64).view(shape)
 
 
-@pytest.mark.parametrize("mask", [True, False])
-def test_the_second_moment_follows_the_law_of_gaussian_noise(mask: bool) -> None:
+@pytest.mark.parametrize(("mask", "count"), [(True, 1), (False, 1), (True, 2)])
+def test_the_second_moment_follows_the_law_of_gaussian_noise(mask: bool, count: int) -> None:
     """For one example, E (D u_i)^2 = |g|^2 + 2 g_i^2 at each of the q perturbed units.
 
     Layer m's squared gradient is then (|h|^2 + 1) (q_m |g|^2 + 2 |g_m|^2) on average, with h its
-    input and the 1 for its bias: q + 2 times the exact one's, where there is one layer. The
-    square is of degree 4 in each unit's noise, so the product of Gauss and Hermite's rules of
-    three nodes has its expectation exactly.
+    input and the 1 for its bias: q + 2 times the exact one's, where there is one layer. What is
+    more than the exact one's own square is the variance: of the mean of M draws, an M-th of it.
+    The square is of degree 4 in the noise, so the cubature has its expectation exactly.
     """
-    rule, batch = small.make(FgA, Net(Mlp(widths=(3, 2))), mask=mask), small.batch_of(1, seed=4)
+    net = Net(Mlp(widths=(3, 2)))
+    rule = small.make(FgA, net, mask=mask, perturbations=count)
+    batch = small.batch_of(1, seed=4)
     with torch.no_grad():
         rule.network.blocks[1].site.affine.bias.copy_(torch.tensor([1.0, -1.0]))
     exact = cotangents(rule, batch, Step(Randomness(0)))
@@ -186,19 +190,23 @@ def test_the_second_moment_follows_the_law_of_gaussian_noise(mask: bool) -> None
         for block, g in zip(rule.network.blocks, exact.values(), strict=True):
             z = block.scores(h)
             alive.append(int((z > 0).sum()))
-            q = alive[-1] if mask else z.numel()
-            law.append((h.square().sum() + 1) * (q * total + 2 * g.square().sum()))
+            q, own = (alive[-1] if mask else z.numel()), g.square().sum()
+            law.append((h.square().sum() + 1) * ((q * total + own) / count + own))
             h = block(h)
     assert alive == [2, 1]  # of three and two: the mask matters
-    moments = [0.0, 0.0]
-    for node in itertools.product((-(3**0.5), 0.0, 3**0.5), repeat=5):
-        share = math.prod(2 / 3 if value == 0 else 1 / 6 for value in node)
-        grads = rule.estimate(batch, Node(node, {"fc1": 0, "fc2": 3}), 0)
-        for m in range(2):
-            for part in ("weight", "bias"):
-                square = grads[f"network.layers.{m}.site.affine.{part}"].square().sum()
-                moments[m] += share * square.item()
-    assert moments == pytest.approx([value.item() for value in law], rel=1e-10)
+
+    def squares(node: list[float]) -> Tensor:
+        grads = rule.gradients(batch, Nodes(node))
+        return torch.stack(
+            [
+                sum(grads[f"network.layers.{m}.site.affine.{p}"].square().sum() for p in PARTS)
+                for m in range(2)
+            ]
+        )
+
+    torch.testing.assert_close(
+        small.expectation(squares, 5 * count), torch.stack(law), rtol=1e-10, atol=0
+    )
 
 
 def test_masked_units_get_no_gradient_and_unmasked_ones_do() -> None:
@@ -215,20 +223,20 @@ def test_masked_units_get_no_gradient_and_unmasked_ones_do() -> None:
 def test_several_perturbations_are_averaged() -> None:
     batch, s = small.batch_of(), Step(Randomness(3))
     rule = small.make(FgA, NETS["mixer"], perturbations=3)
-    draws = [rule.estimate(batch, s, draw) for draw in range(3)]
+    draws = [rule.estimate(batch, s, draw).grads for draw in range(3)]
     mean = {name: sum(grads[name] for grads in draws) / 3 for name in draws[0]}
     small.assert_same(small.gradients(rule, batch, s), mean)
     assert not torch.allclose(*(d["network.layers.0.inner.0.affine.weight"] for d in draws[:2]))
 
 
-@pytest.mark.parametrize("rule", [FgA, LgFgA])
+@pytest.mark.parametrize("rule", [FgA, LgFgA, FgLocal])
 def test_batch_norm_is_refused_with_the_option_that_would_do(rule: type[Rule]) -> None:
     with pytest.raises(UsageError) as caught:
         small.make(rule, Net(Cnn(widths=(3, 2))))
     assert "norm=group" in caught.value.hint
 
 
-@pytest.mark.parametrize("rule", [FgA, LgFgA])
+@pytest.mark.parametrize("rule", [FgA, FgW, FgLocal, LgFgA, LgFgW])
 def test_a_step_in_bfloat16_is_finite_and_leaves_float32_gradients(rule: type[Rule]) -> None:
     for net in (Mlp(widths=(20, 20)), Cnn(widths=(6, 6), norm="group")):
         init = Init(0)

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lbench.init import Init
-from lbench.network import Block, spatial_mean
+from lbench.network import Block
 from lbench.networks.mixer import LocalMixer
 from lbench.networks.mlp import Mlp
 from lbench.randomness import Randomness
@@ -28,25 +28,13 @@ from .small import NETS, Net
 NET = pytest.mark.parametrize("net", NETS.values(), ids=list(NETS))
 
 
-def local_gradients(rule: LgFgA, x: Tensor, target: Tensor, s: Step) -> dict[str, Tensor]:
-    """Autograd of the sum of the heads' cross-entropies, with every block's input detached."""
-    total = torch.zeros((), dtype=torch.float64)
-    for block, head in zip(rule.network.blocks, rule.heads, strict=True):
-        h = block.activate(block.scores(x.detach(), s))
-        total = total + F.cross_entropy(head(spatial_mean(h)), target)
-        x = block.emit(h, s)
-    total = total + F.cross_entropy(rule.network.readout(x.detach()), target)
-    named = dict(rule.named_parameters())
-    return dict(zip(named, torch.autograd.grad(total, list(named.values())), strict=True))
-
-
 @NET
 @pytest.mark.parametrize("mask", [True, False])
 def test_the_mean_over_a_basis_of_a_blocks_noise_is_the_gradient_of_its_loss(
     net: Net, mask: bool
 ) -> None:
     rule, batch = small.make(LgFgA, net, mask=mask), small.batch_of()
-    exact = local_gradients(rule, batch.x, batch.target, Step(Randomness(0)))
+    exact = small.local_gradients(rule, batch.x, batch.target, Step(Randomness(0)))
     for k, block in enumerate(rule.network.blocks):
         mean = small.mean_over_basis(rule, batch, block.sites)
         # Heads and readout have their exact gradient whatever the noise.
@@ -130,6 +118,44 @@ def test_one_block_whose_head_is_the_readout_learns_as_fg_a(blocks: int | None) 
         head = found.pop(f"heads.0.{part}")
         assert torch.equal(head, found[f"network.readout.linear.{part}"])
     small.assert_same(found, expected)
+
+
+def test_estimates_follow_finite_differences_of_the_local_loss_with_the_same_noise() -> None:
+    """Node perturbation of each example, the same rule without derivatives."""
+    rule, batch = small.make(LgFgA, NETS["mlp"], mask=False), small.batch_of()
+    block, head, x = rule.network.blocks[0], rule.heads[0], batch.x.flatten(1)
+    found, expected = [], []
+    for seed in range(10):
+        g = torch.Generator().manual_seed(seed)
+        u = {name: torch.randn(3, n, generator=g).double() for name, n in (("fc1", 6), ("fc2", 5))}
+        with torch.no_grad():
+            above, below = (
+                F.cross_entropy(
+                    head(block.activate(block.scores(batch.x) + eps * u["fc1"])),
+                    batch.target,
+                    reduction="none",
+                )
+                for eps in (1e-6, -1e-6)
+            )
+        slope = (above - below) / 2e-6
+        expected.append((slope[:, None] * u["fc1"]).T @ x / 3)
+        grads = small.gradients(rule, batch, small.Given(u))
+        found.append(grads["network.layers.0.site.affine.weight"])
+    a, b = torch.stack(found).flatten(), torch.stack(expected).flatten()
+    assert torch.corrcoef(torch.stack([a, b]))[0, 1] > 1 - 1e-8
+    torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-8)
+
+
+@pytest.mark.parametrize("net", ["mlp", "mixer"])
+def test_several_perturbations_are_averaged(net: str) -> None:
+    batch, s = small.batch_of(), Step(Randomness(3))
+    rule = small.make(LgFgA, NETS[net], perturbations=3)
+    draws = [rule.estimate(0, batch.x, batch.target, s, draw).grads for draw in range(3)]
+    found = small.gradients(rule, batch, s)
+    for name in draws[0]:
+        mean = sum(grads[name] for grads in draws) / 3
+        torch.testing.assert_close(found[name], mean, rtol=1e-12, atol=1e-14)
+        assert name.startswith("heads.") or not torch.allclose(draws[0][name], draws[1][name])
 
 
 @pytest.mark.parametrize("net", [NETS["mlp"], NETS["resnet"], NETS["mixer"]])

@@ -1,0 +1,174 @@
+"""What the rules with noise share: draws that are averaged, heads, what is claimed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple, cast
+
+import torch
+from torch import Tensor, nn
+
+from lbench.claims import Claims
+from lbench.config import RuleConfig, param
+from lbench.init import Init
+from lbench.network import Network, spatial_mean
+from lbench.rule import GradientRule, Grads, Group, LocalRule, trained
+from lbench.step import Step
+from lbench.task import Batch
+
+
+class ForwardGradientConfig(RuleConfig):
+    """The options that all rules with noise have."""
+
+    perturbations: int = param(
+        1, low=1, high=1000, help="Draws a step, averaged; each is a pass forward"
+    )
+    readout_lr: float = param(
+        1.0,
+        low=0.0,
+        high=10.0,
+        help="Factor on the readout's learning rate, whose gradient is exact; the paper's is 0.1",
+    )
+
+
+class Estimate(NamedTuple):
+    """What one draw of noise gives.
+
+    Args:
+        value: the loss, or what a block passes on; the same in every draw.
+        grads: estimated gradients by the parameter's name, and exact ones where there is no noise.
+    """
+
+    value: Tensor
+    grads: dict[str, Tensor]
+
+
+def mean(estimate: Callable[[int], Estimate], count: int) -> Estimate:
+    """The mean of ``count`` independent estimates, of which one is kept at a time."""
+    value, grads = estimate(0)
+    for draw in range(1, count):
+        for name, grad in estimate(draw).grads.items():
+            grads[name] = grads[name] + grad
+    return Estimate(value, {name: g / count for name, g in grads.items()} if count > 1 else grads)
+
+
+class ForwardGradient(GradientRule):
+    """A rule that multiplies noise by the directional derivative of the network's loss."""
+
+    config: ForwardGradientConfig
+
+    @classmethod
+    def claims(cls, config: RuleConfig, network: Network) -> Claims:
+        one = one_draw(config)
+        return Claims(
+            transport="scalar" if one else None,
+            backward_depth=0 if one else None,
+            update_locked=True,
+            global_error="scalar" if one else None,
+            couples=network.couples,
+        )
+
+    def groups(self) -> list[Group]:
+        return [
+            Group("blocks", trained(self.network.layers, "network.layers.")),
+            Group(
+                "readout",
+                trained(self.network.readout, "network.readout."),
+                lr=self.config.readout_lr,
+            ),
+        ]
+
+    def gradients(self, batch: Batch, s: Step) -> Grads:
+        loss, grads = mean(lambda draw: self.estimate(batch, s, draw), self.config.perturbations)
+        s.log("loss", loss)
+        return grads
+
+    def estimate(self, batch: Batch, s: Step, draw: int) -> Estimate:
+        """The loss and gradients from one draw of noise."""
+        raise NotImplementedError(f"{type(self).__name__} has no estimate")
+
+
+class LocalForwardGradient(LocalRule):
+    """A rule that multiplies noise by directional derivatives of each block's own loss.
+
+    A linear head on the spatial mean of a block's h gives the local loss; its gradient is exact.
+    """
+
+    config: ForwardGradientConfig
+
+    @classmethod
+    def claims(cls, config: RuleConfig, network: Network) -> Claims:
+        one = one_draw(config)
+        return Claims(
+            transport="scalar" if one else None,
+            backward_depth=0 if one else None,
+            update_locked=False,
+            global_error="none",
+            couples=network.couples,
+        )
+
+    def build(self, init: Init) -> None:
+        self.heads = linear_heads(self.network, self.task.classes, init)
+
+    def groups(self) -> list[Group]:
+        *blocks, readout = super().groups()
+        return [*blocks, Group(readout.name, readout.params, lr=self.config.readout_lr)]
+
+    def train_block(self, k: int, x: Tensor, batch: Batch, s: Step) -> Tensor:
+        h, grads = mean(
+            lambda draw: self.estimate(k, x, batch.target, s, draw), self.config.perturbations
+        )
+        self.update(f"block{k}", grads)
+        with torch.no_grad():
+            return self.network.blocks[k].emit(h, s)
+
+    def estimate(self, k: int, x: Tensor, target: Tensor, s: Step, draw: int) -> Estimate:
+        """Block ``k``'s h and gradients from one draw of noise."""
+        raise NotImplementedError(f"{type(self).__name__} has no estimate")
+
+    def replicated(self, k: int, h: Tensor, tangent: Tensor, target: Tensor) -> Replicated:
+        """The local loss and its directional derivative, unit by unit of h."""
+        scores = self.heads[k](spatial_mean(h))
+        _, error = self.task.error(scores, target)
+        with torch.no_grad():
+            return Replicated(scores, error, cotangent(self.heads[k], error, h) * tangent)
+
+
+def one_draw(config: RuleConfig) -> bool:
+    """Whether an example tells a unit one number, which the audit can tell from a vector."""
+    return cast(ForwardGradientConfig, config).perturbations == 1
+
+
+class Replicated(NamedTuple):
+    """A block's local loss.
+
+    Args:
+        scores: the head's, with a graph to it.
+        error: of the mean loss at the scores.
+        products: of the cotangent and the tangent at h, (batch, channels, …): summed over the
+            channels of a group, the directional derivative of that position's and group's loss.
+    """
+
+    scores: Tensor
+    error: Tensor
+    products: Tensor
+
+
+def linear_heads(network: Network, classes: int, init: Init) -> nn.ModuleList:
+    """A linear classifier on the spatial mean of each block's h."""
+    return nn.ModuleList(
+        init.linear(f"heads.{k}", block.width, classes) for k, block in enumerate(network.blocks)
+    )
+
+
+def cotangent(head: nn.Module, error: Tensor, h: Tensor) -> Tensor:
+    """A head's loss's gradient at h in closed form: the same at all positions, which it averages.
+
+    Args:
+        head: a linear map of the spatial mean.
+        error: at its scores, (batch, classes).
+        h: (batch, channels, …), the shape that is wanted.
+    """
+    weight = cast(nn.Linear, head).weight
+    at_mean = error @ weight
+    return at_mean.view(*h.shape[:2], *[1] * (h.dim() - 2)) / h[0, 0].numel()

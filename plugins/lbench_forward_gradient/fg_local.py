@@ -1,0 +1,85 @@
+"""fg_local: the network's gradient, projected on the gradient of each block's local loss."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.autograd import forward_ad
+from torch.nn import functional as F
+
+from lbench.claims import Claims
+from lbench.config import RuleConfig
+from lbench.init import Init
+from lbench.network import Network, spatial_mean
+from lbench.rule import GradientRule, Grads, differentiate
+from lbench.site import tapped
+from lbench.step import Step
+from lbench.task import Batch
+from lbench_forward_gradient.bases import cotangent, linear_heads
+from lbench_forward_gradient.perturbation import by_example, check, dual, same_dtype, split
+
+
+class FgLocal(GradientRule):
+    """A block goes along its local gradient as far as the network's loss falls in that direction.
+
+    Fournier et al. 2023 (arXiv:2306.06968), local guess and global target, activity form. The
+    guess u_b is the gradient at a block's h of the loss of its own linear head, which learns on
+    detached features; the target is g_b, the gradient at h of the network's loss. The estimate is
+
+        (<g_b, u_b> / |u_b|^2) u_b
+
+    for each example and block, with the product from a pass forward through what is above. Inside
+    the block it is sent on exactly. The last block and the readout have their exact gradient.
+    """
+
+    @classmethod
+    def claims(cls, config: RuleConfig, network: Network) -> Claims:
+        return Claims(
+            transport="full",
+            # One block is bp.
+            backward_depth=network.block_depth if len(network.blocks) > 1 else "full",
+            update_locked=True,
+            global_error="vector",
+            couples=network.couples,
+        )
+
+    def build(self, init: Init) -> None:
+        check("fg_local", self.network)
+        self.heads = linear_heads(self.network, self.task.classes, init)[:-1]
+
+    def gradients(self, batch: Batch, s: Step) -> Grads:
+        *blocks, last = self.network.blocks
+        features: list[Tensor] = []
+        x = batch.x
+        for block in blocks:
+            features.append(block.activate(block.scores(x, s)))
+            x = block.emit(features[-1].detach(), s)
+        scores = self.network.readout(last(x, s))
+        loss, error = self.task.error(scores, batch.target)
+        s.log("loss", loss)
+        outputs, cotangents = [scores], [error]
+        for k, (head, h) in enumerate(zip(self.heads, features, strict=True)):
+            local = head(spatial_mean(h.detach()))
+            _, own = self.task.error(local, batch.target)
+            with torch.no_grad():
+                unit = direction(head, own, h)
+                slope = (error * self.derivative(k, h.detach(), unit, s)).sum(1)
+            outputs += [local, h]
+            cotangents += [own, by_example(slope, unit)]
+        return differentiate(outputs, self._trained, cotangents)
+
+    def derivative(self, k: int, h: Tensor, tangent: Tensor, s: Step) -> Tensor:
+        """The scores' derivative along a tangent of block ``k``'s h, (batch, classes)."""
+        with forward_ad.dual_level(), tapped(self.network.sites, same_dtype):
+            x = self.network.blocks[k].emit(dual(h, tangent), s)
+            for block in self.network.blocks[k + 1 :]:
+                x = block(x, s)
+            found = split(self.network.readout(x)).tangent
+        assert found is not None
+        return found
+
+
+def direction(head: nn.Module, error: Tensor, h: Tensor) -> Tensor:
+    """u_b / |u_b| at h, for each example; 0 where the local loss is flat."""
+    guess = cotangent(head, error, h).expand_as(h)
+    return F.normalize(guess.flatten(1), eps=1e-30).view_as(h).to(h.dtype)

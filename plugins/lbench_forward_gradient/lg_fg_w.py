@@ -1,0 +1,52 @@
+"""lg_fg_w: forward gradients with weight perturbation of each block's own loss."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from lbench.init import Init
+from lbench.rule import differentiate, trained
+from lbench.step import Step
+from lbench_forward_gradient.bases import Estimate, ForwardGradientConfig, LocalForwardGradient
+from lbench_forward_gradient.contraction import channel_groups, contract_groups
+from lbench_forward_gradient.perturbation import along, directions
+
+
+class LgFgW(LocalForwardGradient):
+    """Noise in a block's weights times the derivative of what they can change of its local loss.
+
+    v ~ N(0, I) is drawn once a step over the block's parameters and shared by the batch. With
+    a_g the directional derivative of the local loss through the channels of group g alone (the
+    replicated losses of Ren et al. 2023, arXiv:2210.03310, Section 4, summed over examples and
+    positions), the part of v that feeds group g is multiplied by a_g, and what feeds all groups
+    by their sum.
+    """
+
+    class Config(ForwardGradientConfig):
+        """Options of lg_fg_w."""
+
+    config: LgFgW.Config
+
+    def build(self, init: Init) -> None:
+        super().build(init)
+        shapes = self.network.shapes(self.task.shape)
+        self.channel_groups: list[dict[str, int]] = []  # by block and the parameter's name
+        for k, block in enumerate(self.network.blocks):
+            by_site = channel_groups(block, shapes)
+            site_of = {p: site for site in block.sites for p in site.parameters()}
+            named = trained(block, f"network.layers.{k}.")
+            self.channel_groups.append({name: by_site[site_of[p]] for name, p in named.items()})
+
+    def forward(self, k: int, x: Tensor, s: Step) -> Tensor:
+        """What is perturbed: the h of block ``k``."""
+        return self.activate(k, self.network.blocks[k].scores(x, s))
+
+    def estimate(self, k: int, x: Tensor, target: Tensor, s: Step, draw: int) -> Estimate:
+        groups, params = self.channel_groups[k], self._groups[f"block{k}"]
+        v = directions({name: params[name] for name in groups}, s, draw)
+        h, tangent = along(self, v, draw, k, x, s)
+        assert tangent is not None
+        scores, error, products = self.replicated(k, h, tangent, target)
+        grads = contract_groups(products, v, groups)
+        own = {name: p for name, p in params.items() if name not in groups}
+        return Estimate(h, grads | differentiate(scores, own, error))
