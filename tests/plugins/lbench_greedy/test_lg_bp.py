@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +14,7 @@ from torch.nn import functional as F
 
 from lbench.data.loader import Batches, DeviceData
 from lbench.init import Init
-from lbench.networks.cnn import Cnn
 from lbench.networks.mixer import LocalMixer
-from lbench.networks.mlp import Mlp
-from lbench.networks.resnet import Resnet
-from lbench.networks.spec import NetworkSpec
 from lbench.randomness import Randomness
 from lbench.rule import Rule, View
 from lbench.run.job import parameters
@@ -30,49 +25,19 @@ from lbench.step import Step
 from lbench.task import Batch, Task
 from lbench_bp.bp import Bp
 from lbench_greedy.lg_bp import LgBp
+from tests.plugins.small import NETS, assert_same, batch_of, gradients, make
 from tests.run.helper import Silent, ask, run
 
-SHAPE, CLASSES = (1, 4, 4), 3
-NETS: dict[str, NetworkSpec] = {
-    "mlp": Mlp(widths=(7, 6, 5)),
-    "cnn": Cnn(widths=(4, 3, 5)),
-    "resnet": Resnet(depth=8, width=2),
-    "mixer": LocalMixer(patches=2, channels=6, groups=2, depth=3),
-}
-NET = pytest.mark.parametrize("net", NETS.values(), ids=list(NETS))
+NET = pytest.mark.parametrize("net", NETS)
+CONV = {"k": 2, "pool": 2}
 
 
-def make(
-    net: NetworkSpec, *, rule: type[Rule] = LgBp, blocks: int | None = None, **options: Any
-) -> Any:
-    init = Init(3)
-    network = net.build(init, SHAPE, CLASSES)
-    network = network if blocks is None else network.regrouped(blocks)
-    return rule(network, Task("toy", SHAPE, CLASSES), rule.Config(**options), init).double()
-
-
-def batch_of(size: int = 6) -> Batch:
-    g = torch.Generator().manual_seed(2)
-    x = torch.randn(size, *SHAPE, generator=g, dtype=torch.float64)
-    return Batch(x, torch.randint(CLASSES, (size,), generator=g))
-
-
-def gradients(rule: Rule, batch: Batch, s: Step | None = None) -> dict[str, Tensor]:
-    """What one step hands to the optimizers, by name; no parameter changes."""
+def gradients_in(rule: Rule, batch: Batch, s: Step) -> dict[str, Tensor]:
+    """What a step of a phase hands to the optimizers."""
     found: dict[str, Tensor] = {}
-
-    def keep(grads: Mapping[str, Tensor]) -> None:
-        found.update({name: grad.detach().clone() for name, grad in grads.items()})
-
-    rule.attach({group.name: keep for group in rule.groups()})
-    rule.step(batch, s or Step(Randomness(0)))
+    rule.attach({group.name: found.update for group in rule.groups()})
+    rule.step(batch, s)
     return found
-
-
-def assert_same(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
-    assert set(found) == set(expected)
-    for name, value in expected.items():
-        torch.testing.assert_close(found[name], value, rtol=1e-9, atol=1e-12, msg=name)
 
 
 def grid_means(h: Tensor, side: int) -> Tensor:
@@ -93,9 +58,9 @@ def grid_means(h: Tensor, side: int) -> Tensor:
 @pytest.mark.parametrize("head", ["linear", "mlp"])
 @pytest.mark.parametrize("pool", [1, 2])
 def test_a_block_has_the_gradient_of_its_own_classifiers_loss(
-    net: NetworkSpec, head: str, pool: int
+    net: str, head: str, pool: int
 ) -> None:
-    rule, batch = make(net, head=head, pool=pool), batch_of()
+    rule, batch = make(LgBp, NETS[net], head=head, pool=pool), batch_of()
     found = gradients(rule, batch)
     named, total, x = dict(rule.named_parameters()), torch.zeros(()).double(), batch.x
     for k, block in enumerate(rule.network.blocks):
@@ -116,8 +81,8 @@ def test_a_block_has_the_gradient_of_its_own_classifiers_loss(
 
 
 @NET
-def test_one_block_with_the_readout_as_its_classifier_learns_as_bp(net: NetworkSpec) -> None:
-    rule, bp, batch = make(net, blocks=1), make(net, rule=Bp, blocks=1), batch_of()
+def test_one_block_with_the_readout_as_its_classifier_learns_as_bp(net: str) -> None:
+    rule, bp, batch = make(LgBp, NETS[net], blocks=1), make(Bp, NETS[net], blocks=1), batch_of()
     rule.heads[0][-1].load_state_dict(rule.network.readout.linear.state_dict())
     found, expected = gradients(rule, batch), gradients(bp, batch)
     for part in ("weight", "bias"):
@@ -136,9 +101,12 @@ class Loud(LgBp):
 
 
 @NET
-@pytest.mark.parametrize("k", [0, 2])
-def test_scaling_a_blocks_loss_changes_no_other_block(net: NetworkSpec, k: int) -> None:
-    rule, batch = make(net, rule=Loud), batch_of()
+@pytest.mark.parametrize("k", [0, 1])
+@pytest.mark.parametrize("options", [{}, CONV], ids=str)
+def test_scaling_a_blocks_loss_changes_no_other_block(
+    net: str, k: int, options: dict[str, Any]
+) -> None:
+    rule, batch = make(Loud, NETS[net], **options), batch_of()
     quiet = gradients(rule, batch)
     rule.loud = k
     loud = gradients(rule, batch)
@@ -152,8 +120,9 @@ def test_scaling_a_blocks_loss_changes_no_other_block(net: NetworkSpec, k: int) 
 
 
 @NET
-def test_nan_behind_a_block_does_not_reach_it(net: NetworkSpec) -> None:
-    rule, batch = make(net), batch_of()
+@pytest.mark.parametrize("options", [{}, CONV], ids=str)
+def test_nan_behind_a_block_does_not_reach_it(net: str, options: dict[str, Any]) -> None:
+    rule, batch = make(LgBp, NETS[net], **options), batch_of()
     clean = gradients(rule, batch)
     with torch.no_grad():
         for module in (*rule.network.layers[1:], rule.network.readout, *rule.heads[1:]):
@@ -168,7 +137,7 @@ def test_nan_behind_a_block_does_not_reach_it(net: NetworkSpec) -> None:
 
 def test_the_claimed_depth_counts_the_maps_behind_a_blocks_first_site() -> None:
     def depth(net: str, blocks: int | None = None, **options: Any) -> Any:
-        rule = make(NETS[net], blocks=blocks, **options)
+        rule = make(LgBp, NETS[net], blocks=blocks, **options)
         return LgBp.claims(rule.config, rule.network).backward_depth
 
     assert depth("mlp") == 1  # the head
@@ -176,6 +145,8 @@ def test_the_claimed_depth_counts_the_maps_behind_a_blocks_first_site() -> None:
     assert depth("mlp", blocks=1) == 3
     assert depth("resnet") == 2
     assert depth("mixer") == 3
+    assert depth("mlp", k=3) == 3
+    assert depth("mlp", k=3, head="mlp") == 4
 
 
 def owner(name: str) -> int:
@@ -186,12 +157,15 @@ def owner(name: str) -> int:
 
 
 @pytest.mark.parametrize("k", [0, 1, 2])
-def test_in_sequence_a_step_trains_the_block_of_its_phase_and_logs_a_loss(k: int) -> None:
-    rule, batch = make(NETS["cnn"], schedule="sequential"), batch_of()
+@pytest.mark.parametrize("options", [{}, CONV], ids=str)
+def test_in_sequence_a_step_trains_the_block_of_its_phase_and_logs_a_loss(
+    k: int, options: dict[str, Any]
+) -> None:
+    rule, batch = make(LgBp, NETS["cnn"], schedule="sequential", **options), batch_of()
     phase = rule.phases()[k]
     assert (phase.name, phase.share, len(rule.phases())) == (f"block{k}", 1.0, 3)
     s = Step(Randomness(0), phase=phase)
-    found = gradients(rule, batch, s)
+    found = gradients_in(rule, batch, s)
     assert set(found) == {name for name, _ in rule.named_parameters() if owner(name) == k}
     x = batch.x
     with torch.no_grad():
@@ -216,10 +190,13 @@ class Snapshots(Silent):
         self.states.append({k: v.clone() for k, v in self.rule.state_dict().items()})
 
 
-def test_finished_blocks_stay_bit_identical_in_training(tmp_path: Path) -> None:
+@pytest.mark.parametrize("options", [{}, CONV], ids=str)
+def test_finished_blocks_stay_bit_identical_in_training(
+    tmp_path: Path, options: dict[str, Any]
+) -> None:
     """Parameters and BatchNorm's buffers, through the trainer; blocks to come stay initial."""
     resolved = ask("lg_bp", network="cnn", network_options={"widths": "10,10,10"}, epochs=6,
-                   config={"schedule": "sequential"}, recipe={"batch": 512})  # fmt: skip
+                   config={"schedule": "sequential", **options}, recipe={"batch": 512})  # fmt: skip
     cell, randomness = resolved.cell, Randomness(0)
     rule = cell.build(0)
     initial = {name: value.clone() for name, value in rule.state_dict().items()}

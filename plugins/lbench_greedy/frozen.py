@@ -1,0 +1,63 @@
+"""frozen: a random trunk that is never trained, and a readout that is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from lbench.claims import Claims
+from lbench.config import RuleConfig, param
+from lbench.init import Init
+from lbench.network import Network
+from lbench.recipe import Recipe
+from lbench.rule import GradientRule
+from lbench.step import Step
+from lbench.task import Batch
+
+
+class Frozen(GradientRule):
+    """What the network's random features are worth: the null model of rules that train blocks.
+
+    The readout's gradient is that of bp. Blocks keep their initial weights, times ``scale``;
+    they run as in training, so BatchNorm's statistics, which prediction needs, follow the data.
+    """
+
+    class Config(RuleConfig):
+        """Options of frozen."""
+
+        scale: float = param(
+            6.0, low=0.01, high=100.0, log=True, help="Factor on the blocks' initial weights"
+        )
+
+    config: Frozen.Config
+    expected_failures: ClassVar[Mapping[str, str]] = {
+        "batch_norm_once_a_step": "Nothing in a block is trained, but its BatchNorm has to see "
+        "the data: with the statistics that it begins with it would not normalise."
+    }
+
+    @classmethod
+    def claims(cls, config: RuleConfig, network: Network) -> Claims:
+        return Claims(
+            transport="none",
+            backward_depth=0,
+            update_locked=False,
+            global_error="none",
+            couples=network.couples,
+        )
+
+    @classmethod
+    def recipe(cls, default: Recipe, dataset: str, network: str) -> Recipe:
+        """A higher rate than for a network that is trained whole: only the readout learns."""
+        return default.model_copy(update={"lr": max(default.lr, 3e-3)})
+
+    def build(self, init: Init) -> None:
+        self.network.layers.requires_grad_(False)
+        with torch.no_grad():
+            for site in self.network.sites:
+                site.affine.weight.mul_(self.config.scale)
+
+    def loss(self, batch: Batch, s: Step) -> Tensor:
+        return self.task.loss(self.network(batch.x, s), batch.target)

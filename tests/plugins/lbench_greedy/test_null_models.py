@@ -1,0 +1,152 @@
+"""frozen and softmax_regression: what needs no hidden layer that learns."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from lbench.run.job import parameters
+from lbench_bp.bp import Bp
+from lbench_greedy.frozen import Frozen
+from lbench_greedy.softmax_regression import SoftmaxRegression
+from tests.plugins.small import (
+    CLASSES,
+    NETS,
+    SHAPE,
+    assert_same,
+    batch_of,
+    descend,
+    gradients,
+    make,
+)
+from tests.run.helper import ask, run
+
+NET = pytest.mark.parametrize("net", NETS)
+
+
+def error_of(scores: Tensor, target: Tensor) -> Tensor:
+    """(p − e_t) / B."""
+    p = (scores - scores.logsumexp(1, keepdim=True)).exp()
+    return (p - F.one_hot(target, CLASSES)) / len(target)
+
+
+@NET
+@pytest.mark.parametrize("dropout", [0.0, 0.4])
+def test_a_frozen_trunks_readout_has_the_gradient_of_bp(net: str, dropout: float) -> None:
+    found = gradients(make(Frozen, NETS[net], scale=1.0, dropout=dropout), batch_of())
+    assert set(found) == {"network.readout.linear.weight", "network.readout.linear.bias"}
+    expected = gradients(make(Bp, NETS[net], dropout=dropout), batch_of())
+    assert_same(found, {name: expected[name] for name in found})
+
+
+@NET
+def test_the_readouts_gradient_is_error_times_features(net: str) -> None:
+    rule, batch = make(Frozen, NETS[net]), batch_of()
+    found = gradients(rule, batch)
+    with torch.no_grad():
+        h = batch.x
+        for block in rule.network.blocks:
+            h = block(h)
+        h = h.flatten(2).mean(2) if h.dim() == 4 else h
+        error = error_of(rule.network.readout(h), batch.target)
+    expected = {"weight": error.T @ h, "bias": error.sum(0)}
+    assert_same(found, {f"network.readout.linear.{k}": v for k, v in expected.items()})
+
+
+@NET
+def test_training_leaves_the_trunk_bit_identical_and_lowers_the_loss(net: str) -> None:
+    rule, batch = make(Frozen, NETS[net], scale=2.0), batch_of()
+    before = copy.deepcopy(rule.network.layers)
+
+    def loss() -> float:
+        return F.cross_entropy(rule.network(batch.x), batch.target).item()
+
+    first = loss()
+    for _ in range(20):
+        descend(rule, gradients(rule, batch), lr=0.2)
+    assert loss() < first
+    for old, new in zip(before.parameters(), rule.network.layers.parameters(), strict=True):
+        assert torch.equal(old, new)
+
+
+@pytest.mark.parametrize("net", ["cnn", "resnet"])
+def test_batchnorm_of_a_frozen_trunk_learns_the_datas_statistics(net: str) -> None:
+    """As bp's does, so that training and prediction see the same features in the end."""
+    rule, bp = make(Frozen, NETS[net], scale=1.0), make(Bp, NETS[net])
+    batch = batch_of(60)
+    for _ in range(60):
+        gradients(rule, batch)
+        gradients(bp, batch)
+    expected = dict(bp.named_buffers())
+    assert all(torch.equal(value, expected[name]) for name, value in rule.named_buffers())
+    trained = rule.network(batch.x)
+    rule.eval()
+    # Statistics in training are biased variances, those tracked are not.
+    assert (rule.predict(batch.x) - trained).abs().max() < 0.1 * trained.abs().max()
+
+
+def test_scale_multiplies_the_trunks_weights_and_nothing_else() -> None:
+    plain, scaled = make(Frozen, NETS["mlp"], scale=1.0), make(Frozen, NETS["mlp"], scale=3.0)
+    for (name, p), q in zip(plain.named_parameters(), scaled.parameters(), strict=True):
+        factor = 3.0 if name.startswith("network.layers.") and name.endswith("weight") else 1.0
+        torch.testing.assert_close(q, factor * p)
+
+
+def test_batchnorm_undoes_the_scale() -> None:
+    batch = batch_of()
+    one, other = (make(Frozen, NETS["cnn"], scale=scale).network(batch.x) for scale in (1.0, 30.0))
+    assert (one - other).abs().max() < 1e-3 * one.abs().max()
+
+
+@NET
+def test_parameters_of_null_models_are_counted_where_they_stand(net: str) -> None:
+    rule = make(Frozen, NETS[net])
+    trunk = sum(p.numel() for p in rule.network.layers.parameters())
+    readout = sum(p.numel() for p in rule.network.readout.parameters())
+    assert parameters(rule.float(), SHAPE) == {"inf": readout, "aux": 0, "fix": trunk}
+    rule = make(SoftmaxRegression, NETS[net])
+    linear = 2 * 4 * 4 * CLASSES + CLASSES
+    assert parameters(rule.float(), SHAPE) == {"inf": linear, "aux": 0, "fix": trunk}
+
+
+@NET
+def test_regression_has_the_gradient_in_closed_form_on_any_network(net: str) -> None:
+    rule, batch = make(SoftmaxRegression, NETS[net]), batch_of()
+    x = batch.x.reshape(len(batch.x), -1)
+    scores = x @ rule.linear.weight.T + rule.linear.bias
+    error = error_of(scores.detach(), batch.target)
+    expected = {"linear.weight": error.T @ x, "linear.bias": error.sum(0)}
+    assert_same(gradients(rule, batch), expected)
+    assert torch.equal(rule.predict(batch.x), scores)
+
+
+def test_regression_never_runs_the_network() -> None:
+    rule, batch = make(SoftmaxRegression, NETS["cnn"]), batch_of()
+    before = gradients(rule, batch), rule.predict(batch.x)
+    for p in rule.network.parameters():
+        p.data.fill_(torch.nan)
+    assert_same(gradients(rule, batch), before[0])
+    assert torch.equal(rule.predict(batch.x), before[1])
+
+
+def test_regression_on_digits_errs_as_that_of_scikit_learn(tmp_path: Path) -> None:
+    linear_model = pytest.importorskip("sklearn.linear_model")
+    resolved = ask("softmax_regression", epochs=30)
+    data = resolved.dataset
+    split = {
+        name: (part.images.reshape(len(part.labels), -1) / 255.0, part.labels)
+        for name, part in (("train", data.train), ("test", data.test))
+    }
+    model = linear_model.LogisticRegression(max_iter=2000).fit(*split["train"])
+    expected = 100 * (1 - model.score(*split["test"]))
+    assert run(tmp_path, resolved)[0].result["test_error"] == pytest.approx(expected, abs=1.0)
+
+
+def test_random_features_of_digits_are_worth_more_than_chance(tmp_path: Path) -> None:
+    result = run(tmp_path, ask("frozen", epochs=8))[0].result
+    assert result["test_error"] < 50
