@@ -22,4 +22,10 @@ def lbench_rules() -> list[RuleEntry]:
             "Dellaferrera & Kreiman 2022, arXiv:2201.11665",
             "lbench_contrast.pepita:Pepita",
         ),
+        RuleEntry(
+            "cwc",
+            "Channels are split among the classes, whose goodness compete in every layer",
+            "Papachristodoulou et al. 2024, arXiv:2312.12668",
+            "lbench_contrast.cwc:Cwc",
+        ),
     ]

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
@@ -14,6 +12,7 @@ from lbench.claims import Claims
 from lbench.config import RuleConfig, param
 from lbench.init import Init
 from lbench.network import Network
+from lbench.networks.norm import statistics_held
 from lbench.recipe import Recipe
 from lbench.rule import GradientRule, Grads, differentiate
 from lbench.site import Site, cut
@@ -104,17 +103,3 @@ def contrast(first: Passed, second: Passed) -> Tensor:
     """The cotangent at the second z: h - h', a mean over examples and the uses of a weight."""
     uses = second.z.numel() // second.site.width  # by all examples, at all positions
     return ((first.h - second.h) / uses).to(second.z.dtype)
-
-
-@contextmanager
-def statistics_held(network: Network) -> Iterator[None]:
-    """Within the context BatchNorm trains without its running statistics: a step counts once."""
-    norms = [each for each in network.modules() if isinstance(each, nn.BatchNorm2d)]
-    tracked = [each.track_running_stats for each in norms]
-    for each in norms:
-        each.track_running_stats = False
-    try:
-        yield
-    finally:
-        for each, before in zip(norms, tracked, strict=True):
-            each.track_running_stats = before

@@ -9,4 +9,11 @@ API = 1
 
 @hookimpl
 def lbench_rules() -> list[RuleEntry]:
-    return []
+    return [
+        RuleEntry(
+            "softhebb",
+            "Soft winners move towards the input, the others away from it; labels at the readout",
+            "Journé et al. 2023, arXiv:2209.11883",
+            "lbench_hebbian.softhebb:SoftHebb",
+        )
+    ]

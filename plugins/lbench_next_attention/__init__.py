@@ -9,4 +9,11 @@ API = 1
 
 @hookimpl
 def lbench_rules() -> list[RuleEntry]:
-    return []
+    return [
+        RuleEntry(
+            "next_attention",
+            "Neurons seek the attention of the next layer's neurons, a reconstruction",
+            "Moakhar et al. 2023, arXiv:2310.09952",
+            "lbench_next_attention.next_attention:NextAttention",
+        )
+    ]

@@ -1,0 +1,147 @@
+"""softhebb: channels compete for each input, and the winner's weights move towards it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lbench.claims import Claims
+from lbench.config import RuleConfig, param
+from lbench.init import Init
+from lbench.network import Network
+from lbench.recipe import Recipe
+from lbench.rule import Group, LocalRule
+from lbench.site import Site
+from lbench.step import Step
+from lbench.task import Batch
+from lbench_contrast.forward_forward import normalized
+
+Affine = nn.Linear | nn.Conv2d
+RADIUS = 25.0
+"""The norm of a neuron's weights when they are drawn, in the mean of squares."""
+READOUT = 5.0
+"""The readout's learning rate, in those of the blocks."""
+
+
+class SoftHebb(LocalRule):
+    """Unsupervised: soft competition, Hebbian for the winner and anti-Hebbian for the others.
+
+    With u = w * x at a position and y = softmax_k(tau u) over the channels there (Journé et al.
+    2023, arXiv:2209.11883),
+
+        dw_k = eta_k sum ± y_k (x - u_k w_k),    eta_k = eta | ||w_k|| - 1 |^(1/2),
+
+    over the batch and all positions, with + for the channel of largest u and - for the others,
+    and the sums of a map divided by the largest of them. Weights are drawn with a norm of 25; a
+    neuron whose norm has come to 1 has learned. Every site learns from its own input. There are
+    no biases and a norm has no scale and shift. The readout learns from labels.
+
+    A block, and the readout, see their input divided by its root mean square.
+    """
+
+    class Config(RuleConfig):
+        """Options of softhebb."""
+
+        tau: float = param(1.0, low=0.01, high=100, log=True, help="Softmax is of tau times u")
+        power: float = param(
+            1.0, low=0.1, high=4.0, help="Of the activation, relu(z less its mean over channels)"
+        )
+
+    config: SoftHebb.Config
+
+    @classmethod
+    def claims(cls, config: RuleConfig, network: Network) -> Claims:
+        return Claims(
+            transport="none",
+            backward_depth=0,
+            update_locked=False,
+            global_error="none",
+            couples="mean",  # by the largest of the sums
+        )
+
+    @classmethod
+    def recipe(cls, default: Recipe, dataset: str, network: str) -> Recipe:
+        """Plain SGD: a neuron's rate is the rule's own."""
+        return default.model_copy(update={"optimizer": "sgd", "momentum": 0.0, "lr": 0.1})
+
+    def build(self, init: Init) -> None:
+        for site in self.network.sites:
+            weight, bias = site.affine.weight, site.affine.bias
+            std = RADIUS / math.sqrt(weight[0].numel())
+            with torch.no_grad():
+                weight.copy_(init.normal(f"softhebb/{site.name}", weight.shape, std))
+                if bias is not None:
+                    bias.zero_()
+            site.requires_grad_(False)
+            weight.requires_grad_()
+
+    def groups(self) -> list[Group]:
+        *blocks, readout = super().groups()
+        return [*blocks, replace(readout, lr=READOUT)]
+
+    def activate(self, k: int, z: Tensor) -> Tensor:
+        """Triangle: by how much a channel exceeds the mean of all, to a power."""
+        above = F.relu(z - z.mean(1, keepdim=True))
+        return above if self.config.power == 1 else above**self.config.power
+
+    def train_block(self, k: int, x: Tensor, batch: Batch, s: Step) -> Tensor:
+        block, group = self.network.blocks[k], f"block{k}"
+        with passing(block.sites) as passed:
+            z = block.scores(normalized(x), s)
+        descents = {affine.weight: self.descent(affine, u, s) for affine, u in passed}
+        self.update(group, {name: descents[p] for name, p in self._groups[group].items()})
+        return block.emit(self.activate(k, z.detach()), s)
+
+    def train_readout(self, x: Tensor, target: Tensor, s: Step) -> None:
+        super().train_readout(normalized(x), target, s)
+
+    def predict(self, x: Tensor) -> Tensor:
+        for k, block in enumerate(self.network.blocks):
+            x = block.emit(self.activate(k, block.scores(normalized(x))))
+        scores: Tensor = self.network.readout(normalized(x))
+        return scores
+
+    def descent(self, affine: Affine, u: Tensor, s: Step) -> Tensor:
+        """-dw of a map without the recipe's eta; ``u`` has a graph to its weight alone."""
+        channel = 1 if isinstance(affine, nn.Conv2d) else -1
+        with torch.no_grad():
+            wide = u.to(torch.promote_types(u.dtype, torch.float32))
+            # Smaller numbers would be nothing but slow: products with them are denormal.
+            y = F.threshold((self.config.tau * wide).softmax(channel), 1e-20, 0.0).neg_()
+            winner = wide.argmax(channel, keepdim=True)
+            y.scatter_(channel, winner, y.gather(channel, winner).neg())
+            decay = (y * wide).movedim(channel, 0).flatten(1).sum(1, keepdim=True)
+        (towards,) = torch.autograd.grad(u, affine.weight, y.to(u.dtype))
+        w: Tensor = affine.weight.detach().flatten(1)
+        dw = s.mean(towards.flatten(1).addcmul_(decay, w, value=-1)[None])
+        low, high = dw.aminmax()
+        largest = torch.maximum(-low, high).clamp_min(torch.finfo(dw.dtype).tiny)
+        rate = (w.norm(dim=1, keepdim=True) - 1).abs().sqrt()
+        descent: Tensor = dw.mul_(-rate / largest).view_as(affine.weight)
+        return descent
+
+
+@contextmanager
+def passing(sites: Sequence[Site]) -> Iterator[list[tuple[Affine, Tensor]]]:
+    """Within the context the graph is cut behind every site's map, in front of its norm.
+
+    Yields:
+        The maps that were passed, each with its output, whose graph ends at that map.
+    """
+    passed: list[tuple[Affine, Tensor]] = []
+
+    def keep(affine: Any, args: Any, u: Tensor) -> Tensor:
+        passed.append((affine, u))
+        return u.detach()
+
+    with ExitStack() as stack:
+        for site in sites:
+            stack.callback(site.affine.register_forward_hook(keep).remove)
+        yield passed
