@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import zlib
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +32,7 @@ class Mnist(Source):
     name = "mnist"
     title = "MNIST"
     epochs = 15
+    recipe = MappingProxyType({"lr": 0.003})
     standardize = True
     files = f"{', '.join(MD5)} (each as it is or with .gz)"
     torchvision = "MNIST"

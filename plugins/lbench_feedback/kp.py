@@ -24,9 +24,7 @@ class Kp(Fa):
     @classmethod
     def recipe(cls, default: Recipe, dataset: str, network: str) -> Recipe:
         """A decay that both copies share, without which they never meet."""
-        lr = 3e-3 if dataset == "mnist" and network.startswith("mlp") else default.lr
-        changes = {"optimizer": "adamw", "weight_decay": 0.1, "lr": lr}
-        return default.model_copy(update=changes)
+        return default.model_copy(update={"optimizer": "adamw", "weight_decay": 0.1})
 
     def build(self, init: Init) -> None:
         super().build(init)

@@ -29,4 +29,22 @@ def lbench_rules() -> list[RuleEntry]:
             PAPER,
             "lbench_lfnn.lfnn_l_v1:LfnnLV1",
         ),
+        RuleEntry(
+            "lfnn_l_rr",
+            "lfnn_l with workers of many units that are read by fixed random readouts",
+            f"{PAPER}; Mostafa et al. 2018, arXiv:1711.06756",
+            "lbench_lfnn.lfnn_l_rr:LfnnLRr",
+        ),
+        RuleEntry(
+            "lfnn_l_head",
+            "lfnn_l with workers of many units that are read by linear heads, trained with them",
+            PAPER,
+            "lbench_lfnn.lfnn_l_head:LfnnLHead",
+        ),
+        RuleEntry(
+            "lfnn_v2",
+            "The second released code of lfnn: backpropagation, with a bank of workers at the end",
+            PAPER,
+            "lbench_lfnn.lfnn_v2:LfnnV2",
+        ),
     ]

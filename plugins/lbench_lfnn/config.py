@@ -1,4 +1,4 @@
-"""The options that lfnn and lfnn_l share; each default is the paper's text."""
+"""The options that leader-follower rules share; each default is the paper's text."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ from lbench.config import RuleConfig, param
 
 
 class LeaderConfig(RuleConfig):
-    """How workers are formed, who leads, and what is learned from whom."""
+    """Who leads, and what is learned from whom."""
 
     leadership: float = param(
         0.7, low=0.1, high=1.0, step=0.1, help="Share of a block's workers that lead"
     )
-    selection: Literal["batch", "example", "epoch"] = param(
-        "batch", help="Leaders are chosen anew for each batch, example or epoch"
+    selection: Literal["batch", "example", "epoch", "first_epoch", "random"] = param(
+        "batch",
+        help="Leaders are chosen anew for each batch, example or epoch; by the losses of the first "
+        "epoch, for the whole run; or drawn in each step",
     )
     rounding: Literal["round", "floor", "ceil"] = param(
         "round", help="From leadership times workers to a whole number, at least 1"
@@ -26,6 +28,11 @@ class LeaderConfig(RuleConfig):
     reference: Literal["best", "random", "mean"] = param(
         "best", help="Whom followers copy: best leader, a random one, or the leaders' mean"
     )
+
+
+class UnitConfig(LeaderConfig):
+    """How units become workers that need no readout."""
+
     forward: Literal["softmax", "relu_softmax", "relu"] = param(
         "softmax",
         help="What fully connected workers pass on: softmax of z, softmax of relu(z) (then also "

@@ -14,11 +14,11 @@ from lbench.network import Network
 from lbench.rule import GradientRule, Grads, differentiate, trained
 from lbench.step import Step
 from lbench.task import Batch
-from lbench_lfnn.config import LeaderConfig
-from lbench_lfnn.network import LeaderFollowerRule, couples
+from lbench_lfnn.config import LeaderConfig, UnitConfig
+from lbench_lfnn.network import UnitRule, couples
 
 
-class Lfnn(LeaderFollowerRule, GradientRule):
+class Lfnn(UnitRule, GradientRule):
     """L = L_g + lambda1·L_lead + lambda2·L_fol (Yin et al. 2023, Section 2, LFNN).
 
     Leaders and the readout get the gradient of the output loss L_g, leaders that of their own
@@ -27,7 +27,7 @@ class Lfnn(LeaderFollowerRule, GradientRule):
     group norm does, mixes leaders' and followers' gradients too.)
     """
 
-    class Config(LeaderConfig):
+    class Config(UnitConfig):
         """Options of lfnn."""
 
         lambda1: float = param(1.0, low=0.0, high=100.0, help="Weight of the leader loss")
@@ -91,6 +91,7 @@ class Lfnn(LeaderFollowerRule, GradientRule):
         workers = self.workers[k]
         predictions = workers.predict(z, h)
         choice = self.selection(k).choose(predictions.y, target, s)
-        local = workers.cotangent(predictions, z, h, target, choice, self.weights)
+        error = workers.error(predictions, target, choice, self.weights)
+        local = workers.pull(error, predictions, z, h)
         mask = choice.leads[:, None].expand(-1, workers.classes, -1)
         return local, workers.spread(mask, z)

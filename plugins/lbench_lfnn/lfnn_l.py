@@ -4,26 +4,22 @@ from __future__ import annotations
 
 from typing import cast
 
-from torch import Tensor
-
 from lbench.claims import Claims
 from lbench.config import RuleConfig, param
 from lbench.init import Init
 from lbench.network import Network
-from lbench.rule import LocalRule, View
-from lbench.step import Step
-from lbench_lfnn.config import LeaderConfig
-from lbench_lfnn.network import LeaderFollowerRule, couples
+from lbench_lfnn.config import LeaderConfig, UnitConfig
+from lbench_lfnn.network import LocalLeaderRule, UnitRule, couples
 
 
-class LfnnL(LeaderFollowerRule, LocalRule):
+class LfnnL(UnitRule, LocalLeaderRule):
     """Each block minimises L_lead + lam·L_fol on its detached input; the readout the output loss.
 
     The workers of lowest cross-entropy lead and minimise it; the others move their prediction
     towards the best leader's (Yin et al. 2023, Section 2, LFNN-l as the text describes it).
     """
 
-    class Config(LeaderConfig):
+    class Config(UnitConfig):
         """Options of lfnn_l."""
 
         lam: float = param(1.0, low=0.0, high=100.0, help="Weight of the follower loss (λ)")
@@ -44,15 +40,3 @@ class LfnnL(LeaderFollowerRule, LocalRule):
     def build(self, init: Init) -> None:
         super().build(init)
         self.weights = (1.0, self.config.lam)
-
-    def cotangent(self, v: View, s: Step) -> Tensor:
-        workers = self.workers[v.k]
-        predictions = workers.predict(v.z, v.h)
-        choice = self.selection(v.k).choose(predictions.y, v.target, s)
-        return workers.cotangent(predictions, v.z, v.h, v.target, choice, self.weights)
-
-    def loss(self, v: View, s: Step) -> Tensor:
-        workers = self.workers[v.k]
-        predictions = workers.predict(v.z, v.h)
-        choice = self.selection(v.k).choose(predictions.y.detach(), v.target, s)
-        return workers.loss(predictions.scores, v.target, choice, self.weights)

@@ -13,8 +13,9 @@ from lbench.claims import Claims
 from lbench.config import RuleConfig, param
 from lbench.init import Init
 from lbench.network import Network
-from lbench.rule import Group, LocalRule, View, differentiate, trained
+from lbench.rule import Group, LocalRule, differentiate, trained
 from lbench.step import Step
+from lbench.task import Batch
 
 
 class LfnnLV1(LocalRule):
@@ -66,9 +67,11 @@ class LfnnLV1(LocalRule):
         shapes = self.network.shapes(self.task.shape)
         features = 0
         self.heads = nn.ModuleList()
+        self.network.eval()  # a norm in emit keeps its statistics
         for block in self.network.blocks:
             features = block.emit(torch.zeros(1, *shapes[block.sites[-1].name])).numel()
             self.heads.append(init.linear(f"head.{block.name}", features, classes))
+        self.network.train()
         self.workers = init.linear("workers", features, count * classes)
         self.gate = init.linear("gate", count * classes, count)
         self.network.readout = init.linear(  # type: ignore[assignment]
@@ -82,9 +85,15 @@ class LfnnLV1(LocalRule):
         gate = Group("gate", trained(self.gate, "gate."), lr=2.0)
         return [*blocks, workers, gate, readout]
 
-    def loss(self, v: View, s: Step) -> Tensor:
-        passed_on = self.network.blocks[v.k].emit(v.h, s)
-        return F.cross_entropy(self.heads[v.k](passed_on.flatten(1)), v.target)
+    def train_block(self, k: int, x: Tensor, batch: Batch, s: Step) -> Tensor:
+        """The head reads what the block passes on, which is made once a step."""
+        group = f"block{k}"
+        if not s.trains(group):
+            return self.frozen_block(k, x)
+        passed_on: Tensor = self.network.blocks[k](x, s)
+        loss = F.cross_entropy(self.heads[k](passed_on.flatten(1)), batch.target)
+        self.update(group, differentiate(loss, self._groups[group]))
+        return passed_on.detach()
 
     def train_readout(self, x: Tensor, target: Tensor, s: Step) -> None:
         """Trains output layer, workers and gate, all on what one forward pass gave."""

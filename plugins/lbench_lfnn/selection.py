@@ -1,4 +1,4 @@
-"""Who leads: chosen by the workers' losses on a batch, an example or the epoch before."""
+"""Who leads: chosen by the workers' losses on a batch, an example or an epoch, or drawn."""
 
 from __future__ import annotations
 
@@ -25,23 +25,30 @@ class Selection(nn.Module):
         self.k = k
         self.workers = workers
         self.by = workers.config.selection
-        if self.by == "epoch":
+        self.by_epoch = self.by in ("epoch", "first_epoch")
+        if self.by_epoch:
             self.register_buffer("epoch_losses", torch.zeros(workers.count))
             self.register_buffer("running", torch.zeros(workers.count))
 
     def choose(self, y: Tensor, target: Tensor, s: Step) -> Choice:
         """Ranks the workers that predict ``y`` (batch, classes, workers).
 
-        Selection by epoch ranks the summed losses of the epoch before; in the first epoch, which
-        has none, it ranks each batch.
+        Selection by epoch ranks the summed losses of the epoch before, or of the first one; in
+        the first epoch, which has none, it ranks each batch. Of leaders that are drawn the best on
+        the batch is the one in front.
         """
         losses = self.workers.losses(y, target)
         if self.by != "example":
             losses = s.mean(losses)
-        if self.by == "epoch":
+        if self.by_epoch:
             s.log(f"worker_loss/{self.k}", losses)
             losses = self.epoch_losses if s.epoch > 0 else losses
-        choice = self.workers.rank(losses)
+        if self.by == "random":
+            draw = s.noise(f"leaders/{self.k}", losses.shape, "uniform")
+            leads = self.workers.rank(draw.to(losses.dtype)).leads
+            choice = Choice(leads, torch.where(leads > 0, losses, torch.inf).argmin(1))
+        else:
+            choice = self.workers.rank(losses)
         s.log(f"leaders/{self.k}", s.mean(choice.leads))
         if self.workers.config.reference == "random":
             draw = s.noise(f"reference/{self.k}", choice.leads.shape, "uniform")
@@ -50,9 +57,9 @@ class Selection(nn.Module):
         return choice
 
     def after_step(self, s: Step) -> None:
-        """Adds the batch's losses; at the end of an epoch they become what the next one ranks."""
+        """Adds the batch's losses; at the end of an epoch they become what later ones rank."""
         losses = s.logs.get(f"worker_loss/{self.k}")
-        if self.by != "epoch" or losses is None:
+        if not self.by_epoch or losses is None or (self.by == "first_epoch" and s.epoch > 0):
             return
         self.running += losses
         if s.last:

@@ -1,8 +1,7 @@
-"""Workers: how a block's units make predictions, and the losses of leaders and followers.
+"""Workers: how a block makes predictions, and the losses of leaders and followers.
 
-Units are class-major: of a block with W workers and m units a class, unit (k·W + w)·m + j is the
-j-th unit of worker w for class k. With m = 1 softmax over classes then runs over the middle
-dimension of (batch, classes, workers), which is far faster than over the last.
+Scores are class-major, (batch, classes, workers): softmax over classes runs over the middle
+dimension, which is far faster than over the last.
 """
 
 from __future__ import annotations
@@ -16,7 +15,8 @@ from torch.nn import functional as F
 
 from lbench.errors import UsageError
 from lbench.network import Block
-from lbench_lfnn.config import LeaderConfig
+from lbench_lfnn.config import LeaderConfig, UnitConfig
+from lbench_local_loss.readouts import Readouts
 
 TINY = torch.finfo(torch.float32).tiny
 
@@ -46,11 +46,134 @@ class Choice(NamedTuple):
 
 
 class Workers:
-    """The workers of one block.
+    """How many workers there are and lead, and their losses.
+
+    Args:
+        count: of workers.
+        classes: how many there are.
+        config: who leads, and what is learned from whom.
+    """
+
+    def __init__(self, count: int, classes: int, config: LeaderConfig) -> None:
+        self.count = count
+        self.classes = classes
+        share = config.leadership * count
+        rounded = {
+            "round": math.floor(share + 0.5 + 1e-9),
+            "floor": math.floor(share + 1e-9),
+            "ceil": math.ceil(share - 1e-9),
+        }[config.rounding]
+        self.leaders = max(1, rounded)
+        self.config = config
+
+    def activate(self, block: Block, z: Tensor) -> Tensor:
+        """What the block passes on, in the shape of ``z``."""
+        return block.activate(z)
+
+    def predict(self, z: Tensor, h: Tensor) -> Predictions:
+        """What the workers of a block predict from its z and h."""
+        raise NotImplementedError
+
+    def pull(self, error: Tensor, predictions: Predictions, z: Tensor, h: Tensor) -> Tensor:
+        """From a cotangent at the scores, which may be overwritten, to one at ``z``."""
+        raise NotImplementedError
+
+    def losses(self, y: Tensor, target: Tensor) -> Tensor:
+        """Cross-entropy of every worker on every example, (batch, workers); above 87 it is 87."""
+        index = target.view(-1, 1, 1).expand(-1, 1, self.count)
+        return y.gather(1, index).squeeze(1).clamp_min(TINY).log().neg()
+
+    def rank(self, losses: Tensor) -> Choice:
+        """Who leads, the best of them in front.
+
+        Args:
+            losses: (workers,) for one choice, (batch, workers) for one an example.
+        """
+        order = losses.view(-1, self.count).argsort(dim=1, stable=True)
+        mask = torch.zeros_like(order, dtype=losses.dtype)
+        return Choice(mask.scatter_(1, order[:, : self.leaders], 1.0), order[:, 0])
+
+    def reference(self, values: Tensor, choice: Choice) -> Tensor:
+        """What followers copy of ``values`` (batch, classes, workers): (batch, classes, 1)."""
+        if self.config.reference == "mean":
+            return (values * choice.leads[:, None]).sum(2, keepdim=True) / self.leaders
+        if len(choice.model) == 1:
+            return values.index_select(2, choice.model)
+        return values.gather(2, choice.model.view(-1, 1, 1).expand(-1, self.classes, 1))
+
+    def error(
+        self,
+        predictions: Predictions,
+        target: Tensor,
+        choice: Choice,
+        weights: tuple[float, float],
+    ) -> Tensor:
+        """The gradient of the leader and follower losses at the scores s, in closed form.
+
+        With n leaders among W workers, batch B and K classes (all derived from Section 2 of the
+        paper): a leader's ds = (y - e_t)/(nB); a follower's, with r = 2(y - y*)/((W - n)BK), is
+        ds = y·(r - <r, y>), or 2(s - s*)/((W - n)BK) where logits are copied.
+
+        Args:
+            weights: of the leader loss and of the follower loss.
+        """
+        scores, y = predictions
+        lead, follow = weights
+        batch = len(target)
+        divisor = batch * (self.leaders if self.config.leader_loss == "mean" else 1)
+        leads = (choice.leads * (lead / divisor))[:, None]
+        followers = self.count - self.leaders
+        if followers:
+            scale = 2 * follow / (followers * batch * self.classes)
+            follows = ((1 - choice.leads) * scale)[:, None]
+            logits = self.config.follow == "logits"
+            copied = scores if logits else y
+            gap = (copied - self.reference(copied, choice)).mul_(follows)
+            if logits:
+                g = torch.addcmul(gap, y, leads)
+            else:
+                inner = (y * gap).sum(1, keepdim=True)
+                g = gap.sub_(inner).add_(leads).mul_(y)
+        else:
+            g = y * leads
+        index = target.view(-1, 1, 1).expand(-1, 1, self.count)
+        g.scatter_add_(1, index, leads.neg().expand(batch, 1, self.count))
+        return g
+
+    def loss(
+        self,
+        scores: Tensor,
+        target: Tensor,
+        choice: Choice,
+        weights: tuple[float, float],
+    ) -> Tensor:
+        """The same losses as a scalar, for autograd (Section 2 of the paper)."""
+        lead, follow = weights
+        log_y = scores.log_softmax(1)
+        labels = target[:, None].expand(-1, self.count)
+        cross_entropy = F.nll_loss(log_y, labels, reduction="none")
+        divisor = self.leaders if self.config.leader_loss == "mean" else 1
+        total = lead * (cross_entropy * choice.leads).sum() / (len(target) * divisor)
+        followers = self.count - self.leaders
+        if followers:
+            copied = scores if self.config.follow == "logits" else log_y.exp()
+            reference = self.reference(copied, choice).detach()
+            squares = (copied - reference).square().mean(1)
+            total = total + follow * (squares * (1 - choice.leads)).sum() / (
+                followers * len(target)
+            )
+        return total
+
+
+class UnitWorkers(Workers):
+    """Workers whose units are scores.
 
     A fully connected worker of one unit a class predicts softmax(z) (Section 2 of the paper). A
     worker with several units a class, or with channels, has the mean of its activated units, over
     space too, as its score for a class; the paper leaves that case open.
+
+    Units are class-major too: of W workers with m units a class, unit (k·W + w)·m + j is the j-th
+    unit of worker w for class k.
 
     Args:
         block: whose units they are.
@@ -61,7 +184,7 @@ class Workers:
         UsageError: the width is no multiple of classes times units.
     """
 
-    def __init__(self, block: Block, classes: int, config: LeaderConfig) -> None:
+    def __init__(self, block: Block, classes: int, config: UnitConfig) -> None:
         size = classes * config.units
         if block.width % size:
             below, above = block.width // size * size, (block.width // size + 1) * size
@@ -71,8 +194,7 @@ class Workers:
                 f"{classes} classes x {config.units} units a class.",
                 f"A width of {fits} would fit, for example --net widths=…,{above},…",
             )
-        self.count = block.width // size
-        self.classes = classes
+        super().__init__(block.width // size, classes, config)
         self.units = config.units
         self.averaged = block.convolutional or config.units > 1
         if config.units > 1 and not block.convolutional and config.forward != "relu":
@@ -81,14 +203,6 @@ class Workers:
                 "Add --set forward=relu, or leave units at 1.",
             )
         self.forward = config.forward
-        share = config.leadership * self.count
-        rounded = {
-            "round": math.floor(share + 0.5 + 1e-9),
-            "floor": math.floor(share + 1e-9),
-            "ceil": math.ceil(share - 1e-9),
-        }[config.rounding]
-        self.leaders = max(1, rounded)
-        self.config = config
 
     def activate(self, block: Block, z: Tensor) -> Tensor:
         """What the block passes on, in the shape of ``z``."""
@@ -125,93 +239,30 @@ class Workers:
         spread = values[..., None].expand(-1, -1, -1, self.units * positions)
         return spread.reshape(rows, *z.shape[1:])
 
-    def losses(self, y: Tensor, target: Tensor) -> Tensor:
-        """Cross-entropy of every worker on every example, (batch, workers); above 87 it is 87."""
-        index = target.view(-1, 1, 1).expand(-1, 1, self.count)
-        return y.gather(1, index).squeeze(1).clamp_min(TINY).log().neg()
-
-    def rank(self, losses: Tensor) -> Choice:
-        """Who leads, the best of them in front.
-
-        Args:
-            losses: (workers,) for one choice, (batch, workers) for one an example.
-        """
-        order = losses.view(-1, self.count).argsort(dim=1, stable=True)
-        mask = torch.zeros_like(order, dtype=losses.dtype)
-        return Choice(mask.scatter_(1, order[:, : self.leaders], 1.0), order[:, 0])
-
-    def reference(self, values: Tensor, choice: Choice) -> Tensor:
-        """What followers copy of ``values`` (batch, classes, workers): (batch, classes, 1)."""
-        if self.config.reference == "mean":
-            return (values * choice.leads[:, None]).sum(2, keepdim=True) / self.leaders
-        if len(choice.model) == 1:
-            return values.index_select(2, choice.model)
-        return values.gather(2, choice.model.view(-1, 1, 1).expand(-1, self.classes, 1))
-
-    def cotangent(
-        self,
-        predictions: Predictions,
-        z: Tensor,
-        h: Tensor,
-        target: Tensor,
-        choice: Choice,
-        weights: tuple[float, float],
-    ) -> Tensor:
-        """The gradient of the block's leader and follower losses at ``z``, in closed form.
-
-        With n leaders among W workers, batch B and K classes (all derived from Section 2 of the
-        paper): a leader's dz = (y - e_t)/(nB); a follower's, with r = 2(y - y*)/((W - n)BK), is
-        dz = y·(r - <r, y>), or 2(z - z*)/((W - n)BK) where logits are copied.
-
-        Args:
-            weights: of the leader loss and of the follower loss.
-        """
-        scores, y = predictions
-        lead, follow = weights
-        batch = len(target)
-        divisor = batch * (self.leaders if self.config.leader_loss == "mean" else 1)
-        leads = (choice.leads * (lead / divisor))[:, None]
-        followers = self.count - self.leaders
-        if followers:
-            scale = 2 * follow / (followers * batch * self.classes)
-            follows = ((1 - choice.leads) * scale)[:, None]
-            logits = self.config.follow == "logits"
-            copied = scores if logits else y
-            gap = (copied - self.reference(copied, choice)).mul_(follows)
-            if logits:
-                g = torch.addcmul(gap, y, leads)
-            else:
-                inner = (y * gap).sum(1, keepdim=True)
-                g = gap.sub_(inner).add_(leads).mul_(y)
-        else:
-            g = y * leads
-        index = target.view(-1, 1, 1).expand(-1, 1, self.count)
-        g.scatter_add_(1, index, leads.neg().expand(batch, 1, self.count))
+    def pull(self, error: Tensor, predictions: Predictions, z: Tensor, h: Tensor) -> Tensor:
         if not self.averaged:
-            return (g * (scores > 0) if self.forward == "relu_softmax" else g).view_as(z)
+            inside = self.forward == "relu_softmax"
+            return (error * (predictions.scores > 0) if inside else error).view_as(z)
         size = z[0].numel() // (self.classes * self.count)
-        return self.spread(g.div_(size), z) * (h > 0)
+        return self.spread(error.div_(size), z) * (h > 0)
 
-    def loss(
-        self,
-        scores: Tensor,
-        target: Tensor,
-        choice: Choice,
-        weights: tuple[float, float],
-    ) -> Tensor:
-        """The same losses as a scalar, for autograd (Section 2 of the paper)."""
-        lead, follow = weights
-        log_y = scores.log_softmax(1)
-        labels = target[:, None].expand(-1, self.count)
-        cross_entropy = F.nll_loss(log_y, labels, reduction="none")
-        divisor = self.leaders if self.config.leader_loss == "mean" else 1
-        total = lead * (cross_entropy * choice.leads).sum() / (len(target) * divisor)
-        followers = self.count - self.leaders
-        if followers:
-            copied = scores if self.config.follow == "logits" else log_y.exp()
-            reference = self.reference(copied, choice).detach()
-            squares = (copied - reference).square().mean(1)
-            total = total + follow * (squares * (1 - choice.leads)).sum() / (
-                followers * len(target)
-            )
-        return total
+
+class ReadoutWorkers(Workers):
+    """Workers that score classes by a linear readout of their units.
+
+    Args:
+        readouts: of the block's workers.
+        config: who leads, and what is learned from whom.
+    """
+
+    def __init__(self, readouts: Readouts, config: LeaderConfig) -> None:
+        super().__init__(readouts.count, readouts.classes, config)
+        self.readouts = readouts
+
+    def predict(self, z: Tensor, h: Tensor) -> Predictions:
+        scores = self.readouts(h)
+        return Predictions(scores, scores.softmax(1))
+
+    def pull(self, error: Tensor, predictions: Predictions, z: Tensor, h: Tensor) -> Tensor:
+        # Blocks end in relu: h > 0 is its derivative.
+        return self.readouts.pull(error, h) * (h > 0)

@@ -11,9 +11,57 @@ API = 1
 def lbench_rules() -> list[RuleEntry]:
     return [
         RuleEntry(
+            "pred",
+            "Each block learns to predict labels through a linear classifier",
+            "Nøkland & Eidnes 2019, arXiv:1901.06656",
+            "lbench_local_loss.pred:Pred",
+        ),
+        RuleEntry(
+            "sim",
+            "Each block learns to match the labels' similarity",
+            "Nøkland & Eidnes 2019, arXiv:1901.06656",
+            "lbench_local_loss.sim:Sim",
+        ),
+        RuleEntry(
             "predsim",
             "Each block learns to predict labels and to match their similarity",
             "Nøkland & Eidnes 2019, arXiv:1901.06656",
             "lbench_local_loss.predsim:PredSim",
+        ),
+        RuleEntry(
+            "pred_bio",
+            "pred with random codes for labels and feedback through fixed weights",
+            "Nøkland & Eidnes 2019, arXiv:1901.06656",
+            "lbench_local_loss.pred_bio:PredBio",
+        ),
+        RuleEntry(
+            "sim_bio",
+            "sim on a block's own activities, to match random codes",
+            "Nøkland & Eidnes 2019, arXiv:1901.06656",
+            "lbench_local_loss.sim_bio:SimBio",
+        ),
+        RuleEntry(
+            "predsim_bio",
+            "pred_bio and sim_bio together, without weight transport",
+            "Nøkland & Eidnes 2019, arXiv:1901.06656",
+            "lbench_local_loss.predsim_bio:PredSimBio",
+        ),
+        RuleEntry(
+            "mono_forward",
+            "Each block scores the classes itself; the scores are the prediction",
+            "Gong et al. 2025, arXiv:2501.09238",
+            "lbench_local_loss.mono_forward:MonoForward",
+        ),
+        RuleEntry(
+            "lls",
+            "Each block matches a fixed wave for every class",
+            "Apolinario et al. 2024, arXiv:2405.15868",
+            "lbench_local_loss.lls:Lls",
+        ),
+        RuleEntry(
+            "rand_local",
+            "Each block learns to be read by a fixed random classifier",
+            "Mostafa et al. 2018, arXiv:1711.06756",
+            "lbench_local_loss.rand_local:RandLocal",
         ),
     ]

@@ -12,12 +12,38 @@ from lbench.init import Init
 from lbench.step import Step
 
 
-class Predictor(nn.Module):
-    """A linear classifier of a block's map, average-pooled to at most ``features`` numbers.
+class Pool(nn.Module):
+    """Averages a block's map down to at most ``features`` numbers.
 
-    Its weights start at 0, so that at first the block gets no gradient from it. Height and width
-    are halved in turn, height first, until the numbers fit; channels are never merged, and a
-    fully connected block is read whole.
+    Height and width are halved in turn, height first, until the numbers fit; channels are never
+    merged, and a fully connected block stays whole.
+
+    Args:
+        shape: of the block's map for one example.
+        features: the most numbers that are left.
+    """
+
+    def __init__(self, shape: tuple[int, ...], features: int) -> None:
+        super().__init__()
+        channels, *size = shape
+        axis = 0
+        while channels * math.prod(size) > features and math.prod(size) > 1:
+            size[axis] = math.ceil(size[axis] / 2)
+            axis = 1 - axis
+        self.size = torch.Size(size)
+        self.features = channels * math.prod(size)
+
+    def forward(self, h: Tensor) -> Tensor:
+        """(batch, width) stays, (batch, channels, height, width) becomes smaller."""
+        if h.shape[2:] == self.size:
+            return h
+        return F.adaptive_avg_pool2d(h, (self.size[0], self.size[1]))
+
+
+class Predictor(nn.Module):
+    """A linear classifier of a block's pooled map.
+
+    Its weights start at 0, so that at first the block gets no gradient from it.
 
     Args:
         init: source of initial values.
@@ -31,20 +57,13 @@ class Predictor(nn.Module):
         self, init: Init, name: str, shape: tuple[int, ...], classes: int, features: int
     ) -> None:
         super().__init__()
-        channels, *size = shape
-        axis = 0
-        while channels * math.prod(size) > features and math.prod(size) > 1:
-            size[axis] = math.ceil(size[axis] / 2)
-            axis = 1 - axis
-        self.size = torch.Size(size)
-        self.linear = init.linear(f"predictor.{name}", channels * math.prod(size), classes)
+        self.pool = Pool(shape, features)
+        self.linear = init.linear(f"predictor.{name}", self.pool.features, classes)
         nn.init.zeros_(self.linear.weight)
 
     def forward(self, h: Tensor) -> Tensor:
         """(batch, width) or (batch, channels, height, width) to scores (batch, classes)."""
-        if h.shape[2:] != self.size:
-            h = F.adaptive_avg_pool2d(h, (self.size[0], self.size[1]))
-        scores: Tensor = self.linear(h.flatten(1))
+        scores: Tensor = self.linear(self.pool(h).flatten(1))
         return scores
 
 
@@ -81,8 +100,7 @@ def directions(x: Tensor) -> Tensor:
 def similarity_loss(x: Tensor, target: Tensor, classes: int, s: Step) -> Tensor:
     """Mean over all pairs of (S(x) − S(one-hot labels))², a scalar.
 
-    S of the labels is 1 within a class and −1/(classes − 1) otherwise. A batch of one example
-    has no pairs: S = 1 is what is wanted, and there is no gradient.
+    S of the labels is 1 within a class and −1/(classes − 1) otherwise.
 
     Args:
         x: (batch, …).
@@ -91,9 +109,21 @@ def similarity_loss(x: Tensor, target: Tensor, classes: int, s: Step) -> Tensor:
         s: gathers the rows of the whole batch.
     """
     rows = directions(x)
-    columns = s.gather(rows.detach())
     same = (target[:, None] == s.gather(target)).to(rows.dtype)
-    wanted = (classes * same - 1) / (classes - 1)
+    return distance(rows, (classes * same - 1) / (classes - 1), s)
+
+
+def distance(rows: Tensor, wanted: Tensor, s: Step) -> Tensor:
+    """Mean over all pairs of (S − wanted)², a scalar.
+
+    A batch of one example has no pairs: S = 1 is what is wanted, and there is no gradient.
+
+    Args:
+        rows: directions, (batch, features).
+        wanted: similarities to the rows of the whole batch, symmetric there.
+        s: gathers the rows of the whole batch.
+    """
+    columns = s.gather(rows.detach())
     loss = F.mse_loss((rows @ columns.T).clamp(-1, 1), wanted)
     # S is symmetric: its rows carry half of the gradient, its columns the same again.
     return 2 * loss - loss.detach()

@@ -2,22 +2,45 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import ClassVar, cast
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import Tensor
 
-from lbench.claims import Claims
 from lbench.config import RuleConfig, param
-from lbench.init import Init
-from lbench.network import Network
-from lbench.rule import LocalRule, View
+from lbench.rule import View
 from lbench.step import Step
-from lbench_local_loss.heads import Predictor, similarity_loss, similarity_map
+from lbench_local_loss.base import LocalLoss
+from lbench_local_loss.pred import Pred
+from lbench_local_loss.sim import Sim
 
 
-class PredSim(LocalRule):
+class Mixed(LocalLoss):
+    """A block minimises (1 − beta)·L_pred + beta·L_sim through the heads of both."""
+
+    both: ClassVar[tuple[type[LocalLoss], type[LocalLoss]]]
+    """The rules of L_pred and L_sim, bases of this one."""
+
+    class Config(RuleConfig):
+        """Options of a mixture."""
+
+        beta: float = param(0.99, low=0.0, high=1.0, help="Share of the similarity loss")
+
+    config: Mixed.Config
+
+    @classmethod
+    def pairs(cls, config: RuleConfig) -> bool:
+        return bool(cast(Mixed.Config, config).beta)
+
+    def loss(self, v: View, s: Step) -> Tensor:
+        pred, sim = self.both
+        loss = cast(Tensor, pred.loss(self, v, s))
+        if not self.config.beta:
+            return loss  # and no pairs of examples are looked at
+        return torch.lerp(loss, cast(Tensor, sim.loss(self, v, s)), self.config.beta)
+
+
+class PredSim(Mixed, Sim, Pred):
     """A block minimises (1 − beta)·L_pred + beta·L_sim through two heads of its own.
 
     With h the block's output before pooling and dropout (Nøkland & Eidnes 2019, arXiv:1901.06656,
@@ -31,41 +54,9 @@ class PredSim(LocalRule):
     network's own activation stays.
     """
 
-    class Config(RuleConfig):
+    both = (Pred, Sim)
+
+    class Config(Mixed.Config, Sim.Config, Pred.Config):
         """Options of predsim."""
 
-        beta: float = param(0.99, low=0.0, high=1.0, help="Share of the similarity loss")
-        features: int = param(
-            4096, low=1, help="Most inputs of a predicting head; larger maps are pooled"
-        )
-        slope: float = param(
-            0.01, low=0.0, high=1.0, help="Of a block's last activation below 0; 0 is ReLU"
-        )
-
     config: PredSim.Config
-
-    @classmethod
-    def claims(cls, config: RuleConfig, network: Network) -> Claims:
-        return Claims(
-            transport="full",
-            backward_depth=network.block_depth,
-            update_locked=False,
-            global_error="none",
-            couples="rows" if cast(PredSim.Config, config).beta else network.couples,
-        )
-
-    def build(self, init: Init) -> None:
-        shapes, features = self.network.shapes(self.task.shape), self.config.features
-        self.predictors, self.maps = nn.ModuleList(), nn.ModuleList()
-        for block in self.network.blocks:
-            name, shape = block.name, shapes[block.sites[-1].name]
-            self.predictors.append(Predictor(init, name, shape, self.task.classes, features))
-            self.maps.append(similarity_map(init, name, shape))
-
-    def activate(self, k: int, z: Tensor) -> Tensor:
-        return F.leaky_relu(z, self.config.slope)
-
-    def loss(self, v: View, s: Step) -> Tensor:
-        pred = F.cross_entropy(self.predictors[v.k](v.h), v.target)
-        sim = similarity_loss(self.maps[v.k](v.h), v.target, self.task.classes, s)
-        return torch.lerp(pred, sim, self.config.beta)

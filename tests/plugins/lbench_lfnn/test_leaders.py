@@ -12,10 +12,10 @@ from lbench.networks.cnn import Cnn
 from lbench.networks.mlp import Mlp
 from lbench.rule import Rule
 from lbench.step import Step
-from lbench_lfnn.config import LeaderConfig
+from lbench_lfnn.config import UnitConfig
 from lbench_lfnn.lfnn import Lfnn
 from lbench_lfnn.lfnn_l import LfnnL
-from lbench_lfnn.workers import Workers
+from lbench_lfnn.workers import UnitWorkers
 
 from . import paper
 
@@ -58,8 +58,8 @@ def test_leader_count_is_exact_arithmetic_on_the_typed_number(rounding: str) -> 
     for width in range(1, 65):
         block = block_of(width)
         for text in typed:
-            config = LeaderConfig(leadership=float(text), rounding=rounding)
-            found = Workers(block, 1, config).leaders
+            config = UnitConfig(leadership=float(text), rounding=rounding)
+            found = UnitWorkers(block, 1, config).leaders
             assert found == paper.leader_count(float(text), width, rounding), (text, width)
 
 
@@ -84,8 +84,8 @@ def test_leader_count_is_exact_arithmetic_on_the_typed_number(rounding: str) -> 
     ],
 )
 def test_leader_count(leadership: float, workers: int, rounding: str, expected: int) -> None:
-    config = LeaderConfig(leadership=leadership, rounding=rounding)
-    assert Workers(block_of(workers), 1, config).leaders == expected
+    config = UnitConfig(leadership=leadership, rounding=rounding)
+    assert UnitWorkers(block_of(workers), 1, config).leaders == expected
 
 
 @RULES

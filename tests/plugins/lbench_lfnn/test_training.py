@@ -293,3 +293,38 @@ def test_the_seed_decides_the_first_five_steps(reference: str) -> None:
     assert torch.equal(ends[0], ends[1])
     assert not torch.equal(ends[0], ends[2])
     assert torch.equal(ends[0], ends[3]) == (reference == "best")
+
+
+@pytest.mark.slow
+def test_leadership_concentrates_on_n_workers_and_stays_with_them() -> None:
+    """Figure 6 of the paper on digits: 20 % of 32 workers lead; six, by the fifth epoch."""
+    train, _ = digits()
+    rule = paper.make(LfnnL, Mlp(widths=(320, 320)), (1, 8, 8), classes=10, leadership=0.2)
+    rule.attach({g.name: Update(g, Recipe(optimizer="adam", lr=1e-3)) for g in rule.groups()})
+    generator, epochs = torch.Generator().manual_seed(0), []
+    for epoch in range(6):
+        order = torch.randperm(len(train.target), generator=generator)
+        counts = torch.zeros(2, 32, dtype=torch.float64)
+        for index, rows in enumerate(order.split(64)[:22]):
+            s = paper.step(22 * epoch + index, epoch)
+            rule.step(Batch(train.x[rows], train.target[rows]), s)
+            counts += torch.stack([s.logs["leaders/0"], s.logs["leaders/1"]])
+        assert counts.sum(1).tolist() == [6 * 22] * 2
+        epochs.append(counts)
+    for k in range(2):
+        first, *_, before, last = (counts[k] for counts in epochs)
+        assert as_if_equal(last) < 0.75 * as_if_equal(first)
+        assert as_if_equal(last) < 9
+        assert jaccard(before, last) == 1 > jaccard(first, last)
+
+
+def as_if_equal(counts: Tensor) -> float:
+    """How many workers that lead equally often have the entropy of these counts."""
+    share = counts[counts > 0] / counts.sum()
+    return (-share * share.log()).sum().exp().item()
+
+
+def jaccard(one: Tensor, other: Tensor) -> float:
+    """How far the six that led most often are the same."""
+    a, b = (set(counts.topk(6).indices.tolist()) for counts in (one, other))
+    return len(a & b) / len(a | b)

@@ -8,12 +8,13 @@ from collections.abc import Mapping
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lbench.data.digits import Digits
 from lbench.init import Init
 from lbench.networks.cnn import Cnn
+from lbench.networks.lfnn_v1 import LfnnV1
 from lbench.networks.mixer import LocalMixer
 from lbench.networks.mlp import Mlp
 from lbench.networks.resnet import Resnet
@@ -90,6 +91,19 @@ def test_the_released_networks_have_their_published_number_of_parameters(
     rule = LfnnLV1(network, task, LfnnLV1.Config(workers=workers), init)
     norms = 4 * (widths[1] + widths[3])
     assert sum(p.numel() for p in rule.parameters()) + norms == published
+
+
+def test_a_norm_behind_the_pooling_sees_every_batch_once() -> None:
+    init = Init(0)
+    network = LfnnV1(widths=(6, 5, 4, 5)).build(init, (1, 8, 8), CLASSES)
+    rule = LfnnLV1(network, paper.Task("toy", (1, 8, 8), CLASSES), LfnnLV1.Config(), init)
+    norms = [m for m in rule.modules() if isinstance(m, nn.BatchNorm2d)]
+    assert [int(norm.num_batches_tracked) for norm in norms] == [0, 0]
+    rule.attach({group.name: Update(group, Recipe()) for group in rule.groups()})
+    before = norms[0].weight.detach().clone()
+    rule.step(Batch(torch.rand(8, 1, 8, 8), torch.arange(8) % CLASSES), Step(Randomness(0)))
+    assert [int(norm.num_batches_tracked) for norm in norms] == [1, 1]
+    assert not torch.equal(norms[0].weight, before)  # the head sees the norm, so it learns
 
 
 # Losses

@@ -1,4 +1,4 @@
-"""Small networks with predsim in float64, and S by loops."""
+"""Small networks with local losses in float64, and S by loops."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def make(
     network = net.build(init, shape, classes, dropout)
     made = rule(network, task("toy", shape, classes), rule.Config(**options), init).double()
     for name, p in made.named_parameters():
-        if name.startswith("predictors."):
+        if name.startswith("predictors.") and p.requires_grad:
             p.data.copy_(init.uniform(f"test.{name}", p.shape, 0.5))
     return made
 
@@ -73,7 +73,9 @@ def gradients(rule: Rule, batch: Batch, s: Step | None = None) -> dict[str, Tens
 
 
 def of_block(grads: dict[str, Tensor], k: int) -> dict[str, Tensor]:
-    own = (f"network.layers.{k}.", f"predictors.{k}.", f"maps.{k}.")
+    """The gradients of block ``k`` and of its heads."""
+    lists = ("network.layers", "predictors", "maps", "projections", "waves")
+    own = tuple(f"{each}.{k}." for each in lists)
     found = {name: grad for name, grad in grads.items() if name.startswith(own)}
     assert found
     return found

@@ -1,0 +1,75 @@
+"""lfnn_l_rr: lfnn_l whose workers score classes by fixed random readouts."""
+
+from __future__ import annotations
+
+from typing import ClassVar, cast
+
+from torch import nn
+
+from lbench.claims import Claims
+from lbench.config import RuleConfig, param
+from lbench.init import Init
+from lbench.network import Network
+from lbench.recipe import Recipe
+from lbench_lfnn.config import LeaderConfig
+from lbench_lfnn.network import LocalLeaderRule, couples
+from lbench_lfnn.workers import ReadoutWorkers
+from lbench_local_loss.rand_local import RandLocal
+from lbench_local_loss.readouts import ReadoutConfig, Readouts
+
+
+class LfnnLRr(LocalLeaderRule):
+    """A block's workers, of many units each, minimise L_lead + lam·L_fol.
+
+    Worker w has M units and predicts y_w = softmax(scale · A_w f(h_w)) with A_w random and never
+    trained; leaders and followers then learn as in ``lfnn_l`` (Yin et al. 2023,
+    arXiv:2310.07885, Section 2), and the block passes on relu(z). A worker whose units are its
+    scores solves a convex problem; this one does not. One worker that leads is ``rand_local``
+    (Mostafa et al. 2018, arXiv:1711.06756).
+    """
+
+    class Config(LeaderConfig, ReadoutConfig):
+        """Options of lfnn_l_rr."""
+
+        workers: int = param(5, low=1, help="Workers a block; units are shared out among them")
+        scale: float = param(
+            8.0, low=0.25, high=64.0, log=True, help="Factor on a readout's scores"
+        )
+        lam: float = param(1.0, low=0.0, high=100.0, help="Weight of the follower loss (λ)")
+
+    config: LfnnLRr.Config
+    trained_readouts: ClassVar[bool] = False
+
+    @classmethod
+    def claims(cls, config: RuleConfig, network: Network) -> Claims:
+        depth = network.block_depth - (not cls.trained_readouts)
+        return Claims(
+            transport="full" if depth else "none",
+            backward_depth=depth,
+            update_locked=False,
+            global_error="none",
+            couples=couples(cast(LeaderConfig, config), network),
+        )
+
+    @classmethod
+    def recipe(cls, default: Recipe, dataset: str, network: str) -> Recipe:
+        return RandLocal.recipe(default, dataset, network)
+
+    def build(self, init: Init) -> None:
+        shapes = self.network.shapes(self.task.shape)
+        readouts = [
+            Readouts(
+                init,
+                block.name,
+                shapes[block.sites[-1].name],
+                self.task.classes,
+                self.config,
+                workers=self.config.workers,
+                trained=self.trained_readouts,
+            )
+            for block in self.network.blocks
+        ]
+        self.readouts = nn.ModuleList(readouts)
+        self.workers = [ReadoutWorkers(each, self.config) for each in readouts]
+        self.weights = (1.0, self.config.lam)
+        super().build(init)

@@ -1,0 +1,79 @@
+"""lfnn_v2: the second released code of LFNN, trained end to end."""
+
+from __future__ import annotations
+
+from typing import Literal, cast
+
+from lbench.claims import Claims
+from lbench.config import RuleConfig, param
+from lbench.init import Init
+from lbench.network import Network, spatial_mean
+from lbench.rule import GradientRule, Grads, differentiate
+from lbench.step import Step
+from lbench.task import Batch
+from lbench_lfnn.config import LeaderConfig
+from lbench_lfnn.network import couples
+from lbench_lfnn.selection import Selection
+from lbench_lfnn.workers import Workers
+
+
+class LfnnV2(GradientRule):
+    """Backpropagation of the output loss and of a bank of worker heads on the last block.
+
+    The scripts of github.com/Belis0811/LFNN with ``_detailed`` in their name, for any network
+    (Yin et al. 2023, arXiv:2310.07885, whose text describes another rule, ``lfnn``). W workers
+    are linear heads on what the last block emits; on each example those of lowest cross-entropy
+    lead. One gradient of all parameters is taken, of the sum of
+
+    - the mean cross-entropy of the pairs (example, leader);
+    - the mean squared distance of followers' logits to those of the example's best leader, a
+      constant;
+    - the cross-entropy of the readout.
+    """
+
+    class Config(LeaderConfig):
+        """Options of lfnn_v2; each default is the released code's."""
+
+        selection: Literal["batch", "example", "epoch", "first_epoch", "random"] = param(
+            "example", help="As in lfnn_l; the code chooses leaders for each example"
+        )
+        rounding: Literal["round", "floor", "ceil"] = param(
+            "ceil", help="From leadership times workers to a whole number, at least 1"
+        )
+        follow: Literal["probabilities", "logits"] = param(
+            "logits", help="What followers copy from their reference"
+        )
+        workers: int = param(32, low=1, help="Heads on the last block")
+        lam: float = param(1.0, low=0.0, high=100.0, help="Weight of the follower loss (λ)")
+
+    config: LfnnV2.Config
+
+    @classmethod
+    def claims(cls, config: RuleConfig, network: Network) -> Claims:
+        return Claims(
+            transport="full",
+            backward_depth="full",
+            update_locked=True,
+            global_error="vector",
+            couples=couples(cast(LeaderConfig, config), network),
+        )
+
+    def build(self, init: Init) -> None:
+        classes, count = self.task.classes, self.config.workers
+        self.bank = init.linear("bank", self.network.blocks[-1].width, count * classes)
+        self.workers = Workers(count, classes, self.config)
+        self.selection = Selection(len(self.network.blocks) - 1, self.workers)
+
+    def gradients(self, batch: Batch, s: Step) -> Grads:
+        x = batch.x
+        for block in self.network.blocks:
+            x = block(x, s)
+        output = self.task.loss(self.network.readout(x), batch.target)
+        s.log("loss", output.detach())
+        scores = self.bank(spatial_mean(x)).view(len(x), self.task.classes, -1)
+        choice = self.selection.choose(scores.detach().softmax(1), batch.target, s)
+        local = self.workers.loss(scores, batch.target, choice, (1.0, self.config.lam))
+        return differentiate(output + local, self._trained)
+
+    def after_step(self, s: Step) -> None:
+        self.selection.after_step(s)

@@ -1,0 +1,71 @@
+"""What local losses through heads of one layer have in common."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from lbench.claims import Claims
+from lbench.config import RuleConfig, param
+from lbench.network import Network
+from lbench.recipe import Recipe
+from lbench.rule import LocalRule
+
+
+class LocalLoss(LocalRule):
+    """A block learns by itself, from a loss on its h, before pooling and dropout."""
+
+    @classmethod
+    def claims(cls, config: RuleConfig, network: Network) -> Claims:
+        depth = network.block_depth - 1 + cls.carries(config)
+        return Claims(
+            transport="full" if depth else "none",
+            backward_depth=depth,
+            update_locked=False,
+            global_error="none",
+            couples="rows" if cls.pairs(config) else network.couples,
+        )
+
+    @classmethod
+    def recipe(cls, default: Recipe, dataset: str, network: str) -> Recipe:
+        """On fully connected layers the dropout of Nøkland & Eidnes 2019."""
+        return default.model_copy(update={"dropout": 0.1}) if network.startswith("mlp") else default
+
+    @classmethod
+    def carries(cls, config: RuleConfig) -> int:
+        """How many maps of a block's head carry the error into the block by their transposes."""
+        return 1
+
+    @classmethod
+    def pairs(cls, config: RuleConfig) -> bool:
+        """Whether the loss compares pairs of examples."""
+        return False
+
+    def shapes(self) -> list[tuple[str, torch.Size]]:
+        """Each block's name and the shape of its h for one example."""
+        shapes = self.network.shapes(self.task.shape)
+        return [(block.name, shapes[block.sites[-1].name]) for block in self.network.blocks]
+
+
+class Similarity(LocalLoss):
+    """The loss is on the similarities of all pairs of a batch, and blocks end in a leaky ReLU.
+
+    Within a block of several maps the network's own activation stays.
+    """
+
+    class Config(RuleConfig):
+        """Options of a loss on similarities."""
+
+        slope: float = param(
+            0.01, low=0.0, high=1.0, help="Of a block's last activation below 0; 0 is ReLU"
+        )
+
+    config: Similarity.Config
+
+    @classmethod
+    def pairs(cls, config: RuleConfig) -> bool:
+        return True
+
+    def activate(self, k: int, z: Tensor) -> Tensor:
+        return F.leaky_relu(z, self.config.slope)

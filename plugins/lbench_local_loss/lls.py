@@ -1,0 +1,104 @@
+"""lls: each block matches a fixed wave for every class."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lbench.config import RuleConfig, param
+from lbench.init import Init
+from lbench.rule import View
+from lbench.step import Step
+from lbench_local_loss.base import LocalLoss
+
+
+class Lls(LocalLoss):
+    """A block minimises the cross-entropy of scores against a fixed basis: CE(C a / T, t).
+
+    a is h, average-pooled to 4x4 in the first block and to 2x2 in later ones, flattened and of
+    length 1 for each example; C[k, j] = sin(f_k j) with frequencies f_k evenly spaced from 50 to
+    512 (Apolinario, Roy and Roy 2024, arXiv:2405.15868, and its code). With ``mode=gain`` (LLS-M)
+    each class's score has a trained factor, with ``mode=mixing`` (LLS-MxM) a trained matrix mixes
+    the scores.
+    """
+
+    class Config(RuleConfig):
+        """Options of lls."""
+
+        mode: Literal["fixed", "gain", "mixing"] = param(
+            "fixed", help="Trained behind the basis: nothing, a factor a class, or a matrix"
+        )
+        basis: Literal["cosine", "square"] = param(
+            "cosine", help="Waves, or their signs; the paper's name for what is a sine"
+        )
+        temperature: float = param(1.0, low=0.01, high=100, log=True, help="Divides the scores")
+
+    config: Lls.Config
+
+    @classmethod
+    def carries(cls, config: RuleConfig) -> int:
+        return int(cast(Lls.Config, config).mode == "mixing")
+
+    def build(self, init: Init) -> None:
+        self.waves = nn.ModuleList(
+            Waves(init, name, shape, self.task.classes, 2 if k else 4, self.config)
+            for k, (name, shape) in enumerate(self.shapes())
+        )
+
+    def loss(self, v: View, s: Step) -> Tensor:
+        return F.cross_entropy(self.waves[v.k](v.h) / self.config.temperature, v.target)
+
+
+class Waves(nn.Module):
+    """Scores a block's h against a fixed basis.
+
+    Args:
+        init: source of initial values.
+        name: of the block.
+        shape: of its h for one example.
+        classes: how many there are.
+        side: of the grid of means that is taken of a map with positions.
+        config: of the rule.
+    """
+
+    def __init__(
+        self,
+        init: Init,
+        name: str,
+        shape: tuple[int, ...],
+        classes: int,
+        side: int,
+        config: Lls.Config,
+    ) -> None:
+        super().__init__()
+        channels, *size = shape
+        self.size = [min(side, length) for length in size]
+        frequencies = torch.linspace(50, 512, classes, dtype=torch.float64)
+        places = torch.arange(channels * math.prod(self.size), dtype=torch.float64)
+        basis = torch.sin(torch.outer(frequencies, places))
+        if config.basis == "square":
+            basis = basis.sign()
+        self.basis: Tensor
+        self.register_buffer("basis", basis.float(), persistent=False)
+        self.gain = self.mixing = None
+        if config.mode == "gain":
+            self.gain = nn.Parameter(init.normal(f"gain.{name}", (classes,), 0.01))
+        elif config.mode == "mixing":
+            self.mixing = init.linear(f"mixing.{name}", classes, classes, bias=False)
+            with torch.no_grad():
+                self.mixing.weight.copy_(init.normal(f"mixing.{name}", (classes, classes), 0.01))
+
+    def forward(self, h: Tensor) -> Tensor:
+        """(batch, width) or (batch, channels, height, width) to (batch, classes)."""
+        if h.dim() == 4:
+            h = F.adaptive_avg_pool2d(h, (self.size[0], self.size[1]))
+        scores = F.linear(F.normalize(h.flatten(1)), self.basis)
+        if self.gain is not None:
+            scores = scores * self.gain
+        if self.mixing is not None:
+            scores = self.mixing(scores)
+        return scores

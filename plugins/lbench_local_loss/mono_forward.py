@@ -1,0 +1,61 @@
+"""mono_forward: each block scores the classes itself, and the scores are the prediction."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lbench.config import RuleConfig, param
+from lbench.init import Init
+from lbench.rule import View
+from lbench.step import Step
+from lbench_local_loss.base import LocalLoss
+
+
+class MonoForward(LocalLoss):
+    """A block minimises the cross-entropy of its goodness G = M h, with a trained matrix M.
+
+    The largest goodness of the last block, or of all blocks together, is the prediction (Gong, Li
+    and Abdulla 2025, arXiv:2501.09238). There is no readout. Maps with positions are flattened.
+    """
+
+    class Config(RuleConfig):
+        """Options of mono_forward."""
+
+        score: Literal["last", "sum"] = param(
+            "last", help="Goodness that predicts: the last block's, or the sum over all"
+        )
+
+    config: MonoForward.Config
+
+    def build(self, init: Init) -> None:
+        self.network.readout = nn.Identity()  # type: ignore[assignment]
+        self.projections = nn.ModuleList(
+            init.linear(f"goodness.{name}", shape.numel(), self.task.classes, bias=False)
+            for name, shape in self.shapes()
+        )
+
+    def goodness(self, k: int, h: Tensor) -> Tensor:
+        """(batch, …) to (batch, classes)."""
+        scores: Tensor = self.projections[k](h.flatten(1))
+        return scores
+
+    def loss(self, v: View, s: Step) -> Tensor:
+        loss = F.cross_entropy(self.goodness(v.k, v.h), v.target)
+        s.log("loss", loss.detach())  # of the last block in the end
+        return loss
+
+    def train_readout(self, x: Tensor, target: Tensor, s: Step) -> None:
+        """There is none."""
+
+    def predict(self, x: Tensor) -> Tensor:
+        scores = []
+        for k, block in enumerate(self.network.blocks):
+            h = self.activate(k, block.scores(x))
+            if self.config.score == "sum" or k == len(self.network.blocks) - 1:
+                scores.append(self.goodness(k, h))
+            x = block.emit(h)
+        return torch.stack(scores).sum(0)

@@ -1,0 +1,43 @@
+"""pred_bio: each block predicts a random code of the label, with feedback through fixed weights."""
+
+from __future__ import annotations
+
+import math
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lbench.init import Init
+from lbench.rule import View
+from lbench.step import Step
+from lbench_feedback.feedback import Feedback, FeedbackLinear
+from lbench_local_loss.codes import Coded
+from lbench_local_loss.heads import Predictor
+from lbench_local_loss.pred import Pred
+
+
+class PredBio(Pred, Coded):
+    """A block minimises the binary cross-entropy of a linear decoder of its pooled h.
+
+    The targets are the 128 bits 1[Q e_t > 0]. The decoder starts at 0 and learns with its block;
+    its error reaches the block through fixed random weights instead of its own (Nøkland & Eidnes
+    2019, arXiv:1901.06656, the variant without weight transport, read in its code).
+    """
+
+    class Config(Pred.Config):
+        """Options of pred_bio."""
+
+    config: PredBio.Config
+
+    def predictor(self, init: Init, name: str, shape: tuple[int, ...]) -> Predictor:
+        head = Predictor(init, name, shape, self.bits, self.config.features)
+        nn.init.zeros_(head.linear.bias)
+        inputs = head.linear.in_features
+        fixed = init.uniform(f"feedback/{name}", (self.bits, inputs), 1 / math.sqrt(inputs))
+        head.linear = FeedbackLinear(head.linear, Feedback(fixed))
+        return head
+
+    def loss(self, v: View, s: Step) -> Tensor:
+        scores = self.predictors[v.k](v.h)
+        bits = (self.codes[v.k][v.target] > 0).to(scores.dtype)
+        return F.binary_cross_entropy_with_logits(scores, bits)

@@ -1,0 +1,25 @@
+"""predsim_bio: each block predicts random codes of the labels and matches their similarity."""
+
+from __future__ import annotations
+
+from lbench.config import param
+from lbench_local_loss.pred_bio import PredBio
+from lbench_local_loss.predsim import Mixed
+from lbench_local_loss.sim_bio import SimBio
+
+
+class PredSimBio(Mixed, SimBio, PredBio):
+    """A block minimises (1 − beta)·L_pred + beta·L_sim as pred_bio and sim_bio define them.
+
+    Both use the same code of the label (Nøkland & Eidnes 2019, arXiv:1901.06656, the variant
+    without weight transport, read in its code). beta is small here: 0.01.
+    """
+
+    both = (PredBio, SimBio)
+
+    class Config(Mixed.Config, SimBio.Config, PredBio.Config):
+        """Options of predsim_bio."""
+
+        beta: float = param(0.01, low=0.0, high=1.0, help="Share of the similarity loss")
+
+    config: PredSimBio.Config

@@ -1,0 +1,48 @@
+"""rand_local: each block learns to be read by a fixed random classifier."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lbench.config import RuleConfig
+from lbench.init import Init
+from lbench.rule import View
+from lbench.step import Step
+from lbench_local_loss.base import LocalLoss
+from lbench_local_loss.readouts import ReadoutConfig, Readouts
+
+
+class RandLocal(LocalLoss):
+    """A block minimises the cross-entropy of scores A h, with A random and never trained.
+
+    Mostafa, Ramesh & Cauwenberghs 2018, arXiv:1711.06756. With p = softmax(scale · A f(h)) and
+    batch B, the error at the scores is (p − e_t)/B; it reaches the block through Aᵀ, which is
+    fixed, so no trained weights are transported to a block of one map.
+    """
+
+    class Config(ReadoutConfig):
+        """Options of rand_local."""
+
+    config: RandLocal.Config
+
+    @classmethod
+    def carries(cls, config: RuleConfig) -> int:
+        return 0
+
+    def build(self, init: Init) -> None:
+        self.readouts = nn.ModuleList(
+            Readouts(init, name, shape, self.task.classes, self.config)
+            for name, shape in self.shapes()
+        )
+
+    def loss(self, v: View, s: Step) -> Tensor:
+        return F.cross_entropy(self.readouts[v.k](v.h).squeeze(2), v.target)
+
+    def cotangent(self, v: View, s: Step) -> Tensor:
+        readout = cast(Readouts, self.readouts[v.k])
+        _, error = self.task.error(readout(v.h).squeeze(2), v.target)
+        # Blocks end in relu: h > 0 is its derivative.
+        return readout.pull(error.unsqueeze(2), v.h) * (v.h > 0)
