@@ -1,0 +1,62 @@
+"""The pages on the rules: every rule has its section, and the audit's table is what is measured."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from lbench.auditing.rules import CLASSES, SHAPE
+from lbench.cli.audit import command
+from lbench.init import Init
+from lbench.networks.mlp import Mlp
+from lbench.registry import registry
+from lbench.report.audit_table import COLUMNS, SHOWN
+from lbench.report.audit_text import say
+
+DOCS = Path(__file__).parents[1] / "docs"
+PAGE = (DOCS / "rules.md").read_text(encoding="utf-8")
+TABLES = dict(re.findall(r"<!-- (lbench audit .*?) -->\n(.*?)\n<!-- end -->", PAGE, re.DOTALL))
+
+
+def rows(table: str) -> dict[str, list[str]]:
+    lines = [line.strip("| ").split(" | ") for line in table.splitlines() if line.startswith("|")]
+    head, _, *body = lines
+    assert tuple(head) == COLUMNS
+    return {name: values for name, *values in body}
+
+
+def test_every_rule_has_a_section_and_a_place_in_the_index() -> None:
+    linked = re.findall(r"^\| \[.*?\]\((rules/\w+\.md)\) \| (.*) \|$", PAGE, re.MULTILINE)
+    index = {path: set(names.split(", ")) for path, names in linked}
+    for path, names in index.items():
+        sections = re.findall(r"^## ([\w, ]+)$", (DOCS / path).read_text(), re.MULTILINE)
+        told = {name for section in sections for name in section.split(", ")}
+        assert names == told & set(registry().rules), path
+    assert set().union(*index.values()) == set(registry().rules)
+
+
+def test_the_tables_have_every_rule() -> None:
+    assert len(TABLES) == 2
+    for table in TABLES.values():
+        assert list(rows(table)) == list(registry().rules)
+
+
+def test_the_table_says_what_the_rules_claim() -> None:
+    network = Mlp(**Mlp.small).build(Init(0), SHAPE, CLASSES)
+    for name, values in rows(TABLES["lbench audit --markdown"]).items():
+        rule = registry().load("rules", name)
+        claims = rule.claims(rule.Config(), network).as_dict()
+        told = [say(claims[each]) for each in SHOWN]
+        assert [b if a == say(None) else a for a, b in zip(told, values, strict=True)] == values
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("line", TABLES)
+def test_the_table_is_what_the_audit_measures(line: str) -> None:
+    done = CliRunner().invoke(command, shlex.split(line)[2:])
+    assert done.exit_code == 0
+    assert done.stdout.strip() == TABLES[line].strip()
