@@ -6,7 +6,7 @@ lfnn_l_rr, at most 1.1. Other weights on the way back cost little: fa and dfa at
 which makes them of the signs in every step, 1.3. A head of one layer: pred at most 1.2; a second
 map as wide as the block, with its gradients and its Adam: predsim at most 2.2. Noise for every unit
 and tangents beside the activations: fg_a and lg_fg_a at most 1.8. Noise for every weight, the
-drawing of which takes longest: fg_w and lg_fg_w at most 3.
+drawing of which is a good quarter of the step: fg_w and lg_fg_w at most 3.
 Network: mlp of four layers of 1000 units, MNIST-shaped input, batch 128, Adam.
 
     python benchmarks/steps.py [--repeats 60] [--rules lfnn_l,fa]

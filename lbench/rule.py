@@ -195,7 +195,11 @@ class LocalRule(Rule):
         for k in range(len(self.network.blocks)):
             if not any(map(s.trains, self._from[k])):
                 return
-            x = self.train_block(k, x, batch, s)
+            group = f"block{k}"
+            if self._groups[group] and s.trains(group):
+                x = self.train_block(k, x, batch, s)
+            else:
+                x = self.frozen_block(k, x)
         self.train_readout(x, batch.target, s)
 
     def train_block(self, k: int, x: Tensor, batch: Batch, s: Step) -> Tensor:
@@ -205,8 +209,6 @@ class LocalRule(Rule):
         """
         block, group = self.network.blocks[k], f"block{k}"
         params = self._groups[group]
-        if not params or not s.trains(group):
-            return self.frozen_block(k, x)
         z = block.scores(x, s)
         if self._closed_form:
             with torch.no_grad():

@@ -64,6 +64,8 @@ def command(
         raise click.UsageError("--set and --picture are for the audit of one rule; name one.")
     if as_markdown and as_json:
         raise click.UsageError("--markdown and --json are two ways to print; give one of them.")
+    if as_markdown and picture:
+        raise click.UsageError("--picture draws one audit, --markdown prints a table; give one.")
     if picture is not None and picture.suffix not in (".svg", ".png", ".pdf"):
         raise click.BadParameter(
             f"give it the ending .svg, .png or .pdf, not {picture.suffix or 'none'!r}",
@@ -72,6 +74,7 @@ def command(
     from lbench.run.cell import parse_settings
 
     where: dict[str, Any] = {
+        "config": parse_settings(config, "--set"),
         "network": network,
         "network_options": parse_settings(net, "--net"),
         "blocks": blocks,
@@ -85,7 +88,7 @@ def command(
     from lbench.report.audit_text import show
 
     (rule,) = names
-    report = audit_rule(rule, parse_settings(config, "--set"), **where)
+    report = audit_rule(rule, **where)
     if picture is not None:
         from lbench.report.audit_picture import draw
 
@@ -100,7 +103,11 @@ def command(
 
 
 def _table(names: Sequence[str], where: dict[str, Any], *, as_markdown: bool, as_json: bool) -> int:
-    """Audits one rule after the other with its defaults; one that refuses the network says why."""
+    """Audits one rule after the other; one that refuses the network says why, and what would do.
+
+    Raises:
+        UsageError: of the last rule, when none could be audited.
+    """
     from lbench.auditing.report import Report
     from lbench.auditing.rules import audit_rule
     from lbench.cli.progress import say
@@ -108,12 +115,16 @@ def _table(names: Sequence[str], where: dict[str, Any], *, as_markdown: bool, as
     from lbench.report import audit_table
 
     audits: dict[str, Report | str] = {}
+    refused: UsageError | None = None
     for number, name in enumerate(names, start=1):
         say(f"{number} of {len(names)}: {name}\n")
         try:
             audits[name] = audit_rule(name, **where)
         except UsageError as refusal:
-            audits[name] = refusal.message
+            refused = refusal
+            audits[name] = f"{refusal.message} {refusal.hint}".strip()
+    if refused is not None and all(isinstance(report, str) for report in audits.values()):
+        raise refused
     if as_json:
         print_json({"rules": audit_table.as_json(audits)})
     elif as_markdown:

@@ -37,7 +37,10 @@ class Cnn(NetworkSpec):
         if widths is None:
             widths = tuple(max(1, round(width / classes)) * classes for width in WIDTHS)
         if not widths or min(widths) < 1:
-            raise UsageError(f"Network cnn needs positive widths, but got {list(widths)}.")
+            raise UsageError(
+                f"Network cnn needs positive widths, but got {list(widths)}.",
+                "Give it one for each convolution, as in --net widths=60,60,120.",
+            )
         inputs, *size = shape
         blocks = []
         for number, width in enumerate(widths, start=1):

@@ -39,7 +39,8 @@ class Lenet(NetworkSpec):
         """Layers ``conv1``, ``conv2``, ``conv3``, ``fc1`` and the readout."""
         if len(self.widths) != len(SIDES) + 1 or min(self.widths) < 1:
             raise UsageError(
-                f"Network lenet needs four positive widths, but got {list(self.widths)}."
+                f"Network lenet needs four positive widths, but got {list(self.widths)}.",
+                "Its own are --net widths=6,16,120,84.",
             )
         *channels, hidden = self.widths
         inputs, *size = shape

@@ -12,7 +12,6 @@ from lbench.config import param
 from lbench.errors import UsageError
 from lbench.init import Init
 from lbench.network import Block, Chain, Network, Readout
-from lbench.networks.norm import norm
 from lbench.networks.pooling import halving
 from lbench.networks.spec import NetworkSpec
 from lbench.site import Site
@@ -46,8 +45,8 @@ class LfnnV1(NetworkSpec):
     """A block two 3x3 convolutions, pooled and then normalised.
 
     The networks of github.com/Belis0811/LFNN, folder LFNN-BPfree, without the layer of workers,
-    which is the rule's (``lfnn_l_v1``). The normalisation is behind the pooling: a rule trains
-    its scale and shift where its loss looks at what a block passes on.
+    which is the rule's (``lfnn_l_v1``). The normalisation is behind the pooling and has no scale
+    and shift: no local loss sees them there, and the next map can do what they would.
     """
 
     small: ClassVar[Mapping[str, Any]] = {"widths": (36, 36, 36, 36)}
@@ -64,7 +63,8 @@ class LfnnV1(NetworkSpec):
         if not self.widths or len(self.widths) % 2 or min(self.widths) < 1:
             raise UsageError(
                 "Network lfnn-v1 needs an even number of positive widths, but got "
-                f"{list(self.widths)}."
+                f"{list(self.widths)}.",
+                "Give it two for each block, as in --net widths=128,64,64,128.",
             )
         inputs, *size = shape
         sites = []
@@ -76,7 +76,7 @@ class LfnnV1(NetworkSpec):
         for first, second in zip(sites[::2], sites[1::2], strict=True):
             pool = halving(size)
             size = [side // pool for side in size]
-            behind = norm(self.norm, second.width)
+            behind = nn.BatchNorm2d(second.width, affine=False) if self.norm == "batch" else None
             last = NormBehindPool(second, behind, pool=pool, dropout=dropout)
             blocks.append(Chain([Block(first), last]))
         return Network(blocks, Readout(init.linear("readout", inputs, classes)))

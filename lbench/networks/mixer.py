@@ -84,7 +84,8 @@ class LocalMixer(NetworkSpec):
             )
         if self.channels % self.groups:
             raise UsageError(
-                f"Network mixer cannot form {self.groups} groups of {self.channels} channels."
+                f"Network mixer cannot form {self.groups} groups of {self.channels} channels.",
+                "Give it a number of groups that divides that of channels.",
             )
         side, tokens, channels = height // self.patches, self.patches**2, self.channels
 

@@ -33,7 +33,10 @@ class Mlp(NetworkSpec):
         """Layers ``fc1``, ``fc2``, … and the readout."""
         widths = (26 * classes, 26 * classes) if self.widths is None else self.widths
         if not widths or min(widths) < 1:
-            raise UsageError(f"Network mlp needs positive widths, but got {list(widths)}.")
+            raise UsageError(
+                f"Network mlp needs positive widths, but got {list(widths)}.",
+                "Give it one for each hidden layer, as in --net widths=260,260.",
+            )
         inputs = math.prod(shape)
         blocks = []
         for number, width in enumerate(widths, start=1):

@@ -48,7 +48,8 @@ class Vgg(NetworkSpec):
         if not channels or min([*channels, *self.hidden]) < 1:
             raise UsageError(
                 "Network vgg needs positive widths, but got "
-                f"channels {channels} and hidden {list(self.hidden)}."
+                f"channels {channels} and hidden {list(self.hidden)}.",
+                "Give it one for each layer, as in --net widths=128,256 --net hidden=1024.",
             )
         if not set(self.pools) <= set(range(1, len(channels) + 1)):
             raise UsageError(

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -43,7 +44,7 @@ class StepMemory:
 class Lifetimes(TorchDispatchMode):
     """Counts the bytes of all storages that are made inside, for as long as they live.
 
-    Scratch space that an operator frees before it returns is not seen.
+    Scratch space that an operator frees before it returns, and sparse tensors, are not seen.
     """
 
     def __init__(self) -> None:
@@ -76,5 +77,5 @@ class Lifetimes(TorchDispatchMode):
 
 def _storages(values: Any) -> Iterator[Any]:
     for value in tree_leaves(values):
-        if isinstance(value, Tensor):
+        if isinstance(value, Tensor) and value.layout == torch.strided:
             yield value.untyped_storage()

@@ -15,8 +15,7 @@ from lbench_feedback.usf import Usf
 class Brsf(Usf):
     """usf with B = |M| sign(W), M drawn anew by the law of W in every step.
 
-    Liao, Leibo & Poggio 2016 (arXiv:1510.05067); the name is that of Sanfiz & Akrout
-    2021 (arXiv:2108.13446). M is one for the whole batch.
+    brSF of Liao, Leibo & Poggio 2016 (arXiv:1510.05067). M is one for the whole batch.
     """
 
     def feedback(self, name: str, affine: nn.Linear | nn.Conv2d, init: Init) -> Feedback:

@@ -36,8 +36,6 @@ class Drtp(Direct, LocalRule):
 
     def train_block(self, k: int, x: Tensor, batch: Batch, s: Step) -> Tensor:
         block, group = self.network.blocks[k], f"block{k}"
-        if not s.trains(group):
-            return self.frozen_block(k, x)
         with cut(block.sites) as passed:
             z = block.scores(x, s)
         with torch.no_grad():

@@ -12,8 +12,7 @@ from lbench_feedback.usf import Usf
 class Frsf(Usf):
     """usf with B = |M| sign(W), M drawn once by the law of W.
 
-    Liao, Leibo & Poggio 2016 (arXiv:1510.05067); the name is that of Sanfiz & Akrout
-    2021 (arXiv:2108.13446).
+    frSF of Liao, Leibo & Poggio 2016 (arXiv:1510.05067).
     """
 
     def feedback(self, name: str, affine: nn.Linear | nn.Conv2d, init: Init) -> Feedback:

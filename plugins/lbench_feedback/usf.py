@@ -19,9 +19,9 @@ from lbench_feedback.feedback import Feedback, Signed, bound
 class Usf(Fa):
     """fa with B = s sign(W), W as it is in this step.
 
-    Liao, Leibo & Poggio 2016 (arXiv:1510.05067); the names are those of Sanfiz & Akrout
-    2021 (arXiv:2108.13446). s is the standard deviation of a map's initial weights, here
-    1/sqrt(3 inputs): at the start B and W have the same size.
+    uSF of Liao, Leibo & Poggio 2016 (arXiv:1510.05067), with a scale as in Sanfiz & Akrout
+    2021 (arXiv:2108.13446): s is the standard deviation of a map's initial weights, here
+    1/sqrt(3 inputs), so that at the start B and W have the same size.
     """
 
     @classmethod

@@ -50,7 +50,7 @@ class Frozen(GradientRule):
 
     @classmethod
     def recipe(cls, default: Recipe, dataset: str, network: str) -> Recipe:
-        """A higher rate than for a network that is trained whole: only the readout learns."""
+        """At least 0.003: only the readout learns."""
         return default.model_copy(update={"lr": max(default.lr, 3e-3)})
 
     def build(self, init: Init) -> None:

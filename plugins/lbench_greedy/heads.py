@@ -48,8 +48,9 @@ def classifier(
 ) -> nn.Sequential:
     """Hidden layers of the problem, pooling, perhaps a hidden layer, and a linear map to scores.
 
-    Hidden layers of the problem are as wide as the block and have the kind of normalisation of
-    its last site: 3x3 convolutions; linear maps where there are no positions, or one.
+    Hidden layers of the problem are as wide as the block, with the kind of normalisation of its
+    last site and a bias where that has one: 3x3 convolutions, 1x1 where there is one position,
+    linear maps where there is none.
 
     Args:
         block: of which it sees h.
@@ -60,17 +61,18 @@ def classifier(
         name: of those values.
     """
     width, *size = shape
-    norm = block.sites[-1].norm
+    last = block.sites[-1]
+    bias = last.affine.bias is not None
     layers: list[nn.Module] = []
     for number in range(1, config.k):
-        hidden, bias = f"{name}.hidden{number}", norm is None
+        hidden = f"{name}.hidden{number}"
         if size:
             kernel = 3 if math.prod(size) > 1 else 1
             layers.append(init.conv(hidden, width, width, kernel, bias=bias))
         else:
             layers.append(init.linear(hidden, width, width, bias=bias))
-        if norm is not None:
-            layers.append(copy.deepcopy(norm))
+        if last.norm is not None:
+            layers.append(copy.deepcopy(last.norm))
         layers.append(nn.ReLU())
     pool = Pool(*(min(config.pool, side) for side in size))
     layers.append(pool)

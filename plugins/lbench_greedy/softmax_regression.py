@@ -35,8 +35,8 @@ class SoftmaxRegression(GradientRule):
 
     @classmethod
     def recipe(cls, default: Recipe, dataset: str, network: str) -> Recipe:
-        """Ten times the dataset's rate, at which one layer stays short of its optimum."""
-        return default.model_copy(update={"lr": 10 * default.lr})
+        """At least 0.01: at lower rates one layer stays short of its optimum."""
+        return default.model_copy(update={"lr": max(default.lr, 1e-2)})
 
     def build(self, init: Init) -> None:
         self.network.requires_grad_(False)

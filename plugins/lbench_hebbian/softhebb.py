@@ -72,6 +72,7 @@ class SoftHebb(LocalRule):
         return default.model_copy(update={"optimizer": "sgd", "momentum": 0.0, "lr": 0.1})
 
     def build(self, init: Init) -> None:
+        self.network.layers.requires_grad_(False)
         for site in self.network.sites:
             weight, bias = site.affine.weight, site.affine.bias
             std = RADIUS / math.sqrt(weight[0].numel())
@@ -79,7 +80,6 @@ class SoftHebb(LocalRule):
                 weight.copy_(init.normal(f"softhebb/{site.name}", weight.shape, std))
                 if bias is not None:
                     bias.zero_()
-            site.requires_grad_(False)
             weight.requires_grad_()
 
     def groups(self) -> list[Group]:

@@ -15,7 +15,7 @@ from lbench_lfnn.config import LeaderConfig
 from lbench_lfnn.network import LocalLeaderRule, couples
 from lbench_lfnn.workers import ReadoutWorkers
 from lbench_local_loss.rand_local import RandLocal
-from lbench_local_loss.readouts import ReadoutConfig, Readouts
+from lbench_local_loss.readouts import ReadoutConfig, Readouts, require_relu
 
 
 class LfnnLRr(LocalLeaderRule):
@@ -56,6 +56,9 @@ class LfnnLRr(LocalLeaderRule):
         return RandLocal.recipe(default, dataset, network)
 
     def build(self, init: Init) -> None:
+        if not self.trained_readouts:
+            for block in self.network.blocks:
+                require_relu(block)
         shapes = self.network.shapes(self.task.shape)
         readouts = [
             Readouts(

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from lbench.errors import UsageError
 from lbench.network import Block
 from lbench_lfnn.config import LeaderConfig, UnitConfig
-from lbench_local_loss.readouts import Readouts
+from lbench_local_loss.readouts import Readouts, require_relu
 
 TINY = torch.finfo(torch.float32).tiny
 
@@ -181,7 +181,8 @@ class UnitWorkers(Workers):
         config: the rule's options.
 
     Raises:
-        UsageError: the width is no multiple of classes times units.
+        UsageError: the width is no multiple of classes times units, or the block ends in another
+            activation than ReLU and its scores are means.
     """
 
     def __init__(self, block: Block, classes: int, config: UnitConfig) -> None:
@@ -203,6 +204,8 @@ class UnitWorkers(Workers):
                 "Add --set forward=relu, or leave units at 1.",
             )
         self.forward = config.forward
+        if self.averaged:
+            require_relu(block)
 
     def activate(self, block: Block, z: Tensor) -> Tensor:
         """What the block passes on, in the shape of ``z``."""

@@ -12,7 +12,7 @@ from lbench.init import Init
 from lbench.rule import View
 from lbench.step import Step
 from lbench_local_loss.base import LocalLoss
-from lbench_local_loss.readouts import ReadoutConfig, Readouts
+from lbench_local_loss.readouts import ReadoutConfig, Readouts, require_relu
 
 
 class RandLocal(LocalLoss):
@@ -33,6 +33,8 @@ class RandLocal(LocalLoss):
         return 0
 
     def build(self, init: Init) -> None:
+        for block in self.network.blocks:
+            require_relu(block)
         self.readouts = nn.ModuleList(
             Readouts(init, name, shape, self.task.classes, self.config)
             for name, shape in self.shapes()

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from lbench.config import RuleConfig, param
 from lbench.errors import UsageError
 from lbench.init import Init
+from lbench.network import Block
 
 EPSILON = 1e-5
 
@@ -136,6 +137,23 @@ class Readouts(nn.Module):
         if self.count == 1:
             return t.mean(1, keepdim=True)
         return ((t @ self.member.T) / self.sizes) @ self.member
+
+
+def require_relu(block: Block) -> None:
+    """Checks that a closed form with the derivative of ReLU is right for a block.
+
+    Raises:
+        UsageError: the block ends in another activation.
+    """
+    z = torch.linspace(-2, 2, 9)
+    with torch.no_grad():
+        relu = torch.equal(block.activate(z), F.relu(z))
+    if not relu:
+        raise UsageError(
+            f"Block {block.name!r} does not end in ReLU, whose derivative this rule has in its "
+            "closed form.",
+            "Rules whose blocks learn from a loss, as pred or lfnn_l_head, take any activation.",
+        )
 
 
 def grid(height: int, width: int, side: int) -> Tensor:

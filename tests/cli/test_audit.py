@@ -82,6 +82,7 @@ def test_several_rules_make_a_table_and_a_refusal_its_reason() -> None:
     assert lines[1] == ["lfnn_l", "yes", "0", "none", "no", "none", "mean"]
     assert lines[2] == ["fg_a", *"—" * 6]
     assert lines[-1][0].startswith("- fg_a: Rule fg_a takes a directional derivative")
+    assert lines[-1][0].endswith("Add --net norm=group, or norm=none.")
 
     content = json.loads(call("fa", "fg_a", "--network", "cnn", "--json").stdout)
     fa, fg_a = content["rules"]
@@ -100,6 +101,12 @@ def test_options_of_one_rule_are_not_for_several() -> None:
     assert call("fa", "dfa", "--set", "conv=full").exit_code == 2
 
 
+def test_a_table_of_one_rule_has_its_options() -> None:
+    done = call("lg_bp", "--set", "k=2", "--markdown")
+    assert done.exit_code == 0, done.output
+    assert "| lg_bp | no | 2 |" in done.stdout  # 1 by default
+
+
 @pytest.mark.parametrize("ending", ["svg", "png"])
 def test_the_picture_is_drawn(ending: str, tmp_path: Path) -> None:
     file = tmp_path / f"audit.{ending}"
@@ -113,6 +120,7 @@ def test_the_picture_is_drawn(ending: str, tmp_path: Path) -> None:
     ("arguments", "says"),
     [
         (["lfnn_l", "--picture", "a.gif"], ".svg, .png or .pdf"),
+        (["lfnn_l", "--picture", "a.svg", "--markdown"], "give one"),
         (["bp", "--blocks", "0"], "0 is not in the range"),
         (["bp", "--dropout", "2"], "2.0 is not in the range"),
     ],
@@ -129,7 +137,9 @@ def test_wrong_options_are_said(arguments: list[str], says: str) -> None:
         (["lfn"], "Unknown rule 'lfn'"),
         (["bp", "--network", "mlpp"], "Unknown network 'mlpp'"),
         (["lfnn_l", "--set", "leader=1"], "leadership"),
+        (["lfnn_l", "--set", "leader=1", "--markdown"], "leadership"),
         (["bp", "--network", "cnn", "--net", "norm=layer"], "must be batch, group or none"),
+        (["bp", "fa", "--network", "cnn", "--net", "norm=layer"], "must be batch, group or none"),
     ],
 )
 def test_wrong_names_say_the_nearest(arguments: list[str], says: str) -> None:

@@ -114,6 +114,14 @@ def test_a_block_emits_what_it_makes_of_its_scores(name: str) -> None:
 
 
 @EVERY
+def test_all_parameters_of_blocks_lie_in_their_sites(name: str) -> None:
+    network = build(name)
+    for block in network.blocks:
+        sites = {id(p) for site in block.sites for p in site.parameters()}
+        assert {id(p) for p in block.parameters()} == sites
+
+
+@EVERY
 def test_the_loss_reaches_every_parameter(name: str) -> None:
     network = build(name).double()
     (network(images().double()).square().sum()).backward()

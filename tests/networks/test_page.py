@@ -188,14 +188,10 @@ def test_predsims_similarity_heads_of_vgg8b_have_the_papers_size() -> None:
 def test_the_first_lfnn_networks_have_the_size_that_keras_counts(
     name: str, workers: int, published: int, without_heads: int
 ) -> None:
-    """It counts the running statistics of BatchNorm among the parameters."""
+    """It counts scale, shift, running mean and variance of each channel of a BatchNorm."""
     dataset = {"mnist": "mnist", "cifar": "cifar10"}[name.rpartition("-")[2]]
     rule: Any = rule_on(name, f"lfnn_l_v1, workers={workers}", dataset)
-    statistics = sum(
-        norm.running_mean.numel() + norm.running_var.numel()
-        for norm in rule.modules()
-        if isinstance(norm, nn.BatchNorm2d)
-    )
-    total = count(rule) + statistics
+    norms = [norm for norm in rule.modules() if isinstance(norm, nn.BatchNorm2d)]
+    total = count(rule) + sum(4 * norm.num_features for norm in norms)
     assert total == published
     assert total - count(rule.heads) == without_heads

@@ -142,5 +142,6 @@ def test_shapes_leave_running_statistics_alone() -> None:
     ],
 )
 def test_what_does_not_fit_is_said(build: Any, says: str) -> None:
-    with pytest.raises(UsageError, match=says):
+    with pytest.raises(UsageError, match=says) as caught:
         build()
+    assert caught.value.hint

@@ -154,5 +154,6 @@ def test_normalisation_is_of_features_behind_fully_connected_layers() -> None:
     ],
 )
 def test_what_does_not_fit_is_said(spec: Any, says: str) -> None:
-    with pytest.raises(UsageError, match=says):
+    with pytest.raises(UsageError, match=says) as caught:
         spec.build(Init(0), (1, 8, 8), 5)
+    assert caught.value.hint

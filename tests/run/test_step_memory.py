@@ -55,6 +55,14 @@ def test_what_autograd_keeps_counts_until_the_way_back_is_over() -> None:
     assert len(grad) == 1000
 
 
+def test_a_step_may_make_sparse_tensors_which_have_no_storage_of_their_own() -> None:
+    x = torch.eye(30)
+    with Lifetimes() as lifetimes:
+        y = torch.sparse.mm(x.to_sparse(), x)
+    assert torch.equal(y, x)
+    assert lifetimes.peak >= 30 * 30 * FLOAT
+
+
 def held(name: str, depth: int, batch: int = 512, width: int = 64) -> float:
     """What a step holds, in activations of a layer."""
     cls = registry().load("rules", name)
@@ -81,7 +89,7 @@ def test_the_third_step_of_a_phase_is_watched_or_the_last_of_a_short_one() -> No
     assert [p for p in range(2) if StepMemory.due(p, 2)] == [1]
 
 
-def test_every_run_tells_it_(tmp_path: Path) -> None:
+def test_every_run_tells_it(tmp_path: Path) -> None:
     (outcome,) = run(tmp_path, ask("bp"))
     told = read_json(RunDir(outcome.run_dir).path / "result.json")["step_memory_mib"]
     assert 0.05 < told < 5

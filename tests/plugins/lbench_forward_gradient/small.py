@@ -212,6 +212,22 @@ def expectation(value: Callable[[list[float]], Tensor], count: int) -> Tensor:
     return torch.stack([weight * value(node) for weight, node in normal_nodes(count)]).sum(0)
 
 
+class Nodes(Step):
+    """Noise is a node of a cubature, a number a unit or weight, in the order of the draws."""
+
+    def __init__(self, node: Sequence[float]) -> None:
+        super().__init__(Randomness(0))
+        self.left = torch.tensor(node, dtype=torch.float64)
+
+    def noise(
+        self, stream: str, shape: tuple[int, ...] | torch.Size, kind: Kind = "normal"
+    ) -> Tensor:
+        assert kind == "normal"
+        count = math.prod(shape)
+        u, self.left = self.left[:count], self.left[count:]
+        return u.view(shape).clone()
+
+
 def local_gradients(rule: Any, x: Tensor, target: Tensor, s: Step) -> dict[str, Tensor]:
     """Autograd of the sum of the heads' cross-entropies, with every block's input detached."""
     total = torch.zeros((), dtype=torch.float64)

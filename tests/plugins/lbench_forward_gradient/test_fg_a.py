@@ -154,21 +154,6 @@ def test_a_step_is_that_of_numpy() -> None:
         np.testing.assert_allclose(value.detach().numpy(), p[name], rtol=1e-10, atol=1e-13)
 
 
-class Nodes(Step):
-    """Noise is a node of a cubature, a number a unit and draw."""
-
-    def __init__(self, node: list[float]) -> None:
-        super().__init__(Randomness(0))
-        self.left = list(node)
-
-    def noise(
-        self, stream: str, shape: tuple[int, ...] | torch.Size, kind: Kind = "normal"
-    ) -> Tensor:
-        assert kind == "normal"
-        u, self.left = self.left[: shape[1]], self.left[shape[1] :]
-        return torch.tensor(u, dtype=torch.float64).view(shape)
-
-
 @pytest.mark.parametrize(("mask", "count"), [(True, 1), (False, 1), (True, 2)])
 def test_the_second_moment_follows_the_law_of_gaussian_noise(mask: bool, count: int) -> None:
     """For one example, E (D u_i)^2 = |g|^2 + 2 g_i^2 at each of the q perturbed units.
@@ -196,7 +181,7 @@ def test_the_second_moment_follows_the_law_of_gaussian_noise(mask: bool, count: 
     assert alive == [2, 1]  # of three and two: the mask matters
 
     def squares(node: list[float]) -> Tensor:
-        grads = rule.gradients(batch, Nodes(node))
+        grads = rule.gradients(batch, small.Nodes(node))
         return torch.stack(
             [
                 sum(grads[f"network.layers.{m}.site.affine.{p}"].square().sum() for p in PARTS)
@@ -237,16 +222,19 @@ def test_batch_norm_is_refused_with_the_option_that_would_do(rule: type[Rule]) -
 
 
 @pytest.mark.parametrize("rule", [FgA, FgW, FgLocal, LgFgA, LgFgW])
-def test_a_step_in_bfloat16_is_finite_and_leaves_float32_gradients(rule: type[Rule]) -> None:
+def test_a_step_in_bfloat16_is_near_float32_with_the_same_noise(rule: type[Rule]) -> None:
+    """Within a half: a slope is a sum whose terms cancel, and rounding has its part of each."""
     for net in (Mlp(widths=(20, 20)), Cnn(widths=(6, 6), norm="group")):
         init = Init(0)
         made: Any = rule(
             net.build(init, small.SHAPE, 3), Task("toy", small.SHAPE, 3), rule.Config(), init
         )
-        batch = small.batch_of(16)
+        batch = small.batch_of(64)
+        batch.x = batch.x.float()
+        exact = small.gradients(made, batch)
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            found = small.gradients(made, Batch(batch.x.float(), batch.target))
-        assert len(found) == len(list(made.parameters()))
-        for grad in found.values():
-            assert grad.dtype == torch.float32
-            assert grad.isfinite().all()
+            rough = small.gradients(made, batch)
+        assert len(rough) == len(list(made.parameters()))
+        for name, grad in exact.items():
+            assert rough[name].dtype == torch.float32
+            assert (rough[name] - grad).norm() < 0.5 * grad.norm() + 1e-3, name

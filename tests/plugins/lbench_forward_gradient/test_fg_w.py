@@ -82,20 +82,6 @@ def test_estimates_follow_finite_differences_of_the_loss_with_the_same_noise() -
     torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-8)
 
 
-class Nodes(Step):
-    """Noise is a node of a cubature, a number a weight and draw, in the order of the draws."""
-
-    def __init__(self, node: list[float]) -> None:
-        super().__init__(Randomness(0))
-        self.left = torch.tensor(node, dtype=torch.float64)
-
-    def noise(self, stream, shape, kind="normal"):  # type: ignore[no-untyped-def]
-        assert kind == "normal"
-        count = torch.Size(shape).numel()
-        v, self.left = self.left[:count], self.left[count:]
-        return v.view(shape).clone()
-
-
 @pytest.mark.parametrize("count", [1, 2])
 def test_mean_and_second_moment_follow_the_laws_of_gaussian_noise(count: int) -> None:
     """E g = the gradient of bp, E |g|^2 = ((P + 1)/M + 1) |gradient of bp|^2: P + 2 for one draw.
@@ -121,7 +107,7 @@ def test_mean_and_second_moment_follow_the_laws_of_gaussian_noise(count: int) ->
     assert flat.norm() > 1e-2
 
     def moments(node: list[float]) -> Tensor:
-        grads = rule.gradients(batch, Nodes(node))
+        grads = rule.gradients(batch, small.Nodes(node))
         g = torch.cat([grads[name].flatten() for name in names])
         return torch.cat([g, g.square().sum()[None]])
 

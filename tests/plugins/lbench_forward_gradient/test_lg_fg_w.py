@@ -13,9 +13,11 @@ from lbench.network import spatial_mean
 from lbench.networks.cnn import Cnn
 from lbench.networks.mlp import Mlp
 from lbench.randomness import Randomness
-from lbench.step import Step
+from lbench.rule import Rule
+from lbench.step import Phase, Step
 from lbench_forward_gradient.contraction import contract_groups
 from lbench_forward_gradient.fg_w import FgW
+from lbench_forward_gradient.lg_fg_a import LgFgA
 from lbench_forward_gradient.lg_fg_w import LgFgW
 
 from . import small
@@ -151,6 +153,27 @@ def test_nan_behind_a_block_and_its_head_does_not_reach_it(net: Net) -> None:
     assert len(first) >= 4
     for name in first:
         assert torch.equal(broken[name], clean[name])
+
+
+@pytest.mark.parametrize("kind", [LgFgA, LgFgW])
+def test_a_block_outside_the_phase_is_not_trained_and_runs_as_in_evaluation(
+    kind: type[Rule],
+) -> None:
+    net = Net(Mlp(widths=(6, 5, 4)), dropout=0.4)
+    rule, batch = small.make(kind, net), small.batch_of()
+    s = Step(Randomness(0), phase=Phase("second", groups=frozenset({"block1"})))
+    found = small.gradients(rule, batch, s)
+    own = {
+        name
+        for name, _ in rule.named_parameters()
+        if name.startswith(("network.layers.1.", "heads.1."))
+    }
+    assert set(found) == own
+    x = rule.network.blocks[0](batch.x).detach()  # without dropout
+    alone = {}
+    rule.attach({"block1": alone.update})
+    rule.train_block(1, x, batch, s)
+    small.assert_same(found, alone)
 
 
 def test_a_slope_for_each_group_has_less_variance_than_one_for_the_block() -> None:

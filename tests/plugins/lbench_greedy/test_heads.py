@@ -78,12 +78,20 @@ def test_hidden_layers_are_normalised_as_their_block_is(
     for head in built(net, k=2):
         layers = list(head.children())
         assert type(layers[1]) is (norm or nn.ReLU)
-        assert (affine(head)[0].bias is None) == (norm is not None)
     init = Init(1)
     network = net.build(init, SHAPE, CLASSES)
     own = {id(p) for p in network.parameters()}
     made = heads(network, Task("toy", SHAPE, CLASSES), HeadConfig(k=2), init)
     assert not own & {id(p) for p in made.parameters()}  # the norm is a copy
+
+
+@pytest.mark.parametrize("net", NETS)
+def test_hidden_layers_have_a_bias_where_the_maps_of_their_block_have_one(net: str) -> None:
+    """LocalNorm learns no shift, so a mixer's maps have biases in front of it."""
+    network = NETS[net].build(Init(1), SHAPE, CLASSES)
+    for block, head in zip(network.blocks, built(NETS[net], k=3), strict=True):
+        *hidden, _ = affine(head)
+        assert {m.bias is None for m in hidden} == {block.sites[-1].affine.bias is None}
 
 
 def by_hand(head: Any, h: Tensor, pool: int) -> Tensor:

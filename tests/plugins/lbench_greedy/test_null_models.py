@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from lbench.recipe import Recipe
+from lbench.rule import Rule
 from lbench.run.job import parameters
 from lbench_bp.bp import Bp
 from lbench_greedy.frozen import Frozen
@@ -145,6 +147,15 @@ def test_regression_on_digits_errs_as_that_of_scikit_learn(tmp_path: Path) -> No
     model = linear_model.LogisticRegression(max_iter=2000).fit(*split["train"])
     expected = 100 * (1 - model.score(*split["test"]))
     assert run(tmp_path, resolved)[0].result["test_error"] == pytest.approx(expected, abs=1.0)
+
+
+@pytest.mark.parametrize(("rule", "least"), [(Frozen, 3e-3), (SoftmaxRegression, 1e-2)])
+def test_one_layer_has_a_rate_of_its_own_and_no_multiple_of_the_datasets(
+    rule: type[Rule], least: float
+) -> None:
+    """At 0.03 regression on MNIST is worse than at 0.01."""
+    for given, own in ((1e-4, least), (least / 2, least), (0.5, 0.5)):
+        assert rule.recipe(Recipe(lr=given), "mnist", "mlp") == Recipe(lr=own)
 
 
 def test_random_features_of_digits_are_worth_more_than_chance(tmp_path: Path) -> None:

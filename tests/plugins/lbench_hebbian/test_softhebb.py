@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from lbench.init import Init
 from lbench.networks.cnn import Cnn
+from lbench.networks.lfnn_v1 import LfnnV1
 from lbench.networks.mlp import Mlp
 from lbench.randomness import Randomness
 from lbench.recipe import Recipe
@@ -123,9 +124,12 @@ def test_later_blocks_and_the_readout_change_no_earlier_update(net: small.Networ
         assert torch.equal(broken[name], grad) != above, name
 
 
-@NET
+@pytest.mark.parametrize(
+    "net", [*NETS.values(), LfnnV1(widths=(4, 3, 6, 5))], ids=[*NETS, "lfnn-v1"]
+)
 def test_weights_alone_learn_in_the_blocks(net: small.NetworkSpec) -> None:
     rule = make(net)
+    small.gradients(rule, small.batch_of())
     weights = {id(site.affine.weight) for site in rule.network.sites}
     for name, p in rule.network.layers.named_parameters():
         assert p.requires_grad == (id(p) in weights), name

@@ -100,10 +100,8 @@ def test_a_norm_behind_the_pooling_sees_every_batch_once() -> None:
     norms = [m for m in rule.modules() if isinstance(m, nn.BatchNorm2d)]
     assert [int(norm.num_batches_tracked) for norm in norms] == [0, 0]
     rule.attach({group.name: Update(group, Recipe()) for group in rule.groups()})
-    before = norms[0].weight.detach().clone()
     rule.step(Batch(torch.rand(8, 1, 8, 8), torch.arange(8) % CLASSES), Step(Randomness(0)))
     assert [int(norm.num_batches_tracked) for norm in norms] == [1, 1]
-    assert not torch.equal(norms[0].weight, before)  # the head sees the norm, so it learns
 
 
 # Losses

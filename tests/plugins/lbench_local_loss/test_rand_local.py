@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from lbench.data.digits import Digits
 from lbench.errors import UsageError
 from lbench.init import Init
+from lbench.network import Block, Network, Readout
 from lbench.networks.cnn import Cnn
 from lbench.networks.mlp import Mlp
 from lbench.randomness import Randomness
@@ -20,9 +21,15 @@ from lbench.recipe import Recipe
 from lbench.rule import View
 from lbench.run.job import parameters
 from lbench.run.optim import Update
+from lbench.site import Site
 from lbench.step import Step
 from lbench.task import Batch, Task
 from lbench_bp.bp import Bp
+from lbench_lfnn.lfnn import Lfnn
+from lbench_lfnn.lfnn_l import LfnnL
+from lbench_lfnn.lfnn_l_head import LfnnLHead
+from lbench_lfnn.lfnn_l_rr import LfnnLRr
+from lbench_local_loss.pred import Pred
 from lbench_local_loss.rand_local import RandLocal
 from lbench_local_loss.readouts import ReadoutConfig, Readouts
 from tests.plugins.small import (
@@ -181,6 +188,35 @@ def test_one_block_read_by_the_readouts_weights_is_bp(net: str) -> None:
 
 
 ONE = {"scale": 1.0, "pool": 1}
+
+
+class Bent(Block):
+    """Ends in a tanh."""
+
+    def activate(self, z: Tensor) -> Tensor:
+        return z.tanh()
+
+
+@pytest.mark.parametrize("blocks", [1, 2])
+@pytest.mark.parametrize(
+    ("rule", "fits"),
+    [(each, False) for each in (RandLocal, LfnnLRr, LfnnL, Lfnn)]
+    + [(each, True) for each in (Pred, LfnnLHead)],
+)
+def test_rules_with_the_derivative_of_relu_refuse_another_activation(
+    rule: Any, fits: bool, blocks: int
+) -> None:
+    init = Init(0)
+    sites = [Site(f"conv{k}", init.conv(f"conv{k}", 15, 15, 3)) for k in range(2)]
+    readout = Readout(init.linear("readout", 15, CLASSES))
+    network = Network([Bent(site) for site in sites], readout).regrouped(blocks)
+    task = Task("toy", (15, 4, 4), CLASSES)
+    if fits:
+        rule(network, task, rule.Config(), init)
+        return
+    with pytest.raises(UsageError, match="does not end in ReLU") as caught:
+        rule(network, task, rule.Config(), init)
+    assert "pred" in caught.value.hint
 
 
 @NET
