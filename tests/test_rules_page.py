@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import re
 import shlex
 from pathlib import Path
@@ -13,13 +14,15 @@ from lbench.auditing.rules import CLASSES, SHAPE
 from lbench.cli.audit import command
 from lbench.init import Init
 from lbench.networks.mlp import Mlp
-from lbench.registry import Registry
+from lbench.registry import GROUP, build
 from lbench.report.audit_table import COLUMNS, SHOWN
 from lbench.report.audit_text import say
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGE = (DOCS / "rules.md").read_text(encoding="utf-8")
-REGISTRY = Registry()  # the one of the process may have got files from other tests
+REGISTRY = build(
+    importlib.metadata.entry_points(group=GROUP)
+)  # the one of the process may have got files from other tests
 RULES = REGISTRY.rules
 TABLES = dict(re.findall(r"<!-- (lbench audit .*?) -->\n(.*?)\n<!-- end -->", PAGE, re.DOTALL))
 
