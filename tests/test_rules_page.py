@@ -20,9 +20,8 @@ from lbench.report.audit_text import say
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGE = (DOCS / "rules.md").read_text(encoding="utf-8")
-REGISTRY = build(
-    importlib.metadata.entry_points(group=GROUP)
-)  # the one of the process may have got files from other tests
+# The registry of the process may have got files from other tests.
+REGISTRY = build(importlib.metadata.entry_points(group=GROUP))
 RULES = REGISTRY.rules
 TABLES = dict(re.findall(r"<!-- (lbench audit .*?) -->\n(.*?)\n<!-- end -->", PAGE, re.DOTALL))
 
