@@ -21,7 +21,7 @@ GROUND = {
 RULE = {"config", "init", "network", "recipe", "rule", "site", "step", "task"}
 FLOORS = [
     {"ground"},
-    {"rule"},
+    {"rule", "statistics"},
     {"data", "networks"},
     {"auditing", "store"},
     {"run"},

@@ -1,0 +1,1 @@
+"""Statistics: intervals, tests and the set of what cannot be told apart."""
