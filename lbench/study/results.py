@@ -1,0 +1,109 @@
+"""What came of a study: cells with their runs, searches with their trials."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from lbench.store.rows import CellRow, RunRow
+from lbench.study.definition import Domain, Point, Study
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What a search asked for.
+
+    Args:
+        number: in its search, from 0.
+        state: ``complete``, ``pruned``, ``fail``, or ``running`` while it has not ended.
+        params: the suggested settings.
+        values: of the objectives; None unless complete.
+        intermediate: validation error by epoch, as far as it came.
+        reason: why it was pruned or failed; None otherwise.
+        cell: fingerprint; None when nothing was trained.
+        runs: of its seeds; empty when nothing was trained.
+        began: Unix time, seconds.
+        ended: likewise; None while it has not.
+    """
+
+    number: int
+    state: str
+    params: Mapping[str, Any]
+    values: tuple[float, ...] | None
+    intermediate: Mapping[int, float] = field(default_factory=dict)
+    reason: str | None = None
+    cell: str | None = None
+    runs: Sequence[RunRow] = ()
+    began: float | None = None
+    ended: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SearchResult:
+    """A search at a point.
+
+    Args:
+        point: where.
+        name: of the study in Optuna's storage.
+        space: what was searched, by setting.
+        objectives: what was minimised.
+        wanted: how many trials it shall have.
+        trials: by number.
+        best: lowest first objective; of several objectives the one of the front that has it.
+        together: the complete trials that cannot be told apart from the best by their validation
+            examples, the best among them.
+        front: Pareto-optimal trials; with one objective the best alone.
+        validation: how many validation examples there are.
+        importances: of the settings, fractions that sum to 1; empty where too few trials ended.
+    """
+
+    point: Point
+    name: str
+    space: Mapping[str, Domain]
+    objectives: Sequence[str]
+    wanted: int
+    trials: Sequence[Trial]
+    best: Trial | None
+    together: Sequence[Trial]
+    front: Sequence[Trial]
+    validation: int | None = None
+    importances: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Final:
+    """A cell of the table.
+
+    Args:
+        point: where.
+        chosen: what the search chose there; empty without one.
+        cell: its row in the record.
+        runs: the latest attempt of each seed, the unfinished among them.
+    """
+
+    point: Point
+    chosen: Mapping[str, Any]
+    cell: CellRow
+    runs: Sequence[RunRow]
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """All that a report is made from.
+
+    Args:
+        study: the question.
+        finals: in the order of the plan.
+        searches: likewise.
+        missing: points that nothing has been trained at.
+        datasets: that were asked for and are not there, with the reason.
+        command: makes it again.
+    """
+
+    study: Study
+    finals: Sequence[Final]
+    searches: Sequence[SearchResult]
+    missing: Sequence[Point] = ()
+    datasets: Mapping[str, str] = field(default_factory=dict)
+    command: str = ""
