@@ -1,0 +1,144 @@
+"""What a search may suggest: the ranges that options declare, narrowed by the study."""
+
+from __future__ import annotations
+
+import types
+import typing
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal
+
+from lbench.config import Options, describe
+from lbench.errors import UsageError
+from lbench.recipe import Recipe
+from lbench.registry import Registry
+from lbench.study.definition import Choices, Domain, Search, Span
+from lbench.study.settings import check_settings
+
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
+
+ALWAYS: Mapping[str, Domain] = {
+    "lr": Span(1e-4, 0.1, log=True),
+    "weight_decay": Span(1e-7, 1e-2, log=True),
+    "optimizer": ("adam", "adamw", "sgd"),
+}
+"""In every search: what is compared is a rule at its own best rate, not at its author's."""
+
+
+def space(
+    rule: str, search: Search, settings: Mapping[str, Any], registry: Registry
+) -> dict[str, Domain]:
+    """What is searched for a rule: its own options, then learning rate, decay and optimizer.
+
+    Options that the study sets, or that declare no range, are left out.
+
+    Args:
+        settings: what the study sets at the point.
+
+    Raises:
+        UsageError: an unknown name, or a domain outside an option's range.
+    """
+    config: type[Options] = registry.load("rules", rule).Config
+    narrowed = {name: d for name, d in search.space.items() if name not in settings}
+    own = [name for name in config.model_fields if name not in settings]
+    if search.only is not None:
+        own = [name for name in own if name in search.only]
+    own += [name for name in narrowed if name in config.model_fields and name not in own]
+    found: dict[str, Domain] = {}
+    for name in own:
+        if (domain := narrowed.get(name) or declared(config, name)) is not None:
+            found[name] = domain
+    found |= {name: narrowed.get(name, d) for name, d in ALWAYS.items() if name not in settings}
+    for name, domain in narrowed.items():
+        if name not in found and name in Recipe.model_fields:
+            found[name] = domain
+    for name, domain in found.items():
+        _inside(config if name in config.model_fields else Recipe, name, domain, rule)
+    return found
+
+
+def check_space(search: Search, rules: tuple[str, ...], registry: Registry) -> None:
+    """That each name of the space is a setting of at least one of the rules.
+
+    Raises:
+        UsageError: one is of none; says the nearest.
+    """
+    options = {rule: registry.load("rules", rule).Config.model_fields for rule in rules}
+    for name in [*search.space, *(search.only or ())]:
+        if not any(name in fields for fields in options.values()):
+            check_settings(rules[0], (name,), registry)
+
+
+def declared(config: type[Options], name: str) -> Domain | None:
+    """The domain that an option declares; None for one without a range."""
+    field = config.model_fields[name]
+    annotation = field.annotation
+    if isinstance(annotation, types.UnionType) or typing.get_origin(annotation) is typing.Union:
+        return None
+    if typing.get_origin(annotation) is Literal:
+        return typing.get_args(annotation)
+    if annotation is bool:
+        return (False, True)
+    limits = {type(limit).__name__: limit for limit in field.metadata}
+    low = getattr(limits.get("Ge"), "ge", None)
+    high = getattr(limits.get("Le"), "le", None)
+    if low is None or high is None or annotation not in (int, float):
+        return None
+    extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
+    log = bool(extra.get("log"))
+    step = extra.get("step")
+    return Span(low, high, float(step) if isinstance(step, (int, float)) else None, log)
+
+
+def distribution(domain: Domain, *, whole: bool) -> BaseDistribution:
+    """Optuna's word for a domain; ``whole`` for whole numbers."""
+    from optuna import distributions as d
+
+    if not isinstance(domain, Span):
+        return d.CategoricalDistribution([_hashable(value) for value in domain])
+    if whole:
+        step = int(domain.step or 1)
+        return d.IntDistribution(int(domain.low), int(domain.high), log=domain.log, step=step)
+    return d.FloatDistribution(domain.low, domain.high, log=domain.log, step=domain.step)
+
+
+def whole(rule: str, name: str, registry: Registry) -> bool:
+    """Whether a setting takes whole numbers."""
+    config: type[Options] = registry.load("rules", rule).Config
+    for cls in (config, Recipe):
+        if name in cls.model_fields:
+            return cls.model_fields[name].annotation is int
+    return name in ("epochs", "examples", "blocks")
+
+
+def shown(domain: Domain) -> str:
+    """A domain in words: ``0.0001 ... 0.1, logarithmic``."""
+    if not isinstance(domain, Span):
+        return ", ".join(str(value) for value in domain)
+    words = f"{domain.low:g} ... {domain.high:g}"
+    if domain.step:
+        words += f" in steps of {domain.step:g}"
+    return words + (", logarithmic" if domain.log else "")
+
+
+def _inside(cls: type[Options], name: str, domain: Domain, rule: str) -> None:
+    values: Choices = (domain.low, domain.high) if isinstance(domain, Span) else domain
+    what = f"rule {rule}" if cls is not Recipe else "the recipe"
+    if isinstance(domain, Span) and cls.model_fields[name].annotation not in (int, float):
+        raise UsageError(
+            f"Option {name} of {what} is {describe(cls, name)}: it has no range to search.",
+            f"List its values instead, as in: {name} = […]",
+        )
+    for value in values:
+        try:
+            cls.parse({name: value}, what=what, listing="")
+        except UsageError as error:
+            raise UsageError(
+                f"The space of {name} leaves its range. {error.message}",
+                f"See the ranges with: lbench rules {rule}",
+            ) from None
+
+
+def _hashable(value: Any) -> Any:
+    # Optuna keeps choices as JSON: a tuple would come back as a list.
+    return ",".join(str(part) for part in value) if isinstance(value, (list, tuple)) else value
