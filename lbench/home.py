@@ -73,6 +73,16 @@ class Home:
         return self.root / "artifacts"
 
     @property
+    def studies(self) -> Path:
+        """What studies remember: ``studies/NAME``."""
+        return self.root / "studies"
+
+    @property
+    def reports(self) -> Path:
+        """Reports of studies: ``reports/NAME``."""
+        return self.root / "reports"
+
+    @property
     def runs(self) -> Path:
         """The run directories: ``runs/CELL/seed-N``."""
         return self.root / "runs"

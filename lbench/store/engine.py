@@ -182,5 +182,6 @@ def _upgrade(engine: Engine) -> None:
         for old in range(version, VERSION):
             for statement in UPGRADES[old]:
                 connection.execute(text(statement))
+        Base.metadata.create_all(connection)
         if version < VERSION:
             connection.execute(update(Schema).values(version=VERSION))

@@ -15,7 +15,7 @@ from typing import Any
 from lbench.rundir import RunDir
 from lbench.store.audits import together, worst
 from lbench.store.reading import DAMAGE
-from lbench.store.rows import CellRow, RunRow
+from lbench.store.rows import CellRow, Member, RunRow
 
 CURVES = ("train_loss", "val_loss", "val_error", "lr")
 MEAN_CURVES = ("train_loss", "val_loss", "val_error")
@@ -33,6 +33,7 @@ FINALS = {
     "step_ms": "system/step_ms",
     "peak_memory_mib": "system/peak_memory_mib",
     "step_memory_mib": "system/step_memory_mib",
+    "step_flops": "system/step_flops",
 }
 # What MLflow refuses beyond.
 LONGEST_PARAMETER, LONGEST_TAG, LONGEST_KEY = 6000, 5000, 250
@@ -60,8 +61,8 @@ class Shown:
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def child(cell: CellRow, run: RunRow) -> Shown:
-    """A run: its curves over epochs, its final numbers, its outcome."""
+def child(cell: CellRow, run: RunRow, members: Iterable[Member] = ()) -> Shown:
+    """A run: its curves over epochs, its final numbers, its outcome, its places in studies."""
     started = milliseconds(run.started)
     ended = None if run.ended is None else milliseconds(run.ended)
     final = ended or started
@@ -85,6 +86,7 @@ def child(cell: CellRow, run: RunRow) -> Shown:
         "lbench.run_dir": str(run.run_dir),
         **{f"lbench.{key}": str(value) for key, value in run.environment.items()},
         **_audit_tags(run.audit, run.contradictions),
+        **_study_tags(member for member in members if member.run == run.fingerprint),
     }
     return Shown(
         name=f"seed {run.seed}{attempt}",
@@ -97,7 +99,12 @@ def child(cell: CellRow, run: RunRow) -> Shown:
     )
 
 
-def parent(cell: CellRow, runs: list[RunRow], summary: Mapping[str, float | None]) -> Shown:
+def parent(
+    cell: CellRow,
+    runs: list[RunRow],
+    summary: Mapping[str, float | None],
+    members: Iterable[Member] = (),
+) -> Shown:
     """A cell: the summary over its seeds, and the mean curve of the finished ones."""
     started = min((milliseconds(run.started) for run in runs), default=0)
     running = any(run.status == "running" for run in runs)
@@ -121,6 +128,7 @@ def parent(cell: CellRow, runs: list[RunRow], summary: Mapping[str, float | None
         **_audit_tags(
             worst(run.audit for run in runs), together(run.contradictions for run in runs)
         ),
+        **_study_tags(members),
     }
     order = ("running", "finished", "diverged", "failed", "killed")
     status = next((status for status in order if counts[status]), "killed")
@@ -133,6 +141,20 @@ def parent(cell: CellRow, runs: list[RunRow], summary: Mapping[str, float | None
         parameters=parameters(cell),
         points=points,
     )
+
+
+def _study_tags(members: Iterable[Member]) -> dict[str, str]:
+    """Studies, points and trials that runs belong to; empty for none."""
+    found = list(members)
+    if not found:
+        return {}
+    values = {
+        "study": [member.study for member in found],
+        "point": [member.point for member in found],
+        "role": [member.role for member in found],
+        "trial": [str(member.trial) for member in found if member.trial >= 0],
+    }
+    return {f"lbench.{name}": ", ".join(dict.fromkeys(each)) for name, each in values.items()}
 
 
 def _audit_tags(audit: Mapping[str, Any] | None, contradictions: Iterable[str]) -> dict[str, str]:

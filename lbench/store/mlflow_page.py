@@ -65,7 +65,11 @@ def runs_page(home: Home) -> str | None:
     """
     if not has_mlflow(home):
         return None
-    query = text("SELECT experiment_id FROM experiments WHERE name = :name")
+    # Where only studies have run, the latest of them.
+    query = text(
+        "SELECT experiment_id FROM experiments WHERE lifecycle_stage = 'active' "
+        "ORDER BY name = :name DESC, experiment_id DESC"
+    )
     with connected(home) as engine, engine.connect() as connection:
         found = connection.scalar(query, {"name": EXPERIMENT})
     return None if found is None else f"/#/experiments/{found}/runs?{QUERY}"

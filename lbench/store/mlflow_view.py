@@ -51,7 +51,6 @@ class MlflowView:
         self.home = home
         with self._alone():
             self._client = self._open()
-            self._experiment = self._experiment_id()
 
     def publish(self, record: Record, fingerprint: str, summarise: Summarise) -> None:
         """Shows a cell and all its runs as they are now; again is free when nothing changed.
@@ -70,20 +69,32 @@ class MlflowView:
             cell = record.cell(fingerprint)
             attempts = record.runs(cell, all_attempts=True)
             runs = latest(attempts)
+            members = record.members(cell=cell.fingerprint)
             known = self._known(cell)
-            shown = parent(cell, runs, summarise(runs))
-            above = self._show(known.get(("", "")), shown, _dataset(cell, runs))
+            # A cell stays where it was first shown, whichever study asks for it later.
+            there = [str(run.info.experiment_id) for run in known.values()]
+            first = members[0].study if members else EXPERIMENT
+            experiment = there[0] if there else self._experiment_id(first)
+            shown = parent(cell, runs, summarise(runs), members)
+            above = self._show(experiment, known.get(("", "")), shown, _dataset(cell, runs))
             ids: list[tuple[CellRow | RunRow, str]] = [(cell, above)]
             for run in attempts:
                 mine = known.get((run.fingerprint, str(run.attempt)))
-                below = self._show(mine, child(cell, run), _dataset(cell, [run]), above, run)
+                below = self._show(
+                    experiment, mine, child(cell, run, members), _dataset(cell, [run]), above, run
+                )
                 ids.append((run, below))
             for row, run_id in ids:
                 if row.mlflow_run_id != run_id:
                     record.set_mlflow(row, run_id)
 
+    def experiments(self) -> list[str]:
+        """The ids of all experiments: one a study, one for runs that no study asked for."""
+        return [str(each.experiment_id) for each in self._client.search_experiments()]
+
     def _show(
         self,
+        experiment: str,
         known: Run | None,
         shown: Shown,
         dataset: DatasetInput,
@@ -96,7 +107,7 @@ class MlflowView:
             return str(known.info.run_id)
         tags = {**shown.tags, **({"mlflow.parentRunId": above} if above else {})}
         if known is None:
-            known = self._client.create_run(self._experiment, shown.started, tags, shown.name)
+            known = self._client.create_run(experiment, shown.started, tags, shown.name)
         run_id = str(known.info.run_id)
         if not known.data.params:
             parameters = [Param(key, value) for key, value in shown.parameters.items()]
@@ -131,7 +142,7 @@ class MlflowView:
         token = None
         while True:
             page = self._client.search_runs(
-                [self._experiment],
+                self.experiments(),
                 f"tags.`lbench.cell` = '{cell.fingerprint}'",
                 max_results=PAGE,
                 page_token=token,
@@ -161,11 +172,11 @@ class MlflowView:
             client.delete_experiment("0")
         return client
 
-    def _experiment_id(self) -> str:
-        found = self._client.get_experiment_by_name(EXPERIMENT)
+    def _experiment_id(self, name: str) -> str:
+        found = self._client.get_experiment_by_name(name)
         if found is None:
-            location = (self.home.artifacts / EXPERIMENT).as_uri()
-            return self._client.create_experiment(EXPERIMENT, location, dict(EXPERIMENT_TAGS))
+            location = (self.home.artifacts / name).as_uri()
+            return self._client.create_experiment(name, location, dict(EXPERIMENT_TAGS))
         if found.lifecycle_stage == "deleted":
             self._client.restore_experiment(found.experiment_id)
         for key, value in EXPERIMENT_TAGS.items():

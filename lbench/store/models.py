@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import JSON, Float, ForeignKey, String, UniqueConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-VERSION = 3
+VERSION = 4
 """Of these tables; raised when an older lbench could no longer read them."""
 
 
@@ -79,6 +79,7 @@ class Run(Base):
     step_ms: Mapped[float | None]
     peak_memory_mib: Mapped[float | None]
     step_memory_mib: Mapped[float | None]
+    step_flops: Mapped[float | None]
     steps: Mapped[int | None]
     epochs: Mapped[int | None]
     test_reads: Mapped[int]
@@ -91,11 +92,29 @@ class Run(Base):
     mlflow_run_id: Mapped[str | None]
 
 
+class Member(Base):
+    """A run's place in a study; one run may have places in several."""
+
+    __tablename__ = "lbench_members"
+    __table_args__ = (UniqueConstraint("study", "point", "role", "trial", "seed"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    study: Mapped[str] = mapped_column(index=True)
+    point: Mapped[str]
+    role: Mapped[str]
+    trial: Mapped[int]
+    seed: Mapped[int]
+    cell: Mapped[str] = mapped_column(String(64), index=True)
+    run: Mapped[str] = mapped_column(String(64))
+
+
 UPGRADES = {
     1: (
         "ALTER TABLE lbench_runs ADD COLUMN audit JSON",
         "ALTER TABLE lbench_runs ADD COLUMN contradictions JSON",
     ),
     2: ("ALTER TABLE lbench_runs ADD COLUMN step_memory_mib FLOAT",),
+    # New tables need no statement: those that are missing are created.
+    3: ("ALTER TABLE lbench_runs ADD COLUMN step_flops FLOAT",),
 }
 """By version what makes it the next one."""

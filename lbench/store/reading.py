@@ -124,6 +124,7 @@ def _run(
         "step_ms": _number(result.get("step_ms")),
         "peak_memory_mib": _number(result.get("peak_memory_mib")),
         "step_memory_mib": _number(result.get("step_memory_mib")),
+        "step_flops": _number(result.get("step_flops")),
         "steps": _whole(result.get("steps")),
         "epochs": _whole(result.get("epochs")),
         "test_reads": _whole(result.get("test_reads")) or 0,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict
 from typing import Any
 
 from sqlalchemy import Connection, Engine, RowMapping, Select, func, select, update
@@ -14,9 +15,10 @@ from lbench.home import Home
 from lbench.rundir import RunDir, without_nan
 from lbench.store.engine import connect, reaching, writing
 from lbench.store.models import Base, Cell, Run
+from lbench.store.models import Member as Place
 from lbench.store.names import one
 from lbench.store.reading import as_it_is, read
-from lbench.store.rows import CellRow, RunRow
+from lbench.store.rows import CellRow, Member, RunRow
 
 
 class Record:
@@ -121,6 +123,24 @@ class Record:
         )
         with self._reading() as connection:
             return {digest: int(count) for digest, count in connection.execute(query)}
+
+    def join(self, members: Iterable[Member]) -> None:
+        """Remembers places of runs in studies; one that is known moves to the run given now."""
+        with self._writing() as connection:
+            for member in members:
+                key = ("study", "point", "role", "trial", "seed")
+                _upsert(connection, Place, asdict(member), key)
+
+    def members(self, *, study: str | None = None, cell: str | None = None) -> list[Member]:
+        """Places of runs in studies, oldest first: those of a study, or of a cell's runs."""
+        query = select(Place.__table__).order_by(Place.id)
+        if study is not None:
+            query = query.where(Place.study == study)
+        if cell is not None:
+            query = query.where(Place.cell == cell)
+        with self._reading() as connection:
+            rows = connection.execute(query).mappings().all()
+        return [Member(**{k: v for k, v in row.items() if k != "id"}) for row in rows]
 
     def set_mlflow(self, row: CellRow | RunRow, mlflow_run_id: str) -> None:
         """Remembers where MLflow shows a cell (its parent run) or a run (its child)."""

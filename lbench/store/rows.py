@@ -53,6 +53,7 @@ class RunRow:
         status: ``running``, ``finished``, ``diverged``, ``failed`` or ``killed``.
         train_error: percent, as every error here; None where there is no finite number.
         step_ms: milliseconds a training step.
+        step_flops: floating-point operations of a training step, in its matrix products.
         test_reads: how often this run read the test set.
         audit: by claim what was ``claimed`` and ``measured``; None where nothing was measured.
         contradictions: claims that do not hold, each with what was seen.
@@ -76,6 +77,7 @@ class RunRow:
     step_ms: float | None
     peak_memory_mib: float | None
     step_memory_mib: float | None
+    step_flops: float | None
     steps: int | None
     epochs: int | None
     test_reads: int
@@ -86,6 +88,29 @@ class RunRow:
     started: float | None
     ended: float | None
     mlflow_run_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A run's place in a study.
+
+    Attributes:
+        study: its name.
+        point: the point's key.
+        role: ``trial`` of a search, or ``final`` for a run of the table.
+        trial: number of the trial; of a final run the trial that chose it, -1 without a search.
+        seed: of the run.
+        cell: fingerprint.
+        run: fingerprint.
+    """
+
+    study: str
+    point: str
+    role: str
+    trial: int
+    seed: int
+    cell: str
+    run: str
 
 
 Summarise = Callable[[list[RunRow]], Mapping[str, float | None]]

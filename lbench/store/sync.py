@@ -10,6 +10,7 @@ from pathlib import Path
 from lbench.errors import DamagedError
 from lbench.home import Home
 from lbench.rundir import RunDir
+from lbench.store.journal import journals
 from lbench.store.record import Record
 from lbench.store.rows import Summarise
 
@@ -57,6 +58,8 @@ def sync(home: Home, summarise: Summarise, *, mlflow: bool = True) -> Report:
                 statuses[record.take(run_dir).status] += 1
             except DamagedError as error:
                 unreadable[run_dir.path] = error.message
+        for journal in journals(home):
+            record.join(journal.read())
         cells = record.cells()
         if mlflow and cells:
             from lbench.store.mlflow_view import MlflowView

@@ -56,7 +56,7 @@ def publish(mlflow_home: Home) -> Publish:
                 record.take(run_dir)
             for cell in record.cells():
                 view.publish(record, cell.fingerprint, metrics)
-        return list(view._client.search_runs([view._experiment]))
+        return list(view._client.search_runs(view.experiments()))
 
     return do
 
@@ -265,7 +265,7 @@ def test_of_two_publishers_the_newer_picture_stays(mlflow_home: Home) -> None:
         shown.set()
         older.join()
     view = MlflowView(mlflow_home)
-    above = cell_run(list(view._client.search_runs([view._experiment])))
+    above = cell_run(list(view._client.search_runs(view.experiments())))
     assert above.data.metrics["n"] == 2
 
 
@@ -274,7 +274,7 @@ def test_a_home_may_have_any_name(tmp_path: Path) -> None:
     write_run(home)
     assert sync(home, metrics).published == 1
     view = MlflowView(home)
-    (run,) = children(list(view._client.search_runs([view._experiment]))).values()
+    (run,) = children(list(view._client.search_runs(view.experiments()))).values()
     assert "result.json" in [file.path for file in view._client.list_artifacts(run.info.run_id)]
     assert [path.name for path in tmp_path.iterdir()] == ["q?x=1"]
     assert {path.name for path in home.root.iterdir()} >= {"store.db", "runs", "artifacts"}

@@ -99,7 +99,7 @@ def test_sync_leaves_the_numbers_that_a_run_published(mlflow_home: Home) -> None
 def parent_metrics(home: Home) -> dict[str, float]:
     view = MlflowView(home)
     query = "tags.`lbench.kind` = 'cell'"
-    (above,) = view._client.search_runs([view._experiment], query)
+    (above,) = view._client.search_runs(view.experiments(), query)
     return dict(above.data.metrics)
 
 
@@ -121,23 +121,31 @@ def test_the_ui_without_a_store_says_what_to_run(home: Home) -> None:
     assert "lbench sync" in getattr(error, "hint", "")
 
 
-def test_a_taken_port_names_a_free_one(mlflow_home: Home) -> None:
+@pytest.fixture
+def shown_home(mlflow_home: Home) -> Home:
+    """A home whose one run MLflow shows."""
+    write_run(mlflow_home)
+    sync(mlflow_home, metrics)
+    return mlflow_home
+
+
+def test_a_taken_port_names_a_free_one(shown_home: Home) -> None:
     with socket.socket() as holder:
         holder.bind(("127.0.0.1", 0))
         holder.listen()
         port = holder.getsockname()[1]
-        arguments = ["--home", str(mlflow_home.root), "--port", str(port)]
+        arguments = ["--home", str(shown_home.root), "--port", str(port)]
         error = CliRunner().invoke(ui, arguments).exception
     assert f"Port {port}" in str(error)
     assert re.search(r"lbench ui --port \d+", getattr(error, "hint", ""))
 
 
 @pytest.mark.skipif(not Path("/proc").exists(), reason="looks for processes in /proc")
-def test_the_ui_shows_the_runs_and_leaves_no_process(mlflow_home: Home) -> None:
+def test_the_ui_shows_the_runs_and_leaves_no_process(shown_home: Home) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    words = ["ui", "--home", str(mlflow_home.root), "--port", str(port)]
+    words = ["ui", "--home", str(shown_home.root), "--port", str(port)]
     # Tests that a shell runs in the background inherit that interrupts are ignored.
     with subprocess.Popen(
         [*LBENCH, *words],

@@ -58,7 +58,7 @@ def run_dirs(home: Home) -> list[RunDir]:
         for run_dir in found:
             cell, run = read(run_dir, home.runs)
             assert (run.pop("audit"), run.pop("contradictions")) == (None, [])
-            del run["step_memory_mib"]
+            del run["step_memory_mib"], run["step_flops"]
             for table, row in (("lbench_cells", cell), ("lbench_runs", run)):
                 values = [json.dumps(v) if isinstance(v, dict) else v for v in row.values()]
                 marks = ", ".join("?" * len(row))
@@ -73,7 +73,7 @@ def columns(engine: Engine) -> dict[str, set[tuple[str, str, bool]]]:
     tables = inspect(engine)
     return {
         name: {(c["name"], str(c["type"]), c["nullable"]) for c in tables.get_columns(name)}
-        for name in ("lbench_schema", "lbench_cells", "lbench_runs")
+        for name in ("lbench_schema", "lbench_cells", "lbench_runs", "lbench_members")
     }
 
 

@@ -1,0 +1,57 @@
+"""Which runs belong to a study: one JSON object a line, from which the record can be rebuilt."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, fields
+
+from lbench.home import Home
+from lbench.store.rows import Member
+
+NAMES = {field.name for field in fields(Member)}
+
+
+class Journal:
+    """``studies/NAME/members.jsonl``; what stands there is never written again."""
+
+    def __init__(self, home: Home, study: str) -> None:
+        self.path = home.studies / study / "members.jsonl"
+        self._known = set(self.read())
+
+    def add(self, member: Member) -> bool:
+        """Appends a place; False for one that stands there."""
+        if member in self._known:
+            return False
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("a", encoding="utf-8") as file:
+            # A line that was cut short is ended, so that this one stands alone.
+            file.write(_line(member) if self._whole() else "\n" + _line(member))
+        self._known.add(member)
+        return True
+
+    def _whole(self) -> bool:
+        content = self.path.read_bytes()
+        return not content or content.endswith(b"\n")
+
+    def read(self) -> Iterator[Member]:
+        """The places, oldest first; a line that was cut short is left out."""
+        if not self.path.exists():
+            return
+        for line in self.path.read_text(encoding="utf-8").splitlines():
+            try:
+                content = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(content, dict) and set(content) == NAMES:
+                yield Member(**content)
+
+
+def journals(home: Home) -> Iterator[Journal]:
+    """Of every study of a home."""
+    for path in sorted(home.studies.glob("*/members.jsonl")):
+        yield Journal(home, path.parent.name)
+
+
+def _line(member: Member) -> str:
+    return json.dumps(asdict(member)) + "\n"

@@ -1,0 +1,175 @@
+"""From a study to its points, with everything checked before anything is trained."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from lbench.errors import DataError, UsageError
+from lbench.recipe import Recipe
+from lbench.registry import Registry
+from lbench.run.resolve import Resolved, resolve
+from lbench.study.definition import Arm, Domain, Point, Study
+from lbench.study.settings import TASK, check_settings, request
+from lbench.study.space import check_space, space
+
+SMALL = 64 * 2**20
+"""Bytes of training pixels up to which a dataset is taken on a CPU without being asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a study will do.
+
+    Args:
+        study: with what was changed on the command line.
+        points: in order.
+        spaces: of the search at each point, by its key.
+        resolved: the cell at each point before its search, by key: what is timed.
+        absent: datasets of the study that are left out, with the reason.
+    """
+
+    study: Study
+    points: Sequence[Point]
+    spaces: Mapping[str, Mapping[str, Domain]]
+    resolved: Mapping[str, Resolved]
+    absent: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def trials(self) -> int:
+        """Of all searches."""
+        search = self.study.search
+        return search.trials * len(self.points) if search else 0
+
+    @property
+    def finals(self) -> int:
+        """Runs of the table."""
+        return self.study.seeds * len(self.points)
+
+
+def plan(
+    study: Study,
+    registry: Registry,
+    *,
+    datasets: Sequence[str] | None = None,
+    rules: Sequence[str] | None = None,
+    data_dir: Path | None = None,
+    gpu: bool = False,
+) -> Plan:
+    """The points of a study.
+
+    Args:
+        datasets: in the place of the study's; each must be there.
+        rules: of the study's, those that are wanted.
+        data_dir: where data is looked for first.
+        gpu: whether large datasets are taken without being asked for.
+
+    Raises:
+        UsageError: an unknown name, a value out of range, or parts that do not fit.
+        DataError: a dataset that was asked for is not there, or none of the study's is.
+    """
+    study = _of_rules(study, rules, registry)
+    _check_names(study, registry)
+    wanted = datasets or study.datasets
+    for name in wanted:
+        registry.find("datasets", name)
+    absent: dict[str, str] = {}
+    there: list[str] = []
+    for name in wanted:
+        try:
+            reason = _absent(name, registry, data_dir, anything=gpu or bool(datasets))
+        except DataError as error:
+            if datasets:
+                raise
+            reason = error.message.partition(" Looked in")[0]
+        if reason is None:
+            there.append(name)
+        else:
+            absent[name] = reason
+    if not there:
+        raise DataError(
+            f"None of the datasets of study {study.name} is there: "
+            + "; ".join(f"{name}: {reason}" for name, reason in absent.items()),
+            "Name one with --datasets, as in: --datasets digits",
+        )
+    points = list(_points(study, there, registry))
+    keys = [point.key for point in points]
+    if twice := next((key for key in keys if keys.count(key) > 1), None):
+        raise UsageError(
+            f"Study {study.name} has two points called {twice}.",
+            "Give the arms of one rule different names: name = …",
+        )
+    resolved, spaces = {}, {}
+    for point in points:
+        try:
+            asked = replace(request(point, registry, study.protocol), data_dir=data_dir)
+            resolved[point.key] = resolve(asked, registry)
+            if study.search:
+                spaces[point.key] = space(point.rule, study.search, point.settings, registry)
+        except UsageError as error:
+            raise UsageError(f"At {point.key}: {error.message}", error.hint) from None
+    return Plan(study, points, spaces, resolved, absent)
+
+
+def _of_rules(study: Study, rules: Sequence[str] | None, registry: Registry) -> Study:
+    """The study with the arms of these rules; a rule that it has not gets an arm of its own."""
+    if not rules:
+        return study
+    arms: list[Arm] = []
+    for rule in rules:
+        registry.find("rules", rule)
+        own = [arm for arm in study.arms if arm.rule == rule]
+        first = study.arms[0]
+        arms += own or [Arm(rule, axes=first.axes, network=first.network)]
+    return replace(study, arms=tuple(arms))
+
+
+def _check_names(study: Study, registry: Registry) -> None:
+    arms = study.arms
+    for arm in arms:
+        registry.find("rules", arm.rule)
+        if arm.network:
+            registry.find("networks", arm.network)
+    for name in study.networks:
+        registry.find("networks", name)
+    for name in study.probes:
+        registry.find("probes", name)
+    rules = tuple(dict.fromkeys(arm.rule for arm in arms))
+    for name in dict.fromkeys(name for arm in arms for name in [*arm.settings, *arm.axes]):
+        if not any(_has(rule, name, registry) for rule in rules):
+            check_settings(rules[0], (name,), registry)
+    if study.search:
+        check_space(study.search, rules, registry)
+
+
+def _has(rule: str, name: str, registry: Registry) -> bool:
+    known = registry.load("rules", rule).Config.model_fields
+    common = (*Recipe.model_fields, *TASK)
+    return name in known or name in common or name.startswith(("net.", "data."))
+
+
+def _absent(name: str, registry: Registry, data_dir: Path | None, *, anything: bool) -> str | None:
+    """Why a dataset is left out; None when it is taken."""
+    source = registry.load("datasets", name)()
+    # Asked for by name, it may be downloaded; otherwise what lies there is taken.
+    data = source.load(data_dir, download=anything)
+    if not anything and data.train.images.nbytes > SMALL:
+        return f"large for a CPU; ask for it with --datasets {name}"
+    return None
+
+
+def _points(study: Study, datasets: Sequence[str], registry: Registry) -> Iterator[Point]:
+    for dataset in datasets:
+        own = registry.find("datasets", dataset).network
+        for index, arm in enumerate(study.arms):
+            # An axis that a rule does not have is no axis of that rule.
+            axes = {n: v for n, v in arm.axes.items() if _has(arm.rule, n, registry)}
+            fixed = {n: v for n, v in arm.settings.items() if _has(arm.rule, n, registry)}
+            for network in (arm.network,) if arm.network else study.networks or (own,):
+                for combination in itertools.product(*axes.values()):
+                    values: dict[str, Any] = dict(zip(axes, combination, strict=True))
+                    settings = {**fixed, **values}
+                    yield Point(index, arm.rule, dataset, network, values, settings, arm.name)
