@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lbench.report.published import Published, published
-from lbench.report.stats import Summary, binomial, interval, paired
+from lbench.statistics.intervals import Summary, binomial, interval, paired
 from lbench.store.audits import together, worst
 from lbench.store.rows import CellRow, RunRow
 

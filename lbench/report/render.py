@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from lbench.report import citations
 from lbench.report.audit import CONTRADICTED, short
 from lbench.report.compare import Comparison, Difference, Row, Term, mean
-from lbench.report.stats import Summary
 from lbench.report.table import (
     NONE,
     count,
@@ -20,6 +19,7 @@ from lbench.report.table import (
     settings,
     text,
 )
+from lbench.statistics.intervals import Summary
 
 COLUMNS = (
     "", "rule", "options", "network", "dataset", "seeds", "test error %", "at best val",

@@ -6,8 +6,8 @@ from typing import Any
 
 from lbench.execute.driver import Outcome
 from lbench.report.published import published
-from lbench.report.stats import interval
 from lbench.run.resolve import Resolved
+from lbench.statistics.intervals import interval
 from lbench.store.audits import together, worst
 
 

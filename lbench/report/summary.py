@@ -12,8 +12,8 @@ from lbench.report.citations import print_published
 from lbench.report.compare import mean
 from lbench.report.published import COLUMNS, Published
 from lbench.report.render import ELSEWHERE, SAMPLING, error
-from lbench.report.stats import Summary, binomial, interval
 from lbench.report.table import NONE, count, percent, print_table
+from lbench.statistics.intervals import Summary, binomial, interval
 from lbench.store.rows import RunRow
 
 

@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from lbench.report.stats import binomial, interval, paired, quantile
+from lbench.statistics.intervals import binomial, interval, paired, quantile
 
 
 def test_quantiles_of_student_t_agree_with_scipy() -> None:

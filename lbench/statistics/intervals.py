@@ -1,0 +1,127 @@
+"""The few statistics that stand beside a number: means with their intervals, without SciPy."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+Z = 1.959963984540054
+"""The 97.5 % quantile of the normal distribution."""
+
+# The 97.5 % quantiles of Student's t with 1, 2, … 30 degrees of freedom.
+_T = (
+    12.706204736, 4.302652730, 3.182446305, 2.776445105, 2.570581836,
+    2.446911851, 2.364624252, 2.306004135, 2.262157163, 2.228138852,
+    2.200985160, 2.178812830, 2.160368656, 2.144786688, 2.131449546,
+    2.119905299, 2.109815578, 2.100922040, 2.093024054, 2.085963447,
+    2.079613845, 2.073873068, 2.068657610, 2.063898562, 2.059538553,
+    2.055529439, 2.051830516, 2.048407142, 2.045229642, 2.042272456,
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """A mean and how far it can be believed.
+
+    Args:
+        mean: of the values, in their unit.
+        sd: standard deviation with n - 1; None with one value.
+        low: lower end of the 95 % interval; None with one value.
+        high: upper end.
+        n: how many values.
+    """
+
+    mean: float
+    sd: float | None
+    low: float | None
+    high: float | None
+    n: int
+
+    @property
+    def half_width(self) -> float | None:
+        """What stands behind the ±; None with one value."""
+        return None if self.high is None else self.high - self.mean
+
+    def as_dict(self) -> dict[str, Any]:
+        """``mean``, ``sd``, ``ci95`` (a pair or None) and ``n``, as ``--json`` prints them."""
+        ends = None if self.low is None else [self.low, self.high]
+        return {"mean": self.mean, "sd": self.sd, "ci95": ends, "n": self.n}
+
+
+def interval(values: Sequence[float]) -> Summary:
+    """The mean with its 95 % Student t interval.
+
+    Raises:
+        ValueError: there is no value, or one is None, NaN or infinite.
+    """
+    n = len(values)
+    if not n:
+        raise ValueError("A mean of no values is not defined.")
+    for value in values:
+        if value is None or not math.isfinite(value):
+            raise ValueError(f"An interval needs finite values, but got {value!r}.")
+    mean = math.fsum(values) / n
+    if n == 1:
+        return Summary(mean, None, None, None, 1)
+    sd = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (n - 1))
+    half = quantile(n - 1) * sd / math.sqrt(n)
+    return Summary(mean, sd, mean - half, mean + half, n)
+
+
+def paired(a: Mapping[int, float], b: Mapping[int, float]) -> Summary | None:
+    """The mean of ``a - b`` over the seeds that both have; None when they share none.
+
+    Args:
+        a: a value a seed, such as the test error in percent.
+        b: likewise.
+
+    Raises:
+        ValueError: a value of a common seed is None, NaN or infinite.
+    """
+    seeds = sorted(a.keys() & b.keys())
+    return interval([a[seed] - b[seed] for seed in seeds]) if seeds else None
+
+
+def binomial(error: float, n: int) -> tuple[float, float]:
+    """The Wilson 95 % interval of an error counted on ``n`` independent test examples.
+
+    It says how far the test set may be from the population, not how far another seed may be
+    from this one.
+
+    Args:
+        error: in percent.
+        n: test examples.
+
+    Returns:
+        Lower and upper end in percent.
+
+    Raises:
+        ValueError: the error is not within 0 to 100, or ``n`` is not positive.
+    """
+    if not 0 <= error <= 100:
+        raise ValueError(f"An error must be from 0 to 100 percent, but got {error!r}.")
+    if n < 1:
+        raise ValueError(f"A test set must have examples, but got n = {n}.")
+    p, z2 = error / 100, Z * Z / n
+    centre = (p + z2 / 2) / (1 + z2)
+    half = Z / (1 + z2) * math.sqrt(p * (1 - p) / n + z2 / (4 * n))
+    return 100 * max(0.0, centre - half), 100 * min(1.0, centre + half)
+
+
+def quantile(df: int) -> float:
+    """The 97.5 % quantile of Student's t, to 1e-5.
+
+    Raises:
+        ValueError: ``df`` is not positive.
+    """
+    if df < 1:
+        raise ValueError(f"Student's t needs at least 1 degree of freedom, but got {df}.")
+    if df <= len(_T):
+        return _T[df - 1]
+    # Cornish-Fisher expansion in 1 / df (Abramowitz & Stegun 26.7.5).
+    g1 = (Z**3 + Z) / 4
+    g2 = (5 * Z**5 + 16 * Z**3 + 3 * Z) / 96
+    g3 = (3 * Z**7 + 19 * Z**5 + 17 * Z**3 - 15 * Z) / 384
+    return Z + g1 / df + g2 / df**2 + g3 / df**3
