@@ -1,0 +1,30 @@
+"""A study's answer, worked out from its results: by name, as a study's ``analysis`` says it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from lbench.errors import unknown
+from lbench.report.answers.answer import Answer
+from lbench.report.answers.best import best
+from lbench.report.answers.identify import identify
+from lbench.study.results import Results
+
+__all__ = ["ANSWERS", "Answer", "answer"]
+
+ANSWERS: Mapping[str, Callable[[Results], Answer]] = {
+    "best": best,
+    "identify": identify,
+}
+
+
+def answer(results: Results) -> Answer:
+    """The answer to a study's question.
+
+    Raises:
+        UsageError: the study names an analysis that there is not; says the nearest.
+    """
+    name = results.study.analysis
+    if name not in ANSWERS:
+        raise unknown("analysis", name, ANSWERS, listing="Known: " + ", ".join(ANSWERS))
+    return ANSWERS[name](results)

@@ -1,0 +1,68 @@
+"""Which cells are the best: a set, of each dataset and network."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lbench.report.answers.answer import UNDECIDED, Answer, capital, joined
+from lbench.report.lines import Group, Line, groups
+from lbench.report.table import percent
+from lbench.report.verdict import Verdict, verdict
+from lbench.study.results import Results
+
+
+def best(results: Results) -> Answer:
+    """The lowest test error of each group, and what cannot be told apart from it."""
+    found = [(group, verdict(group)) for group in groups(results)]
+    decided = [(group, verdict) for group, verdict in found if verdict.best]
+    if not decided:
+        return Answer(f"{UNDECIDED}: no cell has a finished run.")
+    sentences = [_sentence(group, verdict) for group, verdict in decided]
+    shown, more = sentences[:4], sentences[4:]
+    sentence = capital("; ".join(shown)) + "."
+    if more:
+        sentence += f" {len(more)} more comparisons below."
+    details = [f"{capital(text)}." for text in more]
+    details += [
+        f"{group.title}: {count} of {len(group.lines)} cells are in the best set "
+        f"({verdict.method})."
+        for group, verdict in decided
+        if (count := len(verdict.best)) and len(group.lines) > 1
+    ]
+    return Answer(sentence, details, {"groups": [_data(g, v) for g, v in decided]})
+
+
+def error_of(line: Line) -> str:
+    """``2.10 % [1.90, 2.30], 3 of 3 seeds``; with one seed the test set's interval, said so."""
+    test = line.row.test
+    if test is None:
+        return "no finished run"
+    if test.low is not None and test.high is not None:
+        ends = f" [{percent(test.low)}, {percent(test.high)}]"
+    elif line.sampling:
+        low, high = line.sampling
+        ends = f" [{percent(low)}, {percent(high)} by the test set's size alone]"
+    else:
+        ends = ""
+    return f"{percent(test.mean)} %{ends}, {line.seeds} seeds"
+
+
+def _sentence(group: Group, verdict: Verdict) -> str:
+    first, *others = verdict.best
+    text = f"on {group.title} the lowest test error is that of {first.title} ({error_of(first)})"
+    if others:
+        text += f"; not told apart from it: {joined([line.title for line in others])}"
+    elif len(group.known) > 1:
+        text += ", lower than each other cell's"
+    return text
+
+
+def _data(group: Group, verdict: Verdict) -> dict[str, Any]:
+    return {
+        "dataset": group.dataset,
+        "network": group.network,
+        "task": {name: str(value) for name, value in group.task.items()},
+        "best": [line.row.cell.cell_id for line in verdict.best],
+        "test_error": [line.row.test and line.row.test.as_dict() for line in verdict.best],
+        "method": verdict.method,
+    }

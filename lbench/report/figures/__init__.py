@@ -1,0 +1,36 @@
+"""Figures of a study: by name, as a study's ``figures`` say it, with an argument behind a colon."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from lbench.errors import unknown
+from lbench.report.figures.axis import bars, lines
+from lbench.report.figures.figure import Figure
+from lbench.report.figures.searching import history, importance, one_setting, tuning
+from lbench.report.figures.training import curves
+from lbench.study.results import Results
+
+FIGURES: Mapping[str, Callable[[Results, str], list[Figure]]] = {
+    "lines": lines,
+    "bars": bars,
+    "curves": curves,
+    "history": history,
+    "best_so_far": tuning,
+    "importance": importance,
+    "slice": one_setting,
+}
+
+
+def draw(results: Results, wanted: str) -> list[Figure]:
+    """A figure by its name, ``lines:leadership``; none where there is nothing to show.
+
+    Call within :func:`lbench.report.figures.figure.style`.
+
+    Raises:
+        UsageError: there is no such figure, or its argument does not fit.
+    """
+    name, _, argument = wanted.partition(":")
+    if name not in FIGURES:
+        raise unknown("figure", name, FIGURES, listing="Known: " + ", ".join(FIGURES))
+    return FIGURES[name](results, argument)

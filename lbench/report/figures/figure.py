@@ -1,0 +1,190 @@
+"""A figure: a picture with its data, drawn without pyplot and in one style."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lbench.report.records import write_csv
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure as Picture
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#6E6E6E")
+"""Okabe & Ito's, told apart by the colour-blind; yellow left out, for it fades on white."""
+LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (3, 1)), (0, (1, 1)))
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+INK = "#1a1a1b"
+PAPER = "#fefefe"
+"""Colours of text and ground that nothing else has, so that a page can put its own there."""
+FAINT = "#8a8a8b"
+WIDE = 10.0
+"""Inches: as wide as a page, so that text is read at its own size."""
+ACROSS = 3
+PANELS = 12
+"""Panels of a figure; its data have all."""
+DECADES = 30.0
+"""Values whose ratio is larger lie on a logarithmic axis."""
+
+STYLE: dict[str, Any] = {
+    "font.family": "DejaVu Sans",
+    "font.size": 9,
+    "axes.titlesize": 9.5,
+    "axes.labelsize": 9,
+    "legend.fontsize": 8.5,
+    "xtick.labelsize": 8.5,
+    "ytick.labelsize": 8.5,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": FAINT,
+    "grid.alpha": 0.25,
+    "grid.linewidth": 0.6,
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
+    "text.color": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "axes.facecolor": PAPER,
+    "figure.facecolor": PAPER,
+    "savefig.facecolor": PAPER,
+    "lines.linewidth": 1.6,
+    "lines.markersize": 5,
+    "legend.frameon": False,
+    # Text as outlines: the same everywhere, whatever fonts there are.
+    "svg.fonttype": "path",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A picture and what it shows.
+
+    Args:
+        name: of its files.
+        title: one line above it.
+        caption: what a reader must know: units, bands, what is left out.
+        picture: as matplotlib has it.
+        data: one flat object a point, with everything that is drawn and what is left out.
+    """
+
+    name: str
+    title: str
+    caption: str
+    picture: Picture
+    data: Sequence[Mapping[str, Any]]
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    """The style of all figures, while they are drawn and written; nothing global remains."""
+    import matplotlib as mpl
+
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        mpl.rcParams.update(STYLE)  # type: ignore[arg-type]
+        yield
+
+
+def panels(
+    count: int, *, across: int = ACROSS, width: float = WIDE, height: float = 3.0
+) -> tuple[Picture, list[Axes]]:
+    """A picture with so many axes, in rows.
+
+    Args:
+        width: inches of the whole picture where the first row is full.
+        height: inches of a row.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure as Canvas
+
+    across = max(1, min(across, count))
+    down = math.ceil(count / across)
+    # One panel alone is not drawn as wide as a page.
+    share = {1: 0.66, 2: 0.9}.get(across, 1.0) if width == WIDE else 1.0
+    picture = Canvas(figsize=(width * share, height * down), layout="constrained")
+    FigureCanvasAgg(picture)
+    axes = picture.subplots(down, across, squeeze=False)
+    flat = list(axes.flat)
+    for unused in flat[count:]:
+        unused.set_visible(False)
+    return picture, flat[:count]
+
+
+def look(index: int) -> dict[str, Any]:
+    """Colour, line and marker of a series; all three differ from one to the next."""
+    turn = index // len(COLOURS)
+    return {
+        "color": COLOURS[index % len(COLOURS)],
+        "linestyle": LINES[(index + turn) % len(LINES)],
+        "marker": MARKERS[(index + 2 * turn) % len(MARKERS)],
+    }
+
+
+def legend(picture: Picture, axes: Sequence[Axes]) -> None:
+    """One legend for all axes, below them, where it covers nothing; none for one series."""
+    known: dict[str, Any] = {}
+    for each in axes:
+        for handle, label in zip(*each.get_legend_handles_labels(), strict=True):
+            known.setdefault(label, handle)
+    if len(known) < 2:
+        return
+    widest = max(len(label) for label in known)
+    # A letter is about 0.07 inches wide, the sample beside it 0.5.
+    columns = max(1, min(len(known), int(picture.get_figwidth() / (0.07 * widest + 0.5))))
+    picture.legend(
+        known.values(), known.keys(), loc="outside lower center", ncols=columns, handlelength=3
+    )
+
+
+def logarithmic(values: Sequence[float]) -> bool:
+    """Whether values are all positive and span decades."""
+    known = [value for value in values if value is not None]
+    return bool(known) and min(known) > 0 and max(known) / min(known) > DECADES
+
+
+def log_axis(axis: Any, values: Sequence[float]) -> None:
+    """A logarithmic axis whose numbers are written out where they are few decades."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    axis.axes.set_xscale("log") if axis.axis_name == "x" else axis.axes.set_yscale("log")
+    known = [value for value in values if value and value > 0]
+    decades = math.log10(max(known) / min(known)) if known else 1
+    if decades <= 4:
+        subs = (1, 2, 5) if decades <= 2 else (1, 3) if decades <= 3 else (1,)
+        axis.set_major_locator(LogLocator(subs=subs))
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axis.set_minor_formatter(NullFormatter())
+
+
+def clipped(text: str, most: int = 48) -> str:
+    """A label that fits."""
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def save(figure: Figure, folder: Path) -> Path:
+    """Writes ``NAME.svg``, ``NAME.png`` and ``NAME.csv``; returns the first.
+
+    Call within :func:`style`, so that text is written as outlines.
+    """
+    import matplotlib as mpl
+
+    folder.mkdir(parents=True, exist_ok=True)
+    svg = folder / f"{figure.name}.svg"
+    # Ids from the name and no date: the same results make the same file.
+    with mpl.rc_context({"svg.hashsalt": figure.name}):
+        figure.picture.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
+    figure.picture.savefig(folder / f"{figure.name}.png", dpi=150, metadata={"Software": None})
+    write_csv(folder / f"{figure.name}.csv", figure.data)
+    return svg
+
+
+def numbered() -> Iterator[dict[str, Any]]:
+    """The looks of one series after the other."""
+    return map(look, itertools.count())

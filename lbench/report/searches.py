@@ -1,0 +1,120 @@
+"""What a search found, in words: counts, ranges that cannot be told apart, the space."""
+
+from __future__ import annotations
+
+import collections
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lbench.report.table import text
+from lbench.study.definition import Domain, Span
+from lbench.study.results import SearchResult, Trial
+
+WHOLE = 0.9
+"""Share of a range that counts as all of it: the ends themselves are seldom suggested."""
+STATES = ("complete", "pruned", "fail", "running")
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """What the trials that cannot be told apart from the best have of a setting.
+
+    Args:
+        name: of the setting.
+        best: its value in the best trial.
+        values: of all of them, each once, in order.
+        whole: whether that is all that was searched: the setting is not identified.
+        words: ``0.1 ... 1 (the whole range: not identified)``.
+    """
+
+    name: str
+    best: Any
+    values: Sequence[Any]
+    whole: bool
+    words: str
+
+
+def counts(search: SearchResult) -> dict[str, int]:
+    """Trials by state, those that there are none of too."""
+    found = collections.Counter(trial.state for trial in search.trials)
+    return {state: found[state] for state in STATES}
+
+
+def counted(search: SearchResult) -> str:
+    """``50 of 50 trials: 31 complete, 18 pruned, 1 fail``."""
+    found = [f"{n} {state}" for state, n in counts(search).items() if n or state == "complete"]
+    return f"{len(search.trials)} of {search.wanted} trials: {', '.join(found)}"
+
+
+def value(trial: Trial) -> float | None:
+    """Of the first objective; None unless the trial is complete and its value finite."""
+    if trial.values is None or not math.isfinite(trial.values[0]):
+        return None
+    return trial.values[0]
+
+
+def ranges(search: SearchResult) -> list[Range]:
+    """Of each setting what the trials have that cannot be told apart from the best.
+
+    One trial alone is a set of one: its values are then what is identified.
+    """
+    if search.best is None:
+        return []
+    together = list(search.together) or [search.best]
+    return [
+        _range(name, domain, search.best, together)
+        for name, domain in search.space.items()
+        if name in search.best.params
+    ]
+
+
+def best_so_far(search: SearchResult) -> list[tuple[int, float]]:
+    """The lowest value up to each complete trial, by the trial's number."""
+    lowest, found = math.inf, []
+    for trial in search.trials:
+        if (mine := value(trial)) is not None:
+            lowest = min(lowest, mine)
+            found.append((trial.number, lowest))
+    return found
+
+
+def _range(name: str, domain: Domain, best: Trial, together: Sequence[Trial]) -> Range:
+    values = [trial.params[name] for trial in together if name in trial.params]
+    if isinstance(domain, Span):
+        low, high = min(values), max(values)
+        whole = _covers(domain, low, high)
+        words = text(_short(low)) if low == high else f"{_short(low):g} ... {_short(high):g}"
+        kept = sorted(set(values))
+    else:
+        # In the order in which they were listed.
+        kept = [each for each in domain if text(each) in {text(value) for value in values}]
+        whole = len(kept) == len(domain) > 1
+        words = ", ".join(text(each) for each in kept)
+    if whole:
+        words += " (the whole range: not identified)"
+    return Range(name, best.params[name], kept, whole, words)
+
+
+def _covers(span: Span, low: float, high: float) -> bool:
+    if span.high <= span.low:
+        return False
+    if span.step and (span.high - span.low) / span.step <= 1 / (1 - WHOLE):
+        # Of few steps every one counts.
+        near = span.step / 2
+        return low - span.low < near and span.high - high < near
+    scale = math.log if span.log else float
+    return (scale(high) - scale(low)) >= WHOLE * (scale(span.high) - scale(span.low))
+
+
+def _short(number: float) -> float:
+    return float(f"{number:.3g}")
+
+
+def settings_of(params: Mapping[str, Any]) -> str:
+    """``leadership=0.7 lr=0.00312``."""
+    return " ".join(
+        f"{name}={text(_short(each) if isinstance(each, float) else each)}"
+        for name, each in params.items()
+    )

@@ -1,0 +1,125 @@
+"""Writes the report of a study: the page, its tables and figures, and the data behind them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lbench.errors import LbenchError
+from lbench.home import Home
+from lbench.report.answers import Answer, answer
+from lbench.report.figures import draw
+from lbench.report.figures.figure import Figure, save, style
+from lbench.report.latex import to_latex
+from lbench.report.lines import groups
+from lbench.report.records import write_csv, write_parquet
+from lbench.report.study_page import Drawn, page
+from lbench.report.study_table import (
+    Judged,
+    cost_tables,
+    records,
+    results_tables,
+    run_records,
+    to_markdown,
+)
+from lbench.report.verdict import verdict
+from lbench.rundir import without_nan, write_json
+from lbench.study.results import Results
+
+ALWAYS = ("curves", "history", "best_so_far", "importance")
+"""Figures that every report has where there is something to show, behind the study's own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A report as it lies there.
+
+    Args:
+        folder: with all of it.
+        page: the one file to read.
+        answer: to the study's question.
+        tables: one object a cell.
+        left_out: figures that could not be drawn, with the reason.
+    """
+
+    folder: Path
+    page: Path
+    answer: Answer
+    tables: Sequence[Mapping[str, Any]]
+    left_out: Mapping[str, str]
+
+    def as_dict(self) -> dict[str, Any]:
+        """As ``--json`` prints it."""
+        content = {
+            "report": str(self.page),
+            "answer": self.answer.as_dict(),
+            "cells": list(self.tables),
+            "left_out": dict(self.left_out),
+        }
+        plain: dict[str, Any] = without_nan(json.loads(json.dumps(content, default=str)))
+        return plain
+
+
+def write_report(results: Results, folder: Path, *, home: Home) -> Path:
+    """Writes everything into ``folder`` and returns the page; see ``docs/reports.md``."""
+    return make_report(results, folder, home=home).page
+
+
+def make_report(results: Results, folder: Path, *, home: Home) -> Report:
+    """The same, with what it says.
+
+    Args:
+        folder: what an earlier report left there is replaced.
+        home: whose store says how often test sets were read.
+    """
+    judged = [(group, verdict(group)) for group in groups(results)]
+    answered = answer(results)
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(folder / "figures", ignore_errors=True)
+    drawn, left_out = _figures(results, folder / "figures")
+    cells = records(judged)
+    _tables(results, judged, cells, folder)
+    write_json(folder / "answer.json", without_nan(json.loads(_json(answered))))
+    path = folder / "report.html"
+    path.write_text(page(results, judged, answered, drawn, left_out, home), encoding="utf-8")
+    return Report(folder, path, answered, cells, left_out)
+
+
+def _figures(results: Results, folder: Path) -> tuple[list[Drawn], dict[str, str]]:
+    """Draws and writes them; one that cannot be drawn does not take the report with it."""
+    drawn: list[Drawn] = []
+    left_out: dict[str, str] = {}
+    # By default a study is shown by all its cells.
+    own = results.study.figures or ("bars",)
+    for name in dict.fromkeys([*own, *ALWAYS]):
+        with style():
+            try:
+                figures: Sequence[Figure] = draw(results, name)
+                drawn += [Drawn(figure, save(figure, folder).read_text()) for figure in figures]
+            except LbenchError as error:
+                left_out[name] = error.message
+                continue
+        if not figures and name in own:
+            left_out[name] = "there is nothing to show yet"
+    return drawn, left_out
+
+
+def _tables(
+    results: Results, judged: Sequence[Judged], cells: Sequence[Mapping[str, Any]], folder: Path
+) -> None:
+    every = max((len(group.lines) for group, _ in judged), default=0)
+    reached, cost = results_tables(judged, every), cost_tables(judged, every)
+    title = f"# {results.study.title}\n\n"
+    (folder / "table.md").write_text(title + to_markdown(reached, cost), encoding="utf-8")
+    (folder / "table.tex").write_text(to_latex([*reached, *cost]), encoding="utf-8")
+    write_csv(folder / "table.csv", cells)
+    write_parquet(folder / "table.parquet", cells)
+    write_csv(folder / "runs.csv", run_records(results))
+
+
+def _json(answered: Answer) -> str:
+    return json.dumps(answered.as_dict(), default=str)

@@ -1,0 +1,285 @@
+"""The page of a study: everything that its template shows, in the template's words."""
+
+from __future__ import annotations
+
+import html
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lbench import __version__
+from lbench.errors import StoreError
+from lbench.home import Home
+from lbench.registry import registry
+from lbench.report import citations
+from lbench.report.answers import Answer
+from lbench.report.figures.figure import Figure
+from lbench.report.inline import inline
+from lbench.report.lines import called
+from lbench.report.published import Published, published
+from lbench.report.searches import counted, ranges, settings_of, value
+from lbench.report.study_table import (
+    LIMIT,
+    Judged,
+    Table,
+    cost_tables,
+    results_tables,
+)
+from lbench.report.table import NONE, percent, text
+from lbench.store.rows import RunRow
+from lbench.study.results import Results, SearchResult
+from lbench.study.settings import as_flags
+from lbench.study.space import shown
+
+TROUBLES = 40
+"""Runs in the list of what did not finish; runs.csv has all."""
+PUBLISHED = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """A figure, and the text of its SVG file."""
+
+    figure: Figure
+    svg: str
+
+
+def page(
+    results: Results,
+    judged: Sequence[Judged],
+    answered: Answer,
+    drawn: Sequence[Drawn],
+    left_out: Mapping[str, str],
+    home: Home,
+) -> str:
+    """The page as HTML: one file that needs nothing else."""
+    import jinja2
+
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    source = Path(__file__).with_name("study.html.template").read_text(encoding="utf-8")
+    template = environment.from_string(source)
+    return template.render(
+        study=results.study,
+        answer=answered,
+        asked=_asked(results),
+        tables=results_tables(judged, LIMIT),
+        costs=cost_tables(judged, LIMIT),
+        published=_published(results),
+        figures=[_figure(each) for each in drawn],
+        left_out=left_out,
+        searches=[_search(search, results) for search in results.searches],
+        troubles=_troubles(results),
+        missing=[point.key for point in results.missing],
+        absent=results.datasets,
+        data=_data(results, home),
+        environment=_environment(results),
+        command=results.command,
+        version=__version__,
+        written=time.strftime("%Y-%m-%d %H:%M"),
+        files=_files(drawn),
+    )
+
+
+def _asked(results: Results) -> list[tuple[str, str]]:
+    """The terms of the study, each with its name."""
+    study = results.study
+    protocols = {
+        "strict": "strict: a validation split chooses, the test set is read once",
+        "paper": "paper: all training data, the last epoch, the test set is read once",
+    }
+    rows = [
+        ("protocol", protocols[study.protocol]),
+        ("seeds", f"{study.seeds} a cell" + (", fresh after the search" if study.search else "")),
+        ("budget", _budget(results)),
+        ("equal for all", "floating-point operations of training" if study.equal == "flops" else
+         "epochs"),
+    ]  # fmt: skip
+    if search := study.search:
+        rows.append(
+            ("search", f"{search.trials} trials at each point, sampler {search.sampler}, "
+             f"{'median pruning' if search.pruning else 'no pruning'}, "
+             f"minimising {', '.join(search.objectives)} under the strict protocol, "
+             f"{search.seeds} seed{'s' if search.seeds > 1 else ''} a trial")
+        )  # fmt: skip
+    margin = f"{study.margin:g} points, stated in advance" if study.margin is not None else NONE
+    rows.append(("equal within", margin))
+    rows.append(("published counterpart", study.published or NONE))
+    return [(name, words) for name, words in rows if words != NONE]
+
+
+def _budget(results: Results) -> str:
+    budgets = dict.fromkeys(
+        " ".join(f"{n} {unit}" for unit, n in _task(final.cell.spec).get("budget", {}).items())
+        for final in results.finals
+    )
+    return " or ".join(text for text in budgets if text) or NONE
+
+
+def _task(spec: Mapping[str, Any]) -> Mapping[str, Any]:
+    task: Mapping[str, Any] = spec.get("task", {})
+    return task
+
+
+def _published(results: Results) -> dict[str, Any] | None:
+    found: dict[Published, None] = {}
+    for final in results.finals:
+        found |= dict.fromkeys(published(final.point.rule, final.point.dataset))
+    if not found:
+        return None
+    rows = list(found)
+    columns, cells, notes = citations.table(rows[:PUBLISHED])
+    right = [at for at, column in enumerate(columns) if column in citations.NUMBERS]
+    return {
+        "columns": columns,
+        "rows": cells,
+        "right": right,
+        "notes": notes,
+        "more": len(rows) - len(cells),
+    }
+
+
+def _figure(drawn: Drawn) -> dict[str, str]:
+    figure = drawn.figure
+    return {
+        "name": figure.name,
+        "title": figure.title,
+        "caption": figure.caption,
+        "svg": inline(drawn.svg, figure.name, html.escape(figure.title, quote=True)),
+    }
+
+
+def _search(search: SearchResult, results: Results) -> dict[str, Any]:
+    points = [each.point for each in results.searches]
+    best = search.best
+    command = ""
+    if best is not None:
+        command = f"lbench run {as_flags(search.point, best.params, registry())}"
+    failures = [t for t in search.trials if t.state == "fail"]
+    return {
+        "title": f"{called(search.point, points)} on {search.point.dataset}, "
+        f"{search.point.network}",
+        "counts": counted(search),
+        "best": best.number if best else None,
+        "error": percent(value(best)) if best else NONE,
+        "validation": search.validation,
+        "command": command,
+        "together": len(search.together),
+        "complete": sum(trial.state == "complete" for trial in search.trials),
+        "settings": _settings(search),
+        "front": _front(search),
+        "failures": [f"trial {t.number}: {t.reason or 'no reason is known'}" for t in failures[:8]],
+        "more_failures": max(0, len(failures) - 8),
+    }
+
+
+def _settings(search: SearchResult) -> Table:
+    known = {each.name: each for each in ranges(search)}
+    rows = []
+    for name, domain in search.space.items():
+        found = known.get(name)
+        share = search.importances.get(name)
+        rows.append(
+            [name, shown(domain), settings_of({name: found.best}).partition("=")[2] if found
+             else NONE, found.words if found else NONE,
+             NONE if share is None else f"{100 * share:.0f} %"]
+        )  # fmt: skip
+    columns = ("setting", "searched", "best", "not told apart from the best", "importance")
+    whole = [at for at, row in enumerate(rows) if known.get(row[0]) and known[row[0]].whole]
+    return Table("", columns, rows, red=(), bold=[i for i in range(len(rows)) if i not in whole])
+
+
+def _front(search: SearchResult) -> list[str]:
+    if len(search.objectives) < 2:
+        return []
+    return [
+        f"trial {trial.number}: "
+        + ", ".join(
+            f"{name} {number:.4g}"
+            for name, number in zip(search.objectives, trial.values or (), strict=False)
+        )
+        + f" with {settings_of(trial.params)}"
+        for trial in search.front
+    ]
+
+
+def _troubles(results: Results) -> dict[str, Any]:
+    """Every run that did not finish, with its reason."""
+    found = [
+        (final.point.key, run)
+        for final in results.finals
+        for run in final.runs
+        if run.status != "finished"
+    ]
+    return {
+        "rows": [
+            [key, str(run.seed), run.status, run.reason or NONE] for key, run in found[:TROUBLES]
+        ],
+        "more": max(0, len(found) - TROUBLES),
+    }
+
+
+def _data(results: Results, home: Home) -> list[list[str]]:
+    """One row a dataset: title, variant, digest, test examples, reads of the test set."""
+    reads: dict[str, int] = {}
+    rows: dict[str, list[str]] = {}
+    for final in results.finals:
+        cell = final.cell
+        reads[cell.data_digest] = reads.get(cell.data_digest, 0) + sum(
+            run.test_reads for run in final.runs
+        )
+        rows[cell.data_digest] = [
+            cell.dataset_title, cell.variant, cell.data_digest[:16],
+            text(cell.test_examples) if cell.test_examples else NONE,
+        ]  # fmt: skip
+    for search in results.searches:
+        for run in (run for trial in search.trials for run in trial.runs):
+            known = next(
+                (f for f in results.finals if f.point.dataset == search.point.dataset), None
+            )
+            if known:
+                reads[known.cell.data_digest] += run.test_reads
+    home_reads = _home_reads(home)
+    return [
+        [*row, str(reads[digest]), str(home_reads[digest]) if digest in home_reads else NONE]
+        for digest, row in rows.items()
+    ]
+
+
+def _home_reads(home: Home) -> dict[str, int]:
+    if not home.has_store():
+        return {}
+    from lbench.store.record import Record
+
+    try:
+        with Record.open(home) as record:
+            return record.test_reads()
+    except StoreError:
+        return {}
+
+
+def _environment(results: Results) -> list[tuple[str, str]]:
+    """Versions, devices and threads of all runs; several of one kind are all named."""
+    found: dict[str, dict[str, None]] = {}
+    for run in _runs(results):
+        for name, entry in run.environment.items():
+            found.setdefault(name, {})[str(entry)] = None
+    return [(name.replace("_", " "), ", ".join(values)) for name, values in found.items()]
+
+
+def _runs(results: Results) -> Iterable[RunRow]:
+    for final in results.finals:
+        yield from final.runs
+    for search in results.searches:
+        for trial in search.trials:
+            yield from trial.runs
+
+
+def _files(drawn: Sequence[Drawn]) -> list[str]:
+    names = ["table.md", "table.tex", "table.csv", "table.parquet", "runs.csv", "answer.json"]
+    if drawn:
+        names.append(f"figures/ ({len(drawn)} figures as SVG and PNG, each with its data as CSV)")
+    return names

@@ -1,0 +1,326 @@
+"""A study's table, as what markdown, LaTeX, HTML, CSV and parquet are made from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lbench.report.audit import found, short
+from lbench.report.audit_text import say
+from lbench.report.compare import mean
+from lbench.report.lines import Group, Line
+from lbench.report.render import error, unfinished
+from lbench.report.searches import settings_of
+from lbench.report.table import NONE, count, markdown, percent
+from lbench.report.verdict import Against, Verdict
+from lbench.statistics.intervals import Summary
+from lbench.store.rows import RunRow
+from lbench.study.results import Results
+
+LIMIT = 60
+"""Lines of a table in a page; the files have all."""
+RESULTS = (
+    "rule", "task", "settings", "chosen by the search", "seeds", "test error %",
+    "test set alone %", "difference", "p (Holm)", "at best val %", "not finished",
+)  # fmt: skip
+COSTS = (
+    "rule", "task", "settings", "P_inf", "P_aux", "P_fix", "training s", "step ms", "step MiB",
+    "step MFLOP", "audit", "backward depth",
+)  # fmt: skip
+WORDS = ("rule", "task", "settings", "chosen by the search", "audit", "not finished")
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table of texts.
+
+    Args:
+        title: what all its lines have in common.
+        columns: their names; columns that say nothing are left out.
+        rows: texts in the order of the columns.
+        bold: indices of the rows in the statistically best set.
+        red: indices of the rows with a contradiction.
+        notes: what stands below it.
+    """
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    bold: Sequence[int] = ()
+    red: Sequence[int] = ()
+    notes: Sequence[str] = ()
+
+    @property
+    def right(self) -> list[int]:
+        """Columns of numbers."""
+        return [at for at, column in enumerate(self.columns) if column not in WORDS]
+
+
+Judged = tuple[Group, Verdict]
+
+
+def results_tables(judged: Sequence[Judged], limit: int = LIMIT) -> list[Table]:
+    """What the cells reached: one table for each dataset and network."""
+    tables = []
+    for where, groups in _places(judged).items():
+        rows: list[list[str]] = []
+        bold, red, notes = [], [], []
+        for group, verdict in groups:
+            for line, against in _kept(group, verdict, limit):
+                if line in verdict.best:
+                    bold.append(len(rows))
+                if line.row.contradictions:
+                    red.append(len(rows))
+                rows.append(_result(group, line, against))
+        total = sum(len(group.lines) for group, _ in groups)
+        if len(rows) < total:
+            notes.append(f"{total - len(rows)} more cells have a larger error, see table.csv.")
+        notes += _notes(groups)
+        tables.append(_without_empty(Table(where, RESULTS, rows, bold, red, notes)))
+    return tables
+
+
+def cost_tables(judged: Sequence[Judged], limit: int = LIMIT) -> list[Table]:
+    """What the cells took, and what was measured of their rules."""
+    tables = []
+    for where, groups in _places(judged).items():
+        kept = [(group, line) for group, v in groups for line, _ in _kept(group, v, limit)]
+        red = [at for at, (_, line) in enumerate(kept) if line.row.contradictions]
+        notes = [f"{line.title}: {text}" for _, line in kept for text in line.row.contradictions]
+        rows = [_cost(group, line) for group, line in kept]
+        tables.append(_without_empty(Table(where, COSTS, rows, (), red, notes)))
+    return tables
+
+
+def records(judged: Sequence[Judged]) -> list[dict[str, Any]]:
+    """One flat object a cell, with every number: errors in percent, seconds, MiB."""
+    return [
+        _record(group, line, against, line in verdict.best)
+        for group, verdict in judged
+        for line, against in zip(group.lines, verdict.against, strict=True)
+    ]
+
+
+def run_records(results: Results) -> list[dict[str, Any]]:
+    """One flat object a run: those of the table, then those of the searches."""
+    rows = [_run("final", f.point.key, None, run) for f in results.finals for run in f.runs]
+    for search in results.searches:
+        for trial in search.trials:
+            rows += [_run("trial", search.point.key, trial.number, run) for run in trial.runs]
+    return rows
+
+
+def difference(against: Against | None) -> str:
+    """``+0.12 [-0.03, +0.27]``; a dash where there is none."""
+    if against is None:
+        return NONE
+    points = against.points
+    if points.low is None or points.high is None:
+        return f"{points.mean:+.2f}"
+    return f"{points.mean:+.2f} [{points.low:+.2f}, {points.high:+.2f}]"
+
+
+def p_value(p: float | None) -> str:
+    """``0.031``, ``< 0.001``; a dash for None."""
+    if p is None:
+        return NONE
+    return "< 0.001" if p < 0.001 else f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
+
+
+def _places(judged: Sequence[Judged]) -> dict[str, list[Judged]]:
+    places: dict[str, list[Judged]] = {}
+    for group, verdict in judged:
+        places.setdefault(group.where, []).append((group, verdict))
+    return places
+
+
+def _kept(group: Group, verdict: Verdict, limit: int) -> Iterator[tuple[Line, Against | None]]:
+    """The lines of lowest error, in the order of the plan."""
+    worst = float("inf")
+    if len(group.lines) > limit:
+        worst = sorted(_mean(line) for line in group.lines)[limit - 1]
+    left = limit
+    for line, against in zip(group.lines, verdict.against, strict=True):
+        if left and _mean(line) <= worst:
+            left -= 1
+            yield line, against
+
+
+def _mean(line: Line) -> float:
+    return line.row.test.mean if line.row.test else float("inf")
+
+
+def _result(group: Group, line: Line, against: Against | None) -> list[str]:
+    row = line.row
+    return [
+        line.name,
+        group.told or NONE,
+        line.settings or NONE,
+        settings_of(line.final.chosen) or NONE,
+        line.seeds,
+        error(row.test),
+        _between(line.sampling),
+        difference(against),
+        p_value(against.p if against else None),
+        percent(mean(row.at_best_val)),
+        unfinished(row),
+    ]
+
+
+def _cost(group: Group, line: Line) -> list[str]:
+    row, cell = line.row, line.row.cell
+    depth = found(row.audit, "backward_depth")
+    return [
+        line.name,
+        group.told or NONE,
+        line.settings or NONE,
+        count(cell.params_inf),
+        count(cell.params_aux),
+        count(cell.params_fix),
+        percent(mean(line.seconds)),
+        percent(row.step_ms),
+        percent(row.step_memory_mib),
+        percent(line.step_flops / 1e6 if line.step_flops else None),
+        short(row.audit, row.contradictions),
+        say(depth),
+    ]
+
+
+def _between(ends: tuple[float, float] | None) -> str:
+    return NONE if ends is None else f"[{percent(ends[0])}, {percent(ends[1])}]"
+
+
+def _notes(groups: Sequence[Judged]) -> list[str]:
+    notes = []
+    methods = dict.fromkeys(v.method for g, v in groups if len(g.known) > 1)
+    notes += [f"Bold: the statistically best set, by {method}." for method in methods]
+    names = dict.fromkeys(v.reference.title for _, v in groups if v.reference is not None)
+    if names and any(any(v.against) for _, v in groups):
+        notes.append(f"Difference: minus {', '.join(names)}, in points, paired by seed.")
+    if any(line.sampling for group, _ in groups for line in group.lines):
+        notes.append(
+            "Test set alone: the Wilson 95 % interval of an error counted on so many examples, "
+            "whatever the seed; ±: the 95 % t interval over seeds."
+        )
+    return notes
+
+
+def _without_empty(table: Table) -> Table:
+    kept = [
+        at
+        for at, column in enumerate(table.columns)
+        if column == "rule" or any(row[at] != NONE for row in table.rows)
+    ]
+    return Table(
+        table.title,
+        [table.columns[at] for at in kept],
+        [[row[at] for at in kept] for row in table.rows],
+        table.bold,
+        table.red,
+        table.notes,
+    )
+
+
+def _record(group: Group, line: Line, against: Against | None, best: bool) -> dict[str, Any]:
+    row, cell, point = line.row, line.row.cell, line.final.point
+    points = against.points if against else None
+    return {
+        "dataset": cell.dataset,
+        "variant": cell.variant,
+        "data_digest": cell.data_digest,
+        "network": cell.network,
+        "blocks": cell.blocks,
+        "rule": cell.rule,
+        "name": line.name,
+        "point": point.key,
+        "settings": settings_of(point.settings),
+        "chosen": settings_of(line.final.chosen),
+        "cell": cell.cell_id,
+        "protocol": cell.protocol,
+        "test_examples": cell.test_examples,
+        "seeds_finished": len(row.errors),
+        "seeds_wanted": line.wanted,
+        **_spread("test_error", row.test),
+        "sampling_low": line.sampling and line.sampling[0],
+        "sampling_high": line.sampling and line.sampling[1],
+        "test_error_at_best_val": mean(row.at_best_val),
+        "best_set": best if row.test else None,
+        **_spread("difference", points),
+        "p_holm": against.p if against else None,
+        "params_inf": cell.params_inf,
+        "params_aux": cell.params_aux,
+        "params_fix": cell.params_fix,
+        "seconds_training": mean(line.seconds),
+        "step_ms": row.step_ms,
+        "step_memory_mib": row.step_memory_mib,
+        "peak_memory_mib": row.peak_memory_mib,
+        "step_flops": line.step_flops,
+        "backward_depth": _text(found(row.audit, "backward_depth")),
+        "bp_free": found(row.audit, "bp_free"),
+        "contradictions": "; ".join(row.contradictions),
+        "not_finished": "; ".join(
+            f"seed {run.seed} {run.status}: {run.reason or ''}".rstrip(": ")
+            for run in row.unfinished
+        ),
+    }
+
+
+def _spread(name: str, summary: Summary | None) -> dict[str, float | None]:
+    return {
+        name: summary.mean if summary else None,
+        f"{name}_sd": summary.sd if summary else None,
+        f"{name}_low": summary.low if summary else None,
+        f"{name}_high": summary.high if summary else None,
+    }
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None else str(value)
+
+
+def _run(role: str, point: str, trial: int | None, run: RunRow) -> dict[str, Any]:
+    return {
+        "role": role,
+        "point": point,
+        "trial": trial,
+        "seed": run.seed,
+        "attempt": run.attempt,
+        "status": run.status,
+        "reason": run.reason,
+        "train_error": run.train_error,
+        "val_error": run.val_error,
+        "test_error": run.test_error,
+        "test_error_at_best_val": run.test_error_at_best_val,
+        "best_epoch": run.best_epoch,
+        "epochs": run.epochs,
+        "steps": run.steps,
+        "seconds_training": run.seconds_training,
+        "seconds_evaluation": run.seconds_evaluation,
+        "seconds_other": run.seconds_other,
+        "step_ms": run.step_ms,
+        "step_memory_mib": run.step_memory_mib,
+        "peak_memory_mib": run.peak_memory_mib,
+        "step_flops": run.step_flops,
+        "test_reads": run.test_reads,
+        "fingerprint": run.fingerprint,
+        "cell": run.cell,
+    }
+
+
+def to_markdown(reached: Sequence[Table], cost: Sequence[Table]) -> str:
+    """Tables in GitHub's markdown, results first; bold is the statistically best set."""
+    return "\n".join(
+        f"## {heading}\n\n" + "\n".join(_markdown(table) for table in tables)
+        for heading, tables in (("Results", reached), ("Costs and audit", cost))
+    )
+
+
+def _markdown(table: Table) -> str:
+    rows = [
+        [f"**{cell}**" if at in table.bold and cell != NONE else cell for cell in row]
+        for at, row in enumerate(table.rows)
+    ]
+    notes = "".join(f"- {note}\n" for note in table.notes)
+    body = markdown(table.columns, rows, right=table.right)
+    return f"### {table.title}\n\n{body}\n" + (f"\n{notes}" if notes else "")
