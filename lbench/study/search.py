@@ -1,0 +1,272 @@
+"""One search: what Optuna is asked for, and what it is told."""
+
+from __future__ import annotations
+
+import itertools
+import statistics
+import warnings
+from collections import deque
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from lbench.errors import UsageError
+from lbench.randomness import address
+from lbench.registry import Registry
+from lbench.study.definition import Domain, Point, Search, Span, digest
+from lbench.study.space import distribution, whole
+
+if TYPE_CHECKING:
+    from optuna import Study as OptunaStudy
+    from optuna.pruners import BasePruner
+    from optuna.samplers import BaseSampler
+    from optuna.storages import BaseStorage
+    from optuna.trial import FrozenTrial
+    from optuna.trial import Trial as OptunaTrial
+
+STARTUP = 5
+"""Complete trials before any is pruned."""
+WARMUP = 3
+"""Epochs of a trial before it is pruned."""
+REASON = "lbench.reason"
+
+
+@dataclass
+class Asked:
+    """A trial that is being trained.
+
+    Args:
+        trial: Optuna's.
+        params: the suggested settings.
+        waiting: seeds that are still to be handed out.
+        running: seeds that are being trained.
+        results: what the ended seeds gave, by objective.
+    """
+
+    trial: OptunaTrial
+    params: Mapping[str, Any]
+    waiting: deque[int]
+    running: set[int] = field(default_factory=set)
+    results: list[Mapping[str, float]] = field(default_factory=list)
+
+
+class Searching:
+    """A search at a point: hands out trials and tells Optuna what came of them.
+
+    Trials that were left running by a process that is gone are handed out again under their own
+    numbers.
+
+    Args:
+        name: in the storage, see :func:`search_name`.
+        point: where.
+        search: how.
+        space: what is suggested, by setting.
+        storage: Optuna's.
+        registry: knows the rules.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        point: Point,
+        search: Search,
+        space: Mapping[str, Domain],
+        storage: BaseStorage,
+        registry: Registry,
+    ) -> None:
+        self.point = point
+        self.search = search
+        self.space = space
+        self._whole = {each: whole(point.rule, each, registry) for each in space}
+        self.wanted = search.trials
+        grid = list(_combinations(point, space)) if search.sampler == "grid" else []
+        if grid:
+            self.wanted = len(grid)
+        self.study = _open(name, search, storage)
+        known = len(self.study.get_trials(deepcopy=False))
+        for params in grid[known:]:
+            self.study.enqueue_trial(params)
+        self._asked: dict[int, Asked] = {}
+        self._left = deque(self._left_running())
+
+    @property
+    def ended(self) -> int:
+        """How many trials are complete, pruned or failed."""
+        return sum(trial.state.is_finished() for trial in self._trials())
+
+    @property
+    def done(self) -> bool:
+        """Whether all trials have ended."""
+        return self.ended >= self.wanted
+
+    @property
+    def best(self) -> FrozenTrial | None:
+        """The complete trial of lowest first objective; the earliest of equals."""
+        return best_of(self._trials())
+
+    def next(self) -> tuple[int, int, Mapping[str, Any]] | None:
+        """Number, seed and settings of what is to be trained next; None for nothing now."""
+        for number, asked in self._asked.items():
+            # The first seed decides whether a trial is pruned: the others wait for it.
+            if asked.waiting and not asked.running:
+                return self._hand_out(number, asked)
+        if self._left:
+            return self._begin(self._left.popleft())
+        if self.ended + len(self._asked) >= self.wanted:
+            return None
+        return self._begin(self.study.ask())
+
+    def epoch(self, number: int, seed: int, epoch: int, error: float | None) -> str | None:
+        """Takes a validation error; why the trial is to be pruned, None for going on."""
+        if seed != 0 or error is None or not self._prunes:
+            return None
+        trial = self._asked[number].trial
+        if epoch not in trial.storage.get_trial(trial._trial_id).intermediate_values:
+            trial.report(error, step=epoch)
+        if not trial.should_prune():
+            return None
+        others = [
+            each.intermediate_values for each in self._trials() if each.state.name == "COMPLETE"
+        ]
+        median = statistics.median(values[epoch] for values in others if epoch in values)
+        return f"pruned at epoch {epoch}: {error:.2f} % against a median of {median:.2f} %"
+
+    def ended_seed(
+        self, number: int, seed: int, status: str, reason: str | None, values: Mapping[str, Any]
+    ) -> bool:
+        """Takes how a run of a trial ended; whether the trial has ended with it.
+
+        Args:
+            status: ``finished``, ``pruned``, ``diverged``, ``failed``; ``killed`` where the run
+                is to go on another time: the trial then keeps its number and stays running.
+            values: by objective, of a finished run.
+        """
+        from optuna.trial import TrialState
+
+        asked = self._asked[number]
+        asked.running.discard(seed)
+        if status == "killed":
+            del self._asked[number]
+            return False
+        if status == "finished":
+            missing = [name for name in self.search.objectives if values.get(name) is None]
+            if not missing:
+                asked.results.append(values)
+                if asked.waiting or asked.running:
+                    return False
+                means = [
+                    statistics.fmean(result[name] for result in asked.results)
+                    for name in self.search.objectives
+                ]
+                self._tell(number, TrialState.COMPLETE, None, means)
+                return True
+            status, reason = "failed", f"no value of {', '.join(missing)}"
+        # What diverges is worse than anything: told so, a sampler leaves that region. Of a failed
+        # one nothing is known. (With several objectives Optuna knows no pruned trials.)
+        bad = status in ("pruned", "diverged") and len(self.search.objectives) == 1
+        state = TrialState.PRUNED if bad else TrialState.FAIL
+        self._tell(number, state, reason if status == "pruned" else f"{status}: {reason}")
+        return True
+
+    @property
+    def _prunes(self) -> bool:
+        return self.search.pruning and len(self.search.objectives) == 1
+
+    def _begin(self, trial: OptunaTrial) -> tuple[int, int, Mapping[str, Any]]:
+        params = {
+            name: trial._suggest(name, distribution(domain, whole=self._whole[name]))
+            for name, domain in self.space.items()
+        }
+        asked = Asked(trial, params, deque(range(self.search.seeds)))
+        self._asked[trial.number] = asked
+        return self._hand_out(trial.number, asked)
+
+    def _hand_out(self, number: int, asked: Asked) -> tuple[int, int, Mapping[str, Any]]:
+        seed = asked.waiting.popleft()
+        asked.running.add(seed)
+        return number, seed, asked.params
+
+    def _tell(
+        self, number: int, state: Any, reason: str | None, values: list[float] | None = None
+    ) -> None:
+        trial = self._asked.pop(number).trial
+        if reason is not None:
+            trial.set_user_attr(REASON, reason)
+        self.study.tell(trial, values, state=state)
+
+    def _left_running(self) -> list[OptunaTrial]:
+        from optuna.trial import Trial, TrialState
+
+        running = self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        return [Trial(self.study, trial._trial_id) for trial in running]
+
+    def _trials(self) -> list[FrozenTrial]:
+        return self.study.get_trials(deepcopy=False)
+
+
+def search_name(
+    study: str, point: Point, search: Search, space: Mapping[str, Domain], spec: Any
+) -> str:
+    """What a search is called in the storage: another space, code or data is another search.
+
+    Args:
+        spec: of the point's cell, its rule's code and its data's digest among it.
+    """
+    trial = {"epochs": search.epochs, "seeds": search.seeds, "objectives": search.objectives}
+    return f"{study}/{point.key}@{digest([spec, dict(space), trial])}"
+
+
+def best_of(trials: list[FrozenTrial]) -> FrozenTrial | None:
+    """The complete trial of lowest first objective; the earliest of equals; None of none."""
+    complete = [trial for trial in trials if trial.state.name == "COMPLETE"]
+    return min(complete, key=lambda trial: (trial.values[0], trial.number), default=None)
+
+
+def _open(name: str, search: Search, storage: BaseStorage) -> OptunaStudy:
+    import optuna
+
+    seed = address(name) % 2**31
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        sampler = _sampler(search.sampler, seed)
+    pruner: BasePruner = optuna.pruners.NopPruner()
+    if search.pruning:
+        pruner = optuna.pruners.MedianPruner(n_startup_trials=STARTUP, n_warmup_steps=WARMUP)
+    return optuna.create_study(
+        study_name=name,
+        storage=storage,
+        sampler=sampler,
+        pruner=pruner,
+        directions=["minimize"] * len(search.objectives),
+        load_if_exists=True,
+    )
+
+
+def _sampler(name: str, seed: int) -> BaseSampler:
+    from optuna import samplers
+
+    if name == "tpe":
+        return samplers.TPESampler(seed=seed)
+    if name == "gp":
+        return samplers.GPSampler(seed=seed)
+    if name == "qmc":
+        return samplers.QMCSampler(
+            scramble=True,
+            seed=seed,
+            warn_asynchronous_seeding=False,
+            warn_independent_sampling=False,
+        )
+    if name == "cmaes":
+        return samplers.CmaEsSampler(seed=seed, warn_independent_sampling=False)
+    return samplers.RandomSampler(seed=seed)
+
+
+def _combinations(point: Point, space: Mapping[str, Domain]) -> Iterator[dict[str, Any]]:
+    for name, domain in space.items():
+        if isinstance(domain, Span):
+            raise UsageError(
+                f"The sampler grid needs values of {name}, but it has a range ({point.key}).",
+                f"List its values in [search.space], as in: {name} = [0.001, 0.01]; or set it.",
+            )
+    for values in itertools.product(*space.values()):  # type: ignore[arg-type]
+        yield dict(zip(space, values, strict=True))

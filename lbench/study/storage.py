@@ -1,0 +1,87 @@
+"""Where Optuna remembers its suggestions: a file of its own, or a schema of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from lbench.errors import StoreError
+from lbench.home import Home
+from lbench.store.engine import store_url
+
+if TYPE_CHECKING:
+    from optuna.storages import RDBStorage
+
+FILE = "optuna.db"
+SCHEMA = "lbench_optuna"
+"""MLflow and Optuna both own a table called alembic_version: never in one place."""
+BUSY_SECONDS = 60
+
+
+def storage(home: Home) -> RDBStorage:
+    """Optuna's storage of a home: ``optuna.db``, or a schema in the store's PostgreSQL.
+
+    Raises:
+        StoreError: it cannot be reached, or another version of Optuna wrote it.
+    """
+    import optuna
+    from optuna.storages import RDBStorage
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    url = store_url(home)
+    with _reaching(home):
+        if url.get_backend_name() == "postgresql":
+            _create_schema(home)
+            url = url.update_query_dict({"options": f"-csearch_path={SCHEMA}"})
+            return RDBStorage(url=url.render_as_string(hide_password=False))
+        home.root.mkdir(parents=True, exist_ok=True)
+        arguments = {"connect_args": {"timeout": BUSY_SECONDS}}
+        return RDBStorage(url=f"sqlite:///{home.root / FILE}", engine_kwargs=arguments)
+
+
+def has_storage(home: Home) -> bool:
+    """Whether there is one; opening one that is not there would create it."""
+    return store_url(home).get_backend_name() == "postgresql" or (home.root / FILE).exists()
+
+
+def where(home: Home) -> str:
+    """The storage in words, without a password."""
+    url = store_url(home)
+    if url.get_backend_name() == "postgresql":
+        return f"{url.render_as_string()} (schema {SCHEMA})"
+    return str(home.root / FILE)
+
+
+def _create_schema(home: Home) -> None:
+    from sqlalchemy import text
+
+    from lbench.store.engine import connected, writing
+
+    with connected(home) as engine, writing(engine) as connection:
+        connection.execute(text(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}"))
+
+
+@contextmanager
+def _reaching(home: Home) -> Iterator[None]:
+    from optuna.exceptions import StorageInternalError
+    from sqlalchemy import exc
+
+    try:
+        yield
+    except RuntimeError as error:
+        # Optuna's word for a schema of another version.
+        raise StoreError(
+            f"Optuna's storage {where(home)} is of another version than the Optuna here: "
+            f"{str(error).splitlines()[0]}",
+            "Install the Optuna that wrote it (see constraints.txt); or, after a copy of it, run: "
+            f"optuna storage upgrade --storage sqlite:///{home.root / FILE}; or move it away: "
+            "searches then begin anew, and what was trained stays.",
+        ) from error
+    except (StorageInternalError, exc.SQLAlchemyError, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise StoreError(
+            f"Optuna's storage {where(home)} cannot be used: {reason}",
+            "All results are kept in the run directories. Mend it, or move it away: searches then "
+            "begin anew.",
+        ) from error
