@@ -188,8 +188,7 @@ def _settings(search: SearchResult) -> Table:
              NONE if share is None else f"{100 * share:.0f} %"]
         )  # fmt: skip
     columns = ("setting", "searched", "best", "not told apart from the best", "importance")
-    whole = [at for at, row in enumerate(rows) if known.get(row[0]) and known[row[0]].whole]
-    return Table("", columns, rows, red=(), bold=[i for i in range(len(rows)) if i not in whole])
+    return Table("", columns, rows)
 
 
 def _front(search: SearchResult) -> list[str]:

@@ -28,7 +28,11 @@ COSTS = (
     "rule", "task", "settings", "P_inf", "P_aux", "P_fix", "training s", "step ms", "step MiB",
     "step MFLOP", "audit", "backward depth",
 )  # fmt: skip
-WORDS = ("rule", "task", "settings", "chosen by the search", "audit", "not finished")
+WORDS = {
+    "rule", "task", "settings", "chosen by the search", "audit", "not finished", "setting",
+    "searched", "not told apart from the best",
+}  # fmt: skip
+"""Columns of words; all others are numbers."""
 
 
 @dataclass(frozen=True, slots=True)

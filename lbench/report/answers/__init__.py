@@ -7,7 +7,12 @@ from collections.abc import Callable, Mapping
 from lbench.errors import unknown
 from lbench.report.answers.answer import Answer
 from lbench.report.answers.best import best
+from lbench.report.answers.contrasted import ablation, followers
+from lbench.report.answers.factor import factor
+from lbench.report.answers.grid import grid
 from lbench.report.answers.identify import identify
+from lbench.report.answers.rules import screen, table1
+from lbench.report.answers.tasks import depth, samples
 from lbench.study.results import Results
 
 __all__ = ["ANSWERS", "Answer", "answer"]
@@ -15,6 +20,14 @@ __all__ = ["ANSWERS", "Answer", "answer"]
 ANSWERS: Mapping[str, Callable[[Results], Answer]] = {
     "best": best,
     "identify": identify,
+    "grid": grid,
+    "factor": factor,
+    "followers": followers,
+    "ablation": ablation,
+    "depth": depth,
+    "samples": samples,
+    "screen": screen,
+    "table1": table1,
 }
 
 

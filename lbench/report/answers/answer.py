@@ -10,6 +10,9 @@ UNDECIDED = "Undecided"
 """What a sentence begins with where the data do not decide."""
 
 
+BEGINNINGS = ("a", "all", "every", "in", "no", "of", "on", "over", "the", "whether")
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """The answer to a study's question.
@@ -39,5 +42,6 @@ def joined(parts: Sequence[str], *, word: str = "and", most: int = 6) -> str:
 
 
 def capital(text: str) -> str:
-    """The first letter large, the others as they are."""
-    return text[:1].upper() + text[1:]
+    """The first letter large where a sentence begins with a word, and not with a name."""
+    first = text.partition(" ")[0].rstrip(",:")
+    return text[:1].upper() + text[1:] if first in BEGINNINGS else text

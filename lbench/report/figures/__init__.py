@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from lbench.errors import unknown
 from lbench.report.figures.axis import bars, lines
 from lbench.report.figures.figure import Figure
+from lbench.report.figures.front import pareto
 from lbench.report.figures.searching import history, importance, one_setting, tuning
 from lbench.report.figures.training import curves
 from lbench.study.results import Results
@@ -19,6 +20,7 @@ FIGURES: Mapping[str, Callable[[Results, str], list[Figure]]] = {
     "best_so_far": tuning,
     "importance": importance,
     "slice": one_setting,
+    "pareto": pareto,
 }
 
 

@@ -1,0 +1,50 @@
+"""``lbench report``: the report of a study from what is there; nothing is trained."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import click
+
+from lbench.cli.common import home_option, json_option, plugin_option, print_json
+from lbench.home import Home
+from lbench.registry import registry
+
+
+@click.command(epilog="Example: lbench report leadership --html leadership.html")
+@click.argument("study", metavar="STUDY|FILE")
+@click.option(
+    "--html",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Also write the page to this file; it needs no other.",
+)
+@plugin_option
+@home_option
+@json_option
+def command(study: str, html: Path | None, home: Home, as_json: bool) -> None:
+    """Write the report of a study from what has been trained; runs nothing."""
+    from lbench.errors import UsageError
+    from lbench.report.study import make_report
+    from lbench.study.collect import collect
+    from lbench.study.find import find
+
+    results = collect(find(study, registry()), home)
+    runs = [run for final in results.finals for run in final.runs]
+    if not any(run.status == "finished" for run in runs):
+        begun = f", only {len(runs)} that did not end" if runs else ""
+        raise UsageError(
+            f"Study {results.study.name} has no finished run in {home.root}{begun}.",
+            f"Run it with: lbench study {study}; or give --home where its runs lie.",
+        )
+    report = make_report(results, home.reports / results.study.name, home=home)
+    if html is not None:
+        html.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(report.page, html)
+    if as_json:
+        print_json(report.as_dict() | ({"html": str(html)} if html else {}))
+        return
+    click.echo(click.wrap_text(report.answer.sentence, 100))
+    for name, reason in report.left_out.items():
+        click.secho(f"Figure {name} is left out: {reason}", err=True, fg="yellow")
+    click.echo(f"\n{html or report.page}\nTables and figures: {report.folder}")

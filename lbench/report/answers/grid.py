@@ -1,0 +1,122 @@
+"""Whether a setting matters, where it is best, and whether the curve has the paper's shape."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from lbench.report.answers.answer import UNDECIDED, Answer, capital
+from lbench.report.answers.best import error_of
+from lbench.report.answers.series import Series, axes, series, span
+from lbench.report.compare import mean
+from lbench.report.contrasts import contrast
+from lbench.report.lines import Group, Line
+from lbench.report.published import published
+from lbench.report.table import percent, text
+from lbench.report.verdict import Verdict, verdict
+from lbench.study.results import Results
+
+
+def grid(results: Results) -> Answer:
+    """Of each arm the values of the first axis that cannot be told apart from the best."""
+    names = axes(results)
+    found = series(results, names[0]) if names else []
+    if not found:
+        return Answer(f"{UNDECIDED}: no two values of an axis have a finished run.")
+    told = [_of(each, results.study.margin) for each in found]
+    sentence = capital(". ".join(capital(words) for words, _, _ in told[:4])) + "."
+    details = [f"{capital(words)}." for words, _, _ in told[4:]]
+    details += [detail for _, more, _ in told for detail in more]
+    return Answer(sentence, details, {"series": [data for _, _, data in told]})
+
+
+def judged(each: Series) -> Verdict:
+    """The best set of a series, whatever the task of its cells."""
+    first = each.lines[0].final.point
+    return verdict(Group(first.dataset, first.network, {}, "", each.where, each.lines))
+
+
+def _of(each: Series, margin: float | None) -> tuple[str, list[str], dict[str, Any]]:
+    best = judged(each)
+    lowest = best.best[0]
+    inside = [v for v, line in zip(each.values, each.lines, strict=True) if line in best.best]
+    worst = max(each.lines, key=lambda line: mean(line.row.test) or 0.0)
+    place = f"{each.title}: the lowest test error is {error_of(lowest)} at {each.axis} "
+    place += each.at(lowest)
+    if len(inside) == len(each.lines):
+        equal = _equal(each, lowest, margin)
+        words = f"{place}, and no value of {each.axis} can be told apart from it ("
+        words += f"all within {margin:g} points)" if equal else "whether it matters is undecided)"
+    else:
+        words = f"{place}; not told apart from it: {span(inside)}; "
+        words += f"highest: {percent(mean(worst.row.test))} % at {each.at(worst)}"
+    details, paper = _paper(each)
+    data = {
+        "axis": each.axis,
+        "series": each.name,
+        "where": each.where,
+        "values": [text(value) for value in each.values],
+        "test_error": [mean(line.row.test) for line in each.lines],
+        "best": each.at(lowest),
+        "best_set": [text(value) for value in inside],
+        "method": best.method,
+        "paper": paper,
+    }
+    return words, details, data
+
+
+def _equal(each: Series, lowest: Line, margin: float | None) -> bool:
+    others = [line for line in each.lines if line is not lowest]
+    return bool(margin) and all(contrast(line, lowest, margin).equal for line in others)
+
+
+def _paper(each: Series) -> tuple[list[str], list[dict[str, Any]]]:
+    """The paper's curves along the same axis, each with how ours is ordered by it."""
+    cell = each.lines[0].row.cell
+    curves: dict[str, dict[float, float]] = {}
+    for row in published(cell.rule, cell.dataset):
+        if match := re.fullmatch(rf"{re.escape(each.axis)}=([\d.]+)", row.setting):
+            curves.setdefault(f"{row.network}; {row.source}", {})[float(match[1])] = row.test_error
+    ours = _numbers(each)
+    details, data = [], []
+    for source, theirs in curves.items():
+        common = sorted(value for value in theirs if value in ours)
+        if len(theirs) < 3:
+            continue
+        best = min(theirs, key=lambda value: theirs[value])
+        told = f"Published for {cell.rule} ({source}): lowest {percent(theirs[best])} % at "
+        told += f"{each.axis} {best:g}, highest {percent(max(theirs.values()))} %"
+        rank = _rank([ours[v] for v in common], [theirs[v] for v in common])
+        if rank is not None:
+            told += f"; over {len(common)} common values the rank correlation of {each.name} with "
+            told += f"it is {rank[0]:+.2f} (p = {rank[1]:.2g})"
+        details.append(told + ".")
+        data.append(
+            {
+                "source": source,
+                "best": best,
+                "rank_correlation": rank and rank[0],
+                "p": rank and rank[1],
+                "values": len(common),
+            }
+        )
+    return details, data
+
+
+def _numbers(each: Series) -> dict[float, float]:
+    return {
+        float(value): mean(line.row.test) or 0.0
+        for value, line in zip(each.values, each.lines, strict=True)
+        if isinstance(value, (int, float))
+    }
+
+
+def _rank(ours: Sequence[float], theirs: Sequence[float]) -> tuple[float, float] | None:
+    """Spearman's correlation and its p, from permutations where they are few; None below 4."""
+    if len(ours) < 4 or len(set(ours)) < 2 or len(set(theirs)) < 2:
+        return None
+    from scipy.stats import spearmanr
+
+    found = spearmanr(ours, theirs)
+    return float(found.statistic), float(found.pvalue)

@@ -1,0 +1,147 @@
+"""Two cells held against each other, paired by seed, with what follows within a margin."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from lbench.report.lines import Line
+from lbench.statistics.intervals import Summary, paired
+
+LEVEL = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Contrast:
+    """One thing minus another, in points of test error.
+
+    Args:
+        name: of the first.
+        other: of the second.
+        points: the mean difference with its interval; None without common seeds.
+        p: of the paired test, adjusted where several were made; None with too few seeds.
+        equal: whether the difference lies within the margin, by two one-sided tests; None
+            without a margin or with too few seeds.
+        margin: in points, stated in advance.
+        many: whether p was adjusted for several contrasts.
+    """
+
+    name: str
+    other: str
+    points: Summary | None
+    p: float | None
+    equal: bool | None
+    margin: float | None
+    many: bool = False
+
+    @property
+    def verdict(self) -> str:
+        """``lower``, ``higher``, ``equal`` within the margin, or ``undecided``.
+
+        A difference that is there and yet lies within the margin is ``equal``: the margin was
+        stated as what does not matter.
+        """
+        if self.points is None:
+            return "undecided"
+        if self.equal:
+            return "equal"
+        if self.p is not None and self.p <= LEVEL:
+            return "lower" if self.points.mean < 0 else "higher"
+        return "undecided"
+
+    @property
+    def words(self) -> str:
+        """``a is lower than b by 0.31 points [0.10, 0.52], n = 5, p = 0.004``."""
+        if self.points is None:
+            return f"{self.name} and {self.other}: undecided, no seed is finished in both"
+        numbers = f"{signed(self.points)} points, n = {self.points.n}"
+        if self.p is not None:
+            numbers += f", p = {self.p:.2g}" + (" by Holm" if self.many else "")
+        said = {
+            "lower": f"{self.name} has a lower error than {self.other}",
+            "higher": f"{self.name} has a higher error than {self.other}",
+            "equal": f"{self.name} and {self.other} are equal within {self.margin or 0:g} points",
+            "undecided": f"{self.name} against {self.other} is undecided",
+        }
+        return f"{said[self.verdict]} ({numbers})"
+
+    def as_dict(self) -> dict[str, Any]:
+        """As ``answer.json`` has it."""
+        return {
+            "name": self.name,
+            "other": self.other,
+            "points": self.points and self.points.as_dict(),
+            "p": self.p,
+            "equal": self.equal,
+            "margin": self.margin,
+            "verdict": self.verdict,
+        }
+
+
+def contrast(first: Line, second: Line, margin: float | None = None) -> Contrast:
+    """Two cells, by their test errors."""
+    return of_values(first.row.errors, second.row.errors, first.title, second.title, margin)
+
+
+def of_values(
+    first: Mapping[int, float],
+    second: Mapping[int, float],
+    name: str,
+    other: str,
+    margin: float | None = None,
+) -> Contrast:
+    """Two sets of values by seed."""
+    points = paired(first, second)
+    p, equal = None, None
+    if points is not None and points.n > 1:
+        p = _p(points)
+        equal = _equal(points, margin) if margin else None
+    return Contrast(name, other, points, p, equal, margin)
+
+
+def adjusted(contrasts: Sequence[Contrast]) -> list[Contrast]:
+    """The same with their p adjusted for how many they are (Holm 1979)."""
+    found = holm([each.p for each in contrasts])
+    many = sum(p is not None for p in found) > 1
+    return [replace(each, p=p, many=many) for each, p in zip(contrasts, found, strict=True)]
+
+
+def signed(points: Summary) -> str:
+    """``+0.12 [-0.03, +0.27]``."""
+    if points.low is None or points.high is None:
+        return f"{points.mean:+.2f}"
+    return f"{points.mean:+.2f} [{points.low:+.2f}, {points.high:+.2f}]"
+
+
+def tally(contrasts: Sequence[Contrast]) -> str:
+    """``2 lower, 1 equal, 3 undecided``."""
+    verdicts = [each.verdict for each in contrasts]
+    names = ("lower", "equal", "higher", "undecided")
+    return ", ".join(f"{n} {name}" for name in names if (n := verdicts.count(name))) or "none"
+
+
+def holm(values: Sequence[float | None]) -> list[float | None]:
+    """P values adjusted for their number; None stays None and does not count."""
+    order = [i for _, i in sorted((p, i) for i, p in enumerate(values) if p is not None)]
+    found: list[float | None] = [None] * len(values)
+    worst = 0.0
+    for rank, index in enumerate(order):
+        worst = max(worst, min(1.0, (len(order) - rank) * (values[index] or 0.0)))
+        found[index] = worst
+    return found
+
+
+def _p(points: Summary) -> float:
+    from scipy.stats import t
+
+    if not points.sd:
+        return 1.0 if points.mean == 0 else 0.0
+    return float(2 * t.sf(abs(points.mean) / (points.sd / points.n**0.5), points.n - 1))
+
+
+def _equal(points: Summary, margin: float) -> bool:
+    from scipy.stats import t
+
+    half = float(t.ppf(1 - LEVEL, points.n - 1)) * (points.sd or 0.0) / points.n**0.5
+    return bool(abs(points.mean) + half < margin)
