@@ -18,6 +18,7 @@ from lbench.errors import LbenchError, nearest
 COMMANDS = {
     "run": "Train a rule on a dataset",
     "compare": "Compare cells, with intervals",
+    "report": "Write the report of a study",
     "rules": "List the rules, or show one",
     "datasets": "List the datasets, or show one",
     "networks": "List the networks, or show one",
