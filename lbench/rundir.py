@@ -9,6 +9,7 @@
 ``weights-best-val.pt``       the same at the epoch of lowest validation error (strict protocol)
 ``test_logits.npy``           float16, (test examples, classes), of the last weights
 ``test_logits_best_val.npy``  the same of the best-validation weights
+``probes/NAME.parquet``       what a probe recorded
 ``owner.json``                who holds the lock, or held it last
 ============================  ====================================================================
 """
@@ -43,6 +44,10 @@ class RunDir:
     def journal(self) -> Path:
         """One JSON object a line, one line an epoch."""
         return self.path / "metrics.jsonl"
+
+    def probe(self, name: str) -> Path:
+        """The table of a probe."""
+        return self.path / "probes" / f"{name}.parquet"
 
     def spec(self) -> dict[str, Any] | None:
         """What was asked for; None when nothing was written yet."""
@@ -88,25 +93,39 @@ class RunDir:
         Raises:
             LockedError: another process is inside; says which.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
-        lock = filelock.FileLock(self.path / "lock")
-        try:
-            # Not at once: ``held`` takes the lock for an instant.
-            lock.acquire(timeout=0.3)
-        except filelock.Timeout:
-            owner = read_json(self.path / "owner.json") or {}
-            since = time.strftime("%H:%M:%S", time.localtime(owner.get("since", 0)))
-            raise LockedError(
-                f"Another process is training this run: process {owner.get('pid', '?')} on "
-                f"{owner.get('host', '?')}, since {since} ({self.path}).",
-                "Wait for it, or stop it; the same command then goes on from its checkpoint.",
-            ) from None
-        try:
-            owner = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.time()}
-            write_json(self.path / "owner.json", owner)
+        with alone(self.path, "training this run"):
             yield
-        finally:
-            lock.release()
+
+
+@contextlib.contextmanager
+def alone(folder: Path, doing: str) -> Iterator[None]:
+    """Keeps other processes out of a folder, which is created.
+
+    Args:
+        doing: what whoever is inside does, for the message.
+
+    Raises:
+        LockedError: another process is inside; says which.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = filelock.FileLock(folder / "lock")
+    try:
+        # Not at once: ``held`` takes the lock for an instant.
+        lock.acquire(timeout=0.3)
+    except filelock.Timeout:
+        owner = read_json(folder / "owner.json") or {}
+        since = time.strftime("%H:%M:%S", time.localtime(owner.get("since", 0)))
+        raise LockedError(
+            f"Another process is {doing}: process {owner.get('pid', '?')} on "
+            f"{owner.get('host', '?')}, since {since} ({folder}).",
+            "Wait for it, or stop it; the same command then goes on from its checkpoint.",
+        ) from None
+    try:
+        owner = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.time()}
+        write_json(folder / "owner.json", owner)
+        yield
+    finally:
+        lock.release()
 
 
 def read_json(path: Path) -> dict[str, Any] | None:

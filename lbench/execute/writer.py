@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from lbench.errors import StoreError
@@ -11,7 +11,7 @@ from lbench.rundir import RunDir
 
 if TYPE_CHECKING:
     from lbench.store.record import Record
-    from lbench.store.rows import RunRow, Summarise
+    from lbench.store.rows import Member, RunRow, Summarise
 
 
 class Writer:
@@ -36,6 +36,10 @@ class Writer:
         """The record's row for a run directory as it is now."""
         row: RunRow | None = self._try(lambda record: record.take(run_dir))
         return row
+
+    def join(self, members: Iterable[Member]) -> None:
+        """Remembers places of runs in studies."""
+        self._try(lambda record: record.join(members))
 
     def older_code(self, spec: Mapping[str, Any]) -> list[str]:
         """Ids of the cells that equal this one but for the rule's code."""
