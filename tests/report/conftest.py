@@ -9,6 +9,7 @@ import pytest
 from lbench.home import Home
 from lbench.rundir import RunDir, write_json
 from lbench.store.record import Record
+from tests.report.studies import Trained, train
 
 SPEC: dict[str, Any] = {
     "semantics": 1,
@@ -108,3 +109,11 @@ class FakeHome:
 def made_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeHome:
     monkeypatch.delenv("LBENCH_STORE", raising=False)
     return FakeHome(tmp_path / "home")
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """A grid and a search on digits, trained once; one arm diverges."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("LBENCH_STORE", raising=False)
+        return train(tmp_path_factory.mktemp("studies"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from lbench.registry import registry
 from lbench.run.resolve import resolve
 from lbench.rundir import RunDir
 from lbench.store.record import Record
-from lbench.study.definition import Domain, Point, Study
+from lbench.study.definition import Arm, Domain, Point, Search, Span, Study
 from lbench.study.plan import plan
 from lbench.study.results import Final, Results, SearchResult, Trial
 from lbench.study.settings import request
@@ -67,8 +68,72 @@ def search(
     )  # fmt: skip
 
 
-def results(study: Study, root: Path, **changes: Any) -> Results:
-    """All cells of a study without a search."""
+@dataclass(frozen=True)
+class Trained:
+    """Studies that were trained.
+
+    Args:
+        home: where.
+        grid: two values of an option, a control, and an arm that diverges.
+        search: seven trials at one point, two of them pruned and one failed.
+    """
+
+    home: Home
+    grid: Results
+    search: Results
+
+
+WILD = {"optimizer": "sgd", "lr": 100.0, "schedule": "constant", "weight_decay": 1.0}
+"""A recipe that diverges."""
+GRID = Study(
+    name="grid",
+    title="Leaders of digits",
+    question="Does the percentage of leaders matter?",
+    kind="grid",
+    arms=(
+        Arm("bp", settings={"epochs": 2}),
+        Arm("lfnn_l", settings={"epochs": 2}, axes={"leadership": (0.3, 0.9)}),
+        Arm("bp", name="wild_bp", settings={"epochs": 2, **WILD}),
+    ),
+    datasets=("digits",),
+    protocol="strict",
+    seeds=3,
+    figures=("lines:leadership", "bars", "pareto:step_ms"),
+    margin=0.5,
+    published="none of digits",
+)
+SEARCH = Study(
+    name="search",
+    title="The best rate for digits",
+    question="Which learning rate is best?",
+    kind="search",
+    arms=(Arm("bp", settings={"epochs": 2}),),
+    datasets=("digits",),
+    seeds=2,
+    search=Search(trials=7),
+    analysis="identify",
+    figures=("slice:lr", "pareto"),
+)
+RATES = (0.001, 0.003, 0.01, 0.0001, 0.03, 0.002)
+SPACE: Mapping[str, Domain] = {
+    "lr": Span(1e-4, 0.1, log=True),
+    "optimizer": ("adam", "adamw", "sgd"),
+}
+
+
+def train(root: Path) -> Trained:
+    """Trains both studies."""
     home = Home(root)
     home.prepare()
-    return Results(study, finals(study, home), (), command=f"lbench study {study.name}", **changes)
+    absent = {"mnist": "its files are not there"}
+    missing = [Point(1, "lfnn_l", "digits", "mlp", {"leadership": 0.5}, {"leadership": 0.5})]
+    grid = Results(
+        GRID, finals(GRID, home), (), missing, absent, "lbench study grid --datasets digits"
+    )
+    (point,) = plan(SEARCH, registry()).points
+    suggestions = [{"lr": lr, "optimizer": "adam"} for lr in RATES]
+    suggestions.append(WILD)
+    found = search(point, home, suggestions, SPACE, pruned=(3, 4))
+    chosen = {point.key: dict(found.best.params)} if found.best else {}
+    searched = Results(SEARCH, finals(SEARCH, home, chosen), [found], command="lbench study search")
+    return Trained(home, grid, searched)

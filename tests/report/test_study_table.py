@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from lbench.report.latex import escape, to_latex
+from lbench.report.lines import groups
+from lbench.report.study_table import Table, cost_tables, records, results_tables
+from lbench.report.verdict import verdict
+from lbench.statistics.intervals import binomial, paired
+from lbench.study.results import Results
+from tests.report.studies import Trained
+
+
+def judged(results: Results) -> list:  # type: ignore[type-arg]
+    return [(group, verdict(group)) for group in groups(results)]
+
+
+@pytest.mark.parametrize(
+    ("text", "escaped"),
+    [
+        ("lfnn_l", r"lfnn\_l"),
+        ("50 % & more", r"50 \% \& more"),
+        (r"a\b{c}", r"a\textbackslash{}b\{c\}"),
+        ("1.8 ± 0.1", r"1.8 $\pm$ 0.1"),
+        ("< 0.001", "$<$ 0.001"),
+        ("~#$^", r"\textasciitilde{}\#\$\textasciicircum{}"),
+    ],
+)
+def test_latex_gets_what_it_can_print(text: str, escaped: str) -> None:
+    assert escape(text) == escaped
+
+
+def test_a_latex_table_has_booktabs_rules_and_as_many_cells_a_row() -> None:
+    table = Table("A & B", ("rule", "test error %"), [["bp", "1.0"], ["lfnn_l", "2.0"]], bold=[0])
+    text = to_latex([table])
+    for rule in (r"\toprule", r"\midrule", r"\bottomrule", r"\begin{tabular}{lr}"):
+        assert rule in text
+    assert r"\textbf{bp} & \textbf{1.0} \\" in text
+    assert r"lfnn\_l & 2.0 \\" in text
+    assert r"\caption{A \& B.}" in text
+
+
+def test_the_difference_is_paired_with_the_first_line_by_seed(trained: Trained) -> None:
+    ((group, _),) = judged(trained.grid)
+    first, second, *_ = group.lines
+    points = paired(second.row.errors, first.row.errors)
+    assert points is not None
+    rows = records(judged(trained.grid))
+    assert rows[0]["difference"] is None
+    assert rows[1]["difference"] == pytest.approx(points.mean)
+    assert rows[1]["difference_low"] == pytest.approx(points.low)
+
+
+def test_the_test_sets_own_interval_stands_beside_that_over_seeds(trained: Trained) -> None:
+    row = records(judged(trained.grid))[0]
+    assert (row["sampling_low"], row["sampling_high"]) == binomial(row["test_error"], 359)
+
+
+def test_settings_that_are_the_same_everywhere_are_not_repeated(trained: Trained) -> None:
+    ((group, _),) = judged(trained.grid)
+    assert [line.settings for line in group.lines] == ["", "leadership=0.3", "leadership=0.9", ""]
+    assert [line.name for line in group.lines] == ["bp", "lfnn_l", "lfnn_l", "wild_bp"]
+
+
+def test_cells_of_another_task_are_another_group(trained: Trained) -> None:
+    first, *others = trained.grid.finals
+    smaller = replace(first.point, settings={**first.point.settings, "examples": 100})
+    found = groups(replace(trained.grid, finals=[replace(first, point=smaller), *others]))
+    assert [len(group.lines) for group in found] == [1, 3]
+    assert [group.told for group in found] == ["examples=100", ""]
+
+
+def test_a_long_table_keeps_the_lowest_and_says_what_is_left_out(trained: Trained) -> None:
+    (table,) = results_tables(judged(trained.grid), limit=2)
+    errors = [row[table.columns.index("test error %")] for row in table.rows]
+    assert len(errors) == 2
+    every = sorted(line.row.test.mean for line in groups(trained.grid)[0].known if line.row.test)
+    assert [error.split()[0] for error in sorted(errors, key=lambda e: float(e.split()[0]))] == [
+        f"{value:.2f}" for value in every[:2]
+    ]
+    assert table.notes[0].startswith("2 more cells")
+
+
+def test_a_contradiction_is_red_and_told(trained: Trained) -> None:
+    first, *others = trained.grid.finals
+    wrong = [replace(run, contradictions=["writes: claimed own"]) for run in first.runs]
+    finals = [replace(first, runs=wrong), *others]
+    (table,) = cost_tables(judged(replace(trained.grid, finals=finals)))
+    assert list(table.red) == [0]
+    assert table.rows[0][table.columns.index("audit")] == "CONTRADICTED"
+    assert "bp: writes: claimed own" in table.notes
+
+
+def test_columns_that_say_nothing_are_left_out(trained: Trained) -> None:
+    (table,) = results_tables(judged(trained.grid))
+    assert "chosen by the search" not in table.columns
+    assert "task" not in table.columns
+    (table,) = results_tables(judged(trained.search))
+    assert "chosen by the search" in table.columns
