@@ -1,0 +1,271 @@
+"""Runs a study: hands out trials and final runs, and writes down what came of them."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+from lbench.execute.messages import Ended, Epoch, Event, Job, Note, Progress, Started
+from lbench.execute.pool import Pool
+from lbench.execute.writer import Writer
+from lbench.home import Home
+from lbench.registry import Registry
+from lbench.rundir import RunDir
+from lbench.store.journal import Journal
+from lbench.store.rows import Member
+from lbench.study.definition import Point
+from lbench.study.place import FINAL, Place, objectives
+from lbench.study.plan import Plan
+from lbench.study.search import Searching, search_name
+from lbench.study.settings import request
+from lbench.study.storage import storage
+
+Key = tuple[str, int, int]
+"""Of a job: the point's key, the trial (-1 for a final run), the seed."""
+WAIT = 0.2
+"""Seconds between two looks at the clock while nothing happens."""
+
+
+class Display(Protocol):
+    """Who is told how a study goes on."""
+
+    def search(self, key: str, ended: int, wanted: int, best: float | None) -> None:
+        """A search has so many trials behind it."""
+
+    def final(self, key: str, ended: int, wanted: int) -> None:
+        """A point has so many final runs behind it."""
+
+    def run(self, name: str, done: int, steps: int) -> None:
+        """A run is at this step."""
+
+    def over(self, name: str) -> None:
+        """A run has ended."""
+
+    def note(self, text: str) -> None:
+        """Something that the user should know."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a study's run ended.
+
+    Args:
+        complete: nothing is left to do.
+        stopped: why it was stopped before: ``interrupted`` or ``timeout``; None otherwise.
+        trained: runs that were trained now.
+        unfinished: final runs that diverged or failed, with the reason.
+    """
+
+    complete: bool
+    stopped: str | None
+    trained: int
+    unfinished: Mapping[str, str]
+
+
+class Runner:
+    """Drives a plan on a pool of workers; alone writes the store and Optuna.
+
+    Args:
+        plan: what is to be done.
+        home: where.
+        registry: knows the names.
+        writer: of the store; None for none.
+        display: told how it goes on.
+        data_dir: where data is looked for first.
+        examples: budgets of points whose arms have equal FLOPs, by the point's key.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        home: Home,
+        registry: Registry,
+        writer: Writer | None,
+        display: Display,
+        *,
+        data_dir: Path | None = None,
+        examples: Mapping[str, int] | None = None,
+    ) -> None:
+        self.plan = plan
+        self.home = home
+        self.registry = registry
+        self.writer = writer
+        self.display = display
+        self.data_dir = data_dir
+        self.examples = examples or {}
+        self.study = plan.study
+        self.stop: str | None = None
+        self._journal = Journal(home, self.study.name)
+        self._places = {
+            point.key: Place(*each) for point in plan.points for each in [self._of(point)]
+        }
+        self._order = deque(self._places)
+        self._cells: dict[Key, str] = {}
+        self._publish: dict[str, None] = {}
+        self._unfinished: dict[str, str] = {}
+        self._trained = 0
+
+    def _of(self, point: Point) -> tuple[Point, Searching | None, int]:
+        search = self.study.search
+        if search is None:
+            return point, None, self.study.seeds
+        space = self.plan.spaces[point.key]
+        spec = self.plan.resolved[point.key].cell.spec()
+        name = search_name(self.study.name, point, search, space, spec)
+        if not hasattr(self, "_storage"):
+            self._storage = storage(self.home)
+        searching = Searching(name, point, search, space, self._storage, self.registry)
+        return point, searching, self.study.seeds
+
+    def run(self, pool: Pool, *, timeout: float | None = None) -> Ending:
+        """Runs what is left to do.
+
+        Args:
+            timeout: seconds after which running jobs write a checkpoint and the rest is left.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        running: set[Key] = set()
+        asked = False
+        self._show()
+        while True:
+            while self.stop is None and pool.idle() and (job := self._next()) is not None:
+                running.add(job.key)
+                pool.submit(job)
+            if not running:
+                break
+            if deadline is not None and time.monotonic() > deadline and self.stop is None:
+                self.stop = "timeout"
+            if self.stop is not None and not asked:
+                asked = True
+                pool.stop()
+            events = pool.events(0 if self._publish else WAIT)
+            # First whoever waits for an answer.
+            for event in sorted(events, key=lambda event: not isinstance(event, Epoch)):
+                self._take(event, pool)
+                if isinstance(event, Ended):
+                    running.discard(event.key)
+            if not events:
+                self._publish_one()
+        while self._publish:
+            self._publish_one()
+        complete = all(place.done for place in self._places.values())
+        return Ending(complete, self.stop, self._trained, self._unfinished)
+
+    def _next(self) -> Job | None:
+        """A job of the next point that has one: searches take turns."""
+        for _ in range(len(self._order)):
+            key = self._order[0]
+            self._order.rotate(-1)
+            place = self._places[key]
+            if place.searching and (trial := place.searching.next()) is not None:
+                return self._trial(place, *trial)
+            if (seed := place.next_final()) is not None:
+                return self._final(place, seed)
+        return None
+
+    def _trial(self, place: Place, number: int, seed: int, params: Mapping[str, Any]) -> Job:
+        search = self.study.search
+        assert search is not None
+        extra = dict(params)
+        if search.epochs is not None:
+            extra["epochs"] = search.epochs
+        elif place.point.key in self.examples:
+            extra["examples"] = self.examples[place.point.key]
+        asked = replace(
+            request(place.point, self.registry, "strict", extra), data_dir=self.data_dir
+        )
+        watched = search.pruning and len(search.objectives) == 1 and seed == 0
+        return Job((place.point.key, number, seed), asked, seed, trial=True, watch=watched)
+
+    def _final(self, place: Place, seed: int) -> Job:
+        extra = dict(place.chosen)
+        if place.point.key in self.examples:
+            extra["examples"] = self.examples[place.point.key]
+        asked = replace(
+            request(place.point, self.registry, self.study.protocol, extra), data_dir=self.data_dir
+        )
+        return Job((place.point.key, FINAL, seed), asked, seed, probes=self.study.probes)
+
+    def _take(self, event: Event, pool: Pool) -> None:
+        key: Key = event.key
+        name = self._name(key)
+        if isinstance(event, Epoch):
+            searching = self._places[key[0]].searching
+            assert searching is not None
+            epoch, error = event.row["epoch"], event.row["val_error"]
+            pool.answer(key, searching.epoch(key[1], key[2], epoch, error))
+        elif isinstance(event, Started):
+            self._cells[key] = event.cell
+            self._join(key, event)
+            if self.writer is not None:
+                self.writer.take(RunDir(event.run_dir))
+        elif isinstance(event, Progress):
+            self.display.run(name, event.done, event.steps)
+        elif isinstance(event, Note):
+            self.display.note(f"{name}: {event.text}")
+        elif isinstance(event, Ended):
+            self._end(key, event)
+            self.display.over(name)
+
+    def _join(self, key: Key, event: Started) -> None:
+        place = self._places[key[0]]
+        role, trial = ("final", place.trial) if key[1] == FINAL else ("trial", key[1])
+        member = Member(self.study.name, key[0], role, trial, key[2], event.cell, event.run)
+        self._journal.add(member)
+        if self.writer is not None:
+            self.writer.join([member])
+
+    def _end(self, key: Key, event: Ended) -> None:
+        place = self._places[key[0]]
+        status, reason = event.status, event.result["reason"]
+        if status == "killed" and self.stop is None:
+            # Not because it was asked to: its worker died, and died again.
+            status = "failed"
+        if not event.cached:
+            self._trained += 1
+        if self.writer is not None and event.run_dir is not None and key in self._cells:
+            self.writer.take(RunDir(event.run_dir))
+            self._publish[self._cells[key]] = None
+        if key[1] == FINAL:
+            if status == "killed":
+                return
+            place.ended += 1
+            if status != "finished":
+                self._unfinished[self._name(key)] = f"{status}: {reason}"
+                self.display.note(f"{self._name(key)} {status}: {reason}")
+            self.display.final(key[0], place.ended, len(place.seeds))
+            return
+        assert place.searching is not None
+        values = objectives(event.result, event.run_dir)
+        if place.searching.ended_seed(key[1], key[2], status, reason, values):
+            self._show_search(key[0], place.searching)
+            if place.searching.done and place.searching.best is None:
+                place.hopeless = True
+                self._unfinished[key[0]] = "no trial of its search is complete"
+
+    def _publish_one(self) -> None:
+        if self._publish and self.writer is not None:
+            cell = next(iter(self._publish))
+            del self._publish[cell]
+            self.writer.publish(cell)
+
+    def _show(self) -> None:
+        for key, place in self._places.items():
+            if place.searching is not None:
+                self._show_search(key, place.searching)
+            self.display.final(key, place.ended, len(place.seeds))
+
+    def _show_search(self, key: str, searching: Searching) -> None:
+        best = searching.best
+        error = None if best is None else best.values[0]
+        self.display.search(key, searching.ended, searching.wanted, error)
+
+    def _name(self, key: Key) -> str:
+        what = f"seed {key[2]}" if key[1] == FINAL else f"trial {key[1]}"
+        if key[1] != FINAL and key[2]:
+            what += f", seed {key[2]}"
+        return f"{key[0]} {what}"

@@ -1,0 +1,39 @@
+"""The operations of a step are those that its matrix products take."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from lbench.run.step_flops import Products
+from lbench.rundir import RunDir, read_json
+from tests.run.helper import ask, run
+
+
+def test_a_product_takes_an_addition_and_a_multiplication_for_each_pair() -> None:
+    with Products() as products:
+        _ = torch.ones(3, 4) @ torch.ones(4, 5)
+    assert products.flops == 2 * 3 * 4 * 5
+
+
+def test_a_convolution_takes_them_at_every_position() -> None:
+    with Products() as products:
+        torch.nn.functional.conv2d(torch.ones(2, 3, 8, 8), torch.ones(5, 3, 3, 3), padding=1)
+    assert products.flops == 2 * 2 * 8 * 8 * 5 * 3 * 3 * 3
+
+
+def test_bp_takes_three_products_a_layer_and_two_at_the_input(tmp_path: Path) -> None:
+    resolved = ask("bp", network_options={"widths": (20, 30)}, epochs=1)
+    (outcome,) = run(tmp_path, resolved)
+    found = read_json(RunDir(outcome.run_dir).path / "result.json") or {}
+    maps = [(64, 20), (20, 30), (30, 10)]
+    products = sum(3 * a * b for a, b in maps) - 64 * 20
+    assert found["step_flops"] == 2 * 32 * products
+
+
+def test_a_local_rule_takes_two_products_a_layer(tmp_path: Path) -> None:
+    resolved = ask("lfnn_l", network_options={"widths": (20, 30)}, epochs=1)
+    (outcome,) = run(tmp_path, resolved)
+    maps = [(64, 20), (20, 30), (30, 10)]
+    assert outcome.result["step_flops"] == 2 * 32 * sum(2 * a * b for a, b in maps)
