@@ -8,6 +8,7 @@ from lbench.errors import unknown
 from lbench.report.figures.axis import bars, lines
 from lbench.report.figures.figure import Figure
 from lbench.report.figures.front import pareto
+from lbench.report.figures.passing import online
 from lbench.report.figures.searching import history, importance, one_setting, tuning
 from lbench.report.figures.training import curves
 from lbench.study.results import Results
@@ -21,6 +22,7 @@ FIGURES: Mapping[str, Callable[[Results, str], list[Figure]]] = {
     "importance": importance,
     "slice": one_setting,
     "pareto": pareto,
+    "online": online,
 }
 
 
