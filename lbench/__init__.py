@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from lbench.errors import UsageError as UsageError
     from lbench.hooks import DatasetEntry as DatasetEntry
     from lbench.hooks import NetworkEntry as NetworkEntry
+    from lbench.hooks import ProbeEntry as ProbeEntry
     from lbench.hooks import PublishedEntry as PublishedEntry
     from lbench.hooks import RuleEntry as RuleEntry
     from lbench.hooks import StudyEntry as StudyEntry
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
     from lbench.network import Readout as Readout
     from lbench.network import spatial_mean as spatial_mean
     from lbench.networks.spec import NetworkSpec as NetworkSpec
+    from lbench.probe import Column as Column
+    from lbench.probe import Probe as Probe
+    from lbench.probe import Scene as Scene
     from lbench.recipe import Recipe as Recipe
     from lbench.rule import GradientRule as GradientRule
     from lbench.rule import Grads as Grads
@@ -52,6 +56,7 @@ _HOMES = {
     "Block": "network",
     "Chain": "network",
     "Claims": "claims",
+    "Column": "probe",
     "DatasetEntry": "hooks",
     "GradientRule": "rule",
     "Grads": "rule",
@@ -62,12 +67,15 @@ _HOMES = {
     "NetworkEntry": "hooks",
     "NetworkSpec": "networks.spec",
     "Phase": "step",
+    "Probe": "probe",
+    "ProbeEntry": "hooks",
     "PublishedEntry": "hooks",
     "Readout": "network",
     "Recipe": "recipe",
     "Rule": "rule",
     "RuleConfig": "config",
     "RuleEntry": "hooks",
+    "Scene": "probe",
     "Site": "site",
     "Step": "step",
     "StudyEntry": "hooks",

@@ -1,10 +1,10 @@
-"""lbench's own networks, datasets and published numbers: a plugin like any other."""
+"""lbench's own networks, datasets, published numbers and probes: a plugin like any other."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from lbench.hooks import DatasetEntry, NetworkEntry, PublishedEntry, hookimpl
+from lbench.hooks import DatasetEntry, NetworkEntry, ProbeEntry, PublishedEntry, hookimpl
 
 API = 1
 
@@ -131,4 +131,15 @@ def lbench_published() -> list[PublishedEntry]:
     return [
         PublishedEntry(path.stem, path)
         for path in sorted((Path(__file__).parent / "published").glob("*.csv"))
+    ]
+
+
+@hookimpl
+def lbench_probes() -> list[ProbeEntry]:
+    return [
+        ProbeEntry(
+            "online",
+            "Loss and error of each batch before the step on it: prequential curves",
+            "lbench.probes.online:Online",
+        ),
     ]

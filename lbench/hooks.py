@@ -97,7 +97,22 @@ class PublishedEntry:
     path: Path
 
 
-Entry = RuleEntry | NetworkEntry | DatasetEntry | StudyEntry | PublishedEntry
+@dataclass(frozen=True, slots=True)
+class ProbeEntry:
+    """A probe: a read-only measurement during a run.
+
+    Args:
+        name: what ``--probe`` takes.
+        title: one line that says what it measures.
+        load: ``"module:Class"`` of a :class:`lbench.probe.Probe`.
+    """
+
+    name: str
+    title: str
+    load: str
+
+
+Entry = RuleEntry | NetworkEntry | DatasetEntry | StudyEntry | PublishedEntry | ProbeEntry
 
 
 class HookSpecs:
@@ -122,3 +137,7 @@ class HookSpecs:
     @hookspec
     def lbench_published(self) -> list[PublishedEntry]:  # type: ignore[empty-body]
         """Numbers from papers."""
+
+    @hookspec
+    def lbench_probes(self) -> list[ProbeEntry]:  # type: ignore[empty-body]
+        """Probes."""

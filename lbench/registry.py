@@ -29,6 +29,7 @@ KINDS: dict[str, type[Any]] = {
     "datasets": hooks.DatasetEntry,
     "studies": hooks.StudyEntry,
     "published": hooks.PublishedEntry,
+    "probes": hooks.ProbeEntry,
 }
 
 
@@ -54,6 +55,7 @@ class Registry:
     datasets: dict[str, hooks.DatasetEntry] = field(default_factory=dict)
     studies: dict[str, hooks.StudyEntry] = field(default_factory=dict)
     published: dict[str, hooks.PublishedEntry] = field(default_factory=dict)
+    probes: dict[str, hooks.ProbeEntry] = field(default_factory=dict)
     owners: dict[tuple[str, str], str] = field(default_factory=dict)
 
     def entries(self, kind: str) -> dict[str, Any]:

@@ -3,12 +3,13 @@
 ============================  ====================================================================
 ``spec.json``                 what was asked for, written before the first step
 ``metrics.jsonl``             a line an epoch, appended
-``checkpoint-0|1.pt``         to resume from; gone when the run has ended
+``checkpoint-0|1.pt``         to resume from; gone when the run has ended, but not a pruned one's
 ``result.json``               how it ended; written last
 ``weights.pt``                the rule's state after the last step
 ``weights-best-val.pt``       the same at the epoch of lowest validation error (strict protocol)
 ``test_logits.npy``           float16, (test examples, classes), of the last weights
 ``test_logits_best_val.npy``  the same of the best-validation weights
+``val_logits.npy``            of a trial: the same of the last weights on the validation split
 ``probes/NAME.parquet``       what a probe recorded
 ``owner.json``                who holds the lock, or held it last
 ============================  ====================================================================
@@ -30,8 +31,11 @@ import filelock
 
 from lbench.errors import DamagedError, LockedError
 
-STATUSES = ("finished", "diverged", "failed")
-"""How a run can have ended; one without a result is running, or was killed."""
+STATUSES = ("finished", "diverged", "failed", "pruned")
+"""How a run can have ended; one without a result is running, or was killed.
+
+One that a search pruned has a checkpoint and can go on.
+"""
 
 
 class RunDir:

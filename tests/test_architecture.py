@@ -18,13 +18,13 @@ GROUND = {
     "builtin", "claims", "errors", "home", "hooks", "plugin_file", "randomness", "registry",
     "rundir",
 }  # fmt: skip
-RULE = {"config", "init", "network", "recipe", "rule", "site", "step", "task"}
+RULE = {"config", "init", "network", "probe", "recipe", "rule", "site", "step", "task"}
 FLOORS = [
     {"ground"},
     {"rule", "statistics"},
     {"data", "networks"},
     {"auditing", "store"},
-    {"run"},
+    {"probes", "run"},
     {"execute"},
     {"study", "testing"},
     {"report"},

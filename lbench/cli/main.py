@@ -23,6 +23,7 @@ COMMANDS = {
     "datasets": "List the datasets, or show one",
     "networks": "List the networks, or show one",
     "studies": "List the studies, or show one",
+    "probes": "List the probes, or show one",
     "plugins": "List the plugins, and what is wrong with those left out",
     "audit": "Measure what a rule's updates depend on",
     "check": "Check that a rule keeps what every rule promises",

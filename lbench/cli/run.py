@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="Seconds between checkpoints.",
 )
+@click.option("--probe", "probes", multiple=True, metavar="NAME", help="See: lbench probes")
 @click.option("--force", is_flag=True, help="Train again what is there, as a new attempt.")
 @click.option("--no-store", is_flag=True, help="Write the run directory only.")
 @home_option
@@ -81,6 +82,7 @@ def command(
     precision: str,
     threads: int | None,
     checkpoint_every: float,
+    probes: tuple[str, ...],
     force: bool,
     no_store: bool,
     home: Home,
@@ -105,6 +107,8 @@ def command(
     known.find("datasets", dataset)
     if network is not None:
         known.find("networks", network)
+    for probe in probes:
+        known.find("probes", probe)
 
     if math.isnan(checkpoint_every):
         raise click.BadParameter("it must be a number of seconds", param_hint="--checkpoint-every")
@@ -132,7 +136,7 @@ def command(
     machine = _machine(device, threads, checkpoint_every)
     home.prepare()
     with contextlib.nullcontext() if no_store else _writer(home) as writer:
-        outcomes = _run(resolved, range(seeds), home, machine, writer, force=force)
+        outcomes = _run(resolved, range(seeds), home, machine, writer, force=force, probes=probes)
     from lbench.report.result import describe
 
     result = describe(resolved, outcomes)
@@ -175,6 +179,7 @@ def _run(
     writer: Writer | None,
     *,
     force: bool,
+    probes: tuple[str, ...],
 ) -> list[Outcome]:
     from lbench.execute.driver import run_cell
 
@@ -190,7 +195,7 @@ def _run(
     def reporter(seed: int) -> Progress:
         return Progress(f"seed {seed}")
 
-    return run_cell(resolved, seeds, home, machine, reporter, writer, force=force)
+    return run_cell(resolved, seeds, home, machine, reporter, writer, force=force, probes=probes)
 
 
 def _exit_code(outcomes: list[Outcome], writer: Writer | None) -> int:

@@ -14,9 +14,11 @@ import torch
 from lbench.errors import LbenchError
 from lbench.execute.writer import Writer
 from lbench.home import Home
+from lbench.registry import registry
 from lbench.run import checkpoint
 from lbench.run.cell import Cell
 from lbench.run.job import Machine, ended, train
+from lbench.run.probing import missing
 from lbench.run.resolve import Resolved
 from lbench.run.trainer import Reporter
 from lbench.rundir import RunDir, write_json
@@ -56,6 +58,7 @@ def run_cell(
     writer: Writer | None,
     *,
     force: bool = False,
+    probes: Sequence[str] = (),
 ) -> list[Outcome]:
     """Trains what is missing and reports what has ended.
 
@@ -63,6 +66,7 @@ def run_cell(
         reporter: makes one for a seed that is trained.
         writer: of the store; None for none.
         force: train again, as a new attempt, what has ended.
+        probes: names of probes; what has ended without them is trained again too.
 
     Returns:
         One outcome a seed, up to the first during which we were asked to stop.
@@ -75,16 +79,19 @@ def run_cell(
     cell = resolved.cell
     outcomes: list[Outcome] = []
     for seed in seeds:
-        run_dir, attempt = locate(home, cell, seed, force=force)
+        run_dir, attempt = locate(home, cell, seed, force=force, probes=probes)
         stopped = False
         try:
             with run_dir.locked():
                 # Read under the lock: another process may have ended it just now.
                 result = run_dir.result()
-                cached = result is not None and result["status"] in ENDED
+                ended = result is not None and result["status"] in ENDED
+                cached = ended and not missing(run_dir, probes)
                 if result is None or not cached:
+                    told = reporter(seed)
+                    wanted = _wanted(home, cell, seed, probes, told)
                     result, stopped = _train(
-                        resolved, seed, attempt, run_dir, machine, reporter(seed), writer
+                        resolved, seed, attempt, run_dir, machine, told, writer, wanted
                     )
         finally:
             # Also when we are torn away: the record then says so.
@@ -110,22 +117,49 @@ def run_cell(
     return outcomes
 
 
-def locate(home: Home, cell: Cell, seed: int, *, force: bool = False) -> tuple[RunDir, int]:
+def locate(
+    home: Home, cell: Cell, seed: int, *, force: bool = False, probes: Sequence[str] = ()
+) -> tuple[RunDir, int]:
     """The directory and number of the attempt that is to be reported, continued or begun."""
+    found = _attempts(home, cell, seed)
     base = home.runs / cell.slug
-    found = {
-        int(match[1] or 1): path
-        for path in base.glob(f"seed-{seed}*")
-        if (match := re.fullmatch(rf"seed-{seed}(?:\.attempt-(\d+))?", path.name))
-    }
     if not found:
         return RunDir(base / f"seed-{seed}"), 1
     latest = max(found)
-    result = RunDir(found[latest]).result()
-    if result is not None and (force or result["status"] not in ENDED):
+    result = found[latest].result()
+    again = force or bool(missing(found[latest], probes))
+    if result is not None and (again or result["status"] not in ENDED):
         latest += 1
         return RunDir(base / f"seed-{seed}.attempt-{latest}"), latest
-    return RunDir(found[latest]), latest
+    return found[latest], latest
+
+
+def _attempts(home: Home, cell: Cell, seed: int) -> dict[int, RunDir]:
+    return {
+        int(match[1] or 1): RunDir(path)
+        for path in (home.runs / cell.slug).glob(f"seed-{seed}*")
+        if (match := re.fullmatch(rf"seed-{seed}(?:\.attempt-(\d+))?", path.name))
+    }
+
+
+def _wanted(
+    home: Home, cell: Cell, seed: int, probes: Sequence[str], reporter: Reporter
+) -> list[str]:
+    """The probes that are asked for, and where there are any those of earlier attempts too.
+
+    So the latest attempt has every table, and no two commands undo each other's.
+    """
+    if not probes:
+        return []
+    ended = []
+    for _, run_dir in sorted(_attempts(home, cell, seed).items()):
+        result = run_dir.result()
+        if result is not None and result["status"] in ENDED:
+            ended.append(run_dir)
+    if ended and (lacking := missing(ended[-1], probes)):
+        reporter.note(f"It has ended without probe {', '.join(lacking)}: training it again.")
+    tables = {path.stem for each in ended for path in (each.path / "probes").glob("*.parquet")}
+    return list(dict.fromkeys([*probes, *sorted(tables & registry().probes.keys())]))
 
 
 def _train(
@@ -136,6 +170,7 @@ def _train(
     machine: Machine,
     reporter: Reporter,
     writer: Writer | None,
+    probes: Sequence[str],
 ) -> tuple[dict[str, Any], bool]:
     """Trains; an error of the rule or of PyTorch ends the run as failed."""
 
@@ -144,7 +179,7 @@ def _train(
             writer.take(run_dir)
 
     try:
-        return train(resolved, seed, attempt, run_dir, machine, reporter, started)
+        return train(resolved, seed, attempt, run_dir, machine, reporter, started, probes=probes)
     except (LbenchError, OSError):
         raise
     except Exception as error:

@@ -6,7 +6,7 @@ import dataclasses
 import platform
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
@@ -20,16 +20,18 @@ from lbench.data.augment import Augmentation
 from lbench.data.loader import Batches, DeviceData
 from lbench.data.split import holdout
 from lbench.network import reached
+from lbench.probe import Scene
 from lbench.randomness import Randomness
 from lbench.rule import Rule
-from lbench.run import checkpoint
+from lbench.run import checkpoint, probing
 from lbench.run.audited import audited
 from lbench.run.cell import Cell
 from lbench.run.evaluate import Evaluation, evaluate
 from lbench.run.glances import Glances
 from lbench.run.memory import Peak
 from lbench.run.plan import Plan
-from lbench.run.resolve import Resolved
+from lbench.run.probing import Part, Probes
+from lbench.run.resolve import VALIDATION, Resolved
 from lbench.run.trainer import DivergedError, Reporter, StoppedError, Trainer
 from lbench.rundir import RunDir, without_nan, write_json
 
@@ -86,11 +88,14 @@ def train(
     machine: Machine,
     reporter: Reporter,
     started: Callable[[], None],
+    *,
+    probes: Sequence[str] = (),
 ) -> tuple[dict[str, Any], bool]:
     """Trains the run to its end; the caller holds the directory's lock.
 
     Args:
         started: called when ``spec.json`` is written, before the first step.
+        probes: names of probes that look at the run.
 
     Returns:
         What ``result.json`` holds, and whether we were asked to stop. With status ``killed`` there
@@ -111,6 +116,10 @@ def train(
     randomness = Randomness(seed)
     augmentation = Augmentation.parse(cell.augmentation)
     batches = Batches(training, cell.recipe.batch, randomness.generator, augmentation)
+    watching = None
+    if probes:
+        scene = _scene(resolved, rule, training, validation, randomness, plan)
+        watching = Probes(probes, scene, run_dir, reporter.note)
     _write_spec(resolved, rule, seed, attempt, run_dir, machine, reporter, training, validation)
     started()
     trainer = Trainer(
@@ -126,6 +135,7 @@ def train(
         checkpoint_every=machine.checkpoint_every,
         glances=Glances(plan.steps, seed),
         peak=peak,
+        probes=watching,
     )
     with _stopping(trainer):
         try:
@@ -136,8 +146,11 @@ def train(
         except DivergedError as error:
             result = _result(trainer, "diverged", str(error))
         result |= _audit(trainer, cell)
+    if watching is not None:
+        watching.finish()
     write_json(run_dir.path / "result.json", result)
     checkpoint.clear(run_dir.path)
+    probing.clear(run_dir)
     return result, trainer.stop
 
 
@@ -157,6 +170,25 @@ def _data(
         DeviceData.of(data.train, held, device, *standard),
         test,
     )
+
+
+def _scene(
+    resolved: Resolved,
+    rule: Rule,
+    training: DeviceData,
+    validation: DeviceData | None,
+    randomness: Randomness,
+    plan: Plan,
+) -> Scene:
+    """What probes may look at: the same examples are held out under both protocols."""
+    if validation is not None:
+        return Scene(rule, training, validation, randomness, plan.steps, plan.per_epoch)
+    data = resolved.dataset
+    kept, held = (
+        Part(training, torch.from_numpy(rows).to(training.device))
+        for rows in holdout(data.train.labels, VALIDATION, data.digest)
+    )
+    return Scene(rule, kept, held, randomness, plan.steps, plan.per_epoch)
 
 
 def _write_spec(

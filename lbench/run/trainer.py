@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -23,6 +24,7 @@ from lbench.run.glances import Glances
 from lbench.run.memory import Peak
 from lbench.run.optim import Update
 from lbench.run.plan import Plan
+from lbench.run.probing import Probes
 from lbench.run.schedule import factor
 from lbench.run.step_memory import StepMemory
 from lbench.rundir import RunDir, without_nan
@@ -94,6 +96,7 @@ class Trainer:
         checkpoint_every: seconds between checkpoints.
         glances: looks at some steps before they are made; None for none.
         peak: of the run's memory.
+        probes: look at the run and change nothing; None for none.
     """
 
     def __init__(
@@ -111,6 +114,7 @@ class Trainer:
         checkpoint_every: float = 30.0,
         glances: Glances | None = None,
         peak: Peak | None = None,
+        probes: Probes | None = None,
     ) -> None:
         self.rule = rule
         self.batches = batches
@@ -129,7 +133,11 @@ class Trainer:
         self.step_memory = StepMemory()
         groups = [group for group in rule.groups() if group.params]
         self.updates = {group.name: Update(group, recipe) for group in groups}
-        rule.attach(self.updates)
+        self.probes = probes
+        if probes is None:
+            rule.attach(self.updates)
+        else:
+            probes.attach(self.updates, self._aside)
         self.stop = False
         self.index = 0
         self.best: Best | None = None
@@ -193,12 +201,16 @@ class Trainer:
         rule = self.rule
         batch = Batch(*self.batches.batch(epoch, position))
         if self.glances is not None and self.glances.due(self.index):
-            with self.clock.paused(), self.peak.aside():
+            with self._aside():
                 self.glances.look(rule, batch, self.index, phase, self.reporter.note)
+        if self.probes is not None:
+            self.probes.before_step(batch, s)
         watched = self.step_memory.due(self.index - start, count)
         with self.step_memory.watched() if watched else contextlib.nullcontext():
             rule.step(rule.prepare(batch, s), s)
         rule.after_step(s)
+        if self.probes is not None:
+            self.probes.after_step(batch, s)
         if "loss" not in s.logs:
             raise RuntimeError(f"{type(rule).__name__} logs no loss: s.log('loss', …) in its step")
         sums = self._sums
@@ -209,6 +221,12 @@ class Trainer:
                 sums[name] += value
             else:
                 sums[name] = value.clone()
+
+    @contextlib.contextmanager
+    def _aside(self) -> Iterator[None]:
+        """What is done inside counts neither as training time nor as memory."""
+        with self.clock.paused(), self.peak.aside(), self.step_memory.aside():
+            yield
 
     def _look(self, epoch: int, looked: int, position: int) -> None:
         """Is the loss finite? Tells how far we are."""
@@ -256,6 +274,8 @@ class Trainer:
         with self.run_dir.journal.open("a") as file:
             file.write(json.dumps(without_nan(row), allow_nan=False) + "\n")
         self.reporter.epoch(row)
+        if self.probes is not None:
+            self.probes.epoch_end(number, self.index)
 
     def save(self) -> None:
         """Writes a checkpoint of everything that the rest of the run depends on."""
@@ -274,6 +294,7 @@ class Trainer:
             "seconds": self.clock.seconds(),
             "glances": [] if self.glances is None else self.glances.as_list(),
             "step_memory_mib": self.step_memory.mib,
+            "probes": {} if self.probes is None else self.probes.save(),
             "journal": journal.stat().st_size if journal.exists() else 0,
         }
         checkpoint.save(self.run_dir.path, self._saved, state)
@@ -289,8 +310,17 @@ class Trainer:
         if state is not None and length < state["journal"]:
             self.reporter.note(f"{journal} lacks lines that its checkpoint has: starting again.")
             state = None
+        if state is not None and self.probes is not None:
+            # Checkpoints of older versions have none.
+            lacking = self.probes.lacking(state.get("probes", {}))
+            if lacking is not None:
+                self.reporter.note(f"{lacking}: starting again.")
+                state = None
+        if self.probes is not None:
+            self.probes.restore({} if state is None else state["probes"])
         if state is None:
             journal.unlink(missing_ok=True)
+            checkpoint.clear(self.run_dir.path)
             return
         self.index = state["index"]
         self._saved = state["number"] + 1

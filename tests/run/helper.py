@@ -34,6 +34,9 @@ class Silent:
     def epoch(self, row: dict[str, Any]) -> None:
         self.rows.append(row)
 
+    def asked(self) -> str | None:
+        return None
+
     def note(self, text: str) -> None:
         self.notes.append(text)
 
@@ -49,13 +52,19 @@ def ask(rule: str = "bp", dataset: str = "digits", **changes: Any) -> Resolved:
     return resolve(Request(rule, dataset, **{**defaults, **changes}), registry())
 
 
-def run(home: Path, resolved: Resolved, *, seeds: int = 1, **changes: Any) -> list[Outcome]:
+def run(
+    home: Path,
+    resolved: Resolved,
+    *,
+    seeds: int = 1,
+    reporter: Silent | None = None,
+    checkpoint_every: float = 1e9,
+    **changes: Any,
+) -> list[Outcome]:
     """Trains without a store."""
-    machine = Machine(torch.device("cpu"), threads=1, checkpoint_every=1e9)
-    reporter = Silent()
-    return run_cell(
-        resolved, range(seeds), Home(home), machine, lambda seed: reporter, None, **changes
-    )
+    machine = Machine(torch.device("cpu"), threads=1, checkpoint_every=checkpoint_every)
+    told = reporter or Silent()
+    return run_cell(resolved, range(seeds), Home(home), machine, lambda seed: told, None, **changes)
 
 
 def command(*arguments: str, home: Path) -> list[str]:

@@ -1,0 +1,76 @@
+"""``lbench probes``: what a run can be watched with."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import click
+
+from lbench.cli.common import (
+    json_option,
+    name_argument,
+    plugin_option,
+    print_json,
+    print_table,
+    warn_left_out,
+)
+from lbench.hooks import ProbeEntry
+from lbench.registry import registry
+
+
+@click.command(epilog="Example: lbench probes online")
+@name_argument("probes")
+@plugin_option
+@json_option
+def command(name: str | None, as_json: bool) -> None:
+    """List the probes, or show one: what it measures, and the columns of its table."""
+    if name is not None:
+        content = describe(name)
+        if as_json:
+            print_json(content)
+        else:
+            _show(content)
+        return
+    rows = [_row(entry) for entry in registry().probes.values()]
+    if as_json:
+        print_json(rows)
+    else:
+        columns = ["probe", "what it measures", "plugin"]
+        print_table(columns, [list(row.values()) for row in rows])
+    warn_left_out()
+
+
+def describe(name: str) -> dict[str, Any]:
+    """Everything that ``lbench probes NAME --json`` prints.
+
+    Raises:
+        UsageError: nobody brings this probe.
+        PluginError: its class cannot be loaded.
+    """
+    cls = registry().load("probes", name)
+    from lbench.probe import ALWAYS
+
+    columns = {**ALWAYS, **cls.columns}
+    return {
+        **_row(registry().find("probes", name)),
+        "summary": inspect.cleandoc(cls.__doc__ or ""),
+        "columns": [
+            {"name": column, "kind": each.kind, "title": each.title}
+            for column, each in columns.items()
+        ],
+    }
+
+
+def _row(entry: ProbeEntry) -> dict[str, str]:
+    owner = registry().owner("probes", entry.name)
+    return {"name": entry.name, "title": entry.title, "plugin": owner}
+
+
+def _show(content: dict[str, Any]) -> None:
+    click.echo(f"{content['name']}: {content['title']} (plugin {content['plugin']})\n")
+    if content["summary"]:
+        click.echo(click.wrap_text(content["summary"], 100, preserve_paragraphs=True) + "\n")
+    rows = [[each["name"], each["kind"], each["title"]] for each in content["columns"]]
+    print_table(["column", "kind", "what it holds"], rows)
+    click.echo(f"Written by: lbench run --rule … --dataset … --probe {content['name']}")
