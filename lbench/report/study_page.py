@@ -16,6 +16,7 @@ from lbench.registry import registry
 from lbench.report import citations
 from lbench.report.answers import Answer
 from lbench.report.figures.figure import Figure
+from lbench.report.figures.searching import OBJECTIVES
 from lbench.report.inline import inline
 from lbench.report.lines import called
 from lbench.report.published import Published, published
@@ -164,8 +165,7 @@ def _search(search: SearchResult, results: Results) -> dict[str, Any]:
         f"{search.point.network}",
         "counts": counted(search),
         "best": best.number if best else None,
-        "error": percent(value(best)) if best else NONE,
-        "validation": search.validation,
+        "value": _value(search),
         "command": command,
         "together": len(search.together),
         "complete": sum(trial.state == "complete" for trial in search.trials),
@@ -174,6 +174,17 @@ def _search(search: SearchResult, results: Results) -> dict[str, Any]:
         "failures": [f"trial {t.number}: {t.reason or 'no reason is known'}" for t in failures[:8]],
         "more_failures": max(0, len(failures) - 8),
     }
+
+
+def _value(search: SearchResult) -> str:
+    """``3.50 % validation error of 143 examples``; or of another first objective."""
+    if search.best is None:
+        return NONE
+    first = search.objectives[0]
+    if first != "val_error":
+        return f"{OBJECTIVES[first]}: {value(search.best):.4g}"
+    words = f"{percent(value(search.best))} % validation error"
+    return f"{words} of {search.validation:,} examples" if search.validation else words
 
 
 def _settings(search: SearchResult) -> Table:
