@@ -35,6 +35,11 @@ def lbench_networks() -> list[NetworkEntry]:
             mlp,
             {"widths": (3000, 3000, 3000), "norm": "batch"},
         ),
+        NetworkEntry(
+            "one-vs-all",
+            "Fully connected, 32 units a class, 254,410 parameters on MNIST",
+            "lbench.networks.one_vs_all:OneVsAll",
+        ),
         NetworkEntry("cnn", "3x3 convolutions in pairs, each pair halved by max pooling", cnn),
         NetworkEntry("cnn-876k", "Six 3x3 convolutions, 905,430 parameters on CIFAR-10", cnn),
         NetworkEntry("lenet", "LeNet-5 with ReLU, 61,706 parameters on MNIST", lenet),

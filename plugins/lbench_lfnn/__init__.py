@@ -18,6 +18,12 @@ def lbench_rules() -> list[RuleEntry]:
             "lbench_lfnn.lfnn:Lfnn",
         ),
         RuleEntry(
+            "lfnn_online",
+            "A binary lfnn for each class, of single sigmoid units, for one pass over the data",
+            PAPER,
+            "lbench_lfnn.lfnn_online:LfnnOnline",
+        ),
+        RuleEntry(
             "lfnn_l",
             "Leaders learn from their own loss alone, followers copy the best leader; no backprop",
             PAPER,

@@ -30,6 +30,13 @@ class LeaderConfig(RuleConfig):
     )
 
 
+class GlobalConfig(LeaderConfig):
+    """What the local losses weigh beside an output loss."""
+
+    lambda1: float = param(1.0, low=0.0, high=100.0, help="Weight of the leader loss")
+    lambda2: float = param(1.0, low=0.0, high=100.0, help="Weight of the follower loss")
+
+
 class UnitConfig(LeaderConfig):
     """How units become workers that need no readout."""
 

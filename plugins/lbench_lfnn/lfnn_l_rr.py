@@ -42,13 +42,14 @@ class LfnnLRr(LocalLeaderRule):
 
     @classmethod
     def claims(cls, config: RuleConfig, network: Network) -> Claims:
+        options = cast(LfnnLRr.Config, config)
         depth = network.block_depth - (not cls.trained_readouts)
         return Claims(
             transport="full" if depth else "none",
             backward_depth=depth,
             update_locked=False,
             global_error="none",
-            couples=couples(cast(LeaderConfig, config), network),
+            couples=couples(options, network, options.workers),
         )
 
     @classmethod

@@ -50,12 +50,13 @@ class LfnnV2(GradientRule):
 
     @classmethod
     def claims(cls, config: RuleConfig, network: Network) -> Claims:
+        options = cast(LfnnV2.Config, config)
         return Claims(
             transport="full",
             backward_depth="full",
             update_locked=True,
             global_error="vector",
-            couples=couples(cast(LeaderConfig, config), network),
+            couples=couples(options, network, options.workers),
         )
 
     def build(self, init: Init) -> None:

@@ -1,18 +1,22 @@
-"""What leader-follower rules share: blocks of workers, who leads them, and the local loss."""
+"""What leader-follower rules share: blocks of workers, who leads them, and the losses."""
 
 from __future__ import annotations
 
 from typing import Literal, cast
 
+import torch
 from torch import Tensor
 
+from lbench.claims import Claims
+from lbench.config import RuleConfig
 from lbench.init import Init
 from lbench.network import Network
-from lbench.rule import LocalRule, Rule, View
+from lbench.rule import GradientRule, Grads, LocalRule, Rule, View, differentiate, trained
 from lbench.step import Step
-from lbench_lfnn.config import LeaderConfig, UnitConfig
+from lbench.task import Batch
+from lbench_lfnn.config import GlobalConfig, LeaderConfig, UnitConfig
 from lbench_lfnn.selection import Selection, selections
-from lbench_lfnn.workers import UnitWorkers, Workers
+from lbench_lfnn.workers import UnitWorkers, Workers, leaders
 
 
 class LeaderFollowerRule(Rule):
@@ -68,10 +72,90 @@ class LocalLeaderRule(LeaderFollowerRule, LocalRule):
         return workers.loss(predictions.scores, v.target, choice, self.weights)
 
 
-def couples(config: LeaderConfig, network: Network) -> Literal["none", "mean"]:
+class GlobalLeaderRule(LeaderFollowerRule, GradientRule):
+    """Leaders and the readout get the gradient of an output loss L_g; followers get none.
+
+    The local losses are added with their weights, and stop at the block's input.
+    """
+
+    config: GlobalConfig
+    through_followers = False
+    """The output error passes through a block's followers to the blocks below."""
+
+    @classmethod
+    def claims(cls, config: RuleConfig, network: Network) -> Claims:
+        return Claims(
+            transport="full",
+            backward_depth="full",
+            update_locked=True,
+            global_error="vector",
+            couples=couples(cast(LeaderConfig, config), network),
+        )
+
+    def build(self, init: Init) -> None:
+        super().build(init)
+        self.weights = (self.config.lambda1, self.config.lambda2)
+        self._params = [
+            trained(block, f"network.layers.{k}.") for k, block in enumerate(self.network.blocks)
+        ]
+        self._readout = trained(self.network.readout, "network.readout.")
+
+    def output_loss(self, scores: Tensor, target: Tensor) -> Tensor:
+        """L_g of the readout's scores (batch, classes), a scalar."""
+        return self.task.loss(scores, target)
+
+    def gradients(self, batch: Batch, s: Step) -> Grads:
+        """Walks up block by block, then down, with the leaders' mask on the error at each z."""
+        inputs, scores, cut, hidden, outputs = [], [], [], [], []
+        x = batch.x
+        for k, block in enumerate(self.network.blocks):
+            inputs.append(x)
+            scores.append(block.scores(x, s))
+            cut.append(scores[-1].detach().requires_grad_())
+            hidden.append(self.activate(k, cut[-1]))
+            outputs.append(block.emit(hidden[-1], s))
+            x = outputs[-1].detach().requires_grad_()
+        loss = self.output_loss(self.network.readout(x), batch.target)
+        s.log("loss", loss.detach())
+        *head, error = torch.autograd.grad(loss, [*self._readout.values(), x])
+        grads: dict[str, Tensor] = dict(zip(self._readout, head, strict=True))
+        for k in reversed(range(len(scores))):
+            # Popped, so that a block's tensors are freed on the way down.
+            z, x, affine = cut.pop(), inputs.pop(), scores.pop()
+            (delta,) = torch.autograd.grad(outputs.pop(), z, error)
+            local, leads = self._local(k, z.detach(), hidden.pop().detach(), batch.target, s)
+            passed = delta if self.through_followers else delta * leads
+            below = k > 0
+            own = torch.addcmul(local, delta, leads)
+            grads |= differentiate(affine, self._params[k], own, keep=below)
+            if below:
+                (error,) = torch.autograd.grad(affine, x, passed)
+        return grads
+
+    def _local(
+        self, k: int, z: Tensor, h: Tensor, target: Tensor, s: Step
+    ) -> tuple[Tensor, Tensor]:
+        """The local losses' gradient at z, and the leaders' mask in the shape of z."""
+        workers = self.workers[k]
+        predictions = workers.predict(z, h)
+        choice = self.selection(k).choose(predictions.y, target, s)
+        error = workers.error(predictions, target, choice, self.weights)
+        return workers.pull(error, predictions, z, h), workers.mask(choice, z)
+
+
+def couples(
+    config: LeaderConfig, network: Network, count: int | None = None
+) -> Literal["none", "mean"]:
     """Workers are compared by means over the batch, unless leaders are chosen an example.
 
-    Leaders that are drawn are compared only where followers copy the best of them.
+    Leaders that are drawn are compared only where followers copy the best of them, and nobody is
+    where everybody leads.
+
+    Args:
+        count: of a block's workers, where the options tell.
     """
+    everybody = config.leadership == 1 or (count is not None and leaders(count, config) == count)
     compared = config.selection != "random" or config.reference == "best"
-    return "mean" if compared and config.selection != "example" else network.couples
+    if everybody or not compared or config.selection == "example":
+        return network.couples
+    return "mean"

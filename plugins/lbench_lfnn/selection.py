@@ -27,8 +27,8 @@ class Selection(nn.Module):
         self.by = workers.config.selection
         self.by_epoch = self.by in ("epoch", "first_epoch")
         if self.by_epoch:
-            self.register_buffer("epoch_losses", torch.zeros(workers.count))
-            self.register_buffer("running", torch.zeros(workers.count))
+            self.register_buffer("epoch_losses", torch.zeros(workers.ranked))
+            self.register_buffer("running", torch.zeros(workers.ranked))
 
     def choose(self, y: Tensor, target: Tensor, s: Step) -> Choice:
         """Ranks the workers that predict ``y`` (batch, classes, workers).
@@ -46,14 +46,14 @@ class Selection(nn.Module):
         if self.by == "random":
             draw = s.noise(f"leaders/{self.k}", losses.shape, "uniform")
             leads = self.workers.rank(draw.to(losses.dtype)).leads
-            choice = Choice(leads, torch.where(leads > 0, losses, torch.inf).argmin(1))
+            choice = Choice(leads, torch.where(leads > 0, losses, torch.inf).argmin(-1))
         else:
             choice = self.workers.rank(losses)
         s.log(f"leaders/{self.k}", s.mean(choice.leads))
         if self.workers.config.reference == "random":
             draw = s.noise(f"reference/{self.k}", choice.leads.shape, "uniform")
             # Draws lie in [0, 1), so a leader always wins.
-            choice = choice._replace(model=(draw + choice.leads).argmax(1))
+            choice = choice._replace(model=(draw + choice.leads).argmax(-1))
         return choice
 
     def after_step(self, s: Step) -> None:

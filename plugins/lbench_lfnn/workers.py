@@ -36,6 +36,9 @@ class Predictions(NamedTuple):
 class Choice(NamedTuple):
     """Who leads, and whom followers copy; one row for the batch or one an example.
 
+    Where each class has workers of its own, a dimension of classes stands before the last one of
+    ``leads``, and is the last one of ``model``.
+
     Args:
         leads: 1 for a leader, 0 for a follower, (1 or batch, workers).
         model: index of the best leader, or of the one that was drawn, (1 or batch,).
@@ -45,11 +48,22 @@ class Choice(NamedTuple):
     model: Tensor
 
 
+def leaders(count: int, config: LeaderConfig) -> int:
+    """How many of ``count`` workers lead, at least one."""
+    share = config.leadership * count
+    rounded = {
+        "round": math.floor(share + 0.5 + 1e-9),
+        "floor": math.floor(share + 1e-9),
+        "ceil": math.ceil(share - 1e-9),
+    }[config.rounding]
+    return max(1, rounded)
+
+
 class Workers:
     """How many workers there are and lead, and their losses.
 
     Args:
-        count: of workers.
+        count: of workers; where each class has its own, of those of one class.
         classes: how many there are.
         config: who leads, and what is learned from whom.
     """
@@ -57,13 +71,9 @@ class Workers:
     def __init__(self, count: int, classes: int, config: LeaderConfig) -> None:
         self.count = count
         self.classes = classes
-        share = config.leadership * count
-        rounded = {
-            "round": math.floor(share + 0.5 + 1e-9),
-            "floor": math.floor(share + 1e-9),
-            "ceil": math.ceil(share - 1e-9),
-        }[config.rounding]
-        self.leaders = max(1, rounded)
+        # The shape of one loss a worker; ranks are taken along its last dimension.
+        self.ranked: tuple[int, ...] = (count,)
+        self.leaders = leaders(count, config)
         self.config = config
 
     def activate(self, block: Block, z: Tensor) -> Tensor:
@@ -78,6 +88,10 @@ class Workers:
         """From a cotangent at the scores, which may be overwritten, to one at ``z``."""
         raise NotImplementedError
 
+    def mask(self, choice: Choice, z: Tensor) -> Tensor:
+        """1 at the units of leaders, (batch or 1, …) in the shape of ``z``."""
+        raise NotImplementedError
+
     def losses(self, y: Tensor, target: Tensor) -> Tensor:
         """Cross-entropy of every worker on every example, (batch, workers); above 87 it is 87."""
         index = target.view(-1, 1, 1).expand(-1, 1, self.count)
@@ -87,11 +101,11 @@ class Workers:
         """Who leads, the best of them in front.
 
         Args:
-            losses: (workers,) for one choice, (batch, workers) for one an example.
+            losses: ``ranked`` for one choice, (batch, *ranked) for one an example.
         """
-        order = losses.view(-1, self.count).argsort(dim=1, stable=True)
+        order = losses.view(-1, *self.ranked).argsort(dim=-1, stable=True)
         mask = torch.zeros_like(order, dtype=losses.dtype)
-        return Choice(mask.scatter_(1, order[:, : self.leaders], 1.0), order[:, 0])
+        return Choice(mask.scatter_(-1, order[..., : self.leaders], 1.0), order[..., 0])
 
     def reference(self, values: Tensor, choice: Choice) -> Tensor:
         """What followers copy of ``values`` (batch, classes, workers): (batch, classes, 1)."""
@@ -165,6 +179,21 @@ class Workers:
         return total
 
 
+def require_multiple(name: str, width: int, size: int, words: str) -> None:
+    """Nothing, where the width of a block or layer is a multiple of ``size``.
+
+    Raises:
+        UsageError: it is none; ``words`` say what the size is.
+    """
+    if width % size:
+        below, above = width // size * size, (width // size + 1) * size
+        fits = f"{below} or {above}" if below else f"{above}"
+        raise UsageError(
+            f"Block {name!r} has width {width}, which is no multiple of {words}.",
+            f"A width of {fits} would fit, for example --net widths=…,{above},…",
+        )
+
+
 class UnitWorkers(Workers):
     """Workers whose units are scores.
 
@@ -187,14 +216,9 @@ class UnitWorkers(Workers):
 
     def __init__(self, block: Block, classes: int, config: UnitConfig) -> None:
         size = classes * config.units
-        if block.width % size:
-            below, above = block.width // size * size, (block.width // size + 1) * size
-            fits = f"{below} or {above}" if below else f"{above}"
-            raise UsageError(
-                f"Block {block.name!r} has width {block.width}, which is no multiple of "
-                f"{classes} classes x {config.units} units a class.",
-                f"A width of {fits} would fit, for example --net widths=…,{above},…",
-            )
+        require_multiple(
+            block.name, block.width, size, f"{classes} classes x {config.units} units a class"
+        )
         super().__init__(block.width // size, classes, config)
         self.units = config.units
         self.averaged = block.convolutional or config.units > 1
@@ -232,6 +256,9 @@ class UnitWorkers(Workers):
         scores = self.scores(z, h)
         passed_on = not self.averaged and self.forward != "relu"
         return Predictions(scores, h.view_as(scores) if passed_on else scores.softmax(1))
+
+    def mask(self, choice: Choice, z: Tensor) -> Tensor:
+        return self.spread(choice.leads[:, None].expand(-1, self.classes, -1), z)
 
     def spread(self, values: Tensor, z: Tensor) -> Tensor:
         """(batch or 1, classes, workers) to the shape of ``z``: units get their worker's value."""

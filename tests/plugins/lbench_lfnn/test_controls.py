@@ -34,8 +34,8 @@ ALL = pytest.mark.parametrize("rule_class", [*RULES, LfnnV2])
 
 
 def make(rule_class: type[Rule], **options: Any) -> Any:
-    options = RULES.get(rule_class, {"workers": WORKERS}) | options
-    return paper.make(rule_class, NET, SHAPE, leadership=0.5, **options)
+    own = RULES.get(rule_class, {"workers": WORKERS})
+    return paper.make(rule_class, NET, SHAPE, **{"leadership": 0.5} | own | options)
 
 
 def led(s: Step, k: int = 1) -> list[int]:
@@ -173,6 +173,10 @@ def test_first_epoch_selection_survives_a_checkpoint() -> None:
         ({"selection": "random"}, "mean"),
         ({"selection": "random", "reference": "mean"}, "none"),
         ({"selection": "random", "reference": "random"}, "none"),
+        ({"leadership": 1.0}, "none"),
+        ({"leadership": 0.9, "workers": 5}, "none"),
+        ({"leadership": 0.9, "workers": 5, "rounding": "floor"}, "mean"),
+        ({"workers": 1}, "none"),
     ],
     ids=str,
 )
