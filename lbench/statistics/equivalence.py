@@ -1,0 +1,119 @@
+"""Whether two cells are the same for all that matters: a margin stated in advance."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from lbench.statistics.paired import EQUAL
+
+EQUIVALENT, DIFFERENT, UNDECIDED = "equivalent", "different", "undecided"
+LEVEL = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Equivalence:
+    """What two one-sided tests say.
+
+    Args:
+        difference: of the means.
+        low: lower end of its 90 % interval; None where the spread is not known.
+        high: upper end.
+        margin: what counts as no difference, stated before looking.
+        p: of equivalence, the larger of the two one-sided; None likewise.
+        p_different: of the two-sided test that the means are equal; None likewise.
+        n: values of each side, the pairs where they are paired.
+        verdict: ``equivalent``: the 90 % interval lies inside ± margin, which is the same as
+            p <= 0.05. ``different``: it does not, and the means differ at 5 %. Else
+            ``undecided``: more seeds are needed. Three pairs or more without any spread are
+            equivalent when their difference lies inside the margin.
+    """
+
+    difference: float
+    low: float | None
+    high: float | None
+    margin: float
+    p: float | None
+    p_different: float | None
+    n: tuple[int, int]
+    verdict: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """As ``--json`` prints it."""
+        return {
+            "difference": self.difference,
+            "ci90": None if self.low is None else [self.low, self.high],
+            "margin": self.margin,
+            "p": self.p,
+            "p_different": self.p_different,
+            "n": list(self.n),
+            "verdict": self.verdict,
+        }
+
+
+def paired_equivalence(
+    a: Mapping[int, float], b: Mapping[int, float], margin: float
+) -> Equivalence | None:
+    """Two one-sided t tests of ``a - b`` on the seeds that both have; None without any.
+
+    Schuirmann (1987, Journal of Pharmacokinetics and Biopharmaceutics 15, 657-680). Holds from
+    two pairs on where differences are about normal; with few it is mostly undecided.
+
+    Args:
+        a: a value a seed, such as the test error in percent.
+        b: likewise.
+        margin: in the same unit.
+
+    Raises:
+        ValueError: the margin is not positive.
+    """
+    differences = np.asarray([a[seed] - b[seed] for seed in sorted(a.keys() & b.keys())])
+    n = len(differences)
+    if not n:
+        return None
+    spread = float(differences.std(ddof=1)) if n > 1 else 0.0
+    return _decide(float(differences.mean()), spread / math.sqrt(n), n - 1, margin, (n, n))
+
+
+def welch_equivalence(a: Sequence[float], b: Sequence[float], margin: float) -> Equivalence:
+    """The same for values that are not paired and may spread differently (Welch 1947).
+
+    Holds from three values a side on; with two it is cautious.
+
+    Raises:
+        ValueError: the margin is not positive, or a side is empty.
+    """
+    if not a or not b:
+        raise ValueError("Both sides must have a value.")
+    difference = float(np.mean(a) - np.mean(b))
+    sizes = (len(a), len(b))
+    if min(sizes) < 2:
+        return _decide(difference, 0.0, 0, margin, sizes)
+    parts = [float(np.var(side, ddof=1)) / len(side) for side in (a, b)]
+    total = sum(parts)
+    # Welch & Satterthwaite's degrees of freedom.
+    below = sum(part**2 / (size - 1) for part, size in zip(parts, sizes, strict=True))
+    df = total**2 / below if below else 0.0
+    return _decide(difference, math.sqrt(total), df, margin, sizes)
+
+
+def _decide(
+    difference: float, error: float, df: float, margin: float, n: tuple[int, int]
+) -> Equivalence:
+    if not margin > 0:
+        raise ValueError(f"A margin must be positive, but got {margin!r}.")
+    if df <= 0 or error <= EQUAL:
+        same = min(n) > 2 and abs(difference) < margin
+        verdict = EQUIVALENT if same else UNDECIDED
+        return Equivalence(difference, None, None, margin, None, None, n, verdict)
+    half = float(stats.t.ppf(1 - LEVEL, df)) * error
+    p = float(stats.t.sf((margin - abs(difference)) / error, df))
+    p_different = 2 * float(stats.t.sf(abs(difference) / error, df))
+    verdict = EQUIVALENT if p <= LEVEL else DIFFERENT if p_different <= LEVEL else UNDECIDED
+    low, high = difference - half, difference + half
+    return Equivalence(difference, low, high, margin, p, p_different, n, verdict)

@@ -1,0 +1,86 @@
+"""Two cells on common seeds: whether other seeds would give a difference too."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+from lbench.statistics.intervals import Summary, paired
+from lbench.statistics.signs import two_sided
+
+PAIRS = 6
+"""From so many pairs on Wilcoxon's p can be below 0.05: with five the smallest is 0.0625."""
+EQUAL = 1e-9
+"""Differences of errors in percent that are this close are the same number, rounded."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pairs:
+    """What common seeds say of a difference.
+
+    Args:
+        difference: its mean with the t interval.
+        p: of the paired t test, two-sided; None without one.
+        reason: why there is none.
+        wilcoxon: p of the signed-rank test, two-sided; None without one.
+        wilcoxon_reason: likewise.
+    """
+
+    difference: Summary
+    p: float | None
+    reason: str | None
+    wilcoxon: float | None
+    wilcoxon_reason: str | None
+
+
+def pairs(a: Mapping[int, float], b: Mapping[int, float]) -> Pairs | None:
+    """Tests of ``a - b`` over the seeds that both have; None when they share none.
+
+    Student's t test holds from two pairs on where the differences are about normal. Wilcoxon's
+    signed-rank test (1945, Biometrics Bulletin 1, 80-83) needs no more than a symmetric
+    distribution, and six pairs that differ.
+
+    Args:
+        a: a value a seed, such as the test error in percent.
+        b: likewise.
+
+    Raises:
+        ValueError: a value of a common seed is None, NaN or infinite.
+    """
+    difference = paired(a, b)
+    if difference is None:
+        return None
+    differences = [a[seed] - b[seed] for seed in sorted(a.keys() & b.keys())]
+    p, reason = t_test(differences)
+    signed, why = signed_rank(differences)
+    return Pairs(difference, p, reason, signed, why)
+
+
+def t_test(differences: Sequence[float]) -> tuple[float | None, str | None]:
+    """Two-sided p of Student's test that their mean is zero, or why there is none."""
+    if len(differences) < 2:
+        return None, "one pair has no spread"
+    values = np.asarray(differences, dtype=float)
+    if np.ptp(values) <= EQUAL:
+        # Errors are multiples of one example, so this happens; it is no infinite certainty.
+        if abs(values[0]) <= EQUAL:
+            return 1.0, None
+        return None, "all pairs differ by the same, so their spread is not known"
+    return float(stats.ttest_1samp(values, 0.0).pvalue), None
+
+
+def signed_rank(differences: Sequence[float]) -> tuple[float | None, str | None]:
+    """Exact two-sided p of Wilcoxon's test, ties in their mean ranks, or why there is none.
+
+    Zeros are left out, as Wilcoxon did.
+    """
+    values = np.asarray([each for each in differences if abs(each) > EQUAL])
+    if len(values) < PAIRS:
+        return None, f"{len(values)} pairs differ, the smallest p below 0.05 needs {PAIRS}"
+    ranks = stats.rankdata(np.round(np.abs(values) / EQUAL))
+    # Mean ranks are halves.
+    terms = np.rint(2 * ranks * np.sign(values)).astype(np.int64)
+    return two_sided(terms)[0], None

@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from lbench.statistics.aggregate import interquartile_mean, probability_of_improvement
+
+
+def draw(shift: float = 0.0, datasets: int = 4, seeds: int = 10, seed: int = 0) -> dict[str, list]:
+    rng = np.random.default_rng(seed)
+    return {f"d{k}": (rng.normal(k, 1, seeds) + shift).tolist() for k in range(datasets)}
+
+
+def test_the_interquartile_mean_is_the_trimmed_mean() -> None:
+    scores = draw()
+    pooled = np.concatenate(list(scores.values()))
+    found = interquartile_mean(scores)
+    assert found.value == pytest.approx(stats.trim_mean(pooled, 0.25))
+    assert found.low is not None
+    assert found.high is not None
+    assert found.low < found.value < found.high
+
+
+def test_values_at_the_quartiles_count_in_part() -> None:
+    # Of six values the middle half is the third, the fourth, and half of each neighbour.
+    found = interquartile_mean({"a": [1.0, 2.0, 3.0], "b": [5.0, 8.0, 100.0]})
+    assert found.value == pytest.approx((2.0 / 2 + 3.0 + 5.0 + 8.0 / 2) / 3)
+
+
+def test_every_dataset_has_the_same_weight() -> None:
+    few = interquartile_mean({"a": [1.0, 2.0], "b": [4.0, 6.0]})
+    assert few.value == pytest.approx(
+        interquartile_mean({"a": [1.0, 1.0, 2.0, 2.0], "b": [4.0, 6.0]}).value
+    )
+    assert few.value == pytest.approx(3.0)
+
+
+def test_outliers_do_not_move_it() -> None:
+    scores = draw(datasets=2, seeds=6)
+    wild = {**scores, "d1": [*scores["d1"][:5], 1e6]}
+    assert abs(interquartile_mean(wild).value - interquartile_mean(scores).value) < 1
+
+
+def test_the_probability_of_improvement_is_mann_and_whitneys_u() -> None:
+    a, b = draw(seed=0), draw(0.5, seed=1)
+    expected = np.mean([1 - stats.mannwhitneyu(a[k], b[k]).statistic / 100 for k in a])
+    assert probability_of_improvement(a, b).value == pytest.approx(expected)
+
+
+def test_equal_values_count_half_and_sides_sum_to_one() -> None:
+    assert probability_of_improvement({"a": [1.0, 2.0]}, {"a": [1.0, 2.0]}).value == 0.5
+    a, b = draw(seed=0), draw(0.5, seed=1)
+    both = probability_of_improvement(a, b).value + probability_of_improvement(b, a).value
+    assert both == pytest.approx(1.0)
+
+
+def test_datasets_of_one_side_are_not_used() -> None:
+    a, b = draw(datasets=4), draw(0.5, datasets=3, seed=1)
+    found = probability_of_improvement(a, b)
+    assert found.datasets == 3
+    assert found == probability_of_improvement({k: a[k] for k in b}, b)
+
+
+def test_the_interval_is_marked_where_seeds_are_too_few() -> None:
+    assert interquartile_mean(draw(datasets=3, seeds=10)).holds
+    assert interquartile_mean(draw(datasets=5, seeds=5)).holds
+    assert not interquartile_mean(draw(datasets=3, seeds=5)).holds
+    assert not interquartile_mean(draw(datasets=10, seeds=3)).holds
+    never = probability_of_improvement(draw(), draw(100.0))
+    assert (never.value, never.holds) == (1.0, False)
+
+
+def test_one_seed_has_no_interval() -> None:
+    found = interquartile_mean({"a": [1.0], "b": [2.0, 3.0]})
+    assert (found.low, found.as_dict()["ci95"], found.seeds) == (None, None, 1)
+
+
+@pytest.mark.parametrize("scores", [{}, {"a": []}, {"a": [1.0, float("nan")]}])
+def test_what_is_not_a_number_is_refused(scores: dict[str, list[float]]) -> None:
+    with pytest.raises(ValueError, match=r"finite|must have a value"):
+        interquartile_mean(scores)

@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from lbench.statistics.best import best_set, indistinguishable, two_proportions
+from lbench.statistics.examples import examples
+
+
+def by_seed(values: list[float], first: int = 0) -> dict[int, float]:
+    return dict(enumerate(values, start=first))
+
+
+NEAR = [1.82, 1.95, 1.90, 1.88, 1.93]
+LOW = [1.80, 1.91, 1.92, 1.85, 1.90]
+FAR = [3.10, 3.22, 3.05, 3.18, 3.11]
+
+
+def test_what_cannot_be_told_apart_is_in_the_set() -> None:
+    found = best_set([by_seed(FAR), by_seed(NEAR), by_seed(LOW)])
+    assert found.lowest == 2
+    assert found.members == (1, 2)
+    assert found.told[2] is None
+
+
+def test_common_seeds_are_paired_and_the_p_is_holms() -> None:
+    found = best_set([by_seed(LOW), by_seed(NEAR), by_seed(FAR)])
+    near, far = found.told[1], found.told[2]
+    assert near is not None
+    assert far is not None
+    assert (near.method, far.method) == ("paired", "paired")
+    assert near.p == pytest.approx(stats.ttest_rel(NEAR, LOW).pvalue)
+    assert far.p == pytest.approx(stats.ttest_rel(FAR, LOW).pvalue)
+    assert far.adjusted == pytest.approx(2 * stats.ttest_rel(FAR, LOW).pvalue)
+
+
+def test_other_seeds_are_held_against_each_other_by_welch() -> None:
+    found = best_set([by_seed(LOW), by_seed(NEAR, first=100)])
+    (told,) = [each for each in found.told if each is not None]
+    assert told.method == "welch"
+    assert told.p == pytest.approx(stats.ttest_ind(NEAR, LOW, equal_var=False).pvalue)
+
+
+def test_pairing_tells_apart_what_spreads_alike() -> None:
+    a = [1.0, 3.0, 5.0, 7.0]
+    b = [each + 0.1 + 0.01 * at for at, each in enumerate(a)]
+    assert best_set([by_seed(a), by_seed(b)]).members == (0,)
+    assert best_set([by_seed(a), by_seed(b, first=9)]).members == (0, 1)
+
+
+def test_one_seed_is_not_tested_and_stays() -> None:
+    found = best_set([by_seed(LOW), {0: 90.0}, by_seed(FAR)])
+    assert found.members == (0, 1)
+    assert found.told[1] is not None
+    assert (found.told[1].p, found.told[1].method) == (None, "one seed: not tested")
+    # A test that was not made does not weaken the others.
+    assert found.told[2] is not None
+    assert found.told[2].adjusted == found.told[2].p
+
+
+def test_a_group_without_a_finished_run_is_in_no_set() -> None:
+    found = best_set([{}, by_seed(LOW)])
+    assert (found.lowest, found.members, found.told) == (1, (1,), (None, None))
+    with pytest.raises(ValueError, match="No group"):
+        best_set([{}, {}])
+
+
+def vectors(n: int, *wrong: range) -> list[np.ndarray]:
+    found = []
+    for each in wrong:
+        vector = np.ones(n, dtype=bool)
+        vector[list(each)] = False
+        found.append(vector)
+    return found
+
+
+def test_trials_are_told_apart_by_the_same_examples() -> None:
+    n = 1000
+    # 20 wrong; the same and 4 more; the same and 30 more; 20 others.
+    correct = vectors(n, range(20), range(24), range(50), range(500, 520))
+    errors = [100 * float(1 - each.mean()) for each in correct]
+    assert indistinguishable(errors, correct, n) == [0, 1, 3]
+
+
+def test_the_set_is_adjusted_for_how_many_trials_there_were() -> None:
+    n = 1000
+    best, other = vectors(n, range(20), range(28))
+    assert examples(other, best).p < 0.05
+    assert indistinguishable([2.0, 2.8], [best, other], n) == [0]
+    many = [best] + [other] * 20
+    assert indistinguishable([2.0] + [2.8] * 20, many, n) == list(range(21))
+
+
+def test_lost_predictions_are_tested_as_other_examples() -> None:
+    n = 1000
+    (best,) = vectors(n, range(20))
+    assert indistinguishable([2.0, 2.8, 6.0], [best, None, None], n) == [0, 1]
+    assert indistinguishable([2.0, 6.0], [None, best], n) == [0]
+    table = [[20, 980], [60, 940]]
+    expected = stats.chi2_contingency(table, correction=False).pvalue
+    assert two_proportions(2.0, 6.0, n) == pytest.approx(expected)
+    assert two_proportions(0.0, 0.0, n) == 1.0
+
+
+def test_trials_that_make_no_sense_are_refused() -> None:
+    assert indistinguishable([], [], 10) == []
+    with pytest.raises(ValueError, match="finite"):
+        indistinguishable([float("nan")], [None], 10)
+    with pytest.raises(ValueError, match="expected"):
+        indistinguishable([1.0], [np.ones(9, dtype=bool)], 10)

@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from lbench.statistics.equivalence import paired_equivalence, welch_equivalence
+
+
+def by_seed(values: list[float]) -> dict[int, float]:
+    return dict(enumerate(values))
+
+
+A = [2.01, 1.93, 2.10, 1.98, 2.05, 1.99]
+B = [1.98, 1.95, 2.02, 2.00, 2.01, 1.96]
+
+
+def test_both_one_sided_tests_are_scipys() -> None:
+    for margin in (0.02, 0.1):
+        found = paired_equivalence(by_seed(A), by_seed(B), margin)
+        assert found is not None
+        shifted = [
+            stats.ttest_rel(A, np.array(B) + margin, alternative="less").pvalue,
+            stats.ttest_rel(A, np.array(B) - margin, alternative="greater").pvalue,
+        ]
+        assert found.p == pytest.approx(max(shifted))
+        assert found.p_different == pytest.approx(stats.ttest_rel(A, B).pvalue)
+        ends = stats.ttest_rel(A, B).confidence_interval(0.90)
+        assert (found.low, found.high) == pytest.approx((ends.low, ends.high))
+
+
+def test_both_one_sided_welch_tests_are_scipys() -> None:
+    b = [*B, 2.4]
+    found = welch_equivalence(A, b, 0.3)
+    shifted = [
+        stats.ttest_ind(A, np.array(b) + 0.3, equal_var=False, alternative="less").pvalue,
+        stats.ttest_ind(A, np.array(b) - 0.3, equal_var=False, alternative="greater").pvalue,
+    ]
+    assert found.p == pytest.approx(max(shifted))
+    ends = stats.ttest_ind(A, b, equal_var=False).confidence_interval(0.90)
+    assert (found.low, found.high) == pytest.approx((ends.low, ends.high))
+
+
+def test_equivalent_is_the_interval_inside_the_margin() -> None:
+    rng = np.random.default_rng(0)
+    verdicts = set()
+    for _ in range(300):
+        shift = rng.uniform(0, 0.4)
+        a, b = rng.normal(2, 0.1, 5).tolist(), rng.normal(2 + shift, 0.1, 5).tolist()
+        for found in (
+            paired_equivalence(by_seed(a), by_seed(b), 0.2),
+            welch_equivalence(a, b, 0.2),
+        ):
+            assert found is not None
+            assert found.low is not None
+            assert found.high is not None
+            inside = found.low >= -0.2 and found.high <= 0.2
+            assert (found.verdict == "equivalent") == inside
+            verdicts.add(found.verdict)
+    assert verdicts == {"equivalent", "different", "undecided"}
+
+
+def test_a_difference_that_is_there_and_does_not_matter_is_equivalent() -> None:
+    b = by_seed([2.0 + 0.001 * seed for seed in range(6)])
+    a = {seed: value + 0.05 + 0.001 * (seed % 2) for seed, value in b.items()}
+    found = paired_equivalence(a, b, 0.1)
+    assert found is not None
+    assert found.p_different is not None
+    assert found.p_different < 0.001
+    assert found.verdict == "equivalent"
+
+
+def test_without_spread_three_pairs_are_needed() -> None:
+    for n, verdict in ((1, "undecided"), (2, "undecided"), (3, "equivalent")):
+        found = paired_equivalence(by_seed([2.0] * n), by_seed([2.0] * n), 0.1)
+        assert found is not None
+        assert (found.p, found.low, found.verdict) == (None, None, verdict)
+    far = paired_equivalence(by_seed([2.5] * 3), by_seed([2.0] * 3), 0.1)
+    assert far is not None
+    assert far.verdict == "undecided"
+
+
+def test_no_common_seed_is_no_answer_and_one_value_is_undecided() -> None:
+    assert paired_equivalence({0: 1.0}, {1: 1.0}, 0.1) is None
+    assert welch_equivalence([1.0], [1.0, 1.1], 0.1).verdict == "undecided"
+
+
+@pytest.mark.parametrize("margin", [0.0, -1.0, float("nan")])
+def test_a_margin_is_positive(margin: float) -> None:
+    with pytest.raises(ValueError, match="positive"):
+        welch_equivalence(A, B, margin)
+
+
+def test_all_of_it_is_json() -> None:
+    found = welch_equivalence(A, B, 0.1)
+    assert json.loads(json.dumps(found.as_dict()))["ci90"] == [found.low, found.high]
