@@ -7,7 +7,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from lbench.report.lines import Line
-from lbench.statistics.intervals import Summary, paired
+from lbench.statistics.equivalence import EQUIVALENT, paired_equivalence
+from lbench.statistics.intervals import Summary
+from lbench.statistics.multiple import holm
+from lbench.statistics.paired import pairs
 
 LEVEL = 0.05
 
@@ -92,12 +95,14 @@ def of_values(
     margin: float | None = None,
 ) -> Contrast:
     """Two sets of values by seed."""
-    points = paired(first, second)
-    p, equal = None, None
-    if points is not None and points.n > 1:
-        p = _p(points)
-        equal = _equal(points, margin) if margin else None
-    return Contrast(name, other, points, p, equal, margin)
+    found = pairs(first, second)
+    if found is None:
+        return Contrast(name, other, None, None, None, margin)
+    equal = None
+    if margin:
+        same = paired_equivalence(first, second, margin)
+        equal = None if same is None or same.p is None else same.verdict == EQUIVALENT
+    return Contrast(name, other, found.difference, found.p, equal, margin)
 
 
 def adjusted(contrasts: Sequence[Contrast]) -> list[Contrast]:
@@ -119,29 +124,3 @@ def tally(contrasts: Sequence[Contrast]) -> str:
     verdicts = [each.verdict for each in contrasts]
     names = ("lower", "equal", "higher", "undecided")
     return ", ".join(f"{n} {name}" for name in names if (n := verdicts.count(name))) or "none"
-
-
-def holm(values: Sequence[float | None]) -> list[float | None]:
-    """P values adjusted for their number; None stays None and does not count."""
-    order = [i for _, i in sorted((p, i) for i, p in enumerate(values) if p is not None)]
-    found: list[float | None] = [None] * len(values)
-    worst = 0.0
-    for rank, index in enumerate(order):
-        worst = max(worst, min(1.0, (len(order) - rank) * (values[index] or 0.0)))
-        found[index] = worst
-    return found
-
-
-def _p(points: Summary) -> float:
-    from scipy.stats import t
-
-    if not points.sd:
-        return 1.0 if points.mean == 0 else 0.0
-    return float(2 * t.sf(abs(points.mean) / (points.sd / points.n**0.5), points.n - 1))
-
-
-def _equal(points: Summary, margin: float) -> bool:
-    from scipy.stats import t
-
-    half = float(t.ppf(1 - LEVEL, points.n - 1)) * (points.sd or 0.0) / points.n**0.5
-    return bool(abs(points.mean) + half < margin)

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lbench.report.lines import Group, Line
-from lbench.statistics.intervals import Summary, paired
-
-LEVEL = 0.05
+from lbench.statistics.best import WELCH, best_set
+from lbench.statistics.intervals import Summary
+from lbench.statistics.multiple import holm
+from lbench.statistics.paired import pairs
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,8 +18,8 @@ class Against:
 
     Args:
         points: the difference of test errors with its interval.
-        p: of the paired test, adjusted for all lines of the group (Holm); None with too few
-            common seeds for a test.
+        p: of the paired t test, adjusted for all lines of the group (Holm); None where there is
+            none, such as with one common seed.
     """
 
     points: Summary
@@ -47,46 +48,25 @@ def verdict(group: Group) -> Verdict:
     known = group.known
     if not known:
         return Verdict(None, [None] * len(group.lines), [], "")
-    reference = known[0]
-    against = _against(group.lines, reference)
-    lowest = min(known, key=lambda line: line.row.test.mean if line.row.test else 0.0)
-    others = [line for line in known if line is not lowest]
-    told = _against(others, lowest)
-    best = [lowest] + [
-        line
-        for line, found in zip(others, told, strict=True)
-        if found is None or found.p is None or found.p > LEVEL
-    ]
-    method = "paired t test against the lowest mean over common seeds, Holm-adjusted, 5 %"
-    return Verdict(reference, against, best, method)
+    found = best_set([line.row.errors for line in known])
+    best = [known[at] for at in found.members if at != found.lowest]
+    tests = [told.method for told in found.told if told is not None]
+    method = "paired t tests against the lowest mean over common seeds"
+    if WELCH in tests:
+        method += " (Welch's where cells have other seeds)"
+    method += ", Holm-adjusted, 5 %"
+    if any("one seed" in test for test in tests):
+        method += "; cells with one seed are not tested and stay in it"
+    return Verdict(known[0], _against(group.lines, known[0]), [known[found.lowest], *best], method)
 
 
 def _against(lines: Sequence[Line], reference: Line) -> list[Against | None]:
-    from scipy.stats import ttest_rel
-
-    found: list[tuple[Summary | None, float | None]] = []
-    for line in lines:
-        mine, theirs = line.row.errors, reference.row.errors
-        points = None if line is reference else paired(mine, theirs)
-        p = None
-        if points is not None and points.n > 1:
-            seeds = sorted(mine.keys() & theirs.keys())
-            p = 1.0
-            if points.sd:
-                p = float(ttest_rel([mine[s] for s in seeds], [theirs[s] for s in seeds]).pvalue)
-        found.append((points, p))
-    adjusted = _holm([p for _, p in found])
-    return [
-        Against(points, p) if points is not None else None
-        for (points, _), p in zip(found, adjusted, strict=True)
+    found = [
+        None if line is reference else pairs(line.row.errors, reference.row.errors)
+        for line in lines
     ]
-
-
-def _holm(values: Sequence[float | None]) -> list[float | None]:
-    order = [i for _, i in sorted((p, i) for i, p in enumerate(values) if p is not None)]
-    adjusted: list[float | None] = [None] * len(values)
-    worst = 0.0
-    for rank, index in enumerate(order):
-        worst = max(worst, min(1.0, (len(order) - rank) * (values[index] or 0.0)))
-        adjusted[index] = worst
-    return adjusted
+    adjusted = holm([None if each is None else each.p for each in found])
+    return [
+        None if each is None else Against(each.difference, p)
+        for each, p in zip(found, adjusted, strict=True)
+    ]

@@ -1,0 +1,252 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from lbench.errors import UsageError
+from lbench.report.answers import ANSWERS, answer
+from lbench.report.answers.answer import capital, joined
+from lbench.report.searches import ranges
+from lbench.study.definition import Span
+from lbench.study.results import Final, Results, SearchResult, Trial
+from tests.report.studies import Trained, told
+
+CLEAR = ([2.0, 2.1, 1.9, 2.0], [5.0, 5.2, 4.9, 5.1], [8.0, 8.1, 7.9, 8.2], [9.0, 9.2, 9.1, 9.0])
+SAME = ([2.0, 2.1, 1.9, 2.0], [2.1, 2.0, 1.95, 2.02], [2.05, 2.1, 1.9, 1.98], [2.0, 2.08, 1.9, 2])
+NOISY = ([2.0, 4.1, 1.9, 3.0], [2.9, 2.2, 3.9, 2.1], [1.9, 3.1, 3.9, 2.2], [3.0, 3.2, 3.1, 1.0])
+
+
+def ask(results: Results, analysis: str, **changes: Any) -> Any:
+    study = replace(results.study, analysis=analysis, **changes)
+    return answer(replace(results, study=study))
+
+
+def along(results: Results, values: Sequence[Any], errors: Sequence[Sequence[float]]) -> Results:
+    """One rule at these leaderships, with these errors."""
+    first = results.finals[1]
+    finals = [_at(first, value) for value in values]
+    return told(replace(results, finals=finals), errors)
+
+
+def _at(final: Final, value: Any, name: str = "leadership") -> Final:
+    point = final.point
+    settings = {**point.settings, name: value}
+    return replace(
+        final, point=replace(point, values={**point.values, name: value}, settings=settings)
+    )
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+def test_every_answer_is_undecided_without_a_finished_run(trained: Trained, name: str) -> None:
+    results = replace(trained.grid, finals=[], searches=[])
+    found = ask(results, name)
+    assert found.sentence.startswith("Undecided: ")
+    assert found.sentence.endswith(".")
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+def test_every_answer_can_be_written_as_json(trained: Trained, name: str) -> None:
+    import json
+
+    for results in (trained.grid, trained.search):
+        found = ask(results, name)
+        assert json.loads(json.dumps(found.as_dict()))["sentence"] == found.sentence
+        assert found.sentence.endswith((".", ".)"))
+
+
+def test_an_unknown_analysis_names_the_nearest(trained: Trained) -> None:
+    with pytest.raises(UsageError, match="Unknown analysis 'bets'") as error:
+        ask(trained.grid, "bets")
+    assert "Did you mean best?" in error.value.hint
+
+
+def test_the_best_is_named_with_its_interval_and_its_seeds(trained: Trained) -> None:
+    found = ask(told(trained.grid, CLEAR), "best")
+    assert found.sentence == (
+        "On Digits (8x8), mlp the lowest test error is that of bp (2.00 % [1.87, 2.13], "
+        "4 of 4 seeds), lower than each other cell's."
+    )
+
+
+def test_what_cannot_be_told_apart_is_in_the_best_set(trained: Trained) -> None:
+    found = ask(told(trained.grid, NOISY), "best")
+    assert "not told apart from it" in found.sentence
+    assert len(found.data["groups"][0]["best"]) == 4
+
+
+def test_a_setting_whose_curve_falls_has_its_best_set_at_its_end(trained: Trained) -> None:
+    results = along(trained.grid, (0.1, 0.5, 0.9), CLEAR[2::-1])
+    found = ask(results, "grid")
+    assert "the lowest test error is 2.00 %" in found.sentence
+    assert "not told apart from it: 0.9" in found.sentence
+    assert found.data["series"][0]["best_set"] == ["0.9"]
+
+
+@pytest.mark.parametrize(
+    ("margin", "words"),
+    [(0.5, "all within 0.5 points"), (None, "whether it matters is undecided")],
+)
+def test_a_flat_curve_is_equal_only_within_a_margin(
+    trained: Trained, margin: float | None, words: str
+) -> None:
+    found = ask(along(trained.grid, (0.1, 0.5, 0.9), SAME[:3]), "grid", margin=margin)
+    assert words in found.sentence
+
+
+def test_the_papers_curve_is_compared_by_its_order(trained: Trained) -> None:
+    errors = [[1.96], [1.67], [1.98], [1.49], [1.2]]
+    results = along(trained.grid, (0.1, 0.2, 0.3, 0.4, 0.7), errors)
+    cells = [replace(f, cell=replace(f.cell, dataset="mnist")) for f in results.finals]
+    found = ask(replace(results, finals=cells), "grid")
+    (small,) = [p for p in found.data["series"][0]["paper"] if "275K" in p["source"]]
+    assert small["values"] == 5
+    assert small["rank_correlation"] > 0.95
+    assert any("Yin et al. 2023" in detail for detail in found.details)
+
+
+@pytest.mark.parametrize(
+    ("errors", "margin", "verdict"),
+    [
+        (CLEAR[:3], 0.5, "matters"),
+        (SAME[:3], 0.5, "does not matter"),
+        (SAME[:3], None, "undecided"),
+        (NOISY[:3], 0.5, "undecided"),
+    ],
+)
+def test_a_factor_matters_does_not_or_is_undecided(
+    trained: Trained, errors: Any, margin: float | None, verdict: str
+) -> None:
+    found = ask(along(trained.grid, (0.1, 0.7, 0.9), errors), "factor", margin=margin)
+    (series,) = found.data["series"]
+    assert series["verdict"] == verdict
+    # 0.7 is the default of lfnn_l.
+    assert series["base"] == "0.7"
+    assert verdict in found.sentence
+
+
+def test_a_control_that_nobody_beats_is_said_so(trained: Trained) -> None:
+    found = ask(told(trained.grid, CLEAR), "followers")
+    assert "none of 3 cells has a lower error (3 higher)" in found.sentence
+
+
+def test_cells_that_equal_the_control_within_the_margin_are_counted_as_equal(
+    trained: Trained,
+) -> None:
+    found = ask(told(trained.grid, SAME), "followers")
+    assert "(3 equal)" in found.sentence
+    assert {c["verdict"] for c in found.data["contrasts"]} == {"equal"}
+
+
+def test_a_cell_that_beats_the_control_is_named(trained: Trained) -> None:
+    errors = [CLEAR[1], CLEAR[0], CLEAR[2], CLEAR[3]]
+    found = ask(told(trained.grid, errors), "followers")
+    assert "1 of 3 cells have a lower error: lfnn_l leadership=0.3" in found.sentence
+
+
+def test_an_axis_of_two_values_has_one_effect_over_all_pairs(trained: Trained) -> None:
+    first = trained.grid.finals[1]
+    finals = [_at(_at(first, lead), lam, "lam") for lead in (0.3, 0.9) for lam in (0.0, 1.0)]
+    finals = [trained.grid.finals[0], *finals]
+    errors = ([5.0, 4.8, 4.9], [4.0, 4.2, 4.1], [3.0, 3.1, 3.2], [6.0, 6.1, 6.2], [5.0, 5.3, 5.1])
+    found = ask(told(replace(trained.grid, finals=finals), errors), "followers")
+    effects = {effect["axis"]: effect for effect in found.data["effects"]}
+    assert effects["lam"]["pairs"] == 2
+    assert effects["lam"]["contrast"]["points"]["mean"] == pytest.approx(-0.98333, abs=1e-4)
+    assert effects["lam"]["contrast"]["verdict"] == "lower"
+
+
+def test_an_ablation_orders_its_arms_and_tells_neighbours_apart(trained: Trained) -> None:
+    errors = [CLEAR[0], CLEAR[1], CLEAR[1][::-1], CLEAR[3]]
+    sentence = ask(told(trained.grid, errors), "ablation").sentence
+    order = [sentence.index(name) for name in ("bp (", "leadership=0.3", "leadership=0.9")]
+    assert order == sorted(order)
+    between = sentence[order[1] : order[2]]
+    assert "~" in between
+    assert " < " in sentence[: order[1]]
+
+
+def test_a_rule_that_is_better_when_deeper_uses_depth(trained: Trained) -> None:
+    for errors, words in (
+        (CLEAR[2::-1], "a larger leadership gives a lower error"),
+        (CLEAR[:3], "every larger leadership gives a higher error"),
+        (NOISY[:3], "whether leadership is used is undecided"),
+        (SAME[:3], "a larger leadership gives no lower error"),
+    ):
+        found = ask(along(trained.grid, (2, 4, 8), errors), "depth")
+        assert words in found.sentence.lower()
+
+
+def test_the_best_set_is_followed_over_tasks(trained: Trained) -> None:
+    few = [_at(final, 100, "examples") for final in trained.grid.finals[:2]]
+    many = [_at(final, 1000, "examples") for final in trained.grid.finals[:2]]
+    results = replace(trained.grid, finals=[*few, *many])
+    found = ask(told(results, [CLEAR[0], CLEAR[1], CLEAR[1], CLEAR[0]]), "samples")
+    assert found.sentence.startswith("The best set changes with the task: bp at examples=100; ")
+    found = ask(told(results, [CLEAR[0], CLEAR[1], CLEAR[0], CLEAR[1]]), "samples")
+    assert found.sentence == "In all 2 tasks the best set is the same: bp."
+
+
+def test_a_rule_no_better_than_chance_does_not_learn(trained: Trained) -> None:
+    errors = [CLEAR[0], CLEAR[1], [90.0, 89.5, 90.5], [91.0, 90.0, 89.0]]
+    found = ask(told(trained.grid, errors), "screen")
+    assert "2 of 4 cells learn: bp" in found.sentence
+    assert any(text.startswith("No better than chance (90.00 %)") for text in found.details)
+
+
+def test_the_best_rule_without_bp_is_held_against_bp(trained: Trained) -> None:
+    found = ask(told(trained.grid, CLEAR), "table1")
+    assert "lowest of the 2 BP-free ones: lfnn_l leadership=0.3" in found.sentence
+    assert found.data["groups"][0]["against_bp"]["verdict"] == "higher"
+
+
+def test_a_search_is_answered_as_ranges(trained: Trained) -> None:
+    found = ask(trained.search, "identify")
+    assert "trained again with fresh seeds, test error" in found.sentence
+    assert found.data["searches"][0]["ranges"]["lr"]["whole"] is False
+
+
+def trial(number: int, value: float, **params: Any) -> Trial:
+    return Trial(number, "complete", params, (value,))
+
+
+def searched(base: SearchResult, space: Any, trials: Sequence[Trial]) -> SearchResult:
+    return replace(base, space=space, trials=trials, best=trials[0], together=trials)
+
+
+@pytest.mark.parametrize(
+    ("domain", "values", "words"),
+    [
+        (Span(0.1, 1.0, 0.1), (0.3, 1.0, 0.1), "0.1 ... 1 (the whole range: not identified)"),
+        (Span(0.1, 1.0, 0.1), (0.3, 0.9, 0.1), "0.1 ... 0.9"),
+        (Span(1e-4, 0.1, log=True), (1e-3, 1.1e-4, 0.09), "(the whole range: not identified)"),
+        (Span(1e-4, 0.1, log=True), (1e-3, 0.02, 0.09), "0.001 ... 0.09"),
+        (Span(0.0, 100.0), (50.0, 3.0, 97.0), "3 ... 97 (the whole range: not identified)"),
+        (("adam", "sgd"), ("sgd", "adam"), "adam, sgd (the whole range: not identified)"),
+        (("adam", "sgd"), ("sgd", "sgd"), "sgd"),
+        (("adam",), ("adam",), "adam"),
+        ((True, False), (False, False), "false"),
+    ],
+)
+def test_a_range_says_when_it_is_all_that_was_searched(
+    trained: Trained, domain: Any, values: Sequence[Any], words: str
+) -> None:
+    trials = [trial(number, 2.0, x=value) for number, value in enumerate(values)]
+    (found,) = ranges(searched(trained.search.searches[0], {"x": domain}, trials))
+    assert found.words.endswith(words)
+    assert found.best == values[0]
+    assert found.whole == ("whole range" in words)
+
+
+def test_a_sentence_begins_large_unless_with_a_name() -> None:
+    assert capital("on digits") == "On digits"
+    assert capital("lfnn_l on digits") == "lfnn_l on digits"
+    assert capital("bp has a lower error") == "bp has a lower error"
+
+
+def test_long_lists_are_counted() -> None:
+    assert joined(["a"]) == "a"
+    assert joined(["a", "b", "c"]) == "a, b and c"
+    assert joined(list("abcdefgh"), most=4) == "a, b, c and 5 more"
