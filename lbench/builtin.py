@@ -24,6 +24,9 @@ def lbench_networks() -> list[NetworkEntry]:
             "mlp-438k", "784-390-330-10, 438,490 parameters on MNIST", mlp, {"widths": (390, 330)}
         ),
         NetworkEntry(
+            "mlp-2x256", "784-256-256-10, 269,322 parameters on MNIST", mlp, {"widths": (256, 256)}
+        ),
+        NetworkEntry(
             "mlp-3x1024",
             "784-1024-1024-1024-10 with BatchNorm, 2.9M parameters on MNIST",
             mlp,
@@ -121,6 +124,7 @@ def lbench_networks() -> list[NetworkEntry]:
 
 @hookimpl
 def lbench_datasets() -> list[DatasetEntry]:
+    sequence = "lbench.data.sequence"
     return [
         DatasetEntry("digits", "Digits (8x8)", "lbench.data.digits:Digits", "mlp"),
         DatasetEntry("mnist", "MNIST", "lbench.data.mnist:Mnist", "mlp-275k"),
@@ -128,6 +132,12 @@ def lbench_datasets() -> list[DatasetEntry]:
         DatasetEntry(
             "imagefolder", "A folder of class folders", "lbench.data.imagefolder:ImageFolder", "cnn"
         ),
+        DatasetEntry("permuted-mnist", "Permuted MNIST", f"{sequence}:PermutedMnist", "mlp-2x256"),
+        DatasetEntry("split-mnist", "Split MNIST", f"{sequence}:SplitMnist", "mlp-2x256"),
+        DatasetEntry(
+            "permuted-digits", "Permuted Digits (8x8)", f"{sequence}:PermutedDigits", "mlp-2x256"
+        ),
+        DatasetEntry("split-digits", "Split Digits (8x8)", f"{sequence}:SplitDigits", "mlp-2x256"),
     ]
 
 
@@ -146,5 +156,15 @@ def lbench_probes() -> list[ProbeEntry]:
             "online",
             "Loss and error of each batch before the step on it: prequential curves",
             "lbench.probes.online:Online",
+        ),
+        ProbeEntry(
+            "linear",
+            "Error of a linear classifier of what each block passes on",
+            "lbench.probes.linear:Linear",
+        ),
+        ProbeEntry(
+            "alignment",
+            "Angle of each site's update to the gradient of the output loss; bias and variance",
+            "lbench.probes.alignment:Alignment",
         ),
     ]

@@ -22,6 +22,7 @@ from lbench.errors import UsageError
 from lbench.home import Home
 from lbench.hooks import DatasetEntry
 from lbench.registry import registry
+from lbench.report.table import text
 
 
 @click.command(epilog="Example: lbench datasets cifar10")
@@ -69,8 +70,9 @@ def describe(name: str, data_dir: Path | None, home: Home) -> dict[str, Any]:
         **_row(entry),
         "epochs": source.epochs,
         "augmentation": source.augmentation,
+        "options": [option.as_dict() for option in source.described],
         "places": [str(place) for place in source.places(data_dir)],
-        **{key: value for key, value in state.items() if key not in ("name", "title")},
+        **{k: v for k, v in state.items() if k not in ("name", "title", "options")},
         "found_as": state["title"],
     }
 
@@ -104,5 +106,10 @@ def _show(content: dict[str, Any]) -> None:
             click.echo(f"test reads       {content['test_reads']:,}, by the runs of this home")
     elif content["state"] == "found":
         click.echo(f"variant, digest  known once decoded: lbench data prepare {content['name']}")
+    print_table(
+        ["option", "default", "what it may be", "meaning"],
+        [[o["name"], text(o["default"]), o["values"], o["help"]] for o in content["options"]],
+        title="\nOptions (--data)",
+    )
     if content["message"]:
         click.echo(f"\n{content['message']}\n{content['hint']}")

@@ -83,7 +83,8 @@ def load(path: Path) -> Dataset | None:
             classes=tuple(header["classes"]),
             mean=tuple(header["mean"]),
             std=tuple(header["std"]),
-            **splits,
+            train=splits["train"],
+            test=splits["test"],
         )
     except (OSError, KeyError, TypeError, ValueError):
         return None

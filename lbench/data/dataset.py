@@ -38,6 +38,21 @@ class Split:
 
 
 @dataclass(frozen=True, eq=False)
+class Segment:
+    """One task of a sequence: some of a dataset's examples, their pixels in an order of its own.
+
+    Args:
+        train: indices of its training examples, int64.
+        test: of its test examples.
+        order: of the pixels as from ``permutation``; None for their own.
+    """
+
+    train: Labels
+    test: Labels
+    order: Labels | None = None
+
+
+@dataclass(frozen=True, eq=False)
 class Dataset:
     """A dataset ready to be used.
 
@@ -49,6 +64,7 @@ class Dataset:
         classes: class names, in label order.
         mean: of the training images divided by 255, one a channel.
         std: likewise, population standard deviation.
+        segments: the tasks of a sequence, in order; none for a dataset that is one task.
     """
 
     name: str
@@ -60,6 +76,7 @@ class Dataset:
     test: Split
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    segments: tuple[Segment, ...] = ()
 
     @property
     def shape(self) -> tuple[int, int, int]:

@@ -13,9 +13,10 @@ import numpy as np
 
 from lbench.data.dataset import Found, Raw, RawFile, Split
 from lbench.data.images import SUFFIXES, decode
+from lbench.data.options import Option, whole
 from lbench.data.progress import progress
 from lbench.data.source import Source
-from lbench.errors import DataError, UsageError
+from lbench.errors import DataError
 
 HELD_OUT = 0.2
 LARGEST = 1024
@@ -44,23 +45,18 @@ class ImageFolder(Source):
     name = "imagefolder"
     title = "A folder of class folders"
     files = "train/<class>/*.jpg with test/<class>/*.jpg (or val/), or <class>/*.jpg"
+    described = (
+        Option("size", 32, f"a whole number from 1 to {LARGEST}", "Height and width in pixels"),
+        *Source.described,
+    )
 
     def __init__(self, /, size: int | str = 32, **options: object) -> None:
-        try:
-            self.size = int(size)
-        except ValueError:
-            self.size = 0
-        if not 1 <= self.size <= LARGEST:
-            raise UsageError(
-                "The option size of dataset imagefolder must be a whole number of pixels from 1 to "
-                f"{LARGEST}, got {size!r}.",
-                "An example: size=32.",
-            )
+        self.size = whole(self.name, "size", size, 1, LARGEST, example=32)
         super().__init__(**options)
 
     def options(self) -> Mapping[str, Any]:
-        """Tell the size."""
-        return {"size": self.size}
+        """Tell the size too."""
+        return {**super().options(), "size": self.size}
 
     def places(self, data_dir: Path | None) -> list[Path]:
         """Look in ``data_dir`` alone when it is given."""

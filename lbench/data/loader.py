@@ -79,6 +79,15 @@ class DeviceData:
         """Where the images lie."""
         return self.images.device
 
+    @property
+    def segments(self) -> Sequence[range]:
+        """Which examples belong together: one task after another, or all at once."""
+        return (range(len(self)),)
+
+    def pixels(self, idx: Tensor) -> Tensor:
+        """Gather the bytes at ``idx``: uint8, ``(b, channels, height, width)``."""
+        return self._rows.index_select(0, idx).view(-1, *self.shape)
+
     def batch(
         self,
         idx: Tensor,
@@ -95,7 +104,7 @@ class DeviceData:
         Returns:
             Images, float32, ``(b, channels, height, width)``; labels, int64, ``(b,)``.
         """
-        pixels = self._rows.index_select(0, idx).view(-1, *self.shape)
+        pixels = self.pixels(idx)
         if augment:
             if generator is None:
                 raise ValueError("an augmentation needs a generator")
@@ -111,22 +120,29 @@ class DeviceData:
 class Batches:
     """The batches of a training run, addressed by (epoch, position).
 
-    The order of epoch e comes from ``noise("order", e)``, the augmentation of the batch at
-    global step t = e * len(self) + position from ``noise("augment", t)``. So any batch can be
-    produced directly, and resuming replays nothing. The last, shorter batch is kept.
+    The order of epoch e comes from ``noise("order", e)``, the augmentation of a batch from
+    ``noise("augment", e * len(self) + position)``. So any batch can be produced directly, and
+    resuming replays nothing. The last, shorter batch is kept. An epoch of a sequence has the
+    examples of one task.
 
     Args:
         data: the training examples.
         batch_size: examples a batch, at least 1.
         noise: the run's source of generators.
         augment: None or an empty one for none.
+        epochs: of each task of a sequence.
 
     Raises:
         UsageError: a batch size below 1, or an augmentation too large for the images.
     """
 
     def __init__(
-        self, data: DeviceData, batch_size: int, noise: Noise, augment: Augmentation | None = None
+        self,
+        data: DeviceData,
+        batch_size: int,
+        noise: Noise,
+        augment: Augmentation | None = None,
+        epochs: int = 1,
     ) -> None:
         if batch_size < 1:
             raise UsageError(f"The batch size must be at least 1, got {batch_size}.")
@@ -136,23 +152,31 @@ class Batches:
         self.batch_size = batch_size
         self.noise = noise
         self.augment = augment
+        self.epochs = epochs
         self._order: tuple[int, Tensor] | None = None
 
     def __len__(self) -> int:
-        """Batches an epoch."""
-        return -(-len(self.data) // self.batch_size)
+        """Batches an epoch, the longest if they differ."""
+        return max(self._count(segment) for segment in self.data.segments)
+
+    def segment(self, epoch: int) -> range:
+        """Tell which examples ``epoch`` has."""
+        segments = self.data.segments
+        return segments[epoch // self.epochs] if len(segments) > 1 else segments[0]
 
     def order(self, epoch: int) -> Tensor:
-        """Draw the permutation of ``epoch``: int64, ``(n,)``, on the device; kept for reuse."""
+        """Draw the order of the examples of ``epoch``: int64, on the device; kept for reuse."""
         if self._order is None or self._order[0] != epoch:
-            order = epoch_order(len(self.data), self.noise("order", epoch))
+            segment = self.segment(epoch)
+            order = epoch_order(len(segment), self.noise("order", epoch)) + segment.start
             self._order = epoch, order.to(self.data.device)
         return self._order[1]
 
     def indices(self, epoch: int, position: int) -> Tensor:
         """Which examples the batch holds: int64, ``(b,)``, on the device."""
-        if not 0 <= position < len(self):
-            raise IndexError(f"batch {position} of an epoch of {len(self)}")
+        count = self._count(self.segment(epoch))
+        if not 0 <= position < count:
+            raise IndexError(f"batch {position} of an epoch of {count}")
         start = position * self.batch_size
         return self.order(epoch)[start : start + self.batch_size]
 
@@ -166,5 +190,8 @@ class Batches:
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
         """Walk the batches of ``epoch`` from position ``start`` on."""
-        for position in range(start, len(self)):
+        for position in range(start, self._count(self.segment(epoch))):
             yield self.batch(epoch, position)
+
+    def _count(self, segment: range) -> int:
+        return -(-len(segment) // self.batch_size)

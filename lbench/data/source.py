@@ -12,8 +12,9 @@ from typing import Any, ClassVar
 
 import platformdirs
 
-from lbench.data import cache
+from lbench.data import cache, permutation
 from lbench.data.dataset import Dataset, Found, MissingDataError, Raw, Split, check, finish
+from lbench.data.options import Option, whole
 from lbench.errors import DataError, UsageError, unknown
 
 __all__ = ["Dataset", "Found", "MissingDataError", "Raw", "Source", "Split"]
@@ -32,6 +33,13 @@ class Source(ABC):
         torchvision: the class of ``torchvision.datasets`` that downloads it, or "".
         cached: whether decoding is worth a file in the cache.
         format: raised whenever ``read`` comes to give other arrays for the same files.
+        described: the options; a subclass adds its own.
+
+    Args:
+        permute: seed of a permutation of the pixels, the same for every image; None for none.
+
+    Raises:
+        UsageError: an unknown option, or a value that does not fit.
     """
 
     name: ClassVar[str]
@@ -44,16 +52,35 @@ class Source(ABC):
     torchvision: ClassVar[str] = ""
     cached: ClassVar[bool] = True
     format: ClassVar[int] = 1
+    described: ClassVar[tuple[Option, ...]] = (
+        Option(
+            "permute",
+            None,
+            "a whole number of at least 0, or none",
+            "Seed of one permutation of the pixels of all images",
+        ),
+    )
+    permute: int | None = None
 
-    def __init__(self, /, **options: object) -> None:
+    def __init__(self, /, permute: object = None, **options: object) -> None:
         for option in options:
-            names = sorted(self.options())
-            listing = f"Options of {self.name}: {', '.join(names)}." if names else ""
+            names = sorted(each.name for each in self.described)
+            listing = f"Options of {self.name}: {', '.join(names)}."
             raise unknown(f"option of dataset {self.name}:", option, names, listing=listing)
+        if permute is not None and permute != "none":
+            self.permute = whole(self.name, "permute", permute, 0, None, example=1)
 
     def options(self) -> Mapping[str, Any]:
-        """Tell what was asked for and changes the arrays; part of a run's fingerprint."""
-        return {}
+        """Tell what was asked for and changes the arrays; part of a run's fingerprint.
+
+        A subclass with options of its own adds them to these.
+        """
+        return {} if self.permute is None else {"permute": self.permute}
+
+    @property
+    def permuted(self) -> bool:
+        """Whether pixels have lost their neighbours."""
+        return self.permute is not None
 
     def places(self, data_dir: Path | None) -> list[Path]:
         """List the directories to look in, in order."""
@@ -138,18 +165,26 @@ class Source(ABC):
         return cache.fetch(path, self.name, lambda: self.decode(found))
 
     def decode(self, found: Found) -> Raw:
-        """Read and check. Raises DataError."""
+        """Read, check, and permute the pixels if that was asked for. Raises DataError."""
         try:
             raw = self.read(found)
         except OSError as error:
             where = error.filename or found.root
             raise DataError(f"{where} cannot be read: {error.strerror or error}.") from error
         check(raw, found.root)
-        return raw
+        return raw if self.permute is None else permutation.permuted(raw, self.permute)
+
+    def ready(self, found: Found, cache_dir: Path | str | None = None) -> Dataset | None:
+        """Open what can be opened at once; None for what has to be decoded first."""
+        if not self.cached:
+            return finish(self.name, self.decode(found))
+        return cache.load(self.cache_path(found, cache_dir))
 
     def cache_path(self, found: Found, cache_dir: Path | str | None = None) -> Path:
         """Name the cache file for these raw files as they are now and these options."""
         files = [(str(f.path), f.size, f.mtime_ns) for f in found.files]
-        key = [self.format, found.layout, str(found.root), dict(self.options()), files]
+        # Permuted pixels are other content, whatever a subclass tells of its options.
+        options = {**self.options(), **Source.options(self)}
+        key = [self.format, found.layout, str(found.root), options, files]
         sha = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
         return cache.directory(cache_dir) / f"{self.name}-{sha[:20]}.bin"

@@ -1,12 +1,11 @@
-"""A validation split that depends on the data, not on the run."""
+"""A validation split and a share of the labels that depend on the data, not on the run."""
 
 from __future__ import annotations
-
-import hashlib
 
 import numpy as np
 
 from lbench.data.dataset import Labels
+from lbench.data.draws import draws
 from lbench.errors import DataError, UsageError
 
 
@@ -35,16 +34,48 @@ def holdout(labels: Labels, fraction: float, digest: str) -> tuple[Labels, Label
         )
     held = np.zeros(len(labels), dtype=bool)
     if fraction:
-        # Raw output of a bit generator: the only kind of draw that NumPy keeps stable for good.
-        seed = hashlib.sha256(f"holdout {digest}".encode()).digest()
-        draws = np.random.Philox(key=int.from_bytes(seed[:16], "little")).random_raw(len(labels))
+        drawn = draws(f"holdout {digest}", len(labels))
         for label in np.unique(labels):
             members = np.flatnonzero(labels == label)
             count = min(max(round(fraction * len(members)), 1), len(members) - 1)
-            held[members[np.argsort(draws[members], kind="stable")[:count]]] = True
+            held[members[np.argsort(drawn[members], kind="stable")[:count]]] = True
         if not held.any():
             raise DataError(
                 "The validation split is empty: no class has more than one training image.",
                 "Add images, or train on all of them with: --protocol paper",
             )
     return np.flatnonzero(~held).astype(np.int64), np.flatnonzero(held).astype(np.int64)
+
+
+def labelled(labels: Labels, share: float, digest: str) -> Labels:
+    """Choose the examples that keep their labels when only a share of them does.
+
+    Stratified by class, the same for every run on the same data, and nested: the examples of a
+    share are among those of every larger one. Of a class with n examples round(share * n) are
+    kept, at least 1.
+
+    Args:
+        labels: ``(n,)``, of the training part.
+        share: above 0, at most 1.
+        digest: the dataset's; the only source of chance.
+
+    Returns:
+        Sorted indices, int64.
+
+    Raises:
+        UsageError: ``share`` is not in (0, 1].
+    """
+    if not 0 < share <= 1:
+        raise UsageError(
+            f"The share of labels must be above 0 and at most 1, got {share}.",
+            "1 % of the training labels is 0.01.",
+        )
+    if share == 1:
+        return np.arange(len(labels), dtype=np.int64)
+    drawn = draws(f"labels {digest}", len(labels))
+    kept = []
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label)
+        count = max(round(share * len(members)), 1)
+        kept.append(members[np.argsort(drawn[members], kind="stable")[:count]])
+    return np.sort(np.concatenate(kept)).astype(np.int64)

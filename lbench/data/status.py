@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from lbench.data import cache
 from lbench.data.dataset import Dataset, MissingDataError
 from lbench.data.source import Source
 from lbench.errors import DataError
@@ -44,12 +43,9 @@ def status(
     try:
         found = source.find(data_dir)
         report |= {"state": "found", "path": str(found.root), "layout": found.layout}
-        if source.cached:
-            path = source.cache_path(found, cache_dir)
-            dataset = cache.load(path)
-            report["cache"] = str(path) if dataset else None
-        else:
-            dataset = source.load(data_dir, download=False)
+        dataset = source.ready(found, cache_dir)
+        if source.cached and dataset is not None:
+            report["cache"] = str(source.cache_path(found, cache_dir))
     except DataError as error:
         state = "missing" if isinstance(error, MissingDataError) else "damaged"
         return report | {"state": state, "message": error.message, "hint": error.hint}

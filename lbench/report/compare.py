@@ -233,7 +233,8 @@ CONDITIONAL: list[tuple[Callable[[CellRow], Any], str, Callable[[CellRow], Any]]
 def _terms(spec: Mapping[str, Any]) -> dict[str, Any]:
     """All that a spec says beside rule, recipe and network, under readable names."""
     others = {k: v for k, v in spec.items() if k not in ("rule", "recipe", "network", "task")}
-    terms = _flat({**spec.get("task", {}), **others})
+    # A spec says nothing of the share of labels where all are used.
+    terms = _flat({"labels": 1, **spec.get("task", {}), **others})
     if "digest" in terms:
         terms["data digest"] = str(terms.pop("digest"))[:12]
     return terms

@@ -33,6 +33,7 @@ def describe(resolved: Resolved, outcomes: list[Outcome]) -> dict[str, Any]:
         "epochs": None,
         **cell.budget.as_dict(),
         "augmentation": cell.augmentation,
+        "labels": cell.labels,
         "precision": cell.precision,
         "test_examples": len(resolved.dataset.test),
         "cell": cell.id,

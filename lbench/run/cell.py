@@ -56,7 +56,8 @@ class Cell:
         augmentation: in canonical words.
         budget: of training.
         precision: ``fp32`` or ``bf16``.
-        labels: what differs from the defaults, for the readable id.
+        labels: share of the training labels that is used.
+        changes: what differs from the defaults, for the readable id.
     """
 
     rule: str
@@ -75,7 +76,8 @@ class Cell:
     augmentation: str
     budget: Budget
     precision: str
-    labels: tuple[str, ...]
+    labels: float
+    changes: tuple[str, ...]
 
     def build(self, seed: int) -> Rule:
         """The rule on its network, with the seed's initial weights.
@@ -120,6 +122,8 @@ class Cell:
                 "validation": self.validation,
                 "augmentation": self.augmentation,
                 "budget": self.budget.as_dict(),
+                # Left out where it says nothing, as before there were shares.
+                **({} if self.labels == 1 else {"labels": self.labels}),
             },
             "precision": self.precision,
         }
@@ -137,8 +141,8 @@ class Cell:
     def id(self) -> str:
         """Readable: ``lfnn_l/mnist/mlp-275k/leadership=0.5@1a2b3c4d``."""
         parts = [self.rule, self.task.dataset, self.network]
-        if self.labels:
-            parts.append(",".join(self.labels))
+        if self.changes:
+            parts.append(",".join(self.changes))
         return f"{'/'.join(parts)}@{self.fingerprint[:8]}"
 
     @property

@@ -22,8 +22,9 @@ class Evaluation:
     """How a rule does on a split.
 
     Args:
-        error: percent of examples whose highest score is not the label's.
-        loss: mean cross-entropy.
+        error: percent of examples whose highest score is not the label's; of a sequence the mean
+            over tasks with equal weight.
+        loss: mean cross-entropy, likewise.
         logits: float16, (examples, classes), on the CPU.
     """
 
@@ -56,6 +57,10 @@ def evaluate(rule: Rule, data: DeviceData, precision: str) -> Evaluation:
             logits.append(rule.predict(x).float())
     rule.train()
     scores = torch.cat(logits)
-    wrong = (scores.argmax(1) != data.labels).sum()
-    loss = F.cross_entropy(scores, data.labels)
-    return Evaluation(100 * wrong.item() / len(data), loss.item(), scores.half().cpu())
+    wrong = scores.argmax(1) != data.labels
+    errors, losses = [], []
+    for segment in data.segments:
+        rows = slice(segment.start, segment.stop)
+        errors.append(100 * wrong[rows].sum().item() / len(segment))
+        losses.append(F.cross_entropy(scores[rows], data.labels[rows]).item())
+    return Evaluation(sum(errors) / len(errors), sum(losses) / len(losses), scores.half().cpu())

@@ -43,6 +43,7 @@ class Request:
         precision: ``fp32`` or ``bf16``.
         data_dir: where to look for data first.
         data_options: options of the dataset.
+        labels: share of the training labels that is used.
     """
 
     rule: str
@@ -59,6 +60,7 @@ class Request:
     precision: str = "fp32"
     data_dir: Path | None = None
     data_options: dict[str, Any] = field(default_factory=dict)
+    labels: float | str = 1.0
 
 
 @dataclass(frozen=True)
@@ -95,11 +97,23 @@ def resolve(request: Request, registry: Registry) -> Resolved:
         listing="See them with: lbench run --help",
     )
     budget = _budget(request, source)
+    share = _share(request.labels)
     plain = Augmentation.parse(source.augmentation)
     asked = request.augmentation
     augmentation = plain if asked is None else Augmentation.parse(asked)
+    if augmentation and source.permuted:
+        raise UsageError(
+            f"The augmentation {augmentation} moves pixels among their neighbours, which permuted "
+            "pixels have lost.",
+            "Train without it: --augment none",
+        )
 
     data = source.load(request.data_dir)
+    if data.segments and budget.epochs is None:
+        raise UsageError(
+            f"Dataset {request.dataset} is a sequence: its budget is in epochs a task.",
+            "Give --epochs instead of --examples.",
+        )
     if augmentation:
         augmentation.check(*data.shape[1:])
     cell = Cell(
@@ -125,10 +139,12 @@ def resolve(request: Request, registry: Registry) -> Resolved:
         augmentation=str(augmentation),
         budget=budget,
         precision=request.precision,
-        labels=(),
+        labels=share,
+        changes=(),
     )
     blocks = len(_build(cell).network.blocks)
     own = dataclasses.replace(cell, blocks=None).build_network(Init(0)) if request.blocks else None
+    usual = type(source)().options()
     shown = {
         **config.changed(),
         **spec.changed(network_class(**network_entry.preset)),
@@ -138,10 +154,11 @@ def resolve(request: Request, registry: Registry) -> Resolved:
         **_differing("augmentation", cell.augmentation, str(plain)),
         **_differing("protocol", cell.protocol, "strict"),
         **_differing("precision", cell.precision, "fp32"),
-        **request.data_options,
+        **({"labels": share} if share != 1 else {}),
+        **{k: v for k, v in source.options().items() if v != usual.get(k)},
     }
-    labels = tuple(f"{name}={_text(value)}" for name, value in shown.items())
-    return Resolved(dataclasses.replace(cell, blocks=blocks, labels=labels), data, source)
+    changes = tuple(f"{name}={_text(value)}" for name, value in shown.items())
+    return Resolved(dataclasses.replace(cell, blocks=blocks, changes=changes), data, source)
 
 
 def _build(cell: Cell) -> Rule:
@@ -180,6 +197,19 @@ def _budget(request: Request, source: Source) -> Budget:
     if request.examples is not None:
         return Budget(None, request.examples)
     return Budget(request.epochs if request.epochs is not None else source.epochs)
+
+
+def _share(labels: float | str) -> float:
+    try:
+        share = round(float(labels), 12)
+    except ValueError:
+        share = 0.0
+    if not 0 < share <= 1:
+        raise UsageError(
+            f"--labels must be a share above 0 and at most 1, but got {labels}.",
+            "1 % of the training labels: --labels 0.01",
+        )
+    return share
 
 
 def _network_code(cls: type[NetworkSpec]) -> str:

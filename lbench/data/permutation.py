@@ -1,0 +1,45 @@
+"""Fixed permutations of pixel positions."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from lbench.data.dataset import Labels, Pixels, Raw, Split
+from lbench.data.draws import draws
+
+
+def permutation(key: str, shape: tuple[int, int, int]) -> Labels:
+    """Draw an order of the pixels: int64, ``(height * width,)``.
+
+    Position p of a permuted image shows the pixel at position ``order[p]``, all its channels
+    together.
+
+    Args:
+        key: names the permutation; with the shape it is the only source of chance.
+        shape: (channels, height, width) of an image.
+    """
+    channels, height, width = shape
+    drawn = draws(f"permute {key} {channels}x{height}x{width}", height * width)
+    return np.argsort(drawn, kind="stable").astype(np.int64)
+
+
+def permuted(raw: Raw, seed: int) -> Raw:
+    """Permute the pixels of all images of both splits by the permutation of ``seed``."""
+    _, *shape = raw.train.images.shape
+    order = permutation(str(seed), (shape[0], shape[1], shape[2]))
+    note = f", pixels permuted ({seed})"
+    return dataclasses.replace(
+        raw,
+        title=raw.title + note,
+        variant=raw.variant + note,
+        train=Split(reorder(raw.train.images, order), raw.train.labels),
+        test=Split(reorder(raw.test.images, order), raw.test.labels),
+    )
+
+
+def reorder(images: Pixels, order: Labels) -> Pixels:
+    """Bring the pixels of images ``(n, channels, height, width)`` into this order, in a copy."""
+    flat = images.reshape(*images.shape[:2], -1)
+    return np.ascontiguousarray(flat[:, :, order]).reshape(images.shape)

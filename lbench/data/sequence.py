@@ -1,0 +1,259 @@
+"""Sequences of tasks, learned one after another, to see what a rule forgets.
+
+An epoch of a sequence has the examples of one task; with E epochs each task gets E of them in
+order. The rule is told nothing of tasks. Errors are means over tasks with equal weight.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from abc import abstractmethod
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, ClassVar
+
+import numpy as np
+
+from lbench.data.dataset import Dataset, Found, Labels, Raw, Segment, Split
+from lbench.data.digits import Digits
+from lbench.data.mnist import Mnist
+from lbench.data.options import Option, whole
+from lbench.data.permutation import permutation
+from lbench.data.source import Source
+from lbench.errors import UsageError
+
+RECIPE = MappingProxyType(
+    {"optimizer": "sgd", "momentum": 0.0, "schedule": "constant", "lr": 0.1, "batch": 32}
+)
+"""Plain SGD keeps nothing of a task but the weights."""
+
+
+class TaskSequence(Source):
+    """Tasks made of one dataset. Subclasses implement ``sequence``.
+
+    Args:
+        tasks: how many.
+    """
+
+    base: ClassVar[type[Source]]
+    most: ClassVar[int]
+    epochs = 1
+    recipe = RECIPE
+
+    def __init__(self, /, tasks: object = 5, **options: object) -> None:
+        self.tasks = whole(self.name, "tasks", tasks, 1, self.most, example=5)
+        super().__init__(**options)
+        self.inner = self.base(permute=self.permute)
+
+    def options(self) -> Mapping[str, Any]:
+        """Tell the number of tasks too."""
+        return {**super().options(), "tasks": self.tasks}
+
+    @abstractmethod
+    def sequence(self, data: Dataset) -> Dataset:
+        """Make the tasks of the dataset: new classes and segments, title and variant."""
+
+    def view(self, data: Dataset) -> Dataset:
+        """Make the sequence, under a name and a digest of its own."""
+        content = [self.name, data.digest, dict(self.options())]
+        sha = hashlib.sha256(json.dumps(content, sort_keys=True).encode())
+        return dataclasses.replace(self.sequence(data), name=self.name, digest=sha.hexdigest())
+
+    def places(self, data_dir: Path | None) -> list[Path]:
+        """Look where the dataset lies."""
+        return self.inner.places(data_dir)
+
+    @property
+    def download_dir(self) -> Path:
+        """Where the dataset is downloaded to."""
+        return self.inner.download_dir
+
+    def look(self, place: Path) -> Found | None:
+        """Find the dataset."""
+        return self.inner.look(place)
+
+    def read(self, found: Found) -> Raw:
+        """Decode the dataset."""
+        return self.inner.read(found)
+
+    def find(self, data_dir: Path | str | None = None) -> Found:
+        """Where the dataset lies."""
+        return self.inner.find(data_dir)
+
+    def ready(self, found: Found, cache_dir: Path | str | None = None) -> Dataset | None:
+        """Open what can be opened at once."""
+        data = self.inner.ready(found, cache_dir)
+        return None if data is None else self.view(data)
+
+    def load(
+        self,
+        data_dir: Path | str | None = None,
+        *,
+        cache_dir: Path | str | None = None,
+        download: bool = True,
+    ) -> Dataset:
+        """Load the dataset and make the sequence; one file in the cache serves both."""
+        return self.view(self.inner.load(data_dir, cache_dir=cache_dir, download=download))
+
+    def cache_path(self, found: Found, cache_dir: Path | str | None = None) -> Path:
+        """Name the cache file of the dataset."""
+        return self.inner.cache_path(found, cache_dir)
+
+
+class Permuted(TaskSequence):
+    """Every task has all examples, their pixels in a random order of its own, the first as well.
+
+    Goodfellow et al. 2013, An empirical investigation of catastrophic forgetting, arXiv:1312.6211;
+    as a sequence: Kirkpatrick et al. 2017, PNAS 114(13), Section "Permuted MNIST".
+
+    Args:
+        seed: of the permutations; task t has the same one however many tasks there are.
+    """
+
+    most = 100
+    described = (
+        Option("tasks", 5, f"a whole number from 1 to {most}", "Tasks, one after another"),
+        Option("seed", 0, "a whole number of at least 0", "Of the tasks' permutations"),
+        *Source.described,
+    )
+
+    def __init__(self, /, tasks: object = 5, seed: object = 0, **options: object) -> None:
+        self.seed = whole(self.name, "seed", seed, 0, None, example=1)
+        super().__init__(tasks=tasks, **options)
+
+    def options(self) -> Mapping[str, Any]:
+        """Tell the seed too."""
+        return {**super().options(), "seed": self.seed}
+
+    @property
+    def permuted(self) -> bool:
+        """In every task."""
+        return True
+
+    def sequence(self, data: Dataset) -> Dataset:
+        """Give every task all images and an order of their pixels."""
+        train, test = np.arange(len(data.train)), np.arange(len(data.test))
+        orders = [permutation(f"{self.seed} task {t}", data.shape) for t in range(self.tasks)]
+        return dataclasses.replace(
+            data,
+            title=f"Permuted {data.title}, {self.tasks} tasks",
+            variant=f"{data.variant}, {self.tasks} permutations of seed {self.seed}",
+            segments=tuple(Segment(train, test, order) for order in orders),
+        )
+
+
+class Paired(TaskSequence):
+    """Every task has two classes of its own: 0 and 1, then 2 and 3, and so on.
+
+    Zenke, Poole and Ganguli 2017, Continual learning through synaptic intelligence, ICML, Section
+    5.1; the scenarios: van de Ven and Tolias 2019, arXiv:1904.07734.
+
+    Args:
+        scenario: ``domain``: labels are the class within the pair, so that all tasks share two
+            outputs. ``class``: every class has an output, and must be told from those of all
+            tasks.
+    """
+
+    most = 5
+    described = (
+        Option("tasks", 5, f"a whole number from 1 to {most}", "Pairs of classes, in their order"),
+        Option(
+            "scenario",
+            "domain",
+            "domain or class",
+            "Labels: the class within the pair, or among all pairs",
+        ),
+        *Source.described,
+    )
+
+    def __init__(
+        self, /, tasks: object = 5, scenario: object = "domain", **options: object
+    ) -> None:
+        if scenario not in ("domain", "class"):
+            raise UsageError(
+                f"The option scenario of dataset {self.name} must be domain or class, "
+                f"got {scenario!r}.",
+                "An example: scenario=class.",
+            )
+        self.scenario = scenario
+        super().__init__(tasks=tasks, **options)
+
+    def options(self) -> Mapping[str, Any]:
+        """Tell the scenario too."""
+        return {**super().options(), "scenario": self.scenario}
+
+    def sequence(self, data: Dataset) -> Dataset:
+        """Give every task the images of its pair."""
+        train, test = self._chosen(data.train), self._chosen(data.test)
+        tasks = [
+            [np.flatnonzero(s.labels // 2 == t) for s in (train, test)] for t in range(self.tasks)
+        ]
+        classes = data.classes[: 2 * self.tasks]
+        if self.scenario == "domain":
+            train, test = (Split(s.images, s.labels % 2) for s in (train, test))
+            classes = ("first of the pair", "second of the pair")
+        how = f"{self.tasks} tasks, {self.scenario}-incremental"
+        return dataclasses.replace(
+            data,
+            title=f"Split {data.title}, {how}",
+            variant=f"{data.variant}, {how}",
+            classes=classes,
+            train=train,
+            test=test,
+            segments=tuple(Segment(*indices) for indices in tasks),
+        )
+
+    def _chosen(self, split: Split) -> Split:
+        if split.labels.max() < 2 * self.tasks:
+            return split
+        kept: Labels = np.flatnonzero(split.labels < 2 * self.tasks)
+        return Split(split.images[kept], split.labels[kept])
+
+
+class PermutedMnist(Permuted):
+    """MNIST under permutations of its pixels."""
+
+    name = "permuted-mnist"
+    title = "Permuted MNIST"
+    base = Mnist
+    files = Mnist.files
+    torchvision = Mnist.torchvision
+    standardize = Mnist.standardize
+
+
+class SplitMnist(Paired):
+    """MNIST in pairs of digits."""
+
+    name = "split-mnist"
+    title = "Split MNIST"
+    base = Mnist
+    files = Mnist.files
+    torchvision = Mnist.torchvision
+    standardize = Mnist.standardize
+
+
+class PermutedDigits(Permuted):
+    """The small digits under permutations of their pixels."""
+
+    name = "permuted-digits"
+    title = "Permuted Digits (8x8)"
+    base = Digits
+    epochs = 10
+    files = Digits.files
+    cached = Digits.cached
+    standardize = Digits.standardize
+
+
+class SplitDigits(Paired):
+    """The small digits in pairs."""
+
+    name = "split-digits"
+    title = "Split Digits (8x8)"
+    base = Digits
+    epochs = 10
+    files = Digits.files
+    cached = Digits.cached
+    standardize = Digits.standardize
