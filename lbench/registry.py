@@ -57,6 +57,7 @@ class Registry:
     published: dict[str, hooks.PublishedEntry] = field(default_factory=dict)
     probes: dict[str, hooks.ProbeEntry] = field(default_factory=dict)
     owners: dict[tuple[str, str], str] = field(default_factory=dict)
+    files: list[Path] = field(default_factory=list)
 
     def entries(self, kind: str) -> dict[str, Any]:
         """All entries of a kind, such as ``"rules"``."""
@@ -133,6 +134,7 @@ class Registry:
                 problem, hint = f"{type(error).__name__}: {error}", ""
             raise PluginError(f"Plugin {path.name} cannot be used. {problem}", hint) from error
         self.plugins.append(plugin)
+        self.files.append(path)
 
     def add(self, manager: pluggy.PluginManager, plugin: Plugin, module: object) -> None:
         """Checks all that a plugin brings, then takes all of it.

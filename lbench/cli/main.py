@@ -17,6 +17,8 @@ from lbench.errors import LbenchError, nearest
 
 COMMANDS = {
     "run": "Train a rule on a dataset",
+    "tune": "Search the best options of a rule",
+    "study": "Run a study and report its answer",
     "compare": "Compare cells, with intervals",
     "report": "Write the report of a study",
     "rules": "List the rules, or show one",
@@ -75,6 +77,7 @@ def cli(debug: bool) -> None:
     \b
     lbench run --rule lfnn_l --dataset digits
     lbench rules lfnn_l
+    lbench study leadership --datasets digits --trials 20
     lbench compare lfnn_l/digits bp/digits
     lbench ui
     """

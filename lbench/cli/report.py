@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from lbench.cli.common import home_option, json_option, plugin_option, print_json
 from lbench.home import Home
 from lbench.registry import registry
+
+if TYPE_CHECKING:
+    from lbench.study.definition import Study
 
 
 @click.command(epilog="Example: lbench report leadership --html leadership.html")
@@ -24,20 +28,34 @@ from lbench.registry import registry
 @json_option
 def command(study: str, html: Path | None, home: Home, as_json: bool) -> None:
     """Write the report of a study from what has been trained; runs nothing."""
+    from lbench.study.find import find
+
+    write(find(study, registry()), home, as_json, study, html)
+
+
+def write(study: Study, home: Home, as_json: bool, name: str, html: Path | None = None) -> None:
+    """Writes the report of a study and prints its answer.
+
+    Args:
+        name: what the user called it.
+        html: where the page is written too.
+
+    Raises:
+        UsageError: no run of it has finished.
+    """
     from lbench.errors import UsageError
     from lbench.report.study import make_report
     from lbench.study.collect import collect
-    from lbench.study.find import find
 
-    results = collect(find(study, registry()), home)
+    results = collect(study, home)
     runs = [run for final in results.finals for run in final.runs]
     if not any(run.status == "finished" for run in runs):
         begun = f", only {len(runs)} that did not end" if runs else ""
         raise UsageError(
-            f"Study {results.study.name} has no finished run in {home.root}{begun}.",
-            f"Run it with: lbench study {study}; or give --home where its runs lie.",
+            f"Study {study.name} has no finished run in {home.root}{begun}.",
+            f"Run it with: lbench study {name}; or give --home where its runs lie.",
         )
-    report = make_report(results, home.reports / results.study.name, home=home)
+    report = make_report(results, home.reports / study.name, home=home)
     if html is not None:
         html.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(report.page, html)
@@ -45,6 +63,6 @@ def command(study: str, html: Path | None, home: Home, as_json: bool) -> None:
         print_json(report.as_dict() | ({"html": str(html)} if html else {}))
         return
     click.echo(click.wrap_text(report.answer.sentence, 100))
-    for name, reason in report.left_out.items():
-        click.secho(f"Figure {name} is left out: {reason}", err=True, fg="yellow")
+    for figure, reason in report.left_out.items():
+        click.secho(f"Figure {figure} is left out: {reason}", err=True, fg="yellow")
     click.echo(f"\n{html or report.page}\nTables and figures: {report.folder}")

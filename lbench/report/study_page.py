@@ -96,9 +96,7 @@ def _asked(results: Results) -> list[tuple[str, str]]:
         ("protocol", protocols[study.protocol]),
         ("seeds", f"{study.seeds} a cell" + (", fresh after the search" if study.search else "")),
         ("budget", _budget(results)),
-        ("equal for all", "floating-point operations of training" if study.equal == "flops" else
-         "epochs"),
-    ]  # fmt: skip
+    ]
     if search := study.search:
         rows.append(
             ("search", f"{search.trials} trials at each point, sampler {search.sampler}, "

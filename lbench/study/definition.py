@@ -68,11 +68,12 @@ class Arm:
     """A rule in a study, with what is set for it.
 
     Args:
-        rule: its name.
+        rule: its name; ``*`` for every installed one.
         name: what tables call it; "" for the rule and its settings.
         settings: by name as the command line has them: a rule's option or a part of the recipe
             plain, ``net.widths`` an option of the network, ``data.permute`` of the dataset, and
-            ``epochs``, ``examples``, ``labels``, ``blocks``, ``augment``, ``precision``.
+            ``epochs``, ``examples``, ``labels``, ``blocks``, ``augment``, ``precision``. With
+            ``equal = "flops"`` a run takes as many operations as ``bp`` does in its epochs.
         axes: settings that take several values, every combination a point.
         network: the arm's own; None for the study's.
     """
@@ -99,8 +100,6 @@ class Study:
         protocol: of the final runs.
         seeds: final runs a point.
         search: at each point; None for none.
-        equal: what is the same for all arms: ``epochs``, or ``flops`` of training (the epochs
-            are then those of ``bp``).
         probes: what is measured during final runs.
         analysis: how the answer is worked out, a name of ``lbench.report.answers``.
         figures: names of ``lbench.report.figures``, in order.
@@ -119,7 +118,6 @@ class Study:
     protocol: Literal["strict", "paper"] = "paper"
     seeds: int = 3
     search: Search | None = None
-    equal: Literal["epochs", "flops"] = "epochs"
     probes: tuple[str, ...] = ()
     analysis: str = "best"
     figures: tuple[str, ...] = ()

@@ -18,6 +18,7 @@ from lbench.run.resolve import Resolved
 from lbench.run.step_flops import StepFlops
 from lbench.step import Step
 from lbench.study.plan import Plan
+from lbench.study.space import trials
 from lbench.task import Batch
 
 WARM, SECONDS, MOST = 3, 0.4, 100
@@ -161,5 +162,7 @@ def _seconds(plan: Plan, key: str, cost: Cost) -> float:
     seconds = study.seeds * run(epochs)
     if (search := study.search) is not None:
         share = PRUNED if search.pruning and len(search.objectives) == 1 else 1.0
-        seconds += search.trials * search.seeds * share * run(search.epochs or epochs)
+        seconds += (
+            trials(search, plan.spaces[key]) * search.seeds * share * run(search.epochs or epochs)
+        )
     return seconds

@@ -13,8 +13,8 @@ from lbench.recipe import Recipe
 from lbench.registry import Registry
 from lbench.run.resolve import Resolved, resolve
 from lbench.study.definition import Arm, Domain, Point, Study
-from lbench.study.settings import TASK, check_settings, request
-from lbench.study.space import check_space, space
+from lbench.study.settings import EQUAL, TASK, check_settings, request
+from lbench.study.space import check_space, space, trials
 
 SMALL = 64 * 2**20
 """Bytes of training pixels up to which a dataset is taken on a CPU without being asked for."""
@@ -42,7 +42,7 @@ class Plan:
     def trials(self) -> int:
         """Of all searches."""
         search = self.study.search
-        return search.trials * len(self.points) if search else 0
+        return sum(trials(search, space) for space in self.spaces.values()) if search else 0
 
     @property
     def finals(self) -> int:
@@ -116,9 +116,14 @@ def plan(
 
 def _of_rules(study: Study, rules: Sequence[str] | None, registry: Registry) -> Study:
     """The study with the arms of these rules; a rule that it has not gets an arm of its own."""
+    arms: list[Arm] = []
+    for arm in study.arms:
+        everything = sorted(registry.rules) if arm.rule == "*" else [arm.rule]
+        arms += [replace(arm, rule=rule) for rule in everything]
+    study = replace(study, arms=tuple(arms))
     if not rules:
         return study
-    arms: list[Arm] = []
+    arms = []
     for rule in rules:
         registry.find("rules", rule)
         own = [arm for arm in study.arms if arm.rule == rule]
@@ -147,7 +152,7 @@ def _check_names(study: Study, registry: Registry) -> None:
 
 def _has(rule: str, name: str, registry: Registry) -> bool:
     known = registry.load("rules", rule).Config.model_fields
-    common = (*Recipe.model_fields, *TASK)
+    common = (*Recipe.model_fields, *TASK, EQUAL)
     return name in known or name in common or name.startswith(("net.", "data."))
 
 

@@ -63,7 +63,6 @@ class _File(_Part):
     axes: dict[str, _Values] = {}
     protocol: Literal["strict", "paper"] = "paper"
     seeds: int = Field(3, ge=1)
-    equal: Literal["epochs", "flops"] = "epochs"
     search: _Search | None = None
     probes: list[str] = []
     analysis: str = "best"
@@ -120,7 +119,6 @@ def _study(file: _File, name: str, path: Path) -> Study:
         protocol=file.protocol,
         seeds=file.seeds,
         search=None if file.search is None else _search(file.search),
-        equal=file.equal,
         probes=tuple(file.probes),
         analysis=file.analysis,
         figures=tuple(file.figures),

@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from lbench.execute.messages import Ended, Epoch, Event, Job, Note, Progress, Started
 from lbench.execute.pool import Pool
 from lbench.execute.writer import Writer
 from lbench.home import Home
 from lbench.registry import Registry
+from lbench.run.resolve import Request
 from lbench.rundir import RunDir
 from lbench.store.journal import Journal
 from lbench.store.rows import Member
 from lbench.study.definition import Point
+from lbench.study.ledger import names
 from lbench.study.place import FINAL, Place, objectives
 from lbench.study.plan import Plan
-from lbench.study.search import Searching, search_name
+from lbench.study.search import Searching
 from lbench.study.settings import request
 from lbench.study.storage import storage
 
@@ -99,27 +101,24 @@ class Runner:
         self.examples = examples or {}
         self.study = plan.study
         self.stop: str | None = None
+        self._searches = names(plan)
+        self._storage = storage(home) if self.study.search else None
         self._journal = Journal(home, self.study.name)
-        self._places = {
-            point.key: Place(*each) for point in plan.points for each in [self._of(point)]
-        }
+        self._places = {point.key: self._place(point) for point in plan.points}
         self._order = deque(self._places)
         self._cells: dict[Key, str] = {}
         self._publish: dict[str, None] = {}
         self._unfinished: dict[str, str] = {}
         self._trained = 0
 
-    def _of(self, point: Point) -> tuple[Point, Searching | None, int]:
-        search = self.study.search
-        if search is None:
-            return point, None, self.study.seeds
-        space = self.plan.spaces[point.key]
-        spec = self.plan.resolved[point.key].cell.spec()
-        name = search_name(self.study.name, point, search, space, spec)
-        if not hasattr(self, "_storage"):
-            self._storage = storage(self.home)
-        searching = Searching(name, point, search, space, self._storage, self.registry)
-        return point, searching, self.study.seeds
+    def _place(self, point: Point) -> Place:
+        searching = None
+        if self.study.search is not None and self._storage is not None:
+            name, space = self._searches[point.key], self.plan.spaces[point.key]
+            searching = Searching(
+                name, point, self.study.search, space, self._storage, self.registry
+            )
+        return Place(point, searching, self.study.seeds)
 
     def run(self, pool: Pool, *, timeout: float | None = None) -> Ending:
         """Runs what is left to do.
@@ -128,7 +127,7 @@ class Runner:
             timeout: seconds after which running jobs write a checkpoint and the rest is left.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
-        running: set[Key] = set()
+        running: set[Hashable] = set()
         asked = False
         self._show()
         while True:
@@ -156,42 +155,41 @@ class Runner:
         return Ending(complete, self.stop, self._trained, self._unfinished)
 
     def _next(self) -> Job | None:
-        """A job of the next point that has one: searches take turns."""
+        """A job of the next point that has one: searches take turns, final runs do not."""
         for _ in range(len(self._order)):
-            key = self._order[0]
-            self._order.rotate(-1)
-            place = self._places[key]
-            if place.searching and (trial := place.searching.next()) is not None:
-                return self._trial(place, *trial)
+            place = self._places[self._order[0]]
             if (seed := place.next_final()) is not None:
                 return self._final(place, seed)
+            self._order.rotate(-1)
+            if place.searching and (trial := place.searching.next()) is not None:
+                return self._trial(place, *trial)
         return None
 
     def _trial(self, place: Place, number: int, seed: int, params: Mapping[str, Any]) -> Job:
         search = self.study.search
         assert search is not None
-        extra = dict(params)
+        extra = {**params, **self._budget(place)}
         if search.epochs is not None:
-            extra["epochs"] = search.epochs
-        elif place.point.key in self.examples:
-            extra["examples"] = self.examples[place.point.key]
-        asked = replace(
-            request(place.point, self.registry, "strict", extra), data_dir=self.data_dir
-        )
+            extra |= {"epochs": search.epochs, "examples": None}
         watched = search.pruning and len(search.objectives) == 1 and seed == 0
+        asked = self._request(place, "strict", extra)
         return Job((place.point.key, number, seed), asked, seed, trial=True, watch=watched)
 
     def _final(self, place: Place, seed: int) -> Job:
-        extra = dict(place.chosen)
-        if place.point.key in self.examples:
-            extra["examples"] = self.examples[place.point.key]
-        asked = replace(
-            request(place.point, self.registry, self.study.protocol, extra), data_dir=self.data_dir
-        )
+        extra = {**place.chosen, **self._budget(place)}
+        asked = self._request(place, self.study.protocol, extra)
         return Job((place.point.key, FINAL, seed), asked, seed, probes=self.study.probes)
 
+    def _budget(self, place: Place) -> dict[str, int | None]:
+        examples = self.examples.get(place.point.key)
+        return {} if examples is None else {"epochs": None, "examples": examples}
+
+    def _request(self, place: Place, protocol: str, extra: Mapping[str, Any]) -> Request:
+        asked = request(place.point, self.registry, protocol, extra)
+        return replace(asked, data_dir=self.data_dir)
+
     def _take(self, event: Event, pool: Pool) -> None:
-        key: Key = event.key
+        key = cast(Key, event.key)
         name = self._name(key)
         if isinstance(event, Epoch):
             searching = self._places[key[0]].searching

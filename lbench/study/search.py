@@ -14,7 +14,7 @@ from lbench.errors import UsageError
 from lbench.randomness import address
 from lbench.registry import Registry
 from lbench.study.definition import Domain, Point, Search, Span, digest
-from lbench.study.space import distribution, whole
+from lbench.study.space import distribution, trials, whole
 
 if TYPE_CHECKING:
     from optuna import Study as OptunaStudy
@@ -78,10 +78,8 @@ class Searching:
         self.search = search
         self.space = space
         self._whole = {each: whole(point.rule, each, registry) for each in space}
-        self.wanted = search.trials
         grid = list(_combinations(point, space)) if search.sampler == "grid" else []
-        if grid:
-            self.wanted = len(grid)
+        self.wanted = trials(search, space)
         self.study = _open(name, search, storage)
         known = len(self.study.get_trials(deepcopy=False))
         for params in grid[known:]:
@@ -216,9 +214,9 @@ def search_name(
     return f"{study}/{point.key}@{digest([spec, dict(space), trial])}"
 
 
-def best_of(trials: list[FrozenTrial]) -> FrozenTrial | None:
+def best_of(known: list[FrozenTrial]) -> FrozenTrial | None:
     """The complete trial of lowest first objective; the earliest of equals; None of none."""
-    complete = [trial for trial in trials if trial.state.name == "COMPLETE"]
+    complete = [trial for trial in known if trial.state.name == "COMPLETE"]
     return min(complete, key=lambda trial: (trial.values[0], trial.number), default=None)
 
 

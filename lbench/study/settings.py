@@ -20,6 +20,8 @@ TASK = {
     "precision": "precision",
 }
 """Settings that are neither the rule's nor the recipe's, and what a request calls them."""
+EQUAL = "equal"
+"""``epochs`` (the default) or ``flops``: what a run has in common with that of other rules."""
 
 
 def check_settings(
@@ -31,7 +33,7 @@ def check_settings(
         UsageError: one is nothing of these; says the nearest.
     """
     options = registry.load("rules", rule).Config.model_fields
-    known = [*options, *Recipe.model_fields, *TASK]
+    known = [*options, *Recipe.model_fields, *TASK, EQUAL]
     for name in names:
         if name not in known and not name.startswith(("net.", "data.")):
             raise unknown(
@@ -68,7 +70,7 @@ def request(
             task[TASK[name]] = value
         elif name.startswith("net."):
             network[name.removeprefix("net.")] = value
-        else:
+        elif name != EQUAL:
             data[name.removeprefix("data.")] = value
     return Request(
         rule=point.rule,
@@ -90,6 +92,8 @@ def as_flags(point: Point, chosen: Mapping[str, Any], registry: Registry) -> str
     if point.network != registry.find("datasets", point.dataset).network:
         words.append(f"--network {point.network}")
     for name, value in {**point.settings, **chosen}.items():
+        if name == EQUAL:
+            continue
         shown = _shown(value)
         if name in options:
             words.append(f"--set {name}={shown}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import types
 import typing
 from collections.abc import Mapping
@@ -67,6 +68,13 @@ def check_space(search: Search, rules: tuple[str, ...], registry: Registry) -> N
     for name in [*search.space, *(search.only or ())]:
         if not any(name in fields for fields in options.values()):
             check_settings(rules[0], (name,), registry)
+
+
+def trials(search: Search, space: Mapping[str, Domain]) -> int:
+    """How many trials a search has in a space: all combinations of the sampler "grid"."""
+    if search.sampler != "grid":
+        return search.trials
+    return math.prod(len(domain) for domain in space.values() if not isinstance(domain, Span))
 
 
 def declared(config: type[Options], name: str) -> Domain | None:

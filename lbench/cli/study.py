@@ -1,0 +1,287 @@
+"""``lbench study``: run a study, or report what is there of it."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from lbench.cli.common import data_dir_option, home_option, json_option, plugin_option, print_json
+from lbench.cli.progress import duration, say
+from lbench.cli.report import write
+from lbench.errors import UsageError
+from lbench.home import Home
+from lbench.registry import registry
+
+if TYPE_CHECKING:
+    from lbench.study.definition import Study
+    from lbench.study.plan import Plan
+
+ASK_BEYOND = 2 * 3600
+"""Seconds of an estimate above which the command asks before it begins."""
+
+
+def names(ctx: click.Context, parameter: click.Parameter, value: str | None) -> list[str] | None:
+    """``a,b`` as a list."""
+    return None if value is None else [part.strip() for part in value.split(",") if part.strip()]
+
+
+def running_options(command: Any) -> Any:
+    """The options of every command that runs a study."""
+    for option in reversed(
+        [
+            click.option("--sampler", help="tpe, gp, random, qmc, cmaes or grid."),
+            click.option(
+                "--objectives",
+                callback=names,
+                metavar="NAME,…",
+                help="What is minimised: val_error, peak_memory, step_memory, step_ms, seconds, "
+                "params. Several have a Pareto front, and no pruning.",
+            ),
+            click.option("--seeds", type=click.IntRange(1), help="Final runs a cell."),
+            click.option("--workers", type=click.IntRange(1, 1024), help="Else one a GPU or core."),
+            click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda:1."),
+            click.option("--threads", type=click.IntRange(1, 1024), help="Of each worker."),
+            click.option(
+                "--timeout",
+                type=click.FloatRange(0, min_open=True),
+                metavar="SECONDS",
+                help="Stop then; the same command goes on.",
+            ),
+            click.option("--dry-run", is_flag=True, help="Print the plan; run nothing."),
+            click.option("--yes", is_flag=True, help="Do not ask, however long it takes."),
+            click.option("--fresh", is_flag=True, help="A new process for each run."),
+            data_dir_option,
+            plugin_option,
+            home_option,
+            json_option,
+        ]
+    ):
+        command = option(command)
+    return command
+
+
+@click.command(epilog="Example: lbench study leadership --trials 50 --datasets digits --workers 2")
+@click.argument("study", metavar="NAME|FILE", required=False)
+@click.option("--list", "listing", is_flag=True, help="List the studies.")
+@click.option("--status", is_flag=True, help="How far it is; run nothing.")
+@click.option("--collect", is_flag=True, help="Report from what is there; run nothing.")
+@click.option("--trials", type=click.IntRange(1), help="Of each search.")
+@click.option("--datasets", callback=names, metavar="NAME,…", help="In the place of its own.")
+@click.option("--rules", callback=names, metavar="NAME,…", help="In the place of its own.")
+@running_options
+def command(
+    study: str | None,
+    listing: bool,
+    status: bool,
+    collect: bool,
+    trials: int | None,
+    datasets: list[str] | None,
+    rules: list[str] | None,
+    home: Home,
+    as_json: bool,
+    **running: Any,
+) -> int:
+    """Run a study: what answers a question, and the answer as a report.
+
+    What is there is not run again; a study that was stopped, even by kill -9, goes on. A study is
+    an installed one (lbench studies) or a TOML file of your own.
+    """
+    if listing or study is None:
+        from lbench.cli.studies import command as studies
+
+        click.get_current_context().invoke(studies, as_json=as_json, name=None)
+        return 0
+    from lbench.study.find import find
+
+    known = find(study, registry())
+    if status:
+        return _status(known, home, as_json)
+    if collect:
+        write(known, home, as_json, study)
+        return 0
+    known = changed(known, trials, running["sampler"], running["objectives"], running["seeds"])
+    return run(known, home, as_json, study, datasets=datasets, rules=rules, **running)
+
+
+def changed(
+    study: Study,
+    trials: int | None,
+    sampler: str | None,
+    objectives: list[str] | None,
+    seeds: int | None,
+) -> Study:
+    """A study with what the command line says over its file.
+
+    Raises:
+        UsageError: an unknown sampler or objective, or a search's option for a grid.
+    """
+    from lbench.errors import unknown
+    from lbench.study.definition import OBJECTIVES, SAMPLERS
+
+    asked = {"trials": trials, "sampler": sampler, "objectives": objectives and tuple(objectives)}
+    given: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
+    if sampler is not None and sampler not in SAMPLERS:
+        raise unknown("sampler", sampler, SAMPLERS, listing=f"Samplers: {', '.join(SAMPLERS)}.")
+    for name in objectives or ():
+        if name not in OBJECTIVES:
+            listing = f"Objectives: {', '.join(OBJECTIVES)}."
+            raise unknown("objective", name, OBJECTIVES, listing=listing)
+    if given and study.search is None:
+        raise UsageError(
+            f"Study {study.name} is a grid: it has no search for --{next(iter(given))}.",
+            "Leave it out; --seeds sets how many runs each cell has.",
+        )
+    search = study.search and replace(study.search, **given)
+    return replace(study, search=search, seeds=seeds or study.seeds)
+
+
+def run(
+    study: Study,
+    home: Home,
+    as_json: bool,
+    name: str,
+    *,
+    datasets: list[str] | None,
+    rules: list[str] | None,
+    workers: int | None,
+    device: str,
+    threads: int | None,
+    timeout: float | None,
+    dry_run: bool,
+    yes: bool,
+    fresh: bool,
+    data_dir: Path | None,
+    **_: Any,
+) -> int:
+    """Plans, asks, runs and reports; the exit code."""
+    import torch
+
+    from lbench.run.device import pick
+    from lbench.study.drive import devices, drive, equal_flops, threads_each
+    from lbench.study.estimate import estimate
+    from lbench.study.plan import plan
+
+    chosen = pick(device)
+    wanted = plan(
+        study,
+        registry(),
+        datasets=datasets,
+        rules=rules,
+        data_dir=data_dir,
+        gpu=chosen.type == "cuda",
+    )
+    places = devices(workers, device)
+    each = threads or threads_each(len(places))
+    cost = estimate(wanted, torch.device(places[0]), each, _note)
+    seconds = cost.seconds / len(places)
+    _say_plan(wanted, places, seconds)
+    if dry_run:
+        if as_json:
+            print_json(_plan_json(wanted, seconds))
+        return 0
+    _ask(seconds, yes=yes, timeout=timeout)
+
+    from lbench.cli.run import store_writer
+    from lbench.cli.study_progress import StudyProgress
+
+    home.prepare()
+    with store_writer(home) as writer, StudyProgress(seconds) as display:
+        ending = drive(
+            wanted,
+            home,
+            registry(),
+            writer,
+            display,
+            command=_typed(),
+            places=places,
+            threads=each,
+            data_dir=data_dir,
+            plugin_files=registry().files,
+            examples=equal_flops(wanted, cost.costs),
+            timeout=timeout,
+            fresh=fresh,
+        )
+    if writer.error is not None:
+        say(f"{writer.error.hint}\n")
+        return writer.error.exit_code
+    if ending.stopped:
+        say(f"Stopped ({ending.stopped}). The same command goes on from there.\n")
+    if _any_final(study, home):
+        write(study, home, as_json, name)
+    if ending.stopped == "interrupted":
+        return 130
+    return int(bool(ending.unfinished))
+
+
+def _note(text: str) -> None:
+    say(f"{text}\n")
+
+
+def _any_final(study: Study, home: Home) -> bool:
+    from lbench.study.collect import collect
+
+    return any(run.status == "finished" for f in collect(study, home).finals for run in f.runs)
+
+
+def _ask(seconds: float, *, yes: bool, timeout: float | None) -> None:
+    expected = min(seconds, timeout or seconds)
+    if yes or expected <= ASK_BEYOND:
+        return
+    if not sys.stdin.isatty():
+        raise UsageError(
+            f"This would take about {duration(expected)}, which is more than "
+            f"{duration(ASK_BEYOND)}.",
+            "Give --yes to run it all the same, --timeout SECONDS to run a part of it, or fewer "
+            "--datasets, --trials or --seeds.",
+        )
+    click.confirm(f"This takes about {duration(expected)}. Go on?", abort=True, err=True)
+
+
+def _say_plan(plan: Plan, places: list[str], seconds: float) -> None:
+    study = plan.study
+    say(f"{study.title}\n")
+    what = [f"{len(plan.points)} points"]
+    if study.search:
+        what.append(f"{plan.trials} trials ({study.search.sampler})")
+    what.append(f"{plan.finals} final runs")
+    datasets = ", ".join(dict.fromkeys(point.dataset for point in plan.points))
+    workers = f"{len(places)} workers on {', '.join(sorted(set(places)))}"
+    say(f"{', '.join(what)} on {datasets}; {workers}.\n")
+    for name, reason in plan.absent.items():
+        say(f"Left out: {name}, {reason}.\n")
+    say(f"All of it takes about {duration(seconds)}; what is there is not run again.\n\n")
+
+
+def _plan_json(plan: Plan, seconds: float) -> dict[str, Any]:
+    from lbench.study.space import shown
+
+    return {
+        "study": plan.study.name,
+        "points": [
+            {
+                "point": point.key,
+                "cell": plan.resolved[point.key].cell.id,
+                "space": {n: shown(d) for n, d in plan.spaces.get(point.key, {}).items()},
+            }
+            for point in plan.points
+        ],
+        "trials": plan.trials,
+        "final_runs": plan.finals,
+        "absent": dict(plan.absent),
+        "seconds": round(seconds, 1),
+    }
+
+
+def _status(study: Study, home: Home, as_json: bool) -> int:
+    from lbench.cli.study_status import show
+
+    return show(study, home, as_json)
+
+
+def _typed() -> str:
+    return shlex.join(["lbench", *sys.argv[1:]])

@@ -1,0 +1,73 @@
+"""``lbench study NAME --status``: how far a study is."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from lbench.cli.common import print_json, print_table
+from lbench.home import Home
+from lbench.report.table import NONE, percent
+
+if TYPE_CHECKING:
+    from lbench.study.definition import Study
+    from lbench.study.results import Results, SearchResult
+
+
+def show(study: Study, home: Home, as_json: bool) -> int:
+    """Prints a line a point: trials by state, best so far, final runs by status."""
+    from lbench.study.collect import collect
+
+    results = collect(study, home)
+    rows = _rows(results)
+    if as_json:
+        print_json({"study": study.name, "home": str(home.root), "points": rows})
+        return 0
+    if not rows:
+        click.echo(
+            f"Study {study.name} was never run in {home.root}. Run it with: "
+            f"lbench study {study.name}"
+        )
+        return 0
+    print_table(
+        ["point", "trials", "best validation %", "final runs"],
+        [
+            [
+                row["point"],
+                _counts(row["trials"], row["wanted"]),
+                percent(row["best"]),
+                _counts(row["final_runs"], None),
+            ]
+            for row in rows
+        ],
+        title=study.title,
+        right=(2,),
+    )
+    return 0
+
+
+def _rows(results: Results) -> list[dict[str, Any]]:
+    searches = {found.point.key: found for found in results.searches}
+    finals = {final.point.key: final for final in results.finals}
+    keys = dict.fromkeys([*searches, *finals, *(point.key for point in results.missing)])
+    return [_row(key, searches.get(key), finals.get(key)) for key in keys]
+
+
+def _row(key: str, search: SearchResult | None, final: Any) -> dict[str, Any]:
+    best = search.best if search else None
+    return {
+        "point": key,
+        "trials": dict(Counter(trial.state for trial in search.trials)) if search else None,
+        "wanted": search.wanted if search else None,
+        "best": best.values[0] if best and best.values else None,
+        "final_runs": dict(Counter(run.status for run in final.runs)) if final else {},
+    }
+
+
+def _counts(counts: dict[str, int] | None, wanted: int | None) -> str:
+    if not counts:
+        return NONE
+    words = ", ".join(f"{count} {state}" for state, count in counts.items())
+    return f"{words} of {wanted}" if wanted else words

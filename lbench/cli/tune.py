@@ -1,0 +1,104 @@
+"""``lbench tune``: the best options of one rule on one dataset."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from lbench.cli.study import changed, run, running_options
+from lbench.errors import UsageError
+from lbench.home import Home
+from lbench.registry import registry
+
+if TYPE_CHECKING:
+    from lbench.study.definition import Study
+
+
+@click.command(epilog="Example: lbench tune --rule mine --plugin mine.py --dataset mnist")
+@click.option("--rule", required=True, help="What to tune; see: lbench rules")
+@click.option("--dataset", required=True, help="What to tune it on; see: lbench datasets")
+@click.option("--network", help="Else the dataset's own; see: lbench networks")
+@click.option("--trials", type=click.IntRange(1), default=30, show_default=True)
+@click.option("--epochs", type=click.IntRange(1), help="Of trials and final runs.")
+@click.option("--only", metavar="NAME,…", help="The options to search; else all with a range.")
+@click.option("--set", "config", multiple=True, metavar="NAME=VALUE", help="An option that stays.")
+@running_options
+def command(
+    rule: str,
+    dataset: str,
+    network: str | None,
+    trials: int,
+    epochs: int | None,
+    only: str | None,
+    config: tuple[str, ...],
+    home: Home,
+    as_json: bool,
+    **running: Any,
+) -> int:
+    """Search a rule's options, learning rate, decay and optimizer on a dataset.
+
+    Prints the best configuration, to paste behind lbench run, with the test error that it has on
+    fresh seeds. The same command goes on where it stopped.
+    """
+    from lbench.run.cell import parse_settings
+
+    known = registry()
+    known.find("rules", rule)
+    known.find("datasets", dataset)
+    settings: dict[str, Any] = dict(parse_settings(config, "--set"))
+    if epochs is not None:
+        settings["epochs"] = epochs
+    study = changed(
+        tuning(rule, dataset, network, settings, None if only is None else _names(only)),
+        trials,
+        running["sampler"],
+        running["objectives"],
+        running["seeds"],
+    )
+    code = run(study, home, as_json, study.name, datasets=[dataset], rules=None, **running)
+    if not running["dry_run"] and not as_json:
+        _print_best(study, home)
+    return code
+
+
+def tuning(
+    rule: str,
+    dataset: str,
+    network: str | None,
+    settings: dict[str, Any],
+    only: tuple[str, ...] | None,
+) -> Study:
+    """A study of one search."""
+    from lbench.study.definition import Arm, Search, Study, digest
+
+    asked = [rule, dataset, network, settings, only]
+    return Study(
+        name=f"tune-{rule}-{dataset}-{digest(asked)}",
+        title=f"Tuning {rule} on {dataset}",
+        question=f"Which options, learning rate, decay and optimizer suit {rule} on {dataset}?",
+        kind="search",
+        arms=(Arm(rule, settings=settings),),
+        datasets=(dataset,),
+        networks=(network,) if network else (),
+        search=Search(only=only),
+        analysis="identify",
+        figures=("history", "importance", "curves"),
+    )
+
+
+def _names(only: str) -> tuple[str, ...]:
+    found = tuple(part.strip() for part in only.split(",") if part.strip())
+    if not found:
+        raise UsageError("--only names no option.", "As in: --only leadership,lam")
+    return found
+
+
+def _print_best(study: Study, home: Home) -> None:
+    from lbench.study.collect import collect
+    from lbench.study.settings import as_flags
+
+    for search in collect(study, home).searches:
+        if search.best is not None:
+            flags = as_flags(search.point, search.best.params, registry())
+            click.echo(f"\nlbench run {flags}")

@@ -1,0 +1,166 @@
+"""Collects what came of a study from its folder, the record and Optuna's storage."""
+
+from __future__ import annotations
+
+import warnings
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from lbench.home import Home
+from lbench.store.journal import Journal
+from lbench.store.record import Record
+from lbench.store.rows import CellRow, Member, RunRow
+from lbench.study.definition import Study
+from lbench.study.ledger import Entry, read_ledger
+from lbench.study.results import Final, Results, SearchResult, Trial
+from lbench.study.search import REASON, best_of
+from lbench.study.storage import has_storage, storage
+from lbench.study.together import together
+
+if TYPE_CHECKING:
+    from optuna import Study as OptunaStudy
+    from optuna.trial import FrozenTrial
+
+ENOUGH = 10
+"""Complete trials from which on importances are worth a look."""
+
+
+def collect(study: Study, home: Home) -> Results:
+    """What is there of a study; nothing is trained, and nothing is created.
+
+    Raises:
+        StoreError: the record or Optuna's storage cannot be used.
+    """
+    ledger = read_ledger(home, study)
+    if not ledger.entries or not home.has_store():
+        return Results(study, (), (), [entry.point for entry in ledger.entries], ledger.absent)
+    with Record.open(home) as record:
+        shelf = _Shelf(record, Journal(home, study.name).read())
+        searches = [_search(entry, shelf, home) for entry in ledger.entries if entry.search]
+        best = {found.point.key: found.best for found in searches}
+        finals: list[Final] = []
+        missing = []
+        for entry in ledger.entries:
+            trial = best.get(entry.point.key)
+            final = _final(entry, trial, shelf)
+            if final is not None:
+                finals.append(final)
+            else:
+                missing.append(entry.point)
+    return Results(study, finals, searches, missing, ledger.absent, ledger.command)
+
+
+class _Shelf:
+    """Runs of the record by fingerprint, read a cell at a time."""
+
+    def __init__(self, record: Record, members: Any) -> None:
+        self.record = record
+        self.members: dict[tuple[str, str, int], dict[int, Member]] = defaultdict(dict)
+        for member in members:
+            # Of a seed the place that was written last.
+            self.members[member.point, member.role, member.trial][member.seed] = member
+        self._cells: dict[str, tuple[CellRow, Mapping[str, RunRow]]] = {}
+
+    def cell(self, fingerprint: str) -> tuple[CellRow, Mapping[str, RunRow]]:
+        """A cell with the latest attempt of each of its runs, by the run's fingerprint."""
+        if fingerprint not in self._cells:
+            row = self.record.cell(fingerprint)
+            runs = {run.fingerprint: run for run in self.record.runs(row)}
+            self._cells[fingerprint] = row, runs
+        return self._cells[fingerprint]
+
+    def runs(self, members: Mapping[int, Member]) -> list[RunRow]:
+        """Of these places, by seed."""
+        found = []
+        for _, member in sorted(members.items()):
+            run = self.cell(member.cell)[1].get(member.run)
+            if run is not None:
+                found.append(run)
+        return found
+
+
+def _final(entry: Entry, trial: Trial | None, shelf: _Shelf) -> Final | None:
+    number = -1 if trial is None else trial.number
+    members = shelf.members.get((entry.point.key, "final", number))
+    if not members or (entry.search and trial is None):
+        return None
+    newest = list(members.values())[-1].cell
+    members = {seed: member for seed, member in members.items() if member.cell == newest}
+    cell, _ = shelf.cell(newest)
+    return Final(entry.point, {} if trial is None else trial.params, cell, shelf.runs(members))
+
+
+def _search(entry: Entry, shelf: _Shelf, home: Home) -> SearchResult:
+    name = entry.search or ""
+    found = _open(name, home)
+    frozen = found.get_trials(deepcopy=False) if found is not None else []
+    trials = [_trial(entry, each, shelf) for each in frozen if each.state.name != "WAITING"]
+    by_number = {trial.number: trial for trial in trials}
+    best = best_of(frozen)
+    front: list[Trial] = []
+    if found is not None and best is not None:
+        front = [by_number[each.number] for each in found.best_trials]
+    same, validation = together(trials, None if best is None else by_number[best.number])
+    return SearchResult(
+        point=entry.point,
+        name=name,
+        space=entry.space,
+        objectives=entry.objectives,
+        wanted=entry.wanted,
+        trials=trials,
+        best=None if best is None else by_number[best.number],
+        together=same,
+        front=front,
+        validation=validation,
+        importances={} if found is None else _importances(found, frozen),
+    )
+
+
+def _open(name: str, home: Home) -> OptunaStudy | None:
+    import optuna
+
+    if not has_storage(home):
+        return None
+    try:
+        return optuna.load_study(study_name=name, storage=storage(home))
+    except KeyError:
+        return None
+
+
+def _trial(entry: Entry, trial: FrozenTrial, shelf: _Shelf) -> Trial:
+    members = shelf.members.get((entry.point.key, "trial", trial.number), {})
+    runs = shelf.runs(members)
+    complete = trial.state.name == "COMPLETE"
+    return Trial(
+        number=trial.number,
+        state=trial.state.name.lower(),
+        params=trial.params,
+        values=tuple(trial.values) if complete else None,
+        intermediate=trial.intermediate_values,
+        reason=trial.user_attrs.get(REASON),
+        cell=runs[0].cell if runs else None,
+        runs=runs,
+        began=None if trial.datetime_start is None else trial.datetime_start.timestamp(),
+        ended=None if trial.datetime_complete is None else trial.datetime_complete.timestamp(),
+    )
+
+
+def _importances(study: OptunaStudy, trials: Sequence[FrozenTrial]) -> dict[str, float]:
+    """Of the first objective; by fANOVA (Hutter et al. 2014) over the complete trials."""
+    import optuna
+
+    complete = [trial for trial in trials if trial.state.name == "COMPLETE"]
+    if len(complete) < ENOUGH:
+        return {}
+    target = None if len(study.directions) == 1 else (lambda trial: trial.values[0])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            evaluator = optuna.importance.FanovaImportanceEvaluator(seed=0)
+            return dict(
+                optuna.importance.get_param_importances(study, evaluator=evaluator, target=target)
+            )
+        except (ImportError, RuntimeError, ValueError):
+            # All trials alike, or no scikit-learn: there is nothing to say.
+            return {}

@@ -1,0 +1,148 @@
+"""Runs a study from beginning to end: lock, ledger, workers."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+import torch
+
+from lbench.errors import UsageError
+from lbench.execute.pool import Pool
+from lbench.execute.writer import Writer
+from lbench.home import Home
+from lbench.registry import Registry
+from lbench.rundir import alone
+from lbench.study.estimate import Cost
+from lbench.study.ledger import write_ledger
+from lbench.study.plan import Plan
+from lbench.study.runner import Display, Ending, Runner
+from lbench.study.settings import EQUAL
+
+MOST_WORKERS = 16
+"""On a CPU, without being asked for more: each has a Python and a copy of the data."""
+
+
+def drive(
+    plan: Plan,
+    home: Home,
+    registry: Registry,
+    writer: Writer | None,
+    display: Display,
+    *,
+    command: str,
+    places: Sequence[str],
+    threads: int,
+    data_dir: Path | None = None,
+    plugin_files: Sequence[Path] = (),
+    examples: Mapping[str, int] | None = None,
+    timeout: float | None = None,
+    checkpoint_every: float = 30.0,
+    fresh: bool = False,
+) -> Ending:
+    """Runs what is left to do of a plan.
+
+    Args:
+        command: what the user typed; the report prints it.
+        places: a device a worker, see :func:`devices`.
+        threads: of each worker on the CPU.
+        examples: budgets of points whose arms have equal FLOPs.
+        timeout: seconds.
+        fresh: a process a run.
+
+    Raises:
+        LockedError: another process runs this study.
+        StoreError: Optuna's storage cannot be used.
+    """
+    with alone(home.studies / plan.study.name, f"running study {plan.study.name}"):
+        runner = Runner(plan, home, registry, writer, display, data_dir=data_dir, examples=examples)
+        write_ledger(home, plan, command)
+        pool = Pool(
+            home,
+            places,
+            threads=threads,
+            checkpoint_every=checkpoint_every,
+            plugin_files=plugin_files,
+            fresh=fresh,
+        )
+        with pool, _stopping(runner):
+            return runner.run(pool, timeout=timeout)
+
+
+def devices(workers: int | None, device: str = "auto") -> list[str]:
+    """A device for each worker: the GPUs in turn where there are any, else the CPU.
+
+    Args:
+        workers: how many; None for one a GPU, or one a core.
+        device: ``auto``, ``cpu``, or a device that all share.
+    """
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if device != "auto":
+        return [device] * (workers or (1 if device != "cpu" else _cores()))
+    if gpus:
+        return [f"cuda:{index % gpus}" for index in range(workers or gpus)]
+    return ["cpu"] * (workers or _cores())
+
+
+def threads_each(workers: int) -> int:
+    """Threads of a worker such that all together have a core each."""
+    return max(1, len(os.sched_getaffinity(0)) // workers)
+
+
+def equal_flops(plan: Plan, costs: Mapping[str, Cost]) -> dict[str, int]:
+    """Budgets in examples that take as many operations as the epochs of ``bp`` do.
+
+    Args:
+        costs: by the point's key; ``bp`` on the same dataset and network among them.
+
+    Returns:
+        By the point's key, of the points that ask for it.
+
+    Raises:
+        UsageError: there is no ``bp`` to be equal to.
+    """
+    base = {
+        (point.dataset, point.network): costs[point.key].flops
+        for point in plan.points
+        if point.rule == "bp"
+    }
+    budgets = {}
+    for point in plan.points:
+        if point.settings.get(EQUAL) != "flops":
+            continue
+        own, bp = costs[point.key].flops, base.get((point.dataset, point.network))
+        resolved = plan.resolved[point.key]
+        if not own or not bp or not resolved.cell.budget.epochs:
+            raise UsageError(
+                f"{point.key} cannot have as many operations as bp has in its epochs.",
+                "Add the rule bp to the study, and give the budget in epochs.",
+            )
+        whole = len(resolved.dataset.train) * resolved.cell.budget.epochs
+        budgets[point.key] = max(1, round(whole * bp / own))
+    return budgets
+
+
+def _cores() -> int:
+    return min(len(os.sched_getaffinity(0)), MOST_WORKERS)
+
+
+@contextmanager
+def _stopping(runner: Runner) -> Iterator[None]:
+    """The first interrupt lets running jobs write checkpoints; a second ends at once."""
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        if runner.stop == "interrupted":
+            raise KeyboardInterrupt
+        runner.stop = "interrupted"
+        runner.display.note("Stopping: runs write their checkpoints. Interrupt again to end now.")
+
+    before = {each: signal.signal(each, handle) for each in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,124 @@
+"""What a study was asked to do, in its folder: the points, their searches, and the command."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from lbench.home import Home
+from lbench.rundir import read_json, write_json
+from lbench.study.definition import Domain, Point, Search, Span, Study
+from lbench.study.plan import Plan
+from lbench.study.search import search_name
+from lbench.study.space import trials
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A point that was asked for.
+
+    Args:
+        point: where.
+        search: what its search is called in Optuna's storage; None without one.
+        space: what is searched.
+        objectives: what is minimised.
+        wanted: how many trials there shall be.
+    """
+
+    point: Point
+    search: str | None = None
+    space: Mapping[str, Domain] = field(default_factory=dict)
+    objectives: Sequence[str] = ()
+    wanted: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """All entries of the file's present version, oldest first.
+
+    Args:
+        absent: datasets that were left out the last time, with the reason.
+        command: the last one.
+        older: how many points belong to an earlier version of the file.
+    """
+
+    entries: Sequence[Entry]
+    absent: Mapping[str, str]
+    command: str
+    older: int = 0
+
+
+def names(plan: Plan) -> dict[str, str]:
+    """What the search of each point is called in Optuna's storage, by the point's key."""
+    search = plan.study.search
+    if search is None:
+        return {}
+    return {
+        point.key: search_name(
+            plan.study.name,
+            point,
+            search,
+            plan.spaces[point.key],
+            plan.resolved[point.key].cell.spec(),
+        )
+        for point in plan.points
+    }
+
+
+def write_ledger(home: Home, plan: Plan, command: str) -> None:
+    """Adds a plan's points to the study's ``plan.json``; a point that is known is brought up."""
+    path = home.studies / plan.study.name / "plan.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    before = read_json(path) or {}
+    version = _version(plan.study)
+    points = dict(before.get("points", {}))
+    searches = names(plan)
+    for point in plan.points:
+        entry = {"version": version, "point": asdict(point)}
+        if (search := plan.study.search) is not None:
+            entry["search"] = _search(search, searches[point.key], plan.spaces[point.key])
+        points[point.key] = entry
+    content = {"points": points, "absent": dict(plan.absent), "command": command}
+    write_json(path, content)
+
+
+def read_ledger(home: Home, study: Study) -> Ledger:
+    """What a study was asked to do; empty where it was never run."""
+    content = read_json(home.studies / study.name / "plan.json") or {}
+    version = _version(study)
+    points = content.get("points", {}).values()
+    current = [entry for entry in points if entry["version"] == version]
+    return Ledger(
+        [_entry(entry) for entry in current],
+        content.get("absent", {}),
+        content.get("command", f"lbench study {study.name}"),
+        len(points) - len(current),
+    )
+
+
+def _search(search: Search, name: str, space: Mapping[str, Domain]) -> dict[str, Any]:
+    return {
+        "name": name,
+        "space": {n: asdict(d) if isinstance(d, Span) else list(d) for n, d in space.items()},
+        "objectives": list(search.objectives),
+        "wanted": trials(search, space),
+    }
+
+
+def _entry(content: Mapping[str, Any]) -> Entry:
+    point = Point(**content["point"])
+    search = content.get("search")
+    if search is None:
+        return Entry(point)
+    space: dict[str, Domain] = {
+        name: Span(**domain) if isinstance(domain, dict) else tuple(domain)
+        for name, domain in search["space"].items()
+    }
+    return Entry(point, search["name"], space, search["objectives"], search["wanted"])
+
+
+def _version(study: Study) -> str:
+    text = study.path.read_bytes() if study.path else study.name.encode()
+    return hashlib.sha256(text).hexdigest()[:16]
