@@ -1,0 +1,218 @@
+"""Sequences: what each task has, that nothing is copied, and in which order they come."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from lbench.data.dataset import Dataset
+from lbench.data.digits import Digits
+from lbench.data.loader import Batches
+from lbench.data.mnist import Mnist
+from lbench.data.parts import SequenceData, held_out, parts
+from lbench.data.permutation import permutation
+from lbench.data.sequence import PermutedDigits, PermutedMnist, SplitDigits, SplitMnist
+from lbench.data.source import Source
+from lbench.data.status import status
+from lbench.errors import UsageError
+from lbench.randomness import Randomness
+from tests.run.helper import ask
+
+
+def whole(data: Dataset) -> SequenceData:
+    training = parts(data, 0, standardize=False).training
+    assert isinstance(training, SequenceData)
+    return training
+
+
+def test_every_permuted_task_has_all_examples_in_an_order_of_its_own() -> None:
+    plain, data = Digits().load(), whole(PermutedDigits(tasks=3).load())
+    n = len(plain.train)
+    assert [len(segment) for segment in data.segments] == [n, n, n]
+    for task, segment in enumerate(data.segments):
+        images, labels = data.batch(torch.arange(segment.start, segment.stop))
+        order = permutation(f"0 task {task}", (1, 8, 8))
+        expected = plain.train.images.reshape(n, 64)[:, order] / 255
+        np.testing.assert_allclose(images.reshape(n, 64).numpy(), expected, rtol=1e-6)
+        assert labels.tolist() == plain.train.labels.tolist()
+
+
+def test_examples_of_several_tasks_in_one_batch_get_their_own_order() -> None:
+    data = whole(PermutedDigits(tasks=3).load())
+    n = len(data.segments[0])
+    mixed = data.pixels(torch.tensor([5, n + 5, 2 * n + 5]))
+    alone = [data.pixels(torch.tensor([task * n + 5])) for task in range(3)]
+    assert torch.equal(mixed, torch.cat(alone))
+    assert not torch.equal(mixed[0], mixed[1])
+
+
+def test_images_are_held_once_however_many_tasks_there_are() -> None:
+    few, many = (parts(PermutedDigits(tasks=t).load(), 0.1, standardize=False) for t in (1, 20))
+    for one, other in (
+        (few.training, many.training),
+        (few.validation, many.validation),
+        (few.test, many.test),
+    ):
+        assert one is not None
+        assert other is not None
+        assert one.images.shape == other.images.shape
+        assert len(other) == 20 * len(one)
+
+
+def test_a_task_is_the_same_however_many_tasks_there_are() -> None:
+    two, five = (whole(PermutedDigits(tasks=t).load()) for t in (2, 5))
+    idx = torch.arange(1500, 1510)
+    assert torch.equal(two.pixels(idx), five.pixels(idx))
+
+
+@pytest.mark.parametrize("scenario", ["domain", "class"])
+def test_split_tasks_have_two_classes_each(scenario: str) -> None:
+    plain, sequence = Digits().load(), SplitDigits(scenario=scenario).load()
+    assert sequence.num_classes == (2 if scenario == "domain" else 10)
+    data = parts(sequence, 0, standardize=False)
+    for examples, split in ((data.training, plain.train), (data.test, plain.test)):
+        for task, segment in enumerate(examples.segments):
+            rows = np.flatnonzero(split.labels // 2 == task)
+            pixels = examples.pixels(torch.arange(segment.start, segment.stop))
+            np.testing.assert_array_equal(pixels.numpy(), split.images[rows])
+            expected = split.labels[rows] - (2 * task if scenario == "domain" else 0)
+            assert examples.labels[segment.start : segment.stop].tolist() == expected.tolist()
+
+
+def test_fewer_tasks_have_fewer_classes() -> None:
+    data = SplitDigits(tasks=2, scenario="class").load()
+    assert data.classes == ("0", "1", "2", "3")
+    assert set(data.train.labels.tolist()) == {0, 1, 2, 3}
+    assert sum(len(segment.train) for segment in data.segments) == len(data.train)
+
+
+@pytest.mark.parametrize("source", [PermutedDigits(), SplitDigits(), SplitDigits(scenario="class")])
+def test_a_tenth_of_each_class_of_each_task_is_held_out(source: Source) -> None:
+    data = source.load()
+    found = parts(data, 0.1, standardize=False)
+    assert found.validation is not None
+    for task, segment in enumerate(data.segments):
+        train, held = (
+            part.labels[part.segments[task].start : part.segments[task].stop].bincount()
+            for part in (found.training, found.validation)
+        )
+        labels = np.bincount(data.train.labels[segment.train])
+        assert (train + held).tolist() == labels.tolist()
+        assert held.tolist() == [round(0.1 * n) for n in labels]
+
+
+def test_what_is_held_out_of_one_task_is_trained_on_in_none() -> None:
+    found = parts(PermutedDigits().load(), 0.1, standardize=False)
+    assert found.validation is not None
+    trained = {image.numpy().tobytes() for image in found.training.images}
+    assert not trained & {image.numpy().tobytes() for image in found.validation.images}
+
+
+def test_a_share_of_the_labels_is_taken_of_each_task() -> None:
+    training = parts(SplitDigits().load(), 0.1, 0.1, standardize=False).training
+    assert [len(segment) for segment in training.segments] == [26, 26, 26, 26, 25]
+
+
+def test_probes_hold_out_of_all_training_examples_as_strict_would() -> None:
+    data = PermutedDigits(tasks=2).load()
+    kept, held = held_out(whole(data), 0.1, data.digest)
+    strict = parts(data, 0.1, standardize=False)
+    assert strict.validation is not None
+    assert torch.equal(whole(data).pixels(kept), strict.training.pixels(torch.arange(len(kept))))
+    assert torch.equal(whole(data).pixels(held), strict.validation.pixels(torch.arange(len(held))))
+
+
+def test_an_epoch_has_the_examples_of_one_task_shuffled() -> None:
+    data = whole(SplitDigits().load())
+    batches = Batches(data, 32, Randomness(0).generator, epochs=2)
+    for epoch in range(10):
+        segment = data.segments[epoch // 2]
+        count = -(-len(segment) // 32)
+        walked = torch.cat([batches.indices(epoch, position) for position in range(count)])
+        assert sorted(walked.tolist()) == list(segment)
+        assert walked.tolist() != list(segment)
+        with pytest.raises(IndexError):
+            batches.indices(epoch, count)
+    assert batches.order(2).tolist() != batches.order(3).tolist()
+    assert sum(1 for _ in batches.epoch(0)) == -(-len(data.segments[0]) // 32)
+
+
+def test_a_batch_is_addressed_by_seed_epoch_and_position() -> None:
+    data = whole(PermutedDigits().load())
+    direct = Batches(data, 32, Randomness(0).generator).batch(3, 2)
+    walking = Batches(data, 32, Randomness(0).generator)
+    *_, last = [each for _, each in zip(range(3), walking.epoch(3), strict=False)]
+    assert torch.equal(direct[0], last[0])
+    other = Batches(data, 32, Randomness(1).generator).batch(3, 2)
+    assert not torch.equal(direct[0], other[0])
+
+
+def test_sequences_lie_where_their_dataset_lies_and_share_its_cache(
+    mnist_dir: Path, own_caches: Path
+) -> None:
+    assert status(PermutedMnist(), mnist_dir)["state"] == "found"
+    digest = Mnist().load(mnist_dir).digest
+    permuted, split = PermutedMnist().load(mnist_dir), SplitMnist().load(mnist_dir)
+    assert len(list(own_caches.glob("*.bin"))) == 1
+    assert Mnist().load(mnist_dir).name == "mnist"
+    assert (permuted.name, split.name) == ("permuted-mnist", "split-mnist")
+    assert len({digest, permuted.digest, split.digest}) == 3
+    ready = status(SplitMnist(), mnist_dir)
+    assert (ready["state"], ready["digest"], ready["title"]) == ("ready", split.digest, split.title)
+
+
+def test_a_sequence_says_what_it_is() -> None:
+    permuted, split = PermutedDigits(seed=3).load(), SplitDigits(tasks=2, permute=1).load()
+    assert permuted.title == "Permuted Digits (8x8), 5 tasks"
+    assert permuted.variant == "embedded, 5 permutations of seed 3"
+    assert split.title == "Split Digits (8x8), pixels permuted (1), 2 tasks, domain-incremental"
+
+
+def test_every_option_makes_another_digest_and_another_fingerprint() -> None:
+    options: list[tuple[str, dict[str, object]]] = [
+        *(("permuted-digits", each) for each in ({}, {"tasks": 3}, {"seed": 1}, {"permute": 1})),
+        *(
+            ("split-digits", each)
+            for each in ({}, {"tasks": "3"}, {"scenario": "class"}, {"permute": 1})
+        ),
+    ]
+    cells = [ask(dataset=name, data_options=chosen).cell for name, chosen in options]
+    assert len({cell.data["digest"] for cell in cells}) == len(options)
+    assert len({cell.fingerprint for cell in cells}) == len(options)
+    assert ask(dataset="split-digits", data_options={"tasks": "5"}).cell.id == cells[4].id
+
+
+@pytest.mark.parametrize(
+    ("source", "options", "words"),
+    [
+        (SplitDigits, {"tasks": 6}, "tasks of dataset split-digits .* from 1 to 5, got 6"),
+        (SplitDigits, {"tasks": 0}, "from 1 to 5, got 0"),
+        (PermutedDigits, {"tasks": "many"}, "from 1 to 100, got 'many'"),
+        (PermutedDigits, {"seed": -1}, "seed of dataset permuted-digits .* at least 0, got -1"),
+        (SplitMnist, {"scenario": "task"}, "must be domain or class, got 'task'"),
+    ],
+)
+def test_a_wrong_option_is_refused(
+    source: type[Source], options: dict[str, object], words: str
+) -> None:
+    with pytest.raises(UsageError, match=words):
+        source(**options)
+
+
+def test_an_unknown_option_suggests_the_nearest_of_the_sequence() -> None:
+    with pytest.raises(UsageError, match="option of dataset permuted-digits: 'task'") as caught:
+        PermutedDigits(task=3)
+    assert "Did you mean tasks?" in caught.value.hint
+
+
+def test_a_budget_in_examples_is_refused() -> None:
+    with pytest.raises(UsageError, match="budget is in epochs a task"):
+        ask(dataset="split-digits", examples=100)
+
+
+def test_the_recipe_is_plain_sgd_at_a_constant_rate() -> None:
+    recipe = ask(dataset="split-digits").cell.recipe
+    assert (recipe.optimizer, recipe.momentum, recipe.schedule) == ("sgd", 0, "constant")
