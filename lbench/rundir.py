@@ -9,6 +9,7 @@
 ``weights-best-val.pt``       the same at the epoch of lowest validation error (strict protocol)
 ``test_logits.npy``           float16, (test examples, classes), of the last weights
 ``test_logits_best_val.npy``  the same of the best-validation weights
+``test_labels.npy``           int16, (test examples,), in the same order
 ``val_logits.npy``            of a trial: the same of the last weights on the validation split
 ``probes/NAME.parquet``       what a probe recorded
 ``owner.json``                who holds the lock, or held it last

@@ -63,7 +63,8 @@ class Progress:
         self._shown = now
         text = f"{self.title}  epoch {row['epoch']}"
         if self._steps:
-            text += f"/{-(-self._steps // self._per_epoch)}"
+            # Epochs of a sequence differ in length, so that there can be one more.
+            text += f"/{max(-(-self._steps // self._per_epoch), row['epoch'])}"
         text += f"  loss {row['train_loss']:.4f}"
         if self._val is not None:
             text += f"  val {self._val:.2f} %"
@@ -72,6 +73,10 @@ class Progress:
         if (left := self._left(row["step"], now)) is not None:
             text += f"  {duration(left)} left"
         self._say(text + "\n")
+
+    def asked(self) -> str | None:
+        """Never: who watches can interrupt."""
+        return None
 
     def note(self, text: str) -> None:
         """A sentence that stays."""

@@ -13,14 +13,24 @@ import sysconfig
 import tokenize
 from pathlib import Path
 
+_known: dict[type, str] = {}
+
 
 def code_digest(cls: type) -> str:
     """SHA-256 in hex of the source behind a class, without comments and blank lines.
+
+    As it is when it is first asked for: a later edit does not change the class that is loaded.
 
     Behind a class lie the modules of its bases and all that these import, followed through, but
     for other installed distributions. lbench itself is left out: a change of it that changes
     results raises the fingerprint's ``semantics``.
     """
+    if cls not in _known:
+        _known[cls] = _digest(cls)
+    return _known[cls]
+
+
+def _digest(cls: type) -> str:
     pending = [base.__module__ for base in cls.__mro__ if _belongs(base.__module__)]
     seen: dict[str, str] = {}
     while pending:

@@ -11,29 +11,33 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
-import numpy as np
 import torch
 
 from lbench import __version__
-from lbench.auditing.verdict import verdict
 from lbench.data.augment import Augmentation
 from lbench.data.loader import Batches, DeviceData
-from lbench.data.split import holdout
+from lbench.data.parts import Parts, held_out
 from lbench.network import reached
-from lbench.probe import Scene
+from lbench.probe import Examples, Scene
 from lbench.randomness import Randomness
 from lbench.rule import Rule
 from lbench.run import checkpoint, probing
-from lbench.run.audited import audited
-from lbench.run.cell import Cell
-from lbench.run.evaluate import Evaluation, evaluate
+from lbench.run.ending import audit, complete, finish, so_far
 from lbench.run.glances import Glances
 from lbench.run.memory import Peak
 from lbench.run.plan import Plan
 from lbench.run.probing import Part, Probes
+from lbench.run.resident import resident
 from lbench.run.resolve import VALIDATION, Resolved
-from lbench.run.trainer import DivergedError, Reporter, StoppedError, Trainer
-from lbench.rundir import RunDir, without_nan, write_json
+from lbench.run.trainer import (
+    INTERRUPTED,
+    DivergedError,
+    Reads,
+    Reporter,
+    StoppedError,
+    Trainer,
+)
+from lbench.rundir import RunDir, write_json
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -90,24 +94,27 @@ def train(
     started: Callable[[], None],
     *,
     probes: Sequence[str] = (),
+    trial: bool = False,
 ) -> tuple[dict[str, Any], bool]:
     """Trains the run to its end; the caller holds the directory's lock.
 
     Args:
         started: called when ``spec.json`` is written, before the first step.
         probes: names of probes that look at the run.
+        trial: of a search: the test set is not read, and the rule not audited on a small network.
 
     Returns:
-        What ``result.json`` holds, and whether we were asked to stop. With status ``killed`` there
-        is no such file, and the same call goes on from the checkpoint.
+        What ``result.json`` holds, and whether we were interrupted. With status ``killed`` there
+        is no such file. With that and with ``pruned`` the same call goes on from the checkpoint.
     """
     torch.set_num_threads(machine.threads)
     peak = Peak(machine.device)
     cell = resolved.cell
     rule = cell.build(seed).to(machine.device)
-    training, validation, test = _data(resolved, machine.device)
+    data = resident(resolved, machine.device)
+    training, validation = data.training, data.validation
     plan = Plan.of(
-        len(training),
+        [len(segment) for segment in training.segments],
         cell.recipe.batch,
         cell.budget.epochs,
         cell.budget.examples,
@@ -115,12 +122,19 @@ def train(
     )
     randomness = Randomness(seed)
     augmentation = Augmentation.parse(cell.augmentation)
-    batches = Batches(training, cell.recipe.batch, randomness.generator, augmentation)
-    watching = None
+    batches = Batches(
+        training,
+        cell.recipe.batch,
+        randomness.generator,
+        augmentation,
+        epochs=cell.budget.epochs or 1,
+    )
+    watching, reads = None, Reads()
     if probes:
-        scene = _scene(resolved, rule, training, validation, randomness, plan)
+        scene = _scene(resolved, rule, data, randomness, plan, reads)
         watching = Probes(probes, scene, run_dir, reporter.note)
     _write_spec(resolved, rule, seed, attempt, run_dir, machine, reporter, training, validation)
+    (run_dir.path / "result.json").unlink(missing_ok=True)  # of a pruned run that goes on
     started()
     trainer = Trainer(
         rule,
@@ -136,59 +150,79 @@ def train(
         glances=Glances(plan.steps, seed),
         peak=peak,
         probes=watching,
+        reads=reads,
     )
     with _stopping(trainer):
         try:
             trainer.train()
-            result = _finish(trainer, test, run_dir)
-        except StoppedError:
-            return _result(trainer, "killed", "interrupted"), True
+            result = finish(trainer, data.test, run_dir, trial=trial)
+        except StoppedError as stopped:
+            if str(stopped) == INTERRUPTED:
+                return so_far(trainer, "killed", INTERRUPTED), True
+            result = so_far(trainer, "pruned", str(stopped))
         except DivergedError as error:
-            result = _result(trainer, "diverged", str(error))
-        result |= _audit(trainer, cell)
+            result = so_far(trainer, "diverged", str(error))
+        full = not trial and result["status"] != "pruned"
+        result |= audit(cell, rule, trainer.glances, trainer.clock, reporter.note, full=full)
+    if result["status"] == "pruned":
+        write_json(run_dir.path / "result.json", result)
+        return result, False
     if watching is not None:
         watching.finish()
     write_json(run_dir.path / "result.json", result)
     checkpoint.clear(run_dir.path)
     probing.clear(run_dir)
-    return result, trainer.stop
+    return result, trainer.stop == INTERRUPTED
 
 
-def _data(
-    resolved: Resolved, device: torch.device
-) -> tuple[DeviceData, DeviceData | None, DeviceData]:
-    """Training, validation (strict protocol) and test data on the device."""
-    data = resolved.dataset
-    standard = (data.mean, data.std) if resolved.source.standardize else (None, None)
-    test = DeviceData.of(data.test, None, device, *standard)
-    share = resolved.cell.validation
-    if not share:
-        return DeviceData.of(data.train, None, device, *standard), None, test
-    kept, held = holdout(data.train.labels, share, data.digest)
-    return (
-        DeviceData.of(data.train, kept, device, *standard),
-        DeviceData.of(data.train, held, device, *standard),
-        test,
-    )
+def complete_trial(
+    resolved: Resolved, seed: int, run_dir: RunDir, machine: Machine, reporter: Reporter
+) -> dict[str, Any]:
+    """Completes a run that has finished as a trial; the caller holds the directory's lock.
+
+    Raises:
+        DamagedError: its weights are not there, or damaged.
+    """
+    torch.set_num_threads(machine.threads)
+    result = run_dir.result()
+    assert result is not None
+    reporter.note("It was a trial of a search: reading the test set with its weights.")
+    cell = resolved.cell
+    test = resident(resolved, machine.device).test
+    rule = cell.build(seed).to(machine.device)
+    return complete(cell, rule, test, run_dir, result, reporter.note)
 
 
 def _scene(
     resolved: Resolved,
     rule: Rule,
-    training: DeviceData,
-    validation: DeviceData | None,
+    data: Parts,
     randomness: Randomness,
     plan: Plan,
+    reads: Reads,
 ) -> Scene:
     """What probes may look at: the same examples are held out under both protocols."""
-    if validation is not None:
-        return Scene(rule, training, validation, randomness, plan.steps, plan.per_epoch)
-    data = resolved.dataset
-    kept, held = (
-        Part(training, torch.from_numpy(rows).to(training.device))
-        for rows in holdout(data.train.labels, VALIDATION, data.digest)
-    )
-    return Scene(rule, kept, held, randomness, plan.steps, plan.per_epoch)
+
+    def judged() -> list[Part]:
+        examples = data.validation
+        if examples is None:
+            examples = data.test
+            reads.count += 1
+        return [
+            Part(examples, torch.arange(each.start, each.stop, device=examples.device))
+            for each in examples.segments
+        ]
+
+    training: Examples = data.training
+    heldout: Examples | None = data.validation
+    if heldout is None:
+        training, heldout = (
+            Part(data.training, rows)
+            for rows in held_out(data.training, VALIDATION, resolved.dataset.digest)
+        )
+    tasks, epochs = len(resolved.dataset.segments), resolved.cell.budget.epochs or 1
+    ends = range(epochs, tasks * epochs + 1, epochs)
+    return Scene(rule, training, heldout, randomness, plan.steps, plan.per_epoch, ends, judged)
 
 
 def _write_spec(
@@ -245,101 +279,14 @@ def _write_spec(
     write_json(run_dir.path / "spec.json", content)
 
 
-def _finish(trainer: Trainer, test: DeviceData, run_dir: RunDir) -> dict[str, Any]:
-    """Reads the test set for the last and the best-validation weights, and keeps both."""
-    rule, clock, precision = trainer.rule, trainer.clock, trainer.precision
-    with clock.measure("evaluation"):
-        train = evaluate(rule, trainer.batches.data, precision)
-        if not train.finite:
-            raise DivergedError(trainer.index, train.loss, "training loss")
-        last = evaluate(rule, test, precision)
-    _keep(rule, last, run_dir, "weights.pt", "test_logits.npy")
-    result = {
-        **_result(trainer, "finished", None),
-        "train_error": train.error,
-        "test_error": last.error,
-        "test_loss": without_nan(last.loss),
-        "test_reads": 1,
-    }
-    if trainer.best is not None:
-        best = last
-        if result["best_epoch"] != result["epochs"]:
-            rule.load_state_dict(trainer.best.weights)
-            with clock.measure("evaluation"):
-                best = evaluate(rule, test, precision)
-            result["test_reads"] = 2
-        _keep(rule, best, run_dir, "weights-best-val.pt", "test_logits_best_val.npy")
-        result["test_error_at_best_val"] = best.error
-    return result
-
-
-def _audit(trainer: Trainer, cell: Cell) -> dict[str, Any]:
-    """What the rule was seen to do, in this run and on a small network."""
-    rule, glances = trainer.rule, trainer.glances
-    claims = rule.claims(cell.config, rule.network).as_dict()
-    full = audited(cell, rule.network, trainer.reporter.note)
-    return {
-        **verdict(claims, full, glances.found if glances else []),
-        "glances": glances.as_list() if glances else [],
-        "seconds": trainer.clock.seconds(),
-    }
-
-
-def _keep(rule: Rule, result: Evaluation, run_dir: RunDir, weights: str, logits: str) -> None:
-    checkpoint.write_tensors(run_dir.path / weights, {"rule": rule.state_dict()})
-    np.save(run_dir.path / logits, result.logits.numpy())
-
-
-def ended(status: str, reason: str | None) -> dict[str, Any]:
-    """What ``result.json`` holds of a run of which nothing else is known."""
-    unknown = (
-        "train_error",
-        "val_error",
-        "test_error",
-        "test_error_at_best_val",
-        "best_epoch",
-        "seconds",
-        "step_ms",
-        "peak_memory_mib",
-        "step_memory_mib",
-        "steps",
-        "epochs",
-    )
-    return {
-        "status": status,
-        "reason": reason,
-        **dict.fromkeys(unknown),
-        "test_reads": 0,
-        "audit": None,
-        "contradictions": [],
-        "glances": [],
-        "ended": time.time(),
-    }
-
-
-def _result(trainer: Trainer, status: str, reason: str | None) -> dict[str, Any]:
-    rows = trainer.run_dir.epochs()
-    return {
-        **ended(status, reason),
-        "val_error": rows[-1]["val_error"] if rows and status == "finished" else None,
-        "best_epoch": trainer.best.epoch if trainer.best else None,
-        "seconds": trainer.clock.seconds(),
-        "step_ms": trainer.step_ms,
-        "peak_memory_mib": trainer.peak.mib(),
-        "step_memory_mib": trainer.step_memory.mib,
-        "steps": trainer.index,
-        "epochs": len(rows),
-    }
-
-
 @contextmanager
 def _stopping(trainer: Trainer) -> Iterator[None]:
     """The first interrupt lets the trainer write a checkpoint and stop; a second ends at once."""
 
     def handle(number: int, frame: FrameType | None) -> None:
-        if trainer.stop:
+        if trainer.stop is not None:
             raise KeyboardInterrupt
-        trainer.stop = True
+        trainer.stop = INTERRUPTED
         trainer.reporter.note("Stopping: writing a checkpoint. Interrupt again to end at once.")
 
     numbers = (signal.SIGINT, signal.SIGTERM)

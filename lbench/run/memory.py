@@ -47,8 +47,17 @@ class Peak:
     def _now(self) -> float | None:
         if self._device.type == "cuda":
             return torch.cuda.max_memory_allocated(self._device) / MIB
-        status = Path("/proc/self/status")
-        if not status.exists():
-            return None
-        found = re.search(r"VmHWM:\s+(\d+) kB", status.read_text())
-        return int(found[1]) / 1024 if found else None
+        return _of_process("VmHWM")
+
+
+def resident_mib() -> float | None:
+    """Resident in this process now; None where unknown."""
+    return _of_process("VmRSS")
+
+
+def _of_process(name: str) -> float | None:
+    status = Path("/proc/self/status")
+    if not status.exists():
+        return None
+    found = re.search(rf"{name}:\s+(\d+) kB", status.read_text())
+    return int(found[1]) / 1024 if found else None

@@ -26,6 +26,7 @@ from lbench.run.optim import Update
 from lbench.run.plan import Plan
 from lbench.run.probing import Probes
 from lbench.run.schedule import factor
+from lbench.run.step_flops import StepFlops
 from lbench.run.step_memory import StepMemory
 from lbench.rundir import RunDir, without_nan
 from lbench.step import Step
@@ -33,6 +34,10 @@ from lbench.task import Batch
 
 LOOK_EVERY = 25
 """Steps between two looks at the loss, the time and the stop flag: a look may sync the device."""
+
+
+INTERRUPTED = "interrupted"
+"""Why a run stops that is to go on another time; any other reason is a pruner's."""
 
 
 class Reporter(Protocol):
@@ -46,6 +51,12 @@ class Reporter(Protocol):
 
     def epoch(self, row: dict[str, Any]) -> None:
         """An epoch ended; its line of the journal."""
+
+    def asked(self) -> str | None:
+        """Why the run is to stop: :data:`INTERRUPTED`, or a pruner's sentence; None for going on.
+
+        Asked before the first step, at every look and after every epoch.
+        """
 
     def note(self, text: str) -> None:
         """Something that the user should know."""
@@ -68,7 +79,14 @@ class DivergedError(Exception):
 
 
 class StoppedError(Exception):
-    """The run was asked to stop; its checkpoint is written."""
+    """The run was asked to stop, for the reason that is its text; its checkpoint is written."""
+
+
+@dataclass
+class Reads:
+    """How often a run has read the test set."""
+
+    count: int = 0
 
 
 @dataclass
@@ -97,6 +115,7 @@ class Trainer:
         glances: looks at some steps before they are made; None for none.
         peak: of the run's memory.
         probes: look at the run and change nothing; None for none.
+        reads: counted by whoever lets a probe see the test set.
     """
 
     def __init__(
@@ -115,6 +134,7 @@ class Trainer:
         glances: Glances | None = None,
         peak: Peak | None = None,
         probes: Probes | None = None,
+        reads: Reads | None = None,
     ) -> None:
         self.rule = rule
         self.batches = batches
@@ -131,14 +151,16 @@ class Trainer:
         self.clock = Clock(self.device)
         self.peak = peak or Peak(self.device)
         self.step_memory = StepMemory()
+        self.step_flops = StepFlops()
         groups = [group for group in rule.groups() if group.params]
         self.updates = {group.name: Update(group, recipe) for group in groups}
         self.probes = probes
+        self.reads = reads or Reads()
         if probes is None:
             rule.attach(self.updates)
         else:
             probes.attach(self.updates, self._aside)
-        self.stop = False
+        self.stop: str | None = None
         self.index = 0
         self.best: Best | None = None
         self._losses = torch.zeros(plan.per_epoch, device=self.device)
@@ -152,21 +174,23 @@ class Trainer:
 
         Raises:
             DivergedError: the loss became NaN or infinite.
-            StoppedError: ``stop`` was set before the end; a checkpoint is written.
+            StoppedError: there was a reason to stop before the end; a checkpoint is written.
         """
         self._resume()
-        self.reporter.plan(self.plan.steps, self.plan.per_epoch)
+        self.reporter.plan(self.plan.steps, self.plan.typical)
         self.rule.train()
-        while self.index < self.plan.steps:
+        self._ask()
+        while self.index < self.plan.steps and self.stop is None:
             with self.clock.measure("training"):
                 self._stretch()
-            if self.index % self.plan.per_epoch == 0 or self.index == self.plan.steps:
+            if self.index == self.plan.steps or self.plan.place(self.index)[1] == 0:
                 self._end_epoch()
-            if self.stop or self._save_due():
+                self._ask()
+            if self.stop is None and self._save_due():
                 self.save()
-            if self.stop and self.index < self.plan.steps:
-                raise StoppedError
         self.save()  # whatever stops us while the test set is read, training is not repeated
+        if self.stop is not None and self.index < self.plan.steps:
+            raise StoppedError(self.stop)
 
     @property
     def step_ms(self) -> float | None:
@@ -178,8 +202,8 @@ class Trainer:
 
     def _stretch(self) -> None:
         """Steps to the end of the epoch or of the plan, or until something is to be done."""
-        epoch, position = divmod(self.index, self.plan.per_epoch)
-        count = min(self.plan.per_epoch, self.plan.steps - epoch * self.plan.per_epoch)
+        epoch, position = self.plan.place(self.index)
+        count = self.plan.count(epoch)
         looked = position
         with autocast(self.device, self.precision):
             while position < count:
@@ -187,7 +211,7 @@ class Trainer:
                 position += 1
                 self.index += 1
                 if position - looked >= LOOK_EVERY or position == count or self.stop:
-                    self._look(epoch, looked, position)
+                    self._look(looked, position)
                     looked = position
                     if self.stop or self._save_due():
                         return
@@ -206,7 +230,7 @@ class Trainer:
         if self.probes is not None:
             self.probes.before_step(batch, s)
         watched = self.step_memory.due(self.index - start, count)
-        with self.step_memory.watched() if watched else contextlib.nullcontext():
+        with self._watched() if watched else contextlib.nullcontext():
             rule.step(rule.prepare(batch, s), s)
         rule.after_step(s)
         if self.probes is not None:
@@ -228,26 +252,35 @@ class Trainer:
         with self.clock.paused(), self.peak.aside(), self.step_memory.aside():
             yield
 
-    def _look(self, epoch: int, looked: int, position: int) -> None:
+    @contextlib.contextmanager
+    def _watched(self) -> Iterator[None]:
+        with self.step_memory.watched(), self.step_flops.watched():
+            yield
+
+    def _look(self, looked: int, position: int) -> None:
         """Is the loss finite? Tells how far we are."""
         losses = self._losses[looked:position]
         finite = torch.isfinite(losses)
         if not bool(finite.all()):
             first = int(finite.long().argmin())
-            step = epoch * self.plan.per_epoch + looked + first + 1
+            step = self.index - position + looked + first + 1
             raise DivergedError(step, losses[first].item())
         self.reporter.step(self.index, losses[-1].item())
+        self._ask()
         if self._warm is None:
             self._warm = (self.index, self.clock.seconds()["training"])
+
+    def _ask(self) -> None:
+        if self.stop is None:
+            self.stop = self.reporter.asked()
 
     def _save_due(self) -> bool:
         return time.monotonic() - self._last_save >= self.checkpoint_every
 
     def _end_epoch(self) -> None:
         """Evaluates, remembers the best weights, and writes the epoch's line."""
-        epoch, rest = divmod(self.index, self.plan.per_epoch)
-        steps = rest or self.plan.per_epoch
-        number = epoch + bool(rest)
+        epoch, position = self.plan.place(self.index - 1)
+        steps, number = position + 1, epoch + 1
         error = loss = None
         if self.validation is not None:
             with self.clock.measure("evaluation"):
@@ -294,7 +327,9 @@ class Trainer:
             "seconds": self.clock.seconds(),
             "glances": [] if self.glances is None else self.glances.as_list(),
             "step_memory_mib": self.step_memory.mib,
+            "step_flops": self.step_flops.flops,
             "probes": {} if self.probes is None else self.probes.save(),
+            "test_reads": self.reads.count,
             "journal": journal.stat().st_size if journal.exists() else 0,
         }
         checkpoint.save(self.run_dir.path, self._saved, state)
@@ -336,13 +371,15 @@ class Trainer:
         if self.glances is not None:
             # Checkpoints of older versions have none.
             self.glances.restore(state.get("glances", []))
+        self.reads.count = state.get("test_reads", 0)
         self.step_memory = StepMemory(state.get("step_memory_mib"))
+        self.step_flops = StepFlops(state.get("step_flops"))
         if journal.exists():
             # Lines behind the checkpoint will be written again.
             os.truncate(journal, state["journal"])
         if self.index >= self.plan.steps:
             self.reporter.note("Goes on from its checkpoint at the end of training.")
             return
-        epoch, position = divmod(self.index, self.plan.per_epoch)
+        epoch, position = self.plan.place(self.index)
         where = f"step {position} of epoch {epoch + 1}" if position else f"epoch {epoch + 1}"
         self.reporter.note(f"Goes on from its checkpoint at {where}.")

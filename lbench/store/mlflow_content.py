@@ -130,7 +130,7 @@ def parent(
         ),
         **_study_tags(members),
     }
-    order = ("running", "finished", "diverged", "failed", "killed")
+    order = ("running", "finished", "diverged", "failed", "pruned", "killed")
     status = next((status for status in order if counts[status]), "killed")
     return Shown(
         name=cell.cell_id,
@@ -168,7 +168,7 @@ def _audit_tags(audit: Mapping[str, Any] | None, contradictions: Iterable[str]) 
 
 def mlflow_status(status: str) -> str:
     """MLflow's word for ours."""
-    words = {"running": "RUNNING", "finished": "FINISHED", "killed": "KILLED"}
+    words = {"running": "RUNNING", "finished": "FINISHED", "pruned": "KILLED", "killed": "KILLED"}
     return words.get(status, "FAILED")
 
 

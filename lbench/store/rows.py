@@ -50,7 +50,7 @@ class RunRow:
     Attributes:
         fingerprint: SHA-256 (hex) of cell and seed.
         cell: fingerprint of the cell.
-        status: ``running``, ``finished``, ``diverged``, ``failed`` or ``killed``.
+        status: ``running``, ``finished``, ``diverged``, ``failed``, ``pruned`` or ``killed``.
         train_error: percent, as every error here; None where there is no finite number.
         step_ms: milliseconds a training step.
         step_flops: floating-point operations of a training step, in its matrix products.

@@ -63,6 +63,10 @@ class Quiet:
     def epoch(self, row: dict[str, Any]) -> None:
         """Nobody asks."""
 
+    def asked(self) -> str | None:
+        """Goes on."""
+        return None
+
     def note(self, text: str) -> None:
         """Nobody asks."""
 

@@ -21,7 +21,7 @@ from lbench.rule import Rule
 from lbench.run.optim import Update
 from lbench.run.plan import Plan
 from lbench.run.resolve import Request, Resolved, resolve
-from lbench.run.trainer import StoppedError, Trainer
+from lbench.run.trainer import INTERRUPTED, StoppedError, Trainer
 from lbench.rundir import RunDir
 from lbench.step import Step
 from lbench.task import Batch
@@ -48,15 +48,17 @@ class Quiet:
 
     def __init__(self, stop_at: int) -> None:
         self.stop_at = stop_at
-        self.trainer: Trainer | None = None
+        self.done = 0
 
     def plan(self, steps: int, per_epoch: int) -> None: ...
 
     def step(self, done: int, loss: float) -> None:
-        assert self.trainer is not None
-        self.trainer.stop = done >= self.stop_at
+        self.done = done
 
     def epoch(self, row: dict[str, Any]) -> None: ...
+
+    def asked(self) -> str | None:
+        return INTERRUPTED if self.done >= self.stop_at else None
 
     def note(self, text: str) -> None: ...
 
@@ -94,7 +96,7 @@ def test_fifty_steps_on_mnist_equal_a_numpy_replica(tmp_path: Path) -> None:
     reporter = Quiet(50)
     run_dir = tmp_path / "run"
     run_dir.mkdir()
-    trainer = reporter.trainer = trainer_of(resolved, run_dir, reporter, rule)
+    trainer = trainer_of(resolved, run_dir, reporter, rule)
     assert (trainer.plan.steps, trainer.plan.per_epoch) == (15 * 469, 469)
     layers = [[p.numpy().copy() for p in layer] for layer in parameters(rule)]
     losses, after_step = [], rule.after_step
