@@ -39,6 +39,11 @@ def lbench_networks() -> list[NetworkEntry]:
             {"widths": (3000, 3000, 3000), "norm": "batch"},
         ),
         NetworkEntry(
+            "mlp-deep",
+            "Fully connected ReLU layers of one width; width and depth free",
+            "lbench.networks.mlp_deep:MlpDeep",
+        ),
+        NetworkEntry(
             "one-vs-all",
             "Fully connected, 32 units a class, 254,410 parameters on MNIST",
             "lbench.networks.one_vs_all:OneVsAll",
@@ -166,5 +171,10 @@ def lbench_probes() -> list[ProbeEntry]:
             "alignment",
             "Angle of each site's update to the gradient of the output loss; bias and variance",
             "lbench.probes.alignment:Alignment",
+        ),
+        ProbeEntry(
+            "tasks",
+            "Error on every task of a sequence after each of them",
+            "lbench.probes.tasks:Tasks",
         ),
     ]

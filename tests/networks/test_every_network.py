@@ -16,6 +16,7 @@ from lbench.networks.lenet import Lenet
 from lbench.networks.lfnn_v1 import LfnnV1
 from lbench.networks.mixer import LocalMixer
 from lbench.networks.mlp import Mlp
+from lbench.networks.mlp_deep import MlpDeep
 from lbench.networks.one_vs_all import OneVsAll
 from lbench.networks.resnet import Resnet
 from lbench.networks.spec import NetworkSpec, network_spec
@@ -30,6 +31,7 @@ from lbench_bp.bp import Bp
 
 THIN: Mapping[type[NetworkSpec], Mapping[str, Any]] = {
     Mlp: {"widths": (9, 8, 7)},
+    MlpDeep: {"width": 8},
     OneVsAll: {"workers": (2,)},
     Cnn: {"widths": (4, 4, 6, 6, 8, 8)},
     Lenet: {"widths": (3, 4, 6, 5)},
