@@ -5,11 +5,14 @@ from __future__ import annotations
 import copy
 import functools
 import types
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
+from lbench.rule import Rule
+
+AnyRule = TypeVar("AnyRule", bound=Rule)
 ATOMS = (types.ModuleType, type, types.BuiltinFunctionType, str, bytes, int, float, bool)
 
 
@@ -30,6 +33,14 @@ def copied(*objects: Any, dtype: torch.dtype | None = None) -> tuple[Any, ...]:
             if isinstance(twin, Tensor) and twin.is_floating_point():
                 twin.data = twin.data.to(dtype)
     return twins
+
+
+def twin(rule: AnyRule) -> AnyRule:
+    """A copy of a rule, in training mode, with no optimizers: those of the original stay behind."""
+    # Options and task cannot change.
+    memo: dict[int, object] = {id(each): each for each in (rule.config, rule.task)}
+    memo[id(rule._updates)] = {}
+    return copy.deepcopy(rule, memo).train()
 
 
 def _copy(value: Any, memo: dict[int, Any], keep: list[Any]) -> Any:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from functools import partial
 
 import torch
 from torch import Tensor, nn
 
+from lbench.auditing.copying import twin
 from lbench.auditing.subject import LR, Signals, Subject, Trial, Unit
 from lbench.randomness import Kind, Randomness
 from lbench.rule import Grads, Rule
@@ -117,13 +117,7 @@ class RuleSubject(Subject):
 
     def shard(self, index: int, count: int) -> RuleTrial:
         """A copy whose noise is that of a part of the batch."""
-        # What the trainer attached stays behind: its optimizers are not copied. Options and task
-        # cannot change.
-        shared = (self.rule.config, self.rule.task)
-        memo: dict[int, object] = {id(self.rule._updates): {}}
-        memo |= {id(each): each for each in shared}
-        rule = copy.deepcopy(self.rule, memo).train()
-        return RuleTrial(rule, partial(self._step, index, count))
+        return RuleTrial(twin(self.rule), partial(self._step, index, count))
 
     def _step(self, shard: int, shards: int, index: int, phase: Phase | None) -> ShardStep:
         return ShardStep(self, shard, shards, index, phase)

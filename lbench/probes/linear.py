@@ -1,0 +1,85 @@
+"""linear: what a linear classifier can read from each block."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from lbench.probe import Column, Probe
+from lbench.probes.looking import chunks, hidden
+from lbench.probes.ridge import Ridge
+
+FIT = 10_000
+"""Training examples that classifiers are fitted to, at most; drawn once a run."""
+PENALTY = 1e-3
+FEATURES = 1024
+"""Channels are averaged over so few positions that there are no more than these, if they can."""
+
+
+class Linear(Probe):
+    """Error of a linear classifier of what each block passes on, at the end of every epoch.
+
+    The classifier is a ridge regression of one-hot labels (in the place of the softmax
+    regressions of Alain & Bengio 2016, arXiv:1610.01644): its closed form has no learning rate
+    and no stopping rule that could suit one rule better than another.
+    """
+
+    columns: ClassVar = {
+        "block": Column("int", "Index of the block, from 0; -1 is the network's input"),
+        "features": Column("int", "Numbers that the classifier reads of an example"),
+        "fit_error": Column("float", "Error on the training examples it was fitted to, percent"),
+        "error": Column("float", "Error on held-out examples, percent"),
+    }
+
+    def begin(self) -> None:
+        """Draws the examples to fit to."""
+        order = torch.randperm(len(self.scene.training), generator=self.generator("fit"))
+        self.idx = order[:FIT]
+
+    def epoch_end(self, epoch: int, step: int) -> None:
+        """Fits and tests a classifier of the input, and of each block."""
+        scene = self.scene
+        sums: dict[int, Ridge] = {}
+        for x, target in chunks(scene.training, self.idx):
+            for k, rows in self.features(x).items():
+                if k not in sums:
+                    sums[k] = Ridge(rows.shape[1], scene.rule.task.classes, rows.device)
+                sums[k].add(rows, target)
+        fitted = {k: each.solve(PENALTY) for k, each in sums.items()}
+        fit = self.errors(fitted, chunks(scene.training, self.idx))
+        held = self.errors(fitted, chunks(scene.heldout))
+        for k, (weight, _) in fitted.items():
+            self.record(block=k, features=len(weight), fit_error=fit[k], error=held[k])
+
+    def errors(
+        self, fitted: dict[int, tuple[Tensor, Tensor]], batches: Iterable[tuple[Tensor, Tensor]]
+    ) -> dict[int, float]:
+        """Percent, by block."""
+        wrong, count = dict.fromkeys(fitted, 0), 0
+        for x, target in batches:
+            count += len(target)
+            for k, rows in self.features(x).items():
+                weight, bias = fitted[k]
+                wrong[k] += int(((rows @ weight + bias).argmax(1) != target).sum())
+        return {k: 100 * number / count for k, number in wrong.items()}
+
+    def features(self, x: Tensor) -> dict[int, Tensor]:
+        """(batch, features) in float64, by block."""
+        rule = self.scene.rule
+        found = {-1: flat(x)}
+        for k, (_, h) in hidden(rule, x).items():
+            found[k] = flat(rule.network.blocks[k].emit(h))
+        return found
+
+
+def flat(x: Tensor) -> Tensor:
+    """(batch, channels, height, width) or (batch, width) to (batch, features) in float64."""
+    if x.dim() == 4 and x[0].numel() > FEATURES:
+        side = max(1, int((FEATURES / x.shape[1]) ** 0.5))
+        if side < max(x.shape[2:]):
+            x = F.adaptive_avg_pool2d(x, side)
+    return x.flatten(1).double()
