@@ -1,0 +1,174 @@
+"""A trial of a search: cut short, gone on with, left untested, and completed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from lbench.data.split import holdout
+from lbench.errors import DamagedError
+from lbench.execute.attempt import Done, carry_out, locate
+from lbench.execute.writer import Writer
+from lbench.home import Home
+from lbench.run.job import Machine
+from lbench.run.resident import resident
+from lbench.run.resolve import VALIDATION, Resolved
+from lbench.rundir import RunDir
+from lbench.store.mlflow_content import mlflow_status
+from tests.run.helper import Silent, ask, run
+from tests.run.test_resume import assert_equal_runs
+
+CPU = torch.device("cpu")
+TIMES = {"seconds", "step_ms", "peak_memory_mib", "ended"}
+
+
+class Pruner(Silent):
+    """Stops a run after so many epochs."""
+
+    def __init__(self, epochs: int) -> None:
+        super().__init__()
+        self.epochs = epochs
+
+    def asked(self) -> str | None:
+        if len(self.rows) < self.epochs:
+            return None
+        return f"pruned at epoch {len(self.rows)}: too high"
+
+
+def trial(home: Path, resolved: Resolved, reporter: Silent | None = None) -> tuple[Done, RunDir]:
+    """Does what a worker does for a trial with seed 0."""
+    run_dir, attempt = locate(Home(home), resolved.cell, 0)
+    told = reporter or Silent()
+    done = carry_out(
+        resolved,
+        0,
+        attempt,
+        run_dir,
+        Home(home),
+        Machine(CPU, threads=1, checkpoint_every=1e9),
+        lambda: told,
+        lambda: None,
+        trial=True,
+    )
+    return done, run_dir
+
+
+def timeless(result: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in result.items() if name not in TIMES}
+
+
+@pytest.mark.parametrize("rule", ["bp", "lfnn_l"])
+def test_a_pruned_run_goes_on_as_if_it_had_not_been_cut(rule: str, tmp_path: Path) -> None:
+    resolved = ask(rule, epochs=5)
+    straight = run(tmp_path / "straight", resolved)[0]
+    cut, run_dir = trial(tmp_path / "cut", resolved, Pruner(2))
+    assert (cut.result["status"], cut.stopped, cut.cached) == ("pruned", False, False)
+    assert cut.result["reason"] == "pruned at epoch 2: too high"
+    assert (cut.result["epochs"], cut.result["test_reads"]) == (2, 0)
+    assert run_dir.result() == cut.result
+    assert list(run_dir.path.glob("checkpoint-?.pt"))
+    again = run(tmp_path / "cut", resolved)[0]
+    assert (again.attempt, again.run_dir) == (1, run_dir.path)
+    assert_equal_runs(str(straight.run_dir), str(again.run_dir))
+    assert timeless(again.result) == timeless(straight.result)
+    assert not list(run_dir.path.glob("checkpoint-?.pt"))
+
+
+def test_a_run_that_is_gone_on_with_is_not_pruned_meanwhile(tmp_path: Path) -> None:
+    resolved = ask(epochs=4)
+    _, run_dir = trial(tmp_path, resolved, Pruner(2))
+
+    class Looking(Silent):
+        def epoch(self, row: dict[str, Any]) -> None:
+            assert run_dir.result() is None
+            super().epoch(row)
+
+    seen = Looking()
+    run(tmp_path, resolved, reporter=seen)
+    assert [row["epoch"] for row in seen.rows] == [3, 4]
+
+
+def test_who_is_to_be_pruned_at_its_end_has_finished(tmp_path: Path) -> None:
+    done, _ = trial(tmp_path, ask(epochs=2), Pruner(2))
+    assert (done.result["status"], done.stopped) == ("finished", False)
+
+
+def test_a_pruned_run_is_recorded_as_one_that_was_cut(tmp_path: Path) -> None:
+    _, run_dir = trial(tmp_path, ask(epochs=4), Pruner(1))
+    with Writer(Home(tmp_path), lambda runs: {}, pytest.fail) as writer:
+        row = writer.take(run_dir)
+        assert row is not None
+        assert (row.status, row.reason) == ("pruned", "pruned at epoch 1: too high")
+        assert mlflow_status(row.status) == "KILLED"
+        run(tmp_path, ask(epochs=4))
+        row = writer.take(run_dir)
+        assert row is not None
+        assert (row.status, row.reason, row.attempt) == ("finished", None, 1)
+
+
+def test_a_trial_reads_no_test_set_and_keeps_validation_logits(tmp_path: Path) -> None:
+    resolved = ask("lfnn_l")
+    done, run_dir = trial(tmp_path, resolved)
+    result = done.result
+    assert (result["status"], result["test_error"], result["test_reads"]) == ("finished", None, 0)
+    assert not list(run_dir.path.glob("test_*"))
+    assert len(result["glances"]) == 3
+    assert result["audit"]["transport"]["measured"] is None
+    train, digest = resolved.dataset.train, resolved.dataset.digest
+    labels = train.labels[holdout(train.labels, VALIDATION, digest)[1]]
+    logits = np.load(run_dir.path / "val_logits.npy")
+    assert (logits.dtype, logits.shape) == (np.float16, (len(labels), 10))
+    assert 100 * (logits.argmax(1) != labels).mean() == pytest.approx(result["val_error"])
+
+
+@pytest.mark.parametrize("epochs", [1, 8])
+def test_a_trial_becomes_the_run_that_it_would_have_been(epochs: int, tmp_path: Path) -> None:
+    """With eight epochs the best-validation weights are not the last ones."""
+    resolved = ask("lfnn_l", epochs=epochs, recipe={"lr": 0.03})
+    straight = run(tmp_path / "straight", resolved)[0]
+    assert (straight.result["test_reads"] == 2) is (epochs == 8)
+    _, run_dir = trial(tmp_path / "trial", resolved)
+    before = (run_dir.path / "weights.pt").stat().st_mtime_ns
+    reporter = Silent()
+    completed = run(tmp_path / "trial", resolved, reporter=reporter)[0]
+    assert (completed.attempt, completed.cached, reporter.rows) == (1, False, [])
+    assert (run_dir.path / "weights.pt").stat().st_mtime_ns == before
+    assert timeless(completed.result) == timeless(straight.result)
+    assert_equal_runs(str(straight.run_dir), str(completed.run_dir))
+    for name in ("test_logits.npy", "test_logits_best_val.npy"):
+        one, other = (np.load(each.run_dir / name) for each in (straight, completed))
+        assert (one == other).all()
+    assert run(tmp_path / "trial", resolved)[0].cached
+
+
+def test_a_trial_that_is_there_is_not_trained_again(tmp_path: Path) -> None:
+    resolved = ask()
+    trial(tmp_path, resolved)
+    assert trial(tmp_path, resolved)[0].cached
+    run(tmp_path, resolved)
+    done, _ = trial(tmp_path, resolved)
+    assert done.cached
+    assert done.result["test_reads"] > 0
+
+
+def test_a_trial_without_its_weights_cannot_be_completed_and_says_so(tmp_path: Path) -> None:
+    resolved = ask()
+    _, run_dir = trial(tmp_path, resolved)
+    (run_dir.path / "weights.pt").unlink()
+    with pytest.raises(DamagedError, match=r"weights\.pt is damaged: it is gone"):
+        run(tmp_path, resolved)
+    assert json.loads((run_dir.path / "result.json").read_text())["test_error"] is None
+
+
+def test_data_stays_on_the_device_until_other_data_is_asked_for() -> None:
+    first = resident(ask(), CPU)
+    assert resident(ask("lfnn_l", recipe={"lr": 0.1}, epochs=7), CPU) is first
+    paper = resident(ask(protocol="paper"), CPU)
+    assert len(paper.training) > len(first.training)
+    assert paper.validation is None
+    assert resident(ask(), CPU) is not first
