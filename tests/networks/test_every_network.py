@@ -31,7 +31,7 @@ from lbench_bp.bp import Bp
 
 THIN: Mapping[type[NetworkSpec], Mapping[str, Any]] = {
     Mlp: {"widths": (9, 8, 7)},
-    MlpDeep: {"width": 8},
+    MlpDeep: {"width": 12, "depth": 3},
     OneVsAll: {"workers": (2,)},
     Cnn: {"widths": (4, 4, 6, 6, 8, 8)},
     Lenet: {"widths": (3, 4, 6, 5)},
