@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from lbench.cli.common import (
@@ -15,11 +17,6 @@ from lbench.cli.common import (
 from lbench.hooks import StudyEntry
 from lbench.registry import registry
 
-NONE_YET = (
-    "No studies are installed. A study is a TOML file that a plugin names in its hook "
-    "lbench_studies."
-)
-
 
 @click.command(epilog="Example: lbench studies")
 @name_argument("studies")
@@ -30,18 +27,19 @@ def command(name: str | None, as_json: bool) -> None:
     known = registry()
     if name is not None:
         entry: StudyEntry = known.find("studies", name)
+        content = {**_row(entry), **_content(entry)}
         if as_json:
-            print_json(_row(entry))
+            print_json(content)
         else:
-            click.echo(f"{entry.name}: {entry.title}\n{entry.path}")
+            _show(content)
         return
+    rows = [_row(entry) for entry in known.studies.values()]
     if as_json:
-        print_json([_row(entry) for entry in known.studies.values()])
-    elif known.studies:
-        rows = [_row(entry) for entry in known.studies.values()]
-        print_table(list(rows[0]), [list(row.values()) for row in rows])
+        print_json(rows)
     else:
-        click.echo(NONE_YET)
+        shown = [[row["name"], row["title"], row["plugin"]] for row in rows]
+        print_table(["name", "title", "plugin"], shown)
+        click.echo("Show one: lbench studies NAME. Run one: lbench study NAME")
     warn_left_out()
 
 
@@ -52,3 +50,44 @@ def _row(entry: StudyEntry) -> dict[str, str]:
         "path": str(entry.path),
         "plugin": registry().owner("studies", entry.name),
     }
+
+
+def _content(entry: StudyEntry) -> dict[str, Any]:
+    """What a study's file says, for people who choose one."""
+    from lbench.study.read import read_study
+
+    study = read_study(entry.path, entry.name)
+    content: dict[str, Any] = {
+        "question": study.question,
+        "published": study.published,
+        "datasets": list(study.datasets),
+        "networks": list(study.networks),
+        "rules": list(dict.fromkeys(arm.rule for arm in study.arms)),
+        "axes": {name: list(values) for arm in study.arms for name, values in arm.axes.items()},
+        "protocol": study.protocol,
+        "seeds": study.seeds,
+        "trials": None,
+        "sampler": None,
+        "margin": study.margin,
+    }
+    if study.search is not None:
+        content |= {"trials": study.search.trials, "sampler": study.search.sampler}
+    return content
+
+
+def _show(content: dict[str, Any]) -> None:
+    click.echo(f"{content['name']}: {content['title']}\n")
+    click.echo(click.wrap_text(content["question"], 100))
+    click.echo()
+    for name, value in content.items():
+        if name in ("name", "title", "question") or value in (None, "", [], {}):
+            continue
+        if isinstance(value, dict):
+            value = "; ".join(f"{axis} = {_values(values)}" for axis, values in value.items())
+        text = _values(value) if isinstance(value, list) else str(value)
+        click.echo(click.wrap_text(f"{name:<10} {text}", 100, "", " " * 11))
+    click.echo(f"\nRun it: lbench study {content['name']}")
+
+
+def _values(values: list[Any]) -> str:
+    return ", ".join(str(value) for value in values)

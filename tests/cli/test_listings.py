@@ -219,8 +219,15 @@ def test_a_broken_store_hides_no_dataset(tmp_path: Path) -> None:
     assert (row["state"], row["test_reads"]) == ("ready", None)
 
 
-def test_no_studies_yet() -> None:
-    assert parsed("studies") == [] or isinstance(parsed("studies")[0]["title"], str)
+def test_studies_say_what_they_ask() -> None:
+    titles = {study["name"]: study["title"] for study in parsed("studies")}
+    assert titles["followers"] == "Do leaders and followers help at all?"
+    one = parsed("studies", "leadership")
+    assert one["trials"] == 50
+    assert one["rules"] == ["lfnn_l", "lfnn_l_rr", "lfnn"]
+    text = call("studies", "followers")
+    assert "rand_local" in text
+    assert "lbench study followers" in text
     with pytest.raises(UsageError, match="Unknown study 'nothing'"):
         call("studies", "nothing")
 
