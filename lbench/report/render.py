@@ -5,14 +5,15 @@ from __future__ import annotations
 import collections
 from collections.abc import Sequence
 
-from lbench.report import citations
+from lbench.report import citations, difference_table
 from lbench.report.audit import CONTRADICTED, short
-from lbench.report.compare import Comparison, Difference, Row, Term, mean
+from lbench.report.compare import Comparison, Row, Term, mean
 from lbench.report.table import (
     NONE,
     count,
     fits,
     markdown,
+    of,
     percent,
     print_notes,
     print_table,
@@ -43,6 +44,7 @@ def show(comparison: Comparison) -> None:
             right=[at for at, i in enumerate(kept) if i in RIGHT],
             red=[at for at, row in enumerate(comparison.rows) if row.contradictions],
         )
+    difference_table.show(comparison.differences)
     print_notes(notes(comparison))
     citations.print_published(comparison.published, f"\n{ELSEWHERE}")
 
@@ -51,6 +53,7 @@ def to_markdown(comparison: Comparison) -> str:
     """The same in GitHub's markdown."""
     parts = [
         markdown(COLUMNS, cells(comparison.rows), right=RIGHT),
+        *difference_table.to_markdown(comparison.differences),
         "\n".join(f"- {note}" for note in notes(comparison)),
     ]
     if comparison.published:
@@ -68,7 +71,7 @@ def cells(rows: Sequence[Row]) -> list[list[str]]:
             row.options or NONE,
             row.cell.network + (f" in {row.cell.blocks}" if row.cell.blocks else ""),
             row.cell.dataset_title,
-            str(len(row.errors)),
+            of(len(row.errors), len(row.errors) + len(row.unfinished)),
             error(row.test, row.sampling),
             percent(mean(row.at_best_val)),
             count(row.cell.params_inf),
@@ -104,7 +107,7 @@ def unfinished(row: Row) -> str:
 
 
 def notes(comparison: Comparison) -> list[str]:
-    """What stands below the table: cells by number, differences, and what is unequal."""
+    """What stands below the tables: cells by number, and what is unequal."""
     rows = comparison.rows
     lines = [f"{number}: {row.cell.cell_id}" for number, row in enumerate(rows, start=1)]
     if any(row.sampling and row.test and row.test.n == 1 for row in rows):
@@ -115,23 +118,9 @@ def notes(comparison: Comparison) -> list[str]:
             for run in row.unfinished
         ]
         lines += [f"{number} {CONTRADICTED} {text}" for text in row.contradictions]
-    for number, difference in enumerate(comparison.differences, start=2):
-        lines.append(f"{number} minus 1: {in_words(difference)}")
     lines += [f"UNEQUAL {_values(term)}" for term in comparison.unequal]
     lines += [f"Recipes differ in {_values(term)}" for term in comparison.recipes]
     return lines
-
-
-def in_words(difference: Difference) -> str:
-    """The difference of two cells in words."""
-    points = difference.error
-    if points is None:
-        return f"no difference is given: {difference.reason}."
-    seeds = f"{points.n} common seed{'s' if points.n > 1 else ''}"
-    if points.low is None or points.high is None:
-        return f"{points.mean:+.2f} points, {seeds}, so without an interval."
-    zero = "; 0 lies inside" if points.low <= 0 <= points.high else ""
-    return f"{points.mean:+.2f} points [{points.low:+.2f}, {points.high:+.2f}], {seeds}{zero}."
 
 
 def _values(term: Term) -> str:

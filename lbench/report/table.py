@@ -77,6 +77,11 @@ def count(value: int | None) -> str:
     return NONE if value is None else f"{value:,}"
 
 
+def of(finished: int, wanted: int) -> str:
+    """``9 of 10``, as of seeds; ``10`` when all have finished."""
+    return str(finished) if finished == wanted else f"{finished} of {wanted}"
+
+
 def settings(values: Iterable[tuple[str, object]]) -> str:
     """``leadership=0.5 scale=4``; a dash for none."""
     return " ".join(f"{name}={text(value)}" for name, value in values) or NONE

@@ -79,7 +79,7 @@ def signed_rank(differences: Sequence[float]) -> tuple[float | None, str | None]
     """
     values = np.asarray([each for each in differences if abs(each) > EQUAL])
     if len(values) < PAIRS:
-        return None, f"{len(values)} pairs differ, the smallest p below 0.05 needs {PAIRS}"
+        return None, f"it needs {PAIRS} pairs that differ, here are {len(values)}"
     ranks = stats.rankdata(np.round(np.abs(values) / EQUAL))
     # Mean ranks are halves.
     terms = np.rint(2 * ranks * np.sign(values)).astype(np.int64)

@@ -1,0 +1,10 @@
+"""Cells side by side: one row each, paired differences, and every term on which they differ."""
+
+from lbench.report.compare.comparison import Comparison, compare
+from lbench.report.compare.difference import Difference, Tested
+from lbench.report.compare.row import Pairs, Row, mean, rows
+from lbench.report.compare.terms import Term
+
+__all__ = [
+    "Comparison", "Difference", "Pairs", "Row", "Term", "Tested", "compare", "mean", "rows",
+]  # fmt: skip

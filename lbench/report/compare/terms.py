@@ -1,0 +1,90 @@
+"""The terms on which cells differ, and how their recipes do."""
+
+from __future__ import annotations
+
+import collections
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lbench.report.compare.row import Pairs, Row
+from lbench.store.rows import CellRow, RunRow
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """Something on which cells differ: what it is, and its value for each of them, in order."""
+
+    name: str
+    values: Sequence[Any]
+
+    def as_dict(self, ids: Sequence[str]) -> dict[str, Any]:
+        """As ``--json`` prints it, for the cells of these ids."""
+        return {"what": self.name, "values": dict(zip(ids, self.values, strict=True))}
+
+
+def recipes(pairs: Pairs) -> list[Term]:
+    """What differs in how the cells are optimised."""
+    return differing([cell.spec.get("recipe", {}) for cell, _ in pairs])
+
+
+def unequal(lines: Sequence[Row], pairs: Pairs) -> list[Term]:
+    """The terms that differ: task, precision, network options, code, seeds and machine."""
+    terms = differing([_terms(cell.spec) for cell, _ in pairs])
+    for same, name, value in CONDITIONAL:
+        # Two cells of one network must agree on its options; two of other networks cannot.
+        known: dict[Any, set[str]] = collections.defaultdict(set)
+        for cell, _ in pairs:
+            known[same(cell)].add(str(value(cell)))
+        if any(len(values) > 1 for values in known.values()):
+            terms.append(Term(name, [value(cell) for cell, _ in pairs]))
+    terms += differing([{"seeds": sorted(line.errors)} for line in lines])
+    terms += differing([_machines(runs) for _, runs in pairs])
+    return terms
+
+
+CONDITIONAL: list[tuple[Callable[[CellRow], Any], str, Callable[[CellRow], Any]]] = [
+    (lambda cell: cell.rule, "code of the rule", lambda cell: cell.rule_code[:8]),
+    (
+        lambda cell: cell.network,
+        "network options",
+        lambda cell: {**cell.spec.get("network", {}).get("options", {}), "blocks": cell.blocks},
+    ),
+]
+
+
+def _terms(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """All that a spec says beside rule, recipe and network, under readable names."""
+    others = {k: v for k, v in spec.items() if k not in ("rule", "recipe", "network", "task")}
+    # A spec says nothing of the share of labels where all are used.
+    terms = _flat({"labels": 1, **spec.get("task", {}), **others})
+    if "digest" in terms:
+        terms["data digest"] = str(terms.pop("digest"))[:12]
+    return terms
+
+
+def _machines(runs: Iterable[RunRow]) -> dict[str, Any]:
+    """Devices, threads and versions of the finished runs: what times depend on."""
+    found: dict[str, set[str]] = collections.defaultdict(set)
+    for run in runs:
+        if run.status == "finished":
+            for name, value in run.environment.items():
+                found[name].add(str(value))
+    return {name: ", ".join(sorted(values)) for name, values in found.items()}
+
+
+def _flat(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in content.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{key} ")
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
+def differing(contents: Sequence[Mapping[str, Any]]) -> list[Term]:
+    """What is not the same in all of them."""
+    names = dict.fromkeys(name for content in contents for name in content)
+    terms = [Term(name, [content.get(name) for content in contents]) for name in names]
+    return [term for term in terms if any(value != term.values[0] for value in term.values)]
