@@ -11,7 +11,7 @@ from lbench.report.table import settings as shown
 from lbench.statistics.intervals import Summary, binomial, interval
 from lbench.study.definition import Point
 from lbench.study.results import Final, Results
-from lbench.study.settings import TASK
+from lbench.study.settings import EQUAL, TASK
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,7 @@ def groups(results: Results) -> list[Group]:
 
 def of_task(name: str) -> bool:
     """Whether a setting makes another task or network, rather than another way to train."""
-    return name in TASK or name.startswith(("net.", "data."))
+    return name in (*TASK, EQUAL) or name.startswith(("net.", "data."))
 
 
 def called(point: Point, others: Iterable[Point], *, without: Iterable[str] = ()) -> str:

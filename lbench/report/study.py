@@ -111,7 +111,7 @@ def _figures(results: Results, folder: Path) -> tuple[list[Drawn], dict[str, str
 def _tables(
     results: Results, judged: Sequence[Judged], cells: Sequence[Mapping[str, Any]], folder: Path
 ) -> None:
-    every = max((len(group.lines) for group, _ in judged), default=0)
+    every = sum(len(group.lines) for group, _ in judged)
     reached, cost = results_tables(judged, every), cost_tables(judged, every)
     title = f"# {results.study.title}\n\n"
     (folder / "table.md").write_text(title + to_markdown(reached, cost), encoding="utf-8")

@@ -18,7 +18,7 @@ from lbench.statistics.intervals import Summary
 from lbench.store.rows import RunRow
 from lbench.study.results import Results
 
-LIMIT = 60
+LIMIT = 40
 """Lines of a table in a page; the files have all."""
 RESULTS = (
     "rule", "task", "settings", "chosen by the search", "seeds", "test error %",
@@ -70,14 +70,15 @@ def results_tables(judged: Sequence[Judged], limit: int = LIMIT) -> list[Table]:
     for where, groups in _places(judged).items():
         rows: list[list[str]] = []
         bold, red, notes = [], [], []
+        total = sum(len(group.lines) for group, _ in groups)
+        each = limit if total <= limit else max(2, limit // len(groups))
         for group, verdict in groups:
-            for line, against in _kept(group, verdict, limit):
+            for line, against in _kept(group, verdict, each):
                 if line in verdict.best:
                     bold.append(len(rows))
                 if line.row.contradictions:
                     red.append(len(rows))
                 rows.append(_result(group, line, against))
-        total = sum(len(group.lines) for group, _ in groups)
         if len(rows) < total:
             notes.append(f"{total - len(rows)} more cells have a larger error, see table.csv.")
         notes += _notes(groups)
@@ -89,9 +90,15 @@ def cost_tables(judged: Sequence[Judged], limit: int = LIMIT) -> list[Table]:
     """What the cells took, and what was measured of their rules."""
     tables = []
     for where, groups in _places(judged).items():
-        kept = [(group, line) for group, v in groups for line, _ in _kept(group, v, limit)]
+        every = [(group, line) for group, _ in groups for line in group.lines]
+        kept = every if len(every) <= limit else _of_each_rule(every)
         red = [at for at, (_, line) in enumerate(kept) if line.row.contradictions]
         notes = [f"{line.title}: {text}" for _, line in kept for text in line.row.contradictions]
+        if len(kept) < len(every):
+            notes.append(
+                "Of each rule the cell of lowest error, and every cell with a contradiction; "
+                "table.csv has all."
+            )
         rows = [_cost(group, line) for group, line in kept]
         tables.append(_without_empty(Table(where, COSTS, rows, (), red, notes)))
     return tables
@@ -149,6 +156,15 @@ def _kept(group: Group, verdict: Verdict, limit: int) -> Iterator[tuple[Line, Ag
         if left and _mean(line) <= worst:
             left -= 1
             yield line, against
+
+
+def _of_each_rule(every: Sequence[tuple[Group, Line]]) -> list[tuple[Group, Line]]:
+    """Of each rule and task the line of lowest error, and every contradiction."""
+    lowest: dict[tuple[str, str], Line] = {}
+    for group, line in sorted(every, key=lambda pair: _mean(pair[1])):
+        lowest.setdefault((group.told, line.name), line)
+    kept = list(lowest.values())
+    return [pair for pair in every if pair[1] in kept or pair[1].row.contradictions]
 
 
 def _mean(line: Line) -> float:

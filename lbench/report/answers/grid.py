@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import collections
 import re
 from collections.abc import Sequence
 from typing import Any
 
-from lbench.report.answers.answer import UNDECIDED, Answer, capital
+from lbench.report.answers.answer import UNDECIDED, Answer, capital, joined
 from lbench.report.answers.best import error_of
 from lbench.report.answers.series import Series, axes, series, span
 from lbench.report.compare import mean
@@ -17,6 +18,9 @@ from lbench.report.table import percent, text
 from lbench.report.verdict import Verdict, verdict
 from lbench.study.results import Results
 
+FEW = 4
+"""Curves up to which the answer has a sentence each."""
+
 
 def grid(results: Results) -> Answer:
     """Of each arm the values of the first axis that cannot be told apart from the best."""
@@ -25,10 +29,23 @@ def grid(results: Results) -> Answer:
     if not found:
         return Answer(f"{UNDECIDED}: no two values of an axis have a finished run.")
     told = [_of(each, results.study.margin) for each in found]
-    sentence = capital(". ".join(capital(words) for words, _, _ in told[:4])) + "."
-    details = [f"{capital(words)}." for words, _, _ in told[4:]]
+    few = len(told) <= FEW
+    said = ". ".join(words for words, _, _ in told) if few else _summary(found, told)
+    details = [] if few else [f"{words}." for words, _, _ in told]
     details += [detail for _, more, _ in told for detail in more]
-    return Answer(sentence, details, {"series": [data for _, _, data in told]})
+    return Answer(f"{said}.", details, {"series": [data for _, _, data in told]})
+
+
+def _summary(found: Sequence[Series], told: Sequence[tuple[str, Any, dict[str, Any]]]) -> str:
+    data = [entry for _, _, entry in told]
+    matters = sum(len(entry["best_set"]) < len(entry["values"]) for entry in data)
+    equal = sum(bool(entry["equal"]) for entry in data)
+    words = f"of {len(data)} curves over {found[0].axis}, {matters} have a value that is told "
+    words += f"apart from their best, {equal} are equal everywhere within the margin"
+    words += f", and {len(data) - matters - equal} are undecided"
+    places = collections.Counter(entry["best"] for entry in data)
+    lowest = joined([f"{value} in {n}" for value, n in places.most_common()])
+    return capital(f"{words}; the lowest error is at {lowest}")
 
 
 def judged(each: Series) -> Verdict:
@@ -44,12 +61,12 @@ def _of(each: Series, margin: float | None) -> tuple[str, list[str], dict[str, A
     worst = max(each.lines, key=lambda line: mean(line.row.test) or 0.0)
     place = f"{each.title}: the lowest test error is {error_of(lowest)} at {each.axis} "
     place += each.at(lowest)
+    equal = len(inside) == len(each.lines) and _equal(each, lowest, margin)
     if len(inside) == len(each.lines):
-        equal = _equal(each, lowest, margin)
         words = f"{place}, and no value of {each.axis} can be told apart from it ("
         words += f"all within {margin:g} points)" if equal else "whether it matters is undecided)"
     else:
-        words = f"{place}; not told apart from it: {span(inside)}; "
+        words = f"{place}; not told apart from it: {span(inside, each.values)}; "
         words += f"highest: {percent(mean(worst.row.test))} % at {each.at(worst)}"
     details, paper = _paper(each)
     data = {
@@ -60,6 +77,7 @@ def _of(each: Series, margin: float | None) -> tuple[str, list[str], dict[str, A
         "test_error": [mean(line.row.test) for line in each.lines],
         "best": each.at(lowest),
         "best_set": [text(value) for value in inside],
+        "equal": equal,
         "method": best.method,
         "paper": paper,
     }

@@ -50,7 +50,8 @@ def axes(results: Results) -> list[str]:
 
 def series(results: Results, axis: str) -> list[Series]:
     """The study's cells along an axis, in the order of the plan; series of one cell are none."""
-    points = [final.point for final in results.finals]
+    finals = [final.point for final in results.finals]
+    points = [point for point in finals if axis in point.settings]
     found: dict[tuple[str, str], list[Line]] = {}
     for group in groups(results):
         for line in group.known:
@@ -64,10 +65,17 @@ def series(results: Results, axis: str) -> list[Series]:
     ]
 
 
-def span(values: Sequence[Any]) -> str:
-    """``0.1 ... 0.4`` of numbers, ``adam, sgd`` of others; a single value as it is."""
-    if len(values) > 1 and all(
-        isinstance(each, (int, float)) and not isinstance(each, bool) for each in values
-    ):
-        return f"{text(min(values))} ... {text(max(values))}"
-    return ", ".join(text(each) for each in values)
+def span(values: Sequence[Any], tried: Sequence[Any]) -> str:
+    """``0.1 ... 0.4, 0.8`` of numbers, neighbours among what was tried together; others listed."""
+    if not all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in tried):
+        return ", ".join(text(each) for each in values)
+    order = sorted(tried)
+    runs: list[list[Any]] = []
+    for value in sorted(values):
+        if runs and order.index(value) == order.index(runs[-1][-1]) + 1:
+            runs[-1].append(value)
+        else:
+            runs.append([value])
+    return ", ".join(
+        f"{text(run[0])} ... {text(run[-1])}" if len(run) > 1 else text(run[0]) for run in runs
+    )

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#6E6E6E")
 """Okabe & Ito's, told apart by the colour-blind; yellow left out, for it fades on white."""
-LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (3, 1)), (0, (1, 1)))
+DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (3, 1)), (0, (1, 1)))
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 INK = "#1a1a1b"
 PAPER = "#fefefe"
@@ -27,6 +27,8 @@ FAINT = "#8a8a8b"
 WIDE = 10.0
 """Inches: as wide as a page, so that text is read at its own size."""
 ACROSS = 3
+LINES = 7
+"""Lines in one panel: more cannot be told apart."""
 PANELS = 12
 """Panels of a figure; its data have all."""
 DECADES = 30.0
@@ -122,7 +124,7 @@ def look(index: int) -> dict[str, Any]:
     turn = index // len(COLOURS)
     return {
         "color": COLOURS[index % len(COLOURS)],
-        "linestyle": LINES[(index + turn) % len(LINES)],
+        "linestyle": DASHES[(index + turn) % len(DASHES)],
         "marker": MARKERS[(index + 2 * turn) % len(MARKERS)],
     }
 

@@ -9,6 +9,7 @@ from lbench.errors import unknown
 from lbench.report.compare import mean
 from lbench.report.figures.figure import (
     COLOURS,
+    FAINT,
     PANELS,
     PAPER,
     Figure,
@@ -128,9 +129,7 @@ def _of_cells(results: Results, cost: str) -> list[Figure]:
         if number >= len(axes):
             continue
         each = axes[number]
-        each.plot(
-            *zip(*front(at), strict=True), color="#8a8a8b", linewidth=1, drawstyle="steps-post"
-        )
+        each.plot(*zip(*front(at), strict=True), color=FAINT, linewidth=1, drawstyle="steps-post")
         for line, (x, y) in zip(lines, at, strict=True):
             style = {**look(names.index(line.name)), "linestyle": "none"}
             each.plot([x], [y], label=clipped(line.name), **style)

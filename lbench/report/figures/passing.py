@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lbench.report.figures.figure import PANELS, Figure, clipped, legend, log_axis, look, panels
+from lbench.report.figures.figure import (
+    LINES,
+    PANELS,
+    Figure,
+    clipped,
+    legend,
+    log_axis,
+    look,
+    panels,
+)
 from lbench.report.measured import Measured, measured, numbers, smooth, thinned
 from lbench.study.results import Results
 
@@ -16,7 +25,6 @@ if TYPE_CHECKING:
 
 SHARE = 60
 """A curve is averaged over this share of a run's steps."""
-LINES = 7
 METRICS = {"accuracy": "accuracy on the next batch (%)", "loss": "loss on the next batch"}
 
 

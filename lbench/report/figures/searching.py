@@ -216,8 +216,10 @@ def _rows(search: SearchResult, results: Results) -> list[dict[str, Any]]:
 
 
 def _title(search: SearchResult, results: Results) -> str:
-    name = called(search.point, [each.point for each in results.searches])
-    return f"{name}, {search.point.dataset}"
+    points = [each.point for each in results.searches]
+    name = f"{called(search.point, points)}, {search.point.dataset}"
+    several = len({point.network for point in points}) > 1
+    return f"{name}, {search.point.network}" if several else name
 
 
 def _last(trial: Trial) -> float | None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from lbench.report.figures.figure import (
+    LINES,
     PANELS,
     Figure,
     clipped,
@@ -20,9 +21,6 @@ from lbench.study.results import Results
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-LINES = 7
-"""Curves in one panel: more cannot be told apart."""
 
 Epoch = Mapping[str, Any]
 METRICS = {"train_loss": "training loss", "val_error": "validation error (%)"}
