@@ -59,13 +59,19 @@ class Talk:
             )
         )
 
-    def history(self) -> None:
-        """Tells a driver that watches what the journal has, until it wants to hear no more."""
+    def history(self, *, over: bool = False) -> None:
+        """Tells a driver that watches what the journal has.
+
+        Args:
+            over: the run has ended: nothing is left to prune, and all is told.
+        """
         if self.place is None or not self.job.watch:
             return
         for row in self.place.run_dir.epochs():
             if self._reason is None:
                 self._tell(row)
+            if over and self._reason != INTERRUPTED:
+                self._reason = None
 
     def plan(self, steps: int, per_epoch: int) -> None:
         """Tells how long the run is, and what lies behind it."""

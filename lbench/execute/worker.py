@@ -89,7 +89,7 @@ def do(talk: Talk, setup: Setup) -> Ended:
             steps = done.result["steps"] or 0
             talk.announce(steps, rows[0]["step"] if rows else steps)
         if done.cached:
-            talk.history()
+            talk.history(over=True)
     return Ended(
         talk.job.key,
         done.result["status"],

@@ -1,0 +1,298 @@
+"""Workers that are real processes: side by side, pruned, killed, interrupted, locked out."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import filelock
+import pytest
+
+from lbench.execute import pool as pools
+from lbench.execute.messages import Ended, Epoch, Note, Progress, Started
+from lbench.execute.pool import Pool
+from lbench.home import Home
+from lbench.rundir import RunDir
+from tests.execute.helper import PERILOUS, drive, end, job, only, process_of
+from tests.run.helper import ask, journal, run
+from tests.run.test_resume import assert_equal_runs
+
+
+@pytest.fixture(scope="module")
+def workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pool]:
+    """Two of them, for what does them no harm; every test has options of its own."""
+    home = Home(tmp_path_factory.mktemp("home"))
+    with Pool(home, ["cpu", "cpu"], threads=1, checkpoint_every=1e9, patience=2) as pool:
+        yield pool
+
+
+@pytest.fixture
+def worker(tmp_path: Path) -> Iterator[Pool]:
+    """One, that may come to harm."""
+    with Pool(
+        Home(tmp_path), ["cpu"], threads=1, checkpoint_every=0, plugin_files=[PERILOUS]
+    ) as pool:
+        yield pool
+
+
+def lr(value: float) -> dict[str, dict[str, float]]:
+    return {"recipe": {"lr": value}}
+
+
+def test_runs_side_by_side_have_the_bits_of_runs_alone(workers: Pool, tmp_path: Path) -> None:
+    told = drive(workers, job("bp"), job("lfnn_l"), job("lfnn"))
+    pids = set()
+    for rule in ("bp", "lfnn_l", "lfnn"):
+        ended = end(told, rule)
+        (started,) = only(told, Started, rule)
+        alone = run(tmp_path, ask(rule, epochs=3))[0]
+        assert (ended.status, ended.cached, ended.attempt, ended.kind) == (
+            "finished", False, 1, None,
+        )  # fmt: skip
+        assert_equal_runs(str(alone.run_dir), str(ended.run_dir))
+        assert ended.result == RunDir(ended.run_dir).result()
+        assert ended.result["test_error"] == alone.result["test_error"]
+        assert started == Started(
+            rule,
+            ask(rule, epochs=3).cell.fingerprint,
+            alone.fingerprint,
+            ask(rule, epochs=3).cell.id,
+            1,
+            ended.run_dir,
+            3 * 41,
+            41,
+        )
+        pids.add(process_of(ended))
+        assert not only(told, Epoch, rule)
+    assert len(pids) == 2
+    assert os.getpid() not in pids
+
+
+def test_a_watched_run_is_pruned_remembers_its_history_and_goes_on(
+    workers: Pool, tmp_path: Path
+) -> None:
+    asked = {"rule": "lfnn_l", "epochs": 5, "trial": True, "watch": True, **lr(0.002)}
+    straight = run(tmp_path, ask("lfnn_l", epochs=5, **lr(0.002)))[0]
+
+    def high(epoch: Epoch) -> str | None:
+        return "pruned at epoch 2: too high" if epoch.row["epoch"] == 2 else None
+
+    cut = drive(workers, job(**asked), answer=high)
+    assert (end(cut).status, end(cut).result["reason"]) == ("pruned", "pruned at epoch 2: too high")
+    assert [each.row["epoch"] for each in only(cut, Epoch)] == [1, 2]
+
+    def low(epoch: Epoch) -> str | None:
+        return "pruned at epoch 1: too low" if epoch.row["epoch"] == 1 else None
+
+    again = drive(workers, job(**asked), answer=low)
+    assert [each.row["epoch"] for each in only(again, Epoch)] == [1]
+    assert end(again).result["reason"] == "pruned at epoch 1: too low"
+    assert (end(again).status, end(again).result["steps"]) == ("pruned", 2 * 41)
+    assert len(journal(end(again).run_dir)) == 2
+
+    whole = drive(workers, job(**asked))
+    assert [each.row["epoch"] for each in only(whole, Epoch)] == [1, 2, 3, 4, 5]
+    assert (end(whole).status, end(whole).attempt, end(whole).cached) == ("finished", 1, False)
+    assert end(whole).result["val_error"] == straight.result["val_error"]
+    assert_equal_runs(str(straight.run_dir), str(end(whole).run_dir))
+
+    told = drive(workers, job(**asked), answer=high)
+    assert only(told, Epoch) == only(whole, Epoch)
+    assert (end(told).status, end(told).cached) == ("finished", True)
+    assert len(only(told, Started)) == 1
+
+
+def test_a_worker_stays_warm_and_says_how_far_it_is(workers: Pool) -> None:
+    told = drive(workers, *(job("lfnn", key=n, seed=n + 1) for n in range(4)))
+    assert len({process_of(end(told, n)) for n in range(4)}) == 2
+    for n in range(4):
+        first, *_ = only(told, Progress, n)
+        assert (first.done, first.steps) == (25, 3 * 41)
+
+
+def test_what_cannot_be_asked_for_fails_with_its_kind_and_harms_no_worker(workers: Pool) -> None:
+    before = {process_of(end(drive(workers, job(key=n, seed=n + 10)))) for n in range(2)}
+    told = drive(workers, job("bq"))
+    assert (end(told).status, end(told).kind, end(told).run_dir) == ("failed", "usage", None)
+    assert end(told).result["reason"] == "Unknown rule 'bq'."
+    assert process_of(end(drive(workers, job(seed=12)))) in before
+
+
+def test_a_run_that_another_process_holds_is_waited_for_and_given_up(workers: Pool) -> None:
+    asked = job("bp", **lr(0.005))
+    folder = end(drive(workers, job("bp", trial=True, **lr(0.005)))).run_dir
+    assert folder is not None
+    lock = filelock.FileLock(folder / "lock")
+    with lock:
+        told = drive(workers, asked)
+    assert (end(told).status, end(told).kind) == ("failed", "locked")
+    (note,) = [each for each in only(told, Note) if "Waiting" in each.text]
+    assert "Another process is training this run" in note.text
+    lock.acquire()
+    told = drive(
+        workers, asked, each=lambda event: lock.release() if isinstance(event, Note) else None
+    )
+    assert (end(told).status, end(told).result["test_reads"] > 0) == ("finished", True)
+
+
+def test_an_interrupt_from_the_keyboard_is_the_drivers_business(workers: Pool) -> None:
+    def interrupt(event: object) -> None:
+        if isinstance(event, Started):
+            owner = (event.run_dir / "owner.json").read_text()
+            os.kill(int(owner.split('"pid": ')[1].split(",")[0]), signal.SIGINT)
+
+    told = drive(workers, job("bp", epochs=6), each=interrupt)
+    assert end(told).status == "finished"
+
+
+def test_a_pool_that_is_stopped_leaves_checkpoints(workers: Pool, tmp_path: Path) -> None:
+    asked = [job(rule, epochs=12, **lr(0.004)) for rule in ("bp", "lfnn")]
+
+    def stop(event: object) -> None:
+        if isinstance(event, Progress):
+            workers.stop()
+
+    told = drive(workers, *asked, each=stop)
+    for rule in ("bp", "lfnn"):
+        ended = end(told, rule)
+        assert (ended.status, ended.result["reason"]) == ("killed", "interrupted")
+        assert list(ended.run_dir.glob("checkpoint-?.pt"))
+    told = drive(workers, *asked)
+    for rule in ("bp", "lfnn"):
+        straight = run(tmp_path, ask(rule, epochs=12, **lr(0.004)))[0]
+        assert end(told, rule).status == "finished"
+        assert_equal_runs(str(straight.run_dir), str(end(told, rule).run_dir))
+
+
+def test_a_job_whose_worker_is_killed_goes_on_in_another(
+    worker: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LBENCH_TEST_DIED", str(tmp_path / "died"))
+    told = drive(worker, job("mortal"))
+    (note,) = [each for each in only(told, Note) if "worker" in each.text]
+    assert note.text == "Its worker died: signal 9; another goes on."
+    assert (end(told).status, end(told).attempt) == ("finished", 1)
+    assert len(only(told, Started)) == 2
+    assert [row["epoch"] for row in journal(end(told).run_dir)] == [1, 2, 3]
+    with Pool(Home(tmp_path / "straight"), ["cpu"], threads=1, plugin_files=[PERILOUS]) as other:
+        straight = end(drive(other, job("mortal")))
+    assert_equal_runs(str(straight.run_dir), str(end(told).run_dir))
+
+
+def test_a_job_that_takes_every_worker_with_it_is_given_up(worker: Pool) -> None:
+    told = drive(worker, job("doomed"))
+    ended = end(told)
+    assert (ended.status, ended.result["reason"]) == ("killed", "worker died: exit code 3")
+    assert ended.run_dir is not None
+    assert not (ended.run_dir / "result.json").exists()
+    assert end(drive(worker, job("bp"))).status == "finished"
+
+
+def test_a_rule_that_raises_ends_its_run_and_its_worker(worker: Pool) -> None:
+    first = end(drive(worker, job("bp")))
+    told = drive(worker, job("broken"))
+    assert (end(told).status, end(told).kind) == ("failed", None)
+    assert end(told).result["reason"] == "RuntimeError: no such kernel"
+    assert process_of(end(told)) == process_of(first)
+    assert process_of(end(drive(worker, job("bp", seed=1)))) != process_of(first)
+    again = drive(worker, job("broken"))
+    assert (end(again).status, end(again).attempt) == ("failed", 2)
+
+
+def test_a_worker_that_is_told_to_end_leaves_its_job_to_another(worker: Pool) -> None:
+    ended: list[int] = []
+
+    def terminate(event: object) -> None:
+        if isinstance(event, Progress) and not ended:
+            (path,) = worker._workers[0].setup.home.runs.glob("*/*/owner.json")
+            ended.append(int(path.read_text().split('"pid": ')[1].split(",")[0]))
+            os.kill(ended[0], signal.SIGTERM)
+
+    told = drive(worker, job("bp", epochs=12), each=terminate)
+    assert ended
+    assert "Its worker was told to end; another goes on." in [n.text for n in only(told, Note)]
+    assert end(told).status == "finished"
+    assert process_of(end(told)) != ended[0]
+
+
+def test_what_a_rule_prints_is_not_the_drivers_output(
+    worker: Pool, capfd: pytest.CaptureFixture[str]
+) -> None:
+    drive(worker, job("chatty"))
+    out, err = capfd.readouterr()
+    assert "chatty" not in out
+    assert "chatty at 0" in err
+
+
+@pytest.mark.parametrize(("name", "value"), [("JOBS", 1), ("GROWTH_MIB", -1.0), ("fresh", True)])
+def test_a_worker_is_replaced_in_time(
+    name: str, value: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if name != "fresh":
+        monkeypatch.setattr(pools, name, value)
+    with Pool(Home(tmp_path), ["cpu"], threads=1, fresh=name == "fresh") as pool:
+        told = drive(pool, job(key=0, seed=0), job(key=1, seed=1))
+    assert process_of(end(told, 0)) != process_of(end(told, 1))
+
+
+def start_driver(home: Path, epochs: int) -> tuple[subprocess.Popen[str], Path]:
+    """A driver whose run has some epochs behind it, and the run's directory."""
+    script = Path(__file__).parent / "driver.py"
+    process = subprocess.Popen(
+        [sys.executable, str(script), str(home), str(epochs)], stdout=subprocess.PIPE, text=True
+    )
+    deadline = time.monotonic() + 60
+    while not (found := list(home.glob("runs/*/*/metrics.jsonl"))):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    return process, found[0].parent
+
+
+def test_a_killed_driver_leaves_no_worker_and_its_run_goes_on(tmp_path: Path) -> None:
+    process, run_dir = start_driver(tmp_path / "killed", 40)
+    process.kill()
+    process.communicate()
+    # At once: its worker may still be about to write its checkpoint.
+    with Pool(Home(tmp_path / "killed"), ["cpu"], threads=1, checkpoint_every=0) as pool:
+        told = drive(pool, job("bp", epochs=40))
+    (started,) = only(told, Started)
+    assert (started.run_dir, started.attempt) == (run_dir, 1)
+    straight = run(tmp_path / "straight", ask(epochs=40))[0]
+    assert_equal_runs(str(straight.run_dir), str(run_dir))
+
+
+def test_a_worker_ends_with_its_driver_and_writes_a_checkpoint(tmp_path: Path) -> None:
+    process, run_dir = start_driver(tmp_path, 100000)
+    worker = int((run_dir / "owner.json").read_text().split('"pid": ')[1].split(",")[0])
+    process.kill()
+    process.communicate()
+    deadline = time.monotonic() + 30
+    while Path(f"/proc/{worker}/stat").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert list(run_dir.glob("checkpoint-?.pt"))
+    assert RunDir(run_dir).result() is None
+    assert not RunDir(run_dir).held()
+
+
+def test_a_pool_that_is_closed_early_leaves_a_checkpoint_and_no_process(tmp_path: Path) -> None:
+    with Pool(Home(tmp_path), ["cpu"], threads=1, checkpoint_every=1e9) as pool:
+        pool.submit(job("bp", epochs=100000))
+        while not any(isinstance(event, Progress) for event in pool.events(30)):
+            pass
+    (run_dir,) = tmp_path.glob("runs/*/*")
+    assert list(run_dir.glob("checkpoint-?.pt"))
+    assert not RunDir(run_dir).held()
+
+
+def test_ended_is_the_last_word(workers: Pool) -> None:
+    told = drive(workers, job("lfnn", watch=True, trial=True, **lr(0.01)))
+    (events,) = told.values()
+    assert isinstance(events[0], Started)
+    assert [type(event) for event in events].index(Ended) == len(events) - 1
