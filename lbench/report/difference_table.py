@@ -8,8 +8,8 @@ from lbench.report.compare import Difference
 from lbench.report.table import NONE, fits, markdown, print_notes, print_table
 
 COLUMNS = (
-    "", "over seeds", "n", "t test p", "Wilcoxon p", "seeds say",
-    "over test examples", "n", "McNemar p", "examples say",
+    "", "points over seeds", "n", "t test p", "Wilcoxon p", "seeds say",
+    "points over test examples", "n", "McNemar p", "examples say",
 )  # fmt: skip
 RIGHT = (1, 2, 3, 4, 6, 7, 8)
 SEEDS, EXAMPLES = (0, 1, 2, 3, 4, 5), (0, 6, 7, 8, 9)

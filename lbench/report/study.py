@@ -64,13 +64,8 @@ class Report:
         return plain
 
 
-def write_report(results: Results, folder: Path, *, home: Home) -> Path:
-    """Writes everything into ``folder`` and returns the page; see ``docs/reports.md``."""
-    return make_report(results, folder, home=home).page
-
-
 def make_report(results: Results, folder: Path, *, home: Home) -> Report:
-    """The same, with what it says.
+    """Writes everything into a folder; see ``docs/reports.md``.
 
     Args:
         folder: what an earlier report left there is replaced.

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from lbench.errors import unknown
+from lbench.report.figures.aligned import alignment
 from lbench.report.figures.axis import bars, lines
+from lbench.report.figures.depth import linear
 from lbench.report.figures.figure import Figure
 from lbench.report.figures.front import pareto
 from lbench.report.figures.passing import online
 from lbench.report.figures.searching import history, importance, one_setting, tuning
+from lbench.report.figures.sequence import tasks
 from lbench.report.figures.training import curves
 from lbench.study.results import Results
 
@@ -23,6 +26,9 @@ FIGURES: Mapping[str, Callable[[Results, str], list[Figure]]] = {
     "slice": one_setting,
     "pareto": pareto,
     "online": online,
+    "linear": linear,
+    "alignment": alignment,
+    "tasks": tasks,
 }
 
 

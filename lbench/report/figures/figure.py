@@ -29,7 +29,7 @@ WIDE = 10.0
 ACROSS = 3
 LINES = 7
 """Lines in one panel: more cannot be told apart."""
-PANELS = 12
+PANELS = 15
 """Panels of a figure; its data have all."""
 DECADES = 30.0
 """Values whose ratio is larger lie on a logarithmic axis."""

@@ -1,0 +1,176 @@
+"""Where a rule's update points: its angle to the gradient, its bias and its variance."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lbench.report.figures.figure import (
+    FAINT,
+    INK,
+    PANELS,
+    Figure,
+    clipped,
+    legend,
+    look,
+    panels,
+)
+from lbench.report.measured import Measured, Numbers, measured, numbers
+from lbench.study.results import Results
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+ALL = "all"
+"""What the probe calls all parameters together."""
+Curve = list[tuple[int, float, float, float]]
+"""Step, mean over seeds, lowest and highest seed."""
+
+
+def alignment(results: Results, _: str = "") -> list[Figure]:
+    """Angles by map over training, a panel a cell; and bias and variance of all maps together."""
+    by_place: dict[str, list[Measured]] = {}
+    for each in measured(results, "alignment"):
+        by_place.setdefault(each.group.title, []).append(each)
+    figures = []
+    for number, (place, cells) in enumerate(by_place.items()):
+        end = "" if len(by_place) == 1 else f"-{number + 1}"
+        figures.append(_angles(place, cells, f"alignment{end}"))
+        figures.append(_parts(place, cells, f"bias-variance{end}"))
+    return figures
+
+
+def angle(cosine: float) -> float:
+    """Degrees."""
+    return math.degrees(math.acos(max(-1.0, min(1.0, cosine))))
+
+
+def curve(each: Measured, site: str, column: str) -> Curve:
+    """A column over training, of one site; steps that a seed lacks a value at are left out."""
+    found: dict[int, list[float]] = {}
+    for columns in each.tables.values():
+        rows = zip(columns["step"], columns["site"], columns[column], strict=True)
+        for step, mine, value in rows:
+            if mine == site and value is not None:
+                found.setdefault(step, []).append(angle(value) if "cosine" in column else value)
+    return [
+        (step, float(np.mean(values)), min(values), max(values))
+        for step, values in sorted(found.items())
+    ]
+
+
+def sites(each: Measured) -> list[str]:
+    """Names of the maps in their order, all together last."""
+    first = next(iter(each.tables.values()))
+    names = dict.fromkeys(first["site"])
+    return [name for name in names if name != ALL] + [ALL]
+
+
+def repeats(each: Measured) -> int:
+    """How often a step was repeated with other noise; 1 where it draws none."""
+    return max(max(columns["repeats"]) for columns in each.tables.values())
+
+
+def _angles(place: str, cells: Sequence[Measured], name: str) -> Figure:
+    shown = cells[:PANELS]
+    picture, axes = panels(len(shown), height=2.7)
+    data: list[dict[str, Any]] = []
+    order = list(dict.fromkeys(site for each in cells for site in sites(each)))
+    for number, each in enumerate(cells):
+        for site in sites(each):
+            points = curve(each, site, "cosine")
+            data += [
+                {"panel": each.line.title, "site": site, "step": s, "angle": m, "low": a, "high": b}
+                for s, m, a, b in points
+            ]
+            if number < len(axes) and points:
+                _angle(axes[number], points, site, order)
+    for panel, each in zip(axes, shown, strict=True):
+        panel.axhline(90, color=FAINT, linewidth=1)
+        panel.set_ylim(0, max(100.0, panel.get_ylim()[1]))
+        panel.set_yticks([0, 30, 60, 90, *([120, 150, 180] if panel.get_ylim()[1] > 115 else [])])
+        panel.set_xlabel("training step")
+        panel.set_ylabel("angle to the gradient (°)")
+        panel.set_title(clipped(each.line.title))
+    legend(picture, axes)
+    caption = (
+        "Between what a rule hands to its optimizers and the gradient of the output loss, on one "
+        "fixed batch; at 90° a step is no better than chance. Maps from the input (dark) to the "
+        "readout (light), black: all together. Mean over seeds, the band from the lowest to the "
+        "highest; of a rule with noise in its step the mean over its repeats."
+    )
+    if len(cells) > len(shown):
+        caption += f" {len(cells) - len(shown)} more cells are in the data alone."
+    return Figure(name, f"Angle to the gradient on {place}", caption, picture, data)
+
+
+def _angle(axes: Axes, points: Curve, site: str, order: Sequence[str]) -> None:
+    import matplotlib as mpl
+
+    style: dict[str, Any] = {"color": INK, "linestyle": "-", "linewidth": 2.0}
+    if site != ALL:
+        share = order.index(site) / max(1, len(order) - 2)
+        style = {
+            "color": mpl.colormaps["cividis"](0.05 + 0.85 * share),
+            "linestyle": look(order.index(site))["linestyle"],
+            "linewidth": 1.4,
+        }
+    at = [step for step, *_ in points]
+    axes.plot(at, [mean for _, mean, _, _ in points], label=clipped(site), **style)
+    low, high = [a for *_, a, _ in points], [b for *_, b in points]
+    axes.fill_between(at, low, high, color=style["color"], alpha=0.12, linewidth=0)
+
+
+def _parts(place: str, cells: Sequence[Measured], name: str) -> Figure:
+    """Two panels: the bias of every rule, and the variance of those that draw noise."""
+    picture, axes = panels(2, height=3.6)
+    data: list[dict[str, Any]] = []
+    for number, each in enumerate(cells):
+        style = {**look(number), "markevery": 0.2}
+        for panel, column in zip(axes, ("bias", "variance"), strict=True):
+            points = curve(each, ALL, column)
+            data += [
+                {
+                    "series": each.line.title,
+                    "of": column,
+                    "step": s,
+                    "value": m,
+                    "low": a,
+                    "high": b,
+                }
+                for s, m, a, b in points
+            ]
+            kept = [(s, m) for s, m, *_ in points if m > 0]
+            if kept and (column == "bias" or repeats(each) > 1):
+                panel.plot(*zip(*kept, strict=True), label=clipped(each.line.title), **style)
+    for panel, column in zip(axes, ("squared bias", "variance"), strict=True):
+        panel.set_yscale("log")
+        panel.set_xlabel("training step")
+        panel.set_ylabel(f"{column} (squared norms of the gradient)")
+    legend(picture, axes)
+    caption = (
+        "Of all parameters together, on one fixed batch; mean over seeds. A rule without noise "
+        "in its step has no variance. Squared biases that are estimated at 0 or below, as an "
+        "unbiased rule's are half of the time, have no place on a logarithmic axis; the data have "
+        "them."
+    )
+    title = f"Bias and variance of the update on {place}"
+    return Figure(name, title, caption, picture, data)
+
+
+def over_run(each: Measured, site: str, column: str) -> Mapping[int, float]:
+    """A column's mean over the looks at a site, by seed; angles in degrees."""
+    found: dict[int, float] = {}
+    for seed, columns in each.tables.items():
+        mine = [
+            angle(value) if "cosine" in column else value
+            for name, value in zip(columns["site"], columns[column], strict=True)
+            if name == site and value is not None
+        ]
+        values: Numbers = numbers(mine)
+        if len(values):
+            found[seed] = float(values.mean())
+    return found
