@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 def command(cells: tuple[str, ...], as_markdown: bool, as_json: bool, home: Home) -> None:
     """Compare cells by any beginning of their ids that means one; without any, list them.
 
-    The others are held against the first: differences are paired over common seeds, and
-    everything that is not equal is named.
+    The others are held against the first: differences are paired over common seeds and
+    over test examples, and everything that is not equal is named.
     """
     if as_markdown and as_json:
         raise click.UsageError("--markdown and --json are two ways to print; give one of them.")
@@ -64,6 +64,7 @@ def _list(home: Home, as_json: bool) -> None:
     from lbench.report.audit import short
     from lbench.report.compare import rows
     from lbench.report.render import SAMPLING, error, unfinished
+    from lbench.report.table import of
 
     lines = rows(_pairs(home))
     if as_json:
@@ -77,7 +78,7 @@ def _list(home: Home, as_json: bool) -> None:
         [
             [
                 r.cell.cell_id,
-                str(len(r.errors)),
+                of(len(r.errors), len(r.errors) + len(r.unfinished)),
                 error(r.test, r.sampling),
                 short(r.audit, r.contradictions),
                 unfinished(r),

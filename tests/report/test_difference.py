@@ -154,6 +154,9 @@ def test_json_has_all_of_it(made_up: Any) -> None:
         run(made_up, "bp", seed, wrong(0.02, seed))
         run(made_up, "lfnn_l", seed, wrong(0.03, 10 + seed))
     (found,) = json.loads(call(made_up, "bp", "lfnn_l", "--json"))["differences"]
+    page = (Path(__file__).parents[2] / "docs" / "json.md").read_text()
+    for name in [*found, *found["examples"], *found["mcnemar"]]:
+        assert f"`{name}`" in page, name
     assert set(found["t_test"]) == {"p", "p_holm", "reason"}
     assert found["wilcoxon"]["p"] == pytest.approx(2 / 2**6)
     assert set(found["mcnemar"]) == {"p", "p_holm", "p_mid", "reason"}
