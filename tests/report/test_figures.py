@@ -168,6 +168,8 @@ def test_a_front_has_no_point_that_another_is_better_than() -> None:
     [
         ([0.1, 0.5, 1.0], True, False),
         ([1, 10, 100], True, True),
+        ([2, 4, 8, 16], True, True),
+        ([0.1, 0.2, 0.3, 0.4, 0.5], True, False),
         ([0.0, 0.01, 100.0], False, False),
         ([0.0, 0.5, 1.0], True, False),
         (["adam", "sgd"], False, False),

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 ALL = "all"
 """What the probe calls all parameters together."""
+FLOOR = 1e-3
+"""Squared norms of the gradient below which bias and variance are none."""
 Curve = list[tuple[int, float, float, float]]
 """Step, mean over seeds, lowest and highest seed."""
 
@@ -71,7 +73,7 @@ def sites(each: Measured) -> list[str]:
 
 def repeats(each: Measured) -> int:
     """How often a step was repeated with other noise; 1 where it draws none."""
-    return max(max(columns["repeats"]) for columns in each.tables.values())
+    return int(max(max(columns["repeats"]) for columns in each.tables.values()))
 
 
 def _angles(place: str, cells: Sequence[Measured], name: str) -> Figure:
@@ -148,14 +150,15 @@ def _parts(place: str, cells: Sequence[Measured], name: str) -> Figure:
                 panel.plot(*zip(*kept, strict=True), label=clipped(each.line.title), **style)
     for panel, column in zip(axes, ("squared bias", "variance"), strict=True):
         panel.set_yscale("log")
+        panel.set_ylim(bottom=max(FLOOR, panel.get_ylim()[0]))
         panel.set_xlabel("training step")
         panel.set_ylabel(f"{column} (squared norms of the gradient)")
     legend(picture, axes)
     caption = (
         "Of all parameters together, on one fixed batch; mean over seeds. A rule without noise "
         "in its step has no variance. Squared biases that are estimated at 0 or below, as an "
-        "unbiased rule's are half of the time, have no place on a logarithmic axis; the data have "
-        "them."
+        "unbiased rule's are half of the time, have no place on a logarithmic axis, and what is a "
+        "rounding lies below it; the data have them."
     )
     title = f"Bias and variance of the update on {place}"
     return Figure(name, title, caption, picture, data)

@@ -15,6 +15,8 @@ LINES = 10
 
 def linear(results: Results, _: str = "") -> list[Figure]:
     """Held-out error of a linear probe by block after training; a panel a task, a line a cell."""
+    from matplotlib.ticker import MaxNLocator
+
     by_task: dict[str, list[Measured]] = {}
     for each in measured(results, "linear"):
         by_task.setdefault(each.group.title, []).append(each)
@@ -42,7 +44,9 @@ def linear(results: Results, _: str = "") -> list[Figure]:
         values = [s.mean for table in tables.values() for s in table.values()]
         if min(values) > 0 and max(values) / min(values) > 8:
             log_axis(panel.yaxis, values)
-        panel.xaxis.get_major_locator().set_params(integer=True)
+            # Intervals that reach down to 0 would stretch it without end.
+            panel.set_ylim(min(values) / 2, min(100.0, max(values) * 1.5))
+        panel.xaxis.set_major_locator(MaxNLocator(integer=True))
         panel.set_xlabel("block (0: the input)")
         panel.set_ylabel("error of a linear probe (%)")
         panel.set_title(clipped(task))

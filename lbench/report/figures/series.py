@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -16,6 +18,10 @@ from lbench.study.results import Final, Results
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+
+WRITTEN = 8
+"""Values up to which each has a tick on a logarithmic axis."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +47,8 @@ class Scale:
         axes.set_xlabel(name)
         if self.log:
             log_axis(axes.xaxis, self.values)
+            if len(self.values) <= WRITTEN:
+                axes.set_xticks(list(self.values), [text(value) for value in self.values])
         elif not self.numbers:
             labels = [text(value) for value in self.values]
             tilted = sum(map(len, labels)) > 30
@@ -59,11 +67,17 @@ def scale(values: Iterable[Any]) -> Scale:
     if all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in found):
         found.sort()
         if found and min(found) > 0:
-            return Scale(found, True, logarithmic(found))
+            return Scale(found, True, logarithmic(found) or _geometric(found))
         # Zero has no place on a logarithmic axis, and no neighbours on a plain one.
         above = [value for value in found if value > 0]
         return Scale(found, not logarithmic(above), False)
     return Scale(found, False, False)
+
+
+def _geometric(values: Sequence[float]) -> bool:
+    """Whether neighbours have about the same ratio, as in 2, 4, 8, 16."""
+    steps = [math.log(after / before) for before, after in itertools.pairwise(values)]
+    return len(steps) > 2 and min(steps) > 0.3 and max(steps) < 1.6 * min(steps)
 
 
 def check_axis(results: Results, axis: str, figure: str) -> None:
