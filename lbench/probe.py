@@ -8,7 +8,7 @@ nobody's, and no fingerprint knows of it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Protocol
 
@@ -58,7 +58,7 @@ class Examples(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """What a probe may look at; there is no test set in it.
+    """What a probe may look at; the test set is behind ``judged`` alone.
 
     Args:
         rule: the run's own. In evaluation mode, but for ``at_update``.
@@ -68,6 +68,9 @@ class Scene:
         randomness: the run's.
         steps: of the run.
         per_epoch: steps an epoch.
+        task_ends: of a sequence, the epochs, from 1, with which its tasks end; else none.
+        judged: of a sequence, the examples of each task that it is judged by: held-out ones under
+            strict. Under ``paper`` they are the test set, and each call counts as a read of it.
     """
 
     rule: Rule
@@ -76,6 +79,8 @@ class Scene:
     randomness: Randomness
     steps: int
     per_epoch: int
+    task_ends: Sequence[int] = ()
+    judged: Callable[[], Sequence[Examples]] = tuple
 
 
 class Probe:
