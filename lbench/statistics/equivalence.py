@@ -83,7 +83,8 @@ def paired_equivalence(
 def welch_equivalence(a: Sequence[float], b: Sequence[float], margin: float) -> Equivalence:
     """The same for values that are not paired and may spread differently (Welch 1947).
 
-    Holds from three values a side on; with two it is cautious.
+    Holds from five values a side on; with three against many it errs in up to 5.7 % instead of
+    5, with two in up to 7 %.
 
     Raises:
         ValueError: the margin is not positive, or a side is empty.

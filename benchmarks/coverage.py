@@ -1,0 +1,333 @@
+"""Whether intervals cover and tests err as often as they say, at the n for which they hold.
+
+Claim: 95 % intervals cover in 93.5 to 96.5 % of experiments, tests at 5 % reject what is true in
+at most 5 %. All experiments are made up from a known truth; every number comes from the function
+that lbench uses. A test that is exact errs in just 5 %, so three standard errors of the simulation
+are granted to tests. What stands without a bar lies outside the n that a method claims.
+
+    python benchmarks/coverage.py [--trials 4000]
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy import stats
+
+from lbench.statistics.aggregate import interquartile_mean, probability_of_improvement
+from lbench.statistics.best import best_set, indistinguishable
+from lbench.statistics.equivalence import EQUIVALENT, paired_equivalence, welch_equivalence
+from lbench.statistics.examples import examples
+from lbench.statistics.intervals import binomial, interval
+from lbench.statistics.multiple import holm
+from lbench.statistics.paired import pairs
+
+COVERS, SIZE, NONE = "95 ± 1.5", "≤ 5", ""
+Draws = np.random.Generator
+Matrix = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Check:
+    """A proportion in percent, and what it was measured for.
+
+    Args:
+        bar: ``COVERS``, ``SIZE`` or ``NONE``.
+        exact: it was counted, not simulated.
+    """
+
+    method: str
+    where: str
+    percent: float
+    bar: str
+    trials: int
+
+    @property
+    def met(self) -> bool:
+        if self.bar == COVERS:
+            return abs(self.percent - 95) <= 1.5
+        return self.bar == NONE or self.percent <= 5 + 300 * math.sqrt(0.05 * 0.95 / self.trials)
+
+
+def often(trials: int, experiment: Callable[[Draws], bool | None]) -> float:
+    """In percent, how often an experiment says yes; None is an experiment without an answer."""
+    rng = np.random.default_rng(0)
+    said = [found for _ in range(trials) if (found := experiment(rng)) is not None]
+    return 100 * sum(said) / len(said)
+
+
+def plural(n: int, what: str) -> str:
+    return f"{n} {what}{'' if n == 1 else 's'}"
+
+
+def by_seed(values: npt.NDArray[np.float64]) -> dict[int, float]:
+    return dict(enumerate(values.tolist()))
+
+
+def inside(truth: float, low: float | None, high: float | None) -> bool | None:
+    return None if low is None or high is None else low - 1e-9 <= truth <= high + 1e-9
+
+
+def seeds(trials: int) -> Iterator[Check]:
+    """Intervals and tests over seeds, of normal errors."""
+    for n in (3, 5, 10):
+
+        def covers(rng: Draws, n: int = n) -> bool | None:
+            found = interval(rng.normal(2.0, 0.3, n).tolist())
+            return inside(2.0, found.low, found.high)
+
+        yield Check("t interval", f"{n} seeds", often(trials, covers), COVERS, trials)
+    for n in (2, 3, 5, 10):
+
+        def rejects(rng: Draws, n: int = n) -> bool | None:
+            found = pairs(by_seed(rng.normal(2, 0.3, n)), by_seed(rng.normal(2, 0.1, n)))
+            return found is not None and found.p is not None and found.p <= 0.05
+
+        yield Check("paired t test", f"{n} seeds", often(trials, rejects), SIZE, trials)
+    for n, digits in ((6, 9), (10, 9), (10, 1)):
+
+        def signed(rng: Draws, n: int = n, digits: int = digits) -> bool | None:
+            a, b = rng.exponential(1, (2, n)).round(digits)
+            found = pairs(by_seed(a), by_seed(b))
+            return found is not None and found.wilcoxon is not None and found.wilcoxon <= 0.05
+
+        ties = ", ties" if digits < 9 else ""
+        where = f"{n} seeds{ties}, skewed errors"
+        yield Check("Wilcoxon signed-rank test", where, often(trials, signed), SIZE, trials)
+
+
+def wilson() -> Iterator[Check]:
+    """Counted over all possible numbers of wrong examples."""
+    for n in (360, 10_000):
+        for error in (1.5, 10.0):
+            wrong = np.arange(n + 1)
+            chance = stats.binom.pmf(wrong, n, error / 100)
+            covered = sum(
+                float(chance[k])
+                for k in wrong
+                if chance[k] > 1e-12 and inside(error, *binomial(100 * float(k) / n, n))
+            )
+            where = f"{n:,} examples, error {error:g} %"
+            yield Check("Wilson interval", where, 100 * covered, COVERS, 1)
+
+
+DIFFICULTY = ((0.88, 0.004), (0.09, 0.25), (0.03, 0.8))
+"""Shares of test examples, and how often a network is wrong on them: 5.0 % on average."""
+
+
+ERROR = 100 * sum(share * rate for share, rate in DIFFICULTY)
+
+
+def difficulty(rng: Draws, n: int) -> npt.NDArray[np.float64]:
+    shares, rates = zip(*DIFFICULTY, strict=True)
+    return np.asarray(rates)[rng.choice(len(rates), n, p=shares)]
+
+
+def networks(rng: Draws, n: int, count: int, cells: Sequence[float]) -> list[Matrix]:
+    """Right predictions (seeds, examples) of each cell; its errors are scaled by its number."""
+    hard = difficulty(rng, n)
+    return [rng.uniform(size=(count, n)) >= hard * scale for scale in cells]
+
+
+def over_examples(trials: int) -> Iterator[Check]:
+    for n, count in ((360, 1), (360, 3), (10_000, 1), (10_000, 3)):
+        for scale in (1.0, 0.8):
+
+            def covers(
+                rng: Draws, n: int = n, count: int = count, scale: float = scale
+            ) -> bool | None:
+                found = examples(*networks(rng, n, count, (1.0, scale)))
+                return inside(ERROR * (1 - scale), found.low, found.high)
+
+            where = (
+                f"{n:,} examples, {count} seed{'s' * (count > 1)}, {ERROR * (1 - scale):.1f} points"
+            )
+            yield Check("paired bootstrap", where, often(trials, covers), COVERS, trials)
+    for n, count in ((360, 1), (360, 3), (10_000, 1), (10_000, 3)):
+
+        def rejects(rng: Draws, n: int = n, count: int = count) -> bool | None:
+            return examples(*networks(rng, n, count, (1.0, 1.0))).p <= 0.05
+
+        where = f"{n:,} examples, {count} seed{'s' * (count > 1)}"
+        yield Check("McNemar's test", where, often(trials, rejects), SIZE, trials)
+
+    def lopsided(rng: Draws) -> bool | None:
+        # One cell is always wrong on a few, the other now and then on three times as many.
+        kind = rng.choice(3, 360, p=[0.82, 0.045, 0.135])
+        a = np.broadcast_to(kind != 1, (3, 360))
+        b = (kind != 2) | (rng.integers(3, size=360) != np.arange(3)[:, None])
+        return examples(a, b).p <= 0.05
+
+    where = "360 examples, 3 seeds, errors of unlike kinds"
+    yield Check("McNemar's test", where, often(trials, lopsided), SIZE, trials)
+
+    def mid(rng: Draws) -> bool | None:
+        return examples(*networks(rng, 360, 1, (1.0, 1.0))).p_mid <= 0.05
+
+    yield Check("McNemar's mid-p", "360 examples, 1 seed", often(trials, mid), SIZE, trials)
+
+
+def two_way(a: Matrix, b: Matrix, rng: Draws) -> tuple[float, float]:
+    """Seeds and examples drawn at once: what lbench does without."""
+    drawn = []
+    worse = a.astype(np.int8) - b
+    for _ in range(500):
+        rows = rng.integers(len(a), size=len(a))
+        weights = np.bincount(rng.integers(a.shape[1], size=a.shape[1]), minlength=a.shape[1])
+        drawn.append(float((worse[rows] @ weights).mean()) / a.shape[1])
+    low, high = np.percentile(drawn, [2.5, 97.5])
+    return 100 * float(low), 100 * float(high)
+
+
+def left_out(trials: int) -> Iterator[Check]:
+    trials = trials // 4
+    for count in (3, 5, 10):
+
+        def covers(rng: Draws, count: int = count) -> bool | None:
+            # Seeds differ by more than their examples do: each has a scale of its own.
+            scales = 1 + 0.08 * rng.normal(size=(2, count, 1))
+            a, b = rng.uniform(size=(2, count, 10_000)) >= difficulty(rng, 10_000) * scales
+            return inside(0.0, *two_way(a, b, rng))
+
+        name = "two-way bootstrap (left out)"
+        where = f"10,000 examples, {count} seed{'s' * (count > 1)}"
+        yield Check(name, where, often(trials, covers), NONE, trials)
+
+
+def equivalence(trials: int) -> Iterator[Check]:
+    for n in (3, 5, 10):
+
+        def in_pairs(rng: Draws, n: int = n) -> bool | None:
+            a, b = rng.normal(2.2, 0.05, n), rng.normal(2.0, 0.05, n)
+            found = paired_equivalence(by_seed(a), by_seed(b), 0.2)
+            return found is not None and found.verdict == EQUIVALENT
+
+        where = f"{n} seeds, at the margin"
+        yield Check("equivalence, paired", where, often(trials, in_pairs), SIZE, trials)
+    for n, m, bar in ((2, 5, NONE), (3, 10, NONE), (5, 5, SIZE), (5, 10, SIZE), (10, 10, SIZE)):
+
+        def apart(rng: Draws, n: int = n, m: int = m) -> bool | None:
+            a, b = rng.normal(2.2, 0.09, n), rng.normal(2.0, 0.03, m)
+            return welch_equivalence(a.tolist(), b.tolist(), 0.2).verdict == EQUIVALENT
+
+        where = f"{n} and {m} seeds, at the margin, spreads 3 to 1"
+        yield Check("equivalence, Welch", where, often(trials, apart), bar, trials)
+
+
+def several(trials: int) -> Iterator[Check]:
+    for n in (3, 10):
+
+        def rejects(rng: Draws, n: int = n) -> bool | None:
+            # Ten cells against the first, all of them equal: the tests depend on each other.
+            first, *others = [by_seed(rng.normal(2, 0.2, n)) for _ in range(11)]
+            found = [pairs(other, first) for other in others]
+            adjusted = holm([each.p for each in found if each is not None])
+            return min(p for p in adjusted if p is not None) <= 0.05
+
+        where = f"10 comparisons with one cell, {n} seeds: any rejected"
+        yield Check("Holm", where, often(trials, rejects), SIZE, trials)
+    for n, groups in ((2, 5), (3, 10), (5, 5), (10, 10)):
+        for paired in (True, False):
+
+            def gone(
+                rng: Draws, n: int = n, groups: int = groups, paired: bool = paired
+            ) -> tuple[bool, bool]:
+                tables = [
+                    dict(enumerate(rng.normal(2, 0.2, n).tolist(), start=0 if paired else n * k))
+                    for k in range(groups)
+                ]
+                found = best_set(tables).members
+                return 0 not in found, len(found) < groups
+
+            where = f"{groups} equal groups of {n} seeds, {'paired' if paired else 'Welch'}"
+            rng = np.random.default_rng(0)
+            one, some = np.mean([gone(rng) for _ in range(trials)], axis=0)
+            name = "best set"
+            yield Check(name, f"{where}: a given one left out", 100 * one, SIZE, trials)
+            yield Check(name, f"{where}: any left out", 100 * some, NONE, trials)
+    fewer = max(trials // 4, 200)
+    for n in (143, 5000):
+        rng, told = np.random.default_rng(0), []
+        for _ in range(fewer):
+            vectors = list(networks(rng, n, 20, (1.0,))[0])
+            errors = [100 * float(1 - vector.mean()) for vector in vectors]
+            found = indistinguishable(errors, vectors, n)
+            told.append((0 not in found, len(found) < 20))
+        one, some = np.mean(told, axis=0)
+        where = f"20 equal trials, {n:,} validation examples"
+        name = "indistinguishable trials"
+        yield Check(name, f"{where}: a given one left out", 100 * one, SIZE, fewer)
+        yield Check(name, f"{where}: any left out", 100 * some, NONE, fewer)
+
+
+def over_datasets(trials: int) -> Iterator[Check]:
+    for n, datasets, bar in (
+        (3, 3, NONE), (3, 10, NONE), (5, 3, NONE), (5, 5, COVERS), (5, 10, COVERS),
+        (10, 2, COVERS), (10, 3, COVERS), (10, 10, COVERS),
+    ):  # fmt: skip
+        for apart in (0.0, 10.0):
+            means = np.linspace(0, apart, datasets)
+            many = np.random.default_rng(1).normal(means[:, None], 1.0, (datasets, 200_000))
+            truth = interquartile_mean_of(many)
+
+            def covers(
+                rng: Draws, means: npt.NDArray[np.float64] = means, n: int = n, truth: float = truth
+            ) -> bool | None:
+                drawn = rng.normal(means[:, None], 1.0, (len(means), n))
+                found = interquartile_mean({str(k): row.tolist() for k, row in enumerate(drawn)})
+                return inside(truth, found.low, found.high)
+
+            far = "far apart" if apart else "alike"
+            where = f"{n} seeds, {datasets} datasets {far}"
+            yield Check("interquartile mean", where, often(trials, covers), bar, trials)
+    for n, datasets, bar in (
+        (3, 3, NONE), (5, 3, COVERS), (5, 10, COVERS), (10, 1, COVERS), (10, 3, COVERS),
+    ):  # fmt: skip
+        for shift in (0.0, 1.0):
+            truth = float(stats.norm.cdf(shift / math.sqrt(2)))
+
+            def improves(
+                rng: Draws, n: int = n, datasets: int = datasets, shift: float = shift,
+                truth: float = truth,
+            ) -> bool | None:  # fmt: skip
+                a, b = rng.normal(size=(2, datasets, n)) + np.array([0.0, shift])[:, None, None]
+                found = probability_of_improvement(
+                    {str(k): row.tolist() for k, row in enumerate(a)},
+                    {str(k): row.tolist() for k, row in enumerate(b)},
+                )
+                return inside(truth, found.low, found.high)
+
+            where = f"{n} seeds, {datasets} dataset{'s' * (datasets > 1)}, truth {truth:.2f}"
+            name = "probability of improvement"
+            yield Check(name, where, often(trials, improves), bar, trials)
+
+
+def interquartile_mean_of(many: npt.NDArray[np.float64]) -> float:
+    return float(stats.trim_mean(many.ravel(), 0.25))
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--trials", type=int, default=4000)
+    trials = parser.parse_args().trials
+    print("| method | where | found, % | bar | |\n|---|---|---:|---:|---|")
+    met = True
+    for checks in (
+        seeds(5 * trials), wilson(), over_examples(trials), left_out(trials),
+        equivalence(5 * trials), several(trials), over_datasets(trials),
+    ):  # fmt: skip
+        for each in checks:
+            said = "" if each.bar == NONE else "met" if each.met else "MISSED"
+            line = (each.method, each.where, f"{each.percent:.1f}", each.bar, said)
+            print(f"| {' | '.join(line)} |", flush=True)
+            met &= each.met
+    return 0 if met else 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
