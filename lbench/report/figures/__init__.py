@@ -9,6 +9,7 @@ from lbench.report.figures.aligned import alignment
 from lbench.report.figures.axis import bars, lines
 from lbench.report.figures.depth import linear
 from lbench.report.figures.figure import Figure
+from lbench.report.figures.followed import activity, leaders
 from lbench.report.figures.front import pareto
 from lbench.report.figures.passing import online
 from lbench.report.figures.searching import history, importance, one_setting, tuning
@@ -29,6 +30,8 @@ FIGURES: Mapping[str, Callable[[Results, str], list[Figure]]] = {
     "linear": linear,
     "alignment": alignment,
     "tasks": tasks,
+    "leaders": leaders,
+    "activity": activity,
 }
 
 

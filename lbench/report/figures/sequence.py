@@ -119,9 +119,9 @@ def _plane(found: Sequence[Measured]) -> Figure:
 
 
 def _path(axes: Axes, rows: Sequence[dict[str, Any]], style: dict[str, Any], name: str) -> None:
-    line = {key: value for key, value in style.items() if key != "marker"}
     at, height = [r["learning_error"] for r in rows], [r["forgetting"] for r in rows]
-    axes.plot(at, height, label=clipped(name), linewidth=1.2, markersize=0, **style)
+    axes.plot(at, height, linewidth=1.2, color=style["color"], linestyle=style["linestyle"])
+    axes.plot([], [], label=clipped(name), **style)
     for index, row in enumerate(rows):
         axes.plot(
             [row["learning_error"]], [row["forgetting"]], marker=style["marker"],
@@ -130,7 +130,7 @@ def _path(axes: Axes, rows: Sequence[dict[str, Any]], style: dict[str, Any], nam
         if row["forgetting_low"] is not None:
             axes.plot(
                 [row["learning_error"]] * 2, [row["forgetting_low"], row["forgetting_high"]],
-                color=line["color"], linewidth=1, alpha=0.6,
+                color=style["color"], linewidth=1, alpha=0.6,
             )  # fmt: skip
 
 
