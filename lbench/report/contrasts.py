@@ -84,7 +84,10 @@ class Contrast:
 
 def contrast(first: Line, second: Line, margin: float | None = None) -> Contrast:
     """Two cells, by their test errors."""
-    return of_values(first.row.errors, second.row.errors, first.title, second.title, margin)
+    names = (first.title, second.title)
+    if first.task != second.task:
+        names = (first.whole, second.whole)
+    return of_values(first.row.errors, second.row.errors, *names, margin)
 
 
 def of_values(

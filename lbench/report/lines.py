@@ -23,6 +23,7 @@ class Line:
         row: its numbers, as ``lbench compare`` has them.
         name: what tables call it: the arm's name, or the rule.
         settings: what the study sets there and not everywhere in the group, in words.
+        task: settings of task, network and data that are not the same in the whole study.
         wanted: seeds that the study asks for.
         sampling: Wilson interval of the mean test error, what the size of the test set leaves.
         seconds: of training, over the finished seeds.
@@ -33,6 +34,7 @@ class Line:
     row: Row
     name: str
     settings: str
+    task: str
     wanted: int
     sampling: tuple[float, float] | None
     seconds: Summary | None
@@ -42,6 +44,11 @@ class Line:
     def title(self) -> str:
         """Name and settings: ``lfnn_l leadership=0.3``."""
         return " ".join(part for part in (self.name, self.settings) if part)
+
+    @property
+    def whole(self) -> str:
+        """The title with the task: ``lfnn_l leadership=0.3 examples=600``."""
+        return " ".join(part for part in (self.title, self.task) if part)
 
     @property
     def seeds(self) -> str:
@@ -122,16 +129,17 @@ def _words(point: Point, varying: set[str], without: set[str]) -> tuple[str, str
 def _group(results: Results, finals: Sequence[Final], varying: set[str]) -> Group:
     first = finals[0].point
     task = {name: value for name, value in first.settings.items() if of_task(name)}
+    varied = [(name, value) for name, value in task.items() if name in varying]
+    told = shown(varied) if varied else ""
     lines = []
     for final, row in zip(finals, rows([(f.cell, f.runs) for f in finals]), strict=True):
         name, settings = _words(final.point, varying, set(task))
-        lines.append(_line(results, final, row, name, settings))
-    told = [(name, value) for name, value in task.items() if name in varying]
+        lines.append(_line(results, final, row, name, settings, told))
     where = f"{finals[0].cell.dataset_title}, {first.network}"
-    return Group(first.dataset, first.network, task, shown(told) if told else "", where, lines)
+    return Group(first.dataset, first.network, task, told, where, lines)
 
 
-def _line(results: Results, final: Final, row: Row, name: str, settings: str) -> Line:
+def _line(results: Results, final: Final, row: Row, name: str, settings: str, task: str) -> Line:
     finished = [run for run in final.runs if run.status == "finished"]
     examples = final.cell.test_examples
     flops = [run.step_flops for run in finished if run.step_flops is not None]
@@ -141,6 +149,7 @@ def _line(results: Results, final: Final, row: Row, name: str, settings: str) ->
         row=row,
         name=name,
         settings=settings,
+        task=task,
         wanted=max(results.study.seeds, len(final.runs)),
         sampling=binomial(row.test.mean, examples) if row.test and examples else None,
         seconds=interval(seconds) if seconds else None,

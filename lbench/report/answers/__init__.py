@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from lbench.errors import unknown
+from lbench.report.answers.aligned import alignment
 from lbench.report.answers.answer import Answer
 from lbench.report.answers.best import best
+from lbench.report.answers.continual import forgetting
 from lbench.report.answers.contrasted import ablation, followers
 from lbench.report.answers.factor import factor
 from lbench.report.answers.grid import grid
 from lbench.report.answers.identify import identify
+from lbench.report.answers.online import online
 from lbench.report.answers.rules import screen, table1
 from lbench.report.answers.tasks import depth, samples
+from lbench.report.answers.watched import activity, leaders
 from lbench.study.results import Results
 
 __all__ = ["ANSWERS", "Answer", "answer"]
@@ -28,6 +32,11 @@ ANSWERS: Mapping[str, Callable[[Results], Answer]] = {
     "samples": samples,
     "screen": screen,
     "table1": table1,
+    "online": online,
+    "activity": activity,
+    "leaders": leaders,
+    "alignment": alignment,
+    "forgetting": forgetting,
 }
 
 

@@ -10,7 +10,10 @@ UNDECIDED = "Undecided"
 """What a sentence begins with where the data do not decide."""
 
 
-BEGINNINGS = ("a", "all", "every", "in", "no", "of", "on", "over", "the", "whether")
+BEGINNINGS = (
+    "a", "all", "block", "every", "in", "leadership", "no", "of", "on", "over", "the", "whether",
+)  # fmt: skip
+"""What a sentence may begin with besides names."""
 
 
 @dataclass(frozen=True, slots=True)

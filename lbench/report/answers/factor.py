@@ -75,7 +75,7 @@ def _sentence(each: Series, base: Line, contrasts: list[Contrast]) -> str:
     if largest.points is not None:
         words += f"; the largest effect is {signed(largest.points)} points"
         words += f" (n = {largest.points.n}), from {each.at(base)} to "
-        line = next(line for line in each.lines if line.title == largest.name)
+        line = next(line for line in each.lines if largest.name in (line.title, line.whole))
         words += text(each.values[list(each.lines).index(line)])
     return words
 

@@ -28,7 +28,7 @@ def grid(results: Results) -> Answer:
     found = series(results, names[0]) if names else []
     if not found:
         return Answer(f"{UNDECIDED}: no two values of an axis have a finished run.")
-    told = [_of(each, results.study.margin) for each in found]
+    told = [along(each, results.study.margin) for each in found]
     few = len(told) <= FEW
     said = ". ".join(words for words, _, _ in told) if few else _summary(found, told)
     details = [] if few else [f"{words}." for words, _, _ in told]
@@ -54,7 +54,8 @@ def judged(each: Series) -> Verdict:
     return verdict(Group(first.dataset, first.network, {}, "", each.where, each.lines))
 
 
-def _of(each: Series, margin: float | None) -> tuple[str, list[str], dict[str, Any]]:
+def along(each: Series, margin: float | None) -> tuple[str, list[str], dict[str, Any]]:
+    """A curve in words, what papers have of it, and its numbers."""
     best = judged(each)
     lowest = best.best[0]
     inside = [v for v, line in zip(each.values, each.lines, strict=True) if line in best.best]

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from lbench.report.answers.answer import UNDECIDED, Answer, capital, joined
 from lbench.report.answers.best import error_of
-from lbench.report.answers.series import Series, axes, series
+from lbench.report.answers.series import Series, axes, series, span
 from lbench.report.compare import mean
 from lbench.report.contrasts import Contrast, adjusted, contrast
-from lbench.report.lines import groups
+from lbench.report.figures.depth import by_block
+from lbench.report.lines import Group, Line, groups
+from lbench.report.measured import Measured, measured
 from lbench.report.table import percent, text
 from lbench.report.verdict import verdict
 from lbench.study.results import Results
@@ -33,6 +37,7 @@ def depth(results: Results) -> Answer:
         + "."
         for each, _, _ in told
     ]
+    details += [_probed(each) for each in measured(results, "linear")]
     details += [f"{capital(c.words)}." for _, _, contrasts in told for c in contrasts]
     data = [
         {
@@ -47,29 +52,71 @@ def depth(results: Results) -> Answer:
 
 
 def samples(results: Results) -> Answer:
-    """The best set at each size of the task, and whether it changes."""
-    known = [group for group in groups(results) if len(group.known) > 1]
-    if not known:
-        return Answer(f"{UNDECIDED}: no task has two cells with finished runs.")
-    winners = [(group, verdict(group).best) for group in known]
-    by_set: dict[str, list[str]] = {}
-    for group, best in winners:
-        words = joined(list(dict.fromkeys(line.title for line in best)))
-        by_set.setdefault(words, []).append(group.told or group.where)
+    """The best set at each value of each axis: whether the order of the rules changes along it."""
+    winners = {axis: found for axis in axes(results) if (found := _winners(results, axis))}
+    if not winners:
+        return Answer(f"{UNDECIDED}: at no value of an axis two cells have finished runs.")
+    sentences, details = [], []
+    data: list[dict[str, Any]] = []
+    for axis, found in winners.items():
+        for where, best in found.items():
+            sentences.append(f"on {where} along {axis}, {_along(best)}")
+            details += [
+                f"{where}, {axis}={text(value)}: "
+                + "; ".join(f"{line.name} {error_of(line)}" for line in lines)
+                + "."
+                for value, lines in best
+            ]
+            data.append(
+                {
+                    "axis": axis,
+                    "where": where,
+                    "best": {text(value): [line.name for line in lines] for value, lines in best},
+                }
+            )
+    return Answer(". ".join(map(capital, sentences)) + ".", details, {"axes": data})
+
+
+def _winners(results: Results, axis: str) -> dict[str, list[tuple[Any, list[Line]]]]:
+    """By place, at each value where several rules were trained, the best set among them."""
+    cells: dict[str, dict[Any, list[Line]]] = {}
+    for group in groups(results):
+        for line in group.known:
+            if axis in line.final.point.values:
+                value = line.final.point.values[axis]
+                cells.setdefault(group.where, {}).setdefault(value, []).append(line)
+    found: dict[str, list[tuple[Any, list[Line]]]] = {}
+    for where, by_value in cells.items():
+        for value, lines in by_value.items():
+            if len({line.name for line in lines}) > 1:
+                first = lines[0].final.point
+                group = Group(first.dataset, first.network, {}, "", where, lines)
+                found.setdefault(where, []).append((value, list(verdict(group).best)))
+    return found
+
+
+def _along(best: list[tuple[Any, list[Line]]]) -> str:
+    by_set: dict[str, list[Any]] = {}
+    for value, lines in best:
+        words = joined(sorted(dict.fromkeys(line.name for line in lines)))
+        by_set.setdefault(words, []).append(value)
+    tried = [value for value, _ in best]
     if len(by_set) == 1:
-        (words,) = by_set
-        sentence = f"In all {len(known)} tasks the best set is the same: {words}"
-    else:
-        parts = [f"{words} at {joined(tasks)}" for words, tasks in by_set.items()]
-        sentence = "The best set changes with the task: " + "; ".join(parts)
-    details = [
-        f"{group.title}: " + "; ".join(f"{line.title} {error_of(line)}" for line in best) + "."
-        for group, best in winners
-    ]
-    data = [
-        {"where": group.title, "best": [line.title for line in best]} for group, best in winners
-    ]
-    return Answer(sentence + ".", details, {"tasks": data})
+        return f"the best set is {next(iter(by_set))} everywhere ({span(tried, tried)})"
+    parts = [f"{words} at {span(values, tried)}" for words, values in by_set.items()]
+    return "the best set changes: " + "; ".join(parts)
+
+
+def _probed(each: Measured) -> str:
+    """Where a linear probe sees most."""
+    errors = by_block(each)
+    last = max(errors)
+    best = min(errors, key=lambda block: errors[block].mean)
+    place = "the input" if best < 0 else f"block {best + 1} of {last + 1}"
+    words = f"{each.line.whole} on {each.group.where}: a linear probe errs least at {place}, "
+    return (
+        words + f"{percent(errors[best].mean)} %, and at the last {percent(errors[last].mean)} %."
+    )
 
 
 def _deeper(each: Series, margin: float | None) -> tuple[Series, str, list[Contrast]]:

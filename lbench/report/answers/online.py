@@ -1,0 +1,52 @@
+"""One pass: error against the share of leaders, and against the number of workers."""
+
+from __future__ import annotations
+
+import collections
+from typing import Any
+
+from lbench.report.answers.answer import UNDECIDED, Answer, joined
+from lbench.report.answers.best import error_of
+from lbench.report.answers.grid import along
+from lbench.report.answers.series import Series, axes, series, span
+from lbench.report.compare import mean
+from lbench.report.contrasts import Contrast, contrast
+from lbench.study.results import Results
+
+
+def online(results: Results) -> Answer:
+    """Where along the first axis the error is lowest, and whether it falls along the second."""
+    names = axes(results)
+    first = series(results, names[0]) if names else []
+    if not first:
+        return Answer(f"{UNDECIDED}: no two values of an axis have a finished run.")
+    told = [along(each, results.study.margin) for each in first]
+    widths = [_ends(each) for each in series(results, names[1])] if len(names) > 1 else []
+    lowest = min((line for each in first for line in each.lines),
+                 key=lambda line: mean(line.row.test) or 0.0)  # fmt: skip
+    sentence = f"The lowest test error is {error_of(lowest)}, of {lowest.whole}"
+    places = collections.Counter(entry["best"] for _, _, entry in told)
+    sentence += f"; over {names[0]} it is lowest at "
+    sentence += joined([f"{value} in {n} of {len(told)}" for value, n in places.most_common()])
+    if widths:
+        falls = sum(c.verdict == "lower" for _, c in widths)
+        rises = sum(c.verdict == "higher" for _, c in widths)
+        sentence += f"; from the smallest to the largest {names[1]} it falls in {falls} of "
+        sentence += f"{len(widths)} places, rises in {rises} and is undecided in "
+        sentence += f"{len(widths) - falls - rises}"
+    details = [f"{words}." for words, _, _ in told]
+    details += [f"{each.title}: {c.words}." for each, c in widths]
+    data: dict[str, Any] = {
+        "series": [entry for _, _, entry in told],
+        "widths": [{"series": each.name, **c.as_dict()} for each, c in widths],
+    }
+    return Answer(f"{sentence}.", details, data)
+
+
+def _ends(each: Series) -> tuple[Series, Contrast]:
+    """The largest value of the axis against the smallest."""
+    order = sorted(zip(each.values, each.lines, strict=True), key=lambda pair: pair[0])
+    (low, first), (high, last) = order[0], order[-1]
+    found = contrast(last, first)
+    names = (f"{each.axis} {span([high], [high])}", f"{each.axis} {span([low], [low])}")
+    return each, Contrast(*names, found.points, found.p, found.equal, found.margin)
