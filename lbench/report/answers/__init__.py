@@ -10,6 +10,7 @@ from lbench.report.answers.answer import Answer
 from lbench.report.answers.best import best
 from lbench.report.answers.continual import forgetting
 from lbench.report.answers.contrasted import ablation, followers
+from lbench.report.answers.convexity import convexity
 from lbench.report.answers.factor import factor
 from lbench.report.answers.grid import grid
 from lbench.report.answers.identify import identify
@@ -35,6 +36,7 @@ ANSWERS: Mapping[str, Callable[[Results], Answer]] = {
     "online": online,
     "activity": activity,
     "leaders": leaders,
+    "convexity": convexity,
     "alignment": alignment,
     "forgetting": forgetting,
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from lbench.errors import unknown
+from lbench.report.figures.agreeing import agreement
 from lbench.report.figures.aligned import alignment
 from lbench.report.figures.axis import bars, lines
 from lbench.report.figures.depth import linear
@@ -32,6 +33,7 @@ FIGURES: Mapping[str, Callable[[Results, str], list[Figure]]] = {
     "tasks": tasks,
     "leaders": leaders,
     "activity": activity,
+    "agreement": agreement,
 }
 
 
