@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lbench.hooks import RuleEntry, hookimpl
+from lbench.hooks import ProbeEntry, RuleEntry, hookimpl
 
 API = 1
 PAPER = "Yin et al. 2023, arXiv:2310.07885"
@@ -52,5 +52,26 @@ def lbench_rules() -> list[RuleEntry]:
             "The second released code of lfnn: backpropagation, with a bank of workers at the end",
             PAPER,
             "lbench_lfnn.lfnn_v2:LfnnV2",
+        ),
+    ]
+
+
+@hookimpl
+def lbench_probes() -> list[ProbeEntry]:
+    return [
+        ProbeEntry(
+            "leaders",
+            "Who leads in each step; gradient norms of leaders and followers",
+            "lbench_lfnn.probes.leaders:Leaders",
+        ),
+        ProbeEntry(
+            "activity",
+            "Change of each worker's output in a step",
+            "lbench_lfnn.probes.activity:Activity",
+        ),
+        ProbeEntry(
+            "agreement",
+            "Whether leaders converge to one classifier, and each worker's own error",
+            "lbench_lfnn.probes.agreement:Agreement",
         ),
     ]

@@ -1,0 +1,1 @@
+"""Probes that look at leaders and followers."""

@@ -1,0 +1,300 @@
+"""Who leads, how outputs move, and whether leaders agree: recorded as they are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from pyarrow import parquet
+from sklearn.linear_model import LogisticRegression
+
+from lbench.errors import UsageError
+from lbench.networks.cnn import Cnn
+from lbench.networks.mlp import Mlp
+from lbench.networks.one_vs_all import OneVsAll
+from lbench.networks.spec import NetworkSpec
+from lbench.probe import Probe
+from lbench.registry import registry
+from lbench.rule import Rule
+from lbench.run.trainer import Trainer
+from lbench_bp.bp import Bp
+from lbench_lfnn.lfnn import Lfnn
+from lbench_lfnn.lfnn_l import LfnnL
+from lbench_lfnn.lfnn_l_head import LfnnLHead
+from lbench_lfnn.lfnn_l_rr import LfnnLRr
+from lbench_lfnn.lfnn_online import LfnnOnline
+from lbench_lfnn.lfnn_v2 import LfnnV2
+from lbench_lfnn.probes import regression
+from lbench_lfnn.probes.activity import Activity
+from lbench_lfnn.probes.agreement import Agreement, pairs
+from lbench_lfnn.probes.leaders import Leaders
+from lbench_lfnn.probes.regression import fit
+from lbench_lfnn.probes.watching import owners
+from tests.probes.scene import CLASSES, SHAPE, Made, batch, look, made, scene, step_of
+from tests.run.helper import ask, run
+
+FC = Mlp(widths=(20, 30))
+CASES: list[tuple[type[Rule], NetworkSpec, dict[str, Any]]] = [
+    (Lfnn, FC, {}),
+    (LfnnL, FC, {}),
+    (LfnnL, FC, {"units": 2, "forward": "relu"}),
+    (LfnnL, Cnn(widths=(10, 20), norm="none"), {}),
+    (LfnnLRr, FC, {"workers": 3}),
+    (LfnnLHead, Cnn(widths=(10, 20), norm="none"), {}),
+    (LfnnOnline, OneVsAll(workers=(6, 4)), {}),
+]
+IDS = [f"{rule.__name__} {net.__class__.__name__} {options}" for rule, net, options in CASES]
+
+
+def trained(probe: Probe, index: int = 0) -> list[dict[str, Any]]:
+    """What a probe records of one step, asked as a run asks."""
+    rule, s = probe.scene.rule, step_of(index)
+    plain = dict(rule._updates)
+    rule.attach({g: _behind(probe, g, update) for g, update in plain.items()})
+    look(probe, lambda: probe.before_step(batch(), s))
+    rule.step(rule.prepare(batch(), s), s)
+    rule.after_step(s)
+    rule.attach(plain)
+    return look(probe, lambda: probe.after_step(batch(), s))
+
+
+def _behind(probe: Probe, group: str, update: Any) -> Any:
+    def watched(grads: Any) -> None:
+        with torch.no_grad():
+            probe.at_update(group, grads)
+        update(grads)
+
+    return watched
+
+
+def outputs(rule: Any) -> list[torch.Tensor]:
+    """Predictions of the workers of each block, (batch, classes, workers), walked by hand."""
+    x, found = batch().x, []
+    with torch.no_grad():
+        for k, block in enumerate(rule.network.blocks):
+            z = block.scores(x)
+            h = rule.activate(k, z)
+            found.append(rule.workers[k].predict(z, h).y)
+            x = block.emit(h)
+    return found
+
+
+@pytest.mark.parametrize(("cls", "net", "options"), CASES, ids=IDS)
+def test_leaders_are_the_n_workers_of_lowest_loss(
+    cls: type[Rule], net: NetworkSpec, options: dict[str, Any]
+) -> None:
+    rule: Any = made(cls, net, leadership=0.4, **options)
+    before = outputs(rule)
+    rows = trained(Leaders("leaders", scene(rule)))
+    binary = cls is LfnnOnline
+    assert len(rows) == (2 * CLASSES if binary else 2)
+    for row in rows:
+        y, target = before[row["block"]], batch().target
+        if binary:
+            own = (target == row["label"])[:, None]
+            p = torch.where(own, y[:, row["label"]], 1 - y[:, row["label"]])
+        else:
+            assert row["label"] is None
+            p = y.gather(1, target.view(-1, 1, 1).expand(-1, 1, y.shape[2]))[:, 0]
+        losses = -p.log().mean(0)
+        n = rule.workers[row["block"]].leaders
+        lowest = torch.zeros(len(losses)).index_fill(0, losses.argsort()[:n], 1)
+        assert row["leads"] == lowest.tolist()
+        assert sum(row["leads"]) == max(1, int(0.4 * len(losses) + 0.5))
+
+
+@pytest.mark.parametrize(("cls", "net", "options"), CASES, ids=IDS)
+def test_norms_are_those_of_the_gradients_at_the_workers_units(
+    cls: type[Rule], net: NetworkSpec, options: dict[str, Any]
+) -> None:
+    rule: Any = made(cls, net, leadership=0.4, **options)
+    handed: dict[str, torch.Tensor] = {}
+    rule.attach(
+        {g.name: lambda grads: handed.update({n: v.clone() for n, v in grads.items()})
+         for g in rule.groups()}
+    )  # fmt: skip
+    probe = Leaders("leaders", scene(rule))
+    for row in trained(probe):
+        k, label, leads = row["block"], row["label"], torch.tensor(row["leads"])
+        block, count = rule.network.blocks[k], len(leads)
+        path = f"network.layers.{k}.site.affine"
+        full = torch.cat([handed[f"{path}.{p}"].reshape(block.width, -1) for p in
+                          ("weight", "bias") if f"{path}.{p}" in handed], 1)  # fmt: skip
+        if cls in (LfnnLRr, LfnnLHead):
+            units = [torch.tensor(part) for part in np.array_split(np.arange(block.width), count)]
+        elif label is not None:
+            units = [torch.tensor([label * count + w]) for w in range(count)]
+        else:
+            m = options.get("units", 1) if not block.convolutional else 1
+            units = [
+                torch.tensor([(c * count + w) * m + j for c in range(CLASSES) for j in range(m)])
+                for w in range(count)
+            ]
+        norms = torch.stack([full[u].double().norm() for u in units])
+        assert row["leader_norm"] == pytest.approx(norms[leads == 1].mean().item(), rel=1e-5)
+        followers = norms[leads == 0]
+        if len(followers):
+            assert row["follower_norm"] == pytest.approx(followers.mean().item(), rel=1e-5)
+        else:
+            assert row["follower_norm"] is None
+        own = owners(rule.workers[k], block)
+        assert sorted(own.unique().tolist()) == list(
+            range(count * (CLASSES if label is not None else 1))
+        )
+
+
+def test_leaders_of_single_examples_have_shares_and_no_norms_apart() -> None:
+    rule = made(LfnnL, FC, leadership=0.5, selection="example")
+    rows = trained(Leaders("leaders", scene(rule)))
+    assert [sum(row["leads"]) for row in rows] == pytest.approx([2, 3])
+    assert any(0 < share < 1 for share in rows[0]["leads"])
+    assert {row["leader_norm"] for row in rows} == {None}
+
+
+@pytest.mark.parametrize(("cls", "net", "options"), CASES, ids=IDS)
+def test_activity_is_the_output_after_the_step_minus_before(
+    cls: type[Rule], net: NetworkSpec, options: dict[str, Any]
+) -> None:
+    rule: Any = made(cls, net, leadership=0.4, **options).eval()
+    before = outputs(rule)
+    rows = trained(Activity("activity", scene(rule)))
+    after = outputs(rule.eval())
+    for row in rows:
+        change = after[row["block"]] - before[row["block"]]
+        if row["label"] is None:
+            expected = change.square().sum(1).sqrt().mean(0)
+        else:
+            expected = change[:, row["label"]].mean(0)
+        assert row["change"] == pytest.approx(expected.tolist(), rel=1e-4, abs=1e-7)
+        assert max(map(abs, row["change"])) > 0
+        assert sum(row["leads"]) == rule.workers[row["block"]].leaders
+
+
+def test_all_of_2000_steps_are_looked_at_then_each_20th() -> None:
+    probe = Activity("activity", scene(made(Lfnn, FC)))
+    assert [i for i in range(1990, 2050) if probe.due(i)] == [*range(1990, 2001), 2020, 2040]
+
+
+def test_pairs_are_those_of_brute_force() -> None:
+    g = torch.Generator().manual_seed(0)
+    y = torch.randn(50, CLASSES, 4, generator=g).softmax(1)
+    cosines, distances = [], []
+    for i in range(4):
+        for j in range(i + 1, 4):
+            one, other = y[:, :, i], y[:, :, j]
+            cosines.append(torch.cosine_similarity(one, other, dim=1).mean().item())
+            distances.append(0.5 * (one - other).abs().sum(1).mean().item())
+    found = pairs(y)
+    assert found["cosine"] == pytest.approx(np.mean(cosines), abs=1e-6)
+    assert found["tv_mean"] == pytest.approx(np.mean(distances), abs=1e-6)
+    assert (found["tv_min"], found["tv_max"]) == pytest.approx((min(distances), max(distances)))
+    same = pairs(y[:, :, :1].expand(-1, -1, 3))
+    assert same == pytest.approx({"cosine": 1, "tv_mean": 0, "tv_min": 0, "tv_max": 0}, abs=1e-6)
+    assert set(pairs(y[:, :, :1]).values()) == {None}
+
+
+@pytest.mark.parametrize("binary", [False, True])
+def test_the_regression_is_that_of_scikit_learn(
+    binary: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    examples = Made(300, 5)
+    x, y = examples.images.flatten(1).double().numpy(), examples.labels.numpy()
+    weight, bias = fit(examples, CLASSES, binary=binary)
+    scores = torch.from_numpy(x) @ weight + bias
+    theirs = LogisticRegression(C=1 / (300 * regression.PENALTY), tol=1e-10, max_iter=10_000)
+    if binary:
+        expected = np.stack(
+            [theirs.fit(x, y == c).predict_proba(x)[:, 1] for c in range(CLASSES)], 1
+        )
+    else:
+        expected = theirs.fit(x, y).predict_proba(x)
+    found = scores.sigmoid() if binary else scores.softmax(1)
+    assert np.abs(found.numpy() - expected).max() < 0.02
+    monkeypatch.setattr(regression, "TOLERANCE", 1e-9)
+    monkeypatch.setattr(regression, "ITERATIONS", 1000)
+    weight, bias = fit(examples, CLASSES, binary=binary)
+    scores = torch.from_numpy(x) @ weight + bias
+    found = scores.sigmoid() if binary else scores.softmax(1)
+    assert np.abs(found.numpy() - expected).max() < 1e-5
+
+
+@pytest.mark.parametrize(("cls", "net", "options"), CASES, ids=IDS)
+def test_agreement_has_each_workers_own_error_and_the_leaders_of_the_last_step(
+    cls: type[Rule], net: NetworkSpec, options: dict[str, Any]
+) -> None:
+    rule: Any = made(cls, net, leadership=0.4, **options)
+    probe, s = Agreement("agreement", scene(rule)), step_of()
+    s.last = True
+    rule.step(rule.prepare(batch(), s), s)
+    look(probe, lambda: probe.after_step(batch(), s))
+    rows = look(probe, lambda: probe.epoch_end(1, 10))
+    held = Made(200, 2)
+    with torch.no_grad():
+        seen = probe.predictions(held.images)
+    for row in rows:
+        k, label, led = row["block"], row["label"], s.logs[f"leaders/{row['block']}"]
+        own = led if label is None else led[label]
+        assert row["leaders"] == [w for w, leads in enumerate(own.tolist()) if leads]
+        if label is None:
+            wrong = seen[k].argmax(1) != held.labels[:, None]
+        else:
+            wrong = (seen[k][:, label] > 0.5) != (held.labels == label)[:, None]
+        assert row["error"] == pytest.approx((100 * wrong.double().mean(0)).tolist(), abs=0.6)
+        compared = k == 0 and not rule.network.blocks[0].convolutional
+        assert (row["regression_tv"] is not None) == compared
+        if compared:
+            assert row["regression_error"] < 10
+            assert 0 < row["regression_tv"] < 1
+
+
+def test_leaders_of_the_papers_layer_come_to_agree_with_each_other_and_a_regression(
+    tmp_path: Path,
+) -> None:
+    """A worker whose units are the scores of all classes solves a convex problem."""
+    outcome = run(tmp_path, ask("lfnn_l", epochs=12, recipe={"lr": 0.03}), probes=["agreement"])[0]
+    table = parquet.read_table(outcome.run_dir / "probes" / "agreement.parquet").to_pylist()
+    first, *_, last = [row for row in table if row["block"] == 0]
+    assert first["cosine"] < 0.98 < 0.998 < last["cosine"]
+    assert first["tv_mean"] > 0.08 > 0.02 > last["tv_mean"]
+    assert first["regression_tv"] > 0.5 > 0.05 > last["regression_tv"]
+    assert min(last["error"]) < last["regression_error"] + 4
+
+
+def test_a_run_resumed_at_an_epochs_end_has_the_same_agreement(tmp_path: Path) -> None:
+    resolved = ask("lfnn_l", epochs=3)
+    probes = ["agreement", "leaders", "activity"]
+    straight = run(tmp_path / "straight", resolved, probes=probes)[0]
+    plain = Trainer._end_epoch
+
+    def killed(self: Trainer) -> None:
+        plain(self)
+        self.save()
+        raise KeyboardInterrupt
+
+    for _ in range(2):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Trainer, "_end_epoch", killed)
+            with pytest.raises(KeyboardInterrupt):
+                run(tmp_path / "killed", resolved, probes=probes)
+    resumed = run(tmp_path / "killed", resolved, probes=probes)[0]
+    for probe in probes:
+        tables = [
+            parquet.read_table(each.run_dir / "probes" / f"{probe}.parquet")
+            for each in (straight, resumed)
+        ]
+        assert tables[0].equals(tables[1])
+
+
+@pytest.mark.parametrize("probe", ["leaders", "activity", "agreement"])
+@pytest.mark.parametrize("rule", [Bp, LfnnV2])
+def test_a_rule_without_workers_is_told_which_rules_have_them(rule: type[Rule], probe: str) -> None:
+    cls = registry().load("probes", probe)
+    with pytest.raises(UsageError, match=r"which .* does not have in its blocks") as caught:
+        cls(probe, scene(made(rule, FC)))
+    assert caught.value.hint == (
+        "Rules that have: lfnn, lfnn_online, lfnn_l, lfnn_l_rr, lfnn_l_head"
+    )
+    assert SHAPE == (2, 4, 4)
