@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import signal
@@ -9,6 +10,8 @@ import time
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
+
+import torch
 
 from lbench.errors import LbenchError, LockedError
 from lbench.execute.attempt import Done, carry_out, locate
@@ -53,7 +56,9 @@ def serve(line: Connection, setup: Setup) -> None:
     # The driver decides what an interrupt from the keyboard means.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     # A rule that prints must not print into the driver's result.
-    os.dup2(2, 1)
+    with contextlib.suppress(OSError):
+        os.dup2(2, 1)
+    torch.set_num_threads(setup.threads)
     gc.collect()
     gc.freeze()  # what was imported is not looked through again after each job
     while True:

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from lbench.errors import DamagedError
-from lbench.execute.driver import locate
+from lbench.execute.attempt import locate
 from lbench.home import Home
 from lbench.run import checkpoint
 from lbench.run.checkpoint import SLOTS, read_tensors
