@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import ast
+import builtins
 import dataclasses
 import functools
 import inspect
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
+import torch
 from pydantic_core import PydanticUndefined
 
 import lbench
-from lbench import config, rule, site
+from lbench import config, probe, rule, site
+from lbench.data.loader import DeviceData
 from lbench.init import Init
 from lbench.network import Chain, Network
 from lbench.networks.mlp import Mlp
+from lbench.probe import Probe, Scene
 from lbench.randomness import Randomness
 from lbench.rule import GradientRule, LocalRule, Rule
 from lbench.step import Step
@@ -126,6 +130,8 @@ def attributes(name: str) -> dict[str, ast.AnnAssign]:
 
 
 def _default(node: ast.AnnAssign) -> Any:
+    if isinstance(node.value, ast.Name):
+        return getattr(builtins, node.value.id)
     return ast.literal_eval(node.value) if node.value else None
 
 
@@ -161,8 +167,11 @@ def instances() -> dict[str, Any]:
     network = Mlp(widths=(8, 6)).build(init, (1, 4, 4), 5)
     chain = Mlp(widths=(8, 6)).build(Init(0), (1, 4, 4), 5).regrouped(1).blocks[0]
     assert isinstance(chain, Chain)
+    rule = Rule(network, Task("toy", (1, 4, 4), 5), Rule.Config(), init)
+    examples = DeviceData(torch.zeros(3, 1, 4, 4, dtype=torch.uint8), torch.arange(3))
     return {
-        "Rule": Rule(network, Task("toy", (1, 4, 4), 5), Rule.Config(), init),
+        "Probe": Probe("toy", Scene(rule, examples, examples, Randomness(0), 1, 1)),
+        "Rule": rule,
         "LocalRule": LocalRule(network, Task("toy", (1, 4, 4), 5), Rule.Config(), init),
         "GradientRule": GradientRule(network, Task("toy", (1, 4, 4), 5), Rule.Config(), init),
         "Network": network,
@@ -201,6 +210,8 @@ def test_every_public_name_is_on_the_page() -> None:
 def test_the_kinds_of_noise_and_the_aliases_are_as_said() -> None:
     assert str(rule.Grads) == "collections.abc.Mapping[str, torch.Tensor]"
     assert str(site.Tap).startswith("collections.abc.Callable[[lbench.site.Site, torch.Tensor]")
+    for kind in get_args(probe.Kind):
+        assert f'`"{kind}"`' in PAGE
     for kind in ("normal", "uniform", "sign"):
         assert Step(Randomness(0)).noise("x", (2,), kind).shape == (2,)  # type: ignore[arg-type]
 

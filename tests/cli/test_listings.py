@@ -55,7 +55,9 @@ def parsed(*args: str, code: int = 0) -> Any:
     return json.loads(call(*args, "--json", code=code))
 
 
-@pytest.mark.parametrize("args", [["--help"], ["rules"], ["plugins"], ["networks"], ["datasets"]])
+@pytest.mark.parametrize(
+    "args", [["--help"], ["rules"], ["plugins"], ["networks"], ["datasets"], ["probes"]]
+)
 def test_listings_import_nothing_heavy(args: list[str]) -> None:
     script = (
         "import sys\n"
@@ -232,6 +234,19 @@ def test_studies_say_what_they_ask() -> None:
         call("studies", "nothing")
 
 
+def test_a_probe_shows_the_columns_of_its_table() -> None:
+    assert "online" in [row["name"] for row in parsed("probes")]
+    content = parsed("probes", "leaders")
+    assert content["plugin"] == "lfnn"
+    assert [column["name"] for column in content["columns"]][:3] == ["step", "epoch", "block"]
+    text = call("probes", "leaders")
+    assert "list[float]" in text
+    assert "--probe leaders" in text
+    with pytest.raises(UsageError, match="Unknown probe 'leader'") as caught:
+        call("probes", "leader")
+    assert "leaders" in caught.value.hint
+
+
 def test_plugins_say_what_they_bring() -> None:
     plugins = {plugin["name"]: plugin for plugin in parsed("plugins")}
     assert plugins["bp"]["brings"]["rules"] == ["bp"]
@@ -278,7 +293,7 @@ def test_data_prepare_without_names_leaves_out_what_nobody_named() -> None:
 
 
 COMMAND_NAMES = [name for name in COMMANDS if name in {
-    "rules", "networks", "datasets", "studies", "plugins", "compare", "data", "ui", "sync"
+    "rules", "networks", "datasets", "studies", "probes", "plugins", "compare", "data", "ui", "sync"
 }]  # fmt: skip
 
 

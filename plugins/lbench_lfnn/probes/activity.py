@@ -18,18 +18,15 @@ LATER = 20
 class Activity(WorkersProbe):
     """Each worker's output after a step minus before it, on the step's batch.
 
-    Worker activity in Figure 5 of Yin et al. 2023 (arXiv:2310.07885). The batch passes through
-    the whole network both times, so a worker's output also changes with what it receives.
+    Worker activity in Figure 5 of Yin et al. 2023 (arXiv:2310.07885). The change of a single
+    unit has its sign; of a prediction of all classes it is the norm. The batch passes through the
+    whole network both times, so a worker's output also changes with what it receives.
     """
 
     columns: ClassVar = {
         "block": Column("int", "Index of the block, from 0"),
         "label": Column("int", "Class whose workers these are; None for workers of all classes"),
-        "change": Column(
-            "list[float]",
-            "Of each worker, mean over the batch: of the output of a single unit, after minus "
-            "before; of a prediction of all classes, the norm of its change",
-        ),
+        "change": Column("list[float]", "Change of each worker's output, mean over the batch"),
         "leads": Column("list[float]", "Share of the batch's examples that each worker led"),
     }
 

@@ -27,6 +27,8 @@ class Agreement(WorkersProbe):
     al. 2023, arXiv:2310.07885, Section 2): its leaders should come to agree in probabilities, in
     the first block with those of a logistic regression of the input. The leaders are those who
     led most in the epoch's last step. All numbers are means over at most 5,000 held-out examples.
+    Regressions are compared with fully connected first blocks alone, and are fitted once, to all
+    training examples: one a class where each class has workers of its own.
     """
 
     columns: ClassVar = {
@@ -38,12 +40,8 @@ class Agreement(WorkersProbe):
         "tv_min": Column("float", "The same of the closest pair"),
         "tv_max": Column("float", "The same of the farthest pair"),
         "error": Column("list[float]", "Error of each worker's own prediction, percent"),
-        "regression_tv": Column(
-            "float",
-            "Total variation between a leader and the regression, mean over leaders; None but in "
-            "a first block that is fully connected",
-        ),
-        "regression_error": Column("float", "Error of the regression, percent; None likewise"),
+        "regression_tv": Column("float", "Total variation from the regression, mean over leaders"),
+        "regression_error": Column("float", "Error of the regression, percent"),
     }
 
     def begin(self) -> None:
