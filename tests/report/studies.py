@@ -157,3 +157,22 @@ def grid(study: Study, root: Path) -> Results:
     home = Home(root)
     home.prepare()
     return Results(study, finals(study, home), (), command=f"lbench study {study.name}")
+
+
+def every_text_inside(figure: Any) -> None:
+    """That no label or title of a figure is cut, and no two panels' titles meet."""
+    figure.picture.draw_without_rendering()
+    page = figure.picture.bbox
+    titles = []
+    for axes in figure.picture.axes:
+        if not axes.get_visible():
+            continue
+        for text in (axes.xaxis.label, axes.yaxis.label, axes.title):
+            if text.get_text():
+                box = text.get_window_extent()
+                assert page.x0 - 1 <= box.x0 <= box.x1 <= page.x1 + 1, text.get_text()
+                assert page.y0 - 1 <= box.y0 <= box.y1 <= page.y1 + 1, text.get_text()
+        if axes.title.get_text():
+            titles.append(axes.title.get_window_extent())
+    for at, box in enumerate(titles):
+        assert not any(box.overlaps(other) for other in titles[at + 1 :])

@@ -13,7 +13,7 @@ from lbench.report.figures.front import front
 from lbench.report.figures.series import scale
 from lbench.report.inline import inline
 from lbench.study.results import Results
-from tests.report.studies import Trained, told
+from tests.report.studies import Trained, every_text_inside, told
 
 
 @pytest.fixture(autouse=True)
@@ -74,7 +74,7 @@ def test_axes_have_names_with_units_and_legends_cover_nothing(
     assert any(each.get_ylabel() for each in shown) or name in ("bars", "importance")
     assert any("(" in each.get_xlabel() + each.get_ylabel() for each in shown)
     assert [each for each in shown if each.get_legend()] == []
-    figure.picture.draw_without_rendering()
+    every_text_inside(figure)
     for legend in figure.picture.legends:
         box = legend.get_window_extent()
         for each in shown:

@@ -21,9 +21,9 @@ from lbench.study.results import Results
 
 LINES = 10
 MEASURES = {
-    "cosine": "cosine of two leaders' predictions",
-    "tv_mean": "total variation between two leaders",
-    "error": "error of a leader by itself (%)",
+    "cosine": "cosine of two leaders",
+    "tv_mean": "distance of two leaders",
+    "error": "error of one leader (%)",
 }
 
 
@@ -82,7 +82,8 @@ def _figure(place: str, cells: Sequence[Measured], name: str) -> Figure:
         panel.set_xlabel("epoch")
         panel.set_ylabel(title)
     caption = (
-        "On held-out examples, of those who led in an epoch's last step; mean over seeds, the band "
+        "Cosine and total variation of two leaders' predictions, and what a leader errs by itself; "
+        "on held-out examples, of those who led in an epoch's last step; mean over seeds, the band "
         "from the lowest to the highest."
     )
     if regression:

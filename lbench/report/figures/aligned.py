@@ -14,6 +14,7 @@ from lbench.report.figures.figure import (
     PANELS,
     Figure,
     clipped,
+    head,
     legend,
     look,
     panels,
@@ -96,7 +97,7 @@ def _angles(place: str, cells: Sequence[Measured], name: str) -> Figure:
         panel.set_yticks([0, 30, 60, 90, *([120, 150, 180] if panel.get_ylim()[1] > 115 else [])])
         panel.set_xlabel("training step")
         panel.set_ylabel("angle to the gradient (°)")
-        panel.set_title(clipped(each.line.title))
+        head(panel, each.line.title)
     legend(picture, axes)
     caption = (
         "Between what a rule hands to its optimizers and the gradient of the output loss, on one "

@@ -13,6 +13,7 @@ from lbench.report.figures.figure import (
     PAPER,
     Figure,
     clipped,
+    head,
     legend,
     look,
     panels,
@@ -62,7 +63,7 @@ def lines(results: Results, axis: str) -> list[Figure]:
         where = scale([value for value in values if value is not None])
         _panel(each, where, axis, series, looks)
         _published(each, where, _papers(series, axis), series, looks)
-        each.set_title(clipped(place))
+        head(each, place)
         each.set_ylabel("test error (%)")
     legend(picture, axes)
     caption = (
@@ -104,7 +105,7 @@ def bars(results: Results, _: str = "") -> list[Figure]:
         axes[number].set_yticks(range(len(names)), names)
         axes[number].set_ylim(len(names) - 0.4, -0.6)
         axes[number].set_xlabel("test error (%)")
-        axes[number].set_title(clipped(group.title))
+        head(axes[number], group.title)
     caption = (
         "Filled: the statistically best set. Thick bar: 95 % t interval over seeds; thin grey "
         "bar: Wilson interval of the test set alone."

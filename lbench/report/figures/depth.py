@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from lbench.report.figures.figure import PANELS, Figure, clipped, legend, log_axis, look, panels
+from lbench.report.figures.figure import (
+    PANELS,
+    Figure,
+    clipped,
+    head,
+    legend,
+    log_axis,
+    look,
+    panels,
+)
 from lbench.report.measured import Measured, measured
 from lbench.statistics.intervals import Summary, interval
 from lbench.study.results import Results
@@ -49,7 +58,7 @@ def linear(results: Results, _: str = "") -> list[Figure]:
         panel.xaxis.set_major_locator(MaxNLocator(integer=True))
         panel.set_xlabel("block (0: the input)")
         panel.set_ylabel("error of a linear probe (%)")
-        panel.set_title(clipped(task))
+        head(panel, task)
     legend(picture, axes)
     caption = (
         "After the last epoch, on held-out examples; a ridge regression of what each block passes "

@@ -170,6 +170,16 @@ def clipped(text: str, most: int = 48) -> str:
     return text if len(text) <= most else text[: most - 1] + "…"
 
 
+def head(axes: Axes, title: str) -> None:
+    """Sets a panel's title, no longer than the panel is wide."""
+    spec = axes.get_subplotspec()
+    columns = spec.get_gridspec().ncols if spec is not None else 1
+    # A letter of a title is about 0.08 inches wide.
+    picture = axes.get_figure(root=True)
+    width = picture.get_figwidth() if picture is not None else WIDE
+    axes.set_title(clipped(title, int(width / columns / 0.08)))
+
+
 def save(figure: Figure, folder: Path) -> Path:
     """Writes ``NAME.svg``, ``NAME.png`` and ``NAME.csv``; returns the first.
 

@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lbench.report.figures.figure import COLOURS, PANELS, Figure, clipped, legend, look, panels
+from lbench.report.figures.figure import (
+    COLOURS,
+    PANELS,
+    Figure,
+    clipped,
+    head,
+    legend,
+    look,
+    panels,
+)
 from lbench.report.leading import Moves, counts, moves, over_epochs
 from lbench.report.measured import Measured, Numbers, measured, smooth, thinned
 from lbench.report.vicsek import simulate
@@ -24,7 +33,7 @@ SHOWN = 250
 FLOCK = {"box": 5.0, "radius": 1.0, "speed": 0.03, "noise": 0.5}
 """Of the Vicsek model; about the density and speed of Vicsek et al. 1995, Figure 1."""
 NAMES = {
-    "held": "leading done by the most frequent (%)",
+    "held": "leading by the most frequent (%)",
     "entropy": "entropy of who leads (1: all alike)",
     "jaccard": "Jaccard with the epoch before",
 }
@@ -76,7 +85,7 @@ def _heat(found: Sequence[Measured]) -> Figure:
         panel.set_xticks(range(0, len(epochs), every), [str(e) for e in epochs[::every]])
         panel.set_xlabel("epoch")
         panel.set_ylabel("worker, by the last epoch")
-        panel.set_title(clipped(name))
+        head(panel, name)
     picture.colorbar(image, ax=axes, label="steps led (%)", shrink=0.8)
     caption = "Share of each epoch's steps that a worker led, of the first seed."
     if len(maps) > len(shown):

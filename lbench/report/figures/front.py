@@ -14,6 +14,7 @@ from lbench.report.figures.figure import (
     PAPER,
     Figure,
     clipped,
+    head,
     legend,
     log_axis,
     logarithmic,
@@ -94,7 +95,7 @@ def _of_searches(results: Results) -> list[Figure]:
         _scale(each, [_xy(t, at) for t in known])
         each.set_xlabel(OBJECTIVES[search.objectives[at]])
         each.set_ylabel(OBJECTIVES[search.objectives[0]])
-        each.set_title(clipped(f"{called(search.point, points)}, {search.point.dataset}"))
+        head(each, f"{called(search.point, points)}, {search.point.dataset}")
     legend(picture, axes)
     data = [row for search in _once(pairs) for row in _rows(search, called(search.point, points))]
     caption = "Complete trials; filled: no other trial is better in every objective."
@@ -138,7 +139,7 @@ def _of_cells(results: Results, cost: str) -> list[Figure]:
         _scale(each, at)
         each.set_xlabel(title)
         each.set_ylabel("test error (%)")
-        each.set_title(place)
+        head(each, place)
     legend(picture, axes)
     caption = (
         "Mean over seeds, error with its 95 % interval. The grey line joins the cells that no "

@@ -13,6 +13,7 @@ from lbench.report.figures.figure import (
     PAPER,
     Figure,
     clipped,
+    head,
     legend,
     log_axis,
     look,
@@ -46,7 +47,7 @@ def history(results: Results, _: str = "") -> list[Figure]:
     picture, axes = panels(min(len(found), PANELS), height=2.9)
     for each, search in zip(axes, found, strict=False):
         _trials(each, search)
-        each.set_title(clipped(_title(search, results)))
+        head(each, _title(search, results))
         each.set_xlabel("trial")
         each.set_ylabel(OBJECTIVES[search.objectives[0]])
     legend(picture, axes)
@@ -84,7 +85,7 @@ def tuning(results: Results, _: str = "") -> list[Figure]:
                 style = {**look(names.index(name)), "marker": "none"}
                 axes[number].step(at, lowest, where="post", label=clipped(name), **style)
         if number < len(axes):
-            axes[number].set_title(place)
+            head(axes[number], place)
             axes[number].set_xlabel("trials")
             axes[number].set_ylabel(f"best so far, {OBJECTIVES[searches[0].objectives[0]]}")
             _log(axes[number], values)
@@ -109,7 +110,7 @@ def importance(results: Results, _: str = "") -> list[Figure]:
         each.set_xlim(0, 100)
         each.set_xlabel("importance (%)")
         each.grid(visible=False, axis="y")
-        each.set_title(clipped(_title(search, results)))
+        head(each, _title(search, results))
     caption = "Of the complete trials, as Optuna estimates it; with few trials a rough guess."
     data = [
         {"search": search.name, "setting": name, "importance": share}
@@ -138,7 +139,7 @@ def one_setting(results: Results, setting: str) -> list[Figure]:
     picture, axes = panels(min(len(found), PANELS), height=2.9)
     for each, search in zip(axes, found, strict=False):
         _slice(each, search, setting)
-        each.set_title(clipped(_title(search, results)))
+        head(each, _title(search, results))
         each.set_ylabel(OBJECTIVES[search.objectives[0]])
     legend(picture, axes)
     data = [row for search in found for row in _rows(search, results)]

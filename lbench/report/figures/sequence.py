@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lbench.report.figures.figure import PANELS, Figure, clipped, legend, look, panels
+from lbench.report.figures.figure import PANELS, Figure, clipped, head, legend, look, panels
 from lbench.report.measured import Measured, measured
 from lbench.report.table import text
 from lbench.statistics.continual import Continual, Matrix, continual, error_matrix
@@ -58,7 +58,7 @@ def _matrices(found: Sequence[Measured]) -> Figure:
     data = [row for each in found for row in _entries(each)]
     for panel, each in zip(axes, shown, strict=True):
         image = _matrix(panel, np.mean(list(matrices(each).values()), axis=0))
-        panel.set_title(clipped(f"{each.line.title}, {each.group.dataset}"))
+        head(panel, f"{each.line.title}, {each.group.dataset}")
     picture.colorbar(image, ax=axes, label="error (%)", shrink=0.8)
     caption = (
         "Rows: after so many tasks; columns: the task that is looked at; mean over seeds. Right of "
@@ -107,7 +107,7 @@ def _plane(found: Sequence[Measured]) -> Figure:
     for panel, (place, _) in zip(axes, shown, strict=True):
         panel.set_xlabel("learning error (%)")
         panel.set_ylabel("forgetting (points)")
-        panel.set_title(clipped(place))
+        head(panel, place)
     legend(picture, axes)
     caption = (
         "Learning error: mean error on each task just after it was learned; forgetting: how much "

@@ -1,0 +1,211 @@
+"""Figures and answers of what probes measured, on runs of digits with every probe."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lbench.report.answers import ANSWERS
+from lbench.report.figures import draw
+from lbench.report.figures.figure import style
+from lbench.report.leading import counts, entropy, held, jaccard, most, moves, over_epochs
+from lbench.report.measured import measured, read, smooth, thinned
+from lbench.study.definition import Arm, Study
+from lbench.study.results import Results
+from tests.report.studies import every_text_inside, grid
+
+WATCHED = Study(
+    name="watched",
+    title="Everything watched",
+    question="What do probes see?",
+    kind="grid",
+    arms=(Arm("lfnn_l", settings={"epochs": 3, "leadership": 0.3}),),
+    datasets=("digits",),
+    seeds=2,
+    probes=("online", "linear", "alignment", "leaders", "activity", "agreement"),
+)
+ONLINE = Study(
+    name="online",
+    title="One pass",
+    question="What moves?",
+    kind="grid",
+    arms=(Arm("lfnn_online", settings={"epochs": 1}),),
+    datasets=("digits",),
+    networks=("one-vs-all",),
+    seeds=1,
+    probes=("activity", "leaders"),
+)
+SEQUENCE = Study(
+    name="sequence",
+    title="Tasks",
+    question="What is forgotten?",
+    kind="grid",
+    arms=(
+        Arm("bp", settings={"epochs": 1}, axes={"lr": (0.03, 0.3)}),
+        Arm("frozen", settings={"epochs": 1}, axes={"lr": (0.03, 0.3)}),
+    ),
+    datasets=("split-digits",),
+    seeds=2,
+    probes=("tasks",),
+)
+FIGURES = {
+    "online": ["online"],
+    "linear": ["linear"],
+    "alignment": ["alignment", "bias-variance"],
+    "leaders": ["leaders", "freezing"],
+    "activity": ["activity"],
+    "agreement": ["agreement"],
+}
+
+
+@pytest.fixture(scope="module")
+def studies(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Results]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("LBENCH_STORE", raising=False)
+        return {
+            study.name: grid(study, tmp_path_factory.mktemp(study.name))
+            for study in (WATCHED, ONLINE, SEQUENCE)
+        }
+
+
+@pytest.fixture(autouse=True)
+def styled() -> Iterator[None]:
+    with style():
+        yield
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_a_probes_figure_has_its_data_and_no_text_is_cut(
+    studies: dict[str, Results], name: str
+) -> None:
+    figures = draw(studies["watched"], name)
+    assert [figure.name for figure in figures] == FIGURES[name]
+    for figure in figures:
+        assert figure.data
+        every_text_inside(figure)
+
+
+def test_single_units_are_shown_beside_a_flock(studies: dict[str, Results]) -> None:
+    (figure,) = draw(studies["online"], "activity")
+    assert {row["panel"] for row in figure.data} == {"curves", "workers", "flock"}
+    order = [
+        row["value"] for row in figure.data if row.get("of") == "Vicsek model of 32, 10 leading"
+    ]
+    assert order[-1] > order[0]
+    assert all(0 <= value <= 1 + 1e-9 for value in order)
+    every_text_inside(figure)
+
+
+def test_tasks_are_a_matrix_and_a_plane(studies: dict[str, Results]) -> None:
+    matrices, plane = draw(studies["sequence"], "tasks")
+    assert len(matrices.data) == 4 * 2 * 5 * 5
+    assert {row["series"] for row in plane.data} == {"bp", "frozen"}
+    for figure in (matrices, plane):
+        every_text_inside(figure)
+
+
+@pytest.mark.parametrize(
+    ("study", "name", "words"),
+    [
+        ("watched", "leaders", "Jaccard index with the epoch before"),
+        ("watched", "activity", "times as much as a follower's"),
+        ("watched", "convexity", "total variation between two"),
+        ("watched", "alignment", "the angle of an update to the gradient"),
+        ("online", "activity", "times as much as a follower's"),
+        ("sequence", "forgetting", "at a learning error of"),
+    ],
+)
+def test_an_answer_from_probes_says_what_was_measured(
+    studies: dict[str, Results], study: str, name: str, words: str
+) -> None:
+    found = ANSWERS[name](studies[study])
+    assert words in found.sentence
+    assert found.details
+    assert found.data
+
+
+def test_a_probe_that_did_not_run_has_nothing(studies: dict[str, Results]) -> None:
+    assert measured(studies["sequence"], "leaders") == []
+
+
+def test_counts_are_the_shares_of_steps_that_each_worker_led(studies: dict[str, Results]) -> None:
+    final = studies["watched"].finals[0]
+    for seed, columns in read(final, "leaders").items():
+        assert seed in (0, 1)
+        for by_epoch in counts(columns).values():
+            for shares in by_epoch.values():
+                # 30 % of 26 workers are 8 in every step.
+                assert shares.sum() == pytest.approx(8)
+                assert shares.max() <= 1 + 1e-9
+
+
+def test_leadership_that_stays_is_frozen_and_that_which_turns_is_not() -> None:
+    columns: dict[str, list[Any]] = {"block": [], "label": [], "epoch": [], "leads": []}
+    for epoch, leads in ((1, [1, 1, 0, 0]), (2, [1, 1, 0, 0]), (3, [0, 0, 1, 1])):
+        for name, value in (("block", 0), ("label", None), ("epoch", epoch), ("leads", leads)):
+            columns[name].append(value)
+    found = over_epochs(columns)[0]
+    assert "jaccard" not in found[1]
+    assert (found[2]["jaccard"], found[3]["jaccard"]) == (1.0, 0.0)
+    assert found[1]["held"] == 1.0
+    assert found[1]["entropy"] == pytest.approx(0.5)
+
+
+def test_entropy_is_one_where_all_lead_alike_and_zero_where_one_does() -> None:
+    assert entropy(np.full(8, 0.25)) == pytest.approx(1)
+    assert entropy(np.array([1.0, 0, 0, 0])) == 0
+    assert most(np.array([0.2, 0.9, 0.9, 0.0])) == {1, 2}
+    assert held(np.array([0.2, 0.9, 0.9, 0.0])) == pytest.approx(0.9)
+    assert jaccard({1, 2}, {2, 3}) == pytest.approx(1 / 3)
+
+
+def test_leaders_and_followers_are_weighed_by_how_much_they_led() -> None:
+    columns = {
+        "step": [1, 2],
+        "label": [0, 0],
+        "change": [[0.4, -0.2, 0.1], [0.3, 0.3, 0.3]],
+        "leads": [[1.0, 0.0, 0.0], [1.0, 1.0, 1.0]],
+    }
+    found = moves(columns)
+    assert found.leaders == pytest.approx([0.4, 0.3])
+    assert found.followers[0] == pytest.approx(0.15)
+    assert np.isnan(found.followers[1])
+    assert found.order == pytest.approx([0.3 / 0.7, 1.0])
+
+
+def test_predictions_of_all_classes_have_no_order() -> None:
+    columns = {"step": [1], "label": [None], "change": [[0.4, 0.2]], "leads": [[1.0, 0.0]]}
+    assert moves(columns).order is None
+
+
+def test_a_smoothed_curve_keeps_its_mean_and_its_ends() -> None:
+    values = np.arange(10.0)
+    assert smooth(values, 1) is values
+    assert smooth(values, 3)[1:-1] == pytest.approx(values[1:-1])
+    assert smooth(np.array([1.0, np.nan, 3.0]), 3)[1] == pytest.approx(2)
+    assert len(smooth(values, 4)) == 10
+
+
+def test_a_long_curve_is_thinned_and_keeps_both_ends() -> None:
+    kept = list(thinned(1000, 50))
+    assert (kept[0], kept[-1], len(kept)) == (0, 999, 50)
+    assert list(thinned(5, 50)) == [0, 1, 2, 3, 4]
+
+
+def test_reports_with_probes_lie_in_one_file(studies: dict[str, Results], tmp_path: Path) -> None:
+    from dataclasses import replace
+
+    from lbench.home import Home
+    from lbench.report.study import make_report
+
+    results = studies["online"]
+    study = replace(results.study, figures=("activity", "leaders"), analysis="activity")
+    report = make_report(replace(results, study=study), tmp_path / "report", home=Home(tmp_path))
+    text = report.page.read_text()
+    assert "data:image/png;base64," in text
+    assert "http" not in text
+    assert report.left_out == {}
