@@ -7,6 +7,7 @@ the file was, like the journal's. Then they become ``probes/NAME.parquet``.
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import io
 import json
 import os
@@ -19,6 +20,7 @@ import torch
 from torch import Tensor
 
 from lbench.data.loader import DeviceData
+from lbench.errors import UsageError
 from lbench.probe import ALWAYS, Column, Probe, Scene
 from lbench.registry import registry
 from lbench.rule import Grads, Rule
@@ -61,12 +63,17 @@ class Probes:
         note: told when one raises; it then ends, and the run goes on.
 
     Raises:
-        UsageError: a name that nobody has, or a rule that cannot be looked at.
+        UsageError: a name that nobody has, a rule that cannot be looked at, or no pyarrow.
     """
 
     def __init__(
         self, names: Sequence[str], scene: Scene, run_dir: RunDir, note: Callable[[str], None]
     ) -> None:
+        if importlib.util.find_spec("pyarrow") is None:
+            raise UsageError(
+                "Probes write parquet, for which pyarrow is missing.",
+                "Install it: python -m pip install pyarrow",
+            )
         self.rule = scene.rule
         self.note = note
         self._folder = run_dir.path / "probes"

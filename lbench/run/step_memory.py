@@ -26,7 +26,6 @@ class StepMemory:
 
     def __init__(self, mib: float | None = None) -> None:
         self.mib = mib
-        self._lifetimes: Lifetimes | None = None
 
     @staticmethod
     def due(position: int, steps: int) -> bool:
@@ -36,24 +35,10 @@ class StepMemory:
     @contextmanager
     def watched(self) -> Iterator[None]:
         """Counts what is made inside."""
-        self._lifetimes = lifetimes = Lifetimes()
+        lifetimes = Lifetimes()
         with lifetimes:
             yield
-        self._lifetimes = None
         self.mib = max(self.mib or 0.0, lifetimes.peak / MIB)
-
-    @contextmanager
-    def aside(self) -> Iterator[None]:
-        """What is made inside does not count, in the middle of a watched step either."""
-        lifetimes = self._lifetimes
-        if lifetimes is None:
-            yield
-            return
-        lifetimes.aside = True
-        try:
-            yield
-        finally:
-            lifetimes.aside = False
 
 
 class Lifetimes(TorchDispatchMode):
@@ -65,7 +50,6 @@ class Lifetimes(TorchDispatchMode):
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.peak = 0
-        self.aside = False
         self._now = 0
         self._sizes: dict[int, int] = {}
 
@@ -77,8 +61,6 @@ class Lifetimes(TorchDispatchMode):
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         made = func(*args, **(kwargs or {}))
-        if self.aside:
-            return made
         # A view, or what was changed in place, has the storage of an argument.
         given = {storage._cdata for storage in _storages((args, kwargs))}
         for storage in _storages(made):

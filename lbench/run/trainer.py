@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import _disable_current_modes
 
 from lbench.data.loader import Batches, DeviceData
 from lbench.randomness import Randomness
@@ -248,8 +249,8 @@ class Trainer:
 
     @contextlib.contextmanager
     def _aside(self) -> Iterator[None]:
-        """What is done inside counts neither as training time nor as memory."""
-        with self.clock.paused(), self.peak.aside(), self.step_memory.aside():
+        """What is done inside counts as nobody's time, memory or operations."""
+        with self.clock.paused(), self.peak.aside(), _disable_current_modes():
             yield
 
     @contextlib.contextmanager

@@ -86,6 +86,7 @@ class Wasteful(Probe):
 
     def waste(self) -> None:
         torch.ones(300 * MIB // 4).sum()
+        torch.ones(100, 1000) @ torch.ones(1000, 100)
         time.sleep(0.1)
 
 
@@ -283,6 +284,7 @@ def test_time_and_memory_of_probes_are_nobodys(tmp_path: Path, brought: None) ->
     assert seen["seconds"]["other"] > wasted
     assert seen["peak_memory_mib"] < plain["peak_memory_mib"] + 150
     assert seen["step_memory_mib"] == plain["step_memory_mib"]
+    assert seen["step_flops"] == plain["step_flops"]
 
 
 def test_a_probe_that_raises_is_told_and_the_run_goes_on(tmp_path: Path, brought: None) -> None:
