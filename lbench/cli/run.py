@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 @click.option("--seeds", type=click.IntRange(1), default=1, help="3 trains seeds 0, 1 and 2.")
 @click.option("--epochs", type=int, help="Budget; else the dataset's own.")
 @click.option("--examples", type=int, help="Budget in examples seen, instead of epochs.")
+@click.option("--labels", metavar="SHARE", default="1", help="Share of the training labels used.")
 @click.option(
     "--protocol",
     type=click.Choice(["strict", "paper"]),
@@ -74,6 +75,7 @@ def command(
     seeds: int,
     epochs: int | None,
     examples: int | None,
+    labels: str,
     protocol: str,
     augment: str | None,
     data: tuple[str, ...],
@@ -131,11 +133,12 @@ def command(
         precision=precision,
         data_dir=data_dir,
         data_options=parse_settings(data, "--data"),
+        labels=labels,
     )
     resolved = resolve(request, known)
     machine = _machine(device, threads, checkpoint_every)
     home.prepare()
-    with contextlib.nullcontext() if no_store else _writer(home) as writer:
+    with contextlib.nullcontext() if no_store else store_writer(home) as writer:
         outcomes = _run(resolved, range(seeds), home, machine, writer, force=force, probes=probes)
     from lbench.report.result import describe
 
@@ -161,7 +164,8 @@ def _machine(device: str, threads: int | None, checkpoint_every: float) -> Machi
     return Machine(pick(device), threads or torch.get_num_threads(), checkpoint_every)
 
 
-def _writer(home: Home) -> Writer:
+def store_writer(home: Home) -> Writer:
+    """The writer of a home's store, which says once when the store cannot be reached."""
     from lbench.execute.writer import Writer
     from lbench.report.summary import metrics
 

@@ -14,6 +14,7 @@ from click.testing import CliRunner
 from lbench.cli.main import COMMANDS, Commands, cli
 from lbench.errors import LbenchError, UsageError
 from lbench.home import Home
+from lbench.registry import registry
 from lbench.store.record import Record
 from tests.store.helper import cell_spec, write_run
 
@@ -166,6 +167,25 @@ def test_datasets_say_where_they_were_looked_for(tmp_path: Path) -> None:
     text = call("datasets", "digits")
     assert "digest           94b57afd004b" in text
     assert "1x8x8, 10 classes" in text
+
+
+def test_a_dataset_shows_its_options() -> None:
+    options = {row["name"]: row for row in parsed("datasets", "split-digits")["options"]}
+    assert list(options) == ["tasks", "scenario", "permute"]
+    assert options["scenario"]["default"] == "domain"
+    text = call("datasets", "split-digits")
+    assert "Options (--data)" in text
+    assert "domain or class" in text
+
+
+def test_what_a_dataset_shows_as_an_option_is_one_with_that_default() -> None:
+    for name in registry().datasets:
+        cls = registry().load("datasets", name)
+        options = {option.name: option.default for option in cls.described}
+        plain = cls()
+        assert cls(**options).options() == plain.options()
+        assert {**options, **plain.options()} == options
+        assert options["permute"] is None
 
 
 @pytest.mark.parametrize(

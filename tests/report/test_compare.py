@@ -107,6 +107,7 @@ def test_equal_terms_leave_nothing_to_say(made_up: Any) -> None:
         ({"task": {"budget": {"epochs": 30}}}, "budget epochs", "30"),
         ({"task": {"budget": {"examples": 1000}}}, "budget examples", "1000"),
         ({"task": {"augmentation": "crop4,flip"}}, "augmentation", "crop4,flip"),
+        ({"task": {"labels": 0.05}}, "labels", "0.05"),
         ({"precision": "bf16"}, "precision", "bf16"),
         ({"network": {"options": {"widths": [300]}}}, "network options", "widths=300"),
         ({"environment": {"device": "cuda:0", "threads": 2}}, "device", "cuda:0"),
