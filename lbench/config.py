@@ -45,13 +45,20 @@ class Options(BaseModel):
     @pydantic.field_validator("*", mode="before")
     @classmethod
     def _from_text(cls, value: Any, info: pydantic.ValidationInfo) -> Any:
-        """The command line hands over text: ``300,300`` is a tuple, ``none`` may be None."""
-        if isinstance(value, str) and info.field_name:
-            annotation = cls.model_fields[info.field_name].annotation
+        """From text ``300,300`` is a tuple and ``none`` may be None; a number alone is a tuple too.
+
+        The command line hands over text, a study's axis numbers.
+        """
+        if not info.field_name:
+            return value
+        annotation = cls.model_fields[info.field_name].annotation
+        if isinstance(value, str):
             if value.lower() == "none" and type(None) in typing.get_args(annotation):
                 return None
             if _is_tuple(annotation):
                 return tuple(part.strip() for part in value.split(",") if part.strip())
+        elif isinstance(value, (int, float)) and _is_tuple(annotation):
+            return (value,)
         return value
 
     @pydantic.field_validator("*", mode="after")

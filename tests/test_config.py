@@ -41,6 +41,11 @@ def test_options_of_a_rule_that_has_none() -> None:
         Options.parse({"lr": 1}, what="rule bp", listing="")
 
 
+def test_one_number_is_a_tuple_of_one() -> None:
+    assert parse(widths=300) == parse(widths="300") == parse(widths=(300,))
+    assert parse(workers=3).workers == 3
+
+
 @pytest.mark.parametrize(
     ("settings", "expected"),
     [

@@ -26,8 +26,13 @@ ASK_BEYOND = 2 * 3600
 
 
 def names(ctx: click.Context, parameter: click.Parameter, value: str | None) -> list[str] | None:
-    """``a,b`` as a list."""
-    return None if value is None else [part.strip() for part in value.split(",") if part.strip()]
+    """``a,b`` as a list; None where the option is not given."""
+    if value is None:
+        return None
+    found = [part.strip() for part in value.split(",") if part.strip()]
+    if not found:
+        raise click.BadParameter("it names nothing", ctx, parameter)
+    return found
 
 
 def running_options(command: Any) -> Any:
@@ -122,6 +127,7 @@ def changed(
     """
     from lbench.errors import unknown
     from lbench.study.definition import OBJECTIVES, SAMPLERS
+    from lbench.study.read import unknown_objective, wrong_objectives
 
     asked = {"trials": trials, "sampler": sampler, "objectives": objectives and tuple(objectives)}
     given: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
@@ -129,14 +135,20 @@ def changed(
         raise unknown("sampler", sampler, SAMPLERS, listing=f"Samplers: {', '.join(SAMPLERS)}.")
     for name in objectives or ():
         if name not in OBJECTIVES:
-            listing = f"Objectives: {', '.join(OBJECTIVES)}."
-            raise unknown("objective", name, OBJECTIVES, listing=listing)
+            raise UsageError(*unknown_objective(name))
+    if objectives is not None and (problem := wrong_objectives(objectives)):
+        raise UsageError(problem, "As in: --objectives val_error,step_memory")
     if given and study.search is None:
         raise UsageError(
             f"Study {study.name} is a grid: it has no search for --{next(iter(given))}.",
             "Leave it out; --seeds sets how many runs each cell has.",
         )
     search = study.search and replace(study.search, **given)
+    if trials is not None and search is not None and search.sampler == "grid":
+        raise UsageError(
+            "The sampler grid tries every combination once: it takes no --trials.",
+            "Leave it out; or give another sampler, as in: --sampler random",
+        )
     return replace(study, search=search, seeds=seeds or study.seeds)
 
 

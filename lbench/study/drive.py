@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import FrameType
 
@@ -22,6 +22,7 @@ from lbench.study.ledger import write_ledger
 from lbench.study.plan import Plan
 from lbench.study.runner import Display, Ending, Runner
 from lbench.study.settings import EQUAL
+from lbench.study.storage import reaching
 
 MOST_WORKERS = 16
 """On a CPU, without being asked for more: each has a Python and a copy of the data."""
@@ -56,9 +57,11 @@ def drive(
 
     Raises:
         LockedError: another process runs this study.
-        StoreError: Optuna's storage cannot be used.
+        StoreError: Optuna's storage cannot be used; running jobs write checkpoints.
     """
-    with alone(home.studies / plan.study.name, f"running study {plan.study.name}"):
+    doing = f"running study {plan.study.name}"
+    guarded = reaching(home) if plan.study.search else nullcontext()
+    with alone(home.studies / plan.study.name, doing), guarded:
         runner = Runner(plan, home, registry, writer, display, data_dir=data_dir, examples=examples)
         write_ledger(home, plan, command)
         pool = Pool(

@@ -65,7 +65,7 @@ def plan(
         datasets: in the place of the study's; each must be there.
         rules: of the study's, those that are wanted.
         data_dir: where data is looked for first.
-        gpu: whether large datasets are taken without being asked for.
+        gpu: whether large datasets that are there are taken without being asked for.
 
     Raises:
         UsageError: an unknown name, a value out of range, or parts that do not fit.
@@ -73,18 +73,13 @@ def plan(
     """
     study = _of_rules(study, rules, registry)
     _check_names(study, registry)
-    wanted = datasets or study.datasets
+    wanted = dict.fromkeys(datasets or study.datasets)
     for name in wanted:
         registry.find("datasets", name)
     absent: dict[str, str] = {}
     there: list[str] = []
     for name in wanted:
-        try:
-            reason = _absent(name, registry, data_dir, anything=gpu or bool(datasets))
-        except DataError as error:
-            if datasets:
-                raise
-            reason = error.message.partition(" Looked in")[0]
+        reason = _absent(name, registry, data_dir, asked=bool(datasets), large=gpu)
         if reason is None:
             there.append(name)
         else:
@@ -124,7 +119,7 @@ def _of_rules(study: Study, rules: Sequence[str] | None, registry: Registry) -> 
     if not rules:
         return study
     arms = []
-    for rule in rules:
+    for rule in dict.fromkeys(rules):
         registry.find("rules", rule)
         own = [arm for arm in study.arms if arm.rule == rule]
         first = study.arms[0]
@@ -156,12 +151,26 @@ def _has(rule: str, name: str, registry: Registry) -> bool:
     return name in known or name in common or name.startswith(("net.", "data."))
 
 
-def _absent(name: str, registry: Registry, data_dir: Path | None, *, anything: bool) -> str | None:
-    """Why a dataset is left out; None when it is taken."""
+def _absent(
+    name: str, registry: Registry, data_dir: Path | None, *, asked: bool, large: bool
+) -> str | None:
+    """Why a dataset is left out; None when it is taken.
+
+    Args:
+        asked: by name: it may be downloaded, and may not be left out.
+        large: whether a large one is taken without being asked for.
+
+    Raises:
+        DataError: it was asked for and is not there.
+    """
     source = registry.load("datasets", name)()
-    # Asked for by name, it may be downloaded; otherwise what lies there is taken.
-    data = source.load(data_dir, download=anything)
-    if not anything and data.train.images.nbytes > SMALL:
+    try:
+        data = source.load(data_dir, download=asked)
+    except DataError as error:
+        if asked:
+            raise
+        return error.message.partition(" Looked in")[0].rstrip(".")
+    if not asked and not large and data.train.images.nbytes > SMALL:
         return f"large for a CPU; ask for it with --datasets {name}"
     return None
 

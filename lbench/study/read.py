@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,7 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from lbench.errors import UsageError, nearest
 from lbench.study.definition import OBJECTIVES, Arm, Domain, Search, Span, Study
+from lbench.study.lines import Location, line_of
 
+LISTED = f"Objectives: {', '.join(OBJECTIVES)}."
 LISTING = "docs/studies.md describes every field; see an example with: lbench studies screen"
 
 
@@ -53,7 +54,7 @@ class _Arm(_Part):
 class _File(_Part):
     title: str
     question: str
-    kind: Literal["grid", "search"] = "grid"
+    kind: Literal["grid", "search"] | None = None
     published: str = ""
     datasets: list[str] = Field(min_length=1)
     networks: list[str] = []
@@ -92,7 +93,7 @@ def read_study(path: Path, name: str | None = None) -> Study:
     try:
         file = _File.model_validate(content)
     except pydantic.ValidationError as error:
-        raise _problem(path, text, error.errors()[0]) from None
+        raise _problem(path, text, error.errors()) from None
     _check(path, text, file)
     return _study(file, name or path.stem, path)
 
@@ -103,17 +104,8 @@ def _study(file: _File, name: str, path: Path) -> Study:
         name=name,
         title=file.title,
         question=" ".join(file.question.split()),
-        kind=file.kind,
-        arms=tuple(
-            Arm(
-                arm.rule,
-                arm.name,
-                {**file.set, **arm.set},
-                {k: tuple(v) for k, v in {**file.axes, **arm.axes}.items()},
-                arm.network,
-            )
-            for arm in arms
-        ),
+        kind="grid" if file.search is None else "search",
+        arms=tuple(_arm(file, arm) for arm in arms),
         datasets=tuple(file.datasets),
         networks=tuple(file.networks),
         protocol=file.protocol,
@@ -126,6 +118,13 @@ def _study(file: _File, name: str, path: Path) -> Study:
         published=" ".join(file.published.split()),
         path=path,
     )
+
+
+def _arm(file: _File, arm: _Arm) -> Arm:
+    """An arm with what is set for all; what it says itself of a setting is what holds."""
+    axes = {k: v for k, v in file.axes.items() if k not in arm.set} | arm.axes
+    settings = {k: v for k, v in file.set.items() if k not in arm.axes} | arm.set
+    return Arm(arm.rule, arm.name, settings, {k: tuple(v) for k, v in axes.items()}, arm.network)
 
 
 def _search(part: _Search) -> Search:
@@ -154,59 +153,106 @@ def _check(path: Path, text: str, file: _File) -> None:
         UsageError: as :func:`read_study`.
     """
 
-    def wrong(table: str, key: str, problem: str, hint: str = LISTING) -> UsageError:
-        return UsageError(f"{path}{_at(text, table, key)}: {problem}", hint)
+    def wrong(location: Location, problem: str, hint: str = LISTING) -> UsageError:
+        return UsageError(f"{_where(path, text, location)}: {problem}", hint)
 
     if bool(file.rules) == bool(file.arms):
-        raise wrong("", "rules", "Give rules, or [[arms]] with a rule each; one of the two.")
-    if (file.kind == "search") != (file.search is not None):
-        problem = 'A study of kind "search" has a table [search], and one of kind "grid" has none.'
-        if file.kind == "search":
-            raise wrong("", "kind", problem)
-    for objective in file.search.objectives if file.search else []:
-        if objective not in OBJECTIVES:
-            raise wrong("search", "objectives", *unknown_objective(objective))
-    for table, axes in [("axes", file.axes), *(("arms", arm.axes) for arm in file.arms)]:
-        for key, values in axes.items():
+        problem = "Give rules, or [[arms]] with a rule each; one of the two."
+        raise wrong(("rules",), problem)
+    if file.kind == "search" and file.search is None:
+        raise wrong(("kind",), 'A study of kind "search" has a table [search].')
+    if file.kind == "grid" and file.search is not None:
+        raise wrong(("search",), 'A study of kind "grid" has no table [search].')
+    for name in ("datasets", "networks", "rules", "probes", "figures"):
+        if (twice := _twice(getattr(file, name))) is not None:
+            raise wrong((name,), f"Field {name!r} has {twice!r} twice.")
+    parts: list[tuple[Location, _File | _Arm]] = [((), file)]
+    parts += [(("arms", index), arm) for index, arm in enumerate(file.arms)]
+    for location, part in parts:
+        for key, values in part.axes.items():
+            here = (*location, "axes", key)
             if not values:
-                raise wrong(table, key, f"Axis {key} has no value.")
-            if len({str(value) for value in values}) < len(values):
-                raise wrong(table, key, f"Axis {key} has a value twice.")
-    for key, domain in (file.search.space if file.search else {}).items():
-        if isinstance(domain, _Span) and not domain.low < domain.high:
+                raise wrong(here, f"Axis {key} has no value.")
+            if (twice := _twice(values)) is not None:
+                raise wrong(here, f"Axis {key} has the value {twice!r} twice.")
+            if key in part.set:
+                raise wrong(here, f"{key} is set, and an axis too.")
+    if file.search is not None:
+        _check_search(file.search, wrong)
+
+
+def _check_search(search: _Search, wrong: Callable[..., UsageError]) -> None:
+    here: Location = ("search", "objectives")
+    for objective in search.objectives:
+        if objective not in OBJECTIVES:
+            raise wrong(here, *unknown_objective(objective))
+    if problem := wrong_objectives(search.objectives):
+        raise wrong(here, problem)
+    for key, domain in search.space.items():
+        here = ("search", "space", key)
+        if isinstance(domain, list):
+            if not domain:
+                raise wrong(here, f"{key} has no value.")
+            if (twice := _twice(domain)) is not None:
+                raise wrong(here, f"{key} has the value {twice!r} twice.")
+            continue
+        if not domain.low < domain.high:
             raise wrong(
-                "search.space", key, f"{key} goes from {domain.low:g} to {domain.high:g}: low must "
-                "be less than high."
+                here, f"{key} goes from {domain.low:g} to {domain.high:g}: low must be less than "
+                "high."
             )  # fmt: skip
-        if isinstance(domain, _Span) and domain.log and domain.low <= 0:
-            raise wrong("search.space", key, f"{key} is logarithmic, so low must be positive.")
-        if isinstance(domain, list) and not domain:
-            raise wrong("search.space", key, f"{key} has no value.")
+        if domain.log and domain.low <= 0:
+            raise wrong(here, f"{key} is logarithmic, so low must be positive.")
+        if domain.log and domain.step is not None:
+            raise wrong(here, f"{key} is logarithmic, so it has no step.")
+        if domain.step is not None and domain.step > domain.high - domain.low:
+            raise wrong(here, f"{key} has a step that is wider than its range.")
+
+
+def wrong_objectives(names: Sequence[str]) -> str | None:
+    """What is wrong with known objectives; None for nothing."""
+    if not names or names[0] != "val_error":
+        return "The first objective must be val_error: it chooses what is trained in the end."
+    if (twice := _twice(names)) is not None:
+        return f"Objective {twice} is there twice."
+    return None
 
 
 def unknown_objective(name: str) -> tuple[str, str]:
     """Message and hint for an objective that nobody measures."""
-    near = nearest(name, OBJECTIVES)
-    suggestion = f"Did you mean {' or '.join(near)}? " if near else ""
-    return f"Unknown objective {name!r}.", f"{suggestion}Objectives: {', '.join(OBJECTIVES)}."
+    return f"Unknown objective {name!r}.", f"{_near(name, OBJECTIVES)}{LISTED}"
 
 
-def _problem(path: Path, text: str, error: Any) -> UsageError:
+def _twice(values: Sequence[Any]) -> Any:
+    """The first value that equals an earlier one, 1 and 1.0 do; None of none."""
+    return next((each for at, each in enumerate(values) if each in values[:at]), None)
+
+
+def _problem(path: Path, text: str, errors: Sequence[Any]) -> UsageError:
     """The first thing that pydantic found, in a user's words."""
-    location: Sequence[Any] = [part for part in error["loc"] if not _internal(part)]
+    # Of a field that is missing and an unknown one, the second is what was meant to be the first.
+    error = min(errors, key=lambda error: error["type"] != "extra_forbidden")
+    location = [part for part in error["loc"] if not _internal(part)]
+    where = _where(path, text, location)
     *table, key = [str(part) for part in location if not isinstance(part, int)] or [""]
-    where = f"{path}{_at(text, '.'.join(table), key)}"
     inside = f" of [{'.'.join(table)}]" if table else ""
     if error["type"] == "extra_forbidden":
-        names = _fields(table)
-        near = nearest(key, names)
-        suggestion = f"Did you mean {' or '.join(near)}? " if near else ""
-        return UsageError(f"{where}: Unknown field {key!r}{inside}.", suggestion + LISTING)
+        hint = f"{_near(key, _fields(table))}{LISTING}"
+        return UsageError(f"{where}: Unknown field {key!r}{inside}.", hint)
     if error["type"] == "missing":
         return UsageError(f"{where}: Field {key!r}{inside} is missing.", LISTING)
-    given = error["input"]
+    if table == ["search", "space"]:
+        wanted = "a range, as in { low = 0.1, high = 1.0 }, or a list of values"
+        given = error["input"]
+        return UsageError(f"{where}: Field {key!r}{inside} must be {wanted}, but got {given!r}.")
     wanted = error["msg"][0].lower() + error["msg"][1:]
+    given = error["input"]
     return UsageError(f"{where}: Field {key!r}{inside}: {wanted}, but got {given!r}.", LISTING)
+
+
+def _near(name: str, names: Iterable[str]) -> str:
+    near = nearest(name, names)
+    return f"Did you mean {' or '.join(near)}? " if near else ""
 
 
 def _internal(part: Any) -> bool:
@@ -223,20 +269,7 @@ def _fields(table: Sequence[str]) -> list[str]:
     return list(_Span.model_fields)
 
 
-def _at(text: str, table: str, key: str) -> str:
-    """``, line 12``; "" where the key stands nowhere, as a missing one does."""
-    here = ""
-    pattern = re.compile(rf"""\s*["']?{re.escape(key)}["']?\s*=""")
-    dotted = re.compile(rf"""\s*{re.escape(table)}\.["']?{re.escape(key)}["']?\s*=""")
-    inline = re.compile(rf"""\s*["']?{re.escape(table.rpartition(".")[2])}["']?\s*=.*\b{key}\b""")
-    for number, line in enumerate(text.splitlines(), start=1):
-        if header := re.match(r"\s*\[\[?\s*([^\]]+?)\s*\]\]?", line):
-            here = header[1]
-            if here == key and not table:
-                return f", line {number}"
-            continue
-        if (here == table and pattern.match(line)) or (
-            table and (dotted.match(line) or inline.match(line))
-        ):
-            return f", line {number}"
-    return ""
+def _where(path: Path, text: str, location: Location) -> str:
+    """``study.toml, line 12``; the file alone where nothing of it stands there."""
+    line = line_of(text, location)
+    return str(path) if line is None else f"{path}, line {line}"

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, cast
 
+from lbench.errors import LockedError
 from lbench.execute.messages import Ended, Epoch, Event, Job, Note, Progress, Started
 from lbench.execute.pool import Pool
 from lbench.execute.writer import Writer
@@ -106,6 +107,8 @@ class Runner:
         self._journal = Journal(home, self.study.name)
         self._places = {point.key: self._place(point) for point in plan.points}
         self._order = deque(self._places)
+        self._jobs: dict[Key, Job] = {}
+        self._again: deque[Job] = deque()
         self._cells: dict[Key, str] = {}
         self._publish: dict[str, None] = {}
         self._unfinished: dict[str, str] = {}
@@ -133,6 +136,7 @@ class Runner:
         while True:
             while self.stop is None and pool.idle() and (job := self._next()) is not None:
                 running.add(job.key)
+                self._jobs[cast(Key, job.key)] = job
                 pool.submit(job)
             if not running:
                 break
@@ -156,6 +160,8 @@ class Runner:
 
     def _next(self) -> Job | None:
         """A job of the next point that has one: searches take turns, final runs do not."""
+        if self._again:
+            return self._again.popleft()
         for _ in range(len(self._order)):
             place = self._places[self._order[0]]
             if (seed := place.next_final()) is not None:
@@ -218,8 +224,12 @@ class Runner:
             self.writer.join([member])
 
     def _end(self, key: Key, event: Ended) -> None:
-        place = self._places[key[0]]
+        place, job = self._places[key[0]], self._jobs.pop(key)
         status, reason = event.status, event.result["reason"]
+        if event.kind == LockedError.kind and self.stop is None:
+            # Another process trains this very run, or another worker does for an equal point.
+            self._again.append(job)
+            return
         if status == "killed" and self.stop is None:
             # Not because it was asked to: its worker died, and died again.
             status = "failed"

@@ -10,7 +10,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from lbench.errors import UsageError
 from lbench.randomness import address
 from lbench.registry import Registry
 from lbench.study.definition import Domain, Point, Search, Span, digest
@@ -77,12 +76,15 @@ class Searching:
         self.point = point
         self.search = search
         self.space = space
-        self._whole = {each: whole(point.rule, each, registry) for each in space}
-        grid = list(_combinations(point, space)) if search.sampler == "grid" else []
+        self._distributions = {
+            each: distribution(domain, whole=whole(point.rule, each, registry))
+            for each, domain in space.items()
+        }
         self.wanted = trials(search, space)
         self.study = _open(name, search, storage)
         known = len(self.study.get_trials(deepcopy=False))
-        for params in grid[known:]:
+        grid = self._combinations() if search.sampler == "grid" else iter(())
+        for params in itertools.islice(grid, known, None):
             self.study.enqueue_trial(params)
         self._asked: dict[int, Asked] = {}
         self._left = deque(self._left_running())
@@ -108,20 +110,20 @@ class Searching:
             # The first seed decides whether a trial is pruned: the others wait for it.
             if asked.waiting and not asked.running:
                 return self._hand_out(number, asked)
-        if self._left:
-            return self._begin(self._left.popleft())
         if self.ended + len(self._asked) >= self.wanted:
             return None
-        return self._begin(self.study.ask())
+        return self._begin(self._left.popleft() if self._left else self.study.ask())
 
     def epoch(self, number: int, seed: int, epoch: int, error: float | None) -> str | None:
         """Takes a validation error; why the trial is to be pruned, None for going on."""
         if seed != 0 or error is None or not self._prunes:
             return None
         trial = self._asked[number].trial
-        if epoch not in trial.storage.get_trial(trial._trial_id).intermediate_values:
+        known = trial.storage.get_trial(trial._trial_id).intermediate_values
+        if epoch not in known:
             trial.report(error, step=epoch)
-        if not trial.should_prune():
+        # What a run that goes on tells again was decided the first time.
+        if epoch < max(known, default=epoch) or not trial.should_prune():
             return None
         others = [
             each.intermediate_values for each in self._trials() if each.state.name == "COMPLETE"
@@ -172,8 +174,8 @@ class Searching:
 
     def _begin(self, trial: OptunaTrial) -> tuple[int, int, Mapping[str, Any]]:
         params = {
-            name: trial._suggest(name, distribution(domain, whole=self._whole[name]))
-            for name, domain in self.space.items()
+            name: trial._suggest(name, distribution)
+            for name, distribution in self._distributions.items()
         }
         asked = Asked(trial, params, deque(range(self.search.seeds)))
         self._asked[trial.number] = asked
@@ -201,6 +203,12 @@ class Searching:
     def _trials(self) -> list[FrozenTrial]:
         return self.study.get_trials(deepcopy=False)
 
+    def _combinations(self) -> Iterator[dict[str, Any]]:
+        """All of a space that has values alone."""
+        choices = [getattr(each, "choices", ()) for each in self._distributions.values()]
+        for combination in itertools.product(*choices):
+            yield dict(zip(self._distributions, combination, strict=True))
+
 
 def search_name(
     study: str, point: Point, search: Search, space: Mapping[str, Domain], spec: Any
@@ -210,7 +218,14 @@ def search_name(
     Args:
         spec: of the point's cell, its rule's code and its data's digest among it.
     """
-    trial = {"epochs": search.epochs, "seeds": search.seeds, "objectives": search.objectives}
+    trial: dict[str, Any] = {
+        "epochs": search.epochs,
+        "seeds": search.seeds,
+        "objectives": search.objectives,
+    }
+    if search.sampler != "grid" and not any(isinstance(each, Span) for each in space.values()):
+        # A grid of the same values has each of them once: it is no continuation.
+        trial["sampler"] = "any"
     return f"{study}/{point.key}@{digest([spec, dict(space), trial])}"
 
 
@@ -223,48 +238,45 @@ def best_of(known: list[FrozenTrial]) -> FrozenTrial | None:
 def _open(name: str, search: Search, storage: BaseStorage) -> OptunaStudy:
     import optuna
 
-    seed = address(name) % 2**31
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        sampler = _sampler(search.sampler, seed)
     pruner: BasePruner = optuna.pruners.NopPruner()
     if search.pruning:
         pruner = optuna.pruners.MedianPruner(n_startup_trials=STARTUP, n_warmup_steps=WARMUP)
-    return optuna.create_study(
+    study = optuna.create_study(
         study_name=name,
         storage=storage,
-        sampler=sampler,
         pruner=pruner,
         directions=["minimize"] * len(search.objectives),
         load_if_exists=True,
     )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        known = len(study.get_trials(deepcopy=False))
+        study.sampler = _sampler(search.sampler, name, known)
+    return study
 
 
-def _sampler(name: str, seed: int) -> BaseSampler:
+def _sampler(sampler: str, search: str, known: int) -> BaseSampler:
+    """A sampler that draws other numbers when a search goes on than when it began.
+
+    Args:
+        search: what it is called.
+        known: how many trials it has.
+    """
     from optuna import samplers
 
-    if name == "tpe":
+    seed = address(search, known) % 2**31
+    if sampler == "tpe":
         return samplers.TPESampler(seed=seed)
-    if name == "gp":
+    if sampler == "gp":
         return samplers.GPSampler(seed=seed)
-    if name == "qmc":
+    if sampler == "qmc":
         return samplers.QMCSampler(
             scramble=True,
-            seed=seed,
-            warn_asynchronous_seeding=False,
+            # One sequence from beginning to end; the storage knows how far it is.
+            seed=address(search) % 2**31,
+            independent_sampler=samplers.RandomSampler(seed=seed),
             warn_independent_sampling=False,
         )
-    if name == "cmaes":
+    if sampler == "cmaes":
         return samplers.CmaEsSampler(seed=seed, warn_independent_sampling=False)
     return samplers.RandomSampler(seed=seed)
-
-
-def _combinations(point: Point, space: Mapping[str, Domain]) -> Iterator[dict[str, Any]]:
-    for name, domain in space.items():
-        if isinstance(domain, Span):
-            raise UsageError(
-                f"The sampler grid needs values of {name}, but it has a range ({point.key}).",
-                f"List its values in [search.space], as in: {name} = [0.001, 0.01]; or set it.",
-            )
-    for values in itertools.product(*space.values()):  # type: ignore[arg-type]
-        yield dict(zip(space, values, strict=True))

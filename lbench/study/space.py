@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import types
 import typing
+import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -37,7 +38,8 @@ def space(
         settings: what the study sets at the point.
 
     Raises:
-        UsageError: an unknown name, or a domain outside an option's range.
+        UsageError: an unknown name, a domain outside an option's range, an option of ``only``
+            that declares no range, or a range where the sampler "grid" needs values.
     """
     config: type[Options] = registry.load("rules", rule).Config
     narrowed = {name: d for name, d in search.space.items() if name not in settings}
@@ -49,25 +51,41 @@ def space(
     for name in own:
         if (domain := narrowed.get(name) or declared(config, name)) is not None:
             found[name] = domain
+        elif search.only is not None:
+            raise UsageError(
+                f"Option {name} of rule {rule} is {describe(config, name)}: it declares no range "
+                "to search.",
+                f"Give it one in the study's [search.space], as in: {name} = [1, 2]",
+            )
     found |= {name: narrowed.get(name, d) for name, d in ALWAYS.items() if name not in settings}
     for name, domain in narrowed.items():
         if name not in found and name in Recipe.model_fields:
             found[name] = domain
     for name, domain in found.items():
         _inside(config if name in config.model_fields else Recipe, name, domain, rule)
+        if search.sampler == "grid" and isinstance(domain, Span):
+            raise UsageError(
+                f"The sampler grid needs values of {name}, but it has the range {shown(domain)}.",
+                f"List its values in [search.space], as in: {name} = [0.001, 0.01]; or set it.",
+            )
     return found
 
 
 def check_space(search: Search, rules: tuple[str, ...], registry: Registry) -> None:
-    """That each name of the space is a setting of at least one of the rules.
+    """That each name can be searched: an option of at least one of the rules, or of the recipe.
 
     Raises:
-        UsageError: one is of none; says the nearest.
+        UsageError: one cannot; says the nearest.
     """
     options = {rule: registry.load("rules", rule).Config.model_fields for rule in rules}
     for name in [*search.space, *(search.only or ())]:
-        if not any(name in fields for fields in options.values()):
-            check_settings(rules[0], (name,), registry)
+        if any(name in fields for fields in options.values()) or name in Recipe.model_fields:
+            continue
+        check_settings(rules[0], (name,), registry)
+        raise UsageError(
+            f"{name} cannot be searched: options of rules and the recipe can.",
+            f'Make it an axis instead, as in: [axes] "{name}" = […]',
+        )
 
 
 def trials(search: Search, space: Mapping[str, Domain]) -> int:
@@ -93,9 +111,10 @@ def declared(config: type[Options], name: str) -> Domain | None:
     if low is None or high is None or annotation not in (int, float):
         return None
     extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
-    log = bool(extra.get("log"))
+    # A logarithm has no steps, and none of 0.
+    log = bool(extra.get("log")) and low > 0
     step = extra.get("step")
-    return Span(low, high, float(step) if isinstance(step, (int, float)) else None, log)
+    return Span(low, high, float(step) if isinstance(step, (int, float)) and not log else None, log)
 
 
 def distribution(domain: Domain, *, whole: bool) -> BaseDistribution:
@@ -104,10 +123,13 @@ def distribution(domain: Domain, *, whole: bool) -> BaseDistribution:
 
     if not isinstance(domain, Span):
         return d.CategoricalDistribution([_hashable(value) for value in domain])
-    if whole:
-        step = int(domain.step or 1)
-        return d.IntDistribution(int(domain.low), int(domain.high), log=domain.log, step=step)
-    return d.FloatDistribution(domain.low, domain.high, log=domain.log, step=domain.step)
+    with warnings.catch_warnings():
+        # A last step that would be too long is left out, which goes without saying.
+        warnings.simplefilter("ignore", UserWarning)
+        if whole:
+            low, high, step = int(domain.low), int(domain.high), int(domain.step or 1)
+            return d.IntDistribution(low, high, log=domain.log, step=step)
+        return d.FloatDistribution(domain.low, domain.high, log=domain.log, step=domain.step)
 
 
 def whole(rule: str, name: str, registry: Registry) -> bool:
@@ -132,10 +154,15 @@ def shown(domain: Domain) -> str:
 def _inside(cls: type[Options], name: str, domain: Domain, rule: str) -> None:
     values: Choices = (domain.low, domain.high) if isinstance(domain, Span) else domain
     what = f"rule {rule}" if cls is not Recipe else "the recipe"
-    if isinstance(domain, Span) and cls.model_fields[name].annotation not in (int, float):
+    annotation = cls.model_fields[name].annotation
+    if isinstance(domain, Span) and annotation not in (int, float):
         raise UsageError(
             f"Option {name} of {what} is {describe(cls, name)}: it has no range to search.",
             f"List its values instead, as in: {name} = […]",
+        )
+    if isinstance(domain, Span) and annotation is int and (domain.step or 1) % 1:
+        raise UsageError(
+            f"Option {name} of {what} takes whole numbers, but its step is {domain.step:g}."
         )
     for value in values:
         try:

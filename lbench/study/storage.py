@@ -30,7 +30,7 @@ def storage(home: Home) -> RDBStorage:
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     url = store_url(home)
-    with _reaching(home):
+    with _opening(home):
         if url.get_backend_name() == "postgresql":
             _create_schema(home)
             url = url.update_query_dict({"options": f"-csearch_path={SCHEMA}"})
@@ -63,25 +63,40 @@ def _create_schema(home: Home) -> None:
 
 
 @contextmanager
-def _reaching(home: Home) -> Iterator[None]:
+def reaching(home: Home) -> Iterator[None]:
+    """Turns every way in which Optuna's storage fails into one StoreError."""
     from optuna.exceptions import StorageInternalError
     from sqlalchemy import exc
 
     try:
         yield
+    except (StorageInternalError, exc.SQLAlchemyError) as error:
+        # Optuna's own words are of what it did, the database's of what is wrong.
+        reason = str(error.__cause__ or error).splitlines()[0].rstrip(".")
+        raise StoreError(
+            f"Optuna's storage {where(home)} cannot be used: {reason}.",
+            "All results are kept in the run directories. Mend it, or move it away: searches then "
+            "begin anew, and what was trained is not trained again.",
+        ) from error
+
+
+@contextmanager
+def _opening(home: Home) -> Iterator[None]:
+    try:
+        with reaching(home):
+            yield
     except RuntimeError as error:
         # Optuna's word for a schema of another version.
+        url = store_url(home)
+        shown = (
+            url.render_as_string()
+            if url.get_backend_name() == "postgresql"
+            else (f"sqlite:///{home.root / FILE}")
+        )
         raise StoreError(
             f"Optuna's storage {where(home)} is of another version than the Optuna here: "
             f"{str(error).splitlines()[0]}",
             "Install the Optuna that wrote it (see constraints.txt); or, after a copy of it, run: "
-            f"optuna storage upgrade --storage sqlite:///{home.root / FILE}; or move it away: "
-            "searches then begin anew, and what was trained stays.",
-        ) from error
-    except (StorageInternalError, exc.SQLAlchemyError, OSError) as error:
-        reason = str(error).splitlines()[0]
-        raise StoreError(
-            f"Optuna's storage {where(home)} cannot be used: {reason}",
-            "All results are kept in the run directories. Mend it, or move it away: searches then "
-            "begin anew.",
+            f"optuna storage upgrade --storage {shown}; or move it away: searches then begin "
+            "anew, and what was trained is not trained again.",
         ) from error
