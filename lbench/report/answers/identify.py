@@ -15,6 +15,9 @@ OPTIMISATION = ("lr", "weight_decay", "optimizer", "momentum", "batch", "dropout
 """Settings of the recipe: told in the details, for the question is about the rule's own."""
 
 
+NOTHING = "These are all complete trials, so nothing was told apart but what was pruned."
+
+
 def identify(results: Results) -> Answer:
     """Of each search the best configuration, and the ranges that cannot be told apart from it."""
     if not results.searches:
@@ -61,6 +64,8 @@ def _details(where: str, search: SearchResult, found: list[Range]) -> list[str]:
     told += f" of {search.validation} examples" if search.validation else ""
     told += f"; {settings_of(search.best.params)}); {len(search.together)} of them cannot be told "
     told += "apart: " + "; ".join(f"{each.name} {each.words}" for each in found) + "."
+    if len(search.together) == complete > 1:
+        told += f" {NOTHING}"
     return [told]
 
 
