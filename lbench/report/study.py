@@ -11,8 +11,8 @@ from typing import Any
 
 from lbench.errors import LbenchError
 from lbench.home import Home
-from lbench.report.answers import Answer, answer
-from lbench.report.figures import draw
+from lbench.report.answers import Answer, analysis, answer
+from lbench.report.figures import draw, drawing
 from lbench.report.figures.figure import Figure, save, style
 from lbench.report.latex import to_latex
 from lbench.report.lines import groups
@@ -28,6 +28,7 @@ from lbench.report.study_table import (
 )
 from lbench.report.verdict import verdict
 from lbench.rundir import without_nan, write_json
+from lbench.study.definition import Study
 from lbench.study.results import Results
 
 ALWAYS = ("curves", "history", "best_so_far", "importance")
@@ -62,6 +63,17 @@ class Report:
         }
         plain: dict[str, Any] = without_nan(json.loads(json.dumps(content, default=str)))
         return plain
+
+
+def check(study: Study) -> None:
+    """That a study's analysis and figures are known, before anything is trained for them.
+
+    Raises:
+        UsageError: one is not; says the nearest.
+    """
+    analysis(study.analysis)
+    for figure in study.figures:
+        drawing(figure.partition(":")[0])
 
 
 def make_report(results: Results, folder: Path, *, home: Home) -> Report:

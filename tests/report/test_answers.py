@@ -202,6 +202,18 @@ def test_the_best_rule_without_bp_is_held_against_bp(trained: Trained) -> None:
     assert found.data["groups"][0]["against_bp"]["verdict"] == "higher"
 
 
+def test_rules_are_put_together_over_several_tasks(trained: Trained) -> None:
+    first, second = trained.grid.finals[:2]
+    finals = [_at(final, n, "examples") for n in (100, 1000) for final in (first, second)]
+    errors = [[4.0, 4.2, 3.8], [8.0, 8.4, 7.6], [2.0, 2.1, 1.9], [6.0, 6.3, 5.7]]
+    found = ask(told(replace(trained.grid, finals=finals), errors), "table1")
+    (entry,) = found.data["overall"]
+    assert entry["rule"] == "lfnn_l"
+    assert entry["interquartile_mean"]["value"] == pytest.approx(2.5, abs=0.2)
+    assert entry["better_than_bp"]["value"] == 0
+    assert any("interquartile mean of its error over bp's" in text for text in found.details)
+
+
 def test_a_search_is_answered_as_ranges(trained: Trained) -> None:
     found = ask(trained.search, "identify")
     assert "trained again with fresh seeds, test error" in found.sentence

@@ -7,11 +7,15 @@ from collections.abc import Iterator
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
 
-from lbench.report.study import Report, make_report
+from lbench.errors import UsageError
+from lbench.registry import registry
+from lbench.report.study import Report, check, make_report
+from lbench.study.find import find
 from tests.report.studies import Trained
 
 
@@ -201,6 +205,26 @@ def test_a_figure_that_does_not_fit_is_left_out_and_said(trained: Trained, tmp_p
     assert "'leadershp'" in report.left_out["lines:leadershp"]
     assert "Figure linse is left out" in Page(report.page).text
     assert (tmp_path / "figures" / "bars.svg").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"analysis": "bets"}, "Unknown analysis 'bets'"),
+        ({"figures": ("bars", "lins:lr")}, "Unknown figure 'lins'"),
+    ],
+)
+def test_a_study_that_asks_for_what_there_is_not_is_told_before(
+    trained: Trained, changes: dict[str, Any], words: str
+) -> None:
+    check(trained.grid.study)
+    with pytest.raises(UsageError, match=words):
+        check(replace(trained.grid.study, **changes))
+
+
+@pytest.mark.parametrize("name", registry().studies)
+def test_every_installed_study_asks_for_what_there_is(name: str) -> None:
+    check(find(name, registry()))
 
 
 def test_a_study_without_any_cell_still_has_a_page(trained: Trained, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from lbench.report.answers.tasks import depth, samples
 from lbench.report.answers.watched import activity, leaders
 from lbench.study.results import Results
 
-__all__ = ["ANSWERS", "Answer", "answer"]
+__all__ = ["ANSWERS", "Answer", "analysis", "answer"]
 
 ANSWERS: Mapping[str, Callable[[Results], Answer]] = {
     "best": best,
@@ -42,13 +42,17 @@ ANSWERS: Mapping[str, Callable[[Results], Answer]] = {
 }
 
 
-def answer(results: Results) -> Answer:
-    """The answer to a study's question.
+def analysis(name: str) -> Callable[[Results], Answer]:
+    """What a study's ``analysis`` names.
 
     Raises:
-        UsageError: the study names an analysis that there is not; says the nearest.
+        UsageError: there is no such analysis; says the nearest.
     """
-    name = results.study.analysis
     if name not in ANSWERS:
         raise unknown("analysis", name, ANSWERS, listing="Known: " + ", ".join(ANSWERS))
-    return ANSWERS[name](results)
+    return ANSWERS[name]
+
+
+def answer(results: Results) -> Answer:
+    """The answer to a study's question. Raises UsageError as :func:`analysis` does."""
+    return analysis(results.study.analysis)(results)

@@ -7,6 +7,7 @@ from typing import Any
 
 from lbench.report.answers.answer import UNDECIDED, Answer, capital, joined
 from lbench.report.answers.best import error_of
+from lbench.report.answers.overall import overall
 from lbench.report.audit import found as audited
 from lbench.report.compare import mean
 from lbench.report.contrasts import contrast
@@ -73,7 +74,9 @@ def table1(results: Results) -> Answer:
                 entry["against_bp"] = against.as_dict()
         data.append(entry)
         details += [f"{line.title}: {text}." for line in group.lines for text in _trouble(line)]
-    return Answer(". ".join(map(capital, sentences)) + ".", details, {"groups": data})
+    together, numbers = overall(known)
+    sentence = ". ".join(map(capital, sentences)) + "."
+    return Answer(sentence, [*together, *details], {"groups": data, "overall": numbers})
 
 
 def _listed(lines: Sequence[Line]) -> str:

@@ -37,6 +37,17 @@ FIGURES: Mapping[str, Callable[[Results, str], list[Figure]]] = {
 }
 
 
+def drawing(name: str) -> Callable[[Results, str], list[Figure]]:
+    """What a study's ``figures`` name, without the argument.
+
+    Raises:
+        UsageError: there is no such figure; says the nearest.
+    """
+    if name not in FIGURES:
+        raise unknown("figure", name, FIGURES, listing="Known: " + ", ".join(FIGURES))
+    return FIGURES[name]
+
+
 def draw(results: Results, wanted: str) -> list[Figure]:
     """A figure by its name, ``lines:leadership``; none where there is nothing to show.
 
@@ -46,6 +57,4 @@ def draw(results: Results, wanted: str) -> list[Figure]:
         UsageError: there is no such figure, or its argument does not fit.
     """
     name, _, argument = wanted.partition(":")
-    if name not in FIGURES:
-        raise unknown("figure", name, FIGURES, listing="Known: " + ", ".join(FIGURES))
-    return FIGURES[name](results, argument)
+    return drawing(name)(results, argument)

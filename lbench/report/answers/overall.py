@@ -1,0 +1,79 @@
+"""Rules over several datasets and networks at once, each error as a multiple of bp's there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from lbench.report.compare import mean
+from lbench.report.lines import Group, Line
+from lbench.statistics.aggregate import (
+    Aggregate,
+    interquartile_mean,
+    probability_of_improvement,
+)
+
+CONTROL = "bp"
+Scores = dict[str, list[float]]
+
+
+def overall(groups: Sequence[Group]) -> tuple[list[str], list[dict[str, Any]]]:
+    """Of each rule that every group has, in words and in numbers; none of fewer than two groups."""
+    known = [group for group in groups if _control(group) is not None]
+    if len(known) < 2:
+        return [], []
+    names = dict.fromkeys(line.name for group in known for line in group.known)
+    details: list[str] = []
+    data: list[dict[str, Any]] = []
+    control = _errors(known, CONTROL)
+    for name in names:
+        errors = _errors(known, name)
+        if name == CONTROL or len(errors) < len(known):
+            continue
+        ratios = {
+            title: [value / _mean(control[title]) for value in values]
+            for title, values in errors.items()
+        }
+        middle = interquartile_mean(ratios)
+        wins = probability_of_improvement(errors, control)
+        details.append(
+            f"{name} over {len(known)} tasks: interquartile mean of its error over {CONTROL}'s "
+            f"{_words(middle)}; a run of it is better than one of {CONTROL} with probability "
+            f"{_words(wins)}."
+        )
+        data.append(
+            {
+                "rule": name,
+                "interquartile_mean": middle.as_dict(),
+                "better_than_bp": wins.as_dict(),
+            }
+        )
+    return details, data
+
+
+def _control(group: Group) -> Line | None:
+    """The group's line of bp, with an error to divide by."""
+    line = next((line for line in group.known if line.name == CONTROL), None)
+    return line if line is not None and mean(line.row.test) else None
+
+
+def _errors(groups: Sequence[Group], name: str) -> Mapping[str, list[float]]:
+    """A rule's errors by group, of its cell of lowest error there."""
+    found: Scores = {}
+    for group in groups:
+        mine = [line for line in group.known if line.name == name]
+        if mine:
+            lowest = min(mine, key=lambda line: mean(line.row.test) or 0.0)
+            found[group.title] = list(lowest.row.errors.values())
+    return found
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
+
+
+def _words(number: Aggregate) -> str:
+    if number.low is None or number.high is None:
+        return f"{number.value:.2f}"
+    words = f"{number.value:.2f} [{number.low:.2f}, {number.high:.2f}]"
+    return words if number.holds else f"{words} (too few seeds for the interval to hold)"
