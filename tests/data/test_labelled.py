@@ -104,15 +104,13 @@ def test_a_wrong_flag_is_refused(labels: str) -> None:
 
 
 def test_epochs_shrink_with_the_labels_and_examples_do_not(tmp_path: Path) -> None:
-    runs = {
-        name: run(tmp_path, ask(**changes))[0].result
-        for name, changes in {
-            "all": {"epochs": 2},
-            "few": {"epochs": 2, "labels": 0.1},
-            "all equal": {"examples": 640},
-            "few equal": {"examples": 640, "labels": 0.1},
-        }.items()
+    asked: dict[str, dict[str, Any]] = {
+        "all": {"epochs": 2},
+        "few": {"epochs": 2, "labels": 0.1},
+        "all equal": {"examples": 640},
+        "few equal": {"examples": 640, "labels": 0.1},
     }
+    runs = {n: run(tmp_path, ask(**changes))[0].result for n, changes in asked.items()}
     assert runs["all"]["steps"] == 2 * 41
     assert runs["few"]["steps"] == 2 * 5
     assert runs["all equal"]["steps"] == 20
