@@ -101,9 +101,11 @@ def command(
 
         click.get_current_context().invoke(studies, as_json=as_json, name=None)
         return 0
+    from lbench.report.study import check
     from lbench.study.find import find
 
     known = find(study, registry())
+    check(known)
     if status:
         return _status(known, home, as_json)
     if collect:

@@ -60,6 +60,14 @@ def test_an_unknown_study_names_the_nearest(tmp_path: Path) -> None:
     assert "leadership" in said
 
 
+def test_a_study_with_an_unknown_figure_is_told_before_it_runs(tmp_path: Path) -> None:
+    (tmp_path / "small.toml").write_text(STUDY.replace('"bars"', '"bras"'))
+    said = lbench("study", "small.toml", "--yes", cwd=tmp_path, code=2)
+    assert "Unknown figure 'bras'" in said
+    assert "Did you mean bars?" in said
+    assert not (tmp_path / "lbench-runs").exists()
+
+
 def test_the_report_is_written_again_without_a_run(ran: Path) -> None:
     page = ran / "lbench-runs" / "reports" / "small" / "report.html"
     written = page.stat().st_mtime_ns
