@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from lbench.report.answers.answer import UNDECIDED, Answer, capital, joined
 from lbench.report.answers.best import error_of
 from lbench.report.answers.series import Series, axes, series, span
 from lbench.report.compare import mean
-from lbench.report.contrasts import Contrast, adjusted, contrast
+from lbench.report.contrasts import Contrast, adjusted, contrast, signed
 from lbench.report.figures.depth import by_block
 from lbench.report.lines import Group, Line, groups
 from lbench.report.measured import Measured, measured
@@ -25,8 +26,10 @@ def depth(results: Results) -> Answer:
         return Answer(f"{UNDECIDED}: no two depths of a rule have finished runs.")
     told = [_deeper(each, results.study.margin) for each in found]
     by_verdict: dict[str, list[str]] = {}
-    for each, verdict_, _ in told:
-        by_verdict.setdefault(verdict_, []).append(each.name)
+    several = len({each.where for each in found}) > 1
+    for each, said, contrasts in told:
+        name = each.title if several else each.name
+        by_verdict.setdefault(said, []).append(name + _gain(each, contrasts))
     sentence = "; ".join(f"{said}: {joined(names)}" for said, names in by_verdict.items())
     details = [
         f"{capital(each.title)}: "
@@ -37,8 +40,8 @@ def depth(results: Results) -> Answer:
         + "."
         for each, _, _ in told
     ]
-    details += [_probed(each) for each in measured(results, "linear")]
     details += [f"{capital(c.words)}." for _, _, contrasts in told for c in contrasts]
+    details += [_probed(each) for each in measured(results, "linear")]
     data = [
         {
             "series": each.name,
@@ -105,6 +108,17 @@ def _along(best: list[tuple[Any, list[Line]]]) -> str:
         return f"the best set is {next(iter(by_set))} everywhere ({span(tried, tried)})"
     parts = [f"{words} at {span(values, tried)}" for words, values in by_set.items()]
     return "the best set changes: " + "; ".join(parts)
+
+
+def _gain(each: Series, contrasts: Sequence[Contrast]) -> str:
+    """The largest gain that was told apart, with its interval."""
+    lower = [c for c in contrasts if c.verdict == "lower" and c.points is not None]
+    if not lower:
+        return ""
+    best = min(lower, key=lambda c: c.points.mean if c.points else 0.0)
+    at = each.values[1 + list(contrasts).index(best)]
+    points = signed(best.points) if best.points else ""
+    return f" ({points} points from {text(each.values[0])} to {text(at)})"
 
 
 def _probed(each: Measured) -> str:
