@@ -89,6 +89,16 @@ class Dataset:
         """Number of classes."""
         return len(self.classes)
 
+    @property
+    def examples(self) -> tuple[int, int]:
+        """Number of training and of test examples, each counted in every task that has it."""
+        if not self.segments:
+            return len(self.train), len(self.test)
+        return (
+            sum(len(segment.train) for segment in self.segments),
+            sum(len(segment.test) for segment in self.segments),
+        )
+
 
 @dataclass(frozen=True)
 class RawFile:

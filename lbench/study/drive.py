@@ -124,7 +124,8 @@ def equal_flops(plan: Plan, costs: Mapping[str, Cost]) -> dict[str, int]:
                 f"{point.key} cannot have as many operations as bp has in its epochs.",
                 "Add the rule bp to the study, and give the budget in epochs.",
             )
-        whole = len(resolved.dataset.train) * resolved.cell.budget.epochs
+        cell = resolved.cell
+        whole = cell.labels * len(resolved.dataset.train) * (cell.budget.epochs or 0)
         budgets[point.key] = max(1, round(whole * bp / own))
     return budgets
 

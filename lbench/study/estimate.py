@@ -151,12 +151,14 @@ def _seconds(plan: Plan, key: str, cost: Cost) -> float:
     """Of all runs at a point."""
     study, resolved = plan.study, plan.resolved[key]
     cell, data = resolved.cell, resolved.dataset
-    train, test = len(data.train), len(data.test)
-    epochs = cell.budget.epochs or (cell.budget.examples or 0) / train
+    train, test = data.examples
+    learned = cell.labels * train
+    epochs = cell.budget.epochs or (cell.budget.examples or 0) / learned
 
     def run(epochs: float) -> float:
-        steps = epochs * train / cell.recipe.batch
-        seen = train + test + 0.1 * train * epochs
+        steps = epochs * learned / cell.recipe.batch
+        # After an epoch of one task of a sequence all of them are looked at.
+        seen = learned + test + 0.1 * train * epochs * max(1, len(data.segments))
         return steps * cost.step + seen * cost.evaluation + OVERHEAD
 
     seconds = study.seeds * run(epochs)

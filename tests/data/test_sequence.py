@@ -62,6 +62,16 @@ def test_images_are_held_once_however_many_tasks_there_are() -> None:
         assert len(other) == 20 * len(one)
 
 
+@pytest.mark.parametrize(
+    ("source", "counts"),
+    [(Digits(), (1438, 359)), (SplitDigits(), (1438, 359)), (PermutedDigits(), (7190, 1795))],
+)
+def test_examples_are_counted_in_every_task_that_has_them(
+    source: Source, counts: tuple[int, int]
+) -> None:
+    assert source.load().examples == counts
+
+
 def test_a_task_is_the_same_however_many_tasks_there_are() -> None:
     two, five = (whole(PermutedDigits(tasks=t).load()) for t in (2, 5))
     idx = torch.arange(1500, 1510)
