@@ -30,6 +30,7 @@ from lbench.report.study_table import (
 )
 from lbench.report.table import NONE, percent, text
 from lbench.store.rows import RunRow
+from lbench.study.definition import Search
 from lbench.study.results import Results, SearchResult
 from lbench.study.settings import as_flags
 from lbench.study.space import shown
@@ -99,7 +100,7 @@ def _asked(results: Results) -> list[tuple[str, str]]:
     ]
     if search := study.search:
         rows.append(
-            ("search", f"{search.trials} trials at each point, sampler {search.sampler}, "
+            ("search", f"{_trials(search)} at each point, "
              f"{'median pruning' if search.pruning else 'no pruning'}, "
              f"minimising {', '.join(search.objectives)} under the strict protocol, "
              f"{search.seeds} seed{'s' if search.seeds > 1 else ''} a trial")
@@ -108,6 +109,12 @@ def _asked(results: Results) -> list[tuple[str, str]]:
     rows.append(("equal within", margin))
     rows.append(("published counterpart", study.published or NONE))
     return [(name, words) for name, words in rows if words != NONE]
+
+
+def _trials(search: Search) -> str:
+    if search.sampler == "grid":
+        return "every combination once"
+    return f"{search.trials} trials of sampler {search.sampler}"
 
 
 def _budget(results: Results) -> str:
