@@ -11,7 +11,8 @@ from click.testing import CliRunner
 from lbench.cli.compare import command
 from lbench.report import difference_table
 from lbench.report.compare import Difference, compare
-from lbench.statistics.examples import examples
+from lbench.statistics.examples import examples, right
+from tests.run.helper import lbench_run
 
 N, CLASSES = 10_000, 10
 LABELS = np.random.default_rng(0).integers(CLASSES, size=N).astype(np.int16)
@@ -186,3 +187,13 @@ def test_seeds_that_did_not_finish_are_counted(made_up: Any) -> None:
         made_up.run(seed=seed, error=2.0 + 0.1 * seed)
     made_up.run(seed=9, error=None, status="diverged", reason="loss nan at step 7")
     assert "9 of 10" in call(made_up, "bp")
+
+
+def test_a_run_keeps_predictions_and_labels_that_give_its_error(tmp_path: Path) -> None:
+    words = ("--rule", "bp", "--dataset", "digits", "--epochs", "1", "--no-store")
+    (found,) = lbench_run(*words, home=tmp_path)["runs"]
+    logits, labels = (
+        np.load(Path(found["run_dir"]) / name) for name in ("test_logits.npy", "test_labels.npy")
+    )
+    assert labels.dtype == np.int16
+    assert 100 * (1 - right(logits, labels).mean()) == pytest.approx(found["test_error"], abs=0.3)
