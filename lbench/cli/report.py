@@ -13,6 +13,7 @@ from lbench.home import Home
 from lbench.registry import registry
 
 if TYPE_CHECKING:
+    from lbench.report.study import Report
     from lbench.study.definition import Study
 
 
@@ -43,6 +44,22 @@ def write(study: Study, home: Home, as_json: bool, name: str, html: Path | None 
     Raises:
         UsageError: no run of it has finished.
     """
+    report = make(study, home, name)
+    if html is not None:
+        html.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(report.page, html)
+    if as_json:
+        print_json(report.as_dict() | ({"html": str(html)} if html else {}))
+    else:
+        show(report, html)
+
+
+def make(study: Study, home: Home, name: str) -> Report:
+    """The report of what is there of a study, written to its folder.
+
+    Raises:
+        UsageError: no run of it has finished.
+    """
     from lbench.errors import UsageError
     from lbench.report.study import make_report
     from lbench.study.collect import collect
@@ -50,18 +67,18 @@ def write(study: Study, home: Home, as_json: bool, name: str, html: Path | None 
     results = collect(study, home)
     runs = [run for final in results.finals for run in final.runs]
     if not any(run.status == "finished" for run in runs):
-        begun = f", only {len(runs)} that did not end" if runs else ""
+        begun = f", only {len(runs)} that did not end well" if runs else ""
+        lost = "" if home.has_store() else " Its store is not there: lbench sync makes it again."
         raise UsageError(
             f"Study {study.name} has no finished run in {home.root}{begun}.",
-            f"Run it with: lbench study {name}; or give --home where its runs lie.",
+            f"Run it with: lbench study {name}; or give --home where its runs lie."
+            + (lost if home.runs.exists() else ""),
         )
-    report = make_report(results, home.reports / study.name, home=home)
-    if html is not None:
-        html.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(report.page, html)
-    if as_json:
-        print_json(report.as_dict() | ({"html": str(html)} if html else {}))
-        return
+    return make_report(results, home.reports / study.name, home=home)
+
+
+def show(report: Report, html: Path | None = None) -> None:
+    """Prints a report's answer, and where it lies."""
     click.echo(click.wrap_text(report.answer.sentence, 100))
     for figure, reason in report.left_out.items():
         click.secho(f"Figure {figure} is left out: {reason}", err=True, fg="yellow")

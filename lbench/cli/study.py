@@ -12,14 +12,14 @@ import click
 
 from lbench.cli.common import data_dir_option, home_option, json_option, plugin_option, print_json
 from lbench.cli.progress import duration, say
-from lbench.cli.report import write
+from lbench.cli.report import make, show, write
+from lbench.cli.study_output import any_final, ending_json, plan_json, say_best, say_plan
 from lbench.errors import UsageError
 from lbench.home import Home
 from lbench.registry import registry
 
 if TYPE_CHECKING:
     from lbench.study.definition import Study
-    from lbench.study.plan import Plan
 
 ASK_BEYOND = 2 * 3600
 """Seconds of an estimate above which the command asks before it begins."""
@@ -170,12 +170,19 @@ def run(
     yes: bool,
     fresh: bool,
     data_dir: Path | None,
+    paste: bool = False,
     **_: Any,
 ) -> int:
-    """Plans, asks, runs and reports; the exit code."""
+    """Plans, asks, runs and reports; the exit code.
+
+    Args:
+        name: what the user called the study.
+        paste: whether what each search chose is printed, to paste.
+    """
     import torch
 
     from lbench.run.device import pick
+    from lbench.study.collect import collect
     from lbench.study.drive import devices, drive, equal_flops, threads_each
     from lbench.study.estimate import estimate
     from lbench.study.plan import plan
@@ -193,10 +200,10 @@ def run(
     each = threads or threads_each(len(places))
     cost = estimate(wanted, torch.device(places[0]), each, _note)
     seconds = cost.seconds / len(places)
-    _say_plan(wanted, places, seconds)
+    say_plan(wanted, places, seconds)
     if dry_run:
         if as_json:
-            print_json(_plan_json(wanted, seconds))
+            print_json(plan_json(wanted, seconds))
         return 0
     _ask(seconds, yes=yes, timeout=timeout)
 
@@ -220,26 +227,28 @@ def run(
             timeout=timeout,
             fresh=fresh,
         )
-    if writer.error is not None:
-        say(f"{writer.error.hint}\n")
-        return writer.error.exit_code
     if ending.stopped:
         say(f"Stopped ({ending.stopped}). The same command goes on from there.\n")
-    if _any_final(study, home):
-        write(study, home, as_json, name)
+    results = None if writer.error is not None else collect(study, home)
+    report = make(study, home, name) if results is not None and any_final(results) else None
+    if as_json:
+        print_json(ending_json(study, ending, report, results))
+    else:
+        if report is not None:
+            show(report)
+        if paste and results is not None:
+            say_best(results, home, data_dir)
+    if writer.error is not None:
+        say(f"{writer.error.hint}\n")
     if ending.stopped == "interrupted":
         return 130
-    return int(bool(ending.unfinished))
+    if ending.unfinished:
+        return 1
+    return 0 if writer.error is None else writer.error.exit_code
 
 
 def _note(text: str) -> None:
     say(f"{text}\n")
-
-
-def _any_final(study: Study, home: Home) -> bool:
-    from lbench.study.collect import collect
-
-    return any(run.status == "finished" for f in collect(study, home).finals for run in f.runs)
 
 
 def _ask(seconds: float, *, yes: bool, timeout: float | None) -> None:
@@ -256,45 +265,10 @@ def _ask(seconds: float, *, yes: bool, timeout: float | None) -> None:
     click.confirm(f"This takes about {duration(expected)}. Go on?", abort=True, err=True)
 
 
-def _say_plan(plan: Plan, places: list[str], seconds: float) -> None:
-    study = plan.study
-    say(f"{study.title}\n")
-    what = [f"{len(plan.points)} points"]
-    if study.search:
-        what.append(f"{plan.trials} trials ({study.search.sampler})")
-    what.append(f"{plan.finals} final runs")
-    datasets = ", ".join(dict.fromkeys(point.dataset for point in plan.points))
-    workers = f"{len(places)} workers on {', '.join(sorted(set(places)))}"
-    say(f"{', '.join(what)} on {datasets}; {workers}.\n")
-    for name, reason in plan.absent.items():
-        say(f"Left out: {name}, {reason}.\n")
-    say(f"All of it takes about {duration(seconds)}; what is there is not run again.\n\n")
-
-
-def _plan_json(plan: Plan, seconds: float) -> dict[str, Any]:
-    from lbench.study.space import shown
-
-    return {
-        "study": plan.study.name,
-        "points": [
-            {
-                "point": point.key,
-                "cell": plan.resolved[point.key].cell.id,
-                "space": {n: shown(d) for n, d in plan.spaces.get(point.key, {}).items()},
-            }
-            for point in plan.points
-        ],
-        "trials": plan.trials,
-        "final_runs": plan.finals,
-        "absent": dict(plan.absent),
-        "seconds": round(seconds, 1),
-    }
-
-
 def _status(study: Study, home: Home, as_json: bool) -> int:
-    from lbench.cli.study_status import show
+    from lbench.cli.study_status import show as show_status
 
-    return show(study, home, as_json)
+    return show_status(study, home, as_json)
 
 
 def _typed() -> str:

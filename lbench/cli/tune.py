@@ -56,10 +56,9 @@ def command(
         running["objectives"],
         running["seeds"],
     )
-    code = run(study, home, as_json, study.name, datasets=[dataset], rules=None, **running)
-    if not running["dry_run"] and not as_json:
-        _print_best(study, home)
-    return code
+    return run(
+        study, home, as_json, study.name, datasets=[dataset], rules=None, paste=True, **running
+    )
 
 
 def tuning(
@@ -92,13 +91,3 @@ def _names(only: str) -> tuple[str, ...]:
     if not found:
         raise UsageError("--only names no option.", "As in: --only leadership,lam")
     return found
-
-
-def _print_best(study: Study, home: Home) -> None:
-    from lbench.study.collect import collect
-    from lbench.study.settings import as_flags
-
-    for search in collect(study, home).searches:
-        if search.best is not None:
-            flags = as_flags(search.point, search.best.params, registry())
-            click.echo(f"\nlbench run {flags}")

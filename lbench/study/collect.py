@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import warnings
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
+from typing import TYPE_CHECKING
 
 from lbench.home import Home
 from lbench.store.journal import Journal
@@ -15,7 +16,7 @@ from lbench.study.definition import Study
 from lbench.study.ledger import Entry, read_ledger
 from lbench.study.results import Final, Results, SearchResult, Trial
 from lbench.study.search import REASON, best_of
-from lbench.study.storage import has_storage, storage
+from lbench.study.storage import has_storage, reaching, storage
 from lbench.study.together import together
 
 if TYPE_CHECKING:
@@ -31,11 +32,14 @@ def collect(study: Study, home: Home) -> Results:
 
     Raises:
         StoreError: the record or Optuna's storage cannot be used.
+        DamagedError: a file of the study's folder is not what lbench wrote.
     """
     ledger = read_ledger(home, study)
+    study = ledger.study
     if not ledger.entries or not home.has_store():
         return Results(study, (), (), [entry.point for entry in ledger.entries], ledger.absent)
-    with Record.open(home) as record:
+    guarded = reaching(home) if study.search else nullcontext()
+    with Record.open(home) as record, guarded:
         shelf = _Shelf(record, Journal(home, study.name).read())
         searches = [_search(entry, shelf, home) for entry in ledger.entries if entry.search]
         best = {found.point.key: found.best for found in searches}
@@ -54,30 +58,35 @@ def collect(study: Study, home: Home) -> Results:
 class _Shelf:
     """Runs of the record by fingerprint, read a cell at a time."""
 
-    def __init__(self, record: Record, members: Any) -> None:
+    def __init__(self, record: Record, members: Iterable[Member]) -> None:
         self.record = record
         self.members: dict[tuple[str, str, int], dict[int, Member]] = defaultdict(dict)
         for member in members:
             # Of a seed the place that was written last.
             self.members[member.point, member.role, member.trial][member.seed] = member
-        self._cells: dict[str, tuple[CellRow, Mapping[str, RunRow]]] = {}
+        self._known = {row.fingerprint: row for row in record.cells()}
+        self._runs: dict[str, Mapping[str, RunRow]] = {}
 
-    def cell(self, fingerprint: str) -> tuple[CellRow, Mapping[str, RunRow]]:
-        """A cell with the latest attempt of each of its runs, by the run's fingerprint."""
-        if fingerprint not in self._cells:
-            row = self.record.cell(fingerprint)
-            runs = {run.fingerprint: run for run in self.record.runs(row)}
-            self._cells[fingerprint] = row, runs
-        return self._cells[fingerprint]
+    def cell(self, fingerprint: str) -> CellRow | None:
+        """A cell; None where the record has none, as when a driver died before it wrote there."""
+        return self._known.get(fingerprint)
 
     def runs(self, members: Mapping[int, Member]) -> list[RunRow]:
         """Of these places, by seed."""
         found = []
         for _, member in sorted(members.items()):
-            run = self.cell(member.cell)[1].get(member.run)
+            run = self._of(member.cell).get(member.run)
             if run is not None:
                 found.append(run)
         return found
+
+    def _of(self, cell: str) -> Mapping[str, RunRow]:
+        """The latest attempt of each run of a cell, by the run's fingerprint."""
+        if cell not in self._runs:
+            row = self._known.get(cell)
+            runs = [] if row is None else self.record.runs(row)
+            self._runs[cell] = {run.fingerprint: run for run in runs}
+        return self._runs[cell]
 
 
 def _final(entry: Entry, trial: Trial | None, shelf: _Shelf) -> Final | None:
@@ -87,7 +96,9 @@ def _final(entry: Entry, trial: Trial | None, shelf: _Shelf) -> Final | None:
         return None
     newest = list(members.values())[-1].cell
     members = {seed: member for seed, member in members.items() if member.cell == newest}
-    cell, _ = shelf.cell(newest)
+    cell = shelf.cell(newest)
+    if cell is None:
+        return None
     return Final(entry.point, {} if trial is None else trial.params, cell, shelf.runs(members))
 
 

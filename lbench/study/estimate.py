@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import statistics
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -116,9 +117,11 @@ def _time(resolved: Resolved, device: torch.device) -> Cost:
     rule.train()
     phase = rule.phases()[0]
     flops = StepFlops()
-    done, began, spent = 0, 0.0, 0.0
+    # The median: a step that another process holds up says nothing.
+    done, taken = 0, list[float]()
     with autocast(device, cell.precision):
-        while done < WARM + 1 or (spent < SECONDS and done < MOST):
+        while done < WARM + 1 or (sum(taken) < SECONDS and done < MOST):
+            began = _now(device)
             epoch, position = divmod(done, len(batches))
             s = Step(randomness, done, epoch, phase=phase, device=device)
             batch = Batch(*batches.batch(epoch, position))
@@ -126,13 +129,12 @@ def _time(resolved: Resolved, device: torch.device) -> Cost:
                 rule.step(rule.prepare(batch, s), s)
             rule.after_step(s)
             done += 1
-            if done == WARM:
-                began = _now(device)
             if done > WARM:
-                spent = _now(device) - began
+                taken.append(_now(device) - began)
     began = _now(device)
     evaluate(rule, data, cell.precision)
-    return Cost(spent / (done - WARM), (_now(device) - began) / len(data), flops.flops)
+    seconds = (_now(device) - began) / len(data)
+    return Cost(statistics.median(taken), seconds, flops.flops)
 
 
 def _some(n: int) -> Any:

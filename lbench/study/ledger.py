@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
+from lbench.errors import DamagedError
 from lbench.home import Home
 from lbench.rundir import read_json, write_json
 from lbench.study.definition import Domain, Point, Search, Span, Study
@@ -39,11 +41,13 @@ class Ledger:
     """All entries of the file's present version, oldest first.
 
     Args:
+        study: with what the last command line said over its file.
         absent: datasets that were left out the last time, with the reason.
         command: the last one.
         older: how many points belong to an earlier version of the file.
     """
 
+    study: Study
     entries: Sequence[Entry]
     absent: Mapping[str, str]
     command: str
@@ -71,7 +75,7 @@ def write_ledger(home: Home, plan: Plan, command: str) -> None:
     """Adds a plan's points to the study's ``plan.json``; a point that is known is brought up."""
     path = home.studies / plan.study.name / "plan.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    before = read_json(path) or {}
+    before = _content(path)
     version = _version(plan.study)
     points = dict(before.get("points", {}))
     searches = names(plan)
@@ -80,22 +84,66 @@ def write_ledger(home: Home, plan: Plan, command: str) -> None:
         if (search := plan.study.search) is not None:
             entry["search"] = _search(search, searches[point.key], plan.spaces[point.key])
         points[point.key] = entry
-    content = {"points": points, "absent": dict(plan.absent), "command": command}
-    write_json(path, content)
+    write_json(
+        path,
+        {
+            "points": points,
+            "absent": dict(plan.absent),
+            "command": command,
+            "asked": {"version": version, **_asked(plan)},
+        },
+    )
 
 
 def read_ledger(home: Home, study: Study) -> Ledger:
-    """What a study was asked to do; empty where it was never run."""
-    content = read_json(home.studies / study.name / "plan.json") or {}
+    """What a study was asked to do; empty where it was never run.
+
+    Raises:
+        DamagedError: its ``plan.json`` is not what lbench wrote.
+    """
+    content = _content(home.studies / study.name / "plan.json")
     version = _version(study)
     points = content.get("points", {}).values()
     current = [entry for entry in points if entry["version"] == version]
+    asked = content.get("asked", {})
     return Ledger(
+        _changed(study, asked) if asked.get("version") == version else study,
         [_entry(entry) for entry in current],
         content.get("absent", {}),
         content.get("command", f"lbench study {study.name}"),
         len(points) - len(current),
     )
+
+
+def _content(path: Path) -> dict[str, Any]:
+    try:
+        return read_json(path) or {}
+    except DamagedError as error:
+        hint = f"Move {path} away and run the study again: nothing is trained twice."
+        raise DamagedError(error.message, hint) from None
+
+
+def _asked(plan: Plan) -> dict[str, Any]:
+    """What a command line may say over the file; of a grid the trials that it comes to."""
+    study, search = plan.study, plan.study.search
+    if search is None:
+        return {"seeds": study.seeds}
+    return {
+        "seeds": study.seeds,
+        "trials": max(trials(search, space) for space in plan.spaces.values()),
+        "sampler": search.sampler,
+        "objectives": list(search.objectives),
+    }
+
+
+def _changed(study: Study, asked: Mapping[str, Any]) -> Study:
+    search = study.search and replace(
+        study.search,
+        trials=asked["trials"],
+        sampler=asked["sampler"],
+        objectives=tuple(asked["objectives"]),
+    )
+    return replace(study, seeds=asked["seeds"], search=search)
 
 
 def _search(search: Search, name: str, space: Mapping[str, Domain]) -> dict[str, Any]:

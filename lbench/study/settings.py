@@ -94,8 +94,11 @@ def request(
 
 def _of_task(name: str, value: Any) -> Any:
     """A setting of the task, checked as far as its type goes."""
-    if name in WHOLE and value is not None and type(value) is not int:
-        raise UsageError(f"Setting {name} must be a whole number, but got {value!r}.")
+    if name in WHOLE and value is not None:
+        if isinstance(value, str) and value.isdigit():
+            return int(value)
+        if type(value) is not int:
+            raise UsageError(f"Setting {name} must be a whole number, but got {value!r}.")
     if name in CHOICES and value not in CHOICES[name]:
         allowed = " or ".join(CHOICES[name])
         raise UsageError(f"Setting {name} must be {allowed}, but got {value!r}.")

@@ -1,0 +1,111 @@
+"""What ``lbench study`` and ``lbench tune`` print: the plan before, and what came of it."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from lbench.cli.progress import duration, say
+from lbench.home import Home
+from lbench.registry import registry
+
+if TYPE_CHECKING:
+    from lbench.report.study import Report
+    from lbench.study.definition import Study
+    from lbench.study.plan import Plan
+    from lbench.study.results import Results
+    from lbench.study.runner import Ending
+
+
+def say_plan(plan: Plan, places: list[str], seconds: float) -> None:
+    """Tells on standard error what will be done, and about how long it takes."""
+    study = plan.study
+    say(f"{study.title}\n")
+    what = [_counted(len(plan.points), "point")]
+    if study.search:
+        what.append(f"{_counted(plan.trials, 'trial')} ({study.search.sampler})")
+    what.append(_counted(plan.finals, "final run"))
+    datasets = ", ".join(dict.fromkeys(point.dataset for point in plan.points))
+    workers = f"{_counted(len(places), 'worker')} on {', '.join(sorted(set(places)))}"
+    say(f"{', '.join(what)} on {datasets}; {workers}.\n")
+    for name, reason in plan.absent.items():
+        say(f"Left out: {name}, {reason}.\n")
+    say(f"All of it takes about {duration(seconds)}; what is there is not run again.\n\n")
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def plan_json(plan: Plan, seconds: float) -> dict[str, Any]:
+    """The same for ``--dry-run --json``."""
+    from lbench.study.space import shown
+
+    return {
+        "study": plan.study.name,
+        "points": [
+            {
+                "point": point.key,
+                "cell": plan.resolved[point.key].cell.id,
+                "space": {n: shown(d) for n, d in plan.spaces.get(point.key, {}).items()},
+            }
+            for point in plan.points
+        ],
+        "trials": plan.trials,
+        "final_runs": plan.finals,
+        "absent": dict(plan.absent),
+        "seconds": round(seconds, 1),
+    }
+
+
+def any_final(results: Results) -> bool:
+    """Whether there is anything to report."""
+    return any(run.status == "finished" for final in results.finals for run in final.runs)
+
+
+def best_of(results: Results) -> list[dict[str, Any]]:
+    """What each search chose, as ``lbench run`` takes it; those without a complete trial left out.
+
+    A run of that is the trial itself, with its test set read.
+    """
+    from lbench.study.settings import as_flags
+
+    return [
+        {
+            "point": search.point.key,
+            "trial": search.best.number,
+            "val_error": search.best.values[0] if search.best.values else None,
+            "params": dict(search.best.params),
+            "together": len(search.together),
+            "command": f"lbench run {as_flags(search.point, search.best.params, registry())}",
+        }
+        for search in results.searches
+        if search.best is not None
+    ]
+
+
+def ending_json(
+    study: Study, ending: Ending, report: Report | None, results: Results | None
+) -> dict[str, Any]:
+    """What ``--json`` prints when a study has run, or was stopped."""
+    nothing: dict[str, Any] = {"report": None, "answer": None, "cells": [], "left_out": {}}
+    return {
+        "study": study.name,
+        "complete": ending.complete,
+        "stopped": ending.stopped,
+        "trained": ending.trained,
+        "unfinished": dict(ending.unfinished),
+        "best": [] if results is None else best_of(results),
+        **(nothing if report is None else report.as_dict()),
+    }
+
+
+def say_best(results: Results, home: Home, data_dir: Path | None) -> None:
+    """Prints what each search chose, to paste."""
+    more = [] if home == Home.at() else ["--home", str(home.root)]
+    more += [] if data_dir is None else ["--data-dir", str(data_dir)]
+    for best in best_of(results):
+        click.echo(f"\n{best['command']}{f' {shlex.join(more)}' if more else ''}")
