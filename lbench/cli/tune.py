@@ -46,6 +46,11 @@ def command(
     known = registry()
     known.find("rules", rule)
     known.find("datasets", dataset)
+    if running["sampler"] == "grid":
+        raise UsageError(
+            "The sampler grid needs a list of values for every setting, which ranges do not have.",
+            "Write them in a study's file (docs/studies.md), or leave --sampler out.",
+        )
     settings: dict[str, Any] = dict(parse_settings(config, "--set"))
     if epochs is not None:
         settings["epochs"] = epochs

@@ -104,7 +104,8 @@ def of_values(
     equal = None
     if margin:
         same = paired_equivalence(first, second, margin)
-        equal = None if same is None or same.p is None else same.verdict == EQUIVALENT
+        if same is not None and (same.p is not None or same.verdict == EQUIVALENT):
+            equal = same.verdict == EQUIVALENT
     return Contrast(name, other, found.difference, found.p, equal, margin)
 
 

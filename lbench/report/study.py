@@ -31,7 +31,7 @@ from lbench.rundir import without_nan, write_json
 from lbench.study.definition import Study
 from lbench.study.results import Results
 
-ALWAYS = ("curves", "history", "best_so_far", "importance")
+ALWAYS = ("curves", "history", "best_so_far", "importance", "pareto")
 """Figures that every report has where there is something to show, behind the study's own."""
 
 

@@ -90,8 +90,8 @@ def _asked(results: Results) -> list[tuple[str, str]]:
     """The terms of the study, each with its name."""
     study = results.study
     protocols = {
-        "strict": "strict: a validation split chooses, the test set is read once",
-        "paper": "paper: all training data, the last epoch, the test set is read once",
+        "strict": "strict: a validation split chooses; the test set is read at the end",
+        "paper": "paper: all training data, the last epoch; the test set is read at the end",
     }
     rows = [
         ("protocol", protocols[study.protocol]),

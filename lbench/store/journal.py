@@ -13,21 +13,21 @@ NAMES = {field.name for field in fields(Member)}
 
 
 class Journal:
-    """``studies/NAME/members.jsonl``; what stands there is never written again."""
+    """``studies/NAME/members.jsonl``: a place that is written again moves to the run given last."""
 
     def __init__(self, home: Home, study: str) -> None:
         self.path = home.studies / study / "members.jsonl"
-        self._known = set(self.read())
+        self._known = {_place(member): member for member in self.read()}
 
     def add(self, member: Member) -> bool:
-        """Appends a place; False for one that stands there."""
-        if member in self._known:
+        """Appends a place; False when it stands there as it is now."""
+        if self._known.get(_place(member)) == member:
             return False
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("a", encoding="utf-8") as file:
             # A line that was cut short is ended, so that this one stands alone.
             file.write(_line(member) if self._whole() else "\n" + _line(member))
-        self._known.add(member)
+        self._known[_place(member)] = member
         return True
 
     def _whole(self) -> bool:
@@ -55,3 +55,7 @@ def journals(home: Home) -> Iterator[Journal]:
 
 def _line(member: Member) -> str:
     return json.dumps(asdict(member)) + "\n"
+
+
+def _place(member: Member) -> tuple[str, str, int, int]:
+    return member.point, member.role, member.trial, member.seed

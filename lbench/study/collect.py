@@ -62,8 +62,10 @@ class _Shelf:
         self.record = record
         self.members: dict[tuple[str, str, int], dict[int, Member]] = defaultdict(dict)
         for member in members:
-            # Of a seed the place that was written last.
-            self.members[member.point, member.role, member.trial][member.seed] = member
+            places = self.members[member.point, member.role, member.trial]
+            # Of a seed the place that was written last, and last among the seeds.
+            places.pop(member.seed, None)
+            places[member.seed] = member
         self._known = {row.fingerprint: row for row in record.cells()}
         self._runs: dict[str, Mapping[str, RunRow]] = {}
 

@@ -1,0 +1,102 @@
+"""What is searched: declared ranges, narrowed by the study, never outside what options allow."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from lbench.errors import DataError, UsageError
+from lbench.registry import registry
+from lbench.study.definition import Arm, Domain, Point, Search, Span, Study
+from lbench.study.plan import plan
+from lbench.study.settings import as_flags, request
+from lbench.study.space import space
+
+
+def of(rule: str, settings: dict[str, Any] | None = None, **search: Any) -> dict[str, Domain]:
+    return space(rule, Search(**search), settings or {}, registry())
+
+
+def study(*arms: Arm, **changes: Any) -> Study:
+    values: dict[str, Any] = {"datasets": ("digits",), "seeds": 1, **changes}
+    return Study("s", "Title", "Which?", "grid", arms, **values)
+
+
+def test_a_rules_own_ranges_come_before_rate_decay_and_optimizer() -> None:
+    found = of("lfnn_l")
+    assert found["leadership"] == Span(0.1, 1.0, 0.1)
+    assert found["selection"] == ("batch", "example", "epoch", "first_epoch", "random")
+    assert list(found)[-3:] == ["lr", "weight_decay", "optimizer"]
+
+
+def test_rate_decay_and_optimizer_are_searched_unless_they_are_set() -> None:
+    assert set(of("bp", only=())) == {"lr", "weight_decay", "optimizer"}
+    assert set(of("bp", {"optimizer": "adam"}, only=())) == {"lr", "weight_decay"}
+
+
+def test_a_study_narrows_and_chooses() -> None:
+    narrow: dict[str, Domain] = {"lam": Span(0.01, 10, log=True)}
+    found = of("lfnn_l", only=("lam",), space=narrow)
+    assert found["lam"] == narrow["lam"]
+    assert "leadership" not in found
+
+
+@pytest.mark.parametrize(
+    "narrow",
+    [{"leadership": Span(0.05, 1.0)}, {"optimizer": ("adam", "lion")}, {"lr": Span(1e-9, 0.1)}],
+)
+def test_a_space_outside_an_options_range_is_refused(narrow: dict[str, Domain]) -> None:
+    with pytest.raises(UsageError, match="leaves its range"):
+        of("lfnn_l", space=narrow)
+
+
+def test_settings_become_the_request_and_the_command_line() -> None:
+    point = Point(0, "lfnn_l", "digits", "mlp", {}, {"leadership": 0.3, "net.widths": [20, 20]})
+    asked = request(point, registry(), "strict", {"lr": 0.01, "epochs": 2})
+    assert asked.config == {"leadership": 0.3}
+    assert asked.network_options == {"widths": [20, 20]}
+    assert (asked.recipe, asked.epochs) == ({"lr": 0.01}, 2)
+    flags = as_flags(point, {"lr": 0.01}, registry())
+    assert "--set leadership=0.3" in flags
+    assert "--net widths=20,20" in flags
+    assert "--lr 0.01" in flags
+
+
+def test_every_combination_of_axes_is_a_point_and_a_rule_has_only_its_own_axes() -> None:
+    axes = {"leadership": (0.3, 0.7), "lr": (0.001, 0.01)}
+    points = plan(study(Arm("lfnn_l", axes=axes), Arm("bp", axes=axes)), registry()).points
+    assert len([p for p in points if p.rule == "lfnn_l"]) == 4
+    assert len([p for p in points if p.rule == "bp"]) == 2
+    assert len({p.key for p in points}) == 6
+
+
+def test_a_star_is_every_installed_rule() -> None:
+    everything = plan(study(Arm("*")), registry()).points
+    assert {point.rule for point in everything} == set(registry().rules)
+
+
+def test_a_dataset_that_was_asked_for_and_is_not_there_stops_everything(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+) -> None:
+    monkeypatch.delenv("LBENCH_DATA", raising=False)
+    monkeypatch.setattr("platformdirs.user_cache_dir", lambda *_: str(tmp_path))
+    with pytest.raises(DataError):
+        plan(study(Arm("bp")), registry(), datasets=["imagefolder"])
+    both = plan(study(Arm("bp"), datasets=("digits", "imagefolder")), registry())
+    assert [point.dataset for point in both.points] == ["digits"]
+    assert list(both.absent) == ["imagefolder"]
+
+
+@pytest.mark.parametrize(
+    ("arm", "said"),
+    [
+        (Arm("lfn_l"), "Unknown rule 'lfn_l'"),
+        (Arm("bp", settings={"leadersip": 0.3}), "Unknown setting of rule bp 'leadersip'"),
+        (Arm("lfnn_l", settings={"leadership": 3.0}), "must be a number from 0.1 to 1"),
+        (Arm("bp", network="mpl"), "Unknown network 'mpl'"),
+    ],
+)
+def test_what_does_not_fit_is_told_before_anything_runs(arm: Arm, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        plan(study(arm), registry())
