@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
-from sqlalchemy import inspect, text
+from sqlalchemy import URL, inspect, text
 
 from lbench.home import Home
 from lbench.store.engine import connected, store_url
@@ -44,6 +45,10 @@ EXPERIMENT_TAGS = {
 QUERY = "workflowType=machine_learning&viewStateShareKey=lbench"
 
 
+# Of a plain sqlite:/// MLflow creates the directory, with %20 for a space in its name.
+SQLITE = "sqlite+pysqlite"
+
+
 def mlflow_uri(home: Home) -> str:
     """The store as MLflow takes it; holds the password.
 
@@ -52,9 +57,13 @@ def mlflow_uri(home: Home) -> str:
     """
     url = store_url(home)
     if url.drivername == "sqlite":
-        # Of a plain sqlite:/// MLflow creates the directory, with %20 for a space in its name.
-        url = url.set(drivername="sqlite+pysqlite")
+        url = url.set(drivername=SQLITE)
     return url.render_as_string(hide_password=False)
+
+
+def sqlite_uri(file: Path) -> str:
+    """A SQLite file as MLflow takes it."""
+    return URL.create(SQLITE, database=str(file)).render_as_string()
 
 
 def runs_page(home: Home) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import sqlite3
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -18,7 +19,14 @@ from lbench.home import Home
 from lbench.rundir import RunDir
 from lbench.store.engine import connected, store_url, unreachable, writing
 from lbench.store.mlflow_content import Shown, child, parent
-from lbench.store.mlflow_page import EXPERIMENT, EXPERIMENT_TAGS, has_mlflow, mlflow_uri
+from lbench.store.mlflow_page import (
+    EXPERIMENT,
+    EXPERIMENT_TAGS,
+    has_mlflow,
+    mlflow_uri,
+    sqlite_uri,
+)
+from lbench.store.mlflow_tables import create_tables
 from lbench.store.reading import DAMAGE
 from lbench.store.record import Record, latest
 from lbench.store.rows import CellRow, RunRow, Summarise
@@ -165,11 +173,12 @@ class MlflowView:
         new = not has_mlflow(self.home)
         if new:
             print("Creating the MLflow store (once)…", file=sys.stderr, flush=True)  # noqa: T201
-        client = _client(self.home)
+            if self.home.store_file is None:
+                _create(mlflow_uri(self.home))
+            else:
+                create_tables(self.home.store_file, lambda file: _create(sqlite_uri(file)))
+        client = _client(mlflow_uri(self.home))
         client.get_experiment_by_name(EXPERIMENT)
-        if new:
-            # An empty experiment called Default would be the first thing that the UI shows.
-            client.delete_experiment("0")
         return client
 
     def _experiment_id(self, name: str) -> str:
@@ -193,7 +202,14 @@ class MlflowView:
                 yield
 
 
-def _client(home: Home) -> MlflowClient:
+def _create(uri: str) -> None:
+    """Creates MLflow's tables in an empty database."""
+    client = _client(uri)
+    # An empty experiment called Default would be the first thing that the UI shows.
+    client.delete_experiment("0")
+
+
+def _client(uri: str) -> MlflowClient:
     """MLflow's client, without telemetry and without MLflow's own log lines."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     from mlflow import MlflowClient
@@ -202,7 +218,6 @@ def _client(home: Home) -> MlflowClient:
         # It logs a traceback of whatever it then raises.
         logging.getLogger("mlflow").setLevel(logging.CRITICAL)
         logging.getLogger("alembic").setLevel(logging.WARNING)
-    uri = mlflow_uri(home)
     return MlflowClient(tracking_uri=uri, registry_uri=uri)
 
 
@@ -212,7 +227,7 @@ def _reaching_mlflow(home: Home) -> Iterator[None]:
         yield
     except StoreError:
         raise
-    except (exc.SQLAlchemyError, ImportError, OSError) as error:
+    except (exc.SQLAlchemyError, sqlite3.Error, ImportError, OSError) as error:
         raise unreachable(home, f"{type(error).__name__}: {error}") from error
     except Exception as error:
         if not type(error).__module__.startswith("mlflow."):
