@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -10,6 +12,7 @@ import click
 from lbench.cli.common import print_json, print_table
 from lbench.home import Home
 from lbench.report.table import NONE, percent
+from lbench.rundir import RunDir, read_json
 
 if TYPE_CHECKING:
     from lbench.study.definition import Study
@@ -22,8 +25,9 @@ def show(study: Study, home: Home, as_json: bool) -> int:
 
     results = collect(study, home)
     rows = _rows(results)
+    driver = _driver(home.studies / study.name)
     if as_json:
-        print_json({"study": study.name, "home": str(home.root), "points": rows})
+        print_json({"study": study.name, "home": str(home.root), "driver": driver, "points": rows})
         return 0
     if not rows:
         click.echo(
@@ -45,7 +49,24 @@ def show(study: Study, home: Home, as_json: bool) -> int:
         title=study.title,
         right=(2,),
     )
+    if driver is not None:
+        since = time.strftime("%H:%M:%S", time.localtime(driver["since"]))
+        click.echo(f"Process {driver['pid']} on {driver['host']} runs it, since {since}.")
+    elif not all(_over(row, results.study.seeds) for row in rows):
+        click.echo(f"Nobody runs it now. It goes on with: {results.command}")
     return 0
+
+
+def _driver(folder: Path) -> dict[str, Any] | None:
+    """Who runs a study: ``pid``, ``host`` and ``since``, Unix time; None where nobody does."""
+    return read_json(folder / "owner.json") if RunDir(folder).held() else None
+
+
+def _over(row: dict[str, Any], seeds: int) -> bool:
+    """Whether nothing is left to do at a point."""
+    trials, runs = row["trials"] or {}, row["final_runs"]
+    ended = sum(trials.values()) - trials.get("running", 0)
+    return ended >= (row["wanted"] or 0) and sum(runs.values()) >= seeds and "killed" not in runs
 
 
 def _rows(results: Results) -> list[dict[str, Any]]:

@@ -61,6 +61,20 @@ class Writer:
         """MLflow run ids by seed, as they were written before."""
         return self._try(lambda record: _mlflow_ids(record, cell_fingerprint)) or {}
 
+    def unpublished(self, cell_fingerprints: Iterable[str]) -> list[str]:
+        """Those of these cells that have a run which MLflow does not show."""
+        wanted = set(cell_fingerprints)
+
+        def find(record: Record) -> list[str]:
+            return [
+                cell.fingerprint
+                for cell in record.cells()
+                if cell.fingerprint in wanted
+                and any(run.mlflow_run_id is None for run in record.runs(cell))
+            ]
+
+        return self._try(find) or []
+
     def __enter__(self) -> Writer:
         return self
 

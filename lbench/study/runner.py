@@ -133,6 +133,10 @@ class Runner:
         running: set[Hashable] = set()
         asked = False
         self._show()
+        if self.writer is not None:
+            # What a driver that died had written down and not shown yet.
+            cells = dict.fromkeys(member.cell for member in self._journal.read())
+            self._publish |= dict.fromkeys(self.writer.unpublished(cells))
         while True:
             while self.stop is None and pool.idle() and (job := self._next()) is not None:
                 running.add(job.key)
