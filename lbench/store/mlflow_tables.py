@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 import tempfile
 from collections.abc import Callable
@@ -10,11 +11,12 @@ from pathlib import Path
 
 from lbench.store.engine import BUSY_SECONDS
 
+PREFIX = ".mlflow-"
 Create = Callable[[Path], None]
 """Creates MLflow's tables in a file that is not there yet."""
 
 
-def create_tables(file: Path, create: Create) -> None:
+def create_tables(file: Path, create: Create, folder: Path) -> None:
     """Creates MLflow's tables in a store.
 
     MLflow takes seconds and many transactions for it, and cannot go on where it was killed. So it
@@ -22,9 +24,12 @@ def create_tables(file: Path, create: Create) -> None:
 
     Args:
         file: the store's; it may be absent.
+        folder: for the other file; nobody else creates anything there at this time.
     """
-    with tempfile.TemporaryDirectory(prefix=".mlflow-", dir=file.parent) as folder:
-        made = Path(folder) / "made.db"
+    for left in folder.glob(f"{PREFIX}*"):
+        shutil.rmtree(left)  # by whoever was killed
+    with tempfile.TemporaryDirectory(prefix=PREFIX, dir=folder) as beside:
+        made = Path(beside) / "made.db"
         create(made)
         with closing(sqlite3.connect(file, BUSY_SECONDS, isolation_level=None)) as store:
             store.execute("ATTACH DATABASE ? AS made", (str(made),))

@@ -176,7 +176,9 @@ class MlflowView:
             if self.home.store_file is None:
                 _create(mlflow_uri(self.home))
             else:
-                create_tables(self.home.store_file, lambda file: _create(sqlite_uri(file)))
+                create_tables(
+                    self.home.store_file, lambda file: _create(sqlite_uri(file)), self.home.root
+                )
         client = _client(mlflow_uri(self.home))
         client.get_experiment_by_name(EXPERIMENT)
         return client

@@ -35,7 +35,7 @@ def content(file: Path) -> dict[str, str]:
 def test_tables_indices_and_rows_come_beside_what_is_there(home: Home) -> None:
     Record.open(home).close()
     file, before = home.root / "store.db", content(home.root / "store.db")
-    create_tables(file, make)
+    create_tables(file, make, home.root)
     assert content(file).keys() == {*before, "experiments", "by_name"}
     with closing(sqlite3.connect(file)) as store:
         assert store.execute("SELECT * FROM experiments").fetchall() == [(7, "one", 3)]
@@ -50,10 +50,12 @@ def test_a_store_whose_creation_was_killed_is_as_before(home: Home) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        create_tables(file, dies)
+        create_tables(file, dies, home.root)
     assert content(file) == before
     assert not has_mlflow(home)
-    create_tables(file, make)
+    (home.root / ".mlflow-of-a-killed-one").mkdir()
+    create_tables(file, make, home.root)
+    assert [path.name for path in home.root.iterdir() if path.name.startswith(".mlflow")] == []
     assert has_mlflow(home)
 
 
@@ -64,7 +66,7 @@ def test_what_cannot_be_copied_leaves_nothing(home: Home) -> None:
         store.execute("CREATE TABLE by_name (x)")
     before = content(file)
     with pytest.raises(sqlite3.OperationalError, match="by_name"):
-        create_tables(file, make)
+        create_tables(file, make, home.root)
     assert content(file) == before
 
 
