@@ -107,7 +107,7 @@ def command(
     known = find(study, registry())
     check(known)
     if status:
-        return _status(known, home, as_json)
+        return _status(known, home, as_json, study)
     if collect:
         write(known, home, as_json, study)
         return 0
@@ -265,10 +265,10 @@ def _ask(seconds: float, *, yes: bool, timeout: float | None) -> None:
     click.confirm(f"This takes about {duration(expected)}. Go on?", abort=True, err=True)
 
 
-def _status(study: Study, home: Home, as_json: bool) -> int:
+def _status(study: Study, home: Home, as_json: bool, name: str) -> int:
     from lbench.cli.study_status import show as show_status
 
-    return show_status(study, home, as_json)
+    return show_status(study, home, as_json, name)
 
 
 def _typed() -> str:

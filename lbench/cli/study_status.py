@@ -19,8 +19,12 @@ if TYPE_CHECKING:
     from lbench.study.results import Results, SearchResult
 
 
-def show(study: Study, home: Home, as_json: bool) -> int:
-    """Prints a line a point: trials by state, best so far, final runs by status."""
+def show(study: Study, home: Home, as_json: bool, name: str) -> int:
+    """Prints a line a point: trials by state, best so far, final runs by status.
+
+    Args:
+        name: what the user called the study.
+    """
     from lbench.study.collect import collect
 
     results = collect(study, home)
@@ -31,8 +35,7 @@ def show(study: Study, home: Home, as_json: bool) -> int:
         return 0
     if not rows:
         click.echo(
-            f"Study {study.name} was never run in {home.root}. Run it with: "
-            f"lbench study {study.name}"
+            f"Study {study.name} was never run in {home.root}. Run it with: lbench study {name}"
         )
         return 0
     print_table(
