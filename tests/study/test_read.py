@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from lbench.errors import UsageError
-from lbench.study.definition import Span
+from lbench.registry import registry
+from lbench.study.definition import Arm, Span, Study
 from lbench.study.read import read_study
 
 GOOD = """\
@@ -28,7 +29,7 @@ lr = { low = 0.001, high = 0.1, log = true }
 """
 
 
-def read(tmp_path: Path, text: str) -> object:
+def read(tmp_path: Path, text: str) -> Study:
     file = tmp_path / "mine.toml"
     file.write_text(text)
     return read_study(file)
@@ -36,11 +37,12 @@ def read(tmp_path: Path, text: str) -> object:
 
 def test_a_file_becomes_a_study(tmp_path: Path) -> None:
     study = read(tmp_path, GOOD)
-    assert study.name == "mine"  # type: ignore[attr-defined]
-    assert study.kind == "search"  # type: ignore[attr-defined]
-    assert [arm.rule for arm in study.arms] == ["bp", "lfnn_l"]  # type: ignore[attr-defined]
-    assert study.arms[1].axes == {"leadership": (0.3, 0.7)}  # type: ignore[attr-defined]
-    assert study.search.space == {"lr": Span(0.001, 0.1, log=True)}  # type: ignore[attr-defined]
+    assert study.name == "mine"
+    assert study.kind == "search"
+    assert [arm.rule for arm in study.arms] == ["bp", "lfnn_l"]
+    assert study.arms[1].axes == {"leadership": (0.3, 0.7)}
+    assert study.search is not None
+    assert study.search.space == {"lr": Span(0.001, 0.1, log=True)}
 
 
 @pytest.mark.parametrize(
@@ -57,6 +59,22 @@ def test_a_file_becomes_a_study(tmp_path: Path) -> None:
         ("low = 0.001", "low = 0.0", 14, "so low must be positive"),
         ("[0.3, 0.7]", "[]", 8, "no value"),
         ("[0.3, 0.7]", "[0.3, 0.3]", 8, "twice"),
+        ("[0.3, 0.7]", "[1, 1.0]", 8, "has the value 1.0 twice"),
+        ('["digits"]', '["digits", "digits"]', 3, "has 'digits' twice"),
+        ('["digits"]', '"digits"', 3, "should be a valid list"),
+        ("seeds = 2", "seeds = true", 5, "valid integer, but got True"),
+        ("seeds = 2", 'protocol = "loose"', 5, "'strict' or 'paper'"),
+        ("trials = 4", "pruning = 1", 11, "valid boolean"),
+        ("trials = 4", 'objectives = ["step_ms"]', 11, "first objective must be val_error"),
+        ("trials = 4", 'objectives = ["val_error", "val_error"]', 11, "twice"),
+        ("lr = {", "lr = 3 #", 14, "must be a range, as in { low = 0.1, high = 1.0 }"),
+        ("{ low = 0.001, high = 0.1, log = true }", "[]", 14, "no value"),
+        ("{ low = 0.001, high = 0.1, log = true }", "[0.1, 0.1]", 14, "0.1 twice"),
+        (", log = true", ', log = "yes"', 14, "valid boolean"),
+        (", high = 0.1", "", 14, "'high' of [search.space.lr] is missing"),
+        ("log = true", "log = true, step = 0.1", 14, "so it has no step"),
+        ("log = true", "step = 1.0", 14, "wider than its range"),
+        ("[axes]", "[set]\nleadership = 0.3\n[axes]", 10, "leadership is set, and an axis too"),
     ],
 )
 def test_what_is_wrong_is_told_with_its_line(
@@ -81,6 +99,8 @@ def test_the_nearest_field_is_named(tmp_path: Path) -> None:
         (GOOD.replace('rules = ["bp", "lfnn_l"]\n', ""), "Give rules, or"),
         (GOOD.replace("datasets", "# datasets"), "'datasets' is missing"),
         (GOOD.replace("seeds = 2", 'kind = "grid"'), "no table [search]"),
+        (GOOD.partition("[search]")[0] + 'kind = "search"', "kind"),
+        (GOOD + '[[arms]]\nrule = "bp"\n', "one of the two"),
     ],
 )
 def test_what_no_line_has_is_told_too(tmp_path: Path, text: str, said: str) -> None:
@@ -92,3 +112,60 @@ def test_what_no_line_has_is_told_too(tmp_path: Path, text: str, said: str) -> N
 def test_a_file_that_is_not_there_is_a_message(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="cannot be read: No such file"):
         read_study(tmp_path / "none.toml")
+
+
+ARMS = """\
+title = "Title"
+question = "Which?"
+datasets = ["digits"]
+
+[set]
+leadership = 0.3
+lr = 0.1
+
+[axes]
+lam = [0.1, 1.0]
+
+[[arms]]
+rule = "bp"
+
+[[arms]]
+rule = "lfnn_l"
+name = "own"
+set = { lam = 2.0, lr = 0.2 }
+axes = { leadership = [0.1, 0.2] }
+"""
+
+
+def test_what_an_arm_says_itself_holds(tmp_path: Path) -> None:
+    plain, own = read(tmp_path, ARMS).arms
+    assert plain == Arm("bp", "", {"leadership": 0.3, "lr": 0.1}, {"lam": (0.1, 1.0)})
+    assert own == Arm("lfnn_l", "own", {"lr": 0.2, "lam": 2.0}, {"leadership": (0.1, 0.2)})
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "said"),
+    [
+        ('name = "own"', 'nam = "own"', 17, "Unknown field 'nam' of [arms]"),
+        ('name = "own"', "name = 3", 17, "'name' of [arms]"),
+        ('rule = "lfnn_l"', "", 15, "'rule' of [arms] is missing"),
+        ("[0.1, 0.2]", "[0.1, 0.1]", 19, "twice"),
+        ("lam = 2.0", "leadership = 2.0", 19, "leadership is set, and an axis too"),
+    ],
+)
+def test_of_several_arms_the_right_one_is_named(
+    tmp_path: Path, old: str, new: str, line: int, said: str
+) -> None:
+    with pytest.raises(UsageError) as raised:
+        read(tmp_path, ARMS.replace(old, new))
+    assert said in raised.value.message
+    assert f"line {line}:" in raised.value.message
+
+
+@pytest.mark.parametrize("name", sorted(registry().studies))
+def test_every_installed_study_can_be_read(name: str) -> None:
+    entry = registry().studies[name]
+    study = read_study(entry.path, name)
+    assert (study.name, study.title) == (name, entry.title)
+    assert study.question
+    assert study.published
