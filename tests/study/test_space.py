@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal, cast
 
 import pytest
 
+from lbench.config import RuleConfig, param
 from lbench.errors import DataError, UsageError
-from lbench.registry import registry
+from lbench.registry import Registry, registry
 from lbench.study.definition import Arm, Domain, Point, Search, Span, Study
 from lbench.study.plan import plan
 from lbench.study.settings import as_flags, request
-from lbench.study.space import space
+from lbench.study.space import ALWAYS, check_space, distribution, space, trials, whole
 
 
 def of(rule: str, settings: dict[str, Any] | None = None, **search: Any) -> dict[str, Domain]:
@@ -49,6 +50,106 @@ def test_a_study_narrows_and_chooses() -> None:
 def test_a_space_outside_an_options_range_is_refused(narrow: dict[str, Domain]) -> None:
     with pytest.raises(UsageError, match="leaves its range"):
         of("lfnn_l", space=narrow)
+
+
+class Config(RuleConfig):
+    """Options of every kind."""
+
+    share: float = param(0.5, low=0.0, high=1.0, step=0.25)
+    scale: float = param(1.0, low=0.0, high=4.0, log=True)
+    count: int = param(1, low=1, high=9, step=2)
+    kind: Literal["one", "two"] = param("one")
+    flag: bool = param(False)
+    free: float = param(1.0)
+    width: int | None = param(None, low=1, high=4)
+
+
+class Known:
+    """A registry of one rule with these options."""
+
+    def load(self, kind: str, name: str) -> Any:
+        class Mine:
+            Config = Config
+
+        return Mine
+
+
+KNOWN = cast(Registry, Known())
+
+
+def test_what_options_declare_is_what_is_searched() -> None:
+    found = space("mine", Search(), {}, KNOWN)
+    assert found == {
+        "share": Span(0.0, 1.0, 0.25),
+        # A logarithm begins above 0, whatever its option says.
+        "scale": Span(0.0, 4.0),
+        "count": Span(1, 9, 2.0),
+        "kind": ("one", "two"),
+        "flag": (False, True),
+        **ALWAYS,
+    }
+
+
+def test_whole_numbers_are_suggested_as_such() -> None:
+    import optuna
+
+    assert whole("mine", "count", KNOWN)
+    assert not whole("mine", "share", KNOWN)
+    found = distribution(Span(1, 9, 2.0), whole=True)
+    assert found == optuna.distributions.IntDistribution(1, 9, step=2)
+
+
+def test_a_range_that_its_steps_do_not_reach_ends_before(recwarn: pytest.WarningsRecorder) -> None:
+    import optuna
+
+    found = distribution(Span(0.1, 1.0, 0.25), whole=False)
+    assert isinstance(found, optuna.distributions.FloatDistribution)
+    assert found.high == pytest.approx(0.85)
+    assert not recwarn
+
+
+def test_lists_are_suggested_as_the_command_line_has_them() -> None:
+    found = distribution(((0.5, 0.75), (0.9,)), whole=False)
+    assert getattr(found, "choices", None) == ("0.5,0.75", "0.9")
+
+
+@pytest.mark.parametrize(
+    ("search", "said"),
+    [
+        ({"only": ("free",)}, "Option free of rule mine is a number: it declares no range"),
+        ({"space": {"kind": Span(0, 1)}}, "it has no range to search"),
+        ({"space": {"count": Span(1, 9, 0.5)}}, "takes whole numbers, but its step is 0.5"),
+        ({"space": {"count": Span(1.5, 9)}}, "leaves its range"),
+        ({"sampler": "grid"}, "The sampler grid needs values of share, but it has the range"),
+    ],
+)
+def test_what_cannot_be_searched_is_told(search: dict[str, Any], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        space("mine", Search(**search), {}, KNOWN)
+
+
+def test_a_range_of_the_study_opens_an_option_that_declares_none() -> None:
+    narrow: dict[str, Domain] = {"free": Span(0.0, 2.0)}
+    assert space("mine", Search(only=("free",), space=narrow), {}, KNOWN)["free"] == narrow["free"]
+
+
+@pytest.mark.parametrize("name", ["net.depth", "data.permute", "epochs", "labels"])
+def test_what_is_no_option_and_no_recipe_is_an_axis_and_no_space(name: str) -> None:
+    with pytest.raises(UsageError, match=f"{name} cannot be searched") as raised:
+        check_space(Search(space={name: (1, 2)}), ("bp",), registry())
+    assert "[axes]" in raised.value.hint
+
+
+def test_a_name_of_the_space_that_nobody_has_gets_the_nearest() -> None:
+    with pytest.raises(UsageError, match="leadershp") as raised:
+        check_space(Search(only=("leadershp",)), ("lfnn_l", "bp"), registry())
+    assert "Did you mean leadership" in raised.value.hint
+
+
+def test_a_grid_has_all_combinations_and_a_search_its_trials() -> None:
+    values: dict[str, Domain] = {"lr": (0.1, 0.2, 0.3), "optimizer": ("adam", "sgd")}
+    assert trials(Search(trials=50, sampler="grid"), values) == 6
+    assert trials(Search(trials=50), values) == 50
 
 
 def test_settings_become_the_request_and_the_command_line() -> None:

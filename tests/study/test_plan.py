@@ -1,0 +1,193 @@
+"""A plan knows every point before anything is trained, and whatever does not fit is told then."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lbench.errors import DataError, UsageError
+from lbench.registry import registry
+from lbench.run.resolve import Request, resolve
+from lbench.study import plan as planning
+from lbench.study.definition import Arm, Search
+from lbench.study.drive import devices, equal_flops, threads_each
+from lbench.study.estimate import Cost
+from lbench.study.plan import Plan
+from tests.study.helper import study
+
+
+def plan(*arms: Arm, asked: list[str] | None = None, gpu: bool = False, **changes: Any) -> Plan:
+    return planning.plan(study(*arms, **changes), registry(), datasets=asked, gpu=gpu)
+
+
+@pytest.fixture(autouse=True)
+def _no_data_of_the_user(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("LBENCH_DATA", raising=False)
+    monkeypatch.setattr("platformdirs.user_cache_dir", lambda *_: str(tmp_path / "cache"))
+
+
+def test_datasets_that_are_not_there_are_left_out_with_the_reason() -> None:
+    found = plan(Arm("bp"), datasets=None, datasets_=("digits", "mnist"))
+    assert {point.dataset for point in found.points} == {"digits"}
+    assert "was not found" in found.absent["mnist"]
+    assert "\n" not in found.absent["mnist"]
+
+
+def test_a_study_of_nothing_that_is_there_says_so() -> None:
+    with pytest.raises(
+        DataError, match="None of the datasets of study s is there: mnist"
+    ) as raised:
+        plan(Arm("bp"), datasets_=("mnist",))
+    assert "--datasets digits" in raised.value.hint
+
+
+def test_what_lies_there_is_taken_and_never_downloaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[bool] = []
+    mnist = registry().load("datasets", "mnist")
+    digits = registry().load("datasets", "digits")()
+
+    def load(self: Any, data_dir: Path | None, *, download: bool = True) -> Any:
+        asked.append(download)
+        return digits.load(None)
+
+    monkeypatch.setattr(mnist, "load", load)
+    for gpu in (False, True):
+        plan(Arm("bp"), gpu=gpu, datasets_=("digits", "mnist"))
+    assert asked[0::2] == [False, False]  # and then the cell's own look at the data
+    asked.clear()
+    plan(Arm("bp"), asked=["mnist"])
+    assert asked[0]
+
+
+def test_large_data_is_left_out_on_a_cpu_unless_it_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(planning, "SMALL", 10)
+    with pytest.raises(DataError, match="large for a CPU; ask for it with --datasets digits"):
+        plan(Arm("bp"))
+    assert len(plan(Arm("bp"), asked=["digits"]).points) == 1
+    assert len(plan(Arm("bp"), gpu=True).points) == 1
+
+
+def test_a_name_twice_on_the_command_line_is_one() -> None:
+    assert len(plan(Arm("bp"), asked=["digits", "digits"]).points) == 1
+    found = planning.plan(study(Arm("bp")), registry(), rules=["bp", "bp"])
+    assert len(found.points) == 1
+
+
+def test_other_rules_than_the_studys_take_the_axes_of_its_first_arm() -> None:
+    asked = study(Arm("bp", axes={"lr": (0.1, 0.2), "leadership": (0.3,)}), Arm("fa"))
+    found = planning.plan(asked, registry(), rules=["fa", "lfnn_l"])
+    assert [point.key for point in found.points] == [
+        "fa/digits/mlp",
+        "lfnn_l/digits/mlp/lr=0.1,leadership=0.3",
+        "lfnn_l/digits/mlp/lr=0.2,leadership=0.3",
+    ]
+
+
+def test_two_points_of_one_name_want_names() -> None:
+    with pytest.raises(UsageError, match="two points called bp/digits/mlp") as raised:
+        plan(Arm("bp", settings={"lr": 0.1}), Arm("bp", settings={"lr": 0.2}))
+    assert "different names" in raised.value.hint
+    two = (Arm("bp", "slow", {"lr": 0.1}), Arm("bp", "fast", {"lr": 0.2}))
+    assert [point.key for point in plan(*two).points] == [
+        "bp:slow/digits/mlp",
+        "bp:fast/digits/mlp",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"probes": ("onlin",)}, "Unknown probe 'onlin'"),
+        ({"networks": ("mlp", "mpl")}, "Unknown network 'mpl'"),
+        ({"datasets": ("digts",)}, "Unknown dataset 'digts'"),
+    ],
+)
+def test_an_unknown_name_is_told_with_the_nearest(changes: dict[str, Any], said: str) -> None:
+    with pytest.raises(UsageError, match=said) as raised:
+        plan(Arm("bp"), **changes)
+    assert "Did you mean" in raised.value.hint
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"epochs": 2.5}, "Setting epochs must be a whole number, but got 2.5"),
+        ({"epochs": "many"}, "Setting epochs must be a whole number, but got 'many'"),
+        ({"blocks": True}, "Setting blocks must be a whole number, but got True"),
+        ({"precision": "fp8"}, "Setting precision must be fp32 or bf16, but got 'fp8'"),
+        ({"equal": "flop"}, "Setting equal must be epochs or flops, but got 'flop'"),
+        ({"augment": 3}, "Setting augment must be text, but got 3"),
+        ({"labels": 2}, "share above 0"),
+        ({"net.widths": "wide"}, "widths"),
+        ({"net.width": [20]}, "width"),
+        ({"data.permut": 1}, "permut"),
+        ({"epochs": 2, "examples": 9}, "give one of them"),
+    ],
+)
+def test_a_setting_that_does_not_fit_is_told_with_its_point(
+    settings: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(UsageError, match=said) as raised:
+        plan(Arm("bp", settings=settings))
+    assert raised.value.message.startswith("At bp/digits/mlp")
+
+
+def test_settings_mean_what_they_mean_on_the_command_line() -> None:
+    settings = {"augment": "none", "net.widths": 40, "epochs": "2", "data.permute": 1}
+    found = plan(Arm("bp", settings=settings)).resolved["bp/digits/mlp"].cell
+    typed = Request(
+        "bp",
+        "digits",
+        network_options={"widths": "40"},
+        epochs=2,
+        augmentation="",
+        data_options={"permute": "1"},
+        protocol="paper",
+    )
+    assert found.fingerprint == resolve(typed, registry()).cell.fingerprint
+
+
+def test_trials_and_final_runs_are_counted() -> None:
+    asked = study(Arm("bp", axes={"batch": (32, 64)}), seeds=3)
+    found = planning.plan(asked, registry())
+    assert (found.trials, found.finals) == (0, 6)
+    searched = replace(asked, kind="search", search=Search(trials=5, only=()))
+    assert planning.plan(searched, registry()).trials == 10
+
+
+def equal(*names: str) -> Plan:
+    arms = [Arm(name, axes={"equal": ("epochs", "flops")}) for name in names]
+    return plan(*arms, settings={"epochs": 4})
+
+
+def test_equal_flops_give_a_dear_rule_fewer_examples() -> None:
+    found = equal("bp", "fa")
+    costs = {point.key: Cost(0.1, 0.1, 300.0) for point in found.points}
+    for point in found.points:
+        if point.rule == "fa":
+            costs[point.key] = Cost(0.1, 0.1, 600.0)
+    budgets = equal_flops(found, costs)
+    train = len(found.resolved[found.points[0].key].dataset.train)
+    assert budgets == {
+        "bp/digits/mlp/equal=flops": 4 * train,
+        "fa/digits/mlp/equal=flops": 2 * train,
+    }
+
+
+def test_equal_flops_want_a_bp_to_be_equal_to() -> None:
+    found = equal("fa")
+    with pytest.raises(UsageError, match="as many operations as bp") as raised:
+        equal_flops(found, {point.key: Cost(0.1, 0.1, 300.0) for point in found.points})
+    assert "Add the rule bp" in raised.value.hint
+
+
+def test_every_worker_has_a_device_and_its_threads() -> None:
+    assert devices(3, "cpu") == ["cpu"] * 3
+    assert devices(2, "cuda:1") == ["cuda:1"] * 2
+    assert 1 <= len(devices(None, "cpu")) <= 16
+    assert threads_each(10_000) == 1
