@@ -30,7 +30,7 @@ def _no_data_of_the_user(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Non
 
 
 def test_datasets_that_are_not_there_are_left_out_with_the_reason() -> None:
-    found = plan(Arm("bp"), datasets=None, datasets_=("digits", "mnist"))
+    found = plan(Arm("bp"), datasets=("digits", "mnist"))
     assert {point.dataset for point in found.points} == {"digits"}
     assert "was not found" in found.absent["mnist"]
     assert "\n" not in found.absent["mnist"]
@@ -40,7 +40,7 @@ def test_a_study_of_nothing_that_is_there_says_so() -> None:
     with pytest.raises(
         DataError, match="None of the datasets of study s is there: mnist"
     ) as raised:
-        plan(Arm("bp"), datasets_=("mnist",))
+        plan(Arm("bp"), datasets=("mnist",))
     assert "--datasets digits" in raised.value.hint
 
 
@@ -55,7 +55,7 @@ def test_what_lies_there_is_taken_and_never_downloaded(monkeypatch: pytest.Monke
 
     monkeypatch.setattr(mnist, "load", load)
     for gpu in (False, True):
-        plan(Arm("bp"), gpu=gpu, datasets_=("digits", "mnist"))
+        plan(Arm("bp"), gpu=gpu, datasets=("digits", "mnist"))
     assert asked[0::2] == [False, False]  # and then the cell's own look at the data
     asked.clear()
     plan(Arm("bp"), asked=["mnist"])
