@@ -39,7 +39,8 @@ def space(
 
     Raises:
         UsageError: an unknown name, a domain outside an option's range, an option of ``only``
-            that declares no range, or a range where the sampler "grid" needs values.
+            that declares no range, a range where the sampler "grid" needs values, or nothing
+            to search.
     """
     config: type[Options] = registry.load("rules", rule).Config
     narrowed = {name: d for name, d in search.space.items() if name not in settings}
@@ -61,6 +62,11 @@ def space(
     for name, domain in narrowed.items():
         if name not in found and name in Recipe.model_fields:
             found[name] = domain
+    if not found and search.sampler != "grid":
+        raise UsageError(
+            f"Nothing is left to search for rule {rule}: the study sets all of it.",
+            "Leave out [search], or a setting.",
+        )
     for name, domain in found.items():
         _inside(config if name in config.model_fields else Recipe, name, domain, rule)
         if search.sampler == "grid" and isinstance(domain, Span):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from lbench.home import Home
 from lbench.registry import registry
 from lbench.study.definition import Domain, Point, Search, Span
 from lbench.study.search import REASON, Searching, search_name
-from lbench.study.storage import storage
+from lbench.study.storage import reaching, storage
 
 POINT = Point(0, "lfnn_l", "digits", "mlp", {}, {})
 SPACE: dict[str, Domain] = {"lr": Span(1e-4, 0.1, log=True), "leadership": Span(0.1, 1.0, 0.1)}
@@ -117,6 +118,80 @@ def test_a_grid_is_covered_once_also_by_two_processes(tmp_path: Path) -> None:
     assert len(combinations) == len(second.study.trials) == 4
 
 
+def test_a_grid_of_lists_is_suggested_as_the_command_line_has_them(tmp_path: Path) -> None:
+    space: dict[str, Domain] = {"milestones": ((0.5, 0.75), (0.9,)), "lr": (0.1,)}
+    found = searching(tmp_path, space, sampler="grid")
+    asked = [found.next() for _ in range(2)]
+    assert {each[2]["milestones"] for each in asked if each} == {"0.5,0.75", "0.9"}
+    assert found.next() is None
+
+
+def test_a_grid_is_no_continuation_of_a_search_of_the_same_values() -> None:
+    values: dict[str, Domain] = {"lr": (0.1, 0.2)}
+    names = {
+        search_name("s", POINT, Search(sampler=sampler), values, {})
+        for sampler in ("grid", "tpe", "random")
+    }
+    assert len(names) == 2
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random", "qmc", "gp"])
+def test_a_search_that_goes_on_suggests_what_it_had_not_yet(tmp_path: Path, sampler: str) -> None:
+    rates = set()
+    for _ in range(3):  # three processes, each of which dies behind two trials
+        found = searching(tmp_path, sampler=sampler)
+        for _ in range(2):
+            number, seed, params = found.next() or (-1, -1, {})
+            end(found, number, seed, 5.0 + number)
+            rates.add(params["lr"])
+    assert len(rates) == 6
+
+
+def test_a_trial_that_is_too_many_by_now_is_not_begun(tmp_path: Path) -> None:
+    first = searching(tmp_path)
+    for _ in range(2):
+        asked = first.next() or (-1, -1, {})
+    end(first, asked[0], asked[1])  # the other is left running
+    assert searching(tmp_path, trials=1).next() is None
+    goes_on = searching(tmp_path, trials=2).next()
+    assert goes_on is not None
+    assert goes_on[0] == 0
+
+
+def test_what_a_run_that_goes_on_tells_again_is_not_decided_again(tmp_path: Path) -> None:
+    first = searching(tmp_path, trials=8)
+    for _ in range(5):
+        number, seed, _ = first.next() or (-1, -1, {})
+        for epoch in range(1, 6):
+            first.epoch(number, seed, epoch, 5.0)
+        end(first, number, seed)
+    number, seed, _ = first.next() or (-1, -1, {})
+    assert first.epoch(number, seed, 4, 90.0) is not None
+    # The driver dies before its word arrives.
+    second = searching(tmp_path, trials=8)
+    assert second.next() == (number, seed, second._asked[number].params)
+    assert [second.epoch(number, seed, epoch, 90.0) is None for epoch in (3, 4)] == [True, False]
+
+
+def test_an_epoch_without_a_number_prunes_nothing(tmp_path: Path) -> None:
+    found = searching(tmp_path)
+    number, seed, _ = found.next() or (-1, -1, {})
+    assert found.epoch(number, seed, 1, None) is None
+    found.ended_seed(number, seed, "diverged", "loss is nan", {})
+    assert states(found) == ["PRUNED"]
+
+
+def test_a_finished_run_without_a_value_has_failed(tmp_path: Path) -> None:
+    found = searching(tmp_path, objectives=("val_error", "step_memory"))
+    number, seed, _ = found.next() or (-1, -1, {})
+    found.ended_seed(number, seed, "finished", None, {"val_error": 3.0, "step_memory": None})
+    (trial,) = found.study.get_trials(deepcopy=False)
+    assert (trial.state.name, trial.user_attrs[REASON]) == (
+        "FAIL",
+        "failed: no value of step_memory",
+    )
+
+
 @pytest.mark.parametrize("sampler", ["tpe", "gp", "random", "qmc", "cmaes"])
 def test_every_sampler_suggests_within_the_space(tmp_path: Path, sampler: str) -> None:
     found = searching(tmp_path, sampler=sampler, trials=3)
@@ -136,8 +211,6 @@ def test_another_space_or_code_is_another_search() -> None:
 
 
 def test_a_storage_of_another_optuna_is_told_and_not_touched(tmp_path: Path) -> None:
-    import sqlite3
-
     searching(tmp_path).next()
     with sqlite3.connect(tmp_path / "optuna.db") as connection:
         connection.execute("UPDATE alembic_version SET version_num = 'v2.6.0.a'")
@@ -147,3 +220,21 @@ def test_a_storage_of_another_optuna_is_told_and_not_touched(tmp_path: Path) -> 
         storage(Home(tmp_path))
     assert (tmp_path / "optuna.db").read_bytes() == before
     assert optuna.__version__.startswith("5.")
+
+
+def test_a_storage_that_is_none_is_told_and_not_touched(tmp_path: Path) -> None:
+    (tmp_path / "optuna.db").write_text("no database at all, but long enough to be taken for one")
+    with pytest.raises(StoreError, match=r"cannot be used: .*not a database") as raised:
+        storage(Home(tmp_path))
+    assert "move it away" in raised.value.hint
+    assert (tmp_path / "optuna.db").read_text().startswith("no database")
+
+
+def test_a_storage_that_fails_meanwhile_is_told_as_a_store_that_failed(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    found = searching(tmp_path)
+    with sqlite3.connect(tmp_path / "optuna.db") as connection:
+        connection.execute("DROP TABLE trial_values")
+    connection.close()
+    with pytest.raises(StoreError, match="no such table: trial_values"), reaching(home):
+        found.next()

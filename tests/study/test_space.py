@@ -128,6 +128,13 @@ def test_what_cannot_be_searched_is_told(search: dict[str, Any], said: str) -> N
         space("mine", Search(**search), {}, KNOWN)
 
 
+def test_a_search_of_nothing_is_refused() -> None:
+    everything = {"lr": 0.1, "weight_decay": 0.0, "optimizer": "sgd"}
+    with pytest.raises(UsageError, match="Nothing is left to search for rule bp"):
+        of("bp", everything, only=())
+    assert of("bp", everything, only=(), sampler="grid") == {}
+
+
 def test_a_range_of_the_study_opens_an_option_that_declares_none() -> None:
     narrow: dict[str, Domain] = {"free": Span(0.0, 2.0)}
     assert space("mine", Search(only=("free",), space=narrow), {}, KNOWN)["free"] == narrow["free"]
