@@ -59,7 +59,7 @@ class Ending:
     Args:
         complete: nothing is left to do.
         stopped: why it was stopped before: ``interrupted`` or ``timeout``; None otherwise.
-        trained: runs that were trained now.
+        trained: runs that were trained to their end now.
         unfinished: final runs that diverged or failed, with the reason.
     """
 
@@ -230,14 +230,16 @@ class Runner:
     def _end(self, key: Key, event: Ended) -> None:
         place, job = self._places[key[0]], self._jobs.pop(key)
         status, reason = event.status, event.result["reason"]
-        if event.kind == LockedError.kind and self.stop is None:
+        if event.kind == LockedError.kind:
             # Another process trains this very run, or another worker does for an equal point.
-            self._again.append(job)
-            return
-        if status == "killed" and self.stop is None:
+            if self.stop is None:
+                self._again.append(job)
+                return
+            status = "killed"
+        elif status == "killed" and self.stop is None:
             # Not because it was asked to: its worker died, and died again.
             status = "failed"
-        if not event.cached:
+        if not event.cached and status != "killed":
             self._trained += 1
         if self.writer is not None and event.run_dir is not None and key in self._cells:
             self.writer.take(RunDir(event.run_dir))

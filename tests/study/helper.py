@@ -1,11 +1,29 @@
-"""Small studies of digits."""
+"""Small studies of digits, and commands in this process and in one of their own."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+import contextlib
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
+from unittest import mock
 
+import pytest
+
+from lbench.cli.main import main
 from lbench.study.definition import Arm, Study
+
+LBENCH = [sys.executable, "-c", "from lbench.cli.main import main; main()"]
+PATIENCE = 120
+"""Seconds after which a test gives up: other processes may want the same cores."""
 
 
 def study(*arms: Arm, settings: dict[str, Any] | None = None, **changes: Any) -> Study:
@@ -18,3 +36,68 @@ def study(*arms: Arm, settings: dict[str, Any] | None = None, **changes: Any) ->
     arms = tuple(replace(arm, settings={**(settings or {}), **arm.settings}) for arm in arms)
     values: dict[str, Any] = {"datasets": ("digits",), "seeds": 1, **changes}
     return Study("s", "Title", "Which?", "grid", arms, **values)
+
+
+@dataclass
+class Said:
+    """What a command printed, and how it ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+def lbench(*words: str) -> Said:
+    """A command, in this process."""
+    out, err = io.StringIO(), io.StringIO()
+    with (
+        mock.patch.object(sys, "argv", ["lbench", *words]),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+        pytest.raises(SystemExit) as ended,
+    ):
+        main(list(words))
+    assert isinstance(ended.value.code, int)
+    return Said(ended.value.code, out.getvalue(), err.getvalue())
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def interrupted(words: Sequence[str], when: Callable[[], bool]) -> Said:
+    """A command in this process, which gets a Ctrl-C as soon as ``when`` says so."""
+
+    def interrupt() -> None:
+        until(when)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    try:
+        return lbench(*words)
+    finally:
+        thread.join()
+
+
+def killed(words: Sequence[str], when: Callable[[], bool], meanwhile: Callable[[], None]) -> int:
+    """A command in a process of its own, killed as soon as ``when`` says so; its exit code.
+
+    Args:
+        meanwhile: called before it is killed.
+    """
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    with subprocess.Popen([*LBENCH, *words], stderr=subprocess.DEVNULL, env=environment) as process:
+        try:
+            until(when)
+            meanwhile()
+        finally:
+            process.kill()
+        return process.wait(PATIENCE)

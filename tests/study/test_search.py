@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,19 @@ from lbench.study.storage import reaching, storage
 
 POINT = Point(0, "lfnn_l", "digits", "mlp", {}, {})
 SPACE: dict[str, Domain] = {"lr": Span(1e-4, 0.1, log=True), "leadership": Span(0.1, 1.0, 0.1)}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A storage with nothing in it: to create one takes longer than most tests."""
+    folder = tmp_path_factory.mktemp("storage")
+    storage(Home(folder)).remove_session()
+    return folder / "optuna.db"
+
+
+@pytest.fixture(autouse=True)
+def _storage(tmp_path: Path, made: Path) -> None:
+    shutil.copy(made, tmp_path / "optuna.db")
 
 
 def searching(home: Path, space: dict[str, Domain] = SPACE, **search: Any) -> Searching:

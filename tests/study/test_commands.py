@@ -1,0 +1,212 @@
+"""``lbench study`` and ``lbench tune`` as a user meets them."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shlex
+import shutil
+from pathlib import Path
+
+import pytest
+
+from lbench.execute.pool import Pool
+from lbench.execute.writer import Writer
+from lbench.home import Home
+from lbench.registry import registry
+from lbench.report.summary import metrics
+from lbench.run.resolve import resolve
+from lbench.rundir import RunDir
+from lbench.study.definition import Arm
+from lbench.study.plan import plan
+from lbench.study.runner import Runner
+from lbench.study.settings import request
+from tests.study.helper import lbench, study
+
+RULE = '''
+from torch import nn
+
+from lbench import LocalRule, RuleConfig, param, spatial_mean
+
+
+class Smooth(LocalRule):
+    """Heads with smoothed targets."""
+
+    class Config(RuleConfig):
+        smoothing: float = param(0.0, low=0.0, high=0.3, step=0.1)
+
+    def build(self, init):
+        blocks = enumerate(self.network.blocks)
+        self.heads = nn.ModuleList(
+            init.linear(f"head{k}", b.width, self.task.classes) for k, b in blocks
+        )
+
+    def loss(self, v, s):
+        z = self.heads[v.k](spatial_mean(v.h))
+        return nn.functional.cross_entropy(z, v.target, label_smoothing=self.config.smoothing)
+'''
+
+
+@pytest.fixture
+def home(tmp_path: Path, template: Path) -> Home:
+    made = Home(tmp_path / "home")
+    made.root.mkdir()
+    shutil.copy(template, made.root / "store.db")
+    return made
+
+
+def file(tmp_path: Path, text: str) -> str:
+    path = tmp_path / "mine.toml"
+    path.write_text(f'title = "Mine"\nquestion = "Which?"\ndatasets = ["digits"]\n{text}')
+    return str(path)
+
+
+def test_what_tune_prints_is_a_run_that_is_there(home: Home, tmp_path: Path) -> None:
+    rule = tmp_path / "smooth.py"
+    rule.write_text(RULE)
+    words = [
+        "tune", "--rule", "smooth", "--plugin", str(rule), "--dataset", "digits", "--epochs", "2",
+        "--trials", "3", "--seeds", "2", "--workers", "1", "--device", "cpu", "--home",
+        str(home.root),
+    ]  # fmt: skip
+    said = lbench(*words)
+    assert said.code == 0, said.err
+    *_, line = said.out.strip().splitlines()
+    program, *typed = shlex.split(line)
+    assert program == "lbench"
+    assert f"--plugin {rule}" in line
+    before = {run.path for run in map(RunDir, home.runs.glob("*/*"))}
+    (run,) = lbench(*typed, "--json").json["runs"]
+    assert Path(run["run_dir"]) in before
+    assert run["status"] == "finished"
+
+
+def test_a_timeout_stops_and_says_how_it_goes_on(home: Home, tmp_path: Path) -> None:
+    name = file(tmp_path, 'rules = ["bp"]\nseeds = 2\n[set]\nepochs = 40\n"net.widths" = [20]')
+    words = ["study", name, "--home", str(home.root), "--workers", "1", "--device", "cpu"]
+    first = lbench(*words, "--timeout", "0.1", "--json")
+    assert first.code == 0
+    assert "Stopped (timeout). The same command goes on from there." in first.err
+    content = first.json
+    assert (content["complete"], content["stopped"], content["report"]) == (False, "timeout", None)
+    shown = lbench(*words, "--status").out
+    assert "Nobody runs it now. It goes on with: lbench study" in shown
+
+
+def test_a_study_of_which_nothing_finishes_says_why(home: Home, tmp_path: Path) -> None:
+    explodes = 'epochs = 5\nlr = 100.0\noptimizer = "sgd"\nweight_decay = 1.0'
+    arm = f'rules = ["bp"]\nseeds = 1\n[set]\n{explodes}'
+    name = file(tmp_path, arm)
+    words = ["study", name, "--home", str(home.root), "--workers", "1", "--device", "cpu"]
+    said = lbench(*words, "--json")
+    assert said.code == 1
+    content = said.json
+    assert (content["complete"], content["report"]) == (True, None)
+    ((key, reason),) = content["unfinished"].items()
+    assert key == "bp/digits/mlp seed 0"
+    assert reason.startswith("diverged: ")
+    reported = lbench("report", name, "--home", str(home.root))
+    assert reported.code == 2
+    assert "no finished run" in reported.err
+    assert "only 1 that did not end well" in reported.err
+    assert "diverged" in lbench(*words, "--status").out
+
+
+class Quiet:
+    """Nobody is told anything but notes."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def search(self, key: str, ended: int, wanted: int, best: float | None) -> None: ...
+
+    def final(self, key: str, ended: int, wanted: int) -> None: ...
+
+    def run(self, name: str, done: int, steps: int) -> None: ...
+
+    def over(self, name: str) -> None: ...
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+
+def test_a_run_that_another_process_holds_is_waited_for(home: Home) -> None:
+    wanted = plan(study(Arm("bp", settings={"epochs": 1, "net.widths": [20]})), registry())
+    (point,) = wanted.points
+    cell = resolve(request(point, registry(), "paper"), registry()).cell
+    display, holding = Quiet(), contextlib.ExitStack()
+    holding.enter_context(RunDir(home.runs / cell.slug / "seed-0").locked())
+
+    def note(text: str) -> None:
+        display.notes.append(text)
+        # The second time of asking: the first was not taken for the run's failure.
+        if len(display.notes) == 2:
+            holding.close()
+
+    display.note = note  # type: ignore[method-assign]
+    with (
+        Writer(home, metrics, pytest.fail) as writer,
+        Pool(home, ["cpu"], threads=1, patience=1.0) as pool,
+    ):
+        ending = Runner(wanted, home, registry(), writer, display).run(pool, timeout=60)
+    assert len(display.notes) == 2
+    assert all("Another process is training this run" in text for text in display.notes)
+    assert (ending.complete, ending.trained, ending.unfinished) == (True, 1, {})
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["study", "leadershp"], "Did you mean leadership"),
+        (["study", "none.toml"], "There is no study file none.toml."),
+        (["study", "leadership", "--sampler", "tep"], "Did you mean tpe?"),
+        (["study", "leadership", "--objectives", "val_eror"], "Did you mean val_error?"),
+        (["study", "leadership", "--objectives", "step_ms"], "first objective must be val_error"),
+        (["study", "screen", "--trials", "3"], "Study screen is a grid"),
+        (["study", "lambda", "--trials", "3"], "The sampler grid tries every combination once"),
+        (["study", "leadership", "--datasets", ","], "it names nothing"),
+        (["study", "leadership", "--datasets", "digts"], "Did you mean digits"),
+        (["study", "leadership", "--rules", "lfnnl"], "Did you mean lfnn_l"),
+        (["tune", "--rule", "bp", "--dataset", "digits", "--only", "lamda"], "lamda"),
+        (["tune", "--rule", "bp", "--dataset", "digits", "--set", "epochs=few"], "whole number"),
+        (["report", "screen"], "Study screen has no finished run"),
+        (["study", "screen", "--collect"], "Run it with: lbench study screen"),
+    ],
+)
+def test_what_does_not_fit_is_told_and_leaves_nothing(
+    words: list[str], said: str, tmp_path: Path
+) -> None:
+    home = tmp_path / "none"
+    done = lbench(*words, "--home", str(home))
+    assert done.code == 2
+    assert said in done.err
+    assert not home.exists()
+    error = json.loads(lbench(*words, "--home", str(home), "--json").out)["error"]
+    assert error["kind"] == "usage"
+
+
+def test_a_dataset_that_is_not_there_is_told_before_anything_runs(tmp_path: Path) -> None:
+    home = tmp_path / "none"
+    words = ["study", "screen", "--datasets", "imagefolder", "--home", str(home)]
+    done = lbench(*words, "--data-dir", str(tmp_path))
+    assert done.code == 3
+    assert "Dataset 'imagefolder' was not found" in done.err
+    assert not home.exists()
+
+
+def test_a_study_that_was_never_run_has_a_status_too(tmp_path: Path) -> None:
+    name = file(tmp_path, 'rules = ["bp"]')
+    said = lbench("study", name, "--status", "--home", str(tmp_path / "none"))
+    assert said.code == 0
+    assert f"Run it with: lbench study {name}" in said.out
+
+
+def test_more_than_two_hours_are_not_begun_unasked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lbench.cli.study.ASK_BEYOND", 0.001)
+    name = file(tmp_path, 'rules = ["bp"]')
+    said = lbench("study", name, "--device", "cpu", "--home", str(tmp_path / "none"))
+    assert said.code == 2
+    assert "Give --yes to run it all the same" in said.err
+    assert not (tmp_path / "none").exists()

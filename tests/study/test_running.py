@@ -1,0 +1,332 @@
+"""A study is driven by real processes; one is killed, one is interrupted, one ends it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+import signal
+import sqlite3
+from collections import Counter
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+
+from lbench.home import Home
+from lbench.registry import registry
+from lbench.report.summary import metrics
+from lbench.rundir import RunDir
+from lbench.store.journal import Journal
+from lbench.store.mlflow_view import MlflowView
+from lbench.store.record import Record
+from lbench.store.sync import run_dirs, sync
+from lbench.study.collect import collect
+from lbench.study.find import find
+from lbench.study.results import Results
+from tests.study.helper import Said, interrupted, killed, lbench
+
+SEARCH = """
+title = "Small"
+question = "Which rule is better?"
+datasets = ["digits"]
+rules = ["lfnn_l", "bp"]
+protocol = "strict"
+seeds = 2
+
+[set]
+epochs = 12
+"net.widths" = [20]
+
+[search]
+trials = 5
+only = ["leadership"]
+"""
+TRIALS = 5
+
+
+@dataclass
+class Survived:
+    """A study that was killed, interrupted and brought to its end."""
+
+    home: Home
+    words: list[str]
+    locked: Said
+    status: Said
+    interrupted: Said
+    between: Said
+    ended: Said
+
+    @property
+    def results(self) -> Results:
+        return collect(find(self.words[1], registry()), self.home)
+
+    def copy(self, to: Path) -> Home:
+        shutil.copytree(self.home.root, to)
+        return Home(to)
+
+
+@pytest.fixture(scope="module")
+def survived(tmp_path_factory: pytest.TempPathFactory, template: Path) -> Survived:
+    folder = tmp_path_factory.mktemp("survived")
+    (folder / "small.toml").write_text(SEARCH)
+    home = Home(folder / "home")
+    home.root.mkdir()
+    shutil.copy(template, home.root / "store.db")
+    words = ["study", str(folder / "small.toml"), "--home", str(home.root), "--device", "cpu"]
+
+    def places() -> int:
+        return len(list(Journal(home, "small").read()))
+
+    locked, status = [], []
+
+    def meanwhile() -> None:
+        locked.append(lbench(*words, "--workers", "1"))
+        status.append(lbench(*words, "--status", "--json"))
+
+    code = killed([*words, "--workers", "2"], lambda: places() >= 3, meanwhile)
+    assert code == -signal.SIGKILL
+    words += ["--workers", "1"]
+    before = places()
+    stopped = interrupted(words, lambda: places() >= before + 2)
+    between = lbench(*words, "--status")
+    ended = lbench(*words, "--json")
+    return Survived(home, words, locked[0], status[0], stopped, between, ended)
+
+
+def test_every_search_has_exactly_its_trials_and_each_has_ended(survived: Survived) -> None:
+    assert len(survived.results.searches) == 2
+    for search in survived.results.searches:
+        assert [trial.number for trial in search.trials] == list(range(TRIALS))
+        assert {trial.state for trial in search.trials} <= {"complete", "pruned", "fail"}
+        assert len({str(trial.params) for trial in search.trials}) == TRIALS
+
+
+def test_nothing_was_trained_twice(survived: Survived) -> None:
+    found = list(run_dirs(survived.home))
+    for run_dir in found:
+        epochs = [row["epoch"] for row in run_dir.epochs()]
+        assert epochs == list(range(1, len(epochs) + 1))
+    specs = [run_dir.spec() or {} for run_dir in found]
+    assert {spec["attempt"] for spec in specs} == {1}
+    assert len({spec["fingerprint"] for spec in specs}) == len(found) == 2 * (TRIALS + 2)
+
+
+def test_every_trial_has_one_mlflow_run_with_its_number(survived: Survived) -> None:
+    view = MlflowView(survived.home)
+    names = {each.experiment_id: each.name for each in view._client.search_experiments()}
+    runs = list(view._client.search_runs(view.experiments()))
+    assert {names[run.info.experiment_id] for run in runs} == {"small"}
+    tags = [run.data.tags for run in runs if run.data.tags["lbench.kind"] == "run"]
+    trials = [tag for tag in tags if tag["lbench.role"] == "trial"]
+    for search in survived.results.searches:
+        numbers = [t["lbench.trial"] for t in trials if t["lbench.point"] == search.point.key]
+        assert sorted(numbers) == [str(number) for number in range(TRIALS)]
+    assert len([tag for tag in tags if tag["lbench.role"] == "final"]) == 4
+    assert {tag["lbench.status"] for tag in tags} <= {"finished", "pruned", "diverged"}
+
+
+def test_the_best_is_trained_again_with_fresh_seeds_and_tested_once(survived: Survived) -> None:
+    results = survived.results
+    assert not results.missing
+    for search, final in zip(results.searches, results.finals, strict=True):
+        assert search.best is not None
+        assert final.chosen == search.best.params
+        assert [run.seed for run in final.runs] == [1000, 1001]
+        assert all(run.test_error is not None for run in final.runs)
+        trained = [run for trial in search.trials for run in trial.runs]
+        assert [run.test_reads for run in trained] == [0] * TRIALS
+        assert all(run.test_error is None for run in trained)
+
+
+def test_the_best_is_the_lowest_validation_error_and_among_those_not_told_apart(
+    survived: Survived,
+) -> None:
+    for search in survived.results.searches:
+        values = [trial.values[0] for trial in search.trials if trial.values]
+        assert search.best is not None
+        assert search.best.values == (min(values),)
+        assert search.best.number in [trial.number for trial in search.together]
+        assert search.validation == 143
+
+
+def test_two_drivers_at_once_are_refused_and_the_first_is_named(survived: Survived) -> None:
+    assert survived.locked.code == 1
+    assert "Another process is running study small: process " in survived.locked.err
+    driver = survived.status.json["driver"]
+    assert f"process {driver['pid']} on {driver['host']}" in survived.locked.err
+
+
+def test_an_interrupted_study_says_so_and_how_it_goes_on(survived: Survived) -> None:
+    assert survived.interrupted.code == 130
+    assert "Stopping: runs write their checkpoints." in survived.interrupted.err
+    assert "Stopped (interrupted). The same command goes on from there." in survived.interrupted.err
+    assert "Nobody runs it now. It goes on with: lbench study " in survived.between.out
+
+
+def test_a_status_counts_trials_and_final_runs(survived: Survived) -> None:
+    (first, second) = survived.status.json["points"]
+    assert (first["wanted"], second["wanted"]) == (TRIALS, TRIALS)
+    assert sum(first["trials"].values()) + sum(second["trials"].values()) >= 3
+    now = lbench(*survived.words, "--status", "--json").json
+    assert now["driver"] is None
+    assert [point["final_runs"] for point in now["points"]] == [{"finished": 2}] * 2
+    shown = lbench(*survived.words, "--status").out
+    assert "lfnn_l/digits/mlp" in shown
+    assert "Nobody runs it now" not in shown
+
+
+def test_the_end_of_a_study_is_one_json_document(survived: Survived) -> None:
+    said = survived.ended
+    assert said.code == 0
+    content = said.json
+    assert (content["study"], content["complete"], content["stopped"]) == ("small", True, None)
+    assert content["unfinished"] == {}
+    assert Path(content["report"]).is_file()
+    assert len(content["cells"]) == 2
+    for search, best in zip(survived.results.searches, content["best"], strict=True):
+        assert search.best is not None
+        assert (best["trial"], best["params"]) == (search.best.number, search.best.params)
+        assert best["command"].startswith(f"lbench run --rule {search.point.rule} ")
+
+
+def test_a_report_can_be_made_at_any_time_and_runs_nothing(survived: Survived) -> None:
+    before = sorted(survived.home.runs.glob("*/*/*"))
+    collected = lbench(*survived.words, "--collect", "--json").json
+    ended = survived.ended.json
+    assert collected.items() <= ended.items()
+    assert sorted(survived.home.runs.glob("*/*/*")) == before
+
+
+def test_the_reports_terms_are_those_of_the_last_command_line(
+    survived: Survived, tmp_path: Path
+) -> None:
+    home = survived.copy(tmp_path / "home")
+    study = find(survived.words[1], registry())
+    assert collect(study, home).study.seeds == 2
+    path = home.studies / "small" / "plan.json"
+    asked = json.loads(path.read_text())
+    asked["asked"] |= {"seeds": 7, "trials": 9}
+    path.write_text(json.dumps(asked))
+    found = collect(study, home).study
+    assert found.search is not None
+    assert (found.seeds, found.search.trials) == (7, 9)
+    # Of another version of the file nothing is known.
+    other = replace(study, path=Path(__file__))
+    assert collect(other, home).study == other
+
+
+def test_a_lost_store_is_made_again_with_every_place(survived: Survived, tmp_path: Path) -> None:
+    home = survived.copy(tmp_path / "home")
+    study = find(survived.words[1], registry())
+    before = collect(study, home)
+    for file in home.root.glob("store.db*"):
+        file.unlink()
+    assert len(collect(study, home).missing) == 2
+    said = lbench("report", survived.words[1], "--home", str(home.root))
+    assert said.code == 2
+    assert "lbench sync" in said.err
+    sync(home, metrics, mlflow=False)
+    after = collect(study, home)
+    assert [final.cell.cell_id for final in after.finals] == [
+        final.cell.cell_id for final in before.finals
+    ]
+    for one, other in zip(before.searches, after.searches, strict=True):
+        assert [trial.cell for trial in one.trials] == [trial.cell for trial in other.trials]
+        assert len(one.together) == len(other.together)
+
+
+def test_a_run_that_the_record_has_not_yet_harms_nothing(
+    survived: Survived, tmp_path: Path
+) -> None:
+    home = survived.copy(tmp_path / "home")
+    place = next(iter(Journal(home, "small").read()))
+    Journal(home, "small").add(replace(place, trial=99, cell="0" * 64, run="1" * 64))
+    Journal(home, "small").add(replace(place, role="final", trial=-1, cell="0" * 64, run="1" * 64))
+    found = collect(find(survived.words[1], registry()), home)
+    assert len(found.searches[0].trials) == TRIALS
+
+
+def test_a_damaged_plan_is_told_with_what_mends_it(survived: Survived, tmp_path: Path) -> None:
+    home = survived.copy(tmp_path / "home")
+    path = home.studies / "small" / "plan.json"
+    path.write_text("{")
+    said = lbench("study", survived.words[1], "--home", str(home.root), "--status")
+    assert said.code == 1
+    assert f"Move {path} away and run the study again: nothing is trained twice." in said.err
+
+
+def test_a_storage_of_another_optuna_loses_nothing(survived: Survived, tmp_path: Path) -> None:
+    home = survived.copy(tmp_path / "home")
+    words = ["study", survived.words[1], "--home", str(home.root), "--device", "cpu"]
+    with contextlib.closing(sqlite3.connect(home.root / "optuna.db")) as storage:
+        storage.execute("UPDATE alembic_version SET version_num = 'v2.6.0.a'")
+        storage.commit()
+    for more in ((), ("--status",), ("--collect",)):
+        said = lbench(*words, *more)
+        assert said.code == 4
+        assert "is of another version than the Optuna here" in said.err
+        assert "constraints.txt" in said.err
+    assert len(list(run_dirs(home))) == 2 * (TRIALS + 2)
+    with Record.open(home) as record:
+        assert len(record.members(study="small")) == 2 * (TRIALS + 2)
+
+
+def test_what_has_ended_is_not_run_again_but_shown_where_the_dead_one_had_not(
+    survived: Survived, tmp_path: Path
+) -> None:
+    home = survived.copy(tmp_path / "home")
+    with contextlib.closing(sqlite3.connect(home.root / "store.db")) as store:
+        store.execute("UPDATE lbench_runs SET mlflow_run_id = NULL WHERE seed = 0")
+        store.commit()
+    before = {path: path.stat().st_mtime_ns for path in home.runs.glob("*/*/result.json")}
+    words = ["study", survived.words[1], "--home", str(home.root), "--device", "cpu"]
+    again = lbench(*words, "--workers", "1", "--json").json
+    assert (again["complete"], again["trained"]) == (True, 0)
+    assert {path: path.stat().st_mtime_ns for path in home.runs.glob("*/*/result.json")} == before
+    with Record.open(home) as record:
+        runs = [run for cell in record.cells() for run in record.runs(cell)]
+    assert all(run.mlflow_run_id for run in runs)
+    assert len({run.mlflow_run_id for run in runs}) == len(runs)
+
+
+def test_a_dry_run_prints_the_plan_and_leaves_nothing(survived: Survived, tmp_path: Path) -> None:
+    home = tmp_path / "none"
+    words = ["study", survived.words[1], "--home", str(home), "--dry-run", "--device", "cpu"]
+    shown = lbench(*words, "--workers", "3")
+    assert (shown.code, shown.out) == (0, "")
+    assert "2 points, 10 trials (tpe), 4 final runs on digits; 3 workers on cpu." in shown.err
+    content = lbench(*words, "--workers", "1", "--json").json
+    assert (content["trials"], content["final_runs"], content["absent"]) == (10, 4, {})
+    assert content["seconds"] > 0
+    assert [point["point"] for point in content["points"]] == [
+        "lfnn_l/digits/mlp",
+        "bp/digits/mlp",
+    ]
+    assert content["points"][0]["space"]["lr"] == "0.0001 ... 0.1, logarithmic"
+    assert not home.exists()
+
+
+def test_without_a_name_or_with_list_the_studies_are_listed() -> None:
+    listed = lbench("study", "--list", "--json").json
+    assert {row["name"] for row in listed} == set(registry().studies)
+    assert lbench("study", "--list").out == lbench("study").out
+
+
+def test_trials_of_one_state_are_counted_together(survived: Survived) -> None:
+    counted = lbench(*survived.words, "--status", "--json").json["points"][0]["trials"]
+    states = Counter(trial.state for trial in survived.results.searches[0].trials)
+    assert counted == dict(states)
+
+
+def test_a_trial_of_a_study_is_a_run_like_any_other(survived: Survived, tmp_path: Path) -> None:
+    """What a search chose can be pasted: ``lbench run`` finds the trial and reads its test set."""
+    home = survived.copy(tmp_path / "home")
+    best = survived.ended.json["best"][1]
+    words = [*best["command"].split()[1:], "--home", str(home.root), "--device", "cpu", "--json"]
+    done = lbench(*words).json
+    (run,) = done["runs"]
+    assert run["val_error"] == best["val_error"]
+    assert run["test_error"] is not None
+    assert len(RunDir(Path(run["run_dir"])).epochs()) == 12
+    assert lbench(*words).json["runs"][0]["cached"]
