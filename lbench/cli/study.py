@@ -183,9 +183,11 @@ def run(
 
     from lbench.run.device import pick
     from lbench.study.collect import collect
-    from lbench.study.drive import devices, drive, equal_flops, threads_each
-    from lbench.study.estimate import estimate
+    from lbench.study.drive import devices, drive, threads_each
+    from lbench.study.equal import with_budgets
+    from lbench.study.estimate import seconds as estimated
     from lbench.study.plan import plan
+    from lbench.study.timing import costs, flops
 
     chosen = pick(device)
     wanted = plan(
@@ -198,8 +200,9 @@ def run(
     )
     places = devices(workers, device)
     each = threads or threads_each(len(places))
-    cost = estimate(wanted, torch.device(places[0]), each, _note)
-    seconds = cost.seconds / len(places)
+    timed = costs(wanted, torch.device(places[0]), each, _note)
+    wanted = with_budgets(wanted, flops(timed))
+    seconds = estimated(wanted, timed) / len(places)
     say_plan(wanted, places, seconds)
     if dry_run:
         if as_json:
@@ -223,7 +226,6 @@ def run(
             threads=each,
             data_dir=data_dir,
             plugin_files=registry().files,
-            examples=equal_flops(wanted, cost.costs),
             timeout=timeout,
             fresh=fresh,
         )

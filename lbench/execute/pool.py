@@ -64,8 +64,10 @@ class Pool:
     def __enter__(self) -> Pool:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        deadline = time.monotonic() + GRACE
+    def __exit__(self, cause: type[BaseException] | None, *_: object) -> None:
+        # Who interrupts a second time does not want to wait for checkpoints.
+        grace = 0.0 if cause is KeyboardInterrupt else GRACE
+        deadline = time.monotonic() + grace
         for worker in self._workers:
             worker.hang_up()
         for worker in self._workers:

@@ -7,12 +7,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from lbench.report.lines import Line
+from lbench.report.table import signed
 from lbench.statistics.equivalence import EQUIVALENT, paired_equivalence
 from lbench.statistics.intervals import Summary
-from lbench.statistics.multiple import holm
+from lbench.statistics.multiple import LEVEL, holm
 from lbench.statistics.paired import pairs
-
-LEVEL = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,16 +57,24 @@ class Contrast:
         """``a is lower than b by 0.31 points [0.10, 0.52], n = 5, p = 0.004``."""
         if self.points is None:
             return f"{self.name} and {self.other}: undecided, no seed is finished in both"
-        numbers = f"{signed(self.points)} points, n = {self.points.n}"
-        if self.p is not None:
-            numbers += f", p = {self.p:.2g}" + (" by Holm" if self.many else "")
         said = {
             "lower": f"{self.name} has a lower error than {self.other}",
             "higher": f"{self.name} has a higher error than {self.other}",
             "equal": f"{self.name} and {self.other} are equal within {self.margin or 0:g} points",
             "undecided": f"{self.name} against {self.other} is undecided",
         }
-        return f"{said[self.verdict]} ({numbers})"
+        return f"{said[self.verdict]} ({self.numbers})"
+
+    @property
+    def numbers(self) -> str:
+        """``-0.31 points [-0.52, -0.10], n = 5, p = 0.004 by Holm``; "" without a common seed."""
+        if self.points is None:
+            return ""
+        words = f"{signed(self.points.mean, self.points.low, self.points.high)} points"
+        words += f", n = {self.points.n}"
+        if self.p is not None:
+            words += f", p = {self.p:.2g}" + (" by Holm" if self.many else "")
+        return words
 
     def as_dict(self) -> dict[str, Any]:
         """As ``answer.json`` has it."""
@@ -114,13 +121,6 @@ def adjusted(contrasts: Sequence[Contrast]) -> list[Contrast]:
     found = holm([each.p for each in contrasts])
     many = sum(p is not None for p in found) > 1
     return [replace(each, p=p, many=many) for each, p in zip(contrasts, found, strict=True)]
-
-
-def signed(points: Summary) -> str:
-    """``+0.12 [-0.03, +0.27]``."""
-    if points.low is None or points.high is None:
-        return f"{points.mean:+.2f}"
-    return f"{points.mean:+.2f} [{points.low:+.2f}, {points.high:+.2f}]"
 
 
 def tally(contrasts: Sequence[Contrast]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from lbench.report.compare import Difference
-from lbench.report.table import NONE, fits, markdown, print_notes, print_table
+from lbench.report.table import NONE, fits, markdown, print_notes, print_table, signed
 
 COLUMNS = (
     "", "points over seeds", "n", "t test p", "Wilcoxon p", "seeds say",
@@ -49,12 +49,12 @@ def cells(differences: Sequence[Difference]) -> list[list[str]]:
         lines.append(
             [
                 f"{number} minus 1",
-                _points(seeds.mean, seeds.low, seeds.high) if seeds else NONE,
+                signed(seeds.mean, seeds.low, seeds.high) if seeds else NONE,
                 str(seeds.n) if seeds else NONE,
                 probability(each.t_test.holm),
                 probability(each.wilcoxon.holm),
                 each.seeds_say or NONE,
-                _points(examples.points, examples.low, examples.high) if examples else NONE,
+                signed(examples.points, examples.low, examples.high) if examples else NONE,
                 f"{examples.n:,}" if examples else NONE,
                 probability(each.mcnemar.holm),
                 each.examples_say or NONE,
@@ -86,13 +86,6 @@ def notes(differences: Sequence[Difference]) -> list[str]:
 def probability(p: float | None) -> str:
     """``0.0312``; ``<0.0001``; a dash for None."""
     return NONE if p is None else "<0.0001" if p < 0.0001 else f"{p:.4f}"
-
-
-def _points(points: float, low: float | None, high: float | None) -> str:
-    """``+0.51 [+0.49, +0.53]``."""
-    if low is None or high is None:
-        return f"{points:+.2f}"
-    return f"{points:+.2f} [{low:+.2f}, {high:+.2f}]"
 
 
 def _reasons(what: str, reasons: Iterable[str | None]) -> list[str]:

@@ -12,7 +12,7 @@ from lbench.report.compare import mean
 from lbench.report.lines import Group, Line
 from lbench.report.render import error, unfinished
 from lbench.report.searches import settings_of
-from lbench.report.table import NONE, count, markdown, percent
+from lbench.report.table import NONE, count, markdown, percent, signed
 from lbench.report.verdict import Against, Verdict
 from lbench.statistics.intervals import Summary
 from lbench.store.rows import RunRow
@@ -127,9 +127,7 @@ def difference(against: Against | None) -> str:
     if against is None:
         return NONE
     points = against.points
-    if points.low is None or points.high is None:
-        return f"{points.mean:+.2f}"
-    return f"{points.mean:+.2f} [{points.low:+.2f}, {points.high:+.2f}]"
+    return signed(points.mean, points.low, points.high)
 
 
 def p_value(p: float | None) -> str:

@@ -10,6 +10,13 @@ NONE = "—"
 """What stands where nothing was measured."""
 
 
+def signed(mean: float, low: float | None = None, high: float | None = None) -> str:
+    """A difference: ``+0.12 [-0.03, +0.27]``; without an interval the mean alone."""
+    if low is None or high is None:
+        return f"{mean:+.2f}"
+    return f"{mean:+.2f} [{low:+.2f}, {high:+.2f}]"
+
+
 def print_table(
     columns: Sequence[str],
     rows: Iterable[Sequence[str]],

@@ -9,11 +9,10 @@ import numpy as np
 from scipy import stats
 
 from lbench.statistics.examples import Right
-from lbench.statistics.multiple import holm
+from lbench.statistics.multiple import LEVEL, holm
 from lbench.statistics.paired import EQUAL, pairs
 from lbench.statistics.signs import two_sided
 
-LEVEL = 0.05
 PAIRED, WELCH = "paired", "welch"
 
 

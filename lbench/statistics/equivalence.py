@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
+from lbench.statistics.multiple import LEVEL
 from lbench.statistics.paired import EQUAL
 
 EQUIVALENT, DIFFERENT, UNDECIDED = "equivalent", "different", "undecided"
-LEVEL = 0.05
 
 
 @dataclass(frozen=True, slots=True)

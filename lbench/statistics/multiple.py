@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+LEVEL = 0.05
+"""Of every test and, adjusted, of every family of tests: how often a true hypothesis may fall."""
+
 
 def holm(values: Sequence[float | None]) -> list[float | None]:
     """Holm's adjusted p-values (1979, Scandinavian Journal of Statistics 6, 65-70).

@@ -57,5 +57,5 @@ def _line(member: Member) -> str:
     return json.dumps(asdict(member)) + "\n"
 
 
-def _place(member: Member) -> tuple[str, str, int, int]:
-    return member.point, member.role, member.trial, member.seed
+def _place(member: Member) -> tuple[str, str, str, int, int]:
+    return member.point, member.search, member.role, member.trial, member.seed

@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import JSON, Float, ForeignKey, String, UniqueConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-VERSION = 4
+VERSION = 5
 """Of these tables; raised when an older lbench could no longer read them."""
 
 
@@ -96,11 +96,12 @@ class Member(Base):
     """A run's place in a study; one run may have places in several."""
 
     __tablename__ = "lbench_members"
-    __table_args__ = (UniqueConstraint("study", "point", "role", "trial", "seed"),)
+    __table_args__ = (UniqueConstraint("study", "point", "search", "role", "trial", "seed"),)
 
     id: Mapped[int] = mapped_column(primary_key=True)
     study: Mapped[str] = mapped_column(index=True)
     point: Mapped[str]
+    search: Mapped[str] = mapped_column(String(8))
     role: Mapped[str]
     trial: Mapped[int]
     seed: Mapped[int]
@@ -116,5 +117,7 @@ UPGRADES = {
     2: ("ALTER TABLE lbench_runs ADD COLUMN step_memory_mib FLOAT",),
     # New tables need no statement: those that are missing are created.
     3: ("ALTER TABLE lbench_runs ADD COLUMN step_flops FLOAT",),
+    # Made anew: `lbench sync` and a study that goes on fill it from the journals.
+    4: ("DROP TABLE IF EXISTS lbench_members",),
 }
 """By version what makes it the next one."""

@@ -128,7 +128,7 @@ class Record:
         """Remembers places of runs in studies; one that is known moves to the run given now."""
         with self._writing() as connection:
             for member in members:
-                key = ("study", "point", "role", "trial", "seed")
+                key = ("study", "point", "search", "role", "trial", "seed")
                 _upsert(connection, Place, asdict(member), key)
 
     def members(self, *, study: str | None = None, cell: str | None = None) -> list[Member]:

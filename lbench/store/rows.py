@@ -102,6 +102,7 @@ class Member:
         seed: of the run.
         cell: fingerprint.
         run: fingerprint.
+        search: which of the searches that the point has had; "" without one.
     """
 
     study: str
@@ -111,6 +112,7 @@ class Member:
     seed: int
     cell: str
     run: str
+    search: str = ""
 
 
 Summarise = Callable[[list[RunRow]], Mapping[str, float | None]]

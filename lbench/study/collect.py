@@ -15,7 +15,7 @@ from lbench.store.rows import CellRow, Member, RunRow
 from lbench.study.definition import Study
 from lbench.study.ledger import Entry, read_ledger
 from lbench.study.results import Final, Results, SearchResult, Trial
-from lbench.study.search import REASON, best_of
+from lbench.study.search import REASON, best_of, which
 from lbench.study.storage import has_storage, reaching, storage
 from lbench.study.together import together
 
@@ -60,9 +60,9 @@ class _Shelf:
 
     def __init__(self, record: Record, members: Iterable[Member]) -> None:
         self.record = record
-        self.members: dict[tuple[str, str, int], dict[int, Member]] = defaultdict(dict)
+        self.members: dict[tuple[str, str, str, int], dict[int, Member]] = defaultdict(dict)
         for member in members:
-            places = self.members[member.point, member.role, member.trial]
+            places = self.members[member.point, member.search, member.role, member.trial]
             # Of a seed the place that was written last, and last among the seeds.
             places.pop(member.seed, None)
             places[member.seed] = member
@@ -93,7 +93,7 @@ class _Shelf:
 
 def _final(entry: Entry, trial: Trial | None, shelf: _Shelf) -> Final | None:
     number = -1 if trial is None else trial.number
-    members = shelf.members.get((entry.point.key, "final", number))
+    members = shelf.members.get((entry.point.key, which(entry.search), "final", number))
     if not members or (entry.search and trial is None):
         return None
     newest = list(members.values())[-1].cell
@@ -142,7 +142,8 @@ def _open(name: str, home: Home) -> OptunaStudy | None:
 
 
 def _trial(entry: Entry, trial: FrozenTrial, shelf: _Shelf) -> Trial:
-    members = shelf.members.get((entry.point.key, "trial", trial.number), {})
+    place = (entry.point.key, which(entry.search), "trial", trial.number)
+    members = shelf.members.get(place, {})
     runs = shelf.runs(members)
     complete = trial.state.name == "COMPLETE"
     return Trial(

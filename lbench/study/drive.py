@@ -4,24 +4,21 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import FrameType
 
 import torch
 
-from lbench.errors import UsageError
 from lbench.execute.pool import Pool
 from lbench.execute.writer import Writer
 from lbench.home import Home
 from lbench.registry import Registry
 from lbench.rundir import alone
-from lbench.study.estimate import Cost
 from lbench.study.ledger import write_ledger
 from lbench.study.plan import Plan
 from lbench.study.runner import Display, Ending, Runner
-from lbench.study.settings import EQUAL
 from lbench.study.storage import reaching
 
 MOST_WORKERS = 16
@@ -40,7 +37,6 @@ def drive(
     threads: int,
     data_dir: Path | None = None,
     plugin_files: Sequence[Path] = (),
-    examples: Mapping[str, int] | None = None,
     timeout: float | None = None,
     checkpoint_every: float = 30.0,
     fresh: bool = False,
@@ -51,18 +47,18 @@ def drive(
         command: what the user typed; the report prints it.
         places: a device a worker, see :func:`devices`.
         threads: of each worker on the CPU.
-        examples: budgets of points whose arms have equal FLOPs.
         timeout: seconds.
-        fresh: a process a run.
+        fresh: a process a run; a search for little peak memory on a CPU has them anyway.
 
     Raises:
         LockedError: another process runs this study.
         StoreError: Optuna's storage cannot be used; running jobs write checkpoints.
+        LbenchError: the disk is full, or data has gone; likewise.
     """
     doing = f"running study {plan.study.name}"
     guarded = reaching(home) if plan.study.search else nullcontext()
     with alone(home.studies / plan.study.name, doing), guarded:
-        runner = Runner(plan, home, registry, writer, display, data_dir=data_dir, examples=examples)
+        runner = Runner(plan, home, registry, writer, display, data_dir=data_dir)
         write_ledger(home, plan, command)
         pool = Pool(
             home,
@@ -70,10 +66,16 @@ def drive(
             threads=threads,
             checkpoint_every=checkpoint_every,
             plugin_files=plugin_files,
-            fresh=fresh,
+            fresh=fresh or _remembers(plan, places),
         )
         with pool, _stopping(runner):
             return runner.run(pool, timeout=timeout)
+
+
+def _remembers(plan: Plan, places: Sequence[str]) -> bool:
+    """Whether what is minimised depends on what a warm worker did before: a process's peak."""
+    search = plan.study.search
+    return search is not None and "peak_memory" in search.objectives and "cpu" in places
 
 
 def devices(workers: int | None, device: str = "auto") -> list[str]:
@@ -94,40 +96,6 @@ def devices(workers: int | None, device: str = "auto") -> list[str]:
 def threads_each(workers: int) -> int:
     """Threads of a worker such that all together have a core each."""
     return max(1, len(os.sched_getaffinity(0)) // workers)
-
-
-def equal_flops(plan: Plan, costs: Mapping[str, Cost]) -> dict[str, int]:
-    """Budgets in examples that take as many operations as the epochs of ``bp`` do.
-
-    Args:
-        costs: by the point's key; ``bp`` on the same dataset and network among them.
-
-    Returns:
-        By the point's key, of the points that ask for it.
-
-    Raises:
-        UsageError: there is no ``bp`` to be equal to.
-    """
-    base = {
-        (point.dataset, point.network): costs[point.key].flops
-        for point in plan.points
-        if point.rule == "bp"
-    }
-    budgets = {}
-    for point in plan.points:
-        if point.settings.get(EQUAL) != "flops":
-            continue
-        own, bp = costs[point.key].flops, base.get((point.dataset, point.network))
-        resolved = plan.resolved[point.key]
-        if not own or not bp or not resolved.cell.budget.epochs:
-            raise UsageError(
-                f"{point.key} cannot have as many operations as bp has in its epochs.",
-                "Add the rule bp to the study, and give the budget in epochs.",
-            )
-        cell = resolved.cell
-        whole = cell.labels * len(resolved.dataset.train) * (cell.budget.epochs or 0)
-        budgets[point.key] = max(1, round(whole * bp / own))
-    return budgets
 
 
 def _cores() -> int:

@@ -66,6 +66,7 @@ def names(plan: Plan) -> dict[str, str]:
             search,
             plan.spaces[point.key],
             plan.resolved[point.key].cell.spec(),
+            plan.budgets.get(point.key),
         )
         for point in plan.points
     }

@@ -13,6 +13,8 @@ from lbench.recipe import Recipe
 from lbench.registry import Registry
 from lbench.run.resolve import Resolved, resolve
 from lbench.study.definition import Arm, Domain, Point, Study
+from lbench.study.equal import Budget, check_equal
+from lbench.study.probes import check_probes
 from lbench.study.settings import EQUAL, TASK, check_settings, request
 from lbench.study.space import check_space, space, trials
 
@@ -30,6 +32,7 @@ class Plan:
         spaces: of the search at each point, by its key.
         resolved: the cell at each point before its search, by key: what is timed.
         absent: datasets of the study that are left out, with the reason.
+        budgets: where a run takes as many operations as one of ``bp``, by the point's key.
     """
 
     study: Study
@@ -37,6 +40,7 @@ class Plan:
     spaces: Mapping[str, Mapping[str, Domain]]
     resolved: Mapping[str, Resolved]
     absent: Mapping[str, str] = field(default_factory=dict)
+    budgets: Mapping[str, Budget] = field(default_factory=dict)
 
     @property
     def trials(self) -> int:
@@ -106,7 +110,10 @@ def plan(
                 spaces[point.key] = space(point.rule, study.search, point.settings, registry)
         except UsageError as error:
             raise UsageError(f"At {point.key}: {error.message}", error.hint) from None
-    return Plan(study, points, spaces, resolved, absent)
+    found = Plan(study, points, spaces, resolved, absent)
+    check_equal(found)
+    check_probes(found, registry)
+    return found
 
 
 def _of_rules(study: Study, rules: Sequence[str] | None, registry: Registry) -> Study:

@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, cast
 
-from lbench.errors import LockedError
-from lbench.execute.messages import Ended, Epoch, Event, Job, Note, Progress, Started
+from lbench.errors import DataError, LbenchError, LockedError
+from lbench.execute.messages import SYSTEM, Ended, Epoch, Event, Job, Note, Progress, Started
 from lbench.execute.pool import Pool
 from lbench.execute.writer import Writer
 from lbench.home import Home
@@ -23,7 +23,7 @@ from lbench.study.definition import Point
 from lbench.study.ledger import names
 from lbench.study.place import FINAL, Place, objectives
 from lbench.study.plan import Plan
-from lbench.study.search import Searching
+from lbench.study.search import Searching, which
 from lbench.study.settings import request
 from lbench.study.storage import storage
 
@@ -79,7 +79,6 @@ class Runner:
         writer: of the store; None for none.
         display: told how it goes on.
         data_dir: where data is looked for first.
-        examples: budgets of points whose arms have equal FLOPs, by the point's key.
     """
 
     def __init__(
@@ -91,7 +90,6 @@ class Runner:
         display: Display,
         *,
         data_dir: Path | None = None,
-        examples: Mapping[str, int] | None = None,
     ) -> None:
         self.plan = plan
         self.home = home
@@ -99,7 +97,6 @@ class Runner:
         self.writer = writer
         self.display = display
         self.data_dir = data_dir
-        self.examples = examples or {}
         self.study = plan.study
         self.stop: str | None = None
         self._searches = names(plan)
@@ -113,6 +110,7 @@ class Runner:
         self._publish: dict[str, None] = {}
         self._unfinished: dict[str, str] = {}
         self._trained = 0
+        self._failure: LbenchError | None = None
 
     def _place(self, point: Point) -> Place:
         searching = None
@@ -128,6 +126,9 @@ class Runner:
 
         Args:
             timeout: seconds after which running jobs write a checkpoint and the rest is left.
+
+        Raises:
+            LbenchError: the disk is full or data has gone: what was running can be continued.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
         running: set[Hashable] = set()
@@ -159,6 +160,10 @@ class Runner:
                 self._publish_one()
         while self._publish:
             self._publish_one()
+        if self._failure is not None:
+            raise self._failure
+        hopeless = [key for key, place in self._places.items() if place.hopeless]
+        self._unfinished |= dict.fromkeys(hopeless, "no trial of its search is complete")
         complete = all(place.done for place in self._places.values())
         return Ending(complete, self.stop, self._trained, self._unfinished)
 
@@ -178,21 +183,21 @@ class Runner:
     def _trial(self, place: Place, number: int, seed: int, params: Mapping[str, Any]) -> Job:
         search = self.study.search
         assert search is not None
-        extra = {**params, **self._budget(place)}
+        extra = dict(params)
         if search.epochs is not None:
             extra |= {"epochs": search.epochs, "examples": None}
+        elif (budget := self.plan.budgets.get(place.point.key)) is not None:
+            extra |= {"epochs": None, "examples": budget.trial}
         watched = search.pruning and len(search.objectives) == 1 and seed == 0
         asked = self._request(place, "strict", extra)
         return Job((place.point.key, number, seed), asked, seed, trial=True, watch=watched)
 
     def _final(self, place: Place, seed: int) -> Job:
-        extra = {**place.chosen, **self._budget(place)}
+        extra = dict(place.chosen)
+        if (budget := self.plan.budgets.get(place.point.key)) is not None:
+            extra |= {"epochs": None, "examples": budget.final}
         asked = self._request(place, self.study.protocol, extra)
         return Job((place.point.key, FINAL, seed), asked, seed, probes=self.study.probes)
-
-    def _budget(self, place: Place) -> dict[str, int | None]:
-        examples = self.examples.get(place.point.key)
-        return {} if examples is None else {"epochs": None, "examples": examples}
 
     def _request(self, place: Place, protocol: str, extra: Mapping[str, Any]) -> Request:
         asked = request(place.point, self.registry, protocol, extra)
@@ -222,7 +227,8 @@ class Runner:
     def _join(self, key: Key, event: Started) -> None:
         place = self._places[key[0]]
         role, trial = ("final", place.trial) if key[1] == FINAL else ("trial", key[1])
-        member = Member(self.study.name, key[0], role, trial, key[2], event.cell, event.run)
+        search = which(self._searches.get(key[0]))
+        member = Member(self.study.name, key[0], role, trial, key[2], event.cell, event.run, search)
         self._journal.add(member)
         if self.writer is not None:
             self.writer.join([member])
@@ -235,6 +241,11 @@ class Runner:
             if self.stop is None:
                 self._again.append(job)
                 return
+            status = "killed"
+        elif event.kind in (DataError.kind, SYSTEM):
+            # Not this run's fault, and the next ones would fail alike: it goes on another time.
+            self._failure = self._failure or _failure(event)
+            self.stop = self.stop or "failure"
             status = "killed"
         elif status == "killed" and self.stop is None:
             # Not because it was asked to: its worker died, and died again.
@@ -254,12 +265,9 @@ class Runner:
             self.display.final(key[0], place.ended, len(place.seeds))
             return
         assert place.searching is not None
-        values = objectives(event.result, event.run_dir)
+        values = objectives(event.result, event.run_dir) if status == "finished" else {}
         if place.searching.ended_seed(key[1], key[2], status, reason, values):
             self._show_search(key[0], place.searching)
-            if place.searching.done and place.searching.best is None:
-                place.hopeless = True
-                self._unfinished[key[0]] = "no trial of its search is complete"
 
     def _publish_one(self) -> None:
         if self._publish and self.writer is not None:
@@ -283,3 +291,10 @@ class Runner:
         if key[1] != FINAL and key[2]:
             what += f", seed {key[2]}"
         return f"{key[0]} {what}"
+
+
+def _failure(event: Ended) -> LbenchError:
+    """Why nothing more can be trained."""
+    cls = DataError if event.kind == DataError.kind else LbenchError
+    hint = "What was trained is kept. When this is mended, the same command goes on from there."
+    return cls(event.result["reason"] or "", hint)

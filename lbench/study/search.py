@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from lbench.randomness import address
 from lbench.registry import Registry
 from lbench.study.definition import Domain, Point, Search, Span, digest
+from lbench.study.equal import Budget
 from lbench.study.space import distribution, trials, whole
 
 if TYPE_CHECKING:
@@ -211,12 +212,18 @@ class Searching:
 
 
 def search_name(
-    study: str, point: Point, search: Search, space: Mapping[str, Domain], spec: Any
+    study: str,
+    point: Point,
+    search: Search,
+    space: Mapping[str, Domain],
+    spec: Any,
+    budget: Budget | None = None,
 ) -> str:
     """What a search is called in the storage: another space, code or data is another search.
 
     Args:
         spec: of the point's cell, its rule's code and its data's digest among it.
+        budget: in the place of the cell's own.
     """
     trial: dict[str, Any] = {
         "epochs": search.epochs,
@@ -226,7 +233,14 @@ def search_name(
     if search.sampler != "grid" and not any(isinstance(each, Span) for each in space.values()):
         # A grid of the same values has each of them once: it is no continuation.
         trial["sampler"] = "any"
+    if budget is not None:
+        trial["examples"] = budget.trial
     return f"{study}/{point.key}@{digest([spec, dict(space), trial])}"
+
+
+def which(search: str | None) -> str:
+    """Tells a point's searches apart: the digest in a search's name; "" without one."""
+    return "" if search is None else search.rpartition("@")[2]
 
 
 def best_of(known: list[FrozenTrial]) -> FrozenTrial | None:
@@ -272,9 +286,9 @@ def _sampler(sampler: str, search: str, known: int) -> BaseSampler:
     if sampler == "qmc":
         return samplers.QMCSampler(
             scramble=True,
-            # One sequence from beginning to end; the storage knows how far it is.
-            seed=address(search) % 2**31,
-            independent_sampler=samplers.RandomSampler(seed=seed),
+            # One sequence, of which the storage knows how far it is; the same in every search, so
+            # that rules with one space are given the same trials.
+            seed=address("qmc") % 2**31,
             warn_independent_sampling=False,
         )
     if sampler == "cmaes":

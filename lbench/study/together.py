@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 
 from lbench.rundir import RunDir
 from lbench.statistics.best import indistinguishable
+from lbench.statistics.examples import Right, right
 from lbench.study.results import Trial
 
 
@@ -23,20 +23,20 @@ def together(trials: Sequence[Trial], best: Trial | None) -> tuple[list[Trial], 
     if best is None:
         return [], None
     complete = [trial for trial in trials if trial.state == "complete"]
-    right = [_right(trial) for trial in complete]
-    n = next((len(vector) for vector in right if vector is not None), None)
+    vectors = [_right(trial) for trial in complete]
+    n = next((len(vector) for vector in vectors if vector is not None), None)
     if n is None:
         return [best], None
     errors = [
         # Of the seed whose predictions are compared; the trial's value may be a mean of several.
         100 * float(1 - vector.mean()) if vector is not None else (trial.values or (100.0,))[0]
-        for trial, vector in zip(complete, right, strict=True)
+        for trial, vector in zip(complete, vectors, strict=True)
     ]
-    found = {complete[at].number: complete[at] for at in indistinguishable(errors, right, n)}
+    found = {complete[at].number: complete[at] for at in indistinguishable(errors, vectors, n)}
     return list({best.number: best, **found}.values()), n
 
 
-def _right(trial: Trial) -> npt.NDArray[np.bool_] | None:
+def _right(trial: Trial) -> Right | None:
     if not trial.runs:
         return None
     folder = RunDir(trial.runs[0].run_dir).path
@@ -45,5 +45,4 @@ def _right(trial: Trial) -> npt.NDArray[np.bool_] | None:
         labels = np.load(folder / "val_labels.npy")
     except (OSError, ValueError):
         return None
-    correct: npt.NDArray[np.bool_] = logits.argmax(1) == labels
-    return correct
+    return right(logits, labels)

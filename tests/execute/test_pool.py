@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -288,6 +289,19 @@ def test_a_pool_that_is_closed_early_leaves_a_checkpoint_and_no_process(tmp_path
             pass
     (run_dir,) = tmp_path.glob("runs/*/*")
     assert list(run_dir.glob("checkpoint-?.pt"))
+    assert not RunDir(run_dir).held()
+
+
+def test_a_second_interrupt_waits_for_no_checkpoint(tmp_path: Path) -> None:
+    before = set(multiprocessing.active_children())
+    pool = Pool(Home(tmp_path), ["cpu"], threads=1, checkpoint_every=1e9)
+    pool.submit(job("bp", epochs=100000))
+    while not any(isinstance(event, Progress) for event in pool.events(30)):
+        pass
+    (process,) = set(multiprocessing.active_children()) - before
+    pool.__exit__(KeyboardInterrupt)
+    assert process.exitcode == -signal.SIGKILL
+    (run_dir,) = tmp_path.glob("runs/*/*")
     assert not RunDir(run_dir).held()
 
 

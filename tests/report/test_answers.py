@@ -208,10 +208,27 @@ def test_rules_are_put_together_over_several_tasks(trained: Trained) -> None:
     errors = [[4.0, 4.2, 3.8], [8.0, 8.4, 7.6], [2.0, 2.1, 1.9], [6.0, 6.3, 5.7]]
     found = ask(told(replace(trained.grid, finals=finals), errors), "table1")
     (entry,) = found.data["overall"]
-    assert entry["rule"] == "lfnn_l"
+    assert (entry["rule"], entry["equal"]) == ("lfnn_l", None)
     assert entry["interquartile_mean"]["value"] == pytest.approx(2.5, abs=0.2)
     assert entry["better_than_bp"]["value"] == 0
     assert any("interquartile mean of its error over bp's" in text for text in found.details)
+
+
+def test_equal_epochs_and_equal_operations_are_two_questions_over_tasks(trained: Trained) -> None:
+    first, second, *_ = trained.grid.finals
+    finals = [
+        _at(_at(final, n, "examples"), equal, "equal")
+        for equal in ("epochs", "flops")
+        for n in (100, 1000)
+        for final in (first, second)
+    ]
+    errors = [[4.0, 4.2, 3.8], [8.0, 8.4, 7.6]] * 2 + [[4.0, 4.2, 3.8], [2.0, 2.1, 1.9]] * 2
+    found = ask(told(replace(trained.grid, finals=finals), errors), "table1")
+    epochs, flops = found.data["overall"]
+    assert (epochs["equal"], flops["equal"]) == ("epochs", "flops")
+    assert epochs["interquartile_mean"]["value"] == pytest.approx(2.0, abs=0.1)
+    assert flops["interquartile_mean"]["value"] == pytest.approx(0.5, abs=0.1)
+    assert any("over 2 tasks at equal flops: " in text for text in found.details)
 
 
 def test_a_search_is_answered_as_ranges(trained: Trained) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from lbench.errors import LbenchError
 from lbench.execute.pool import Pool
 from lbench.execute.writer import Writer
 from lbench.home import Home
@@ -17,7 +18,9 @@ from lbench.registry import registry
 from lbench.report.summary import metrics
 from lbench.run.resolve import resolve
 from lbench.rundir import RunDir
-from lbench.study.definition import Arm
+from lbench.study.collect import collect
+from lbench.study.definition import Arm, Search
+from lbench.study.ledger import write_ledger
 from lbench.study.plan import plan
 from lbench.study.runner import Runner
 from lbench.study.settings import request
@@ -112,6 +115,17 @@ def test_a_study_of_which_nothing_finishes_says_why(home: Home, tmp_path: Path) 
     assert "diverged" in lbench(*words, "--status").out
 
 
+def test_a_search_without_a_complete_trial_says_so_every_time(home: Home, tmp_path: Path) -> None:
+    search = 'rules = ["bp"]\nkind = "search"\n[set]\nepochs = 3\noptimizer = "sgd"\n'
+    search += "weight_decay = 1.0\n[search]\ntrials = 2\n[search.space]\nlr = [50.0, 100.0]"
+    name = file(tmp_path, search)
+    words = ["study", name, "--home", str(home.root), "--workers", "1", "--device", "cpu", "--json"]
+    for _ in range(2):
+        said = lbench(*words)
+        assert said.code == 1
+        assert said.json["unfinished"] == {"bp/digits/mlp": "no trial of its search is complete"}
+
+
 class Quiet:
     """Nobody is told anything but notes."""
 
@@ -152,6 +166,36 @@ def test_a_run_that_another_process_holds_is_waited_for(home: Home) -> None:
     assert len(display.notes) == 2
     assert all("Another process is training this run" in text for text in display.notes)
     assert (ending.complete, ending.trained, ending.unfinished) == (True, 1, {})
+
+
+def test_what_the_system_refuses_stops_a_study_and_costs_no_trial(home: Home) -> None:
+    searched = study(
+        Arm("bp", settings={"epochs": 1, "net.widths": [20], "weight_decay": 0.0}),
+        search=Search(sampler="grid", only=(), space={"lr": (0.01,), "optimizer": ("adam",)}),
+    )
+    wanted = plan(searched, registry())
+    (point,) = wanted.points
+    chosen = {"lr": 0.01, "optimizer": "adam"}
+    cell = resolve(request(point, registry(), "strict", chosen), registry()).cell
+    in_the_way = home.runs / cell.slug
+    home.runs.mkdir()
+    in_the_way.touch()
+    with Writer(home, metrics, pytest.fail) as writer:
+        runner = Runner(wanted, home, registry(), writer, Quiet())
+        with (
+            Pool(home, ["cpu"], threads=1) as pool,
+            pytest.raises(LbenchError, match=str(in_the_way)) as raised,
+        ):
+            runner.run(pool)
+        assert "the same command goes on" in raised.value.hint
+        in_the_way.unlink()
+        again = Runner(wanted, home, registry(), writer, Quiet())
+        with Pool(home, ["cpu"], threads=1) as pool:
+            ending = again.run(pool)
+    assert (ending.complete, ending.trained) == (True, 2)
+    write_ledger(home, wanted, "")
+    (search,) = collect(searched, home).searches
+    assert [(trial.number, trial.state) for trial in search.trials] == [(0, "complete")]
 
 
 @pytest.mark.parametrize(

@@ -7,15 +7,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from lbench.errors import DataError, UsageError
 from lbench.registry import registry
 from lbench.run.resolve import Request, resolve
 from lbench.study import plan as planning
 from lbench.study.definition import Arm, Search
-from lbench.study.drive import devices, equal_flops, threads_each
-from lbench.study.estimate import Cost
+from lbench.study.drive import devices, threads_each
+from lbench.study.equal import Budget, with_budgets
+from lbench.study.ledger import names
 from lbench.study.plan import Plan
+from lbench.study.timing import costs
 from tests.study.helper import study
 
 
@@ -160,30 +163,89 @@ def test_trials_and_final_runs_are_counted() -> None:
     assert planning.plan(searched, registry()).trials == 10
 
 
-def equal(*names: str) -> Plan:
-    arms = [Arm(name, axes={"equal": ("epochs", "flops")}) for name in names]
-    return plan(*arms, settings={"epochs": 4})
+def equal(*rules: str, settings: dict[str, Any] | None = None, **changes: Any) -> Plan:
+    arms = [Arm(rule, axes={"equal": ("epochs", "flops")}) for rule in rules]
+    return plan(*arms, settings=settings or {"epochs": 4}, **changes)
+
+
+def budgets(found: Plan, dear: str = "fa") -> Plan:
+    """Budgets where ``dear`` takes twice the operations of the others."""
+    return with_budgets(found, {p.key: 600.0 if p.rule == dear else 300.0 for p in found.points})
 
 
 def test_equal_flops_give_a_dear_rule_fewer_examples() -> None:
-    found = equal("bp", "fa")
-    costs = {point.key: Cost(0.1, 0.1, 300.0) for point in found.points}
-    for point in found.points:
-        if point.rule == "fa":
-            costs[point.key] = Cost(0.1, 0.1, 600.0)
-    budgets = equal_flops(found, costs)
-    train = len(found.resolved[found.points[0].key].dataset.train)
-    assert budgets == {
-        "bp/digits/mlp/equal=flops": 4 * train,
-        "fa/digits/mlp/equal=flops": 2 * train,
-    }
+    found = budgets(equal("bp", "fa", "dfa"))
+    train = len(found.resolved["bp/digits/mlp/equal=flops"].dataset.train)
+    # The paper protocol trains on all; a trial holds a tenth out. bp and its like keep epochs.
+    assert found.budgets == {"fa/digits/mlp/equal=flops": Budget(round(1.8 * train), 2 * train)}
 
 
-def test_equal_flops_want_a_bp_to_be_equal_to() -> None:
-    found = equal("fa")
+def test_a_strict_study_trains_on_nine_tenths_in_its_final_runs_too() -> None:
+    found = budgets(equal("bp", "fa", protocol="strict", settings={"epochs": 4, "labels": 0.5}))
+    (budget,) = found.budgets.values()
+    assert budget.trial == budget.final
+    train = len(found.resolved["bp/digits/mlp/equal=flops"].dataset.train)
+    assert budget.final == round(0.9 * 0.5 * 2 * train)
+
+
+def test_another_budget_is_another_search() -> None:
+    searched = replace(equal("bp", "fa"), study=replace(equal("bp").study, search=Search()))
+    searched = replace(searched, spaces={point.key: {} for point in searched.points})
+    key = "fa/digits/mlp/equal=flops"
+    dear, dearer = (
+        budgets(searched),
+        with_budgets(
+            searched, {p.key: 900.0 if p.rule == "fa" else 300.0 for p in searched.points}
+        ),
+    )
+    assert len({names(each)[key] for each in (searched, dear, dearer)}) == 3
+    assert names(dear)["bp/digits/mlp/equal=flops"] == names(searched)["bp/digits/mlp/equal=flops"]
+
+
+def test_equal_flops_want_a_bp_to_be_equal_to_before_anything_is_timed() -> None:
     with pytest.raises(UsageError, match="as many operations as bp") as raised:
-        equal_flops(found, {point.key: Cost(0.1, 0.1, 300.0) for point in found.points})
+        equal("fa")
     assert "Add the rule bp" in raised.value.hint
+    with pytest.raises(UsageError, match="as many operations as bp") as raised:
+        equal("bp", settings={"examples": 100})
+    assert "the budget in epochs" in raised.value.hint
+
+
+def test_what_has_no_product_has_no_budget_of_operations() -> None:
+    found = equal("bp", "fa")
+    with pytest.raises(UsageError, match="Training fa has no matrix product"):
+        with_budgets(found, {p.key: 0.0 if p.rule == "fa" else 300.0 for p in found.points})
+
+
+def test_what_training_on_an_example_costs_does_not_depend_on_the_batch() -> None:
+    arms = [Arm("bp", name=str(batch), settings={"batch": batch}) for batch in (16, 600)]
+    arms.append(Arm("lg_bp", settings={"schedule": "sequential"}))
+    found = plan(*arms, settings={"epochs": 1, "net.widths": [30, 20]})
+    small, large, sequential = costs(found, torch.device("cpu"), 1, str).values()
+    first, second, out = 2 * 64 * 30, 2 * 30 * 20, 2 * 20 * 10
+    # Forward, weights' gradients, and the way back to all inputs but the image.
+    assert small.flops == large.flops == 3 * (first + second + out) - first
+    # Half of the budget trains the first block and its head; half the second, whose input is
+    # detached, with its head and the readout behind it.
+    head = 2 * 30 * 10
+    phases = (2 * first + 3 * head, first + 2 * second + 3 * out + 2 * out)
+    assert sequential.flops == sum(phases) / 2
+    assert min(small.step, large.step, sequential.step) > 0
+
+
+@pytest.mark.parametrize(
+    ("probe", "said"),
+    [
+        ("leaders", "At bp/digits/mlp: Probe leaders looks at leaders and followers, which Bp"),
+        ("tasks", "At bp/digits/mlp: Probe tasks looks at a sequence of tasks"),
+    ],
+)
+def test_a_probe_that_does_not_fit_is_found_before_anything_is_trained(
+    probe: str, said: str
+) -> None:
+    with pytest.raises(UsageError, match=said):
+        plan(Arm("bp"), probes=(probe,))
+    plan(Arm("bp"), probes=("tasks",), datasets=("split-digits",))
 
 
 def test_every_worker_has_a_device_and_its_threads() -> None:

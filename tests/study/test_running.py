@@ -247,6 +247,23 @@ def test_a_run_that_the_record_has_not_yet_harms_nothing(
     assert len(found.searches[0].trials) == TRIALS
 
 
+def test_another_search_shows_no_trial_of_an_older_one(survived: Survived, tmp_path: Path) -> None:
+    home = survived.copy(tmp_path / "home")
+    study = find(survived.words[1], registry())
+    before = collect(study, home)
+    (final, trial) = (
+        next(each for each in Journal(home, "small").read() if each.role == role)
+        for role in ("final", "trial")
+    )
+    for place in (final, trial):
+        Journal(home, "small").add(replace(place, search="0" * 8, cell="0" * 64, run="1" * 64))
+    after = collect(study, home)
+    assert [f.runs for f in after.finals] == [f.runs for f in before.finals]
+    assert [[t.runs for t in s.trials] for s in after.searches] == [
+        [t.runs for t in s.trials] for s in before.searches
+    ]
+
+
 def test_a_damaged_plan_is_told_with_what_mends_it(survived: Survived, tmp_path: Path) -> None:
     home = survived.copy(tmp_path / "home")
     path = home.studies / "small" / "plan.json"

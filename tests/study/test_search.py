@@ -34,6 +34,17 @@ def _storage(tmp_path: Path, made: Path) -> None:
     shutil.copy(made, tmp_path / "optuna.db")
 
 
+def test_rules_with_one_space_are_given_the_same_quasi_random_trials(tmp_path: Path) -> None:
+    def suggested(name: str) -> list[Any]:
+        search = Search(trials=4, sampler="qmc", pruning=False)
+        found = Searching(name, POINT, search, SPACE, storage(Home(tmp_path)), registry())
+        return [each[2] for _ in range(4) if (each := found.next()) is not None]
+
+    first = suggested("one")
+    assert len({str(each) for each in first}) == 4
+    assert suggested("other") == first
+
+
 def searching(home: Path, space: dict[str, Domain] = SPACE, **search: Any) -> Searching:
     asked = Search(**{"trials": 6, **search})
     return Searching("s", POINT, asked, space, storage(Home(home)), registry())

@@ -94,11 +94,7 @@ def _words(each: Contrast, matched: Mapping[str, Mapping[int, float]]) -> str:
         "equal": f"{each.name} and {each.other} forget equally within {each.margin or 0:g} points",
         "undecided": f"whether {each.name} forgets less than {each.other} is undecided",
     }
-    words = f"{said[each.verdict]} ({' and '.join(forgot)} points; difference "
-    low, high = each.points.low, each.points.high
-    ends = "" if low is None or high is None else f" [{low:+.2f}, {high:+.2f}]"
-    words += f"{each.points.mean:+.2f}{ends}, n = {each.points.n}"
-    return words + (f", p = {each.p:.2g})" if each.p is not None else ")")
+    return f"{said[each.verdict]} ({' and '.join(forgot)} points; difference {each.numbers})"
 
 
 def _best(each: Measured) -> str:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from lbench.report.answers.series import axes, series
-from lbench.report.contrasts import Contrast, of_values
+from lbench.report.contrasts import Contrast, adjusted, of_values
 from lbench.report.lines import Line
 from lbench.report.table import text
 from lbench.study.results import Results
@@ -45,7 +45,7 @@ class Effect:
 
 
 def effects(results: Results) -> list[Effect]:
-    """Of each axis with two values, its second value minus its first."""
+    """Of each axis with two values, its second value minus its first; p adjusted for them all."""
     found = []
     for axis in axes(results):
         by_place: dict[str, list[tuple[Any, Line, Any, Line]]] = {}
@@ -63,7 +63,8 @@ def effects(results: Results) -> list[Effect]:
                 results.study.margin,
             )
             found.append(Effect(axis, where, len(pairs), contrast))
-    return found
+    tested = adjusted([effect.contrast for effect in found])
+    return [replace(effect, contrast=each) for effect, each in zip(found, tested, strict=True)]
 
 
 def _means(lines: list[Line]) -> Mapping[int, float]:

@@ -7,9 +7,9 @@ from typing import Any
 from lbench.registry import registry
 from lbench.report.answers.answer import UNDECIDED, Answer, capital, joined
 from lbench.report.answers.series import Series, axes, series
-from lbench.report.contrasts import Contrast, adjusted, contrast, signed
+from lbench.report.contrasts import Contrast, adjusted, contrast
 from lbench.report.lines import Line
-from lbench.report.table import text
+from lbench.report.table import signed, text
 from lbench.study.results import Results
 
 
@@ -73,8 +73,9 @@ def _sentence(each: Series, base: Line, contrasts: list[Contrast]) -> str:
     if verdict == "does not matter" and margin:
         words += f" within {margin:g} points"
     if largest.points is not None:
-        words += f"; the largest effect is {signed(largest.points)} points"
-        words += f" (n = {largest.points.n}), from {each.at(base)} to "
+        points = largest.points
+        words += f"; the largest effect is {signed(points.mean, points.low, points.high)} points"
+        words += f" (n = {points.n}), from {each.at(base)} to "
         line = next(line for line in each.lines if largest.name in (line.title, line.whole))
         words += text(each.values[list(each.lines).index(line)])
     return words

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+from dataclasses import replace
 from typing import Any
 
 from lbench.report.answers.answer import UNDECIDED, Answer, joined
@@ -10,7 +11,7 @@ from lbench.report.answers.best import error_of
 from lbench.report.answers.grid import along
 from lbench.report.answers.series import Series, axes, series, span
 from lbench.report.compare import mean
-from lbench.report.contrasts import Contrast, contrast
+from lbench.report.contrasts import Contrast, adjusted, contrast
 from lbench.study.results import Results
 
 
@@ -21,7 +22,8 @@ def online(results: Results) -> Answer:
     if not first:
         return Answer(f"{UNDECIDED}: no two values of an axis have a finished run.")
     told = [along(each, results.study.margin) for each in first]
-    widths = [_ends(each) for each in series(results, names[1])] if len(names) > 1 else []
+    across = series(results, names[1]) if len(names) > 1 else []
+    widths = list(zip(across, adjusted([_ends(each) for each in across]), strict=True))
     lowest = min((line for each in first for line in each.lines),
                  key=lambda line: mean(line.row.test) or 0.0)  # fmt: skip
     sentence = f"The lowest test error is {error_of(lowest)}, of {lowest.whole}"
@@ -43,10 +45,10 @@ def online(results: Results) -> Answer:
     return Answer(f"{sentence}.", details, data)
 
 
-def _ends(each: Series) -> tuple[Series, Contrast]:
+def _ends(each: Series) -> Contrast:
     """The largest value of the axis against the smallest."""
     order = sorted(zip(each.values, each.lines, strict=True), key=lambda pair: pair[0])
     (low, first), (high, last) = order[0], order[-1]
     found = contrast(last, first)
     names = (f"{each.axis} {span([high], [high])}", f"{each.axis} {span([low], [low])}")
-    return each, Contrast(*names, found.points, found.p, found.equal, found.margin)
+    return replace(found, name=names[0], other=names[1])

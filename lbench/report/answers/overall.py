@@ -12,16 +12,30 @@ from lbench.statistics.aggregate import (
     interquartile_mean,
     probability_of_improvement,
 )
+from lbench.study.settings import EQUAL
 
 CONTROL = "bp"
 Scores = dict[str, list[float]]
 
 
 def overall(groups: Sequence[Group]) -> tuple[list[str], list[dict[str, Any]]]:
-    """Of each rule that every group has, in words and in numbers; none of fewer than two groups."""
+    """Of each rule that every task has, in words and in numbers; none of fewer than two tasks.
+
+    Equal epochs and equal operations are two questions about the same tasks: each has its own.
+    """
+    details: list[str] = []
+    data: list[dict[str, Any]] = []
     known = [group for group in groups if _control(group) is not None]
-    if len(known) < 2:
-        return [], []
+    for equal in dict.fromkeys(group.task.get(EQUAL) for group in known):
+        mine = [group for group in known if group.task.get(EQUAL) == equal]
+        if len(mine) > 1:
+            words, numbers = _overall(mine, f" at equal {equal}" if equal else "")
+            details += words
+            data += [{"equal": equal, **entry} for entry in numbers]
+    return details, data
+
+
+def _overall(known: Sequence[Group], what: str) -> tuple[list[str], list[dict[str, Any]]]:
     names = dict.fromkeys(line.name for group in known for line in group.known)
     details: list[str] = []
     data: list[dict[str, Any]] = []
@@ -37,9 +51,9 @@ def overall(groups: Sequence[Group]) -> tuple[list[str], list[dict[str, Any]]]:
         middle = interquartile_mean(ratios)
         wins = probability_of_improvement(errors, control)
         details.append(
-            f"{name} over {len(known)} tasks: interquartile mean of its error over {CONTROL}'s "
-            f"{_words(middle)}; a run of it is better than one of {CONTROL} with probability "
-            f"{_words(wins)}."
+            f"{name} over {len(known)} tasks{what}: interquartile mean of its error over "
+            f"{CONTROL}'s {_words(middle)}; a run of it is better than one of {CONTROL} with "
+            f"probability {_words(wins)}."
         )
         data.append(
             {

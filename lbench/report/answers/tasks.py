@@ -9,11 +9,11 @@ from lbench.report.answers.answer import UNDECIDED, Answer, capital, joined
 from lbench.report.answers.best import error_of
 from lbench.report.answers.series import Series, axes, series, span
 from lbench.report.compare import mean
-from lbench.report.contrasts import Contrast, adjusted, contrast, signed
+from lbench.report.contrasts import Contrast, adjusted, contrast
 from lbench.report.figures.depth import by_block
 from lbench.report.lines import Group, Line, groups
 from lbench.report.measured import Measured, measured
-from lbench.report.table import percent, text
+from lbench.report.table import percent, signed, text
 from lbench.report.verdict import verdict
 from lbench.study.results import Results
 
@@ -117,7 +117,7 @@ def _gain(each: Series, contrasts: Sequence[Contrast]) -> str:
         return ""
     best = min(lower, key=lambda c: c.points.mean if c.points else 0.0)
     at = each.values[1 + list(contrasts).index(best)]
-    points = signed(best.points) if best.points else ""
+    points = best.points and signed(best.points.mean, best.points.low, best.points.high)
     return f" ({points} points from {text(each.values[0])} to {text(at)})"
 
 

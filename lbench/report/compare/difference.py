@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Any
 from lbench.report.compare.kept import Kept, NotKeptError
 from lbench.report.compare.row import Pairs, Row
 from lbench.statistics.intervals import Summary
+from lbench.statistics.multiple import LEVEL
 
 if TYPE_CHECKING:
     from lbench.statistics.examples import Examples
 
 # SciPy is imported where it is used: ``lbench run`` shares rows and works without it.
-
-LEVEL = 0.05
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,86 @@
+"""Budgets of as many operations as ``bp`` takes in its epochs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from lbench.errors import UsageError
+from lbench.run.resolve import VALIDATION
+from lbench.study.definition import Point
+from lbench.study.settings import EQUAL
+
+if TYPE_CHECKING:
+    from lbench.study.plan import Plan
+
+BASE = "bp"
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """In examples that are trained on, repetitions counted.
+
+    Args:
+        trial: of a run of a search, which holds validation examples out.
+        final: of a run of the table.
+    """
+
+    trial: int
+    final: int
+
+
+def check_equal(plan: Plan) -> None:
+    """That there is a ``bp`` to be equal to.
+
+    Raises:
+        UsageError: there is none on a point's dataset and network, or its budget is not in epochs.
+    """
+    bases = {_where(point) for point in plan.points if point.rule == BASE}
+    for point in _asking(plan):
+        if _where(point) not in bases or not plan.resolved[point.key].cell.budget.epochs:
+            raise UsageError(
+                f"{point.key} cannot have as many operations as {BASE} has in its epochs.",
+                f"Add the rule {BASE} to the study, and give the budget in epochs.",
+            )
+
+
+def with_budgets(plan: Plan, flops: Mapping[str, float]) -> Plan:
+    """The plan with a budget at each point that asks for equal operations.
+
+    Where a point takes as many for an example as ``bp`` does, its epochs are its budget already.
+
+    Args:
+        flops: of training on one example, by the point's key.
+
+    Raises:
+        UsageError: a rule's training has no matrix product to count.
+    """
+    base = {_where(point): flops[point.key] for point in plan.points if point.rule == BASE}
+    budgets = {}
+    for point in _asking(plan):
+        if not flops[point.key]:
+            raise UsageError(
+                f"Training {point.rule} has no matrix product: it cannot be given as many "
+                f"operations as {BASE}.",
+                'Give it an arm of its own, with axes = { equal = ["epochs"] }.',
+            )
+        ratio = base[_where(point)] / flops[point.key]
+        if ratio == 1:
+            continue
+        resolved = plan.resolved[point.key]
+        cell = resolved.cell
+        seen = cell.labels * resolved.dataset.examples[0] * (cell.budget.epochs or 0) * ratio
+        budgets[point.key] = Budget(
+            trial=max(1, round(seen * (1 - VALIDATION))),
+            final=max(1, round(seen * (1 - cell.validation))),
+        )
+    return replace(plan, budgets=budgets)
+
+
+def _asking(plan: Plan) -> list[Point]:
+    return [point for point in plan.points if point.settings.get(EQUAL) == "flops"]
+
+
+def _where(point: Point) -> tuple[str, str]:
+    return point.dataset, point.network
