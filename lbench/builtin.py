@@ -98,6 +98,12 @@ def lbench_networks() -> list[NetworkEntry]:
             "mixer-s", "LocalMixer S/1/1, 271,892 parameters on MNIST with a local head", mixer
         ),
         NetworkEntry(
+            "mixer-275k",
+            "LocalMixer of 260 channels, 274,570 parameters on MNIST",
+            mixer,
+            {"channels": 260},
+        ),
+        NetworkEntry(
             "mixer-m",
             "LocalMixer M/1/16, 429,076 parameters on MNIST with a local head",
             mixer,

@@ -16,6 +16,7 @@ from lbench.study import plan as planning
 from lbench.study.definition import Arm, Search
 from lbench.study.drive import devices, threads_each
 from lbench.study.equal import Budget, with_budgets
+from lbench.study.find import find
 from lbench.study.ledger import names
 from lbench.study.plan import Plan
 from lbench.study.timing import costs
@@ -246,6 +247,17 @@ def test_a_probe_that_does_not_fit_is_found_before_anything_is_trained(
     with pytest.raises(UsageError, match=said):
         plan(Arm("bp"), probes=(probe,))
     plan(Arm("bp"), probes=("tasks",), datasets=("split-digits",))
+
+
+@pytest.mark.parametrize("name", sorted(registry().studies))
+def test_the_parts_of_every_installed_study_fit(name: str) -> None:
+    installed = find(name, registry())
+    dataset = "split-digits" if "tasks" in installed.probes else "digits"
+    found = planning.plan(installed, registry(), datasets=[dataset])
+    assert {point.dataset for point in found.points} == {dataset}
+    assert {point.rule for point in found.points} >= {
+        arm.rule for arm in installed.arms if arm.rule != "*"
+    }
 
 
 def test_every_worker_has_a_device_and_its_threads() -> None:
