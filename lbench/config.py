@@ -132,6 +132,12 @@ class RuleConfig(Options):
     """The options of a rule; subclass it and declare fields with :func:`param`."""
 
 
+def limits(cls: type[Options], name: str) -> tuple[float | None, float | None]:
+    """The smallest and the largest value that an option may have; None for no limit."""
+    found = {type(limit).__name__: limit for limit in cls.model_fields[name].metadata}
+    return getattr(found.get("Ge"), "ge", None), getattr(found.get("Le"), "le", None)
+
+
 def describe(cls: type[Options], name: str) -> str:
     """What an option may be: ``a number from 0.1 to 1``, ``batch, example or epoch``."""
     field = cls.model_fields[name]
@@ -149,9 +155,7 @@ def describe(cls: type[Options], name: str) -> str:
     else:
         nouns = {float: "a number", int: "a whole number", bool: "true or false", str: "text"}
         text = nouns.get(typing.cast(type, annotation), str(annotation))
-    limits = {type(limit).__name__: limit for limit in field.metadata}
-    low = getattr(limits.get("Ge"), "ge", None)
-    high = getattr(limits.get("Le"), "le", None)
+    low, high = limits(cls, name)
     if low is not None and high is not None:
         text += f" from {low:g} to {high:g}"
     elif low is not None:

@@ -8,6 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from lbench.config import Options, limits
+from lbench.recipe import Recipe
+from lbench.registry import registry
 from lbench.report.table import text
 from lbench.study.definition import Domain, Span
 from lbench.study.results import SearchResult, Trial
@@ -70,6 +73,24 @@ def ranges(search: SearchResult) -> list[Range]:
     ]
 
 
+def edges(searches: Sequence[SearchResult]) -> list[str]:
+    """Settings whose best value lies where the search ended, though it might have gone on.
+
+    Where the whole range cannot be told apart an end says nothing.
+    """
+    asked = collections.Counter(name for each in searches for name in each.space)
+    found = collections.Counter[tuple[str, str]]()
+    for search in searches:
+        for each in ranges(search):
+            if not each.whole and (end := _end(search, each)) is not None:
+                found[each.name, end] += 1
+    return [
+        f"{name}: the best of {n} of {asked[name]} searches lies at the {end} of what was "
+        "searched; a wider range may hold a lower error."
+        for (name, end), n in found.items()
+    ]
+
+
 def best_so_far(search: SearchResult) -> list[tuple[int, float]]:
     """The lowest value up to each complete trial, by the trial's number."""
     lowest, found = math.inf, []
@@ -95,6 +116,32 @@ def _range(name: str, domain: Domain, best: Trial, together: Sequence[Trial]) ->
     if whole:
         words += " (the whole range: not identified)"
     return Range(name, best.params[name], kept, whole, words)
+
+
+def _end(search: SearchResult, found: Range) -> str | None:
+    """``upper end (0.03)``; None for the middle, and for an end that is the option's own."""
+    domain = search.space[found.name]
+    if not isinstance(domain, Span):
+        numbers = all(type(each) in (int, float) for each in domain)
+        if not numbers or len(domain) < 3:
+            return None
+        domain = Span(min(domain), max(domain))
+        near = 0.0
+    else:
+        near = (1 - WHOLE) / 2
+    least, most = _limits(search.point.rule, found.name)
+    scale = math.log if domain.log else float
+    low, high, best = scale(domain.low), scale(domain.high), scale(found.best)
+    if best <= low + near * (high - low) and domain.low != least:
+        return f"lower end ({domain.low:g})"
+    if best >= high - near * (high - low) and domain.high != most:
+        return f"upper end ({domain.high:g})"
+    return None
+
+
+def _limits(rule: str, name: str) -> tuple[float | None, float | None]:
+    config: type[Options] = registry().load("rules", rule).Config
+    return limits(config if name in config.model_fields else Recipe, name)
 
 
 def _covers(span: Span, low: float, high: float) -> bool:

@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
-from lbench.config import Options, describe
+from lbench.config import Options, describe, limits
 from lbench.errors import UsageError
 from lbench.recipe import Recipe
 from lbench.registry import Registry
@@ -111,9 +111,7 @@ def declared(config: type[Options], name: str) -> Domain | None:
         return typing.get_args(annotation)
     if annotation is bool:
         return (False, True)
-    limits = {type(limit).__name__: limit for limit in field.metadata}
-    low = getattr(limits.get("Ge"), "ge", None)
-    high = getattr(limits.get("Le"), "le", None)
+    low, high = limits(config, name)
     if low is None or high is None or annotation not in (int, float):
         return None
     extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}

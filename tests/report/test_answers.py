@@ -9,7 +9,7 @@ import pytest
 from lbench.errors import UsageError
 from lbench.report.answers import ANSWERS, answer
 from lbench.report.answers.answer import capital, joined
-from lbench.report.searches import ranges
+from lbench.report.searches import edges, ranges
 from lbench.study.definition import Span
 from lbench.study.results import Final, Results, SearchResult, Trial
 from tests.report.studies import Trained, told
@@ -243,6 +243,34 @@ def trial(number: int, value: float, **params: Any) -> Trial:
 
 def searched(base: SearchResult, space: Any, trials: Sequence[Trial]) -> SearchResult:
     return replace(base, space=space, trials=trials, best=trials[0], together=trials)
+
+
+@pytest.mark.parametrize(
+    ("name", "domain", "values", "end"),
+    [
+        ("lr", Span(1e-4, 0.1, log=True), (0.09, 0.02), "upper end (0.1)"),
+        ("lr", Span(1e-4, 0.1, log=True), (1.1e-4, 1.2e-4), "lower end (0.0001)"),
+        ("lr", Span(1e-4, 0.1, log=True), (0.01, 0.09), None),
+        ("lr", Span(1e-4, 0.1, log=True), (0.09, 1.1e-4), None),  # not identified
+        ("lr", (0.001, 0.003, 0.01), (0.01, 0.01), "upper end (0.01)"),
+        ("lr", (0.001, 0.003, 0.01), (0.003, 0.01), None),
+        ("lr", (0.001, 0.01), (0.01, 0.01), None),  # two values have no middle
+        ("lam", Span(0.1, 10.0, log=True), (10.0, 10.0), "upper end (10)"),
+        ("leadership", Span(0.1, 1.0, 0.1), (1.0, 0.9), None),  # nothing lies beyond all
+        ("leadership", Span(0.1, 0.8, 0.1), (0.8, 0.7), "upper end (0.8)"),
+        ("optimizer", ("adam", "adamw", "sgd"), ("sgd", "sgd"), None),
+    ],
+)
+def test_a_best_value_at_the_end_of_what_was_searched_is_told(
+    trained: Trained, name: str, domain: Any, values: Sequence[Any], end: str | None
+) -> None:
+    trials = [trial(number, 2.0, **{name: value}) for number, value in enumerate(values)]
+    base = trained.search.searches[0]
+    base = replace(base, point=replace(base.point, rule="lfnn_l"))
+    found = edges([searched(base, {name: domain}, trials)])
+    assert len(found) == (end is not None)
+    if end is not None:
+        assert found[0].startswith(f"{name}: the best of 1 of 1 searches lies at the {end} of")
 
 
 @pytest.mark.parametrize(

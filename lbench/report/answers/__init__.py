@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from lbench.errors import unknown
 from lbench.report.answers.aligned import alignment
@@ -18,6 +19,7 @@ from lbench.report.answers.online import online
 from lbench.report.answers.rules import screen, table1
 from lbench.report.answers.tasks import depth, samples
 from lbench.report.answers.watched import activity, leaders
+from lbench.report.searches import edges
 from lbench.study.results import Results
 
 __all__ = ["ANSWERS", "Answer", "analysis", "answer"]
@@ -54,5 +56,10 @@ def analysis(name: str) -> Callable[[Results], Answer]:
 
 
 def answer(results: Results) -> Answer:
-    """The answer to a study's question. Raises UsageError as :func:`analysis` does."""
-    return analysis(results.study.analysis)(results)
+    """The answer to a study's question, with what its searches could not see.
+
+    Raises:
+        UsageError: as :func:`analysis`.
+    """
+    found = analysis(results.study.analysis)(results)
+    return replace(found, details=[*found.details, *edges(results.searches)])
