@@ -59,8 +59,7 @@ def serve(line: Connection, setup: Setup) -> None:
     with contextlib.suppress(OSError):
         os.dup2(2, 1)
     torch.set_num_threads(setup.threads)
-    gc.collect()
-    gc.freeze()  # what was imported is not looked through again after each job
+    warm = False
     while True:
         try:
             job = line.recv()
@@ -70,6 +69,9 @@ def serve(line: Connection, setup: Setup) -> None:
             continue  # an answer that came too late
         over = do(Talk(line, job), setup)
         gc.collect()
+        if not warm:
+            gc.freeze()  # what is imported by now is not looked through again after each job
+            warm = True
         try:
             line.send(Over(over, resident_mib()))
         except OSError:

@@ -25,7 +25,7 @@ SPACE: dict[str, Domain] = {"lr": Span(1e-4, 0.1, log=True), "leadership": Span(
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A storage with nothing in it: to create one takes longer than most tests."""
     folder = tmp_path_factory.mktemp("storage")
-    storage(Home(folder)).remove_session()
+    storage(Home(folder)).engine.dispose()
     return folder / "optuna.db"
 
 
