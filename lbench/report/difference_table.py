@@ -67,7 +67,7 @@ def notes(differences: Sequence[Difference]) -> list[str]:
     """What the columns mean, and why some have nothing."""
     lines = [MEANING]
     if len(differences) > 1:
-        lines.append(f"p-values are adjusted for {len(differences)} comparisons (Holm).")
+        lines.append("p-values are adjusted over the tests of each column (Holm).")
     lines += _reasons("no difference", [each.reason for each in differences])
     lines += _reasons("no t test", [each.t_test.reason for each in differences])
     lines += _reasons("no Wilcoxon test", [each.wilcoxon.reason for each in differences])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import click
@@ -13,7 +13,7 @@ from lbench.report.compare import mean
 from lbench.report.published import COLUMNS, Published
 from lbench.report.render import ELSEWHERE, SAMPLING, error
 from lbench.report.table import NONE, count, percent, print_table
-from lbench.statistics.intervals import Summary, binomial, interval
+from lbench.statistics.intervals import Summary, binomial, of_known
 from lbench.store.rows import RunRow
 
 
@@ -66,17 +66,17 @@ def metrics(runs: Sequence[RunRow]) -> dict[str, float | None]:
         By name; None where nothing is known. Errors in percent, times in seconds.
     """
     finished = [run for run in runs if run.status == "finished"]
-    test = _interval(run.test_error for run in finished)
+    test = of_known(run.test_error for run in finished)
     spread = (test.mean, test.sd, test.low, test.high) if test else (None,) * 4
     names = ("test_error_mean", "test_error_sd", "test_error_ci95_low", "test_error_ci95_high")
     means = {
-        "train_error_mean": _interval(run.train_error for run in finished),
-        "val_error_mean": _interval(run.val_error for run in finished),
-        "test_error_at_best_val_mean": _interval(run.test_error_at_best_val for run in finished),
-        "seconds_training_mean": _interval(run.seconds_training for run in finished),
-        "step_ms_mean": _interval(run.step_ms for run in finished),
-        "step_memory_mib_mean": _interval(run.step_memory_mib for run in finished),
-        "peak_memory_mib_mean": _interval(run.peak_memory_mib for run in finished),
+        "train_error_mean": of_known(run.train_error for run in finished),
+        "val_error_mean": of_known(run.val_error for run in finished),
+        "test_error_at_best_val_mean": of_known(run.test_error_at_best_val for run in finished),
+        "seconds_training_mean": of_known(run.seconds_training for run in finished),
+        "step_ms_mean": of_known(run.step_ms for run in finished),
+        "step_memory_mib_mean": of_known(run.step_memory_mib for run in finished),
+        "peak_memory_mib_mean": of_known(run.peak_memory_mib for run in finished),
     }
     return {
         **dict(zip(names, spread, strict=True)),
@@ -104,13 +104,8 @@ def _summary(content: dict[str, Any] | None) -> Summary | None:
     return Summary(content["mean"], content["sd"], low, high, content["n"])
 
 
-def _interval(values: Iterable[float | None]) -> Summary | None:
-    known = [value for value in values if value is not None]
-    return interval(known) if known else None
-
-
 def _mean(runs: list[dict[str, Any]], name: str) -> float | None:
-    return mean(_interval(run.get(name) for run in runs))
+    return mean(of_known(run.get(name) for run in runs))
 
 
 def _cached(finished: list[dict[str, Any]]) -> str:

@@ -78,20 +78,22 @@ def best_set(groups: Sequence[Mapping[int, float]]) -> BestSet:
 
 
 def indistinguishable(
-    errors: Sequence[float], correct: Sequence[Right | None], n: int
+    errors: Sequence[float], correct: Sequence[Right | None], n: int, best: int | None = None
 ) -> list[int]:
     """Which trials of a search cannot be told apart from the best by their validation examples.
 
-    McNemar's exact test of each trial against the one with the lowest error, Holm-adjusted at
-    5 %: the lowest of many is so by luck too, and the adjusted set, which is the larger one,
-    allows for that. A trial whose predictions are lost is tested as if it had seen other
-    examples (two proportions). All this is of the trained networks; another seed is another
-    network. It holds for every n.
+    McNemar's exact test of each trial against the best, Holm-adjusted at 5 %: the lowest of many
+    is so by luck too, and the adjusted set, which is the larger one, allows for that. A trial
+    whose predictions are lost is tested as if it had seen other examples (two proportions). One
+    with a lower error than the best, as may be where trials have several seeds and these are the
+    errors of one, stays. All this is of the trained networks; another seed is another network. It
+    holds for every n.
 
     Args:
         errors: validation error in percent, of each trial that is complete.
         correct: its predictions that are right, (validation examples,); None where lost.
         n: validation examples.
+        best: index of the trial that the others are held against; None for the lowest error.
 
     Returns:
         Indices in ascending order, the best among them; empty of no trials.
@@ -106,7 +108,8 @@ def indistinguishable(
     for vector in correct:
         if vector is not None and vector.shape != (n,):
             raise ValueError(f"Predictions for {vector.shape} examples, expected ({n},).")
-    best = min(range(len(errors)), key=lambda at: errors[at])
+    if best is None:
+        best = min(range(len(errors)), key=lambda at: errors[at])
     values: list[float | None] = []
     for at, (error, vector) in enumerate(zip(errors, correct, strict=True)):
         mine = correct[best]
@@ -116,7 +119,11 @@ def indistinguishable(
             values.append(two_proportions(error, errors[best], n))
         else:
             values.append(two_sided(mine.astype(np.int64) - vector)[0])
-    return [at for at, p in enumerate(holm(values)) if p is None or p > LEVEL]
+    return [
+        at
+        for at, p in enumerate(holm(values))
+        if p is None or p > LEVEL or errors[at] < errors[best]
+    ]
 
 
 def two_proportions(a: float, b: float, n: int) -> float:

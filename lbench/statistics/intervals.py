@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,6 +68,12 @@ def interval(values: Sequence[float]) -> Summary:
     sd = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (n - 1))
     half = quantile(n - 1) * sd / math.sqrt(n)
     return Summary(mean, sd, mean - half, mean + half, n)
+
+
+def of_known(values: Iterable[float | None]) -> Summary | None:
+    """:func:`interval` of the values that are not None; None of none."""
+    known = [value for value in values if value is not None]
+    return interval(known) if known else None
 
 
 def paired(a: Mapping[int, float], b: Mapping[int, float]) -> Summary | None:

@@ -15,7 +15,8 @@ from lbench.study.results import Trial
 def together(trials: Sequence[Trial], best: Trial | None) -> tuple[list[Trial], int | None]:
     """The complete trials that may be as good as the best, and how many examples decided.
 
-    They are told apart by the validation examples of their first seed, which all saw alike.
+    They are told apart from it by the validation examples of their first seed, which all saw
+    alike. With several seeds a trial the best is so by its mean, whatever its first seed erred.
 
     Returns:
         The best alone, and None, where trials kept no predictions.
@@ -32,7 +33,9 @@ def together(trials: Sequence[Trial], best: Trial | None) -> tuple[list[Trial], 
         100 * float(1 - vector.mean()) if vector is not None else (trial.values or (100.0,))[0]
         for trial, vector in zip(complete, vectors, strict=True)
     ]
-    found = {complete[at].number: complete[at] for at in indistinguishable(errors, vectors, n)}
+    reference = [trial.number for trial in complete].index(best.number)
+    found = {complete[at].number: complete[at]
+             for at in indistinguishable(errors, vectors, n, reference)}  # fmt: skip
     return list({best.number: best, **found}.values()), n
 
 

@@ -87,7 +87,7 @@ def test_p_values_are_adjusted_over_the_table(made_up: Any) -> None:
         assert adjusted == pytest.approx(min(1.0, 3 * smallest))
         assert all(by_holm >= p for p, by_holm in known)
     text = call(made_up, "bp", "fa", "dfa", "lfnn_l")
-    assert "adjusted for 3 comparisons (Holm)" in text
+    assert "adjusted over the tests of each column (Holm)" in text
     assert "2, 3, 4 minus 1: no Wilcoxon test: it needs 6 pairs that differ, here are 3." in text
 
 

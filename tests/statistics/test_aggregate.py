@@ -42,6 +42,55 @@ def test_outliers_do_not_move_it() -> None:
     assert abs(interquartile_mean(wild).value - interquartile_mean(scores).value) < 1
 
 
+def errors_of(rng: np.random.Generator, *means: float, seeds: int = 5) -> dict[str, list[float]]:
+    return {f"d{at}": (mean * rng.normal(1, 0.05, seeds)).tolist() for at, mean in enumerate(means)}
+
+
+def test_ratios_are_to_the_mean_of_the_control() -> None:
+    found = interquartile_mean(
+        {"a": [2.0, 4.0, 6.0], "b": [5.0, 8.0, 100.0]}, over={"b": [10.0, 10.0], "a": [1.0, 3.0]}
+    )
+    ratios = {"a": [1.0, 2.0, 3.0], "b": [0.5, 0.8, 10.0]}
+    assert found.value == pytest.approx(interquartile_mean(ratios).value)
+    assert (found.seeds, found.datasets) == (2, 2)
+
+
+def test_a_control_is_as_uncertain_as_what_it_divides() -> None:
+    """Without the control's own seeds 95 % intervals of a true ratio of 1 cover about 85 %."""
+    rng = np.random.default_rng(0)
+    means = [1.0, 2.0, 3.0, 4.0, 5.0]
+    covered, exact = 0, 0
+    for _ in range(200):
+        errors, control = errors_of(rng, *means), errors_of(rng, *means)
+        found = interquartile_mean(errors, over=control)
+        assert found.low is not None
+        assert found.high is not None
+        covered += found.low <= 1 <= found.high
+        ratios = {k: (np.array(v) / np.mean(control[k])).tolist() for k, v in errors.items()}
+        plain = interquartile_mean(ratios)
+        assert plain.value == pytest.approx(found.value)
+        exact += (plain.low or 0) <= 1 <= (plain.high or 0)
+    assert covered / 200 > 0.91
+    assert exact / 200 < 0.91
+
+
+def test_what_common_seeds_share_falls_out_of_a_ratio() -> None:
+    control = errors_of(np.random.default_rng(0), 1.0, 2.0)
+    errors = {name: [2 * value for value in values] for name, values in control.items()}
+    turned = {name: values[1:] + values[:1] for name, values in control.items()}
+    same, other = interquartile_mean(errors, over=control), interquartile_mean(errors, over=turned)
+    assert same.value == pytest.approx(other.value)
+    assert same.high is not None
+    assert other.high is not None
+    assert same.high - (same.low or 0) < other.high - (other.low or 0)
+
+
+@pytest.mark.parametrize("control", [{}, {"a": []}, {"a": [0.0, 0.0]}])
+def test_a_control_that_cannot_divide_is_refused(control: dict[str, list[float]]) -> None:
+    with pytest.raises(ValueError, match=r"must have a value|positive mean"):
+        interquartile_mean({"a": [1.0, 2.0]}, over=control)
+
+
 def test_the_probability_of_improvement_is_mann_and_whitneys_u() -> None:
     a, b = draw(seed=0), draw(0.5, seed=1)
     expected = np.mean([1 - stats.mannwhitneyu(a[k], b[k]).statistic / 100 for k in a])

@@ -1,11 +1,18 @@
 from __future__ import annotations
 
+from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
+
 import numpy as np
 import pytest
 from scipy import stats
 
 from lbench.statistics.best import best_set, indistinguishable, two_proportions
 from lbench.statistics.examples import examples
+from lbench.store.rows import RunRow
+from lbench.study.results import Trial
+from lbench.study.together import together
 
 
 def by_seed(values: list[float], first: int = 0) -> dict[int, float]:
@@ -101,6 +108,41 @@ def test_lost_predictions_are_tested_as_other_examples() -> None:
     expected = stats.chi2_contingency(table, correction=False).pvalue
     assert two_proportions(2.0, 6.0, n) == pytest.approx(expected)
     assert two_proportions(0.0, 0.0, n) == 1.0
+
+
+def test_trials_are_held_against_the_one_that_is_named() -> None:
+    n = 1000
+    # 20 wrong, 60 wrong and 64 wrong.
+    correct = vectors(n, range(20), range(60), range(64))
+    errors = [100 * float(1 - each.mean()) for each in correct]
+    assert indistinguishable(errors, correct, n) == [0]
+    # What errs less is not left out for being better.
+    assert indistinguishable(errors, correct, n, best=1) == [0, 1, 2]
+
+
+def kept(root: Path, number: int, wrong: range, value: float) -> Trial:
+    """A complete trial whose first seed was wrong on these of 1,000 validation examples."""
+    labels = np.zeros(1000, dtype=np.int64)
+    logits = np.tile([1.0, 0.0], (1000, 1))
+    logits[list(wrong)] = [0.0, 1.0]
+    folder = root / str(number)
+    folder.mkdir()
+    np.save(folder / "val_logits.npy", logits)
+    np.save(folder / "val_labels.npy", labels)
+    run = cast(RunRow, SimpleNamespace(run_dir=folder))
+    return Trial(number, "complete", {}, (value,), runs=[run])
+
+
+def test_a_search_with_several_seeds_has_the_set_of_its_best_by_mean(tmp_path: Path) -> None:
+    # By its mean trial 1 is best; trial 0 was lucky with its first seed.
+    trials = [
+        kept(tmp_path, 0, range(20), 7.0),
+        kept(tmp_path, 1, range(60), 5.0),
+        kept(tmp_path, 2, range(64), 6.0),
+        kept(tmp_path, 3, range(200), 20.0),
+    ]
+    found, n = together(trials, trials[1])
+    assert ([trial.number for trial in found], n) == ([1, 0, 2], 1000)
 
 
 def test_trials_that_make_no_sense_are_refused() -> None:

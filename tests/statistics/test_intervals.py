@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from lbench.statistics.intervals import binomial, interval, paired, quantile
+from lbench.statistics.intervals import binomial, interval, of_known, paired, quantile
 
 
 def test_quantiles_of_student_t_agree_with_scipy() -> None:
@@ -48,6 +48,11 @@ def test_one_value_has_no_interval() -> None:
 def test_what_is_not_a_number_is_refused_not_dropped(values: list[float]) -> None:
     with pytest.raises(ValueError, match=r"no values|finite"):
         interval(values)
+
+
+def test_unknown_values_are_left_out_where_that_is_asked_for() -> None:
+    assert of_known([1.0, None, 3.0]) == interval([1.0, 3.0])
+    assert of_known([None]) is None
 
 
 def test_differences_are_paired_over_common_seeds_alone() -> None:

@@ -16,10 +16,13 @@ from lbench.report.lines import Group, Line
 from lbench.report.published import published
 from lbench.report.table import percent, text
 from lbench.report.verdict import Verdict, verdict
+from lbench.statistics.ranks import rank_correlation
 from lbench.study.results import Results
 
 FEW = 4
 """Curves up to which the answer has a sentence each."""
+COMMON = 4
+"""Common values from which on an order can be compared: with four p may be 2/24."""
 
 
 def grid(results: Results) -> Answer:
@@ -106,7 +109,9 @@ def _paper(each: Series) -> tuple[list[str], list[dict[str, Any]]]:
         best = min(theirs, key=lambda value: theirs[value])
         told = f"Published for {cell.rule} ({source}): lowest {percent(theirs[best])} % at "
         told += f"{each.axis} {best:g}, highest {percent(max(theirs.values()))} %"
-        rank = _rank([ours[v] for v in common], [theirs[v] for v in common])
+        rank = None
+        if len(common) >= COMMON:
+            rank = rank_correlation([ours[v] for v in common], [theirs[v] for v in common])
         if rank is not None:
             told += f"; over {len(common)} common values the rank correlation of {each.name} with "
             told += f"it is {rank[0]:+.2f} (p = {rank[1]:.2g})"
@@ -129,13 +134,3 @@ def _numbers(each: Series) -> dict[float, float]:
         for value, line in zip(each.values, each.lines, strict=True)
         if isinstance(value, (int, float))
     }
-
-
-def _rank(ours: Sequence[float], theirs: Sequence[float]) -> tuple[float, float] | None:
-    """Spearman's correlation and its p, from permutations where they are few; None below 4."""
-    if len(ours) < 4 or len(set(ours)) < 2 or len(set(theirs)) < 2:
-        return None
-    from scipy.stats import spearmanr
-
-    found = spearmanr(ours, theirs)
-    return float(found.statistic), float(found.pvalue)

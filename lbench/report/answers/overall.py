@@ -44,11 +44,7 @@ def _overall(known: Sequence[Group], what: str) -> tuple[list[str], list[dict[st
         errors = _errors(known, name)
         if name == CONTROL or len(errors) < len(known):
             continue
-        ratios = {
-            title: [value / _mean(control[title]) for value in values]
-            for title, values in errors.items()
-        }
-        middle = interquartile_mean(ratios)
+        middle = interquartile_mean(errors, over=control)
         wins = probability_of_improvement(errors, control)
         details.append(
             f"{name} over {len(known)} tasks{what}: interquartile mean of its error over "
@@ -72,18 +68,14 @@ def _control(group: Group) -> Line | None:
 
 
 def _errors(groups: Sequence[Group], name: str) -> Mapping[str, list[float]]:
-    """A rule's errors by group, of its cell of lowest error there."""
+    """A rule's errors by group, in the order of the seeds, of its cell of lowest error there."""
     found: Scores = {}
     for group in groups:
         mine = [line for line in group.known if line.name == name]
         if mine:
             lowest = min(mine, key=lambda line: mean(line.row.test) or 0.0)
-            found[group.title] = list(lowest.row.errors.values())
+            found[group.title] = [error for _, error in sorted(lowest.row.errors.items())]
     return found
-
-
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)
 
 
 def _words(number: Aggregate) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lbench.statistics.intervals import Summary, binomial, interval
+from lbench.statistics.intervals import Summary, binomial, of_known
 from lbench.store.audits import together, worst
 from lbench.store.rows import CellRow, RunRow
 
@@ -93,14 +93,14 @@ def rows(pairs: Pairs) -> list[Row]:
     for cell, runs in pairs:
         finished = [run for run in runs if run.status == "finished"]
         errors = {run.seed: run.test_error for run in finished if run.test_error is not None}
-        step_ms = mean(_summary(run.step_ms for run in finished))
+        step_ms = mean(of_known(run.step_ms for run in finished))
         step_memory = _largest(run.step_memory_mib for run in finished)
         lines.append(
             Row(
                 cell=cell,
                 errors=errors,
-                test=_summary(errors.values()),
-                at_best_val=_summary(run.test_error_at_best_val for run in finished),
+                test=of_known(errors.values()),
+                at_best_val=of_known(run.test_error_at_best_val for run in finished),
                 sampling=sampling(errors, cell.test_examples),
                 step_ms=step_ms,
                 step_ratio=_over(step_ms, lines[0].step_ms if lines else step_ms),
@@ -128,11 +128,6 @@ def sampling(errors: Mapping[int, float], examples: int | None) -> tuple[float, 
 def mean(summary: Summary | None) -> float | None:
     """The mean of a summary; None of none."""
     return None if summary is None else summary.mean
-
-
-def _summary(values: Iterable[float | None]) -> Summary | None:
-    known = [value for value in values if value is not None]
-    return interval(known) if known else None
 
 
 def _largest(values: Iterable[float | None]) -> float | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -195,8 +194,3 @@ def save(figure: Figure, folder: Path) -> Path:
     figure.picture.savefig(folder / f"{figure.name}.png", dpi=150, metadata={"Software": None})
     write_csv(folder / f"{figure.name}.csv", figure.data)
     return svg
-
-
-def numbered() -> Iterator[dict[str, Any]]:
-    """The looks of one series after the other."""
-    return map(look, itertools.count())

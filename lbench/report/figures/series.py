@@ -13,7 +13,6 @@ from lbench.report.figures.figure import log_axis, logarithmic
 from lbench.report.lines import Group, Line
 from lbench.report.table import text
 from lbench.rundir import RunDir
-from lbench.statistics.intervals import Summary, interval
 from lbench.study.results import Final, Results
 
 if TYPE_CHECKING:
@@ -101,12 +100,6 @@ def places(found: Iterable[Group]) -> dict[str, list[Line]]:
     for group in found:
         by_place.setdefault(group.where, []).extend(group.lines)
     return by_place
-
-
-def spread(values: Iterable[float | None]) -> Summary | None:
-    """Mean and interval of the values that are known."""
-    known = [value for value in values if value is not None]
-    return interval(known) if known else None
 
 
 def ends(line: Line) -> tuple[float, float] | None:

@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from lbench.statistics.ranks import rank_correlation
+
+
+def counted(a: Sequence[float], b: Sequence[float]) -> float:
+    """By brute force, from the correlations themselves."""
+    seen = abs(stats.spearmanr(a, b).statistic)
+    every = [abs(stats.spearmanr(order, b).statistic) for order in itertools.permutations(a)]
+    return float(np.mean([each >= seen - 1e-9 for each in every]))
+
+
+def test_four_values_in_one_order_are_two_of_twenty_four() -> None:
+    assert rank_correlation([1, 2, 3, 4], [10, 20, 30, 40]) == pytest.approx((1.0, 2 / 24))
+    assert rank_correlation([4, 3, 2, 1], [10, 20, 30, 40]) == pytest.approx((-1.0, 2 / 24))
+
+
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [
+        ([3.1, 1.2, 2.5, 0.7, 4.4], [1.0, 2.0, 3.0, 4.0, 5.0]),
+        ([1.0, 1.0, 2.0, 3.0, 2.0], [5.0, 4.0, 4.0, 1.0, 2.0]),
+        ([2.0, 2.0, 2.0, 1.0], [1.0, 2.0, 2.0, 3.0]),
+    ],
+)
+def test_p_is_counted_over_all_orders_with_ties(a: list[float], b: list[float]) -> None:
+    found = rank_correlation(a, b)
+    assert found is not None
+    assert found[0] == pytest.approx(stats.spearmanr(a, b).statistic)
+    assert found[1] == pytest.approx(counted(a, b))
+
+
+def test_eight_values_are_counted_and_nine_are_not() -> None:
+    a = np.random.default_rng(0).normal(size=9).tolist()
+    eight, nine = (rank_correlation(a[:n], sorted(a[:n])) for n in (8, 9))
+    assert eight is not None
+    assert eight[1] * 40_320 == pytest.approx(round(eight[1] * 40_320))
+    expected = stats.spearmanr(a, sorted(a))
+    assert nine == pytest.approx((expected.statistic, expected.pvalue))
+
+
+@pytest.mark.parametrize(("a", "b"), [([], []), ([1, 2], [1, 2]), ([1, 1, 1], [1, 2, 3])])
+def test_what_has_no_order_has_no_correlation(a: list[float], b: list[float]) -> None:
+    assert rank_correlation(a, b) is None
