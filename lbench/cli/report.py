@@ -68,6 +68,8 @@ def make(study: Study, home: Home, name: str) -> Report:
     runs = [run for final in results.finals for run in final.runs]
     if not any(run.status == "finished" for run in runs):
         begun = f", only {len(runs)} that did not end well" if runs else ""
+        if results.older:
+            begun += f"; {results.older} points are of an earlier version of its file"
         lost = "" if home.has_store() else " Its store is not there: lbench sync makes it again."
         raise UsageError(
             f"Study {study.name} has no finished run in {home.root}{begun}.",

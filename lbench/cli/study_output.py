@@ -69,7 +69,8 @@ def any_final(results: Results) -> bool:
 def best_of(results: Results) -> list[dict[str, Any]]:
     """What each search chose, as ``lbench run`` takes it; those without a complete trial left out.
 
-    A run of that is the trial itself, with its test set read.
+    A run of that is the trial itself, with its test set read, where trials have the budget of the
+    study's runs.
     """
     from lbench.study.settings import as_flags
 

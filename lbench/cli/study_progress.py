@@ -84,10 +84,12 @@ class StudyProgress:
 
     def run(self, name: str, done: int, steps: int) -> None:
         """A run is at this step."""
+        self._begin()
         self._runs[name] = done, steps
 
     def over(self, name: str) -> None:
         """A run has ended."""
+        self._begin()
         self._runs.pop(name, None)
 
     def note(self, text: str) -> None:
@@ -99,14 +101,20 @@ class StudyProgress:
 
     def left(self) -> float | None:
         """Seconds that are left at the pace so far; None before anything has ended."""
-        done = sum(self._behind(line) for line in self._lines.values())
+        done = self._done()
         total = sum(self._behind(line, whole=True) for line in self._lines.values())
-        if self._done_at_first is None:
-            self._done_at_first = done
-        new = done - self._done_at_first
-        if not new or done >= total:
+        if self._done_at_first is None or done <= self._done_at_first or done >= total:
             return None
-        return (time.monotonic() - self._began) / new * (total - done)
+        pace = (time.monotonic() - self._began) / (done - self._done_at_first)
+        return pace * (total - done)
+
+    def _begin(self) -> None:
+        """From here on the pace counts: what was there before is known by now."""
+        if self._done_at_first is None:
+            self._done_at_first = self._done()
+
+    def _done(self) -> int:
+        return sum(self._behind(line) for line in self._lines.values())
 
     @staticmethod
     def _behind(line: Line, *, whole: bool = False) -> int:

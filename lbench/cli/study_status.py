@@ -34,9 +34,10 @@ def show(study: Study, home: Home, as_json: bool, name: str) -> int:
         print_json({"study": study.name, "home": str(home.root), "driver": driver, "points": rows})
         return 0
     if not rows:
-        click.echo(
-            f"Study {study.name} was never run in {home.root}. Run it with: lbench study {name}"
-        )
+        what = f"was never run in {home.root}"
+        if results.older:
+            what = f"has nothing of this version of its file in {home.root}. {_earlier(results)}"
+        click.echo(f"Study {study.name} {what.rstrip('.')}. Run it with: lbench study {name}")
         return 0
     print_table(
         ["point", "trials", "best validation %", "final runs"],
@@ -57,7 +58,16 @@ def show(study: Study, home: Home, as_json: bool, name: str) -> int:
         click.echo(f"Process {driver['pid']} on {driver['host']} runs it, since {since}.")
     elif not all(_over(row, results.study.seeds) for row in rows):
         click.echo(f"Nobody runs it now. It goes on with: {results.command}")
+    if results.older:
+        click.echo(_earlier(results))
     return 0
+
+
+def _earlier(results: Results) -> str:
+    return (
+        f"{results.older} points of an earlier version are left out; what is the same in this one "
+        "is not trained again."
+    )
 
 
 def _driver(folder: Path) -> dict[str, Any] | None:

@@ -46,9 +46,16 @@ def counts(search: SearchResult) -> dict[str, int]:
 
 
 def counted(search: SearchResult) -> str:
-    """``50 of 50 trials: 31 complete, 18 pruned, 1 fail``."""
+    """``50 of 50 trials: 31 complete, 18 pruned, 1 fail; 2 of them diverged``."""
     found = [f"{n} {state}" for state, n in counts(search).items() if n or state == "complete"]
-    return f"{len(search.trials)} of {search.wanted} trials: {', '.join(found)}"
+    words = f"{len(search.trials)} of {search.wanted} trials: {', '.join(found)}"
+    lost = sum(diverged(trial) for trial in search.trials)
+    return f"{words}; {lost} of them diverged" if lost else words
+
+
+def diverged(trial: Trial) -> bool:
+    """Whether its loss went to infinity: to a sampler it is a pruned trial."""
+    return (trial.reason or "").startswith("diverged")
 
 
 def value(trial: Trial) -> float | None:

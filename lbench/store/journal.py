@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import asdict, fields
 
@@ -31,8 +32,11 @@ class Journal:
         return True
 
     def _whole(self) -> bool:
-        content = self.path.read_bytes()
-        return not content or content.endswith(b"\n")
+        with self.path.open("rb") as file:
+            if not file.seek(0, os.SEEK_END):
+                return True
+            file.seek(-1, os.SEEK_END)
+            return file.read(1) == b"\n"
 
     def read(self) -> Iterator[Member]:
         """The places, oldest first; a line that was cut short is left out."""

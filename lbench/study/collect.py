@@ -21,6 +21,7 @@ from lbench.study.together import together
 
 if TYPE_CHECKING:
     from optuna import Study as OptunaStudy
+    from optuna.storages import BaseStorage
     from optuna.trial import FrozenTrial
 
 ENOUGH = 10
@@ -37,11 +38,13 @@ def collect(study: Study, home: Home) -> Results:
     ledger = read_ledger(home, study)
     study = ledger.study
     if not ledger.entries or not home.has_store():
-        return Results(study, (), (), [entry.point for entry in ledger.entries], ledger.absent)
+        points = [entry.point for entry in ledger.entries]
+        return Results(study, (), (), points, ledger.absent, ledger.command, ledger.older)
     guarded = reaching(home) if study.search else nullcontext()
     with Record.open(home) as record, guarded:
         shelf = _Shelf(record, Journal(home, study.name).read())
-        searches = [_search(entry, shelf, home) for entry in ledger.entries if entry.search]
+        known = storage(home) if study.search and has_storage(home) else None
+        searches = [_search(entry, shelf, known) for entry in ledger.entries if entry.search]
         best = {found.point.key: found.best for found in searches}
         finals: list[Final] = []
         missing = []
@@ -52,7 +55,7 @@ def collect(study: Study, home: Home) -> Results:
                 finals.append(final)
             else:
                 missing.append(entry.point)
-    return Results(study, finals, searches, missing, ledger.absent, ledger.command)
+    return Results(study, finals, searches, missing, ledger.absent, ledger.command, ledger.older)
 
 
 class _Shelf:
@@ -104,9 +107,9 @@ def _final(entry: Entry, trial: Trial | None, shelf: _Shelf) -> Final | None:
     return Final(entry.point, {} if trial is None else trial.params, cell, shelf.runs(members))
 
 
-def _search(entry: Entry, shelf: _Shelf, home: Home) -> SearchResult:
+def _search(entry: Entry, shelf: _Shelf, known: BaseStorage | None) -> SearchResult:
     name = entry.search or ""
-    found = _open(name, home)
+    found = _open(name, known)
     frozen = found.get_trials(deepcopy=False) if found is not None else []
     trials = [_trial(entry, each, shelf) for each in frozen if each.state.name != "WAITING"]
     by_number = {trial.number: trial for trial in trials}
@@ -130,13 +133,13 @@ def _search(entry: Entry, shelf: _Shelf, home: Home) -> SearchResult:
     )
 
 
-def _open(name: str, home: Home) -> OptunaStudy | None:
+def _open(name: str, known: BaseStorage | None) -> OptunaStudy | None:
     import optuna
 
-    if not has_storage(home):
+    if known is None:
         return None
     try:
-        return optuna.load_study(study_name=name, storage=storage(home))
+        return optuna.load_study(study_name=name, storage=known)
     except KeyError:
         return None
 

@@ -106,6 +106,7 @@ class Study:
         margin: within which two errors count as equal, in points; stated in advance.
         published: the counterpart in a paper, in words.
         path: the file.
+        version: of what it asks for; its words, figures and numbers of runs are not part of it.
     """
 
     name: str
@@ -124,6 +125,7 @@ class Study:
     margin: float | None = None
     published: str = ""
     path: Path | None = None
+    version: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,14 +34,21 @@ def check_equal(plan: Plan) -> None:
     """That there is a ``bp`` to be equal to.
 
     Raises:
-        UsageError: there is none on a point's dataset and network, or its budget is not in epochs.
+        UsageError: there is none on a point's dataset and network, its budget is not in epochs, or
+            the dataset is a sequence.
     """
     bases = {_where(point) for point in plan.points if point.rule == BASE}
     for point in _asking(plan):
+        if plan.resolved[point.key].dataset.segments:
+            raise UsageError(
+                f"{point.key} is a sequence: its budget is in epochs a task, not in operations.",
+                'Leave out equal = "flops".',
+            )
         if _where(point) not in bases or not plan.resolved[point.key].cell.budget.epochs:
             raise UsageError(
                 f"{point.key} cannot have as many operations as {BASE} has in its epochs.",
-                f"Add the rule {BASE} to the study, and give the budget in epochs.",
+                f"Add the rule {BASE} to the study, on the same network with the same options, and "
+                "give the budget in epochs.",
             )
 
 
@@ -82,5 +89,11 @@ def _asking(plan: Plan) -> list[Point]:
     return [point for point in plan.points if point.settings.get(EQUAL) == "flops"]
 
 
-def _where(point: Point) -> tuple[str, str]:
-    return point.dataset, point.network
+def _where(point: Point) -> tuple[str, str, str]:
+    """Where operations can be equal: the same images through the same network."""
+    task = {
+        name: value
+        for name, value in point.settings.items()
+        if name == "blocks" or name.startswith(("net.", "data."))
+    }
+    return point.dataset, point.network, repr(sorted(task.items()))

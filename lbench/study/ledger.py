@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -77,7 +76,7 @@ def write_ledger(home: Home, plan: Plan, command: str) -> None:
     path = home.studies / plan.study.name / "plan.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     before = _content(path)
-    version = _version(plan.study)
+    version = plan.study.version
     points = dict(before.get("points", {}))
     searches = names(plan)
     for point in plan.points:
@@ -103,7 +102,7 @@ def read_ledger(home: Home, study: Study) -> Ledger:
         DamagedError: its ``plan.json`` is not what lbench wrote.
     """
     content = _content(home.studies / study.name / "plan.json")
-    version = _version(study)
+    version = study.version
     points = content.get("points", {}).values()
     current = [entry for entry in points if entry["version"] == version]
     asked = content.get("asked", {})
@@ -166,8 +165,3 @@ def _entry(content: Mapping[str, Any]) -> Entry:
         for name, domain in search["space"].items()
     }
     return Entry(point, search["name"], space, search["objectives"], search["wanted"])
-
-
-def _version(study: Study) -> str:
-    text = study.path.read_bytes() if study.path else study.name.encode()
-    return hashlib.sha256(text).hexdigest()[:16]

@@ -24,6 +24,7 @@ class Place:
         first = FRESH if searching else 0
         self.seeds = range(first, first + seeds)
         self._waiting: deque[int] | None = None
+        self._searched = False
         self.ended = 0
         self.hopeless = False
 
@@ -40,15 +41,19 @@ class Place:
         return FINAL if best is None else best.number
 
     @property
+    def searched(self) -> bool:
+        """Whether its search has all its trials, or it has none; looked up until it has."""
+        self._searched = self._searched or self.searching is None or self.searching.done
+        return self._searched
+
+    @property
     def done(self) -> bool:
         """Whether nothing is left to do."""
-        if self.searching and not self.searching.done:
-            return False
-        return self.hopeless or self.ended == len(self.seeds)
+        return self.searched and (self.hopeless or self.ended == len(self.seeds))
 
     def next_final(self) -> int | None:
         """The seed of the next final run; None while the search goes on, and behind the last."""
-        if self.searching and not self.searching.done:
+        if not self.searched:
             return None
         if self.searching and self.searching.best is None:
             self.hopeless = True

@@ -129,8 +129,8 @@ def _of_rules(study: Study, rules: Sequence[str] | None, registry: Registry) -> 
     for rule in dict.fromkeys(rules):
         registry.find("rules", rule)
         own = [arm for arm in study.arms if arm.rule == rule]
-        first = study.arms[0]
-        arms += own or [Arm(rule, axes=first.axes, network=first.network)]
+        # Under the terms of the first arm, as far as the rule has them.
+        arms += own or [replace(study.arms[0], rule=rule, name="")]
     return replace(study, arms=tuple(arms))
 
 

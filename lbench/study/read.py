@@ -11,7 +11,7 @@ import pydantic
 from pydantic import BaseModel, ConfigDict, Field
 
 from lbench.errors import UsageError, nearest
-from lbench.study.definition import OBJECTIVES, Arm, Domain, Search, Span, Study
+from lbench.study.definition import OBJECTIVES, Arm, Domain, Search, Span, Study, digest
 from lbench.study.lines import Location, line_of
 
 LISTED = f"Objectives: {', '.join(OBJECTIVES)}."
@@ -117,7 +117,15 @@ def _study(file: _File, name: str, path: Path) -> Study:
         margin=file.margin,
         published=" ".join(file.published.split()),
         path=path,
+        version=_version(file),
     )
+
+
+def _version(file: _File) -> str:
+    """The same for all files of which points and searches are the same, as far as both go."""
+    words = ("title", "question", "published", "analysis", "figures", "margin")
+    left_out: Any = dict.fromkeys((*words, "seeds", "datasets"), True) | {"search": {"trials"}}
+    return digest(file.model_dump(exclude=left_out))
 
 
 def _arm(file: _File, arm: _Arm) -> Arm:

@@ -53,7 +53,7 @@ class SearchResult:
         best: lowest first objective; of several objectives the one of the front that has it.
         together: the complete trials that cannot be told apart from the best by their validation
             examples, the best among them.
-        front: Pareto-optimal trials; with one objective the best alone.
+        front: Pareto-optimal trials; with one objective all that have its lowest value.
         validation: how many validation examples there are.
         importances: of the settings, fractions that sum to 1; empty where too few trials ended.
     """
@@ -99,6 +99,7 @@ class Results:
         missing: points that nothing has been trained at.
         datasets: that were asked for and are not there, with the reason.
         command: makes it again.
+        older: how many points belong to what the study's file asked for before.
     """
 
     study: Study
@@ -107,3 +108,4 @@ class Results:
     missing: Sequence[Point] = ()
     datasets: Mapping[str, str] = field(default_factory=dict)
     command: str = ""
+    older: int = 0

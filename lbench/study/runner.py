@@ -59,7 +59,7 @@ class Ending:
     Args:
         complete: nothing is left to do.
         stopped: why it was stopped before: ``interrupted`` or ``timeout``; None otherwise.
-        trained: runs that were trained to their end now.
+        trained: runs that ended now, and had not before.
         unfinished: final runs that diverged or failed, with the reason.
     """
 
@@ -106,6 +106,7 @@ class Runner:
         self._order = deque(self._places)
         self._jobs: dict[Key, Job] = {}
         self._again: deque[Job] = deque()
+        self._twins: deque[Job] = deque()
         self._cells: dict[Key, str] = {}
         self._publish: dict[str, None] = {}
         self._unfinished: dict[str, str] = {}
@@ -169,16 +170,38 @@ class Runner:
 
     def _next(self) -> Job | None:
         """A job of the next point that has one: searches take turns, final runs do not."""
-        if self._again:
-            return self._again.popleft()
+        for _ in range(len(self._twins)):
+            twin = self._twins.popleft()
+            if not self._running(twin):
+                return twin
+            self._twins.append(twin)
         for _ in range(len(self._order)):
+            while self._order and self._places[self._order[0]].done:
+                self._order.popleft()
+            if not self._order:
+                break
             place = self._places[self._order[0]]
-            if (seed := place.next_final()) is not None:
-                return self._final(place, seed)
-            self._order.rotate(-1)
-            if place.searching and (trial := place.searching.next()) is not None:
-                return self._trial(place, *trial)
+            job = self._of(place)
+            if job is not None and self._running(job):
+                # Two points may have one cell: the second takes what the first has trained.
+                self._twins.append(job)
+            elif job is not None:
+                return job
+        return self._again.popleft() if self._again else None
+
+    def _of(self, place: Place) -> Job | None:
+        """A job of a point; for its next trial the point goes behind the others."""
+        if (seed := place.next_final()) is not None:
+            return self._final(place, seed)
+        self._order.rotate(-1)
+        if place.searching and (trial := place.searching.next()) is not None:
+            return self._trial(place, *trial)
         return None
+
+    def _running(self, job: Job) -> bool:
+        """Whether a worker trains the same run for another point."""
+        same = (job.request, job.seed)
+        return any((each.request, each.seed) == same for each in self._jobs.values())
 
     def _trial(self, place: Place, number: int, seed: int, params: Mapping[str, Any]) -> Job:
         search = self.study.search
@@ -237,7 +260,7 @@ class Runner:
         place, job = self._places[key[0]], self._jobs.pop(key)
         status, reason = event.status, event.result["reason"]
         if event.kind == LockedError.kind:
-            # Another process trains this very run, or another worker does for an equal point.
+            # Another process trains this very run.
             if self.stop is None:
                 self._again.append(job)
                 return

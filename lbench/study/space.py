@@ -92,6 +92,12 @@ def check_space(search: Search, rules: tuple[str, ...], registry: Registry) -> N
             f"{name} cannot be searched: options of rules and the recipe can.",
             f'Make it an axis instead, as in: [axes] "{name}" = […]',
         )
+    for name in search.only or ():
+        if not any(name in fields for fields in options.values()) and name not in ALWAYS:
+            raise UsageError(
+                f"{name} is a part of the recipe: only names options of rules.",
+                f"Give it a domain in the study's [search.space], as in: {name} = [0.0, 0.1]",
+            )
 
 
 def trials(search: Search, space: Mapping[str, Domain]) -> int:

@@ -22,6 +22,8 @@ from lbench.cli.main import main
 from lbench.study.definition import Arm, Study
 
 LBENCH = [sys.executable, "-c", "from lbench.cli.main import main; main()"]
+ALONE = ["--workers", "1", "--threads", "1", "--device", "cpu"]
+"""One worker: more threads than free cores only wait for each other."""
 PATIENCE = 120
 """Seconds after which a test gives up: other processes may want the same cores."""
 

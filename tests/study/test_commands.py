@@ -24,7 +24,7 @@ from lbench.study.ledger import write_ledger
 from lbench.study.plan import plan
 from lbench.study.runner import Runner
 from lbench.study.settings import request
-from tests.study.helper import lbench, study
+from tests.study.helper import ALONE, lbench, study
 
 RULE = '''
 from torch import nn
@@ -69,7 +69,7 @@ def test_what_tune_prints_is_a_run_that_is_there(home: Home, tmp_path: Path) -> 
     rule.write_text(RULE)
     words = [
         "tune", "--rule", "smooth", "--plugin", str(rule), "--dataset", "digits", "--epochs", "2",
-        "--trials", "3", "--seeds", "2", "--workers", "1", "--device", "cpu", "--home",
+        "--trials", "3", "--seeds", "2", *ALONE, "--home",
         str(home.root),
     ]  # fmt: skip
     said = lbench(*words)
@@ -86,7 +86,7 @@ def test_what_tune_prints_is_a_run_that_is_there(home: Home, tmp_path: Path) -> 
 
 def test_a_timeout_stops_and_says_how_it_goes_on(home: Home, tmp_path: Path) -> None:
     name = file(tmp_path, 'rules = ["bp"]\nseeds = 2\n[set]\nepochs = 40\n"net.widths" = [20]')
-    words = ["study", name, "--home", str(home.root), "--workers", "1", "--device", "cpu"]
+    words = ["study", name, "--home", str(home.root), *ALONE]
     first = lbench(*words, "--timeout", "0.1", "--json")
     assert first.code == 0
     assert "Stopped (timeout). The same command goes on from there." in first.err
@@ -100,7 +100,7 @@ def test_a_study_of_which_nothing_finishes_says_why(home: Home, tmp_path: Path) 
     explodes = 'epochs = 5\nlr = 100.0\noptimizer = "sgd"\nweight_decay = 1.0'
     arm = f'rules = ["bp"]\nseeds = 1\n[set]\n{explodes}'
     name = file(tmp_path, arm)
-    words = ["study", name, "--home", str(home.root), "--workers", "1", "--device", "cpu"]
+    words = ["study", name, "--home", str(home.root), *ALONE]
     said = lbench(*words, "--json")
     assert said.code == 1
     content = said.json
@@ -119,7 +119,7 @@ def test_a_search_without_a_complete_trial_says_so_every_time(home: Home, tmp_pa
     search = 'rules = ["bp"]\nkind = "search"\n[set]\nepochs = 3\noptimizer = "sgd"\n'
     search += "weight_decay = 1.0\n[search]\ntrials = 2\n[search.space]\nlr = [50.0, 100.0]"
     name = file(tmp_path, search)
-    words = ["study", name, "--home", str(home.root), "--workers", "1", "--device", "cpu", "--json"]
+    words = ["study", name, "--home", str(home.root), *ALONE, "--json"]
     for _ in range(2):
         said = lbench(*words)
         assert said.code == 1
@@ -166,6 +166,19 @@ def test_a_run_that_another_process_holds_is_waited_for(home: Home) -> None:
     assert len(display.notes) == 2
     assert all("Another process is training this run" in text for text in display.notes)
     assert (ending.complete, ending.trained, ending.unfinished) == (True, 1, {})
+
+
+def test_points_with_one_cell_are_trained_once_and_one_behind_the_other(home: Home) -> None:
+    arms = (Arm("bp", name) for name in ("one", "other"))
+    wanted = plan(study(*arms, settings={"epochs": 2, "net.widths": [20]}), registry())
+    display = Quiet()
+    with (
+        Writer(home, metrics, pytest.fail) as writer,
+        Pool(home, ["cpu", "cpu"], threads=1) as pool,
+    ):
+        ending = Runner(wanted, home, registry(), writer, display).run(pool)
+    assert (ending.complete, ending.trained) == (True, 1)
+    assert not [text for text in display.notes if "Another process" in text]
 
 
 def test_what_the_system_refuses_stops_a_study_and_costs_no_trial(home: Home) -> None:

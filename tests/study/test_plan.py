@@ -82,9 +82,10 @@ def test_a_name_twice_on_the_command_line_is_one() -> None:
     assert len(found.points) == 1
 
 
-def test_other_rules_than_the_studys_take_the_axes_of_its_first_arm() -> None:
-    asked = study(Arm("bp", axes={"lr": (0.1, 0.2), "leadership": (0.3,)}), Arm("fa"))
-    found = planning.plan(asked, registry(), rules=["fa", "lfnn_l"])
+def test_other_rules_than_the_studys_are_held_to_the_terms_of_its_first_arm() -> None:
+    first = Arm("bp", "one", {"epochs": 3}, {"lr": (0.1, 0.2), "leadership": (0.3,)})
+    found = planning.plan(study(first, Arm("fa")), registry(), rules=["fa", "lfnn_l"])
+    assert [point.settings.get("epochs") for point in found.points] == [None, 3, 3]
     assert [point.key for point in found.points] == [
         "fa/digits/mlp",
         "lfnn_l/digits/mlp/lr=0.1,leadership=0.3",
@@ -247,6 +248,24 @@ def test_a_probe_that_does_not_fit_is_found_before_anything_is_trained(
     with pytest.raises(UsageError, match=said):
         plan(Arm("bp"), probes=(probe,))
     plan(Arm("bp"), probes=("tasks",), datasets=("split-digits",))
+
+
+def test_each_network_has_a_bp_of_its_own_to_be_equal_to() -> None:
+    arms = [Arm(rule, axes={"net.depth": (2, 8), "equal": ("flops",)}) for rule in ("bp", "fa")]
+    found = plan(*arms, settings={"epochs": 4}, networks=("mlp-deep",))
+    cost = {("bp", 2): 100.0, ("bp", 8): 400.0, ("fa", 2): 200.0, ("fa", 8): 400.0}
+    flops = {p.key: cost[p.rule, p.values["net.depth"]] for p in found.points}
+    train = len(found.resolved[found.points[0].key].dataset.train)
+    (budget,) = with_budgets(found, flops).budgets.items()
+    assert budget == (
+        "fa/digits/mlp-deep/net.depth=2,equal=flops",
+        Budget(round(1.8 * train), 2 * train),
+    )
+
+
+def test_a_sequence_of_tasks_has_no_budget_of_operations() -> None:
+    with pytest.raises(UsageError, match="is a sequence"):
+        equal("bp", datasets=("split-digits",), settings={"epochs": 1})
 
 
 @pytest.mark.parametrize("name", sorted(registry().studies))

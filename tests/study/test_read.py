@@ -86,6 +86,26 @@ def test_what_is_wrong_is_told_with_its_line(
     assert f"line {line}" in raised.value.message
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "same"),
+    [
+        ("title = ", "# a word\ntitle = ", True),
+        ("seeds = 2", "seeds = 5", True),
+        ("trials = 4", "trials = 40", True),
+        ('["digits"]', '["digits", "mnist"]', True),
+        ("[0.3, 0.7]", "[0.3, 0.6]", False),
+        ("high = 0.1", "high = 0.2", False),
+        ("trials = 4", "pruning = false", False),
+    ],
+)
+def test_a_version_changes_with_what_is_asked_and_not_with_words_or_numbers(
+    tmp_path: Path, old: str, new: str, same: bool
+) -> None:
+    before, after = read(tmp_path, GOOD), read(tmp_path, GOOD.replace(old, new))
+    assert GOOD.replace(old, new) != GOOD
+    assert (before.version == after.version) == same
+
+
 def test_the_nearest_field_is_named(tmp_path: Path) -> None:
     with pytest.raises(UsageError) as raised:
         read(tmp_path, GOOD.replace("trials = 4", "trails = 4"))

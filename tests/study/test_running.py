@@ -24,7 +24,7 @@ from lbench.store.sync import run_dirs, sync
 from lbench.study.collect import collect
 from lbench.study.find import find
 from lbench.study.results import Results
-from tests.study.helper import Said, interrupted, killed, lbench
+from tests.study.helper import ALONE, Said, interrupted, killed, lbench
 
 SEARCH = """
 title = "Small"
@@ -81,12 +81,12 @@ def survived(tmp_path_factory: pytest.TempPathFactory, template: Path) -> Surviv
     locked, status = [], []
 
     def meanwhile() -> None:
-        locked.append(lbench(*words, "--workers", "1"))
+        locked.append(lbench(*words, *ALONE))
         status.append(lbench(*words, "--status", "--json"))
 
     code = killed([*words, "--workers", "2"], lambda: places() >= 3, meanwhile)
     assert code == -signal.SIGKILL
-    words += ["--workers", "1"]
+    words += ALONE
     before = places()
     stopped = interrupted(words, lambda: places() >= before + 2)
     between = lbench(*words, "--status")
@@ -212,7 +212,7 @@ def test_the_reports_terms_are_those_of_the_last_command_line(
     assert found.search is not None
     assert (found.seeds, found.search.trials) == (7, 9)
     # Of another version of the file nothing is known.
-    other = replace(study, path=Path(__file__))
+    other = replace(study, version="other")
     assert collect(other, home).study == other
 
 
@@ -264,6 +264,21 @@ def test_another_search_shows_no_trial_of_an_older_one(survived: Survived, tmp_p
     ]
 
 
+def test_a_changed_file_says_that_there_is_an_earlier_version(
+    survived: Survived, tmp_path: Path
+) -> None:
+    home = survived.copy(tmp_path / "home")
+    path = tmp_path / "small.toml"
+    words = ["study", str(path), "--home", str(home.root), "--status"]
+    path.write_text(SEARCH.replace("Small", "Other words"))
+    assert "lfnn_l/digits/mlp" in lbench(*words).out
+    path.write_text(SEARCH.replace("epochs = 12", "epochs = 13"))
+    said = lbench(*words).out
+    assert "has nothing of this version of its file" in said
+    assert "2 points of an earlier version are left out" in said
+    assert "2 points are of an earlier version" in lbench("report", *words[1:-1]).err
+
+
 def test_a_damaged_plan_is_told_with_what_mends_it(survived: Survived, tmp_path: Path) -> None:
     home = survived.copy(tmp_path / "home")
     path = home.studies / "small" / "plan.json"
@@ -298,7 +313,7 @@ def test_what_has_ended_is_not_run_again_but_shown_where_the_dead_one_had_not(
         store.commit()
     before = {path: path.stat().st_mtime_ns for path in home.runs.glob("*/*/result.json")}
     words = ["study", survived.words[1], "--home", str(home.root), "--device", "cpu"]
-    again = lbench(*words, "--workers", "1", "--json").json
+    again = lbench(*words, *ALONE, "--json").json
     assert (again["complete"], again["trained"]) == (True, 0)
     assert {path: path.stat().st_mtime_ns for path in home.runs.glob("*/*/result.json")} == before
     with Record.open(home) as record:
@@ -313,7 +328,7 @@ def test_a_dry_run_prints_the_plan_and_leaves_nothing(survived: Survived, tmp_pa
     shown = lbench(*words, "--workers", "3")
     assert (shown.code, shown.out) == (0, "")
     assert "2 points, 10 trials (tpe), 4 final runs on digits; 3 workers on cpu." in shown.err
-    content = lbench(*words, "--workers", "1", "--json").json
+    content = lbench(*words, *ALONE, "--json").json
     assert (content["trials"], content["final_runs"], content["absent"]) == (10, 4, {})
     assert content["seconds"] > 0
     assert [point["point"] for point in content["points"]] == [

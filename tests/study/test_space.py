@@ -153,6 +153,13 @@ def test_a_name_of_the_space_that_nobody_has_gets_the_nearest() -> None:
     assert "Did you mean leadership" in raised.value.hint
 
 
+def test_only_narrows_options_of_rules_and_says_where_the_recipes_stand() -> None:
+    with pytest.raises(UsageError, match="dropout is a part of the recipe") as raised:
+        check_space(Search(only=("dropout",)), ("lfnn_l", "bp"), registry())
+    assert "[search.space]" in raised.value.hint
+    check_space(Search(only=("leadership", "lr")), ("lfnn_l", "bp"), registry())
+
+
 def test_a_grid_has_all_combinations_and_a_search_its_trials() -> None:
     values: dict[str, Domain] = {"lr": (0.1, 0.2, 0.3), "optimizer": ("adam", "sgd")}
     assert trials(Search(trials=50, sampler="grid"), values) == 6
