@@ -8,7 +8,7 @@ from typing import Any
 
 from lbench.report.compare import Row, rows
 from lbench.report.table import settings as shown
-from lbench.statistics.intervals import Summary, binomial, interval
+from lbench.statistics.intervals import Summary, binomial, of_known
 from lbench.study.definition import Point
 from lbench.study.results import Final, Results
 from lbench.study.settings import EQUAL, TASK
@@ -22,7 +22,7 @@ class Line:
         final: where it stands in the study, with its runs.
         row: its numbers, as ``lbench compare`` has them.
         name: what tables call it: the arm's name, or the rule.
-        settings: what the study sets there and not everywhere in the group, in words.
+        settings: what the study sets there and not everywhere in the study, in words.
         task: settings of task, network and data that are not the same in the whole study.
         wanted: seeds that the study asks for.
         sampling: Wilson interval of the mean test error, what the size of the test set leaves.
@@ -107,6 +107,14 @@ def called(point: Point, others: Iterable[Point], *, without: Iterable[str] = ()
     return f"{name} {words}".strip()
 
 
+def placed(point: Point, others: Iterable[Point]) -> str:
+    """What it is called where others stand too: ``bp, mnist``, with the network if they differ."""
+    among = list(others)
+    name = f"{called(point, among)}, {point.dataset}"
+    several = len({other.network for other in among}) > 1
+    return f"{name}, {point.network}" if several else name
+
+
 def _key(point: Point) -> Any:
     task = {name: value for name, value in point.settings.items() if of_task(name)}
     return point.dataset, point.network, repr(sorted(task.items()))
@@ -143,7 +151,6 @@ def _line(results: Results, final: Final, row: Row, name: str, settings: str, ta
     finished = [run for run in final.runs if run.status == "finished"]
     examples = final.cell.test_examples
     flops = [run.step_flops for run in finished if run.step_flops is not None]
-    seconds = [run.seconds_training for run in finished if run.seconds_training is not None]
     return Line(
         final=final,
         row=row,
@@ -152,6 +159,6 @@ def _line(results: Results, final: Final, row: Row, name: str, settings: str, ta
         task=task,
         wanted=max(results.study.seeds, len(final.runs)),
         sampling=binomial(row.test.mean, examples) if row.test and examples else None,
-        seconds=interval(seconds) if seconds else None,
+        seconds=of_known(run.seconds_training for run in finished),
         step_flops=flops[0] if flops else None,
     )

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lbench.report.lines import Group, Line, groups
+from lbench.report.lines import Group, Line, groups, placed
 from lbench.study.results import Final, Results
 
 Numbers = npt.NDArray[np.float64]
@@ -30,14 +30,6 @@ class Measured:
     line: Line
     tables: dict[int, Columns]
 
-    def pooled(self, *names: str) -> list[tuple[Any, ...]]:
-        """Rows of all seeds: the seed, then these columns."""
-        return [
-            (seed, *values)
-            for seed, columns in self.tables.items()
-            for values in zip(*(columns[name] for name in names), strict=True)
-        ]
-
 
 def measured(results: Results, probe: str) -> list[Measured]:
     """The cells in which a probe measured something, in the order of the plan."""
@@ -47,6 +39,20 @@ def measured(results: Results, probe: str) -> list[Measured]:
             if tables := read(line.final, probe):
                 found.append(Measured(group, line, tables))
     return found
+
+
+def by_place(cells: Iterable[Measured]) -> dict[str, list[Measured]]:
+    """Cells by dataset, network and task in words: what can be compared."""
+    found: dict[str, list[Measured]] = {}
+    for each in cells:
+        found.setdefault(each.group.title, []).append(each)
+    return found
+
+
+def titled(cells: Sequence[Measured]) -> list[tuple[str, Measured]]:
+    """Each with a name that no other has, wherever it stands."""
+    points = [each.line.final.point for each in cells]
+    return [(placed(each.line.final.point, points), each) for each in cells]
 
 
 def read(final: Final, probe: str) -> dict[int, Columns]:

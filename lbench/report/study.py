@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lbench.errors import LbenchError
+from lbench.errors import LbenchError, UsageError
 from lbench.home import Home
 from lbench.report.answers import Answer, analysis, answer
+from lbench.report.answers.answer import UNDECIDED
 from lbench.report.figures import draw, drawing
 from lbench.report.figures.figure import Figure, save, style
 from lbench.report.latex import to_latex
@@ -84,7 +85,7 @@ def make_report(results: Results, folder: Path, *, home: Home) -> Report:
         home: whose store says how often test sets were read.
     """
     judged = [(group, verdict(group)) for group in groups(results)]
-    answered = answer(results)
+    answered = _answered(results)
     folder.mkdir(parents=True, exist_ok=True)
     shutil.rmtree(folder / "figures", ignore_errors=True)
     drawn, left_out = _figures(results, folder / "figures")
@@ -94,6 +95,23 @@ def make_report(results: Results, folder: Path, *, home: Home) -> Report:
     path = folder / "report.html"
     path.write_text(page(results, judged, answered, drawn, left_out, home), encoding="utf-8")
     return Report(folder, path, answered, cells, left_out)
+
+
+def _answered(results: Results) -> Answer:
+    """The answer; where it cannot be worked out, that: the tables do not depend on it."""
+    try:
+        return answer(results)
+    except UsageError:
+        # Of an analysis that there is not: the study is to be changed.
+        raise
+    except Exception as error:
+        return Answer(f"{UNDECIDED}: the answer could not be worked out ({_why(error)}).")
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, LbenchError):
+        return error.message
+    return f"{type(error).__name__}: {error}"
 
 
 def _figures(results: Results, folder: Path) -> tuple[list[Drawn], dict[str, str]]:
@@ -107,8 +125,8 @@ def _figures(results: Results, folder: Path) -> tuple[list[Drawn], dict[str, str
             try:
                 figures: Sequence[Figure] = draw(results, name)
                 drawn += [Drawn(figure, save(figure, folder).read_text()) for figure in figures]
-            except LbenchError as error:
-                left_out[name] = error.message
+            except Exception as error:
+                left_out[name] = _why(error)
                 continue
         if not figures and name in own:
             left_out[name] = "there is nothing to show yet"

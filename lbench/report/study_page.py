@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import html
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,7 +19,7 @@ from lbench.report.answers import Answer
 from lbench.report.figures.figure import Figure
 from lbench.report.figures.searching import OBJECTIVES
 from lbench.report.inline import inline
-from lbench.report.lines import called
+from lbench.report.lines import placed
 from lbench.report.published import Published, published
 from lbench.report.searches import counted, ranges, settings_of, value
 from lbench.report.study_table import (
@@ -29,6 +30,7 @@ from lbench.report.study_table import (
     results_tables,
 )
 from lbench.report.table import NONE, percent, text
+from lbench.rundir import RunDir
 from lbench.store.rows import RunRow
 from lbench.study.definition import Search
 from lbench.study.results import Results, SearchResult
@@ -166,8 +168,7 @@ def _search(search: SearchResult, results: Results) -> dict[str, Any]:
         command = f"lbench run {as_flags(search.point, best.params, registry())}"
     failures = [t for t in search.trials if t.state == "fail"]
     return {
-        "title": f"{called(search.point, points)} on {search.point.dataset}, "
-        f"{search.point.network}",
+        "title": placed(search.point, points),
         "counts": counted(search),
         "best": best.number if best else None,
         "value": _value(search),
@@ -239,29 +240,30 @@ def _troubles(results: Results) -> dict[str, Any]:
 
 def _data(results: Results, home: Home) -> list[list[str]]:
     """One row a dataset: title, variant, digest, test examples, reads of the test set."""
-    reads: dict[str, int] = {}
+    # By the run: one that stands at several points has read its test set once.
+    reads: dict[tuple[str, int], tuple[str, int]] = {}
     rows: dict[str, list[str]] = {}
     for final in results.finals:
         cell = final.cell
-        reads[cell.data_digest] = reads.get(cell.data_digest, 0) + sum(
-            run.test_reads for run in final.runs
-        )
+        for run in final.runs:
+            reads[run.fingerprint, run.attempt] = cell.data_digest, run.test_reads
         rows[cell.data_digest] = [
             cell.dataset_title, cell.variant, cell.data_digest[:16],
             text(cell.test_examples) if cell.test_examples else NONE,
         ]  # fmt: skip
-    for search in results.searches:
-        for run in (run for trial in search.trials for run in trial.runs):
-            known = next(
-                (f for f in results.finals if f.point.dataset == search.point.dataset), None
-            )
-            if known:
-                reads[known.cell.data_digest] += run.test_reads
+    for run in (run for s in results.searches for trial in s.trials for run in trial.runs):
+        if run.test_reads:
+            task = _task((RunDir(run.run_dir).spec() or {}).get("spec", {}))
+            reads[run.fingerprint, run.attempt] = task.get("digest", ""), run.test_reads
+    study_reads = collections.Counter[str]()
+    for digest, times in reads.values():
+        study_reads[digest] += times
     home_reads = _home_reads(home)
     return [
-        [*row, str(reads[digest]), str(home_reads[digest]) if digest in home_reads else NONE]
+        [*row, str(study_reads[digest]),
+         str(home_reads[digest]) if digest in home_reads else NONE]
         for digest, row in rows.items()
-    ]
+    ]  # fmt: skip
 
 
 def _home_reads(home: Home) -> dict[str, int]:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -7,10 +8,13 @@ from typing import Any
 import pytest
 
 from lbench.errors import UsageError
+from lbench.registry import registry
 from lbench.report.answers import ANSWERS, answer
 from lbench.report.answers.answer import capital, joined
+from lbench.report.answers.series import axes
 from lbench.report.searches import edges, ranges
-from lbench.study.definition import Span
+from lbench.study.definition import Arm, Point, Span
+from lbench.study.find import find
 from lbench.study.results import Final, Results, SearchResult, Trial
 from tests.report.studies import Trained, told
 
@@ -107,6 +111,58 @@ def test_the_papers_curve_is_compared_by_its_order(trained: Trained) -> None:
     assert any("Yin et al. 2023" in detail for detail in found.details)
 
 
+def test_four_common_values_in_the_papers_order_are_two_orders_of_twenty_four(
+    trained: Trained,
+) -> None:
+    # Published for 275K parameters: 1.96, 1.67, 1.98, 1.49.
+    results = along(trained.grid, (0.1, 0.2, 0.3, 0.4), [[3.0], [2.0], [4.0], [1.0]])
+    cells = [replace(f, cell=replace(f.cell, dataset="mnist")) for f in results.finals]
+    found = ask(replace(results, finals=cells), "grid")
+    (small,) = [p for p in found.data["series"][0]["paper"] if "275K" in p["source"]]
+    assert (small["rank_correlation"], small["p"]) == pytest.approx((1.0, 2 / 24))
+
+
+AXES = {
+    "lambda": ["lam", "selection", "optimizer"],
+    "leadership_grid": ["leadership"],
+    "leadership_online": ["leadership", "net.workers"],
+    "depth": ["net.depth"],
+    "samples": ["batch", "labels"],
+    "followers": ["leadership", "lam", "selection"],
+    "convexity": ["selection", "leadership"],
+    "forgetting": ["lr"],
+    "alignment": [],
+}
+
+
+@pytest.mark.parametrize("name", AXES)
+def test_an_installed_study_is_answered_about_the_axes_that_it_means(name: str) -> None:
+    study = find(name, registry())
+    points = [
+        Point(index, arm.rule, "mnist", "mlp", dict(zip(arm.axes, values, strict=True)), {})
+        for index, arm in enumerate(study.arms)
+        for values in itertools.product(*arm.axes.values())
+    ]
+    assert axes(Results(study, (), (), points)) == AXES[name]
+
+
+def test_a_partial_report_is_about_the_axis_of_the_complete_one(trained: Trained) -> None:
+    arm = Arm("lfnn_l", axes={"lam": (0.1, 1.0), "leadership": (0.1, 0.5, 0.9)})
+    finals = [
+        _at(_at(trained.grid.finals[1], lead), lam, "lam")
+        for lam in (0.1, 1.0)
+        for lead in (0.1, 0.5, 0.9)
+    ]
+    study = replace(trained.grid.study, arms=(arm,))
+    whole = told(replace(trained.grid, study=study, finals=finals, missing=()), [[2.0, 2.1]] * 6)
+    # Of lam = 1 nothing has been trained yet.
+    part = replace(
+        whole, finals=whole.finals[:3], missing=[final.point for final in whole.finals[3:]]
+    )
+    assert axes(part) == axes(whole) == ["lam", "leadership"]
+    assert ask(part, "factor").sentence.startswith("Undecided")
+
+
 @pytest.mark.parametrize(
     ("errors", "margin", "verdict"),
     [
@@ -179,6 +235,35 @@ def test_a_rule_that_is_better_when_deeper_uses_depth(trained: Trained) -> None:
         assert words in found.sentence.lower()
 
 
+def test_depth_is_counted_from_the_smallest_value_wherever_it_is_listed(trained: Trained) -> None:
+    # 9 % at 2, 5 % at 4 and 2 % at 8.
+    found = ask(along(trained.grid, (8, 2, 4), (CLEAR[0], CLEAR[3], CLEAR[1])), "depth")
+    assert "a larger leadership gives a lower error" in found.sentence.lower()
+    assert "points from 2 to 8)" in found.sentence
+    assert found.details[0].endswith("9.07 % at 2, 5.05 % at 4, 2.00 % at 8.")
+
+
+def test_depth_says_where_the_smallest_value_has_no_finished_run(trained: Trained) -> None:
+    results = along(trained.grid, (2, 4, 8), [CLEAR[3], CLEAR[1], CLEAR[0]])
+    shallow, *deeper = results.finals
+    found = ask(replace(results, finals=deeper, missing=[shallow.point]), "depth")
+    assert "counted from 4, for no run has finished at 2" in found.sentence
+    assert "points from 4 to 8)" in found.sentence
+    whole = ask(results, "depth")
+    assert "counted from" not in whole.sentence
+
+
+def test_values_that_are_lists_have_their_best_set_too(trained: Trained) -> None:
+    finals = [
+        _at(final, widths, "net.widths")
+        for widths in ([256], [128, 128])
+        for final in trained.grid.finals[:2]
+    ]
+    results = told(replace(trained.grid, finals=finals), [*CLEAR[:2], *CLEAR[1::-1]])
+    (entry,) = ask(results, "samples").data["axes"]
+    assert entry["best"] == {"256": ["bp"], "128,128": ["lfnn_l"]}
+
+
 def test_the_best_set_is_followed_along_an_axis(trained: Trained) -> None:
     few = [_at(final, 100, "examples") for final in trained.grid.finals[:2]]
     many = [_at(final, 1000, "examples") for final in trained.grid.finals[:2]]
@@ -212,6 +297,18 @@ def test_rules_are_put_together_over_several_tasks(trained: Trained) -> None:
     assert entry["interquartile_mean"]["value"] == pytest.approx(2.5, abs=0.2)
     assert entry["better_than_bp"]["value"] == 0
     assert any("interquartile mean of its error over bp's" in text for text in found.details)
+
+
+def test_bps_own_seeds_count_in_ratios_to_it(trained: Trained) -> None:
+    first, second = trained.grid.finals[:2]
+    finals = [_at(final, n, "examples") for n in (100, 1000) for final in (first, second)]
+    errors = [[4.0, 4.4, 3.6], [8.0, 8.0, 8.0], [2.0, 2.2, 1.8], [4.0, 4.0, 4.0]]
+    found = ask(told(replace(trained.grid, finals=finals), errors), "table1")
+    (entry,) = found.data["overall"]
+    low, high = entry["interquartile_mean"]["ci95"]
+    assert entry["interquartile_mean"]["value"] == pytest.approx(2.0)
+    assert low < 1.95
+    assert high > 2.05
 
 
 def test_equal_epochs_and_equal_operations_are_two_questions_over_tasks(trained: Trained) -> None:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
+from scipy import stats
 
 from lbench.report.answers import ANSWERS
+from lbench.report.answers.continual import curves
 from lbench.report.figures import draw
 from lbench.report.figures.figure import style
 from lbench.report.leading import counts, entropy, held, jaccard, most, moves, over_epochs
@@ -128,6 +134,97 @@ def test_an_answer_from_probes_says_what_was_measured(
     assert found.data
 
 
+def stopped(results: Results, root: Path, seeds: set[int]) -> Results:
+    """The same, as if the probe of these seeds had ended in the middle of the second task."""
+    finals = []
+    for number, final in enumerate(results.finals):
+        runs = []
+        for run in final.runs:
+            if run.seed in seeds:
+                folder = root / f"{number}-{run.seed}"
+                shutil.copytree(run.run_dir, folder)
+                path = folder / "probes" / "tasks.parquet"
+                pq.write_table(pq.read_table(path).slice(0, 7), path)
+                runs.append(replace(run, run_dir=folder))
+            else:
+                runs.append(run)
+        finals.append(replace(final, runs=runs))
+    return replace(results, finals=finals)
+
+
+def test_a_seed_whose_tasks_end_early_is_left_out_and_named(
+    studies: dict[str, Results], tmp_path: Path
+) -> None:
+    results = stopped(studies["sequence"], tmp_path, {1})
+    matrices, _ = draw(results, "tasks")
+    assert {row["seed"] for row in matrices.data} == {"0"}
+    found = ANSWERS["forgetting"](results)
+    assert "at a learning error of" in found.sentence
+    lost = [text for text in found.details if "not recorded to the end: seed 1." in text]
+    assert len(lost) == 4
+
+
+def test_without_a_whole_table_of_tasks_forgetting_is_undecided(
+    studies: dict[str, Results], tmp_path: Path
+) -> None:
+    results = stopped(studies["sequence"], tmp_path, {0, 1})
+    assert draw(results, "tasks") == []
+    assert ANSWERS["forgetting"](results).sentence.startswith("Undecided")
+
+
+def beside(results: Results, name: str, value: Any) -> Results:
+    """Every cell twice: as it is, and with another setting."""
+    others = [
+        replace(f, point=replace(f.point, settings={**f.point.settings, name: value}))
+        for f in results.finals
+    ]
+    return replace(results, finals=[*results.finals, *others])
+
+
+def test_a_second_setting_has_a_curve_of_its_own_over_the_rates(
+    studies: dict[str, Results],
+) -> None:
+    found = curves(measured(beside(studies["sequence"], "momentum", 0.9), "tasks"))
+    assert len(found) == 4
+    assert all(set(curve) == {0.03, 0.3} for seeds in found.values() for curve in seeds.values())
+    assert sorted(name.partition(" ")[0] for name in found) == ["bp", "bp", "frozen", "frozen"]
+
+
+def test_cells_of_two_datasets_have_series_of_two_names(studies: dict[str, Results]) -> None:
+    results = studies["watched"]
+    moved = [
+        replace(f, point=replace(f.point, dataset="mnist"), cell=replace(f.cell, dataset="mnist"))
+        for f in results.finals
+    ]
+    heat, freezing = draw(replace(results, finals=[*results.finals, *moved]), "leaders")
+    one, _ = draw(results, "leaders")
+    panels = {row["panel"] for row in one.data}
+    assert len({row["panel"] for row in heat.data}) == 2 * len(panels)
+    assert len({row["series"] for row in freezing.data}) == 2 * len(panels)
+
+
+def test_several_tests_of_what_leaders_move_are_adjusted(studies: dict[str, Results]) -> None:
+    found = ANSWERS["activity"](studies["watched"])
+    (cell,) = found.data["cells"]
+    plain = []
+    for when in ("early", "late"):
+        lead, follow = (cell["moves"][f"{who} {when}"] for who in ("leader", "follower"))
+        plain.append(stats.ttest_rel([lead[s] for s in lead], [follow[s] for s in lead]).pvalue)
+    words = " ".join(found.details)
+    assert f"p = {2 * min(plain):.2g} by Holm" in words
+    assert f"p = {max(2 * min(plain), max(plain)):.2g} by Holm" in words
+
+
+def test_leaders_of_several_cells_are_held_against_the_regression_with_adjusted_p(
+    studies: dict[str, Results],
+) -> None:
+    once = ANSWERS["convexity"](studies["watched"])
+    (alone,) = re.findall(r"a leader by itself.*p = ([\d.e-]+)\)", " ".join(once.details))
+    twice = ANSWERS["convexity"](beside(studies["watched"], "momentum", 0.9))
+    both = re.findall(r"p = ([\d.e-]+) by Holm", " ".join(twice.details))
+    assert [float(p) for p in both] == pytest.approx([min(1.0, 2 * float(alone))] * 2, rel=0.05)
+
+
 def test_a_probe_that_did_not_run_has_nothing(studies: dict[str, Results]) -> None:
     assert measured(studies["sequence"], "leaders") == []
 
@@ -197,8 +294,6 @@ def test_a_long_curve_is_thinned_and_keeps_both_ends() -> None:
 
 
 def test_reports_with_probes_lie_in_one_file(studies: dict[str, Results], tmp_path: Path) -> None:
-    from dataclasses import replace
-
     from lbench.home import Home
     from lbench.report.study import make_report
 

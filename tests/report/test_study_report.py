@@ -13,9 +13,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from lbench.errors import UsageError
+from lbench.home import Home
 from lbench.registry import registry
+from lbench.report import answers, figures
 from lbench.report.study import Report, check, make_report
 from lbench.study.find import find
+from lbench.study.results import Results
 from tests.report.studies import Trained
 
 
@@ -205,6 +208,83 @@ def test_a_figure_that_does_not_fit_is_left_out_and_said(trained: Trained, tmp_p
     assert "'leadershp'" in report.left_out["lines:leadershp"]
     assert "Figure linse is left out" in Page(report.page).text
     assert (tmp_path / "figures" / "bars.svg").exists()
+
+
+def broken(*_: Any) -> Any:
+    raise ZeroDivisionError("a probe of no row")
+
+
+def test_a_figure_and_an_answer_that_break_do_not_take_the_report_with_them(
+    trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(figures, "FIGURES", {**figures.FIGURES, "bars": broken})
+    monkeypatch.setattr(answers, "ANSWERS", {**answers.ANSWERS, "best": broken})
+    report = make_report(trained.grid, tmp_path, home=trained.home)
+    assert report.left_out == {"bars": "ZeroDivisionError: a probe of no row"}
+    assert report.answer.sentence == (
+        "Undecided: the answer could not be worked out (ZeroDivisionError: a probe of no row)."
+    )
+    assert len(list(csv.DictReader((tmp_path / "table.csv").open()))) == 4
+
+
+def test_an_analysis_that_there_is_not_is_still_refused(trained: Trained, tmp_path: Path) -> None:
+    study = replace(trained.grid.study, analysis="bets")
+    with pytest.raises(UsageError, match="Unknown analysis 'bets'"):
+        make_report(replace(trained.grid, study=study), tmp_path, home=trained.home)
+
+
+def reads_of(results: Results, folder: Path, home: Home) -> dict[str, int]:
+    """By digest, how often the page says that the study read a test set."""
+    page = make_report(results, folder, home=home).page.read_text()
+    rows = re.findall(r"<tr[^>]*>(.*?)</tr>", page, flags=re.DOTALL)
+    cells = [re.findall(r"<td[^>]*>([^<]*)</td>", row) for row in rows]
+    return {row[2]: int(row[4]) for row in cells if len(row) == 6 and len(row[2]) == 16}
+
+
+def test_a_run_at_two_points_has_read_its_test_set_once(trained: Trained, tmp_path: Path) -> None:
+    once = replace(trained.grid, study=replace(trained.grid.study, figures=("bars",)))
+    bp = once.finals[0]
+    again = replace(bp, point=replace(bp.point, settings={**bp.point.settings, "equal": "flops"}))
+    twice = replace(once, finals=[*once.finals, again])
+    expected = sum(run.test_reads for final in once.finals for run in final.runs)
+    (reads,) = reads_of(once, tmp_path / "once", trained.home).values()
+    assert reads == expected > 0
+    assert list(reads_of(twice, tmp_path / "twice", trained.home).values()) == [expected]
+
+
+def test_reads_of_trials_are_those_of_the_dataset_that_they_trained_on(
+    trained: Trained, tmp_path: Path
+) -> None:
+    (search,) = trained.search.searches
+    # Of another variant of the same dataset, by the digest of its cell.
+    other = trained.search.finals[0]
+    other = replace(other, cell=replace(other.cell, data_digest="f" * 64), runs=[])
+    trials = [
+        replace(trial, runs=[replace(run, test_reads=3) for run in trial.runs])
+        for trial in search.trials
+    ]
+    results = replace(
+        trained.search,
+        finals=[other, *trained.search.finals],
+        searches=[replace(search, trials=trials)],
+    )
+    reads = reads_of(results, tmp_path, trained.home)
+    mine = trained.search.finals[0]
+    digest = mine.cell.data_digest[:16]
+    finals = {(run.fingerprint, run.attempt): run.test_reads for run in mine.runs}
+    tried = {(run.fingerprint, run.attempt): 3 for trial in trials for run in trial.runs}
+    assert reads == {"f" * 16: 0, digest: sum((finals | tried).values())}
+
+
+def test_a_search_is_called_the_same_everywhere(searched: Report) -> None:
+    figures = searched.folder / "figures"
+    names = {
+        row["search"]
+        for name in ("history", "importance", "slice-lr")
+        for row in csv.DictReader((figures / f"{name}.csv").open())
+    }
+    assert names == {"bp, digits"}
+    assert "bp, digits" in Page(searched.page).text
 
 
 @pytest.mark.parametrize(

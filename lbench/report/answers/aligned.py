@@ -7,7 +7,7 @@ from typing import Any
 from lbench.report.answers.answer import UNDECIDED, Answer, joined
 from lbench.report.answers.watched import shown
 from lbench.report.figures.aligned import ALL, over_run, repeats, sites
-from lbench.report.measured import Measured, measured
+from lbench.report.measured import Measured, by_place, measured
 from lbench.statistics.intervals import Summary, interval
 from lbench.study.results import Results
 
@@ -19,12 +19,9 @@ def alignment(results: Results) -> Answer:
     found = measured(results, "alignment")
     if not found:
         return Answer(f"{UNDECIDED}: no run has recorded where its updates point.")
-    by_place: dict[str, list[Measured]] = {}
-    for each in found:
-        by_place.setdefault(each.group.where, []).append(each)
     sentences, details = [], []
     data: list[dict[str, Any]] = []
-    for place, cells in by_place.items():
+    for place, cells in by_place(found).items():
         angles = [(each, interval(list(a.values()))) for each in cells
                   if (a := over_run(each, ALL, "cosine"))]  # fmt: skip
         angles.sort(key=lambda pair: pair[1].mean)
@@ -42,7 +39,7 @@ def _detail(each: Measured) -> str:
         for site in sites(each)
         if site != ALL and (values := over_run(each, site, "cosine"))
     ]
-    words = f"{each.line.title} on {each.group.where}: {joined(maps, most=10) or 'no map'}"
+    words = f"{each.line.title} on {each.group.title}: {joined(maps, most=10) or 'no map'}"
     bias = over_run(each, ALL, "bias")
     if bias:
         words += f"; squared bias {_small(interval(list(bias.values())))}"

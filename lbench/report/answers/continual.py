@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lbench.report.answers.answer import UNDECIDED, Answer, capital
+from lbench.report.answers.answer import UNDECIDED, Answer, capital, joined
 from lbench.report.contrasts import Contrast, adjusted, of_values
-from lbench.report.figures.sequence import best_of_each, in_numbers
-from lbench.report.measured import Measured, measured
+from lbench.report.figures.sequence import along_rates, best_of_each, in_numbers, matrices
+from lbench.report.measured import Measured, by_place, measured
 from lbench.report.table import percent
 from lbench.statistics.continual import at_matched_plasticity
 from lbench.statistics.intervals import interval
@@ -21,31 +21,31 @@ Curve = dict[float, tuple[float, float]]
 
 def forgetting(results: Results) -> Answer:
     """Each rule's forgetting against bp's where both learn a new task equally well."""
-    found = measured(results, "tasks")
+    recorded = measured(results, "tasks")
+    found = [each for each in recorded if matrices(each)]
+    lost = [text for each in recorded if (text := _lost(each))]
     if not found:
-        return Answer(f"{UNDECIDED}: no run has recorded its errors on every task.")
-    by_place: dict[str, list[Measured]] = {}
-    for each in found:
-        by_place.setdefault(each.group.where, []).append(each)
+        return Answer(f"{UNDECIDED}: no run has recorded its errors on every task.", lost)
     sentences, details = [], []
     data: list[dict[str, Any]] = []
-    for place, cells in by_place.items():
+    for place, cells in by_place(found).items():
         words, entry = _matched(place, cells, results.study.margin)
         sentences.append(words)
         data.append(entry)
         details += [_best(each) for each in best_of_each(cells)]
+    details += lost
     return Answer(". ".join(map(capital, sentences)) + ".", details, {"datasets": data})
 
 
 def curves(cells: Sequence[Measured]) -> dict[str, dict[int, Curve]]:
-    """By rule and seed; cells without a learning rate of their own are one point."""
+    """By what cells of one place are called without their learning rate, and by seed."""
     found: dict[str, dict[int, Curve]] = {}
-    for each in cells:
-        rate = float(each.line.final.point.settings.get("lr", 0.0))
-        for seed, known in in_numbers(each).items():
-            if known.forgetting is not None:
-                curve = found.setdefault(each.line.name, {}).setdefault(seed, {})
-                curve[rate] = (known.learning_error, known.forgetting)
+    for name, rates in along_rates(cells).items():
+        for rate, each in rates.items():
+            for seed, known in in_numbers(each).items():
+                if known.forgetting is not None:
+                    curve = found.setdefault(name, {}).setdefault(seed, {})
+                    curve[rate] = (known.learning_error, known.forgetting)
     return found
 
 
@@ -60,7 +60,13 @@ def _matched(
         default=0.0,
     )  # fmt: skip
     matched = {rule: _at(seeds, target) for rule, seeds in by_rule.items()}
-    control = CONTROL if matched.get(CONTROL) else next((r for r, m in matched.items() if m), "")
+    reached = [rule for rule, values in matched.items() if values]
+    bp = [
+        name
+        for name, rates in along_rates(cells).items()
+        if any(each.line.row.cell.rule == CONTROL for each in rates.values())
+    ]
+    control = next((rule for rule in [*bp, *reached] if rule in reached), "")
     others = [rule for rule in matched if rule != control]
     contrasts = adjusted(
         [of_values(matched[r], matched.get(control, {}), r, control, margin) for r in others]
@@ -103,9 +109,18 @@ def _best(each: Measured) -> str:
     learned = interval([c.learning_error for c in known])
     forgot = [c.forgetting for c in known if c.forgetting is not None]
     back = [c.backward_transfer for c in known if c.backward_transfer is not None]
-    words = f"{each.line.title} on {each.group.where}: average error {percent(average.mean)} %"
+    words = f"{each.line.title} on {each.group.title}: average error {percent(average.mean)} %"
     words += f" after the last task, learning error {percent(learned.mean)} %"
     if forgot and back:
         words += f", forgetting {percent(interval(forgot).mean)} points, backward transfer "
         words += f"{interval(back).mean:+.2f} points"
     return f"{words} ({len(known)} seeds; the rate with the lowest average error)."
+
+
+def _lost(each: Measured) -> str:
+    """Which seeds were left out; "" for none."""
+    lost = [str(seed) for seed in sorted(each.tables.keys() - matrices(each).keys())]
+    if not lost:
+        return ""
+    words = f"{each.line.title} on {each.group.title}: left out, for the errors on every task were "
+    return f"{words}not recorded to the end: seed {joined(lost, most=10)}."

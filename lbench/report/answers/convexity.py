@@ -9,7 +9,7 @@ import numpy as np
 from lbench.report.answers.answer import UNDECIDED, Answer, capital
 from lbench.report.answers.best import error_of
 from lbench.report.answers.watched import shown
-from lbench.report.contrasts import of_values
+from lbench.report.contrasts import Contrast, adjusted, of_values
 from lbench.report.figures.agreeing import blocks, by_epoch
 from lbench.report.measured import Measured, measured
 from lbench.report.table import percent
@@ -28,20 +28,25 @@ def convexity(results: Results) -> Answer:
     sentences: list[str] = []
     details: list[str] = []
     data: list[dict[str, Any]] = []
-    for each in found:
-        for block in blocks(each):
-            words, more, entry = _block(each, block, results.study.margin)
-            # The first block alone sees the input, as the regression does.
-            (sentences if block == 0 else details).append(words)
-            details += more
-            data.append(entry)
+    places = [(each, block) for each in found for block in blocks(each)]
+    beside = adjusted([_against(*place, results.study.margin) for place in places])
+    for (each, block), against in zip(places, beside, strict=True):
+        words, more, entry = _block(each, block, against)
+        # The first block alone sees the input, as the regression does.
+        (sentences if block == 0 else details).append(words)
+        details += more
+        data.append(entry)
     text = ". ".join(map(capital, sentences)) + f". (Alike: a total variation up to {ALIKE:g}.)"
     return Answer(text, [capital(f"{each}.") for each in details], {"blocks": data})
 
 
-def _block(
-    each: Measured, block: int, margin: float | None
-) -> tuple[str, list[str], dict[str, Any]]:
+def _against(each: Measured, block: int, margin: float | None) -> Contrast:
+    """What leaders err by themselves, against the regression."""
+    error, linear = (_last(each, block, name) for name in ("error", "regression_error"))
+    return of_values(error, linear, "a leader by itself", "the regression", margin)
+
+
+def _block(each: Measured, block: int, against: Contrast) -> tuple[str, list[str], dict[str, Any]]:
     apart = _last(each, block, "tv_mean")
     cosine = _last(each, block, "cosine")
     error = _last(each, block, "error")
@@ -59,7 +64,6 @@ def _block(
         theirs = interval(list(linear.values())).mean
         words += "; from a logistic regression of the input it is "
         words += f"{shown(interval(list(beside.values())), 3)}"
-        against = of_values(error, linear, "a leader by itself", "the regression", margin)
         details.append(f"{where}: {against.words}")
         details.append(
             f"{each.line.title} on {each.group.where}: the network has a test error of "

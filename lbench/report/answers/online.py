@@ -9,9 +9,10 @@ from typing import Any
 from lbench.report.answers.answer import UNDECIDED, Answer, joined
 from lbench.report.answers.best import error_of
 from lbench.report.answers.grid import along
-from lbench.report.answers.series import Series, axes, series, span
+from lbench.report.answers.series import Series, ascending, axes, series
 from lbench.report.compare import mean
 from lbench.report.contrasts import Contrast, adjusted, contrast
+from lbench.report.table import text
 from lbench.study.results import Results
 
 
@@ -47,8 +48,7 @@ def online(results: Results) -> Answer:
 
 def _ends(each: Series) -> Contrast:
     """The largest value of the axis against the smallest."""
-    order = sorted(zip(each.values, each.lines, strict=True), key=lambda pair: pair[0])
-    (low, first), (high, last) = order[0], order[-1]
-    found = contrast(last, first)
-    names = (f"{each.axis} {span([high], [high])}", f"{each.axis} {span([low], [low])}")
-    return replace(found, name=names[0], other=names[1])
+    order = ascending(each)
+    found = contrast(order.lines[-1], order.lines[0])
+    high, low = (f"{each.axis} {text(order.values[at])}" for at in (-1, 0))
+    return replace(found, name=high, other=low)

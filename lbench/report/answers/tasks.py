@@ -7,7 +7,7 @@ from typing import Any
 
 from lbench.report.answers.answer import UNDECIDED, Answer, capital, joined
 from lbench.report.answers.best import error_of
-from lbench.report.answers.series import Series, axes, series, span
+from lbench.report.answers.series import Series, ascending, axes, series, span
 from lbench.report.compare import mean
 from lbench.report.contrasts import Contrast, adjusted, contrast
 from lbench.report.figures.depth import by_block
@@ -21,7 +21,7 @@ from lbench.study.results import Results
 def depth(results: Results) -> Answer:
     """Whether a rule uses depth: some deeper network is better than the shallowest."""
     names = axes(results)
-    found = series(results, names[-1]) if names else []
+    found = [ascending(each) for each in series(results, names[-1])] if names else []
     if not found:
         return Answer(f"{UNDECIDED}: no two depths of a rule have finished runs.")
     told = [_deeper(each, results.study.margin) for each in found]
@@ -82,19 +82,21 @@ def samples(results: Results) -> Answer:
 
 def _winners(results: Results, axis: str) -> dict[str, list[tuple[Any, list[Line]]]]:
     """By place, at each value where several rules were trained, the best set among them."""
-    cells: dict[str, dict[Any, list[Line]]] = {}
+    cells: dict[str, dict[str, list[Line]]] = {}
     for group in groups(results):
         for line in group.known:
             if axis in line.final.point.values:
-                value = line.final.point.values[axis]
+                # In words: a value may be a list, as of widths.
+                value = text(line.final.point.values[axis])
                 cells.setdefault(group.where, {}).setdefault(value, []).append(line)
     found: dict[str, list[tuple[Any, list[Line]]]] = {}
     for where, by_value in cells.items():
-        for value, lines in by_value.items():
+        for lines in by_value.values():
             if len({line.name for line in lines}) > 1:
                 first = lines[0].final.point
                 group = Group(first.dataset, first.network, {}, "", where, lines)
-                found.setdefault(where, []).append((value, list(verdict(group).best)))
+                best = list(verdict(group).best)
+                found.setdefault(where, []).append((first.values[axis], best))
     return found
 
 
@@ -134,6 +136,7 @@ def _probed(each: Measured) -> str:
 
 
 def _deeper(each: Series, margin: float | None) -> tuple[Series, str, list[Contrast]]:
+    """What the larger values are to the smallest that has finished runs."""
     base, *others = each.lines
     contrasts = adjusted([contrast(line, base, margin) for line in others])
     verdicts = {c.verdict for c in contrasts}
@@ -145,4 +148,7 @@ def _deeper(each: Series, margin: float | None) -> tuple[Series, str, list[Contr
         said = f"a larger {each.axis} gives no lower error"
     else:
         said = f"whether {each.axis} is used is undecided"
+    if each.smaller:
+        said += f", counted from {each.at(base)}, for no run has finished at "
+        said += joined([text(value) for value in each.smaller])
     return each, said, contrasts

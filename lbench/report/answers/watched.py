@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from lbench.report.answers.answer import UNDECIDED, Answer, capital
-from lbench.report.contrasts import of_values
+from lbench.report.contrasts import Contrast, adjusted, of_values
 from lbench.report.leading import mean_by_seed, moves, over_epochs
 from lbench.report.measured import Measured, measured
 from lbench.statistics.intervals import Summary, interval
@@ -45,11 +45,14 @@ def activity(results: Results) -> Answer:
         return Answer(f"{UNDECIDED}: no run has recorded its workers' activity.")
     sentences, details = [], []
     data: list[dict[str, Any]] = []
+    compared: list[tuple[str, Contrast]] = []
     for each in found:
-        words, more, entry = _moved(each)
+        words, contrasts, more, entry = _moved(each)
         sentences.append(words)
+        compared += contrasts
         details += more
         data.append(entry)
+    details = [*_compared(compared), *details]
     return Answer(". ".join(map(capital, sentences)) + ".", details, {"cells": data})
 
 
@@ -125,7 +128,10 @@ def _norms(each: Measured) -> list[str]:
     ]
 
 
-def _moved(each: Measured) -> tuple[str, list[str], dict[str, Any]]:
+def _moved(
+    each: Measured,
+) -> tuple[str, list[tuple[str, Contrast]], list[str], dict[str, Any]]:
+    """Of a cell the sentence, early and late what leaders move more, the details, the numbers."""
     runs = {seed: moves(columns) for seed, columns in each.tables.items()}
     end = max(float(run.steps[-1]) for run in runs.values())
     border = min(EARLY, end / 2)
@@ -157,14 +163,17 @@ def _moved(each: Measured) -> tuple[str, list[str], dict[str, Any]]:
     ]
     if said:
         words += f"; from there to the end {' and '.join(said)}"
-    details = _compared(parts, where)
-    details += _order(runs, where, border)
+    contrasts = []
+    for when in ("early", "late"):
+        lead, follow = parts.get(("leader", when), {}), parts.get(("follower", when), {})
+        told = of_values(lead, follow, "leader", "follower")
+        contrasts.append((f"{where}, {when}", told))
     data = {
         "cell": each.line.row.cell.cell_id,
         "border": border,
         "moves": {f"{who} {when}": values for (who, when), values in parts.items()},
     }
-    return words, details, data
+    return words, contrasts, _order(runs, where, border), data
 
 
 def _ratio(parts: Mapping[tuple[str, str], Mapping[int, float]], when: str) -> Summary | None:
@@ -173,17 +182,15 @@ def _ratio(parts: Mapping[tuple[str, str], Mapping[int, float]], when: str) -> S
     return interval(ratios) if ratios else None
 
 
-def _compared(parts: Mapping[tuple[str, str], Mapping[int, float]], where: str) -> list[str]:
-    details = []
-    for when in ("early", "late"):
-        lead, follow = parts.get(("leader", when), {}), parts.get(("follower", when), {})
-        found = of_values(lead, follow, "leader", "follower")
-        if found.points is not None and found.p is not None:
-            details.append(
-                f"{where}, {when}: a leader moves by {found.points.mean:+.2g} more than a follower "
-                f"in each step (n = {found.points.n}, p = {found.p:.2g})."
-            )
-    return details
+def _compared(contrasts: Sequence[tuple[str, Contrast]]) -> list[str]:
+    """What leaders move more than followers; p adjusted for all cells, early and late."""
+    tested = adjusted([found for _, found in contrasts])
+    return [
+        f"{where}: a leader moves by {found.points.mean:+.2g} more than a follower in each step "
+        f"(n = {found.points.n}, p = {found.p:.2g}{' by Holm' * found.many})."
+        for (where, _), found in zip(contrasts, tested, strict=True)
+        if found.points is not None and found.p is not None
+    ]
 
 
 def _order(runs: Mapping[int, Any], where: str, border: float) -> list[str]:

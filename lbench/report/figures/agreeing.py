@@ -16,7 +16,7 @@ from lbench.report.figures.figure import (
     look,
     panels,
 )
-from lbench.report.measured import Columns, Measured, measured
+from lbench.report.measured import Columns, Measured, by_place, measured
 from lbench.study.results import Results
 
 LINES = 10
@@ -29,13 +29,11 @@ MEASURES = {
 
 def agreement(results: Results, _: str = "") -> list[Figure]:
     """How alike leaders predict over training, and how well; a figure a dataset and network."""
-    by_place: dict[str, list[Measured]] = {}
-    for each in measured(results, "agreement"):
-        by_place.setdefault(each.group.title, []).append(each)
-    several = len(by_place) > 1
+    found = by_place(measured(results, "agreement"))
+    several = len(found) > 1
     return [
         _figure(place, cells, f"agreement-{number}" if several else "agreement")
-        for number, (place, cells) in enumerate(list(by_place.items())[:PANELS], start=1)
+        for number, (place, cells) in enumerate(list(found.items())[:PANELS], start=1)
     ]
 
 

@@ -19,7 +19,7 @@ from lbench.report.figures.figure import (
     look,
     panels,
 )
-from lbench.report.measured import Measured, Numbers, measured, numbers
+from lbench.report.measured import Measured, Numbers, by_place, measured, numbers
 from lbench.study.results import Results
 
 if TYPE_CHECKING:
@@ -35,12 +35,10 @@ Curve = list[tuple[int, float, float, float]]
 
 def alignment(results: Results, _: str = "") -> list[Figure]:
     """Angles by map over training, a panel a cell; and bias and variance of all maps together."""
-    by_place: dict[str, list[Measured]] = {}
-    for each in measured(results, "alignment"):
-        by_place.setdefault(each.group.title, []).append(each)
+    found = by_place(measured(results, "alignment"))
     figures = []
-    for number, (place, cells) in enumerate(by_place.items()):
-        end = "" if len(by_place) == 1 else f"-{number + 1}"
+    for number, (place, cells) in enumerate(found.items()):
+        end = "" if len(found) == 1 else f"-{number + 1}"
         figures.append(_angles(place, cells, f"alignment{end}"))
         figures.append(_parts(place, cells, f"bias-variance{end}"))
     return figures

@@ -15,7 +15,7 @@ from lbench.report.figures.figure import (
     look,
     panels,
 )
-from lbench.report.measured import Measured, measured
+from lbench.report.measured import Measured, by_place, measured
 from lbench.statistics.intervals import Summary, interval
 from lbench.study.results import Results
 
@@ -26,9 +26,7 @@ def linear(results: Results, _: str = "") -> list[Figure]:
     """Held-out error of a linear probe by block after training; a panel a task, a line a cell."""
     from matplotlib.ticker import MaxNLocator
 
-    by_task: dict[str, list[Measured]] = {}
-    for each in measured(results, "linear"):
-        by_task.setdefault(each.group.title, []).append(each)
+    by_task = by_place(measured(results, "linear"))
     if not by_task:
         return []
     shown = list(by_task.items())[:PANELS]

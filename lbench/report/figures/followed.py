@@ -18,7 +18,7 @@ from lbench.report.figures.figure import (
     panels,
 )
 from lbench.report.leading import Moves, counts, moves, over_epochs
-from lbench.report.measured import Measured, Numbers, measured, smooth, thinned
+from lbench.report.measured import Measured, Numbers, measured, smooth, thinned, titled
 from lbench.report.vicsek import simulate
 from lbench.study.results import Results
 
@@ -59,10 +59,10 @@ def _heat(found: Sequence[Measured]) -> Figure:
     """Of the first seed: workers of another seed are other workers."""
     data = []
     maps: list[tuple[str, Numbers, list[int]]] = []
-    for each in found:
+    for title, each in titled(found):
         seed, columns = next(iter(each.tables.items()))
         for (block, label), by_epoch in counts(columns).items():
-            name = f"{each.line.title}, block {block + 1}"
+            name = f"{title}, block {block + 1}"
             if label is not None:
                 name += f", class {label}"
             epochs = sorted(by_epoch)
@@ -97,10 +97,10 @@ def _freezing(found: Sequence[Measured]) -> Figure:
     picture, axes = panels(3, height=3.2)
     data: list[dict[str, Any]] = []
     index = 0
-    for each in found:
+    for title, each in titled(found):
         by_seed = [over_epochs(columns) for columns in each.tables.values()]
         for block in sorted(by_seed[0]):
-            name = f"{each.line.title}, block {block + 1}"
+            name = f"{title}, block {block + 1}"
             for panel, measure in zip(axes, NAMES, strict=True):
                 rows = _rows(by_seed, block, measure, name)
                 data += rows
@@ -135,7 +135,7 @@ def _rows(by_seed: Sequence[Any], block: int, measure: str, name: str) -> list[d
 
 def _band(axes: Axes, rows: Sequence[dict[str, Any]], index: int, name: str) -> None:
     at = [row["epoch"] for row in rows]
-    axes.plot(at, [row["value"] for row in rows], label=clipped(name), **look(index))
+    axes.plot(at, [row["value"] for row in rows], label=clipped(name, 64), **look(index))
     low, high = [row["low"] for row in rows], [row["high"] for row in rows]
     axes.fill_between(at, low, high, color=look(index)["color"], alpha=0.15, linewidth=0)
 
@@ -161,7 +161,7 @@ def _activity(each: Measured, name: str) -> Figure:
             f"{FLOCK['noise']:g}), where leaders keep their heading."
         )
     legend(picture, axes)
-    title = f"What a step moves: {each.line.title} on {each.group.where}"
+    title = f"What a step moves: {each.line.title} on {each.group.title}"
     return Figure(name, title, caption, picture, data)
 
 

@@ -23,7 +23,7 @@ from lbench.report.figures.figure import (
 )
 from lbench.report.figures.searching import OBJECTIVES
 from lbench.report.figures.series import ends, places
-from lbench.report.lines import Line, called, groups
+from lbench.report.lines import Line, groups, placed
 from lbench.study.results import Results, SearchResult, Trial
 
 if TYPE_CHECKING:
@@ -95,9 +95,9 @@ def _of_searches(results: Results) -> list[Figure]:
         _scale(each, [_xy(t, at) for t in known])
         each.set_xlabel(OBJECTIVES[search.objectives[at]])
         each.set_ylabel(OBJECTIVES[search.objectives[0]])
-        head(each, f"{called(search.point, points)}, {search.point.dataset}")
+        head(each, placed(search.point, points))
     legend(picture, axes)
-    data = [row for search in _once(pairs) for row in _rows(search, called(search.point, points))]
+    data = [row for search in _once(pairs) for row in _rows(search, placed(search.point, points))]
     caption = "Complete trials; filled: no other trial is better in every objective."
     return [Figure("pareto", "Objectives of the searches", caption, picture, data)]
 

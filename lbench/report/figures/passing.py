@@ -17,7 +17,7 @@ from lbench.report.figures.figure import (
     look,
     panels,
 )
-from lbench.report.measured import Measured, measured, numbers, smooth, thinned
+from lbench.report.measured import Measured, by_place, measured, numbers, smooth, thinned
 from lbench.study.results import Results
 
 if TYPE_CHECKING:
@@ -31,11 +31,9 @@ METRICS = {"accuracy": "accuracy on the next batch (%)", "loss": "loss on the ne
 def online(results: Results, _: str = "") -> list[Figure]:
     """Accuracy and loss on each batch before the step on it; a line a cell, a band its seeds."""
     figures = []
-    by_place: dict[str, list[Measured]] = {}
-    for each in measured(results, "online"):
-        by_place.setdefault(each.group.title, []).append(each)
-    for number, (place, cells) in enumerate(list(by_place.items())[:PANELS]):
-        name = "online" if len(by_place) == 1 else f"online-{number + 1}"
+    found = by_place(measured(results, "online"))
+    for number, (place, cells) in enumerate(list(found.items())[:PANELS]):
+        name = "online" if len(found) == 1 else f"online-{number + 1}"
         figures.append(_figure(place, cells, name))
     return figures
 

@@ -20,9 +20,9 @@ from lbench.report.figures.figure import (
     panels,
 )
 from lbench.report.figures.series import scale
-from lbench.report.lines import called
+from lbench.report.lines import called, placed
 from lbench.report.searches import best_so_far, value
-from lbench.study.definition import Span
+from lbench.study.definition import Point, Span
 from lbench.study.results import Results, SearchResult, Trial
 
 if TYPE_CHECKING:
@@ -44,15 +44,16 @@ def history(results: Results, _: str = "") -> list[Figure]:
     found = [search for search in results.searches if search.trials]
     if not found:
         return []
+    points = _points(results)
     picture, axes = panels(min(len(found), PANELS), height=2.9)
     for each, search in zip(axes, found, strict=False):
         _trials(each, search)
-        head(each, _title(search, results))
+        head(each, placed(search.point, points))
         each.set_xlabel("trial")
         each.set_ylabel(OBJECTIVES[search.objectives[0]])
     legend(picture, axes)
     caption = "Pruned trials stand at their last validation error, failed ones at the upper edge."
-    data = [row for search in found for row in _rows(search, results)]
+    data = [row for search in found for row in _rows(search, points)]
     return [Figure("history", "Trials of each search", caption + _more(found), picture, data)]
 
 
@@ -65,7 +66,7 @@ def tuning(results: Results, _: str = "") -> list[Figure]:
             by_place.setdefault(place, []).append(search)
     if not by_place:
         return []
-    points = [search.point for search in results.searches]
+    points = _points(results)
     names = list(dict.fromkeys(called(search.point, points) for search in results.searches))
     picture, axes = panels(min(len(by_place), PANELS), height=3.4)
     data: list[dict[str, Any]] = []
@@ -99,6 +100,7 @@ def importance(results: Results, _: str = "") -> list[Figure]:
     found = [search for search in results.searches if search.importances]
     if not found:
         return []
+    points = _points(results)
     rows = max(len(search.importances) for search in found)
     picture, axes = panels(min(len(found), PANELS), height=1.0 + 0.24 * rows)
     for each, search in zip(axes, found, strict=False):
@@ -110,10 +112,10 @@ def importance(results: Results, _: str = "") -> list[Figure]:
         each.set_xlim(0, 100)
         each.set_xlabel("importance (%)")
         each.grid(visible=False, axis="y")
-        head(each, _title(search, results))
+        head(each, placed(search.point, points))
     caption = "Of the complete trials, as Optuna estimates it; with few trials a rough guess."
     data = [
-        {"search": search.name, "setting": name, "importance": share}
+        {"search": placed(search.point, points), "setting": name, "importance": share}
         for search in found
         for name, share in search.importances.items()
     ]
@@ -136,13 +138,14 @@ def one_setting(results: Results, setting: str) -> list[Figure]:
             f"The figure slice:{setting} needs a searched setting.",
             f"Searched are: {', '.join(known)}.",
         )
+    points = _points(results)
     picture, axes = panels(min(len(found), PANELS), height=2.9)
     for each, search in zip(axes, found, strict=False):
         _slice(each, search, setting)
-        head(each, _title(search, results))
+        head(each, placed(search.point, points))
         each.set_ylabel(OBJECTIVES[search.objectives[0]])
     legend(picture, axes)
-    data = [row for search in found for row in _rows(search, results)]
+    data = [row for search in found for row in _rows(search, points)]
     caption = "Complete trials; filled are those that cannot be told apart from the best."
     title = f"Validation error against {setting}"
     return [Figure(f"slice-{setting}", title, caption + _more(found), picture, data)]
@@ -199,11 +202,11 @@ def _slice(axes: Axes, search: SearchResult, setting: str) -> None:
     _log(axes, [v for _, v in known])
 
 
-def _rows(search: SearchResult, results: Results) -> list[dict[str, Any]]:
+def _rows(search: SearchResult, points: Sequence[Point]) -> list[dict[str, Any]]:
     together = {trial.number for trial in search.together}
     return [
         {
-            "search": _title(search, results),
+            "search": placed(search.point, points),
             "trial": trial.number,
             "state": trial.state,
             **dict(zip(search.objectives, trial.values or (), strict=False)),
@@ -216,11 +219,8 @@ def _rows(search: SearchResult, results: Results) -> list[dict[str, Any]]:
     ]
 
 
-def _title(search: SearchResult, results: Results) -> str:
-    points = [each.point for each in results.searches]
-    name = f"{called(search.point, points)}, {search.point.dataset}"
-    several = len({point.network for point in points}) > 1
-    return f"{name}, {search.point.network}" if several else name
+def _points(results: Results) -> list[Point]:
+    return [search.point for search in results.searches]
 
 
 def _last(trial: Trial) -> float | None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lbench.report.figures.figure import PANELS, Figure, clipped, head, legend, look, panels
-from lbench.report.measured import Measured, measured
+from lbench.report.lines import called
+from lbench.report.measured import Measured, by_place, measured
 from lbench.report.table import text
 from lbench.statistics.continual import Continual, Matrix, continual, error_matrix
 from lbench.statistics.intervals import interval
@@ -23,16 +25,33 @@ WRITTEN = 6
 
 def tasks(results: Results, _: str = "") -> list[Figure]:
     """The error matrix of each rule at its best rate, and forgetting against learning error."""
-    found = measured(results, "tasks")
+    found = [each for each in measured(results, "tasks") if matrices(each)]
     return [_matrices(found), _plane(found)] if found else []
 
 
 def matrices(each: Measured) -> dict[int, Matrix]:
-    """The error matrix of each seed, percent."""
-    return {
-        seed: error_matrix(columns["trained"], columns["task"], columns["error"])
-        for seed, columns in each.tables.items()
-    }
+    """The error matrix of each seed, percent; seeds whose probe ended early have none."""
+    found = {}
+    for seed, columns in each.tables.items():
+        with suppress(ValueError):
+            matrix = error_matrix(columns["trained"], columns["task"], columns["error"])
+            if np.isfinite(matrix).all():
+                found[seed] = matrix
+    return found
+
+
+def along_rates(cells: Sequence[Measured]) -> dict[str, dict[float, Measured]]:
+    """Cells of one place by what they are called without their learning rate, then by the rate.
+
+    Cells without a rate of their own stand at 0.
+    """
+    points = [each.line.final.point for each in cells]
+    found: dict[str, dict[float, Measured]] = {}
+    for each in cells:
+        point = each.line.final.point
+        name = called(point, points, without=("lr",))
+        found.setdefault(name, {})[float(point.settings.get("lr", 0.0))] = each
+    return {name: dict(sorted(rates.items())) for name, rates in found.items()}
 
 
 def in_numbers(each: Measured) -> dict[int, Continual]:
@@ -90,21 +109,19 @@ def _matrix(axes: Axes, matrix: Matrix) -> Any:
 
 
 def _plane(found: Sequence[Measured]) -> Figure:
-    by_place: dict[str, list[Measured]] = {}
-    for each in found:
-        by_place.setdefault(each.group.title, []).append(each)
-    names = list(dict.fromkeys(each.line.name for each in found))
-    shown = list(by_place.items())[:PANELS]
+    curves = {place: along_rates(cells) for place, cells in by_place(found).items()}
+    names = list(dict.fromkeys(name for mine in curves.values() for name in mine))
+    shown = list(curves)[:PANELS]
     picture, axes = panels(len(shown), across=2, height=3.4)
     data: list[dict[str, Any]] = []
-    for number, (place, cells) in enumerate(by_place.items()):
-        for name in dict.fromkeys(each.line.name for each in cells):
-            rows = [_point(place, each) for each in cells if each.line.name == name]
+    for number, (place, mine) in enumerate(curves.items()):
+        for name, rates in mine.items():
+            rows = [_point(place, name, each) for each in rates.values()]
             rows = [row for row in rows if row["forgetting"] is not None]
             data += rows
             if number < len(axes) and rows:
                 _path(axes[number], rows, look(names.index(name)), name)
-    for panel, (place, _) in zip(axes, shown, strict=True):
+    for panel, place in zip(axes, shown, strict=True):
         panel.set_xlabel("learning error (%)")
         panel.set_ylabel("forgetting (points)")
         head(panel, place)
@@ -134,7 +151,7 @@ def _path(axes: Axes, rows: Sequence[dict[str, Any]], style: dict[str, Any], nam
             )  # fmt: skip
 
 
-def _point(place: str, each: Measured) -> dict[str, Any]:
+def _point(place: str, name: str, each: Measured) -> dict[str, Any]:
     known = in_numbers(each).values()
     learned = interval([c.learning_error for c in known])
     forgot = [c.forgetting for c in known if c.forgetting is not None]
@@ -142,7 +159,7 @@ def _point(place: str, each: Measured) -> dict[str, Any]:
     forgetting = interval(forgot) if forgot else None
     return {
         "panel": place,
-        "series": each.line.name,
+        "series": name,
         "settings": each.line.settings,
         "learning_error": learned.mean,
         "forgetting": forgetting.mean if forgetting else None,
