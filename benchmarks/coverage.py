@@ -279,12 +279,47 @@ def middle(trials: int) -> Iterator[Check]:
                 rng: Draws, means: npt.NDArray[np.float64] = means, n: int = n, truth: float = truth
             ) -> bool | None:
                 drawn = rng.normal(means[:, None], 1.0, (len(means), n))
-                found = interquartile_mean({str(k): row.tolist() for k, row in enumerate(drawn)})
+                found = interquartile_mean(by_dataset(drawn))
                 return inside(truth, found.low, found.high)
 
             far = "far apart" if apart else "alike"
             where = f"{n} seeds, {datasets} datasets {far}"
             yield Check("interquartile mean", where, often(trials, covers), bar, trials)
+
+
+def ratios(trials: int) -> Iterator[Check]:
+    """Errors over those of a control that has as many seeds; seeds spread by 5 % of an error."""
+    for n, datasets, bar in (
+        (3, 3, NONE), (5, 3, NONE), (5, 5, COVERS), (5, 10, COVERS), (10, 5, COVERS),
+        (10, 10, COVERS), (20, 2, COVERS), (20, 3, COVERS),
+    ):  # fmt: skip
+        for top, shared in ((1.0, 0.0), (3.0, 0.0), (1.0, 0.7)):
+            ratio = np.linspace(1.0, top, datasets)[:, None]
+            many = np.random.default_rng(1).normal(1.0, 0.05, (datasets, 200_000)) * ratio
+            truth = interquartile_mean_of(many)
+
+            def covers(
+                rng: Draws, n: int = n, ratio: npt.NDArray[np.float64] = ratio,
+                truth: float = truth, shared: float = shared,
+            ) -> bool | None:  # fmt: skip
+                common, *own = rng.normal(size=(3, len(ratio), n))
+                control, errors = (
+                    1 + 0.05 * (math.sqrt(shared) * common + math.sqrt(1 - shared) * each)
+                    for each in own
+                )
+                found = interquartile_mean(by_dataset(ratio * errors), over=by_dataset(control))
+                return inside(truth, found.low, found.high)
+
+            to = f"a control from 1 to {top:g}" if top > 1 else "an equal control"
+            where = f"{n} seeds, {datasets} datasets, ratios to {to}"
+            where += ", correlated seeds" if shared else ""
+            found = often(trials, covers)
+            # Seeds that err alike make the interval too wide rather than too narrow.
+            yield Check("interquartile mean", where, found, NONE if shared else bar, trials)
+
+
+def by_dataset(values: npt.NDArray[np.float64]) -> dict[str, list[float]]:
+    return {str(at): row.tolist() for at, row in enumerate(values)}
 
 
 def improvement(trials: int) -> Iterator[Check]:
@@ -299,10 +334,7 @@ def improvement(trials: int) -> Iterator[Check]:
                 truth: float = truth,
             ) -> bool | None:  # fmt: skip
                 a, b = rng.normal(size=(2, datasets, n)) + np.array([0.0, shift])[:, None, None]
-                found = probability_of_improvement(
-                    {str(k): row.tolist() for k, row in enumerate(a)},
-                    {str(k): row.tolist() for k, row in enumerate(b)},
-                )
+                found = probability_of_improvement(by_dataset(a), by_dataset(b))
                 return inside(truth, found.low, found.high)
 
             where = f"{n} seeds, {datasets} dataset{'s' * (datasets > 1)}, truth {truth:.2f}"
@@ -322,7 +354,8 @@ def main() -> int:
     met = True
     for checks in (
         seeds(5 * trials), wilson(), over_examples(trials), left_out(trials),
-        equivalence(5 * trials), several(trials), middle(trials), improvement(trials),
+        equivalence(5 * trials), several(trials), middle(trials), ratios(trials),
+        improvement(trials),
     ):  # fmt: skip
         for each in checks:
             said = "" if each.bar == NONE else "met" if each.met else "MISSED"
