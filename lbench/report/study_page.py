@@ -21,7 +21,7 @@ from lbench.report.figures.searching import OBJECTIVES
 from lbench.report.inline import inline
 from lbench.report.lines import placed
 from lbench.report.published import Published, published
-from lbench.report.searches import counted, ranges, settings_of, value
+from lbench.report.searches import counted, diverged, ranges, settings_of, value
 from lbench.report.study_table import (
     LIMIT,
     Judged,
@@ -166,7 +166,7 @@ def _search(search: SearchResult, results: Results) -> dict[str, Any]:
     command = ""
     if best is not None:
         command = f"lbench run {as_flags(search.point, best.params, registry())}"
-    failures = [t for t in search.trials if t.state == "fail"]
+    failures = [t for t in search.trials if t.state == "fail" or diverged(t)]
     return {
         "title": placed(search.point, points),
         "counts": counted(search),

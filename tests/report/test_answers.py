@@ -12,7 +12,7 @@ from lbench.registry import registry
 from lbench.report.answers import ANSWERS, answer
 from lbench.report.answers.answer import capital, joined
 from lbench.report.answers.series import axes
-from lbench.report.searches import edges, ranges
+from lbench.report.searches import counted, edges, ranges
 from lbench.study.definition import Arm, Point, Span
 from lbench.study.find import find
 from lbench.study.results import Final, Results, SearchResult, Trial
@@ -340,6 +340,17 @@ def trial(number: int, value: float, **params: Any) -> Trial:
 
 def searched(base: SearchResult, space: Any, trials: Sequence[Trial]) -> SearchResult:
     return replace(base, space=space, trials=trials, best=trials[0], together=trials)
+
+
+def test_diverged_trials_are_told_though_a_sampler_takes_them_for_pruned(trained: Trained) -> None:
+    lost = Trial(1, "pruned", {"lr": 9.0}, None, reason="diverged: loss nan at step 3")
+    cut = Trial(2, "pruned", {"lr": 0.1}, None, reason="pruned at epoch 4: 9.00 %")
+    base = searched(trained.search.searches[0], {}, [trial(0, 2.0, lr=0.01), lost, cut])
+    assert (
+        counted(replace(base, wanted=3))
+        == "3 of 3 trials: 1 complete, 2 pruned; 1 of them diverged"
+    )
+    assert counted(replace(base, wanted=3, trials=[cut])) == "1 of 3 trials: 0 complete, 1 pruned"
 
 
 @pytest.mark.parametrize(
