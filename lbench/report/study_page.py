@@ -105,7 +105,8 @@ def _asked(results: Results) -> list[tuple[str, str]]:
             ("search", f"{_trials(search)} at each point, "
              f"{'median pruning' if search.pruning else 'no pruning'}, "
              f"minimising {', '.join(search.objectives)} under the strict protocol, "
-             f"{search.seeds} seed{'s' if search.seeds > 1 else ''} a trial")
+             f"{_of(search.seeds, 'seeds')} a trial"
+             + (f" of {_of(search.epochs, 'epochs')}" if search.epochs else ""))
         )  # fmt: skip
     margin = f"{study.margin:g} points, stated in advance" if study.margin is not None else NONE
     rows.append(("equal within", margin))
@@ -119,9 +120,13 @@ def _trials(search: Search) -> str:
     return f"{search.trials} trials of sampler {search.sampler}"
 
 
+def _of(number: int, unit: str) -> str:
+    return f"{number:,} {unit if number != 1 else unit.removesuffix('s')}"
+
+
 def _budget(results: Results) -> str:
     budgets = dict.fromkeys(
-        " ".join(f"{n} {unit}" for unit, n in _task(final.cell.spec).get("budget", {}).items())
+        " ".join(_of(n, unit) for unit, n in _task(final.cell.spec).get("budget", {}).items())
         for final in results.finals
     )
     return " or ".join(text for text in budgets if text) or NONE
