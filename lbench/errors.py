@@ -62,6 +62,16 @@ class LockedError(LbenchError):
     kind = "locked"
 
 
+SYSTEM = "system"
+"""Kind of what the system refuses: a full disk, a directory that may not be written."""
+
+
+def refused(error: OSError) -> str:
+    """What the system refuses, with the path where it is known."""
+    where = f": {error.filename}" if error.filename else ""
+    return f"{error.strerror or error}{where}"
+
+
 def nearest(name: str, names: Iterable[str]) -> list[str]:
     """The at most three names most like ``name``, best first."""
     return difflib.get_close_matches(name, list(names), n=3, cutoff=0.5)

@@ -13,7 +13,7 @@ from typing import NoReturn
 import click
 
 from lbench import __version__
-from lbench.errors import LbenchError, nearest
+from lbench.errors import SYSTEM, LbenchError, nearest, refused
 
 COMMANDS = {
     "run": "Train a rule on a dataset",
@@ -105,8 +105,7 @@ def main(args: list[str] | None = None) -> None:
         sys.exit(0)
     except OSError as error:
         # A full disk, a directory that may not be written: not ours to mend, but to say plainly.
-        where = f": {error.filename}" if error.filename else ""
-        _fail(arguments, "system", f"{error.strerror or error}{where}", "", 1)
+        _fail(arguments, SYSTEM, refused(error), "", 1)
     except Exception as error:
         hint = "This is a fault of lbench or a plugin; see where with: lbench --debug …"
         _fail(arguments, "internal", f"{type(error).__name__}: {error}", hint, 1)

@@ -187,7 +187,7 @@ def run(
     from lbench.study.equal import with_budgets
     from lbench.study.estimate import seconds as estimated
     from lbench.study.plan import plan
-    from lbench.study.timing import costs, flops
+    from lbench.study.timing import costs
 
     chosen = pick(device)
     wanted = plan(
@@ -201,7 +201,7 @@ def run(
     places = devices(workers, device)
     each = threads or threads_each(len(places))
     timed = costs(wanted, torch.device(places[0]), each, _note)
-    wanted = with_budgets(wanted, flops(timed))
+    wanted = with_budgets(wanted, {key: cost.flops for key, cost in timed.items()})
     seconds = estimated(wanted, timed) / len(places)
     say_plan(wanted, places, seconds)
     if dry_run:

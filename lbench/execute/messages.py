@@ -9,9 +9,6 @@ from typing import Any
 
 from lbench.run.resolve import Request
 
-SYSTEM = "system"
-"""Kind of an end for which the system is to blame: a full disk, a directory that is gone."""
-
 
 @dataclass(frozen=True, slots=True)
 class Job:
@@ -103,8 +100,8 @@ class Ended:
         run_dir: None when it did not come to have one.
         cached: it had ended before, and nothing was done now.
         attempt: its number; None without a directory.
-        kind: of the :class:`lbench.errors.LbenchError` for which it failed, or :data:`SYSTEM`;
-            None for none.
+        kind: of the :class:`lbench.errors.LbenchError` for which it failed, or
+            :data:`lbench.errors.SYSTEM`; None for none.
     """
 
     key: Hashable

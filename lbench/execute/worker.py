@@ -13,9 +13,9 @@ from pathlib import Path
 
 import torch
 
-from lbench.errors import LbenchError, LockedError
+from lbench.errors import SYSTEM, LbenchError, LockedError, refused
 from lbench.execute.attempt import Done, carry_out, locate
-from lbench.execute.messages import SYSTEM, Ended, Job, Over
+from lbench.execute.messages import Ended, Job, Over
 from lbench.execute.talk import Place, Talk
 from lbench.home import Home
 from lbench.registry import registry
@@ -87,8 +87,7 @@ def do(talk: Talk, setup: Setup) -> Ended:
         reason, kind = error.message, error.kind
         done = Done(ended("failed", reason), cached=False, stopped=False)
     except OSError as error:
-        where = f": {error.filename}" if error.filename else ""
-        reason, kind = f"{error.strerror or error}{where}", SYSTEM
+        reason, kind = refused(error), SYSTEM
         done = Done(ended("failed", reason), cached=False, stopped=False)
     except Exception as error:
         reason = f"{type(error).__name__}: {error}".splitlines()[0]

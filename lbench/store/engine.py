@@ -135,6 +135,11 @@ def _set_up_sqlite(connection: Any, _record: Any) -> None:
     connection.isolation_level = None
     connection.execute(f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000}")
     connection.execute("PRAGMA foreign_keys = ON")
+    write_ahead(connection)
+
+
+def write_ahead(connection: Any) -> None:
+    """Lets an SQLite connection read beside a writer, and commit without a sync of the disk."""
     connection.execute("PRAGMA synchronous = NORMAL")
     for _ in range(20):
         # SQLite does not wait for its lock here, whatever the timeout says.

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, cast
 
-from lbench.errors import DataError, LbenchError, LockedError
-from lbench.execute.messages import SYSTEM, Ended, Epoch, Event, Job, Note, Progress, Started
+from lbench.errors import SYSTEM, DataError, LbenchError, LockedError
+from lbench.execute.messages import Ended, Epoch, Event, Job, Note, Progress, Started
 from lbench.execute.pool import Pool
 from lbench.execute.writer import Writer
 from lbench.home import Home
@@ -132,7 +132,6 @@ class Runner:
             LbenchError: the disk is full or data has gone: what was running can be continued.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
-        running: set[Hashable] = set()
         asked = False
         self._show()
         if self.writer is not None:
@@ -141,10 +140,9 @@ class Runner:
             self._publish |= dict.fromkeys(self.writer.unpublished(cells))
         while True:
             while self.stop is None and pool.idle() and (job := self._next()) is not None:
-                running.add(job.key)
                 self._jobs[cast(Key, job.key)] = job
                 pool.submit(job)
-            if not running:
+            if not self._jobs:
                 break
             if deadline is not None and time.monotonic() > deadline and self.stop is None:
                 self.stop = "timeout"
@@ -155,8 +153,6 @@ class Runner:
             # First whoever waits for an answer.
             for event in sorted(events, key=lambda event: not isinstance(event, Epoch)):
                 self._take(event, pool)
-                if isinstance(event, Ended):
-                    running.discard(event.key)
             if not events:
                 self._publish_one()
         while self._publish:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from lbench.errors import StoreError
 from lbench.home import Home
-from lbench.store.engine import store_url
+from lbench.store.engine import store_url, write_ahead
 
 if TYPE_CHECKING:
     from optuna.storages import RDBStorage
@@ -60,8 +60,7 @@ def where(home: Home) -> str:
 def _set_up_sqlite(connection: Any, _record: Any) -> None:
     # A suggestion is a commit for each setting: without a sync of the disk it takes half as long.
     # What a torn-off power cord costs is the last trials' rows; their runs are in their folders.
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA synchronous = NORMAL")
+    write_ahead(connection)
 
 
 def _create_schema(home: Home) -> None:
