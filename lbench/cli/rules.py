@@ -94,6 +94,7 @@ def _claims(cls: Any) -> dict[str, Any]:
 def _show(content: dict[str, Any]) -> None:
     from lbench.report.citations import print_published
     from lbench.report.published import Published
+    from lbench.report.render import ELSEWHERE
 
     click.echo(f"{content['name']}: {content['title']} (plugin {content['plugin']})")
     click.echo(f"{content['paper']}\n")
@@ -119,7 +120,7 @@ def _show(content: dict[str, Any]) -> None:
     defaults = {option["name"]: option["default"] for option in content["options"]}
     numbers = [Published(**row) for row in content["published"]]
     agreeing = [row for row in numbers if row.agrees(defaults)]
-    print_published(agreeing, "Published, percent; network and data as published")
+    print_published(agreeing, ELSEWHERE)
     if others := len(numbers) - len(agreeing):
         click.echo(f"{others} more with other options: lbench rules {content['name']} --json")
 

@@ -13,7 +13,8 @@ from typing import Any
 from lbench.registry import registry
 
 COLUMNS = (
-    "rule", "dataset", "network", "data", "setting", "test_error", "train_error", "source", "note",
+    "rule", "dataset", "network", "same_network", "augmentation", "setting", "selected",
+    "test_error", "train_error", "source", "origin", "note",
 )  # fmt: skip
 
 
@@ -25,26 +26,34 @@ class Published:
         rule: the name of the rule in lbench.
         dataset: the name of the dataset in lbench.
         network: as published, with its parameter count.
-        data: as published: augmentation, or what is known of it.
+        same_network: the network of lbench with the same layers and sizes, as ``--network`` and
+            ``--net`` take it; "no", or "not stated".
+        augmentation: of the training images; "none", or "not stated".
         setting: options that the number belongs to, ``leadership=0.7, worker_size=10``; else "".
+        selected: how the epoch or the setting was chosen: "validation split of 5,000", "test
+            set", "not stated".
         test_error: percent.
         train_error: percent; None when not published.
         source: authors, year, where to find it, and the table.
-        note: what a reader must know before comparing; else "".
+        origin: who made the runs: "own runs", "copied from …", "re-implementation by others".
+        note: what else a reader must know before comparing; else "".
     """
 
     rule: str
     dataset: str
     network: str
-    data: str
+    same_network: str
+    augmentation: str
     setting: str
+    selected: str
     test_error: float
     train_error: float | None
     source: str
+    origin: str
     note: str
 
     def as_dict(self) -> dict[str, Any]:
-        """Every field by name."""
+        """Return every field by name."""
         return asdict(self)
 
     def agrees(self, config: Mapping[str, Any]) -> bool:

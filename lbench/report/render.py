@@ -30,7 +30,7 @@ RIGHT = (5, 6, 7, 8, 9, 10, 11, 12, 13, 14)
 RESULTS = (0, 1, 2, 3, 4, 5, 6, 16)
 COSTS = (0, 7, 8, 9, 10, 11, 12, 13, 14, 15)
 SAMPLING = "* One seed: the interval of the test set's sampling alone (Wilson), not over seeds."
-ELSEWHERE = "Published, percent; other networks and data, as stated"
+ELSEWHERE = "Published, percent; network, augmentation and selection as stated"
 
 
 def show(comparison: Comparison) -> None:

@@ -39,16 +39,7 @@ def describe(resolved: Resolved, outcomes: list[Outcome]) -> dict[str, Any]:
         "cell": cell.id,
         "runs": [_run_json(outcome) for outcome in outcomes],
         "test_error": interval(errors).as_dict() if errors else None,
-        "published": [
-            {
-                "test_error": row.test_error,
-                "network": row.network,
-                "data": row.data,
-                "source": row.source,
-                "note": row.note,
-            }
-            for row in published(cell.rule, cell.task.dataset, config)
-        ],
+        "published": [row.as_dict() for row in published(cell.rule, cell.task.dataset, config)],
         "params": outcomes[0].params if outcomes else None,
         "audit": worst(outcome.result.get("audit") for outcome in outcomes),
         "contradictions": together(

@@ -10,7 +10,7 @@ import click
 from lbench.report.audit import lines
 from lbench.report.citations import print_published
 from lbench.report.compare import mean
-from lbench.report.published import COLUMNS, Published
+from lbench.report.published import Published
 from lbench.report.render import ELSEWHERE, SAMPLING, error
 from lbench.report.table import NONE, count, percent, print_table
 from lbench.statistics.intervals import Summary, binomial, of_known
@@ -52,7 +52,7 @@ def render_run(result: dict[str, Any]) -> None:
     print_table(["", _mean_of(finished)], rows, title=title, red=red)
     if sampling:
         click.echo(SAMPLING)
-    published = [_published(row, result) for row in result.get("published") or []]
+    published = [Published(**row) for row in result.get("published") or []]
     print_published(published, f"\n{ELSEWHERE}")
 
 
@@ -117,8 +117,3 @@ def _parameters(params: dict[str, int | None]) -> str:
     words = {"inf": "for prediction", "aux": "auxiliary", "fix": "fixed"}
     parts = [f"{count(params[name])} {word}" for name, word in words.items() if params.get(name)]
     return ", ".join(parts) or NONE
-
-
-def _published(row: dict[str, Any], result: dict[str, Any]) -> Published:
-    blank = dict.fromkeys(COLUMNS, "") | {"rule": result["rule"], "dataset": result["dataset"]}
-    return Published(**{**blank, "train_error": None, **row})

@@ -39,10 +39,17 @@ def result(*runs: dict[str, Any], test: dict[str, Any] | None = None) -> dict[st
         "params": {"inf": 274_570, "aux": 0, "fix": 2600},
         "published": [
             {
-                "test_error": 1.49,
+                "rule": "lfnn_l",
+                "dataset": "mnist",
                 "network": "272K-275K parameters, network not stated",
-                "data": "canonical",
+                "same_network": "not stated",
+                "augmentation": "none",
+                "setting": "",
+                "selected": "test set",
+                "test_error": 1.49,
+                "train_error": None,
                 "source": "Yin et al. 2023",
+                "origin": "own runs",
                 "note": "a caution",
             }
         ],
@@ -83,14 +90,15 @@ def test_nothing_finished_is_still_a_table(capsys: pytest.CaptureFixture[str]) -
     assert "0 of 1" in capsys.readouterr().out
 
 
-def test_published_numbers_have_network_data_and_caution(
+def test_published_numbers_have_network_selection_and_caution(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     render_run(result(run(0, 1.8), test={"mean": 1.8, "sd": None, "ci95": None, "n": 1}))
     _, _, published = capsys.readouterr().out.partition("Published")
     assert "1.49" in published
     assert "network not stated" in published
-    assert "[1] Yin et al. 2023: a caution." in published
+    assert "test set" in published
+    assert "[1] Yin et al. 2023 (own runs): a caution." in published
 
 
 AUDIT = {
