@@ -38,6 +38,7 @@ class Cifar10(Source):
     title = "CIFAR-10"
     files = f"{BATCHES}/, {PICKLES}, train/<class>/* with test/<class>/*, or {JPEGS}"
     torchvision = "CIFAR10"
+    format = 2
 
     def look(self, place: Path) -> Found | None:
         """Find the layout nearest to the published files."""
@@ -94,7 +95,7 @@ class Cifar10(Source):
                     f"{root}: {name} does not lie in train/<class> or test/<class>.",
                     f"The classes are {', '.join(CLASSES)}.",
                 )
-            image = decode(data, f"{root}: {name}")
+            image = decode(data, f"{root}: {name}").pixels
             if image.shape != (3, 32, 32):
                 raise DataError(
                     f"{root}: {name} has {image.shape[2]}x{image.shape[1]} pixels, not 32x32."

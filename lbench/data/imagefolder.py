@@ -45,6 +45,7 @@ class ImageFolder(Source):
     name = "imagefolder"
     title = "A folder of class folders"
     files = "train/<class>/*.jpg with test/<class>/*.jpg (or val/), or <class>/*.jpg"
+    format = 2
     described = (
         Option("size", 32, f"a whole number from 1 to {LARGEST}", "Height and width in pixels"),
         *Source.described,
@@ -95,8 +96,8 @@ class ImageFolder(Source):
             decoded = pool.map(
                 lambda file: decode(file.path.read_bytes(), str(file.path), self.size), files
             )
-            for row, image in enumerate(progress(decoded, f"decoding {found.root}", len(files))):
-                images[row] = image
+            for row, each in enumerate(progress(decoded, f"decoding {found.root}", len(files))):
+                images[row] = each.pixels
         number = {label: index for index, label in enumerate(classes)}
         labels = np.array([number[label] for which in rows.values() for _, label in which])
         n = len(rows["train"])

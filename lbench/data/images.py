@@ -1,19 +1,61 @@
-"""Image files to pixels, with Pillow."""
+"""Image files to pixels, with Pillow; ``docs/data.md`` has the table of what is read how."""
 
 from __future__ import annotations
 
 import io
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from lbench.data.dataset import Pixels
 from lbench.errors import DataError
 
+if TYPE_CHECKING:
+    from PIL import Image
+
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".ppm", ".pgm", ".webp", ".tif", ".tiff"})
 
+PLAIN = frozenset({"1", "L", "P", "RGB", "CMYK", "YCbCr"})
+ALPHA = frozenset({"LA", "PA", "RGBA"})
+GREY16 = frozenset({"I;16", "I;16B", "I;16L", "I;16N"})
+"""Modes of Pillow that files can have and that have one right reading; the others are refused."""
 
-def decode(data: bytes, name: str, size: int | None = None) -> Pixels:
-    """Decode into uint8 ``(3, height, width)``; greyscale becomes RGB, transparency is dropped.
+ORIENTATION = 0x0112
+TURNS = {
+    2: "FLIP_LEFT_RIGHT",
+    3: "ROTATE_180",
+    4: "FLIP_TOP_BOTTOM",
+    5: "TRANSPOSE",
+    6: "ROTATE_270",
+    7: "TRANSVERSE",
+    8: "ROTATE_90",
+}
+"""EXIF orientation to the transposition of Pillow that undoes it."""
+
+BITS_PER_SAMPLE, PHOTOMETRIC, SAMPLE_FORMAT = 258, 262, 339
+WHITE_IS_ZERO, SIGNED = 0, 2
+"""TIFF 6.0: tags and values that Pillow does not apply to 16-bit or signed samples."""
+
+LARGEST_RESIZED = 1 << 27
+"""Pixels of a resized image before it is cut: 400 MB in memory."""
+
+CONVERT = "Convert it to 8-bit greyscale or RGB, or remove it."
+
+
+class Picture(NamedTuple):
+    """A decoded file.
+
+    Args:
+        pixels: uint8, ``(3, height, width)``.
+        frames: number of frames or pages of the file; ``pixels`` are those of the first.
+    """
+
+    pixels: Pixels
+    frames: int
+
+
+def decode(data: bytes, name: str, size: int | None = None) -> Picture:
+    """Decode an image file into RGB, upright as its EXIF orientation says.
 
     Args:
         data: the file's content.
@@ -22,7 +64,7 @@ def decode(data: bytes, name: str, size: int | None = None) -> Pixels:
             the centre is cut out, ``size`` by ``size``; None leaves the image as it is.
 
     Raises:
-        DataError: it cannot be decoded.
+        DataError: it is damaged, or its pixels have no single right reading in 8-bit RGB.
     """
     try:
         from PIL import Image, UnidentifiedImageError
@@ -33,20 +75,138 @@ def decode(data: bytes, name: str, size: int | None = None) -> Pixels:
 
     try:
         with Image.open(io.BytesIO(data)) as opened:
-            image = opened.convert("RGB")
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            frames = frame_count(opened)
+            rawmode = str(opened.tile[0][3]) if opened.tile else ""
+            opened.load()
+            turn = TURNS.get(orientation(opened))
+            image = to_rgb(opened, rawmode, name)
+    except DataError:
+        raise
+    except Exception as error:  # a damaged file raises nearly anything
         # Pillow's message for an unknown format names the buffer, not the file.
         unidentified = isinstance(error, UnidentifiedImageError)
         reason = "no image format that Pillow knows" if unidentified else str(error)
         raise DataError(
             f"{name} cannot be decoded: {reason}.", "Replace or remove this file."
         ) from error
+    if turn is not None:
+        image = image.transpose(Image.Transpose[turn])
     if size is not None and image.size != (size, size):
-        width, height = image.size
-        shorter = min(width, height)
-        width = max(size, round(width * size / shorter))
-        height = max(size, round(height * size / shorter))
-        left, top = (width - size) // 2, (height - size) // 2
-        image = image.resize((width, height), Image.Resampling.BILINEAR)
-        image = image.crop((left, top, left + size, top + size))
-    return np.ascontiguousarray(np.asarray(image, dtype=np.uint8).transpose(2, 0, 1))
+        image = square(image, size, name)
+    return Picture(
+        np.ascontiguousarray(np.asarray(image, dtype=np.uint8).transpose(2, 0, 1)), frames
+    )
+
+
+def frame_count(image: Image.Image) -> int:
+    """Count frames or pages; 1 for the MPO files of cameras, whose further frames are previews."""
+    if image.format == "MPO":
+        return 1
+    try:
+        return int(getattr(image, "n_frames", 1))
+    except (
+        Exception
+    ):  # the directory of a later page is damaged: the first can be read all the same
+        return 1
+
+
+def orientation(image: Image.Image) -> int:
+    """Return the EXIF orientation, 1 (upright) where there is none that can be read.
+
+    Pillow turns TIFF itself while loading, and then removes the tag.
+    """
+    try:
+        return int(image.getexif().get(ORIENTATION, 1))
+    except Exception:  # damaged EXIF data raises nearly anything and says nothing of the pixels
+        return 1
+
+
+def to_rgb(image: Image.Image, rawmode: str, name: str) -> Image.Image:
+    """Convert a loaded image to 8-bit RGB; transparent parts are laid on white.
+
+    Args:
+        rawmode: how the file stores its pixels, in Pillow's words.
+        name: what an error calls it.
+
+    Raises:
+        DataError: signed, 32-bit or floating-point samples, whose range the file does not say;
+            a colour space that needs a profile; 16-bit RGB with a transparent colour.
+    """
+    tags: Any = getattr(image, "tag_v2", {})
+    # Pillow has 16-bit PNM, and before version 11 16-bit PNG, in mode I, scaled to 0..65535.
+    wide = image.mode in GREY16 or (image.mode == "I" and image.format in ("PNG", "PPM"))
+    transparent = image.info.get("transparency")
+    if SIGNED in tags.get(SAMPLE_FORMAT, ()):
+        raise DataError(
+            f"{name} has signed samples (mode {image.mode}), whose black and white are not known.",
+            CONVERT,
+        )
+    if wide:
+        return grey16_to_rgb(image)
+    if image.mode in ALPHA or (image.mode in PLAIN and transparent is not None):
+        if rawmode == "RGB;16B":
+            raise DataError(
+                f"{name} is a 16-bit RGB image with a transparent colour (mode {image.mode}), "
+                "which cannot be matched in 8 bits.",
+                CONVERT,
+            )
+        # PNG gives the transparent grey in the file's bits, Pillow the pixels in 8.
+        if image.mode == "L" and isinstance(transparent, int):
+            image.info["transparency"] = transparent * {"L;2": 85, "L;4": 17}.get(rawmode, 1)
+        return on_white(image)
+    if image.mode in PLAIN:
+        return image.convert("RGB")
+    raise DataError(
+        f"{name} has pixels of mode {image.mode}, which cannot be read as 8-bit RGB: "
+        f"{'their black and white are' if image.mode in ('I', 'F') else 'their colours are'} "
+        "not known.",
+        CONVERT,
+    )
+
+
+def grey16_to_rgb(image: Image.Image) -> Image.Image:
+    """Keep the upper 8 bits of 16-bit (TIFF also 12-bit) grey, as Pillow does for 16-bit RGB."""
+    from PIL import Image
+
+    tags: Any = getattr(image, "tag_v2", {})
+    values = np.asarray(image).astype(np.int64)
+    grey = values >> (tags.get(BITS_PER_SAMPLE, (16,))[0] - 8)
+    if tags.get(PHOTOMETRIC) == WHITE_IS_ZERO:
+        grey = 255 - grey
+    if (transparent := image.info.get("transparency")) is not None:
+        grey[values == transparent] = 255
+    return Image.fromarray(grey.clip(0, 255).astype(np.uint8)).convert("RGB")
+
+
+def on_white(image: Image.Image) -> Image.Image:
+    """Lay an image with transparency on white, the page on which such drawings are shown.
+
+    Dropping the transparency would show colours that no viewer shows: black ink on a
+    transparent ground is black throughout.
+    """
+    from PIL import Image
+
+    image_format, image = image.format, image.convert("RGBA")
+    lowest, highest = image.getchannel("A").getextrema()
+    # Many writers of 32-bit BMP leave the fourth byte 0; viewers then take the image for opaque.
+    if lowest == 255 or (highest == 0 and image_format == "BMP"):
+        return image.convert("RGB")
+    ground = Image.new("RGBA", image.size, "white")
+    return Image.alpha_composite(ground, image).convert("RGB")
+
+
+def square(image: Image.Image, size: int, name: str) -> Image.Image:
+    """Bring the shorter side to ``size`` pixels and cut the centre out. Raises DataError."""
+    from PIL import Image
+
+    shorter = min(image.size)
+    width, height = (max(size, round(side * size / shorter)) for side in image.size)
+    if width * height > LARGEST_RESIZED:
+        raise DataError(
+            f"{name} has {image.width}x{image.height} pixels: too long and thin to be cut to a "
+            f"square of {size}x{size}.",
+            "Cut it by hand, give a smaller --data size, or remove it.",
+        )
+    left, top = (width - size) // 2, (height - size) // 2
+    resized = image.resize((width, height), Image.Resampling.BILINEAR)
+    return resized.crop((left, top, left + size, top + size))
