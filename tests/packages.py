@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tomllib
+from collections.abc import Iterable
 from pathlib import Path
 
 
@@ -19,4 +20,12 @@ def install(project: Path, site: Path) -> Path:
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
     points = "".join(f"{key} = {value}\n" for key, value in meta["entry-points"]["lbench"].items())
     (info / "entry_points.txt").write_text(f"[lbench]\n{points}")
+    record(info, [site / package for package in content["tool"]["setuptools"]["packages"]])
     return site
+
+
+def record(info: Path, brings: Iterable[Path]) -> None:
+    """Writes which files a distribution has: those of these packages and modules."""
+    files = [each for path in brings for each in (path.rglob("*") if path.is_dir() else [path])]
+    names = sorted(file.relative_to(info.parent).as_posix() for file in files if file.is_file())
+    (info / "RECORD").write_text("".join(f"{name},,\n" for name in names))

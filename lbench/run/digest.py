@@ -4,26 +4,28 @@ from __future__ import annotations
 
 import ast
 import hashlib
-import importlib.metadata
-import importlib.util
 import inspect
 import io
 import sys
-import sysconfig
 import tokenize
 from pathlib import Path
+
+from lbench.run.modules import source, together
 
 _known: dict[type, str] = {}
 
 
 def code_digest(cls: type) -> str:
-    """SHA-256 in hex of the source behind a class, without comments and blank lines.
+    """Return the SHA-256 in hex of the source of a class, without comments and blank lines.
 
-    As it is when it is first asked for: a later edit does not change the class that is loaded.
+    The source is read when the digest is first asked for: a later edit does not change the class
+    that is loaded.
 
-    Behind a class lie the modules of its bases and all that these import, followed through, but
-    for other installed distributions. lbench itself is left out: a change of it that changes
-    results raises the fingerprint's ``semantics``.
+    It covers the module of the class, those of its bases that are rules or networks themselves,
+    and every module of the same author that these import, followed through. Left out are lbench
+    itself (``semantics`` of the fingerprint is raised when a change of it changes results) and
+    other installed distributions, whether the author's code imports them or lbench's own classes
+    derive from them. Only names and texts count, so code that is moved keeps its digest.
     """
     if cls not in _known:
         _known[cls] = _digest(cls)
@@ -31,59 +33,61 @@ def code_digest(cls: type) -> str:
 
 
 def _digest(cls: type) -> str:
-    pending = [base.__module__ for base in cls.__mro__ if _belongs(base.__module__)]
+    pending = _own(cls)
     seen: dict[str, str] = {}
     while pending:
         name = pending.pop()
         if name in seen:
             continue
-        path = _source(name)
+        path = source(name)
         if path is None:
             continue
-        text = path.read_text(encoding="utf-8")
-        seen[name] = _strip(text)
-        package = name if path.name == "__init__.py" else name.rpartition(".")[0]
-        pending += [each for each in _imports(text, package) if _together(name, each)]
+        seen[name], imports = _read(path, name)
+        pending += [each for each in imports if _belongs(each) and together(name, each)]
     if not seen:
         # Typed at a prompt: the class's own text is all there is.
         try:
             seen[cls.__qualname__] = _strip(inspect.getsource(cls))
-        except OSError:
+        except (OSError, TypeError):
             seen[cls.__qualname__] = cls.__qualname__
     parts = [f"{name}\n{seen[name]}" for name in sorted(seen)]
     return hashlib.sha256("\x1f".join(parts).encode()).hexdigest()
 
 
+def _own(cls: type) -> list[str]:
+    """Return the modules of a class and of its bases, without those of dependencies.
+
+    A base counts when it derives from a class of lbench, as a rule of another author does, or when
+    it was written together with the class. pydantic, from which lbench's classes derive, does not.
+    """
+    found = []
+    for base in cls.__mro__:
+        derived = any(_top(each.__module__) == "lbench" for each in base.__mro__)
+        if _belongs(base.__module__) and (
+            base is cls or derived or together(cls.__module__, base.__module__)
+        ):
+            found.append(base.__module__)
+    return found
+
+
 def _belongs(module: str) -> bool:
-    top = module.partition(".")[0]
-    return top not in ("lbench", "torch") and top not in sys.stdlib_module_names
+    return _top(module) not in ("lbench", "torch") and _top(module) not in sys.stdlib_module_names
 
 
-def _together(name: str, imported: str) -> bool:
-    """Whether a module and one that it imports are written together."""
-    own, other = name.partition(".")[0], imported.partition(".")[0]
-    if own == other or not _belongs(imported):
-        return own == other
-    path = _source(other)
-    if path is None:
-        return False
-    if not any(path.is_relative_to(sysconfig.get_path(key)) for key in ("purelib", "platlib")):
-        return True
-    distributions = importlib.metadata.packages_distributions()
-    return bool(set(distributions.get(own, ())) & set(distributions.get(other, ())))
+def _top(module: str) -> str:
+    return module.partition(".")[0]
 
 
-def _source(name: str) -> Path | None:
-    module = sys.modules.get(name)
-    origin = getattr(module, "__file__", None)
-    if origin is None:
-        try:
-            spec = importlib.util.find_spec(name)
-        except (ImportError, ValueError):
-            return None
-        origin = spec.origin if spec else None
-    path = Path(origin) if origin else None
-    return path if path and path.suffix == ".py" and path.exists() else None
+def _read(path: Path, name: str) -> tuple[str, set[str]]:
+    """Return a module's text without comments, and the names of what it may import."""
+    try:
+        with tokenize.open(path) as file:
+            text = file.read()
+        package = name if path.name == "__init__.py" else name.rpartition(".")[0]
+        return _strip(text), _imports(text, package)
+    except (SyntaxError, ValueError):
+        # Not code for this Python, so nothing imports it: any change of it counts.
+        return hashlib.sha256(path.read_bytes()).hexdigest(), set()
 
 
 def _imports(text: str, package: str) -> set[str]:
@@ -102,7 +106,8 @@ def _imports(text: str, package: str) -> set[str]:
 
 
 def _strip(text: str) -> str:
-    lines = text.splitlines()
+    # Not splitlines: it also breaks at form feeds, and the tokenizer does not.
+    lines = text.split("\n")
     for token in tokenize.generate_tokens(io.StringIO(text).readline):
         if token.type == tokenize.COMMENT:
             row, column = token.start
