@@ -24,14 +24,19 @@ class Home:
         """The home that was asked for; nothing is created.
 
         Raises:
-            UsageError: something else than a directory lies there, or it cannot be read.
+            UsageError: something else than a directory lies there, it cannot be read, or its
+                name is not UTF-8, which neither JSON nor a database can hold.
         """
         root = given or Path(os.environ.get("LBENCH_HOME") or "lbench-runs")
         try:
             root = root.expanduser().absolute()
+            str(root).encode()
             os.scandir(root).close()
         except FileNotFoundError:
             pass
+        except UnicodeEncodeError:
+            shown = os.fsencode(root).decode(errors="replace")
+            raise UsageError(f"The name of the home {shown} is not UTF-8.", ELSEWHERE) from None
         except (OSError, RuntimeError) as error:
             reason = getattr(error, "strerror", None) or error
             raise UsageError(f"The home {root} cannot be read: {reason}.", ELSEWHERE) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -73,7 +74,7 @@ def make(study: Study, home: Home, name: str) -> Report:
         lost = "" if home.has_store() else " Its store is not there: lbench sync makes it again."
         raise UsageError(
             f"Study {study.name} has no finished run in {home.root}{begun}.",
-            f"Run it with: lbench study {name}; or give --home where its runs lie."
+            f"Run it with: lbench study {shlex.quote(name)}; or give --home where its runs lie."
             + (lost if home.runs.exists() else ""),
         )
     return make_report(results, home.reports / study.name, home=home)

@@ -58,7 +58,7 @@ class StudyProgress:
             from rich.live import Live
 
             self._display = Live(
-                console=Console(stderr=True),
+                console=Console(stderr=True, markup=False),
                 get_renderable=self._table,
                 refresh_per_second=4,
                 transient=True,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections import Counter
 from pathlib import Path
@@ -37,7 +38,8 @@ def show(study: Study, home: Home, as_json: bool, name: str) -> int:
         what = f"was never run in {home.root}"
         if results.older:
             what = f"has nothing of this version of its file in {home.root}. {_earlier(results)}"
-        click.echo(f"Study {study.name} {what.rstrip('.')}. Run it with: lbench study {name}")
+        cure = f"lbench study {shlex.quote(name)}"
+        click.echo(f"Study {study.name} {what.rstrip('.')}. Run it with: {cure}")
         return 0
     print_table(
         ["point", "trials", "best validation %", "final runs"],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shlex
 import sqlite3
 import sys
 from collections.abc import Iterator
@@ -239,7 +240,7 @@ def _reaching_mlflow(home: Home) -> Iterator[None]:
             where = store_url(home).render_as_string()
             raise StoreError(
                 f"The MLflow tables in {where} are of another version than the MLflow here.",
-                f"After a copy of it, run: mlflow db upgrade {where}",
+                f"After a copy of it, run: mlflow db upgrade {shlex.quote(where)}",
             ) from error
         raise unreachable(home, f"MLflow says: {problem}") from error
 

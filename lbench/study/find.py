@@ -20,6 +20,9 @@ def find(name: str, registry: Registry) -> Study:
         path = Path(name)
         if not path.is_file():
             raise UsageError(f"There is no study file {name}.", "List studies with: lbench studies")
+        if path.stem in (".", ".."):
+            # A study's folder has the name of its file.
+            raise UsageError(f"{name!r} is no name for a study's file.", "Call it mine.toml.")
         return read_study(path)
     entry = registry.find("studies", name)
     return read_study(entry.path, entry.name)

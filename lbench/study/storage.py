@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ from lbench.store.engine import store_url, write_ahead
 
 if TYPE_CHECKING:
     from optuna.storages import RDBStorage
+    from sqlalchemy import URL
 
 FILE = "optuna.db"
 SCHEMA = "lbench_optuna"
@@ -30,18 +32,27 @@ def storage(home: Home) -> RDBStorage:
     from sqlalchemy import event
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    url = store_url(home)
+    url = _url(home)
     with _opening(home):
         if url.get_backend_name() == "postgresql":
             _create_schema(home)
-            url = url.update_query_dict({"options": f"-csearch_path={SCHEMA}"})
             return RDBStorage(url=url.render_as_string(hide_password=False))
         home.root.mkdir(parents=True, exist_ok=True)
         arguments = {"connect_args": {"timeout": BUSY_SECONDS}}
-        made = RDBStorage(url=f"sqlite:///{home.root / FILE}", engine_kwargs=arguments)
+        made = RDBStorage(url=url.render_as_string(), engine_kwargs=arguments)
         event.listen(made.engine, "connect", _set_up_sqlite)
         made.engine.dispose()  # the connection that made the tables was not set up
         return made
+
+
+def _url(home: Home) -> URL:
+    """Return the database's URL; when rendered, it escapes whatever a path may hold."""
+    from sqlalchemy import URL
+
+    url = store_url(home)
+    if url.get_backend_name() == "postgresql":
+        return url.update_query_dict({"options": f"-csearch_path={SCHEMA}"})
+    return URL.create("sqlite", database=str(home.root / FILE))
 
 
 def has_storage(home: Home) -> bool:
@@ -97,12 +108,7 @@ def _opening(home: Home) -> Iterator[None]:
             yield
     except RuntimeError as error:
         # Optuna's word for a schema of another version.
-        url = store_url(home)
-        shown = (
-            url.render_as_string()
-            if url.get_backend_name() == "postgresql"
-            else (f"sqlite:///{home.root / FILE}")
-        )
+        shown = shlex.quote(_url(home).render_as_string())
         raise StoreError(
             f"Optuna's storage {where(home)} is of another version than the Optuna here: "
             f"{str(error).splitlines()[0]}",
