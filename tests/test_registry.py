@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from tests import forked
 
 PLUGINS = {
     "explodes": "raise RuntimeError('no such device')",
@@ -84,13 +85,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def call(site: Path, *args: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-c", "from lbench.cli.main import main; main()", *args],
-        env={**os.environ, "PYTHONPATH": str(site)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return forked.run(*args, env={**os.environ, "PYTHONPATH": str(site)})
 
 
 @pytest.fixture(scope="module")

@@ -20,6 +20,8 @@ from lbench.execute.worker import Setup, serve
 from lbench.home import Home
 from lbench.run.ending import ended
 
+CONTEXT = multiprocessing.get_context("spawn")
+"""How workers start: with an interpreter of their own, which inherits no threads and no locks."""
 JOBS = 50
 """Jobs that a worker does before it is replaced."""
 GROWTH_MIB = 512.0
@@ -191,9 +193,8 @@ class Worker:
         self.say(job)
 
     def _spawn(self) -> None:
-        context = multiprocessing.get_context("spawn")
-        self._line, theirs = context.Pipe()
-        process = context.Process(target=serve, args=(theirs, self.setup), name="lbench worker")
+        self._line, theirs = CONTEXT.Pipe()
+        process = CONTEXT.Process(target=serve, args=(theirs, self.setup), name="lbench worker")
         # An interrupt from the keyboard goes to all processes, and this one has no say in it yet.
         # The tracker that spawning needs would unblock it again.
         resource_tracker.ensure_running()

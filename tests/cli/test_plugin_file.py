@@ -24,6 +24,7 @@ from lbench.report.summary import metrics
 from lbench.run.digest import code_digest
 from lbench.run.resolve import Request, resolve
 from lbench.store.sync import sync
+from tests import forked
 from tests.run.helper import run
 
 PRED = '''
@@ -98,14 +99,7 @@ def write(path: Path, text: str) -> Path:
 
 
 def lbench(*args: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-P", "-m", "lbench", *args],
-        cwd=cwd,
-        env={**os.environ, "COLUMNS": "200"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return forked.run(*args, cwd=cwd, env={**os.environ, "COLUMNS": "200"})
 
 
 def test_a_file_without_hooks_brings_its_own_public_rules(known: Registry, tmp_path: Path) -> None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from tests import forked
 
 STUDY = """
 title = "A small study"
@@ -30,10 +30,7 @@ lr = [0.001, 0.003]
 
 def lbench(*arguments: str, cwd: Path, code: int = 0) -> str:
     env = {k: v for k, v in os.environ.items() if not k.startswith("LBENCH_")}
-    done = subprocess.run(
-        [sys.executable, "-m", "lbench", *arguments],
-        capture_output=True, text=True, check=False, cwd=cwd, env=env,
-    )  # fmt: skip
+    done = forked.run(*arguments, cwd=cwd, env=env)
     assert done.returncode == code, done.stderr
     return done.stdout + done.stderr
 

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from lbench.cli.main import main
-from tests.run.helper import command, lbench_run
+from tests import forked
+from tests.run.helper import lbench_run, words
 
 SMALL = ("--dataset", "digits", "--epochs", "1", "--no-store")
 
@@ -112,9 +113,7 @@ def test_a_cheat_of_a_plugin_file_is_contradicted(tmp_path: Path) -> None:
     content = lbench_run(*arguments, home=tmp_path)
     assert content["audit"]["writes"] == {"claimed": "own", "measured": "foreign"}
     assert any("block0 (steps 1, " in text for text in content["contradictions"])
-    done = subprocess.run(
-        command(*arguments, home=tmp_path), capture_output=True, text=True, check=True
-    )
+    done = forked.run(*words(*arguments, home=tmp_path), check=True)
     assert "CONTRADICTED: writes: " in done.stdout
     assert "fc2.weight was changed before the update of block0" in done.stdout
 
@@ -247,10 +246,9 @@ def test_an_edited_rule_is_trained_again_and_says_so(plugin: Path, tmp_path: Pat
     again = lbench_run(*arguments, home=home, **path)
     assert [first["runs"][0]["cached"], again["runs"][0]["cached"]] == [False, True]
     edit(plugin / "lbench_rule_half" / "half.py", "0.5 *", "0.25 *")
-    done = subprocess.run(
-        [sys.executable, "-m", "lbench", "run", *arguments, "--home", str(home), "--json"],
-        capture_output=True, text=True, check=True, env={**os.environ, **path},
-    )  # fmt: skip
+    done = forked.run(
+        *words(*arguments, home=home), "--json", env={**os.environ, **path}, check=True
+    )
     edited: dict[str, Any] = json.loads(done.stdout)
     assert edited["runs"][0]["cached"] is False
     assert f"{first['cell']} was trained with older code" in done.stderr

@@ -24,6 +24,13 @@ from tests.run.helper import ask, journal, run
 from tests.run.test_resume import assert_equal_runs
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _interpreters_of_their_own() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pools, "CONTEXT", multiprocessing.get_context("spawn"))
+        yield
+
+
 @pytest.fixture(scope="module")
 def workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pool]:
     """Two of them, for what does them no harm; every test has options of its own."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from lbench.home import Home
 from lbench.registry import registry
 from lbench.run.job import Machine
 from lbench.run.resolve import Request, Resolved, resolve
+from tests import forked
 
 
 class Silent:
@@ -67,21 +67,24 @@ def run(
     return run_cell(resolved, range(seeds), Home(home), machine, lambda seed: told, None, **changes)
 
 
+def words(*arguments: str, home: Path) -> list[str]:
+    """The words of ``lbench run`` on one thread."""
+    return ["run", "--threads", "1", "--home", str(home), *arguments]
+
+
 def command(*arguments: str, home: Path) -> list[str]:
-    """``lbench run`` in a process of its own, as a user starts it."""
-    start = [sys.executable, "-m", "lbench", "run", "--threads", "1", "--home", str(home)]
-    return [*start, *arguments]
+    """``lbench run`` in an interpreter of its own, as a user starts it: it takes seconds."""
+    return [sys.executable, "-m", "lbench", *words(*arguments, home=home)]
+
+
+def start(*arguments: str, home: Path) -> forked.Command:
+    """``lbench run`` in a process of its own, which goes on meanwhile."""
+    return forked.Command(*words(*arguments, home=home))
 
 
 def lbench_run(*arguments: str, home: Path, code: int = 0, **env: str) -> dict[str, Any]:
-    """The JSON object that ``lbench run --json`` prints."""
-    done = subprocess.run(
-        [*command(*arguments, home=home), "--json"],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, **env},
-    )
+    """The JSON object that ``lbench run --json`` prints, in a process of its own."""
+    done = forked.run(*words(*arguments, home=home), "--json", env={**os.environ, **env})
     assert done.returncode == code, done.stderr
     result: dict[str, Any] = json.loads(done.stdout)
     return result

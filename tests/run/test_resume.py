@@ -18,7 +18,9 @@ from lbench.home import Home
 from lbench.run import checkpoint
 from lbench.run.checkpoint import SLOTS, read_tensors
 from lbench.run.trainer import Trainer
-from tests.run.helper import ask, command, journal, lbench_run, run
+from tests import forked
+from tests.forked import Command
+from tests.run.helper import ask, command, journal, lbench_run, run, start, words
 
 RUN = ("--dataset", "digits", "--epochs", "40", "--no-store", "--checkpoint-every", "0")
 """Every 25 steps and every epoch (of 41 steps) has a checkpoint, so most lie inside an epoch."""
@@ -38,8 +40,8 @@ def assert_equal_runs(one: str, other: str) -> None:
     assert journal(one) == journal(other)
 
 
-def start_and_wait(home: Path, *arguments: str, checkpoints: int) -> subprocess.Popen[str]:
-    process = subprocess.Popen(command(*arguments, home=home), stderr=subprocess.PIPE, text=True)
+def start_and_wait(home: Path, *arguments: str, checkpoints: int) -> Command:
+    process = start(*arguments, home=home)
     seen: set[int] = set()
     deadline = time.monotonic() + 60
     while len(seen) < checkpoints:
@@ -69,9 +71,7 @@ def test_killed_three_times_ends_bit_identical(rule: str, tmp_path: Path) -> Non
 
 def test_interrupt_writes_a_checkpoint_says_how_to_go_on_and_exits_130(tmp_path: Path) -> None:
     arguments = ("--rule", "lfnn", *RUN[:-1], "3600")
-    process = subprocess.Popen(
-        command(*arguments, home=tmp_path), stderr=subprocess.PIPE, text=True
-    )
+    process = start(*arguments, home=tmp_path)
     while not list(tmp_path.glob("runs/*/*/metrics.jsonl")):
         assert process.poll() is None
         time.sleep(0.01)
@@ -108,9 +108,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(tmp_path: Path
     content = bytearray(newest.read_bytes())
     content[len(content) // 2] ^= 1
     newest.write_bytes(content)
-    done = subprocess.run(
-        command(*arguments, home=tmp_path / "damaged"), capture_output=True, text=True, check=True
-    )
+    done = forked.run(*words(*arguments, home=tmp_path / "damaged"), check=True)
     assert f"{newest} is damaged" in done.stderr
     assert_equal_runs(straight["runs"][0]["run_dir"], str(run_dir))
 
@@ -223,9 +221,7 @@ def test_a_journal_that_lost_lines_starts_the_run_again(tmp_path: Path) -> None:
     (run_dir,) = (tmp_path / "runs").glob("*/*")
     with (run_dir / "metrics.jsonl").open("r+") as file:
         file.truncate(40)
-    done = subprocess.run(
-        command(*arguments, home=tmp_path), capture_output=True, text=True, check=True
-    )
+    done = forked.run(*words(*arguments, home=tmp_path), check=True)
     assert "starting again" in done.stderr
     assert [row["epoch"] for row in journal(run_dir)] == list(range(1, 41))
 
@@ -239,9 +235,7 @@ def test_a_resumed_run_says_on_which_machine_its_times_were_taken(tmp_path: Path
     begun = json.loads(path.read_text())
     begun["environment"]["threads"] = 7
     path.write_text(json.dumps(begun))
-    done = subprocess.run(
-        command(*arguments, home=tmp_path), capture_output=True, text=True, check=True
-    )
+    done = forked.run(*words(*arguments, home=tmp_path), check=True)
     assert "threads 7 -> 1" in done.stderr
     spec = json.loads(path.read_text())
     assert spec["environment"]["threads"] == 1

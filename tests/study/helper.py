@@ -7,7 +7,6 @@ import io
 import json
 import os
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -20,6 +19,7 @@ import pytest
 
 from lbench.cli.main import main
 from lbench.study.definition import Arm, Study
+from tests.forked import Command
 
 LBENCH = [sys.executable, "-c", "from lbench.cli.main import main; main()"]
 ALONE = ["--workers", "1", "--threads", "1", "--device", "cpu"]
@@ -95,11 +95,8 @@ def killed(words: Sequence[str], when: Callable[[], bool], meanwhile: Callable[[
     Args:
         meanwhile: called before it is killed.
     """
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    with subprocess.Popen([*LBENCH, *words], stderr=subprocess.DEVNULL, env=environment) as process:
-        try:
-            until(when)
-            meanwhile()
-        finally:
-            process.kill()
+    with Command(*words) as process:
+        until(when)
+        meanwhile()
+        process.kill()
         return process.wait(PATIENCE)

@@ -1,0 +1,16 @@
+"""What all tests share: workers are forked, and MLflow's tables are made once."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from tests import forked
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _quick_starts(tmp_path_factory: pytest.TempPathFactory) -> None:
+    folder = tmp_path_factory.getbasetemp()
+    shared = folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+    forked.use(shared / "mlflow.db")

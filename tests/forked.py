@@ -1,0 +1,208 @@
+"""Processes forked from one that has imported PyTorch, lbench and its plugins already.
+
+A new interpreter needs seconds for these imports; a fork needs a hundredth of one. What runs here
+is a process in every other respect: it has its own memory and files, can be killed or
+interrupted, and has an exit code. A test about starting an interpreter (what is imported, what
+happens without a package, a closed standard stream) starts one.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Mapping
+from multiprocessing import context, forkserver
+from pathlib import Path
+from types import TracebackType
+from unittest import mock
+
+from tests import mlflow_once
+
+ROOT = Path(__file__).parents[1]
+SERVER = forkserver._forkserver
+
+
+class Process(context.ForkServerProcess):
+    """A forked process with the environment variables that its parent has at its start."""
+
+    def start(self) -> None:
+        """Start the process, and before the first one the server."""
+        self.environment = dict(os.environ)
+        self.template = mlflow_once.template
+        # PyTorch in the server has one thread: a fork would not have the others.
+        with contextlib.chdir(ROOT), mock.patch.dict(os.environ, OMP_NUM_THREADS="1"):
+            SERVER.ensure_running()
+        super().start()
+
+    def run(self) -> None:
+        """Do what the process is for."""
+        take_environment(self.environment)
+        use(self.template)
+        # The server is there, although this process has not started it.
+        SERVER.ensure_running = lambda: None  # type: ignore[method-assign]
+        super().run()
+
+
+class Forked(context.ForkServerContext):
+    """The server that forks; it starts with the first process."""
+
+    Process = Process  # type: ignore[assignment]
+
+
+CONTEXT = Forked()
+CONTEXT.set_forkserver_preload(["tests.warm", "tests.forked"])
+_running: set[Command] = set()
+
+
+def use(template: Path | None) -> None:
+    """Fork the workers of pools too, and take MLflow's tables from this file."""
+    from lbench.execute import pool
+
+    pool.CONTEXT = CONTEXT  # type: ignore[assignment]
+    mlflow_once.use(template)
+
+
+class Command:
+    """``lbench`` with some arguments in a forked process; used like ``subprocess.Popen``.
+
+    Standard output and standard error go to files, so nothing waits for a reader.
+
+    Args:
+        words: the arguments of ``lbench``.
+        env: the environment variables; None for those of this process.
+        cwd: the working directory; None for that of this process.
+    """
+
+    def __init__(
+        self, *words: str, env: Mapping[str, str] | None = None, cwd: Path | None = None
+    ) -> None:
+        self._files = [tempfile.NamedTemporaryFile() for _ in range(2)]  # noqa: SIM115
+        names = [file.name for file in self._files]
+        place = str(cwd or Path.cwd())
+        self._process = CONTEXT.Process(target=_lbench, args=(words, names, env, place))
+        self._process.start()
+        _running.add(self)
+
+    @property
+    def pid(self) -> int:
+        """The process's number."""
+        assert self._process.pid is not None
+        return self._process.pid
+
+    @property
+    def returncode(self) -> int | None:
+        """The exit code; -N when signal N ended the process, None while it runs."""
+        return self._process.exitcode
+
+    def poll(self) -> int | None:
+        """The exit code, or None while the process runs."""
+        return self.returncode
+
+    def wait(self, timeout: float | None = None) -> int:
+        """The exit code, when the process has ended.
+
+        Raises:
+            subprocess.TimeoutExpired: it runs for longer than these seconds.
+        """
+        self._process.join(timeout)
+        if self.returncode is None:
+            raise subprocess.TimeoutExpired("lbench", timeout or 0.0)
+        return self.returncode
+
+    def communicate(self, timeout: float | None = None) -> tuple[str, str]:
+        """Standard output and standard error, when the process has ended."""
+        self.wait(timeout)
+        out, err = (Path(file.name).read_text(encoding="utf-8") for file in self._files)
+        return out, err
+
+    def send_signal(self, number: int) -> None:
+        """Send a signal to the process, if it still runs."""
+        if self.returncode is None:
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        """Kill the process: it has no say in it."""
+        self.send_signal(signal.SIGKILL)
+
+    def close(self) -> None:
+        """Kill the process if it still runs, and forget what it printed."""
+        self.kill()
+        self._process.join()
+        for file in self._files:
+            file.close()
+        _running.discard(self)
+
+    def __enter__(self) -> Command:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        where: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def run(
+    *words: str, env: Mapping[str, str] | None = None, cwd: Path | None = None, check: bool = False
+) -> subprocess.CompletedProcess[str]:
+    """Run ``lbench`` in a forked process to its end; used like ``subprocess.run``."""
+    with Command(*words, env=env, cwd=cwd) as command:
+        out, err = command.communicate()
+        assert command.returncode is not None
+        done = subprocess.CompletedProcess(["lbench", *words], command.returncode, out, err)
+    if check:
+        assert done.returncode == 0, done.stderr
+    return done
+
+
+def _lbench(
+    words: tuple[str, ...], files: list[str], env: Mapping[str, str] | None, cwd: str
+) -> None:
+    """What the forked process does."""
+    from lbench.cli.main import main
+
+    # A server that was started while interrupts were blocked would pass that on.
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    for number, name in enumerate(files, start=1):
+        file = os.open(name, os.O_WRONLY | os.O_APPEND)
+        os.dup2(file, number)
+        os.close(file)
+    sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+    sys.stderr = open(  # noqa: SIM115
+        2, "w", encoding="utf-8", errors="backslashreplace", closefd=False, buffering=1
+    )
+    if env is not None:
+        take_environment(env)
+    os.chdir(cwd)
+    sys.argv = ["lbench", *words]
+    code: int | str | None = 0
+    try:
+        main()
+    except SystemExit as ended:
+        code = ended.code
+    # A forked process ends without them.
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    sys.exit(code)
+
+
+def take_environment(environment: Mapping[str, str]) -> None:
+    """Have these environment variables, as if this interpreter had been started with them."""
+    os.environ.clear()
+    os.environ.update(environment)
+    given = environment.get("PYTHONPATH", "").split(os.pathsep)
+    sys.path[:0] = [each for each in given if each and each not in sys.path]
+
+
+@atexit.register
+def _end_all() -> None:
+    for command in list(_running):
+        command.close()
