@@ -6,7 +6,11 @@ import os
 
 import pytest
 
+from lbench.threads import wait_passively
 from tests import forked
+
+# Threads that wait must not keep cores from the other test process; torch comes with the helpers.
+wait_passively()
 
 
 @pytest.fixture(scope="session", autouse=True)

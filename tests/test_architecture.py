@@ -16,7 +16,7 @@ LONGEST = 400
 
 GROUND = {
     "builtin", "claims", "errors", "home", "hooks", "plugin_file", "randomness", "registry",
-    "rundir",
+    "rundir", "threads",
 }  # fmt: skip
 RULE = {"config", "init", "network", "probe", "recipe", "rule", "site", "step", "task"}
 FLOORS = [

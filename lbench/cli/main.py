@@ -14,6 +14,7 @@ import click
 
 from lbench import __version__
 from lbench.errors import SYSTEM, LbenchError, nearest, refused
+from lbench.threads import wait_passively
 
 COMMANDS = {
     "run": "Train a rule on a dataset",
@@ -86,6 +87,7 @@ def cli(debug: bool) -> None:
 def main(args: list[str] | None = None) -> None:
     """Runs a command; ends the process with its exit code."""
     arguments = sys.argv[1:] if args is None else args
+    wait_passively()
     try:
         code = cli.main(arguments, prog_name="lbench", standalone_mode=False)
         sys.exit(code if isinstance(code, int) else 0)

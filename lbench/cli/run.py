@@ -13,6 +13,7 @@ import click
 from lbench.cli.common import data_dir_option, home_option, json_option, plugin_option, print_json
 from lbench.cli.progress import Progress, say
 from lbench.home import Home
+from lbench.threads import requested
 
 if TYPE_CHECKING:
     from lbench.execute.driver import Outcome
@@ -52,7 +53,11 @@ if TYPE_CHECKING:
 @data_dir_option
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:1.")
 @click.option("--precision", type=click.Choice(["fp32", "bf16"]), default="fp32")
-@click.option("--threads", type=click.IntRange(1, 1024), help="Of the CPU; else one a core.")
+@click.option(
+    "--threads",
+    type=click.IntRange(1, 1024),
+    help="Of the CPU; else OMP_NUM_THREADS, or what the network is large enough for.",
+)
 @click.option(
     "--checkpoint-every",
     type=click.FloatRange(0),
@@ -157,12 +162,10 @@ def command(
 
 
 def _machine(device: str, threads: int | None, checkpoint_every: float) -> Machine:
-    import torch
-
     from lbench.run.device import pick
     from lbench.run.job import Machine
 
-    return Machine(pick(device), threads or torch.get_num_threads(), checkpoint_every)
+    return Machine(pick(device), threads or requested(), checkpoint_every)
 
 
 def store_writer(home: Home) -> Writer:

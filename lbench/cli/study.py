@@ -17,6 +17,7 @@ from lbench.cli.study_output import any_final, ending_json, plan_json, say_best,
 from lbench.errors import UsageError
 from lbench.home import Home
 from lbench.registry import registry
+from lbench.threads import requested
 
 if TYPE_CHECKING:
     from lbench.study.definition import Study
@@ -50,7 +51,11 @@ def running_options(command: Any) -> Any:
             click.option("--seeds", type=click.IntRange(1), help="Final runs a cell."),
             click.option("--workers", type=click.IntRange(1, 1024), help="Else one a GPU or core."),
             click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda:1."),
-            click.option("--threads", type=click.IntRange(1, 1024), help="Of each worker."),
+            click.option(
+                "--threads",
+                type=click.IntRange(1, 1024),
+                help="Per worker; else OMP_NUM_THREADS, or what the network is large enough for.",
+            ),
             click.option(
                 "--timeout",
                 type=click.FloatRange(0, min_open=True),
@@ -183,7 +188,7 @@ def run(
 
     from lbench.run.device import pick
     from lbench.study.collect import collect
-    from lbench.study.drive import devices, drive, threads_each
+    from lbench.study.drive import cores_each, devices, drive
     from lbench.study.equal import with_budgets
     from lbench.study.estimate import seconds as estimated
     from lbench.study.plan import plan
@@ -199,8 +204,8 @@ def run(
         gpu=chosen.type == "cuda",
     )
     places = devices(workers, device)
-    each = threads or threads_each(len(places))
-    timed = costs(wanted, torch.device(places[0]), each, _note)
+    threads = threads or requested()
+    timed = costs(wanted, torch.device(places[0]), threads, _note, cores_each(len(places)))
     wanted = with_budgets(wanted, {key: cost.flops for key, cost in timed.items()})
     seconds = estimated(wanted, timed) / len(places)
     say_plan(wanted, places, seconds)
@@ -223,7 +228,7 @@ def run(
             display,
             command=_typed(),
             places=places,
-            threads=each,
+            threads=threads,
             data_dir=data_dir,
             plugin_files=registry().files,
             timeout=timeout,

@@ -19,6 +19,7 @@ from lbench.execute.messages import Answer, Ended, Event, Job, Note, Over, Start
 from lbench.execute.worker import Setup, serve
 from lbench.home import Home
 from lbench.run.ending import ended
+from lbench.threads import wait_passively
 
 CONTEXT = multiprocessing.get_context("spawn")
 """How workers start: with an interpreter of their own, which inherits no threads and no locks."""
@@ -38,7 +39,8 @@ class Pool:
     Args:
         home: where runs lie.
         devices: one a worker, such as ``["cpu", "cpu"]`` or ``["cuda:0", "cuda:1"]``.
-        threads: of torch on the CPU, each worker's.
+        threads: of torch on the CPU, per worker; None for as many as pay for each network.
+        cores: per worker, where ``threads`` is None.
         checkpoint_every: seconds between checkpoints.
         plugin_files: plugins that are not installed.
         fresh: one process a job.
@@ -51,7 +53,8 @@ class Pool:
         home: Home,
         devices: Sequence[str],
         *,
-        threads: int,
+        threads: int | None = None,
+        cores: int = 1,
         checkpoint_every: float = 30.0,
         plugin_files: Sequence[Path] = (),
         fresh: bool = False,
@@ -59,9 +62,12 @@ class Pool:
     ) -> None:
         files = tuple(path.resolve() for path in plugin_files)
         self._workers = [
-            Worker(Setup(home, device, threads, checkpoint_every, files, patience), fresh=fresh)
+            Worker(
+                Setup(home, device, threads, cores, checkpoint_every, files, patience), fresh=fresh
+            )
             for device in devices
         ]
+        wait_passively()
 
     def __enter__(self) -> Pool:
         return self

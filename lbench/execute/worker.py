@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-import torch
-
 from lbench.errors import SYSTEM, LbenchError, LockedError, refused
 from lbench.execute.attempt import Done, carry_out, locate
 from lbench.execute.messages import Ended, Job, Over
@@ -37,7 +35,8 @@ class Setup:
     Args:
         home: where runs lie.
         device: its name.
-        threads: of torch on the CPU.
+        threads: of torch on the CPU; None for as many as pay for the network of each job.
+        cores: that a job may use where ``threads`` is None.
         checkpoint_every: seconds between checkpoints.
         plugin_files: plugins that are not installed.
         patience: seconds to wait for a run that another process holds.
@@ -45,7 +44,8 @@ class Setup:
 
     home: Home
     device: str
-    threads: int
+    threads: int | None
+    cores: int
     checkpoint_every: float
     plugin_files: tuple[Path, ...]
     patience: float
@@ -58,7 +58,6 @@ def serve(line: Connection, setup: Setup) -> None:
     # A rule that prints must not print into the driver's result.
     with contextlib.suppress(OSError):
         os.dup2(2, 1)
-    torch.set_num_threads(setup.threads)
     warm = False
     while True:
         try:
@@ -115,7 +114,7 @@ def _carry_out(talk: Talk, setup: Setup) -> Done:
     job = talk.job
     for file in setup.plugin_files:
         registry().add_file(file)
-    machine = Machine(pick(setup.device), setup.threads, setup.checkpoint_every)
+    machine = Machine(pick(setup.device), setup.threads, setup.checkpoint_every, setup.cores)
     resolved = resolve(job.request, registry())
     cell, deadline = resolved.cell, time.monotonic() + setup.patience
     waiting = False

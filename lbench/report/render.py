@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from lbench.report import citations, difference_table
 from lbench.report.audit import CONTRADICTED, short
 from lbench.report.compare import Comparison, Row, Term, mean
+from lbench.report.step_time import BUSY_NOTE, busy, step_time
 from lbench.report.table import (
     NONE,
     count,
@@ -77,7 +78,7 @@ def cells(rows: Sequence[Row]) -> list[list[str]]:
             count(row.cell.params_inf),
             count(row.cell.params_aux),
             count(row.cell.params_fix),
-            percent(row.step_ms),
+            step_time(row.step_ms, row.core_share),
             percent(row.step_ratio),
             percent(row.step_memory_mib),
             percent(row.step_memory_ratio),
@@ -112,6 +113,8 @@ def notes(comparison: Comparison) -> list[str]:
     lines = [f"{number}: {row.cell.cell_id}" for number, row in enumerate(rows, start=1)]
     if any(row.sampling and row.test and row.test.n == 1 for row in rows):
         lines.append(SAMPLING)
+    if any(busy(row.core_share) for row in rows):
+        lines.append(BUSY_NOTE)
     for number, row in enumerate(rows, start=1):
         lines += [
             f"{number}, seed {run.seed} is {run.status}" + (f": {run.reason}" if run.reason else "")

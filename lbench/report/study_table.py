@@ -12,6 +12,7 @@ from lbench.report.compare import mean
 from lbench.report.lines import Group, Line
 from lbench.report.render import error, unfinished
 from lbench.report.searches import settings_of
+from lbench.report.step_time import BUSY_NOTE, busy, step_time
 from lbench.report.table import NONE, count, markdown, percent, signed
 from lbench.report.verdict import Against, Verdict
 from lbench.statistics.intervals import Summary
@@ -99,6 +100,8 @@ def cost_tables(judged: Sequence[Judged], limit: int = LIMIT) -> list[Table]:
                 "Of each rule the cell of lowest error, and every cell with a contradiction; "
                 "table.csv has all."
             )
+        if any(busy(line.row.core_share) for _, line in kept):
+            notes.append(BUSY_NOTE)
         rows = [_cost(group, line) for group, line in kept]
         tables.append(_without_empty(Table(where, COSTS, rows, (), red, notes)))
     return tables
@@ -197,7 +200,7 @@ def _cost(group: Group, line: Line) -> list[str]:
         count(cell.params_aux),
         count(cell.params_fix),
         percent(mean(line.seconds)),
-        percent(row.step_ms),
+        step_time(row.step_ms, row.core_share),
         percent(row.step_memory_mib),
         percent(line.step_flops / 1e6 if line.step_flops else None),
         short(row.audit, row.contradictions),
@@ -271,6 +274,7 @@ def _record(group: Group, line: Line, against: Against | None, best: bool) -> di
         "params_fix": cell.params_fix,
         "seconds_training": mean(line.seconds),
         "step_ms": row.step_ms,
+        "core_share": row.core_share,
         "step_memory_mib": row.step_memory_mib,
         "peak_memory_mib": row.peak_memory_mib,
         "step_flops": line.step_flops,
@@ -317,6 +321,7 @@ def _run(role: str, point: str, trial: int | None, run: RunRow) -> dict[str, Any
         "seconds_evaluation": run.seconds_evaluation,
         "seconds_other": run.seconds_other,
         "step_ms": run.step_ms,
+        "core_share": run.core_share,
         "step_memory_mib": run.step_memory_mib,
         "peak_memory_mib": run.peak_memory_mib,
         "step_flops": run.step_flops,

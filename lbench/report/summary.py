@@ -12,6 +12,7 @@ from lbench.report.citations import print_published
 from lbench.report.compare import mean
 from lbench.report.published import Published
 from lbench.report.render import ELSEWHERE, SAMPLING, error
+from lbench.report.step_time import BUSY_NOTE, busy, step_time
 from lbench.report.table import NONE, count, percent, print_table
 from lbench.statistics.intervals import Summary, binomial, of_known
 from lbench.store.rows import RunRow
@@ -30,6 +31,8 @@ def render_run(result: dict[str, Any]) -> None:
     sampling = None
     if test is not None and test.n == 1 and result.get("test_examples"):
         sampling = binomial(test.mean, result["test_examples"])
+    shares = [run["core_share"] for run in finished if run.get("core_share") is not None]
+    share = min(shares, default=None)
     rows = [
         ["test error %", error(test, sampling)],
         ["at best validation %", percent(_mean(finished, "test_error_at_best_val"))],
@@ -37,7 +40,7 @@ def render_run(result: dict[str, Any]) -> None:
         ["train error %", percent(_mean(finished, "train_error"))],
         ["parameters", _parameters(result.get("params") or {})],
         ["training s", percent(_mean([run.get("seconds") or {} for run in finished], "training"))],
-        ["step ms", percent(_mean(finished, "step_ms"))],
+        ["step ms", step_time(_mean(finished, "step_ms"), share)],
         ["memory of a step MiB", percent(_mean(finished, "step_memory_mib"))],
         ["peak memory MiB", percent(_mean(finished, "peak_memory_mib"))],
     ]
@@ -52,6 +55,8 @@ def render_run(result: dict[str, Any]) -> None:
     print_table(["", _mean_of(finished)], rows, title=title, red=red)
     if sampling:
         click.echo(SAMPLING)
+    if busy(share):
+        click.echo(BUSY_NOTE)
     published = [Published(**row) for row in result.get("published") or []]
     print_published(published, f"\n{ELSEWHERE}")
 

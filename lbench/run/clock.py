@@ -1,4 +1,7 @@
-"""Three clocks: training, evaluation and the rest, with the device synchronised at their edges."""
+"""Three clocks: training, evaluation and the rest, with the device synchronised at their edges.
+
+A fourth counts the time in which the training thread had a core.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,8 @@ class Clock:
         self._began = time.perf_counter()
         self._spent = {"training": 0.0, "evaluation": 0.0}
         self._before = 0.0
-        self._open: tuple[str, float] | None = None
+        self._core = 0.0
+        self._open: tuple[str, float, float] | None = None
 
     def restore(self, seconds: Mapping[str, float]) -> None:
         """Adds what an earlier process spent on this run."""
@@ -28,40 +32,56 @@ class Clock:
     def measure(self, part: str) -> Iterator[None]:
         """Counts the time inside as ``training`` or ``evaluation``."""
         self._synchronise()
-        self._open = part, time.perf_counter()
+        self._start(part)
         try:
             yield
         finally:
             self._synchronise()
-            self._spent[part] += time.perf_counter() - self._open[1]
-            self._open = None
+            self._stop()
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
         """Counts the time inside as the rest, though a part is being measured."""
-        part, start = self._open or (None, 0.0)
-        if part is None:
+        if self._open is None:
             yield
             return
+        part = self._open[0]
         self._synchronise()
-        self._spent[part] += time.perf_counter() - start
-        self._open = None
+        self._stop()
         try:
             yield
         finally:
             self._synchronise()
-            self._open = part, time.perf_counter()
+            self._start(part)
 
     def seconds(self) -> dict[str, float]:
         """Seconds of ``training``, ``evaluation`` and ``other``, up to now."""
         spent = dict(self._spent)
         if self._open is not None:
-            part, start = self._open
+            part, start, _ = self._open
             self._synchronise()
             spent[part] += time.perf_counter() - start
         total = self._before + time.perf_counter() - self._began
         other = max(0.0, total - sum(spent.values()))
         return {**spent, "other": other}
+
+    def core(self) -> float | None:
+        """Seconds of training in which this thread had a core; None where a GPU does the work."""
+        if self._device.type != "cpu":
+            return None
+        running = self._open is not None and self._open[0] == "training"
+        return self._core + (time.thread_time() - self._open[2] if running and self._open else 0.0)
+
+    def _start(self, part: str) -> None:
+        self._open = part, time.perf_counter(), time.thread_time()
+
+    def _stop(self) -> None:
+        assert self._open is not None
+        part, start, core = self._open
+        self._spent[part] += time.perf_counter() - start
+        if part == "training":
+            self._core += time.thread_time() - core
+        self._open = None
 
     def _synchronise(self) -> None:
         if self._device.type == "cuda":

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import platform
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from types import FrameType
 from typing import Any
 
@@ -22,6 +22,7 @@ from lbench.probe import Examples, Scene
 from lbench.randomness import Randomness
 from lbench.rule import Rule
 from lbench.run import checkpoint, probing
+from lbench.run.cell import Cell
 from lbench.run.ending import audit, complete, finish, so_far
 from lbench.run.glances import Glances
 from lbench.run.memory import Peak
@@ -29,6 +30,7 @@ from lbench.run.plan import Plan
 from lbench.run.probing import Part, Probes
 from lbench.run.resident import resident
 from lbench.run.resolve import VALIDATION, Resolved
+from lbench.run.threads import threads_for
 from lbench.run.trainer import (
     INTERRUPTED,
     DivergedError,
@@ -38,21 +40,38 @@ from lbench.run.trainer import (
     Trainer,
 )
 from lbench.rundir import RunDir, write_json
+from lbench.threads import cores
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Machine:
     """Where and how a job runs; not part of the fingerprint.
 
     Args:
         device: of the run.
-        threads: of torch on the CPU.
+        threads: of torch on the CPU; None for as many as pay for the network.
         checkpoint_every: seconds between checkpoints.
+        cores: that a run may use where ``threads`` is None.
     """
 
     device: torch.device
-    threads: int
+    threads: int | None = None
     checkpoint_every: float = 30.0
+    cores: int = field(default_factory=cores)
+
+    def settle(self, cell: Cell, rule: Rule, run_dir: RunDir) -> Machine:
+        """Decide the number of threads, and set it in torch.
+
+        What the user asked for comes first, then what the run began with, then the network's
+        size.
+        """
+        threads = self.threads
+        if threads is None and (spec := run_dir.spec()) is not None:
+            threads = spec["environment"]["threads"]
+        if threads is None:
+            threads = threads_for(rule.network, cell.task.shape, cell.recipe.batch, self.cores)
+        torch.set_num_threads(threads)
+        return replace(self, threads=threads)
 
     def environment(self) -> dict[str, Any]:
         """What a resumed run compares: versions, device, threads, kind of processor."""
@@ -107,10 +126,13 @@ def train(
         What ``result.json`` holds, and whether we were interrupted. With status ``killed`` there
         is no such file. With that and with ``pruned`` the same call goes on from the checkpoint.
     """
-    torch.set_num_threads(machine.threads)
+    # Initial weights must not depend on the threads of whatever this process did before.
+    torch.set_num_threads(machine.threads or 1)
     peak = Peak(machine.device)
     cell = resolved.cell
-    rule = cell.build(seed).to(machine.device)
+    rule = cell.build(seed)
+    machine = machine.settle(cell, rule, run_dir)
+    rule = rule.to(machine.device)
     data = resident(resolved, machine.device)
     training, validation = data.training, data.validation
     plan = Plan.of(
@@ -183,13 +205,14 @@ def complete_trial(
     Raises:
         DamagedError: its weights are not there, or damaged.
     """
-    torch.set_num_threads(machine.threads)
     result = run_dir.result()
     assert result is not None
     reporter.note("It was a trial of a search: reading the test set with its weights.")
     cell = resolved.cell
+    rule = cell.build(seed)
+    machine = machine.settle(cell, rule, run_dir)
     test = resident(resolved, machine.device).test
-    rule = cell.build(seed).to(machine.device)
+    rule = rule.to(machine.device)
     return complete(cell, rule, test, run_dir, result, reporter.note)
 
 

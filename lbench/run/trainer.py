@@ -24,6 +24,7 @@ from lbench.run.evaluate import autocast, evaluate
 from lbench.run.glances import Glances
 from lbench.run.memory import Peak
 from lbench.run.optim import Update
+from lbench.run.pace import Pace
 from lbench.run.plan import Plan
 from lbench.run.probing import Probes
 from lbench.run.schedule import factor
@@ -168,7 +169,8 @@ class Trainer:
         self._sums: dict[str, Tensor] = {}
         self._saved = 0
         self._last_save = time.monotonic()
-        self._warm: tuple[int, float] | None = None
+        self.pace = Pace()
+        self._looked = 0.0, 0.0
 
     def train(self) -> None:
         """Goes on from the newest checkpoint, or from the start, to the end.
@@ -192,14 +194,6 @@ class Trainer:
         self.save()  # whatever stops us while the test set is read, training is not repeated
         if self.stop is not None and self.index < self.plan.steps:
             raise StoppedError(self.stop)
-
-    @property
-    def step_ms(self) -> float | None:
-        """Milliseconds a training step, without the first steps of the process."""
-        if self._warm is None or self.index <= self._warm[0]:
-            return None
-        index, seconds = self._warm
-        return 1000 * (self.clock.seconds()["training"] - seconds) / (self.index - index)
 
     def _stretch(self) -> None:
         """Steps to the end of the epoch or of the plan, or until something is to be done."""
@@ -266,10 +260,17 @@ class Trainer:
             first = int(finite.long().argmin())
             step = self.index - position + looked + first + 1
             raise DivergedError(step, losses[first].item())
+        self._time(position - looked)
         self.reporter.step(self.index, losses[-1].item())
         self._ask()
-        if self._warm is None:
-            self._warm = (self.index, self.clock.seconds()["training"])
+
+    def _time(self, steps: int) -> None:
+        """Count the time of the steps since the last look."""
+        seconds, core = self.clock.seconds()["training"], self.clock.core()
+        before, core_before = self._looked
+        self._looked = seconds, core or 0.0
+        phase = self.plan.phase(self.index - 1)[0].name
+        self.pace.add(phase, steps, seconds - before, None if core is None else core - core_before)
 
     def _ask(self) -> None:
         if self.stop is None:
@@ -369,6 +370,7 @@ class Trainer:
             error, epoch, weights = state["best"]
             self.best = Best(error, epoch, {k: v.to(self.device) for k, v in weights.items()})
         self.clock.restore(state["seconds"])
+        self._looked = self.clock.seconds()["training"], 0.0
         if self.glances is not None:
             # Checkpoints of older versions have none.
             self.glances.restore(state.get("glances", []))

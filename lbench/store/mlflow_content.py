@@ -31,6 +31,7 @@ FINALS = {
     "seconds_evaluation": "system/seconds_evaluation",
     "seconds_other": "system/seconds_other",
     "step_ms": "system/step_ms",
+    "core_share": "system/core_share",
     "peak_memory_mib": "system/peak_memory_mib",
     "step_memory_mib": "system/step_memory_mib",
     "step_flops": "system/step_flops",

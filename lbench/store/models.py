@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import JSON, Float, ForeignKey, String, UniqueConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-VERSION = 5
+VERSION = 6
 """Of these tables; raised when an older lbench could no longer read them."""
 
 
@@ -77,6 +77,7 @@ class Run(Base):
     seconds_evaluation: Mapped[float | None]
     seconds_other: Mapped[float | None]
     step_ms: Mapped[float | None]
+    core_share: Mapped[float | None]
     peak_memory_mib: Mapped[float | None]
     step_memory_mib: Mapped[float | None]
     step_flops: Mapped[float | None]
@@ -119,5 +120,6 @@ UPGRADES = {
     3: ("ALTER TABLE lbench_runs ADD COLUMN step_flops FLOAT",),
     # Made anew: `lbench sync` and a study that goes on fill it from the journals.
     4: ("DROP TABLE IF EXISTS lbench_members",),
+    5: ("ALTER TABLE lbench_runs ADD COLUMN core_share FLOAT",),
 }
 """By version what makes it the next one."""

@@ -122,6 +122,7 @@ def _run(
         "seconds_evaluation": _number(seconds.get("evaluation")),
         "seconds_other": _number(seconds.get("other")),
         "step_ms": _number(result.get("step_ms")),
+        "core_share": _number(result.get("core_share")),
         "peak_memory_mib": _number(result.get("peak_memory_mib")),
         "step_memory_mib": _number(result.get("step_memory_mib")),
         "step_flops": _number(result.get("step_flops")),

@@ -52,7 +52,8 @@ class RunRow:
         cell: fingerprint of the cell.
         status: ``running``, ``finished``, ``diverged``, ``failed``, ``pruned`` or ``killed``.
         train_error: percent, as every error here; None where there is no finite number.
-        step_ms: milliseconds a training step.
+        step_ms: milliseconds per training step, from the quickest stretches of the run.
+        core_share: share of the training time in which the run had a core; None where unknown.
         step_flops: floating-point operations of a training step, in its matrix products.
         test_reads: how often this run read the test set.
         audit: by claim what was ``claimed`` and ``measured``; None where nothing was measured.
@@ -75,6 +76,7 @@ class RunRow:
     seconds_evaluation: float | None
     seconds_other: float | None
     step_ms: float | None
+    core_share: float | None
     peak_memory_mib: float | None
     step_memory_mib: float | None
     step_flops: float | None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -20,6 +19,7 @@ from lbench.study.ledger import write_ledger
 from lbench.study.plan import Plan
 from lbench.study.runner import Display, Ending, Runner
 from lbench.study.storage import reaching
+from lbench.threads import cores
 
 MOST_WORKERS = 16
 """On a CPU, without being asked for more: each has a Python and a copy of the data."""
@@ -34,7 +34,7 @@ def drive(
     *,
     command: str,
     places: Sequence[str],
-    threads: int,
+    threads: int | None = None,
     data_dir: Path | None = None,
     plugin_files: Sequence[Path] = (),
     timeout: float | None = None,
@@ -46,7 +46,8 @@ def drive(
     Args:
         command: what the user typed; the report prints it.
         places: a device a worker, see :func:`devices`.
-        threads: of each worker on the CPU.
+        threads: per worker on the CPU; None for as many as pay for each network, within the
+            worker's share of the cores.
         timeout: seconds.
         fresh: a process a run; a search for little peak memory on a CPU has them anyway.
 
@@ -64,6 +65,7 @@ def drive(
             home,
             places,
             threads=threads,
+            cores=cores_each(len(places)),
             checkpoint_every=checkpoint_every,
             plugin_files=plugin_files,
             fresh=fresh or _remembers(plan, places),
@@ -93,13 +95,13 @@ def devices(workers: int | None, device: str = "auto") -> list[str]:
     return ["cpu"] * (workers or _cores())
 
 
-def threads_each(workers: int) -> int:
-    """Threads of a worker such that all together have a core each."""
-    return max(1, len(os.sched_getaffinity(0)) // workers)
+def cores_each(workers: int) -> int:
+    """Return how many cores each worker has to itself, at least one."""
+    return max(1, cores() // workers)
 
 
 def _cores() -> int:
-    return min(len(os.sched_getaffinity(0)), MOST_WORKERS)
+    return min(cores(), MOST_WORKERS)
 
 
 @contextmanager

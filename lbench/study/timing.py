@@ -19,6 +19,7 @@ from lbench.run.evaluate import autocast, evaluate
 from lbench.run.optim import Update
 from lbench.run.resolve import Resolved
 from lbench.run.step_flops import StepFlops
+from lbench.run.threads import threads_for
 from lbench.step import Phase, Step
 from lbench.study.plan import Plan
 from lbench.task import Batch
@@ -45,25 +46,29 @@ class Cost:
 
 
 def costs(
-    plan: Plan, device: torch.device, threads: int, tell: Callable[[str], None]
+    plan: Plan,
+    device: torch.device,
+    threads: int | None,
+    tell: Callable[[str], None],
+    cores: int = 1,
 ) -> dict[str, Cost]:
     """Times a few steps of each kind of cell; by the point's key.
 
     Args:
-        threads: of torch on the CPU.
+        threads: of torch on the CPU; None for as many as each network's runs will have.
+        cores: that a run may use where ``threads`` is None.
         tell: told what is timed.
     """
     known: dict[Any, Cost] = {}
     found: dict[str, Cost] = {}
     before = torch.get_num_threads()
-    torch.set_num_threads(threads)
     try:
         for point in plan.points:
             resolved = plan.resolved[point.key]
             kind = _kind(resolved)
             if kind not in known:
                 tell(f"Timing {point.rule} on {point.dataset}, {point.network}")
-                known[kind] = _cost(resolved, device)
+                known[kind] = _cost(resolved, device, threads, cores)
             found[point.key] = known[kind]
     finally:
         torch.set_num_threads(before)
@@ -91,10 +96,14 @@ def _kind(resolved: Resolved) -> Any:
     )
 
 
-def _cost(resolved: Resolved, device: torch.device) -> Cost:
+def _cost(resolved: Resolved, device: torch.device, threads: int | None, cores: int) -> Cost:
     cell = resolved.cell
     randomness = Randomness(0)
-    rule = cell.build(0).to(device)
+    rule = cell.build(0)
+    if threads is None:
+        threads = threads_for(rule.network, cell.task.shape, cell.recipe.batch, cores)
+    torch.set_num_threads(threads)
+    rule = rule.to(device)
     rule.attach({g.name: Update(g, cell.recipe) for g in rule.groups() if g.params})
     train = resolved.dataset.train
     some = np.arange(min(len(train), SEEN))

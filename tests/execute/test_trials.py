@@ -24,7 +24,7 @@ from tests.run.helper import Silent, ask, run
 from tests.run.test_resume import assert_equal_runs
 
 CPU = torch.device("cpu")
-TIMES = {"seconds", "step_ms", "peak_memory_mib", "ended"}
+TIMES = {"seconds", "step_ms", "core_share", "peak_memory_mib", "ended"}
 
 
 class Pruner(Silent):

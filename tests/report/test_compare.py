@@ -8,7 +8,7 @@ from click.testing import CliRunner
 
 from lbench.cli.compare import command
 from lbench.errors import UsageError
-from lbench.report import render
+from lbench.report import render, step_time
 from lbench.report.compare import compare, rows
 from lbench.rundir import RunDir
 
@@ -161,6 +161,16 @@ def test_times_are_given_as_a_ratio_to_the_first_cell(made_up: Any) -> None:
     made_up.run("bp", result={"step_ms": 2.0})
     made_up.run("lfnn_l", result={"step_ms": 3.0})
     assert [row.step_ratio for row in rows(made_up.pairs())] == [1.0, 1.5]
+
+
+def test_a_step_time_measured_beside_other_work_is_marked(made_up: Any) -> None:
+    made_up.run("bp", result={"step_ms": 2.0, "core_share": 0.98})
+    assert step_time.BUSY_NOTE not in call(made_up, "bp")
+    made_up.run("lfnn_l", result={"step_ms": 3.0, "core_share": 0.5})
+    said = call(made_up, "bp", "lfnn_l")
+    assert " 2.00 " in said
+    assert " 3.00† " in said
+    assert said.count("† Other processes wanted the cores") == 1
 
 
 def test_options_come_from_the_readable_id(made_up: Any) -> None:

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from lbench.report.step_time import BUSY_NOTE
 from lbench.report.summary import metrics, render_run
 
 
@@ -146,3 +147,14 @@ def test_metrics_count_finished_seeds_alone(made_up: Any) -> None:
     assert found["val_error_mean"] is None
     assert len(found) <= 25
     assert metrics([])["test_error_mean"] is None
+
+
+def test_a_step_time_measured_beside_other_work_is_marked(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    render_run(result({**run(0, 1.8), "core_share": 0.95}))
+    assert "†" not in capsys.readouterr().out
+    render_run(result({**run(0, 1.8), "core_share": 0.95}, {**run(1, 1.8), "core_share": 0.6}))
+    said = capsys.readouterr().out
+    assert "3.10†" in said
+    assert BUSY_NOTE in said

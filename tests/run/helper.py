@@ -59,10 +59,11 @@ def run(
     seeds: int = 1,
     reporter: Silent | None = None,
     checkpoint_every: float = 1e9,
+    threads: int = 1,
     **changes: Any,
 ) -> list[Outcome]:
     """Trains without a store."""
-    machine = Machine(torch.device("cpu"), threads=1, checkpoint_every=checkpoint_every)
+    machine = Machine(torch.device("cpu"), threads, checkpoint_every)
     told = reporter or Silent()
     return run_cell(resolved, range(seeds), Home(home), machine, lambda seed: told, None, **changes)
 

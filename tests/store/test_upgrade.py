@@ -58,7 +58,7 @@ def run_dirs(home: Home) -> list[RunDir]:
         for run_dir in found:
             cell, run = read(run_dir, home.runs)
             assert (run.pop("audit"), run.pop("contradictions")) == (None, [])
-            del run["step_memory_mib"], run["step_flops"]
+            del run["step_memory_mib"], run["step_flops"], run["core_share"]
             for table, row in (("lbench_cells", cell), ("lbench_runs", run)):
                 values = [json.dumps(v) if isinstance(v, dict) else v for v in row.values()]
                 marks = ", ".join("?" * len(row))

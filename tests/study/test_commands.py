@@ -96,6 +96,18 @@ def test_a_timeout_stops_and_says_how_it_goes_on(home: Home, tmp_path: Path) -> 
     assert "Nobody runs it now. It goes on with: lbench study" in shown
 
 
+def test_workers_honour_omp_num_threads(
+    home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    name = file(tmp_path, 'rules = ["bp"]\nseeds = 1\n[set]\nexamples = 64')
+    words = ["--workers", "1", "--device", "cpu", "--home", str(home.root)]
+    said = lbench("study", name, *words)
+    assert said.code == 0, said.err
+    (path,) = home.runs.glob("*/seed-*")
+    assert (RunDir(path).spec() or {})["environment"]["threads"] == 2
+
+
 def test_a_study_of_which_nothing_finishes_says_why(home: Home, tmp_path: Path) -> None:
     explodes = 'epochs = 5\nlr = 100.0\noptimizer = "sgd"\nweight_decay = 1.0'
     arm = f'rules = ["bp"]\nseeds = 1\n[set]\n{explodes}'

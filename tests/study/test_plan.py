@@ -14,7 +14,7 @@ from lbench.registry import registry
 from lbench.run.resolve import Request, resolve
 from lbench.study import plan as planning
 from lbench.study.definition import Arm, Search
-from lbench.study.drive import devices, threads_each
+from lbench.study.drive import cores_each, devices
 from lbench.study.equal import Budget, with_budgets
 from lbench.study.find import find
 from lbench.study.ledger import names
@@ -279,8 +279,8 @@ def test_the_parts_of_every_installed_study_fit(name: str) -> None:
     }
 
 
-def test_every_worker_has_a_device_and_its_threads() -> None:
+def test_every_worker_has_a_device_and_a_core() -> None:
     assert devices(3, "cpu") == ["cpu"] * 3
     assert devices(2, "cuda:1") == ["cuda:1"] * 2
     assert 1 <= len(devices(None, "cpu")) <= 16
-    assert threads_each(10_000) == 1
+    assert cores_each(10_000) == 1

@@ -24,7 +24,8 @@ class Row:
         test: their mean with its interval; None when no run has finished.
         at_best_val: the same at the epoch of lowest validation error; None under ``paper``.
         sampling: with one seed, the Wilson interval of the test set's sampling alone.
-        step_ms: milliseconds a training step, mean over the finished runs.
+        step_ms: milliseconds per training step, mean over the finished runs.
+        core_share: least share of the training time in which a finished run had a core.
         step_ratio: ``step_ms`` over that of the first cell.
         step_memory_mib: most memory in what a step makes, of the finished runs.
         step_memory_ratio: ``step_memory_mib`` over that of the first cell.
@@ -40,6 +41,7 @@ class Row:
     at_best_val: Summary | None
     sampling: tuple[float, float] | None
     step_ms: float | None
+    core_share: float | None
     step_ratio: float | None
     step_memory_mib: float | None
     step_memory_ratio: float | None
@@ -74,6 +76,7 @@ class Row:
                 "fix": self.cell.params_fix,
             },
             "step_ms": self.step_ms,
+            "core_share": self.core_share,
             "step_ms_ratio": self.step_ratio,
             "step_memory_mib": self.step_memory_mib,
             "step_memory_ratio": self.step_memory_ratio,
@@ -94,6 +97,7 @@ def rows(pairs: Pairs) -> list[Row]:
         finished = [run for run in runs if run.status == "finished"]
         errors = {run.seed: run.test_error for run in finished if run.test_error is not None}
         step_ms = mean(of_known(run.step_ms for run in finished))
+        known = [run.core_share for run in finished if run.core_share is not None]
         step_memory = _largest(run.step_memory_mib for run in finished)
         lines.append(
             Row(
@@ -103,6 +107,7 @@ def rows(pairs: Pairs) -> list[Row]:
                 at_best_val=of_known(run.test_error_at_best_val for run in finished),
                 sampling=sampling(errors, cell.test_examples),
                 step_ms=step_ms,
+                core_share=min(known, default=None),
                 step_ratio=_over(step_ms, lines[0].step_ms if lines else step_ms),
                 step_memory_mib=step_memory,
                 step_memory_ratio=_over(
