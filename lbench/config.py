@@ -57,6 +57,9 @@ class Options(BaseModel):
                 return None
             if _is_tuple(annotation):
                 return tuple(part.strip() for part in value.split(",") if part.strip())
+        elif _has_truth(value) and not has_type(annotation, value):
+            # Python counts true as 1; a rate of true is a mistake.
+            raise ValueError("true and false are no numbers")
         elif isinstance(value, (int, float)) and _is_tuple(annotation):
             return (value,)
         return value
@@ -99,11 +102,32 @@ class Options(BaseModel):
             if name not in cls.model_fields:
                 problem = first["msg"].removeprefix("Value error, ")
                 raise UsageError(f"Options of {what}: {problem}.", listing) from None
-            given = settings.get(name, first["input"])
-            raise UsageError(
-                f"Option {name} of {what} must be {describe(cls, name)}, but got {given!r}.",
-                listing,
-            ) from None
+            raise cls._misfit(name, settings.get(name, first["input"]), what, listing) from None
+
+    @classmethod
+    def check_types(cls, settings: Mapping[str, Any], *, what: str, listing: str) -> None:
+        """Check that values of a TOML file have the types that the options declare.
+
+        :meth:`parse` also reads text, as the command line has it: ``"0.1"`` is a number there.
+
+        Args:
+            settings: values by option; names that are no options are left to :meth:`parse`.
+            what: as in :meth:`parse`.
+            listing: as in :meth:`parse`.
+
+        Raises:
+            UsageError: a value of another type: says what the option may be.
+        """
+        for name, value in settings.items():
+            if name in cls.model_fields:
+                annotation = cls.model_fields[name].annotation
+                if not has_type(annotation, value):
+                    raise cls._misfit(name, value, what, listing)
+
+    @classmethod
+    def _misfit(cls, name: str, value: Any, what: str, listing: str) -> UsageError:
+        wanted = describe(cls, name)
+        return UsageError(f"Option {name} of {what} must be {wanted}, but got {value!r}.", listing)
 
     def changed(self, before: Self | None = None) -> dict[str, Any]:
         """The options that differ from those of ``before``, or from the defaults."""
@@ -130,6 +154,32 @@ class Options(BaseModel):
 
 class RuleConfig(Options):
     """The options of a rule; subclass it and declare fields with :func:`param`."""
+
+
+def has_type(annotation: Any, value: Any) -> bool:
+    """Return whether a value of a TOML file has a declared type.
+
+    A whole number is a number too, a number alone is a tuple of one, and ``"none"`` stands for
+    None, which TOML does not have.
+    """
+    if isinstance(annotation, types.UnionType) or typing.get_origin(annotation) is typing.Union:
+        return any(has_type(kind, value) for kind in typing.get_args(annotation))
+    if annotation is type(None):
+        return value is None or (isinstance(value, str) and value.lower() == "none")
+    if typing.get_origin(annotation) is Literal:
+        choices = typing.get_args(annotation)
+        return any(type(value) is type(choice) and value == choice for choice in choices)
+    if _is_tuple(annotation):
+        parts = value if isinstance(value, (list, tuple)) else [value]
+        return all(has_type(typing.get_args(annotation)[0], part) for part in parts)
+    if annotation is float:
+        return type(value) in (int, float)
+    return type(value) is annotation
+
+
+def _has_truth(value: Any) -> bool:
+    parts = value if isinstance(value, (list, tuple)) else [value]
+    return any(isinstance(part, bool) for part in parts)
 
 
 def limits(cls: type[Options], name: str) -> tuple[float | None, float | None]:

@@ -36,7 +36,21 @@ class Recipe(Options):
 
     def effective(self) -> dict[str, Any]:
         """The options that act: no momentum without sgd, no milestones without a step schedule."""
-        idle = set() if self.optimizer == "sgd" else {"momentum"}
-        if self.schedule != "step":
-            idle |= {"milestones", "gamma"}
-        return self.model_dump(mode="json", exclude=idle)
+        return self.model_dump(mode="json", exclude=set(idle(self)))
+
+
+def idle(recipe: Recipe) -> dict[str, tuple[str, str]]:
+    """Return the options that cannot act beside the others, each with its reason and its cure."""
+    found = {}
+    if recipe.optimizer != "sgd":
+        found["momentum"] = (
+            f"the optimizer is {recipe.optimizer}, and only sgd takes a momentum",
+            "Leave it out, or train with optimizer sgd.",
+        )
+    if recipe.schedule != "step":
+        for name in ("milestones", "gamma"):
+            found[name] = (
+                f"the schedule is {recipe.schedule}, and only step has milestones",
+                "Leave it out, or train with schedule step.",
+            )
+    return found

@@ -65,6 +65,48 @@ def test_a_value_out_of_range_is_told_its_range(settings: dict[str, Any], expect
     assert error.hint == "See: lbench rules mine"
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [{"leadership": True}, {"workers": True}, {"widths": True}, {"milestones": (0.5, True)}],
+    ids=str,
+)
+def test_true_is_no_number(settings: dict[str, Any]) -> None:
+    assert "but got" in refusal(**settings).message
+
+
+@pytest.mark.parametrize(
+    ("value", "fitting"),
+    [
+        ({"leadership": 1}, True),
+        ({"leadership": "0.5"}, False),
+        ({"leadership": [0.5]}, False),
+        ({"workers": 3}, True),
+        ({"workers": 3.0}, False),
+        ({"workers": "3"}, False),
+        ({"selection": "batch"}, True),
+        ({"selection": 1}, False),
+        ({"widths": [300, 200]}, True),
+        ({"widths": 300}, True),
+        ({"widths": "none"}, True),
+        ({"widths": "300,200"}, False),
+        ({"widths": [[300]]}, False),
+        ({"bias": False}, True),
+        ({"bias": 0}, False),
+        ({"bias": "false"}, False),
+        ({"unknown": object()}, True),  # parse refuses it
+    ],
+    ids=str,
+)
+def test_values_of_a_file_have_the_type_of_their_option(
+    value: dict[str, Any], fitting: bool
+) -> None:
+    if fitting:
+        Config.check_types(value, what="rule mine", listing="")
+        return
+    with pytest.raises(UsageError, match=f"Option {next(iter(value))} of rule mine must be"):
+        Config.check_types(value, what="rule mine", listing="")
+
+
 @pytest.mark.parametrize("value", [math.nan, math.inf, "nan", "inf"])
 def test_what_is_not_finite_is_refused(value: Any) -> None:
     assert "scale" in refusal(scale=value).message

@@ -122,7 +122,7 @@ def command(
         raise click.BadParameter("it must be a number of seconds", param_hint="--checkpoint-every")
 
     from lbench.run.cell import parse_settings
-    from lbench.run.resolve import Request, resolve
+    from lbench.run.resolve import Request, refuse_idle, resolve
 
     request = Request(
         rule=rule,
@@ -142,6 +142,9 @@ def command(
         labels=labels,
     )
     resolved = resolve(request, known)
+    refuse_idle(resolved.idle)
+    for note in resolved.notes:
+        say(click.style(f"{note}\n", fg="yellow"))
     machine = _machine(device, threads, checkpoint_every)
     home.prepare()
     with contextlib.nullcontext() if no_store else store_writer(home) as writer:

@@ -33,6 +33,9 @@ def say_plan(plan: Plan, places: list[str], seconds: float) -> None:
     say(f"{', '.join(what)} on {datasets}; {workers}.\n")
     for name, reason in plan.absent.items():
         say(f"Left out: {name}, {reason}.\n")
+    for key, resolved in plan.resolved.items():
+        for note in resolved.notes:
+            say(f"At {key}: {note}\n")
     say(f"All of it takes about {duration(seconds)}; what is there is not run again.\n\n")
 
 

@@ -53,6 +53,8 @@ def command(
         )
     settings: dict[str, Any] = dict(parse_settings(config, "--set"))
     if epochs is not None:
+        if "epochs" in settings:
+            raise UsageError("--epochs and --set epochs are the same; give one of them.")
         settings["epochs"] = epochs
     study = changed(
         tuning(rule, dataset, network, settings, None if only is None else _names(only)),

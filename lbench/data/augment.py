@@ -116,7 +116,7 @@ class Augmentation:
         return bool(self.operations)
 
     def check(self, height: int, width: int) -> None:
-        """Raise UsageError when a shift could push the whole image out of sight."""
+        """Raise UsageError when a shift could push an image out of sight, or a flip cannot act."""
         for name, operation in self.operations:
             if operation.amount >= min(height, width):
                 raise UsageError(
@@ -124,6 +124,11 @@ class Augmentation:
                     f"{height}x{width} out of sight.",
                     f"Use fewer than {min(height, width)} pixels.",
                 )
+        if width == 1 and any(name == "flip" for name, _ in self.operations):
+            raise UsageError(
+                f"The augmentation flip cannot act: images of {height}x1 are their own mirror.",
+                "Leave flip out.",
+            )
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """Change a batch.

@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import torch
+from torch import Tensor
 
 from lbench.data.augment import Augmentation
 from lbench.data.dataset import Dataset
 from lbench.data.source import Source
 from lbench.errors import UsageError
 from lbench.init import Init
+from lbench.network import Network
 from lbench.networks.spec import NetworkSpec, network_spec
-from lbench.recipe import Recipe
+from lbench.recipe import Recipe, idle
 from lbench.registry import Registry
 from lbench.rule import Rule
 from lbench.run.cell import Budget, Cell
 from lbench.run.digest import code_digest
+from lbench.site import Site, tapped
 from lbench.task import Task
 
+RECIPE = "See them with: lbench run --help"
 VALIDATION = 0.1
 """Share of the training set that the strict protocol holds out."""
 
@@ -65,11 +72,35 @@ class Request:
 
 @dataclass(frozen=True)
 class Resolved:
-    """A cell with the data that it is trained on."""
+    """A cell with the data that it is trained on.
+
+    Args:
+        cell: with all defaults filled in.
+        dataset: the data.
+        source: where it was found.
+        idle: parts of the recipe that were asked for and cannot act beside the others, each with
+            its reason and its cure; the cell and its fingerprint are the same without them.
+        notes: what else was asked for and cannot act, in sentences; it is part of the fingerprint.
+    """
 
     cell: Cell
     dataset: Dataset
     source: Source
+    idle: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    notes: Sequence[str] = ()
+
+
+def refuse_idle(idle: Mapping[str, tuple[str, str]]) -> None:
+    """Refuse what was asked for and cannot act.
+
+    Args:
+        idle: as of :class:`Resolved`.
+
+    Raises:
+        UsageError: there is something; says why, and what mends it.
+    """
+    for name, (reason, cure) in idle.items():
+        raise UsageError(f"Option {name} of the recipe cannot act: {reason}.", cure)
 
 
 def resolve(request: Request, registry: Registry) -> Resolved:
@@ -91,11 +122,7 @@ def resolve(request: Request, registry: Registry) -> Resolved:
     spec = network_spec(network_entry, network_class, request.network_options)
     source: Source = registry.load("datasets", request.dataset)(**request.data_options)
     default = rule.recipe(Recipe(**source.recipe), request.dataset, network_entry.name)
-    recipe = Recipe.parse(
-        {**default.model_dump(), **request.recipe},
-        what="the recipe",
-        listing="See them with: lbench run --help",
-    )
+    recipe = recipe_over(default, request.recipe)
     budget = _budget(request, source)
     share = _share(request.labels)
     plain = Augmentation.parse(source.augmentation)
@@ -142,7 +169,8 @@ def resolve(request: Request, registry: Registry) -> Resolved:
         labels=share,
         changes=(),
     )
-    blocks = len(_build(cell).network.blocks)
+    rule_built = _build(cell)
+    blocks = len(rule_built.network.blocks)
     own = dataclasses.replace(cell, blocks=None).build_network(Init(0)) if request.blocks else None
     usual = type(source)().options()
     shown = {
@@ -158,7 +186,55 @@ def resolve(request: Request, registry: Registry) -> Resolved:
         **{k: v for k, v in source.options().items() if v != usual.get(k)},
     }
     changes = tuple(f"{name}={_text(value)}" for name, value in shown.items())
-    return Resolved(dataclasses.replace(cell, blocks=blocks, changes=changes), data, source)
+    return Resolved(
+        dataclasses.replace(cell, blocks=blocks, changes=changes),
+        data,
+        source,
+        {name: why for name, why in idle(recipe).items() if name in request.recipe},
+        _notes(request, recipe, rule_built),
+    )
+
+
+def recipe_over(default: Recipe, given: Mapping[str, Any]) -> Recipe:
+    """Return a recipe with what was asked for over a default one.
+
+    Raises:
+        UsageError: an unknown part, or a value that does not fit.
+    """
+    settings = {**default.model_dump(), **given}
+    return Recipe.parse(settings, what="the recipe", listing=RECIPE)
+
+
+def _notes(request: Request, recipe: Recipe, rule: Rule) -> list[str]:
+    """Say what was asked for and cannot act, whatever stands beside it, because of the rule."""
+    found = []
+    asked = [f"net.{name}" for name in request.network_options]
+    asked += ["blocks"] if request.blocks is not None else []
+    asked += ["dropout"] if "dropout" in request.recipe and recipe.dropout else []
+    if asked and not _uses(rule, rule.network):
+        found.append(f"{', '.join(asked)} cannot act: rule {request.rule} uses no network.")
+    decays = any(group.weight_decay for group in rule.groups() if group.params)
+    if "weight_decay" in request.recipe and recipe.weight_decay and not decays:
+        found.append(f"weight_decay cannot act: rule {request.rule} lets nothing decay.")
+    return found
+
+
+def _uses(rule: Rule, network: Network) -> bool:
+    """Whether a prediction of the rule runs any map of the network."""
+    seen: list[Site] = []
+
+    def tap(site: Site, z: Tensor) -> Tensor:
+        seen.append(site)
+        return z
+
+    rule.eval()
+    try:
+        with torch.no_grad(), tapped(network.sites, tap):
+            rule.predict(torch.zeros(2, *rule.task.shape))
+    except Exception:
+        # What is wrong with its prediction is for its runs to tell.
+        return True
+    return bool(seen)
 
 
 def _build(cell: Cell) -> Rule:
@@ -171,7 +247,8 @@ def _build(cell: Cell) -> Rule:
     try:
         rule = cell.build(seed=0)
     except (MemoryError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and "memory" not in str(error):
+        large = "memory" in str(error) or "overflow" in str(error)
+        if isinstance(error, RuntimeError) and not large:
             raise
         raise UsageError(
             f"Network {cell.network} with these options does not fit into memory.",
@@ -201,8 +278,8 @@ def _budget(request: Request, source: Source) -> Budget:
 
 def _share(labels: float | str) -> float:
     try:
-        share = round(float(labels), 12)
-    except ValueError:
+        share = 0.0 if isinstance(labels, bool) else round(float(labels), 12)
+    except (TypeError, ValueError):
         share = 0.0
     if not 0 < share <= 1:
         raise UsageError(

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from lbench.errors import DataError, UsageError
-from lbench.recipe import Recipe
+from lbench.recipe import Recipe, idle
 from lbench.registry import Registry
-from lbench.run.resolve import Resolved, resolve
-from lbench.study.definition import Arm, Domain, Point, Study
+from lbench.run.resolve import Resolved, refuse_idle, resolve
+from lbench.study.definition import Arm, Domain, Point, Span, Study
 from lbench.study.equal import Budget, check_equal
 from lbench.study.probes import check_probes
-from lbench.study.settings import EQUAL, TASK, check_settings, request
+from lbench.study.settings import EQUAL, TASK, check_settings, check_types, request
 from lbench.study.space import check_space, space, trials
 
 SMALL = 64 * 2**20
@@ -104,16 +104,73 @@ def plan(
     resolved, spaces = {}, {}
     for point in points:
         try:
+            if study.path is not None:
+                # What a file has is typed; a command line has text.
+                check_types(point, registry)
             asked = replace(request(point, registry, study.protocol), data_dir=data_dir)
             resolved[point.key] = resolve(asked, registry)
             if study.search:
                 spaces[point.key] = space(point.rule, study.search, point.settings, registry)
         except UsageError as error:
             raise UsageError(f"At {point.key}: {error.message}", error.hint) from None
+    _refuse_idle(points, resolved, spaces)
+    _check_searched(study, points, spaces)
     found = Plan(study, points, spaces, resolved, absent)
     check_equal(found)
     check_probes(found, registry)
     return found
+
+
+def _refuse_idle(
+    points: Sequence[Point],
+    resolved: Mapping[str, Resolved],
+    spaces: Mapping[str, Mapping[str, Domain]],
+) -> None:
+    """Refuse settings that cannot act: a value of an axis anywhere, any other setting everywhere.
+
+    What is set for several points need not act at each of them: a momentum is for those with sgd.
+
+    Raises:
+        UsageError: there is one; says where, why, and what mends it.
+    """
+    never = {p.key: _never_acts(resolved[p.key], spaces.get(p.key, {})) for p in points}
+    acting = {name for p in points for name in p.settings if name not in never[p.key]}
+    for point in points:
+        here = never[point.key].items()
+        refused = {n: why for n, why in here if n in point.values or n not in acting}
+        try:
+            refuse_idle(refused)
+        except UsageError as error:
+            raise UsageError(f"At {point.key}: {error.message}", error.hint) from None
+
+
+def _never_acts(resolved: Resolved, space: Mapping[str, Domain]) -> Mapping[str, tuple[str, str]]:
+    """Return what was asked for and cannot act, whatever a search may choose beside it."""
+    recipes = [resolved.cell.recipe]
+    for name in ("optimizer", "schedule"):
+        if not isinstance(choices := space.get(name, ()), Span) and choices:
+            recipes = [r.model_copy(update={name: each}) for r in recipes for each in choices]
+    found = [idle(recipe) for recipe in recipes]
+    return {n: why for n, why in resolved.idle.items() if all(n in each for each in found)}
+
+
+def _check_searched(
+    study: Study, points: Sequence[Point], spaces: Mapping[str, Mapping[str, Domain]]
+) -> None:
+    """Refuse what is to be searched and is set wherever a rule has it.
+
+    Raises:
+        UsageError: there is something.
+    """
+    if study.search is None:
+        return
+    searched = {name for space in spaces.values() for name in space}
+    for name in [*study.search.space, *(study.search.only or ())]:
+        if name not in searched and any(name in point.settings for point in points):
+            raise UsageError(
+                f"{name} cannot be searched: it is set at every point that has it.",
+                "Leave it out of the search, or do not set it.",
+            )
 
 
 def _of_rules(study: Study, rules: Sequence[str] | None, registry: Registry) -> Study:

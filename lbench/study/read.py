@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -30,6 +30,9 @@ class _Span(_Part):
 
 
 _Values = list[Any]
+_Found = tuple[Location, int, Any]
+DEEPEST = 20
+"""Levels of lists and tables in a file; a study needs six."""
 
 
 class _Search(_Part):
@@ -81,21 +84,62 @@ def read_study(path: Path, name: str | None = None) -> Study:
         UsageError: the file cannot be read, is no TOML, or has an unknown field or a value that
             does not fit; says the line and the nearest name.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise UsageError(f"The study {path} cannot be read: {reason}.", LISTING) from None
-    try:
-        content = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"{path} is no TOML: {error}.", LISTING) from None
+    text, content = _toml(path)
     try:
         file = _File.model_validate(content)
     except pydantic.ValidationError as error:
         raise _problem(path, text, error.errors()) from None
     _check(path, text, file)
     return _study(file, name or path.stem, path)
+
+
+def _toml(path: Path) -> tuple[str, dict[str, Any]]:
+    """Return the text of a TOML file, and what it says.
+
+    Raises:
+        UsageError: it cannot be read, is no TOML, or has a number that TOML has no room for.
+    """
+    try:
+        # Some editors put a byte order mark in front, which is no part of the text.
+        text = path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        reason = error.strerror or error
+        raise UsageError(f"The study {path} cannot be read: {reason}.", LISTING) from None
+    except UnicodeDecodeError as error:
+        reason = f"byte {error.start + 1} is not UTF-8"
+        raise UsageError(
+            f"The study {path} cannot be read: {reason}.", "Save it as UTF-8."
+        ) from None
+    try:
+        content = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"{path} is no TOML: {error}.", LISTING) from None
+    except RecursionError:
+        raise UsageError(f"{path} nests lists or tables too deeply to be read.", LISTING) from None
+    except ValueError as error:
+        # Python reads no number of more than 4300 digits.
+        raise UsageError(f"{path} is no TOML: {error}.", LISTING) from None
+    for location, depth, value in _values(content):
+        if depth > DEEPEST:
+            problem = "lists or tables are nested too deeply"
+            raise UsageError(f"{_where(path, text, location)}: {problem}.", LISTING)
+        if isinstance(value, int) and not -(2**63) <= value < 2**63:
+            problem = "a whole number of TOML has at most 64 bits"
+            raise UsageError(f"{_where(path, text, location)}: {problem}.", LISTING)
+    return text, content
+
+
+def _values(content: Any, location: Location = (), depth: int = 0) -> Iterator[_Found]:
+    """Walk through all values of a TOML file, down to the depth that is refused."""
+    yield location, depth, content
+    if depth > DEEPEST:
+        return
+    if isinstance(content, dict):
+        for key, value in content.items():
+            yield from _values(value, (*location, key), depth + 1)
+    elif isinstance(content, list):
+        for index, value in enumerate(content):
+            yield from _values(value, (*location, index), depth + 1)
 
 
 def _study(file: _File, name: str, path: Path) -> Study:
@@ -174,6 +218,8 @@ def _check(path: Path, text: str, file: _File) -> None:
     for name in ("datasets", "networks", "rules", "probes", "figures"):
         if (twice := _twice(getattr(file, name))) is not None:
             raise wrong((name,), f"Field {name!r} has {twice!r} twice.")
+    if file.networks and file.arms and all(arm.network for arm in file.arms):
+        raise wrong(("networks",), "networks cannot act: every arm has a network of its own.")
     parts: list[tuple[Location, _File | _Arm]] = [((), file)]
     parts += [(("arms", index), arm) for index, arm in enumerate(file.arms)]
     for location, part in parts:
@@ -196,6 +242,13 @@ def _check_search(search: _Search, wrong: Callable[..., UsageError]) -> None:
             raise wrong(here, *unknown_objective(objective))
     if problem := wrong_objectives(search.objectives):
         raise wrong(here, problem)
+    given = search.model_fields_set
+    if "trials" in given and search.sampler == "grid":
+        problem = "trials cannot act: the sampler grid tries every combination once."
+        raise wrong(("search", "trials"), problem)
+    if "pruning" in given and search.pruning and len(search.objectives) > 1:
+        problem = "pruning cannot act: with several objectives no trial is worse than another."
+        raise wrong(("search", "pruning"), problem)
     for key, domain in search.space.items():
         here = ("search", "space", key)
         if isinstance(domain, list):

@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 import shlex
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from lbench.config import has_type
 from lbench.errors import UsageError, unknown
-from lbench.recipe import Recipe
+from lbench.recipe import Recipe, idle
 from lbench.registry import Registry
-from lbench.run.resolve import Request
+from lbench.run.resolve import RECIPE, Request, recipe_over
 from lbench.study.definition import Point
 
 TASK = {
@@ -26,6 +28,11 @@ TASK = {
 EQUAL = "equal"
 """``epochs`` (the default) or ``flops``: what a run has in common with that of other rules."""
 WHOLE = ("epochs", "examples", "blocks")
+NUMBERS: Mapping[str, tuple[type, str]] = {
+    **dict.fromkeys(WHOLE, (int, "a whole number")),
+    "labels": (float, "a number"),
+}
+"""Settings of the task that are numbers: their type, and what it is called."""
 CHOICES = {"precision": ("fp32", "bf16"), EQUAL: ("epochs", "flops")}
 
 
@@ -45,9 +52,65 @@ def check_settings(
                 f"setting of rule {rule}",
                 name,
                 known,
-                listing=f"See its options with: lbench rules {rule}; net.NAME is an option of the "
-                "network, data.NAME of the dataset.",
+                listing=f'See its options with: lbench rules {rule}; "net.NAME" is an option of '
+                'the network, "data.NAME" of the dataset, both in quotes.',
             )
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """Settings by whose they are, each under its own name."""
+
+    rule: dict[str, Any] = field(default_factory=dict)
+    recipe: dict[str, Any] = field(default_factory=dict)
+    network: dict[str, Any] = field(default_factory=dict)
+    data: dict[str, Any] = field(default_factory=dict)
+    task: dict[str, Any] = field(default_factory=dict)
+
+
+def _parts(rule: str, settings: Mapping[str, Any], registry: Registry) -> _Parts:
+    check_settings(rule, settings, registry)
+    options = registry.load("rules", rule).Config.model_fields
+    parts = _Parts()
+    for name, value in settings.items():
+        if name in options:
+            parts.rule[name] = value
+        elif name in Recipe.model_fields:
+            parts.recipe[name] = value
+        elif name.startswith("net."):
+            parts.network[name.removeprefix("net.")] = value
+        elif name.startswith("data."):
+            parts.data[name.removeprefix("data.")] = value
+        else:
+            parts.task[name] = value
+    return parts
+
+
+def check_types(point: Point, registry: Registry) -> None:
+    """Check that the settings of a file have the types of what they set: no number is a text.
+
+    Raises:
+        UsageError: an unknown setting, or a value of another type.
+    """
+    parts = _parts(point.rule, point.settings, registry)
+    config = registry.load("rules", point.rule).Config
+    listing = f"See its options with: lbench rules {point.rule}"
+    config.check_types(parts.rule, what=f"rule {point.rule}", listing=listing)
+    Recipe.check_types(parts.recipe, what="the recipe", listing=RECIPE)
+    listing = f"See its options with: lbench networks {point.network}"
+    spec = registry.load("networks", point.network)
+    spec.check_types(parts.network, what=f"network {point.network}", listing=listing)
+    for name, value in parts.data.items():
+        if isinstance(value, (list, dict)) or (isinstance(value, str) and value.isdecimal()):
+            wanted = "a single value" if isinstance(value, (list, dict)) else "a number"
+            raise UsageError(
+                f"Setting data.{name} must be {wanted}, but got {value!r}.",
+                f"See the options with: lbench datasets {point.dataset}",
+            )
+    for name in NUMBERS.keys() & parts.task.keys():
+        kind, words = NUMBERS[name]
+        if not has_type(kind, value := parts.task[name]):
+            raise UsageError(f"Setting {name} must be {words}, but got {value!r}.")
 
 
 def request(
@@ -62,40 +125,25 @@ def request(
     Raises:
         UsageError: an unknown setting, or a value that does not fit.
     """
-    settings = {**point.settings, **(extra or {})}
-    check_settings(point.rule, settings, registry)
-    options = registry.load("rules", point.rule).Config.model_fields
-    config, recipe, network, data, task = {}, {}, {}, {}, {}
-    for name, value in settings.items():
-        if name in options:
-            config[name] = value
-        elif name in Recipe.model_fields:
-            recipe[name] = value
-        elif name in TASK:
-            task[TASK[name]] = _of_task(name, value)
-        elif name.startswith("net."):
-            network[name.removeprefix("net.")] = value
-        elif name == EQUAL:
-            _of_task(name, value)
-        else:
-            data[name.removeprefix("data.")] = value
+    parts = _parts(point.rule, {**point.settings, **(extra or {})}, registry)
+    task = {name: _of_task(name, value) for name, value in parts.task.items()}
     return Request(
         rule=point.rule,
         dataset=point.dataset,
-        config=config,
+        config=parts.rule,
         network=point.network,
-        network_options=network,
-        recipe=recipe,
+        network_options=parts.network,
+        recipe=parts.recipe,
         protocol=protocol,
-        data_options=data,
-        **task,
+        data_options=parts.data,
+        **{TASK[name]: value for name, value in task.items() if name in TASK},
     )
 
 
 def _of_task(name: str, value: Any) -> Any:
     """A setting of the task, checked as far as its type goes."""
     if name in WHOLE and value is not None:
-        if isinstance(value, str) and value.isdigit():
+        if isinstance(value, str) and value.isdecimal():
             return int(value)
         if type(value) is not int:
             raise UsageError(f"Setting {name} must be a whole number, but got {value!r}.")
@@ -112,15 +160,21 @@ def _of_task(name: str, value: Any) -> Any:
 def as_flags(point: Point, chosen: Mapping[str, Any], registry: Registry) -> str:
     """A point with what was chosen there, as ``lbench run`` takes it, every digit.
 
-    Without the protocol, and without budgets of equal FLOPs.
+    Without the protocol, without budgets of equal FLOPs, and without what cannot act.
     """
     options = registry.load("rules", point.rule).Config.model_fields
+    settings = {**point.settings, **chosen}
+    recipe = _parts(point.rule, settings, registry).recipe
+    source = registry.load("datasets", point.dataset)
+    rule = registry.load("rules", point.rule)
+    default = rule.recipe(Recipe(**source.recipe), point.dataset, point.network)
+    left_out = {EQUAL, *idle(recipe_over(default, recipe))}
     words = [f"--rule {point.rule} --dataset {point.dataset}"]
     words += [f"--plugin {shlex.quote(_near(file))}" for file in _files(point, registry)]
     if point.network != registry.find("datasets", point.dataset).network:
         words.append(f"--network {point.network}")
-    for name, value in {**point.settings, **chosen}.items():
-        if name == EQUAL:
+    for name, value in settings.items():
+        if name in left_out:
             continue
         shown = _shown(value)
         if name in options:

@@ -176,6 +176,8 @@ def _inside(cls: type[Options], name: str, domain: Domain, rule: str) -> None:
         )
     for value in values:
         try:
+            if not isinstance(domain, Span):
+                cls.check_types({name: value}, what=what, listing="")
             cls.parse({name: value}, what=what, listing="")
         except UsageError as error:
             raise UsageError(

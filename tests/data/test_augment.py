@@ -70,6 +70,11 @@ def test_crop_offsets_are_uniform_and_translate_ends_are_half_as_likely() -> Non
     assert torch.allclose(translate, torch.tensor([1, 2, 2, 2, 1]) / 8, atol=0.005)
 
 
+def test_a_flip_of_images_one_pixel_wide_is_refused() -> None:
+    with pytest.raises(UsageError, match="images of 8x1 are their own mirror"):
+        Augmentation.parse("flip").check(8, 1)
+
+
 @pytest.mark.parametrize("text", ["", "crop4", "crop4,flip", "crop1,translate2,flip"])
 def test_text_parses_back(text: str) -> None:
     augmentation = Augmentation.parse(text)

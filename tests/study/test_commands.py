@@ -238,6 +238,15 @@ def test_what_the_system_refuses_stops_a_study_and_costs_no_trial(home: Home) ->
         (["study", "leadership", "--rules", "lfnnl"], "Did you mean lfnn_l"),
         (["tune", "--rule", "bp", "--dataset", "digits", "--only", "lamda"], "lamda"),
         (["tune", "--rule", "bp", "--dataset", "digits", "--set", "epochs=few"], "whole number"),
+        (["tune", "--rule", "bp", "--dataset", "digits", "--set", "epochs=²"], "whole number"),
+        (
+            ["tune", "--rule", "bp", "--dataset", "digits", "--set", "epochs=2", "--epochs", "2"],
+            "--epochs and --set epochs are the same",
+        ),
+        (
+            ["tune", "--rule", "lfnn_l", "--dataset", "digits", "--set", "lam=1", "--only", "lam"],
+            "lam cannot be searched: it is set",
+        ),
         (["report", "screen"], "Study screen has no finished run"),
         (["study", "screen", "--collect"], "Run it with: lbench study screen"),
     ],

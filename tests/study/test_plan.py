@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,13 @@ from lbench.errors import DataError, UsageError
 from lbench.registry import registry
 from lbench.run.resolve import Request, resolve
 from lbench.study import plan as planning
-from lbench.study.definition import Arm, Search
+from lbench.study.definition import Arm, Point, Search, Span
 from lbench.study.drive import cores_each, devices
 from lbench.study.equal import Budget, with_budgets
 from lbench.study.find import find
 from lbench.study.ledger import names
 from lbench.study.plan import Plan
+from lbench.study.settings import as_flags
 from lbench.study.timing import costs
 from tests.study.helper import study
 
@@ -140,6 +142,106 @@ def test_a_setting_that_does_not_fit_is_told_with_its_point(
     with pytest.raises(UsageError, match=said) as raised:
         plan(Arm("bp", settings=settings))
     assert raised.value.message.startswith("At bp/digits/mlp")
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"labels": [0.1]}, "Setting labels must be a number, but got [0.1]"),
+        ({"labels": "0.1"}, "Setting labels must be a number"),
+        ({"labels": True}, "Setting labels must be a number"),
+        ({"epochs": "2"}, "Setting epochs must be a whole number, but got '2'"),
+        ({"epochs": "²"}, "Setting epochs must be a whole number, but got '²'"),
+        ({"lr": True}, "Option lr of the recipe must be a number"),
+        ({"lr": "0.1"}, "Option lr of the recipe must be a number"),
+        ({"batch": True}, "Option batch of the recipe must be a whole number"),
+        ({"batch": 32.0}, "Option batch of the recipe must be a whole number"),
+        ({"leadership": True}, "Option leadership of rule lfnn_l must be a number"),
+        ({"net.widths": [True]}, "Option widths of network mlp must be whole numbers"),
+        ({"net.widths": "20"}, "Option widths of network mlp must be whole numbers"),
+        ({"data.permute": "1"}, "Setting data.permute must be a number, but got '1'"),
+        ({"data.permute": [1]}, "Setting data.permute must be a single value"),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("as_axis", [False, True], ids=["set", "axis"])
+def test_a_files_settings_have_the_types_of_what_they_set(
+    settings: dict[str, Any], said: str, as_axis: bool
+) -> None:
+    arm = Arm("lfnn_l", settings=settings)
+    if as_axis:
+        arm = Arm("lfnn_l", axes={name: (value,) for name, value in settings.items()})
+    with pytest.raises(UsageError, match=re.escape(said)):
+        plan(arm, path=Path("mine.toml"))
+
+
+@pytest.mark.parametrize("value", ["²", "0.1²", True, [0.1], {"a": 1}], ids=str)
+@pytest.mark.parametrize("name", ["labels", "epochs"])
+def test_what_is_no_number_is_a_message_without_a_file_too(name: str, value: Any) -> None:
+    with pytest.raises(UsageError, match=name):
+        plan(Arm("bp", settings={name: value}))
+
+
+def test_values_of_a_space_have_the_types_of_what_they_set() -> None:
+    search = Search(sampler="grid", only=(), space={"lr": (True,), "optimizer": ("adam",)})
+    with pytest.raises(UsageError, match="Option lr of the recipe must be a number"):
+        plan(Arm("bp", settings={"weight_decay": 0.0}), search=search)
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        ({"momentum": 0.5}, "momentum of the recipe cannot act: the optimizer is adam"),
+        ({"gamma": 0.5}, "gamma of the recipe cannot act: the schedule is onecycle"),
+        ({"milestones": [0.5]}, "milestones of the recipe cannot act: the schedule is onecycle"),
+        ({"momentum": 0.9}, "momentum of the recipe cannot act"),  # though it is the default
+    ],
+    ids=str,
+)
+def test_a_setting_that_can_act_nowhere_is_refused(settings: dict[str, Any], reason: str) -> None:
+    with pytest.raises(UsageError, match=reason) as raised:
+        plan(Arm("bp", settings=settings))
+    assert raised.value.message.startswith("At bp/digits/mlp")
+    assert "Leave it out" in raised.value.hint
+
+
+def test_a_setting_may_act_at_some_points_alone_and_an_axis_may_not() -> None:
+    optimizers = {"optimizer": ("adam", "sgd")}
+    plan(Arm("bp", settings={"momentum": 0.5}, axes=optimizers))
+    plan(Arm("bp"), Arm("pepita"), settings={"momentum": 0.5})  # pepita's own optimizer is sgd
+    with pytest.raises(UsageError, match=r"optimizer=adam,momentum=0\.5: Option momentum"):
+        plan(Arm("bp", axes={**optimizers, "momentum": (0.5, 0.9)}))
+
+
+def test_a_momentum_acts_where_the_optimizer_is_searched() -> None:
+    searched = Search(only=())
+    plan(Arm("bp", settings={"momentum": 0.5}), search=searched)
+    with pytest.raises(UsageError, match="momentum of the recipe cannot act"):
+        plan(Arm("bp", settings={"momentum": 0.5, "optimizer": "adamw"}), search=searched)
+
+
+@pytest.mark.parametrize(
+    "search", [Search(only=("leadership",)), Search(space={"leadership": Span(0.1, 0.5)})], ids=str
+)
+def test_what_is_set_everywhere_cannot_be_searched(search: Search) -> None:
+    with pytest.raises(UsageError, match="leadership cannot be searched: it is set"):
+        plan(Arm("lfnn_l", settings={"leadership": 0.3}), search=search)
+    plan(Arm("lfnn_l", settings={"leadership": 0.3}), Arm("lfnn_l", "other"), search=search)
+
+
+def test_what_is_asked_of_a_network_that_a_rule_does_not_use_is_said() -> None:
+    settings = {"net.widths": [20], "dropout": 0.1}
+    found = plan(Arm("softmax_regression"), Arm("bp"), settings=settings)
+    used, unused = found.resolved["bp/digits/mlp"], found.resolved["softmax_regression/digits/mlp"]
+    assert used.notes == []
+    said = "net.widths, dropout cannot act: rule softmax_regression uses no network."
+    assert unused.notes == [said]
+
+
+def test_what_cannot_act_is_left_out_of_what_is_pasted() -> None:
+    point = Point(0, "bp", "digits", "mlp", {}, {"momentum": 0.5, "equal": "epochs"})
+    assert "--momentum" not in as_flags(point, {"optimizer": "adam"}, registry())
+    assert "--momentum 0.5" in as_flags(point, {"optimizer": "sgd"}, registry())
 
 
 def test_settings_mean_what_they_mean_on_the_command_line() -> None:

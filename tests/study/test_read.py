@@ -75,6 +75,13 @@ def test_a_file_becomes_a_study(tmp_path: Path) -> None:
         ("log = true", "log = true, step = 0.1", 14, "so it has no step"),
         ("log = true", "step = 1.0", 14, "wider than its range"),
         ("[axes]", "[set]\nleadership = 0.3\n[axes]", 10, "leadership is set, and an axis too"),
+        ("trials = 4", 'trials = 4\nsampler = "grid"', 11, "trials cannot act: the sampler grid"),
+        (
+            "trials = 4",
+            'objectives = ["val_error", "step_ms"]\npruning = true',
+            12,
+            "pruning cannot act: with several objectives",
+        ),
     ],
 )
 def test_what_is_wrong_is_told_with_its_line(
@@ -129,6 +136,34 @@ def test_what_no_line_has_is_told_too(tmp_path: Path, text: str, said: str) -> N
     assert said in raised.value.message
 
 
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (GOOD + "[set]\nlr = " + "[" * 3000 + "]" * 3000, "nests lists or tables too deeply"),
+        (GOOD + "[set]\nlr = " + "{a = " * 3000 + "1" + "}" * 3000, "nests lists or tables"),
+        (GOOD + "[set]\nlr = " + "[" * 300 + "]" * 300, "line 16: lists or tables are nested"),
+        (GOOD + "[set]\nepochs = " + "9" * 5000, "is no TOML"),
+        (GOOD + "[set]\nepochs = 9223372036854775808", "line 16: a whole number of TOML has"),
+        (GOOD.encode("utf-16").decode("latin-1"), "byte 1 is not UTF-8"),
+        ("", "Field 'title' is missing"),
+    ],
+    ids=["deep lists", "deep tables", "less deep", "long", "65 bits", "UTF-16", "empty"],
+)
+def test_what_no_study_has_is_a_message(tmp_path: Path, content: str, said: str) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_bytes(content.encode("latin-1"))
+    with pytest.raises(UsageError) as raised:
+        read_study(file)
+    assert said in raised.value.message
+
+
+@pytest.mark.parametrize("line_end", ["\n", "\r\n"])
+def test_a_byte_order_mark_is_no_part_of_a_file(tmp_path: Path, line_end: str) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_bytes(b"\xef\xbb\xbf" + GOOD.replace("\n", line_end).encode())
+    assert read_study(file) == read(tmp_path, GOOD)
+
+
 def test_a_file_that_is_not_there_is_a_message(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="cannot be read: No such file"):
         read_study(tmp_path / "none.toml")
@@ -180,6 +215,13 @@ def test_of_several_arms_the_right_one_is_named(
         read(tmp_path, ARMS.replace(old, new))
     assert said in raised.value.message
     assert f"line {line}:" in raised.value.message
+
+
+def test_networks_that_no_arm_is_trained_on_are_refused(tmp_path: Path) -> None:
+    both = ARMS.replace('rule = "bp"', 'rule = "bp"\nnetwork = "mlp"')
+    both = both.replace("name =", 'network = "mlp"\nname =')
+    with pytest.raises(UsageError, match="line 5: networks cannot act"):
+        read(tmp_path, both.replace("[set]", 'networks = ["mlp"]\n[set]', 1))
 
 
 @pytest.mark.parametrize("name", sorted(registry().studies))
