@@ -13,6 +13,7 @@ from lbench.cli.common import json_option, plugin_option, print_json, print_tabl
 from lbench.cli.progress import say
 from lbench.errors import PluginError, UsageError, unknown
 from lbench.registry import Registry, registry
+from lbench.report.terminal import live
 
 EVERYTHING = "all"
 WORDS = {"expected": "expected failure"}
@@ -153,7 +154,7 @@ class _Line:
         self.total = total
         self.done = 0
         self.width = 0
-        self.live = sys.stderr.isatty()
+        self.live = live(sys.stderr)
 
     def __enter__(self) -> _Line:
         if not self.live:

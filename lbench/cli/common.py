@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from lbench.cli.progress import say
 from lbench.errors import StoreError
 from lbench.home import Home
 from lbench.registry import registry
@@ -94,7 +95,7 @@ def name_argument(kind: str) -> Callable[[Any], Any]:
 def warn_left_out() -> None:
     """Says below a listing, on standard error, that plugins are missing from it."""
     if broken := [plugin.name for plugin in registry().plugins if plugin.error]:
-        click.echo(f"Left out: {', '.join(broken)}. Why: lbench plugins", err=True)
+        say(f"Left out: {', '.join(broken)}. Why: lbench plugins\n")
 
 
 def add_test_reads(states: Iterable[dict[str, Any]], home: Home) -> None:
@@ -120,5 +121,5 @@ def _test_reads(home: Home) -> dict[str, int] | None:
     except ModuleNotFoundError:
         return None
     except StoreError as error:
-        click.secho(error.message, err=True, fg="yellow")
+        say(f"{error.message}\n", fg="yellow")
         return None

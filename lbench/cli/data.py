@@ -19,6 +19,7 @@ from lbench.cli.common import (
     print_json,
     print_table,
 )
+from lbench.cli.progress import say
 from lbench.errors import DataError, UsageError
 from lbench.home import Home
 from lbench.registry import registry
@@ -115,8 +116,8 @@ def prepare(
     else:
         for row in rows:
             if row["message"]:
-                click.secho(f"{row['name']}: {row['message']}", fg="red", err=True)
-                click.echo(row["hint"], err=True)
+                say(f"{row['name']}: {row['message']}\n", fg="red")
+                say(f"{row['hint']}\n")
             else:
                 click.echo(f"{row['name']}: {row['title']} is ready, digest {row['digest'][:12]}")
     return DataError.exit_code if failed else None

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
-import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -13,7 +13,10 @@ from typing import NoReturn
 import click
 
 from lbench import __version__
+from lbench.cli.progress import say
+from lbench.cli.streams import lost, protect
 from lbench.errors import SYSTEM, LbenchError, nearest, refused
+from lbench.report.terminal import colour
 from lbench.threads import wait_passively
 
 COMMANDS = {
@@ -85,11 +88,14 @@ def cli(debug: bool) -> None:
 
 
 def main(args: list[str] | None = None) -> None:
-    """Runs a command; ends the process with its exit code."""
+    """Run a command and end the process with its exit code."""
     arguments = sys.argv[1:] if args is None else args
+    protect()
     wait_passively()
     try:
-        code = cli.main(arguments, prog_name="lbench", standalone_mode=False)
+        code = cli.main(arguments, prog_name="lbench", standalone_mode=False, color=colour())
+        # What cannot be written is reported here rather than by the interpreter when it ends.
+        sys.stdout.flush()
         sys.exit(code if isinstance(code, int) else 0)
     except (click.exceptions.Abort, KeyboardInterrupt):
         hint = "What was trained up to the last checkpoint is kept."
@@ -101,10 +107,6 @@ def main(args: list[str] | None = None) -> None:
         _fail(arguments, "usage", error.format_message(), "", error.exit_code)
     except LbenchError as error:
         _fail(arguments, error.kind, error.message, error.hint, error.exit_code)
-    except BrokenPipeError:
-        # Whoever read our output has left: the rest goes nowhere, quietly.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
     except OSError as error:
         # A full disk, a directory that may not be written: not ours to mend, but to say plainly.
         _fail(arguments, SYSTEM, refused(error), "", 1)
@@ -114,13 +116,15 @@ def main(args: list[str] | None = None) -> None:
 
 
 def _fail(arguments: Sequence[str], kind: str, message: str, hint: str, code: int) -> NoReturn:
-    """Tells the error that is being handled and ends the process."""
+    """Report the error that is being handled and end the process."""
     if "--debug" in arguments:
         traceback.print_exc()
-    if "--json" in arguments:
-        click.echo(json.dumps({"error": {"kind": kind, "message": message, "hint": hint}}))
-    else:
-        click.secho(f"Error: {message}", err=True, fg="red")
+    as_json = "--json" in arguments
+    if as_json:
+        with contextlib.suppress(OSError):
+            click.echo(json.dumps({"error": {"kind": kind, "message": message, "hint": hint}}))
+    if not as_json or lost(sys.stdout):
+        say(f"Error: {message}\n", fg="red")
         if hint:
-            click.echo(hint, err=True)
+            say(f"{hint}\n")
     sys.exit(code)

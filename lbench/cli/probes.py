@@ -17,6 +17,7 @@ from lbench.cli.common import (
 )
 from lbench.hooks import ProbeEntry
 from lbench.registry import registry
+from lbench.report.terminal import paragraph
 
 
 @click.command(epilog="Example: lbench probes online")
@@ -70,7 +71,7 @@ def _row(entry: ProbeEntry) -> dict[str, str]:
 def _show(content: dict[str, Any]) -> None:
     click.echo(f"{content['name']}: {content['title']} (plugin {content['plugin']})\n")
     if content["summary"]:
-        click.echo(click.wrap_text(content["summary"], 100, preserve_paragraphs=True) + "\n")
+        click.echo(paragraph(content["summary"], preserve=True) + "\n")
     rows = [[each["name"], each["kind"], each["title"]] for each in content["columns"]]
     print_table(["column", "kind", "what it holds"], rows)
     click.echo(f"Written by: lbench run --rule … --dataset … --probe {content['name']}")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import sys
 import time
 from typing import Any, TextIO
+
+from lbench.report.terminal import coloured, live
 
 
 class Progress:
@@ -20,14 +21,13 @@ class Progress:
     def __init__(self, title: str, stream: TextIO | None = None) -> None:
         self.title = title
         self.stream = stream or sys.stderr
-        self.live = self.stream.isatty()
+        self.live = live(self.stream)
         self._steps: int | None = None
         self._per_epoch = 0
         self._began: tuple[int, float] | None = None
         self._shown = 0.0
         self._val: float | None = None
         self._line = 0
-        self._heard = True
 
     def plan(self, steps: int, per_epoch: int) -> None:
         """How many steps there are, in all and in an epoch."""
@@ -96,13 +96,12 @@ class Progress:
         return pace * (self._steps - done)
 
     def _write(self, text: str) -> None:
-        text = text[: max(20, shutil.get_terminal_size().columns - 1)]
+        text = text[: max(1, shutil.get_terminal_size().columns - 1)]
         self._say("\r" + text.ljust(self._line))
         self._line = len(text)
 
     def _say(self, text: str) -> None:
-        if self._heard:
-            self._heard = say(text, self.stream)
+        say(text, self.stream)
 
 
 def duration(seconds: float) -> str:
@@ -115,14 +114,17 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
-def say(text: str, stream: TextIO | None = None) -> bool:
-    """Writes to standard error, if anyone still reads: training does not end with its terminal."""
+def say(text: str, stream: TextIO | None = None, *, fg: str | None = None) -> None:
+    """Write to standard error at once.
+
+    Args:
+        stream: None for standard error.
+        fg: the colour of the text, where the stream has colours.
+    """
     stream = stream or sys.stderr
-    try:
-        stream.write(text)
-        stream.flush()
-    except OSError:
-        # What is still in the buffer would fail again when the process ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-        return False
-    return True
+    if fg and coloured(stream):
+        import click
+
+        text = click.style(text, fg=fg)
+    stream.write(text)
+    stream.flush()

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 import click
 
 from lbench.cli.common import home_option, json_option, plugin_option, print_json
+from lbench.cli.progress import say
 from lbench.home import Home
 from lbench.registry import registry
+from lbench.report.terminal import paragraph
 
 if TYPE_CHECKING:
     from lbench.report.study import Report
@@ -82,7 +84,7 @@ def make(study: Study, home: Home, name: str) -> Report:
 
 def show(report: Report, html: Path | None = None) -> None:
     """Prints a report's answer, and where it lies."""
-    click.echo(click.wrap_text(report.answer.sentence, 100))
+    click.echo(paragraph(report.answer.sentence))
     for figure, reason in report.left_out.items():
-        click.secho(f"Figure {figure} is left out: {reason}", err=True, fg="yellow")
+        say(f"Figure {figure} is left out: {reason}\n", fg="yellow")
     click.echo(f"\n{html or report.page}\nTables and figures: {report.folder}")

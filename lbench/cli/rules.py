@@ -19,6 +19,7 @@ from lbench.errors import LbenchError
 from lbench.hooks import RuleEntry
 from lbench.registry import registry
 from lbench.report.table import NONE, text
+from lbench.report.terminal import paragraph
 
 CLAIMED_ON = "mnist"
 CLAIMS = {
@@ -99,7 +100,7 @@ def _show(content: dict[str, Any]) -> None:
     click.echo(f"{content['name']}: {content['title']} (plugin {content['plugin']})")
     click.echo(f"{content['paper']}\n")
     if content["summary"]:
-        click.echo(click.wrap_text(content["summary"], 100) + "\n")
+        click.echo(paragraph(content["summary"]) + "\n")
 
     claims = content["claims"]
     click.echo(f"Claims on {claims['network']}, with default options:")

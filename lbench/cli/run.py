@@ -177,7 +177,7 @@ def store_writer(home: Home) -> Writer:
     from lbench.report.summary import metrics
 
     def warn(text: str) -> None:
-        say(click.style(f"{text}\n", fg="yellow"))
+        say(f"{text}\n", fg="yellow")
 
     return Writer(home, metrics, warn)
 
@@ -220,7 +220,7 @@ def _exit_code(outcomes: list[Outcome], writer: Writer | None) -> int:
             continue
         if result["status"] != "finished":
             how = f"Seed {outcome.seed} {result['status']}: {result['reason']}"
-            say(click.style(f"{how} ({outcome.run_dir})\n", fg="red"))
+            say(f"{how} ({outcome.run_dir})\n", fg="red")
     if any(outcome.stopped for outcome in outcomes):
         return 130
     if statuses != {"finished"}:

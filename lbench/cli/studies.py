@@ -16,6 +16,7 @@ from lbench.cli.common import (
 )
 from lbench.hooks import StudyEntry
 from lbench.registry import registry
+from lbench.report.terminal import paragraph
 
 
 @click.command(epilog="Example: lbench studies")
@@ -77,7 +78,7 @@ def _content(entry: StudyEntry) -> dict[str, Any]:
 
 def _show(content: dict[str, Any]) -> None:
     click.echo(f"{content['name']}: {content['title']}\n")
-    click.echo(click.wrap_text(content["question"], 100))
+    click.echo(paragraph(content["question"]))
     click.echo()
     for name, value in content.items():
         if name in ("name", "title", "question") or value in (None, "", [], {}):
@@ -85,7 +86,7 @@ def _show(content: dict[str, Any]) -> None:
         if isinstance(value, dict):
             value = "; ".join(f"{axis} = {_values(values)}" for axis, values in value.items())
         text = _values(value) if isinstance(value, list) else str(value)
-        click.echo(click.wrap_text(f"{name:<10} {text}", 100, "", " " * 11))
+        click.echo(paragraph(f"{name:<10} {text}", indent=" " * 11))
     click.echo(f"\nRun it: lbench study {content['name']}")
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lbench.cli.progress import duration, say
+from lbench.report.terminal import console, live
 
 if TYPE_CHECKING:
     from rich.live import Live
@@ -41,9 +43,7 @@ class StudyProgress:
     """
 
     def __init__(self, seconds: float | None = None) -> None:
-        import sys
-
-        self.live = sys.stderr.isatty()
+        self.live = live(sys.stderr)
         self._lines: dict[str, Line] = {}
         self._runs: dict[str, tuple[int, int]] = {}
         self._began = time.monotonic()
@@ -54,11 +54,10 @@ class StudyProgress:
 
     def __enter__(self) -> StudyProgress:
         if self.live:
-            from rich.console import Console
             from rich.live import Live
 
             self._display = Live(
-                console=Console(stderr=True, markup=False),
+                console=console(sys.stderr),
                 get_renderable=self._table,
                 refresh_per_second=4,
                 transient=True,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from lbench.cli.common import home_option, json_option, print_json
+from lbench.cli.progress import say
 from lbench.home import Home
 
 
@@ -40,7 +41,7 @@ def command(home: Home, as_json: bool, no_mlflow: bool) -> None:
     else:
         click.echo(f"There is nothing to sync: no run directories in {home.runs}.")
     for reason in report.unreadable.values():
-        click.secho(f"Left out: {reason}", err=True, fg="yellow")
+        say(f"Left out: {reason}\n", fg="yellow")
 
 
 def _count(number: int, noun: str) -> str:

@@ -18,6 +18,7 @@ from typing import IO, Any
 import click
 
 from lbench.cli.common import home_option
+from lbench.cli.progress import say
 from lbench.errors import StoreError, UsageError
 from lbench.home import Home
 
@@ -42,7 +43,7 @@ def command(home: Home, port: int, host: str) -> None:
             click.echo(
                 f"MLflow shows the runs of {home.root} on http://{_shown(host)}:{port}{page}"
             )
-            click.echo("Ctrl-C ends it.", err=True)
+            say("Ctrl-C ends it.\n")
             server.wait()
         except KeyboardInterrupt:
             return

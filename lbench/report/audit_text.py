@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lbench.report.table import NONE, print_notes, print_table
+from lbench.report.terminal import paragraph
 
 if TYPE_CHECKING:
     from lbench.auditing.report import Report
@@ -56,7 +57,7 @@ def show(report: Report) -> None:
     click.echo()
     if report.contradictions:
         for text in report.contradictions:
-            click.secho(click.wrap_text(f"CONTRADICTED  {text}", 100, "", "    "), fg="red")
+            click.secho(paragraph(f"CONTRADICTED  {text}", indent="    "), fg="red")
     elif report.claims is not None:
         click.secho("What was measured is what is claimed.", fg="green")
     if hidden := report.transport.unmeasurable:

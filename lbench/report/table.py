@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 from collections.abc import Iterable, Sequence
 
+from lbench.report.terminal import coloured, columns, console, paragraph
+
 NONE = "—"
 """What stands where nothing was measured."""
+UNBOUNDED = 100_000
+"""Columns of a table that is not printed to a terminal, as many as it may need."""
 
 
 def signed(mean: float, low: float | None = None, high: float | None = None) -> str:
@@ -18,20 +21,19 @@ def signed(mean: float, low: float | None = None, high: float | None = None) -> 
 
 
 def print_table(
-    columns: Sequence[str],
+    names: Sequence[str],
     rows: Iterable[Sequence[str]],
     *,
     title: str = "",
     right: Iterable[int] = (),
     red: Iterable[int] = (),
 ) -> None:
-    """A table as wide as its content needs; ``right`` are the columns of numbers, ``red`` rows.
+    """Print a table as wide as its content; ``right`` are the columns of numbers, ``red`` rows.
 
     In a narrow terminal words are folded, and numbers stay whole.
     """
     import click
     from rich import box
-    from rich.console import Console
     from rich.table import Table
 
     if title:
@@ -39,36 +41,38 @@ def print_table(
         click.echo(title)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     numbers = set(right)
-    for index, column in enumerate(columns):
+    for index, name in enumerate(names):
         number = index in numbers
         table.add_column(
-            column, justify="right" if number else "left", no_wrap=number, overflow="fold"
+            name, justify="right" if number else "left", no_wrap=number, overflow="fold"
         )
     wrong = set(red)
     for index, row in enumerate(rows):
         table.add_row(*row, style="red" if index in wrong else None)
-    # Piped output is for other programs and for grep: never wrapped, never coloured.
-    console = Console(highlight=False, markup=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, markup=False, width=400)
-    console.print(table)
+    # Piped output is for other programs and for grep: it is never wrapped.
+    printer = console(sys.stdout, columns() or UNBOUNDED)
+    with printer.capture() as captured:
+        printer.print(table)
+    lines = (line.rstrip() for line in captured.get().removesuffix("\n").split("\n"))
+    click.echo("\n".join(lines), color=coloured(sys.stdout))
 
 
-def fits(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
-    """Whether a table has room without folding; always where output is not a terminal."""
-    if not sys.stdout.isatty():
+def fits(names: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
+    """Return whether a table has room without folding; always where output is no terminal."""
+    room = columns()
+    if room is None:
         return True
-    widths = [max(len(cell) for cell in column) for column in zip(columns, *rows, strict=True)]
-    return sum(widths) + 3 * len(widths) <= shutil.get_terminal_size().columns
+    widths = [max(len(cell) for cell in column) for column in zip(names, *rows, strict=True)]
+    return sum(widths) + 3 * len(widths) <= room
 
 
 def markdown(
-    columns: Sequence[str], rows: Iterable[Sequence[str]], *, right: Iterable[int] = ()
+    names: Sequence[str], rows: Iterable[Sequence[str]], *, right: Iterable[int] = ()
 ) -> str:
     """The same table in GitHub's markdown."""
     numbers = set(right)
-    rule = ["---:" if index in numbers else "---" for index in range(len(columns))]
-    lines = [columns, rule, *rows]
+    rule = ["---:" if index in numbers else "---" for index in range(len(names))]
+    lines = [names, rule, *rows]
     return "\n".join(
         "| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines
     )
@@ -108,4 +112,4 @@ def print_notes(notes: Iterable[str]) -> None:
     import click
 
     for note in notes:
-        click.echo(click.wrap_text(note, 100, "", "    "))
+        click.echo(paragraph(note, indent="    "))
