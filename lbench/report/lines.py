@@ -27,7 +27,6 @@ class Line:
         wanted: seeds that the study asks for.
         sampling: Wilson interval of the mean test error, what the size of the test set leaves.
         seconds: of training, over the finished seeds.
-        step_flops: of a training step; None where unknown.
     """
 
     final: Final
@@ -38,7 +37,6 @@ class Line:
     wanted: int
     sampling: tuple[float, float] | None
     seconds: Summary | None
-    step_flops: float | None
 
     @property
     def title(self) -> str:
@@ -150,7 +148,6 @@ def _group(results: Results, finals: Sequence[Final], varying: set[str]) -> Grou
 def _line(results: Results, final: Final, row: Row, name: str, settings: str, task: str) -> Line:
     finished = [run for run in final.runs if run.status == "finished"]
     examples = final.cell.test_examples
-    flops = [run.step_flops for run in finished if run.step_flops is not None]
     return Line(
         final=final,
         row=row,
@@ -160,5 +157,4 @@ def _line(results: Results, final: Final, row: Row, name: str, settings: str, ta
         wanted=max(results.study.seeds, len(final.runs)),
         sampling=binomial(row.test.mean, examples) if row.test and examples else None,
         seconds=of_known(run.seconds_training for run in finished),
-        step_flops=flops[0] if flops else None,
     )

@@ -14,6 +14,7 @@ from lbench.report.table import (
     count,
     fits,
     markdown,
+    mega,
     of,
     percent,
     print_notes,
@@ -25,20 +26,22 @@ from lbench.statistics.intervals import Summary
 
 COLUMNS = (
     "", "rule", "options", "network", "dataset", "seeds", "test error %", "at best val",
-    "P_inf", "P_aux", "P_fix", "step ms", "x", "step MiB", "x", "audit", "not finished",
+    "P_inf", "P_aux", "P_fix", "step ms", "x", "step MiB", "x", "step MFLOP", "predict MFLOP",
+    "audit", "not finished",
 )  # fmt: skip
-RIGHT = (5, 6, 7, 8, 9, 10, 11, 12, 13, 14)
-RESULTS = (0, 1, 2, 3, 4, 5, 6, 16)
-COSTS = (0, 7, 8, 9, 10, 11, 12, 13, 14, 15)
+RIGHT = (5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16)
+RESULTS = (0, 1, 2, 3, 4, 5, 6, 18)
+SIZES = (0, 7, 8, 9, 10, 17)
+STEPS = (0, 11, 12, 13, 14, 15, 16)
 SAMPLING = "* One seed: the interval of the test set's sampling alone (Wilson), not over seeds."
 ELSEWHERE = "Published, percent; network, augmentation and selection as stated"
 
 
 def show(comparison: Comparison) -> None:
-    """Prints tables and notes on standard output; in a narrow terminal results, then costs."""
+    """Print tables and notes on standard output; a narrow terminal gets three smaller tables."""
     lines = cells(comparison.rows)
     whole = fits(COLUMNS, lines)
-    for kept in [range(len(COLUMNS))] if whole else [RESULTS, COSTS]:
+    for kept in [range(len(COLUMNS))] if whole else [RESULTS, SIZES, STEPS]:
         print_table(
             [COLUMNS[i] for i in kept],
             [[line[i] for i in kept] for line in lines],
@@ -82,6 +85,8 @@ def cells(rows: Sequence[Row]) -> list[list[str]]:
             percent(row.step_ratio),
             percent(row.step_memory_mib),
             percent(row.step_memory_ratio),
+            mega(row.step_flops),
+            mega(row.predict_flops),
             short(row.audit, row.contradictions),
             unfinished(row),
         ]

@@ -61,6 +61,7 @@ def _run_json(outcome: Outcome) -> dict[str, Any]:
         "audit": None,
         "contradictions": [],
         "glances": [],
+        "predict_flops": None,
         **result,
         "run_dir": str(outcome.run_dir),
         "mlflow_run_id": outcome.mlflow_run_id,

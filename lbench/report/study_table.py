@@ -13,7 +13,7 @@ from lbench.report.lines import Group, Line
 from lbench.report.render import error, unfinished
 from lbench.report.searches import settings_of
 from lbench.report.step_time import BUSY_NOTE, busy, step_time
-from lbench.report.table import NONE, count, markdown, percent, signed
+from lbench.report.table import NONE, count, markdown, mega, percent, signed
 from lbench.report.verdict import Against, Verdict
 from lbench.statistics.intervals import Summary
 from lbench.store.rows import RunRow
@@ -27,7 +27,7 @@ RESULTS = (
 )  # fmt: skip
 COSTS = (
     "rule", "task", "settings", "P_inf", "P_aux", "P_fix", "training s", "step ms", "step MiB",
-    "step MFLOP", "audit", "backward depth",
+    "step MFLOP", "predict MFLOP", "audit", "backward depth",
 )  # fmt: skip
 WORDS = {
     "rule", "task", "settings", "chosen by the search", "audit", "not finished", "setting",
@@ -202,7 +202,8 @@ def _cost(group: Group, line: Line) -> list[str]:
         percent(mean(line.seconds)),
         step_time(row.step_ms, row.core_share),
         percent(row.step_memory_mib),
-        percent(line.step_flops / 1e6 if line.step_flops else None),
+        mega(row.step_flops),
+        mega(row.predict_flops),
         short(row.audit, row.contradictions),
         say(depth),
     ]
@@ -277,7 +278,8 @@ def _record(group: Group, line: Line, against: Against | None, best: bool) -> di
         "core_share": row.core_share,
         "step_memory_mib": row.step_memory_mib,
         "peak_memory_mib": row.peak_memory_mib,
-        "step_flops": line.step_flops,
+        "step_flops": row.step_flops,
+        "predict_flops": row.predict_flops,
         "backward_depth": _text(found(row.audit, "backward_depth")),
         "bp_free": found(row.audit, "bp_free"),
         "contradictions": "; ".join(row.contradictions),
@@ -325,6 +327,7 @@ def _run(role: str, point: str, trial: int | None, run: RunRow) -> dict[str, Any
         "step_memory_mib": run.step_memory_mib,
         "peak_memory_mib": run.peak_memory_mib,
         "step_flops": run.step_flops,
+        "predict_flops": run.predict_flops,
         "test_reads": run.test_reads,
         "fingerprint": run.fingerprint,
         "cell": run.cell,

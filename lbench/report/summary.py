@@ -13,7 +13,7 @@ from lbench.report.compare import mean
 from lbench.report.published import Published
 from lbench.report.render import ELSEWHERE, SAMPLING, error
 from lbench.report.step_time import BUSY_NOTE, busy, step_time
-from lbench.report.table import NONE, count, percent, print_table
+from lbench.report.table import NONE, count, mega, percent, print_table
 from lbench.statistics.intervals import Summary, binomial, of_known
 from lbench.store.rows import RunRow
 
@@ -42,6 +42,8 @@ def render_run(result: dict[str, Any]) -> None:
         ["training s", percent(_mean([run.get("seconds") or {} for run in finished], "training"))],
         ["step ms", step_time(_mean(finished, "step_ms"), share)],
         ["memory of a step MiB", percent(_mean(finished, "step_memory_mib"))],
+        ["step MFLOP", mega(_mean(finished, "step_flops"))],
+        ["predict MFLOP", mega(_mean(finished, "predict_flops"))],
         ["peak memory MiB", percent(_mean(finished, "peak_memory_mib"))],
     ]
     contradictions = result.get("contradictions") or []

@@ -83,6 +83,13 @@ def percent(value: float | None) -> str:
     return NONE if value is None else f"{value:.2f}"
 
 
+def mega(value: float | None) -> str:
+    """Return a number in millions: ``1.24``, ``0.00436``; a dash for None."""
+    if value is None:
+        return NONE
+    return percent(value / 1e6) if value >= 1e6 else f"{value / 1e6:.3g}"
+
+
 def count(value: int | None) -> str:
     """``274,570``; a dash for None."""
     return NONE if value is None else f"{value:,}"

@@ -17,7 +17,7 @@ from lbench.run import checkpoint
 from lbench.run.audited import audited
 from lbench.run.cell import Cell
 from lbench.run.clock import Clock
-from lbench.run.evaluate import Evaluation, evaluate
+from lbench.run.evaluate import Evaluation, evaluate, predict_flops
 from lbench.run.glances import Glances
 from lbench.run.trainer import DivergedError, Trainer
 from lbench.rundir import RunDir, damaged, without_nan, write_json
@@ -39,7 +39,11 @@ def finish(trainer: Trainer, test: DeviceData, run_dir: RunDir, *, trial: bool) 
     checkpoint.write_tensors(run_dir.path / LAST, {"rule": rule.state_dict()})
     if best is not None:
         checkpoint.write_tensors(run_dir.path / BEST, {"rule": best.weights})
-    result = {**so_far(trainer, "finished", None), "train_error": train.error}
+    result = {
+        **so_far(trainer, "finished", None),
+        "train_error": train.error,
+        "predict_flops": predict_flops(rule, trainer.batches.data, precision),
+    }
     if not trial:
         weights = None if best is None else best.weights
         return {**result, **_test(rule, test, result, weights, precision, clock, run_dir)}
@@ -138,6 +142,7 @@ def ended(status: str, reason: str | None) -> dict[str, Any]:
         "peak_memory_mib",
         "step_memory_mib",
         "step_flops",
+        "predict_flops",
         "steps",
         "epochs",
     )

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from lbench.data.loader import DeviceData
 from lbench.rule import Rule
+from lbench.run.step_flops import Products
 
 BATCH = 200
 """Examples at a time: on the CPU, larger ones spend their time on fresh memory."""
@@ -44,6 +45,19 @@ def autocast(device: torch.device, precision: str) -> contextlib.AbstractContext
         return contextlib.nullcontext()
     # Its cache of cast weights would outlive their updates.
     return torch.autocast(device.type, dtype=torch.bfloat16, cache_enabled=False)
+
+
+def predict_flops(rule: Rule, data: DeviceData, precision: str) -> float:
+    """Return the floating-point operations of predicting one example, in its matrix products.
+
+    They are counted on one batch of the evaluation, with the rule in evaluation mode.
+    """
+    x, _ = data.batch(torch.arange(min(BATCH, len(data)), device=data.device))
+    rule.eval()
+    with torch.no_grad(), autocast(data.device, precision), Products() as products:
+        rule.predict(x)
+    rule.train()
+    return float(products.flops / len(x))
 
 
 def evaluate(rule: Rule, data: DeviceData, precision: str) -> Evaluation:

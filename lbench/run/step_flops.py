@@ -1,4 +1,4 @@
-"""Floating-point operations of a training step, in its matrix products and convolutions."""
+"""Floating-point operations in matrix products and convolutions."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch.utils.flop_counter import flop_registry
 
 
 class StepFlops:
-    """Of the steps that were watched, the largest number.
+    """The largest number of operations of the training steps that were watched.
 
     A multiplication and an addition count as two. Elementwise work, normalisation and the
     optimizer are not counted: in networks they are small beside the products.
@@ -22,7 +22,7 @@ class StepFlops:
 
     @contextmanager
     def watched(self) -> Iterator[None]:
-        """Counts what is done inside."""
+        """Count what is done inside: a step with the rule's ``after_step``."""
         products = Products()
         with products:
             yield

@@ -227,7 +227,7 @@ class Trainer:
         watched = self.step_memory.due(self.index - start, count)
         with self._watched() if watched else contextlib.nullcontext():
             rule.step(rule.prepare(batch, s), s)
-        rule.after_step(s)
+            rule.after_step(s)
         if self.probes is not None:
             self.probes.after_step(batch, s)
         if "loss" not in s.logs:

@@ -35,6 +35,7 @@ FINALS = {
     "peak_memory_mib": "system/peak_memory_mib",
     "step_memory_mib": "system/step_memory_mib",
     "step_flops": "system/step_flops",
+    "predict_flops": "system/predict_flops",
 }
 # What MLflow refuses beyond.
 LONGEST_PARAMETER, LONGEST_TAG, LONGEST_KEY = 6000, 5000, 250

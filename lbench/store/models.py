@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import JSON, Float, ForeignKey, String, UniqueConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-VERSION = 6
+VERSION = 7
 """Of these tables; raised when an older lbench could no longer read them."""
 
 
@@ -81,6 +81,7 @@ class Run(Base):
     peak_memory_mib: Mapped[float | None]
     step_memory_mib: Mapped[float | None]
     step_flops: Mapped[float | None]
+    predict_flops: Mapped[float | None]
     steps: Mapped[int | None]
     epochs: Mapped[int | None]
     test_reads: Mapped[int]
@@ -121,5 +122,6 @@ UPGRADES = {
     # Made anew: `lbench sync` and a study that goes on fill it from the journals.
     4: ("DROP TABLE IF EXISTS lbench_members",),
     5: ("ALTER TABLE lbench_runs ADD COLUMN core_share FLOAT",),
+    6: ("ALTER TABLE lbench_runs ADD COLUMN predict_flops FLOAT",),
 }
 """By version what makes it the next one."""

@@ -126,6 +126,7 @@ def _run(
         "peak_memory_mib": _number(result.get("peak_memory_mib")),
         "step_memory_mib": _number(result.get("step_memory_mib")),
         "step_flops": _number(result.get("step_flops")),
+        "predict_flops": _number(result.get("predict_flops")),
         "steps": _whole(result.get("steps")),
         "epochs": _whole(result.get("epochs")),
         "test_reads": _whole(result.get("test_reads")) or 0,

@@ -55,6 +55,7 @@ class RunRow:
         step_ms: milliseconds per training step, from the quickest stretches of the run.
         core_share: share of the training time in which the run had a core; None where unknown.
         step_flops: floating-point operations of a training step, in its matrix products.
+        predict_flops: the same of predicting one example.
         test_reads: how often this run read the test set.
         audit: by claim what was ``claimed`` and ``measured``; None where nothing was measured.
         contradictions: claims that do not hold, each with what was seen.
@@ -80,6 +81,7 @@ class RunRow:
     peak_memory_mib: float | None
     step_memory_mib: float | None
     step_flops: float | None
+    predict_flops: float | None
     steps: int | None
     epochs: int | None
     test_reads: int

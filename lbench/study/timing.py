@@ -138,7 +138,7 @@ def _phase(
             examples = len(batch.target)
         with counted.watched() if done == WARM - 1 else contextlib.nullcontext():
             rule.step(rule.prepare(batch, s), s)
-        rule.after_step(s)
+            rule.after_step(s)
         done += 1
         if done > WARM:
             taken.append(_now(device) - began)

@@ -173,6 +173,22 @@ def test_a_step_time_measured_beside_other_work_is_marked(made_up: Any) -> None:
     assert said.count("† Other processes wanted the cores") == 1
 
 
+def test_operations_of_a_step_and_of_a_prediction_are_columns(made_up: Any) -> None:
+    made_up.run("bp", result={"step_flops": 158_279_680.0, "predict_flops": 548_080.0})
+    made_up.run("lfnn_l")  # made by an older lbench
+    first, second = json.loads(call(made_up, "bp", "lfnn_l", "--json"))["cells"]
+    assert (first["step_flops"], first["predict_flops"]) == (158_279_680.0, 548_080.0)
+    assert (second["step_flops"], second["predict_flops"]) == (None, None)
+    text = call(made_up, "bp", "lfnn_l")
+    assert "158.28" in text
+    assert "0.548" in text
+
+
+def test_a_narrow_terminal_loses_no_column() -> None:
+    parts = [*render.RESULTS, *render.SIZES, *render.STEPS]
+    assert sorted(set(parts)) == list(range(len(render.COLUMNS)))
+
+
 def test_options_come_from_the_readable_id(made_up: Any) -> None:
     made_up.run("lfnn_l", options="leadership=0.5,lr=0.01")
     (row,) = rows(made_up.pairs())

@@ -37,3 +37,24 @@ def test_a_local_rule_takes_two_products_a_layer(tmp_path: Path) -> None:
     (outcome,) = run(tmp_path, resolved)
     maps = [(64, 20), (20, 30), (30, 10)]
     assert outcome.result["step_flops"] == 2 * 32 * sum(2 * a * b for a, b in maps)
+
+
+def test_weight_mirrors_count_their_mirror_phase(tmp_path: Path) -> None:
+    """Each feedback map takes two products a draw of noise, after the step of bp's products."""
+    resolved = ask("wm", network_options={"widths": (20, 30)}, epochs=1)
+    (outcome,) = run(tmp_path, resolved)
+    maps = [(64, 20), (20, 30), (30, 10)]
+    step = sum(3 * a * b for a, b in maps) - 64 * 20
+    mirrored = sum(2 * a * b for a, b in maps[1:])
+    assert outcome.result["step_flops"] == 2 * 32 * step + 2 * 128 * mirrored
+
+
+def test_predicting_takes_one_product_a_layer(tmp_path: Path) -> None:
+    (outcome,) = run(tmp_path, ask("bp", network_options={"widths": (20, 30)}, epochs=1))
+    maps = [(64, 20), (20, 30), (30, 10)]
+    assert outcome.result["predict_flops"] == 2 * sum(a * b for a, b in maps)
+
+
+def test_forward_forward_predicts_with_one_pass_a_class(tmp_path: Path) -> None:
+    (outcome,) = run(tmp_path, ask("forward_forward", network_options={"widths": (20, 30)}))
+    assert outcome.result["predict_flops"] == 10 * 2 * (64 * 20 + 20 * 30)

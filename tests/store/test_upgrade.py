@@ -59,6 +59,7 @@ def run_dirs(home: Home) -> list[RunDir]:
             cell, run = read(run_dir, home.runs)
             assert (run.pop("audit"), run.pop("contradictions")) == (None, [])
             del run["step_memory_mib"], run["step_flops"], run["core_share"]
+            del run["predict_flops"]
             for table, row in (("lbench_cells", cell), ("lbench_runs", run)):
                 values = [json.dumps(v) if isinstance(v, dict) else v for v in row.values()]
                 marks = ", ".join("?" * len(row))
@@ -90,11 +91,16 @@ def test_rows_stay_and_say_that_nothing_was_measured(home: Home, run_dirs: list[
 
 def test_sync_fills_in_what_the_run_directories_have(home: Home, run_dirs: list[RunDir]) -> None:
     path = run_dirs[1].path / "result.json"
-    more = {"audit": AUDIT, "contradictions": ["bp_free: claimed yes, measured no"]}
+    more = {
+        "audit": AUDIT,
+        "contradictions": ["bp_free: claimed yes, measured no"],
+        "predict_flops": 548_080.0,
+    }
     write_json(path, {**(read_json(path) or {}), **more})
     sync(home, metrics, mlflow=False)
     with Record.open(home) as record:
         first, second = record.runs(record.cells()[0])
+    assert (first.predict_flops, second.predict_flops) == (None, 548_080.0)
     assert (first.audit, first.contradictions) == (None, [])
     assert (second.audit, second.contradictions) == (AUDIT, more["contradictions"])
 

@@ -337,6 +337,14 @@ def test_what_training_on_an_example_costs_does_not_depend_on_the_batch() -> Non
     assert min(small.step, large.step, sequential.step) > 0
 
 
+def test_equal_operations_count_what_a_rule_does_after_its_step() -> None:
+    settings = {"epochs": 1, "net.widths": [30, 20], "batch": 16}
+    (cost,) = costs(plan(Arm("wm"), settings=settings), torch.device("cpu"), 1, str).values()
+    first, second, out = 2 * 64 * 30, 2 * 30 * 20, 2 * 20 * 10
+    mirrored = 2 * (second + out) * 128 / 16  # 128 draws of noise a step
+    assert cost.flops == 3 * (first + second + out) - first + mirrored
+
+
 @pytest.mark.parametrize(
     ("probe", "said"),
     [

@@ -29,6 +29,8 @@ class Row:
         step_ratio: ``step_ms`` over that of the first cell.
         step_memory_mib: most memory in what a step makes, of the finished runs.
         step_memory_ratio: ``step_memory_mib`` over that of the first cell.
+        step_flops: operations of a training step in its matrix products; None where unknown.
+        predict_flops: the same of predicting one example.
         peak_memory_mib: largest of the finished runs.
         audit: by claim what was claimed and measured, the worst of the runs; None without one.
         contradictions: claims that do not hold, with what was seen.
@@ -45,6 +47,8 @@ class Row:
     step_ratio: float | None
     step_memory_mib: float | None
     step_memory_ratio: float | None
+    step_flops: float | None
+    predict_flops: float | None
     peak_memory_mib: float | None
     audit: Mapping[str, Any] | None
     contradictions: Sequence[str]
@@ -80,6 +84,8 @@ class Row:
             "step_ms_ratio": self.step_ratio,
             "step_memory_mib": self.step_memory_mib,
             "step_memory_ratio": self.step_memory_ratio,
+            "step_flops": self.step_flops,
+            "predict_flops": self.predict_flops,
             "peak_memory_mib": self.peak_memory_mib,
             "audit": self.audit,
             "contradictions": list(self.contradictions),
@@ -113,6 +119,8 @@ def rows(pairs: Pairs) -> list[Row]:
                 step_memory_ratio=_over(
                     step_memory, lines[0].step_memory_mib if lines else step_memory
                 ),
+                step_flops=_largest(run.step_flops for run in finished),
+                predict_flops=_largest(run.predict_flops for run in finished),
                 peak_memory_mib=_largest(run.peak_memory_mib for run in finished),
                 audit=worst(run.audit for run in runs),
                 contradictions=together(run.contradictions for run in runs),

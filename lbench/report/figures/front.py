@@ -33,7 +33,8 @@ COSTS: Mapping[str, tuple[str, Callable[[Line], float | None]]] = {
     "seconds": ("training (s)", lambda line: mean(line.seconds)),
     "step_ms": ("a training step (ms)", lambda line: line.row.step_ms),
     "step_memory": ("memory of a step (MiB)", lambda line: line.row.step_memory_mib),
-    "step_flops": ("a training step (FLOP)", lambda line: line.step_flops),
+    "step_flops": ("a training step (FLOP)", lambda line: line.row.step_flops),
+    "predict_flops": ("predicting an example (FLOP)", lambda line: line.row.predict_flops),
     "params": ("parameters that prediction reaches", lambda line: line.row.cell.params_inf),
 }
 """What the cells of a table may be shown against, and what axes call it."""

@@ -30,7 +30,7 @@ CLOCKS: Mapping[str, tuple[str, Callable[[Epoch, Line], float | None]]] = {
     "seconds": ("training (s)", lambda row, line: float(row["seconds"]["training"])),
     "flops": (
         "training (GFLOP)",
-        lambda row, line: line.step_flops * row["step"] / 1e9 if line.step_flops else None,
+        lambda row, line: line.row.step_flops * row["step"] / 1e9 if line.row.step_flops else None,
     ),
 }
 
