@@ -52,6 +52,7 @@ def command(home: Home, port: int, host: str) -> None:
 
 def _page(home: Home) -> str:
     """The page to open; says what to run when there is nothing to show."""
+    from lbench.store.mlflow_artifacts import rebase
     from lbench.store.mlflow_page import runs_page
 
     if not home.has_store():
@@ -66,6 +67,7 @@ def _page(home: Home) -> str:
             "There is nothing to show: the store has no MLflow tables yet.",
             "Make them from the runs that are there: lbench sync",
         )
+    rebase(home)
     return page
 
 

@@ -27,11 +27,13 @@ COLUMNS = {
 }
 """Width in pixels of each column, in their order."""
 
+VIEW = "mlflow.sharedViewState.lbench"
+"""A tag of every experiment that lbench makes."""
 EXPERIMENT_TAGS = {
     # Without it the sidebar is that of language model applications.
     "mlflow.experimentKind": "custom_model_development",
     # What the page's Share button writes; the key in the address chooses it.
-    "mlflow.sharedViewState.lbench": json.dumps(
+    VIEW: json.dumps(
         {
             "selectedColumns": list(COLUMNS),
             "columnOrder": list(COLUMNS),

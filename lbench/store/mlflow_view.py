@@ -19,6 +19,7 @@ from lbench.errors import StoreError
 from lbench.home import Home
 from lbench.rundir import RunDir
 from lbench.store.engine import connected, store_url, unreachable, writing
+from lbench.store.mlflow_artifacts import location, rebase
 from lbench.store.mlflow_content import Shown, child, parent
 from lbench.store.mlflow_page import (
     EXPERIMENT,
@@ -74,6 +75,7 @@ class MlflowView:
             StoreError: MLflow or its database does not answer; the record is not touched.
         """
         with self._alone():
+            rebase(self.home)
             # Read in here: who waited for another publisher shows what is there by now.
             cell = record.cell(fingerprint)
             attempts = record.runs(cell, all_attempts=True)
@@ -111,6 +113,7 @@ class MlflowView:
         run: RunRow | None = None,
     ) -> str:
         from mlflow.entities import Metric, Param, RunTag
+        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
         if known is not None and known.data.tags.get(PUBLISHED) == shown.digest():
             return str(known.info.run_id)
@@ -132,9 +135,11 @@ class MlflowView:
         for some in _batches([Metric(*point) for point in shown.points], METRICS_A_BATCH):
             self._client.log_batch(run_id, metrics=some)
         if run is not None:
+            # Not by the client: it remembers where a run's artifacts lay before a home was moved.
+            folder = get_artifact_repository(known.info.artifact_uri)
             for name in ("result.json", "metrics.jsonl"):
                 if (run.run_dir / name).exists():
-                    self._client.log_artifact(run_id, str(run.run_dir / name))
+                    folder.log_artifact(str(run.run_dir / name))  # type: ignore[no-untyped-call]
         if shown.ended is None:
             self._client.update_run(run_id, shown.status, shown.name)
         else:
@@ -187,8 +192,8 @@ class MlflowView:
     def _experiment_id(self, name: str) -> str:
         found = self._client.get_experiment_by_name(name)
         if found is None:
-            location = (self.home.artifacts / name).as_uri()
-            return self._client.create_experiment(name, location, dict(EXPERIMENT_TAGS))
+            tags = dict(EXPERIMENT_TAGS)
+            return self._client.create_experiment(name, location(self.home, name), tags)
         if found.lifecycle_stage == "deleted":
             self._client.restore_experiment(found.experiment_id)
         for key, value in EXPERIMENT_TAGS.items():
