@@ -71,8 +71,11 @@ def command(
             f"give it the ending .svg, .png or .pdf, not {picture.suffix or 'none'!r}",
             param_hint="--picture",
         )
+    import torch
+
     from lbench.run.cell import parse_settings
 
+    torch.set_num_threads(1)  # the networks are so small that a second thread only waits
     where: dict[str, Any] = {
         "config": parse_settings(config, "--set"),
         "network": network,
