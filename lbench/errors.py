@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 
 
@@ -18,9 +19,9 @@ class LbenchError(Exception):
     exit_code = 1
 
     def __init__(self, message: str, hint: str = "") -> None:
-        super().__init__(message)
-        self.message = message
-        self.hint = hint
+        self.message = printable(message)
+        self.hint = printable(hint)
+        super().__init__(self.message)
 
 
 class UsageError(LbenchError):
@@ -64,6 +65,14 @@ class LockedError(LbenchError):
 
 SYSTEM = "system"
 """Kind of what the system refuses: a full disk, a directory that may not be written."""
+
+
+def printable(text: str) -> str:
+    r"""Return ``text`` with each byte of a path that is not UTF-8 written as ``\xff``.
+
+    Python keeps such bytes as surrogates, which no terminal, file or database takes.
+    """
+    return re.sub("[\udc80-\udcff]", lambda found: rf"\x{ord(found[0]) - 0xDC00:02x}", text)
 
 
 def refused(error: OSError) -> str:

@@ -81,6 +81,8 @@ def status(
         right=[3, 4, 5],
     )
     for row in rows:
+        for note in row["notes"]:
+            click.echo(f"{row['name']}: {note}")
         if row["message"]:
             click.echo(f"{row['message']}\n{row['hint']}\n")
 
@@ -120,6 +122,8 @@ def prepare(
                 say(f"{row['hint']}\n")
             else:
                 click.echo(f"{row['name']}: {row['title']} is ready, digest {row['digest'][:12]}")
+                for note in row["notes"]:
+                    click.echo(f"{row['name']}: {note}")
     return DataError.exit_code if failed else None
 
 

@@ -106,6 +106,8 @@ def _show(content: dict[str, Any]) -> None:
             click.echo(f"test reads       {content['test_reads']:,}, by the runs of this home")
     elif content["state"] == "found":
         click.echo(f"variant, digest  known once decoded: lbench data prepare {content['name']}")
+    for note in content["notes"]:
+        click.echo(f"note             {note}")
     print_table(
         ["option", "default", "what it may be", "meaning"],
         [[o["name"], text(o["default"]), o["values"], o["help"]] for o in content["options"]],

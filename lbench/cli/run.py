@@ -202,6 +202,8 @@ def _run(
                 "and is not used.\n"
             )
     say(f"{cell.id} on {cell.data['title']} ({cell.data['variant']})\n")
+    for note in resolved.dataset.notes:
+        say(f"{note}\n")
 
     def reporter(seed: int) -> Progress:
         return Progress(f"seed {seed}")

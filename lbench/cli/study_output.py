@@ -36,7 +36,20 @@ def say_plan(plan: Plan, places: list[str], seconds: float) -> None:
     for key, resolved in plan.resolved.items():
         for note in resolved.notes:
             say(f"At {key}: {note}\n")
+    for note in data_notes(plan):
+        say(f"{note}\n")
     say(f"All of it takes about {duration(seconds)}; what is there is not run again.\n\n")
+
+
+def data_notes(plan: Plan) -> list[str]:
+    """Return the notes of every dataset of the plan once, each with the dataset's name."""
+    return list(
+        dict.fromkeys(
+            f"{point.dataset}: {note}"
+            for point in plan.points
+            for note in plan.resolved[point.key].dataset.notes
+        )
+    )
 
 
 def _counted(count: int, noun: str) -> str:
@@ -60,6 +73,7 @@ def plan_json(plan: Plan, seconds: float) -> dict[str, Any]:
         "trials": plan.trials,
         "final_runs": plan.finals,
         "absent": dict(plan.absent),
+        "notes": data_notes(plan),
         "seconds": round(seconds, 1),
     }
 

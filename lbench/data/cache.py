@@ -85,6 +85,7 @@ def load(path: Path) -> Dataset | None:
             std=tuple(header["std"]),
             train=splits["train"],
             test=splits["test"],
+            notes=tuple(header["notes"]),
         )
     except (OSError, KeyError, TypeError, ValueError):
         return None
@@ -110,6 +111,7 @@ def write(path: Path, dataset: Dataset) -> None:
         "classes": dataset.classes,
         "mean": dataset.mean,
         "std": dataset.std,
+        "notes": dataset.notes,
     }
     # Offsets depend on the header's own length; a page a class name leaves room to spare.
     at = round_up(PAGE + 16 * len(json.dumps(header)))

@@ -9,8 +9,9 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from lbench.data.archive import members
-from lbench.data.dataset import Found, Pixels, Raw, Split
-from lbench.data.images import SUFFIXES, decode
+from lbench.data.dataset import Found, MissingDataError, Pixels, Raw, Split
+from lbench.data.folders import TEXTS, Unread, class_images, ignored, image_name, shortened
+from lbench.data.images import decode, first_frame_note
 from lbench.data.progress import progress
 from lbench.data.safe_pickle import read_batch
 from lbench.data.source import Source
@@ -47,7 +48,9 @@ class Cifar10(Source):
         if (place / PICKLES).is_file():
             return Found.of(place / PICKLES, "pickles", [place / PICKLES])
         if all((place / split / CLASSES[0]).is_dir() for split in ("train", "test")):
-            return Found.of(place, "folders", image_paths(place))
+            unread = Unread(place)
+            paths = image_paths(place, unread)
+            return Found.of(place, "folders", paths, unread.notes())
         if (place / JPEGS).is_file():
             return Found.of(place / JPEGS, "archive", [place / JPEGS])
         return None
@@ -60,11 +63,11 @@ class Cifar10(Source):
             files = {PurePosixPath(name).name: data for name, data in members(found.root)}
             return self.pickled(files, found.root)
         if found.layout == "archive":
-            return self.folders(members(found.root), found.root)
+            return self.folders(members(found.root), found.root, Unread(Path()))
         named = (
             (f.path.relative_to(found.root).as_posix(), f.path.read_bytes()) for f in found.files
         )
-        return self.folders(named, found.root)
+        return self.folders(named, found.root, Unread(found.root))
 
     def pickled(self, files: dict[str, bytes], root: Path) -> Raw:
         """Read the pickled batches, given by file name."""
@@ -84,24 +87,33 @@ class Cifar10(Source):
             test=Split(images[-1], labels[-1]),
         )
 
-    def folders(self, files: Iterable[tuple[str, bytes]], root: Path) -> Raw:
+    def folders(self, files: Iterable[tuple[str, bytes]], root: Path, unread: Unread) -> Raw:
         """Read images named ``.../train/<class>/<file>``; their order does not matter."""
         rows: dict[str, list[tuple[int, str, Pixels]]] = {"train": [], "test": []}
         suffixes = set()
-        for name, data in progress(images_only(files), f"decoding {root}", 60_000):
+        several = 0
+        for name, data in progress(images_only(files, unread), f"decoding {root}", 60_000):
             split, label, file = PurePosixPath(name).parts[-3:]
             if split not in rows or label not in CLASSES:
                 raise DataError(
                     f"{root}: {name} does not lie in train/<class> or test/<class>.",
                     f"The classes are {', '.join(CLASSES)}.",
                 )
-            image = decode(data, f"{root}: {name}").pixels
+            image, frames = decode(data, f"{root}: {name}")
             if image.shape != (3, 32, 32):
                 raise DataError(
                     f"{root}: {name} has {image.shape[2]}x{image.shape[1]} pixels, not 32x32."
                 )
             rows[split].append((CLASSES.index(label), file, image))
             suffixes.add(PurePosixPath(name).suffix.lower())
+            several += frames > 1
+        notes = list(unread.notes())
+        for split, items in rows.items():
+            there = {label for label, _, _ in items}
+            if absent := [name for label, name in enumerate(CLASSES) if label not in there]:
+                notes.append(f"No images of {shortened(absent)} in {split}/.")
+        if several:
+            notes.append(first_frame_note(several))
         splits = {}
         for split, items in rows.items():
             items.sort(key=lambda item: item[:2])
@@ -116,17 +128,30 @@ class Cifar10(Source):
         if counts != (50_000, 10_000):
             variant += " subset"
             label += f", {counts[0]:,} + {counts[1]:,} images"
-        return Raw(f"{self.title} ({label})", variant, CLASSES, splits["train"], splits["test"])
+        return Raw(
+            title=f"{self.title} ({label})",
+            variant=variant,
+            classes=CLASSES,
+            train=splits["train"],
+            test=splits["test"],
+            notes=tuple(notes),
+        )
 
 
 JPEG = {".jpg", ".jpeg"}
 
 
-def images_only(files: Iterable[tuple[str, bytes]]) -> Iterator[tuple[str, bytes]]:
-    """Pass on what may lie in ``train/<class>/`` and has the suffix of an image."""
+def images_only(files: Iterable[tuple[str, bytes]], unread: Unread) -> Iterator[tuple[str, bytes]]:
+    """Pass on the images that may lie in ``train/<class>/``; ``unread`` takes the other files."""
     for name, data in files:
         path = PurePosixPath(name)
-        if path.suffix.lower() in SUFFIXES and len(path.parts) >= 3:
+        if any(ignored(part) for part in path.parts) or path.suffix.lower() in TEXTS:
+            continue
+        if not image_name(name):
+            unread.add("in other formats", [Path(name)])
+        elif len(path.parts) < 3:
+            unread.add("outside class folders", [Path(name)])
+        else:
             yield name, data
 
 
@@ -137,11 +162,10 @@ def batch_paths(folder: Path) -> list[Path]:
     return [folder / name for name in MD5]
 
 
-def image_paths(place: Path) -> list[Path]:
-    """List the images in the class folders of both splits."""
-    return [
-        path
-        for split in ("train", "test")
-        for path in sorted((place / split).glob("*/*"))
-        if path.suffix.lower() in SUFFIXES
-    ]
+def image_paths(place: Path, unread: Unread) -> list[Path]:
+    """List the images in the class folders of both splits. Raises DataError for empty ones."""
+    try:
+        return [path for split in ("train", "test") for path in class_images(place / split, unread)]
+    except MissingDataError as error:
+        # What is there is wrong: a download would not help.
+        raise DataError(error.message, error.hint) from error

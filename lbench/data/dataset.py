@@ -65,6 +65,7 @@ class Dataset:
         mean: of the training images divided by 255, one a channel.
         std: likewise, population standard deviation.
         segments: the tasks of a sequence, in order; none for a dataset that is one task.
+        notes: sentences that its user should read, such as which files were not read.
     """
 
     name: str
@@ -77,6 +78,7 @@ class Dataset:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     segments: tuple[Segment, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -117,14 +119,16 @@ class Found:
         root: the directory or archive that holds it.
         layout: one word for the arrangement, such as ``"idx"`` or ``"archive"``.
         files: every file that will be read; they key the cache.
+        notes: sentences on what lies there and will not be read.
     """
 
     root: Path
     layout: str
     files: tuple[RawFile, ...]
+    notes: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, root: Path, layout: str, paths: list[Path]) -> Found:
+    def of(cls, root: Path, layout: str, paths: list[Path], notes: tuple[str, ...] = ()) -> Found:
         """Describe ``paths`` as they are now. Raises DataError when one cannot be read."""
         files = []
         base = Path.cwd()
@@ -134,7 +138,7 @@ class Found:
             except OSError as error:
                 raise DataError(f"{path} cannot be read: {error.strerror}.") from error
             files.append(RawFile(base / path, stat.st_size, stat.st_mtime_ns))
-        return cls(base / root, layout, tuple(files))
+        return cls(base / root, layout, tuple(files), notes)
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,6 +150,7 @@ class Raw:
     classes: tuple[str, ...]
     train: Split
     test: Split
+    notes: tuple[str, ...] = ()
 
 
 def digest(raw: Raw) -> str:
@@ -202,5 +207,14 @@ def finish(name: str, raw: Raw) -> Dataset:
     """Compute digest and moments; the result is held in memory."""
     mean, std = moments(raw.train.images)
     return Dataset(
-        name, raw.title, raw.variant, digest(raw), raw.classes, raw.train, raw.test, mean, std
+        name=name,
+        title=raw.title,
+        variant=raw.variant,
+        digest=digest(raw),
+        classes=raw.classes,
+        train=raw.train,
+        test=raw.test,
+        mean=mean,
+        std=std,
+        notes=raw.notes,
     )

@@ -110,6 +110,11 @@ def frame_count(image: Image.Image) -> int:
         return 1
 
 
+def first_frame_note(files: int) -> str:
+    """Return the note on ``files`` files with more frames than are read."""
+    return f"Of {files:,} file{'s' if files > 1 else ''} only the first frame or page is read."
+
+
 def orientation(image: Image.Image) -> int:
     """Return the EXIF orientation, 1 (upright) where there is none that can be read.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -160,9 +161,9 @@ class Source(ABC):
             fetch(self.torchvision, self.download_dir, error)
             found = self.find(data_dir)
         if not self.cached:
-            return finish(self.name, self.decode(found))
+            return with_notes(finish(self.name, self.decode(found)), found)
         path = self.cache_path(found, cache_dir)
-        return cache.fetch(path, self.name, lambda: self.decode(found))
+        return with_notes(cache.fetch(path, self.name, lambda: self.decode(found)), found)
 
     def decode(self, found: Found) -> Raw:
         """Read, check, and permute the pixels if that was asked for. Raises DataError."""
@@ -177,8 +178,9 @@ class Source(ABC):
     def ready(self, found: Found, cache_dir: Path | str | None = None) -> Dataset | None:
         """Open what can be opened at once; None for what has to be decoded first."""
         if not self.cached:
-            return finish(self.name, self.decode(found))
-        return cache.load(self.cache_path(found, cache_dir))
+            return with_notes(finish(self.name, self.decode(found)), found)
+        dataset = cache.load(self.cache_path(found, cache_dir))
+        return None if dataset is None else with_notes(dataset, found)
 
     def cache_path(self, found: Found, cache_dir: Path | str | None = None) -> Path:
         """Name the cache file for these raw files as they are now and these options."""
@@ -188,3 +190,8 @@ class Source(ABC):
         key = [self.format, found.layout, str(found.root), options, files]
         sha = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
         return cache.directory(cache_dir) / f"{self.name}-{sha[:20]}.bin"
+
+
+def with_notes(dataset: Dataset, found: Found) -> Dataset:
+    """Put the notes on what lies beside the files before those on what was decoded."""
+    return dataclasses.replace(dataset, notes=(*found.notes, *dataset.notes))

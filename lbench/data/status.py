@@ -7,7 +7,7 @@ from typing import Any
 
 from lbench.data.dataset import Dataset, MissingDataError
 from lbench.data.source import Source
-from lbench.errors import DataError
+from lbench.errors import DataError, printable
 
 
 def status(
@@ -37,12 +37,18 @@ def status(
         "classes": None,
         "cache": None,
         "downloadable": bool(source.torchvision),
+        "notes": [],
         "message": None,
         "hint": None,
     }
     try:
         found = source.find(data_dir)
-        report |= {"state": "found", "path": str(found.root), "layout": found.layout}
+        report |= {
+            "state": "found",
+            "path": printable(str(found.root)),
+            "layout": found.layout,
+            "notes": list(found.notes),
+        }
         dataset = source.ready(found, cache_dir)
         if source.cached and dataset is not None:
             report["cache"] = str(source.cache_path(found, cache_dir))
@@ -60,6 +66,7 @@ def status(
         "test": len(dataset.test),
         "shape": list(dataset.shape),
         "classes": dataset.num_classes,
+        "notes": list(dataset.notes),
     }
 
 

@@ -27,6 +27,7 @@ def describe(resolved: Resolved, outcomes: list[Outcome]) -> dict[str, Any]:
         "dataset": cell.task.dataset,
         "title": cell.data["title"],
         "variant": cell.data["variant"],
+        "notes": [*resolved.notes, *resolved.dataset.notes],
         "network": cell.network,
         "blocks": cell.blocks,
         "protocol": cell.protocol,

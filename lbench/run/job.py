@@ -295,6 +295,7 @@ def _write_spec(
             "validation": len(validation) if validation is not None else 0,
             "test": len(data.test),
             "classes": data.num_classes,
+            "notes": list(data.notes),
         },
         "environment": environment,
         "started": time.time(),

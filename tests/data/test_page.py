@@ -58,7 +58,7 @@ def test_the_page_names_every_number_of_a_sequence() -> None:
 def test_every_command_of_the_page_is_one() -> None:
     blocks = re.findall(r"```console\n(.*?)```", PAGE, flags=re.DOTALL)
     commands = [line.removeprefix("$ lbench ") for block in blocks for line in block.splitlines()]
-    assert len(commands) == 5
+    assert len(commands) == 6
     for command in commands:
         found = CliRunner().invoke(cli, [*shlex.split(command), "--help"])
         assert found.exit_code == 0, found.output

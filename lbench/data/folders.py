@@ -1,0 +1,211 @@
+"""Folders of images: class folders, their images, and what in them is not read."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+from lbench.data.dataset import MissingDataError
+from lbench.data.images import SUFFIXES
+from lbench.errors import DataError, printable
+
+SYSTEM = frozenset({"thumbs.db", "desktop.ini", "__macosx"})
+"""What file managers leave behind, besides names that begin with a dot; in lower case."""
+PICTURES = frozenset(
+    {".avif", ".gif", ".heic", ".heif", ".ico", ".jfif", ".jp2", ".pbm", ".pnm", ".svg", ".tga"}
+)
+"""Formats of pictures that are not read; GIF is mostly animated, and of 256 colours."""
+TEXTS = frozenset({".csv", ".json", ".md", ".txt", ".xml"})
+"""Files that describe images rather than being some."""
+INNER = "images"
+"""The folder inside a class folder that Tiny ImageNet keeps the images in."""
+
+HINT = (
+    f"An image is a {', '.join(sorted(SUFFIXES))} file in the class folder itself or in its "
+    f"folder {INNER!r}. Convert, move or remove what is there; of class folders inside a folder, "
+    "name that folder with --data-dir."
+)
+
+
+def ignored(name: str) -> bool:
+    """Return whether a file or folder of this name is hidden or a file manager's own."""
+    return name.startswith(".") or name.lower() in SYSTEM
+
+
+def image_name(name: str) -> bool:
+    """Return whether a file of this name is read as an image."""
+    return PurePosixPath(name).suffix.lower() in SUFFIXES and not ignored(name)
+
+
+class Unread:
+    """Files that are not read, by the reason, and folders that are not taken for classes."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.files: dict[str, list[Path]] = {}
+        self.no_classes: list[str] = []
+
+    def add(self, reason: str, paths: Iterable[Path]) -> None:
+        """Keep ``paths``, which may be none."""
+        if found := list(paths):
+            self.files.setdefault(reason, []).extend(found)
+
+    def notes(self) -> tuple[str, ...]:
+        """Return one sentence per reason, with the number of files and one example."""
+        found = [
+            f"Not read: {counted(len(paths), 'file')} {reason}, such as "
+            f"{min(path.relative_to(self.root).as_posix() for path in paths)}."
+            for reason, paths in self.files.items()
+        ]
+        if self.no_classes:
+            found.append(f"Not classes, as they have no images: {shortened(self.no_classes)}.")
+        return tuple(printable(note) for note in found)
+
+
+@dataclass
+class Listing:
+    """What lies in one folder, each by name, without what is ignored."""
+
+    images: list[Path] = field(default_factory=list)
+    folders: list[Path] = field(default_factory=list)
+    others: list[Path] = field(default_factory=list)
+    hidden_images: list[Path] = field(default_factory=list)
+    texts: list[Path] = field(default_factory=list)
+
+    def meant(self) -> bool:
+        """Return whether a folder without images looks like a class all the same.
+
+        It is empty, or has pictures in other formats, or one folder deeper. Other folders may
+        lie beside classes: notes, a cache, the runs of lbench.
+        """
+        if not (self.folders or self.others or self.texts):
+            return True
+        inside = [listing(folder) for folder in self.folders]
+        names = [path for each in (self, *inside) for path in each.others]
+        return any(each.images for each in inside) or any(
+            path.suffix.lower() in PICTURES for path in names
+        )
+
+    def what(self) -> str:
+        """Say what is there in place of images."""
+        parts = []
+        if self.images:
+            parts.append(counted(len(self.images), "image"))
+        if self.folders:
+            names = ", ".join(folder.name for folder in self.folders[:3])
+            more = ", …" if len(self.folders) > 3 else ""
+            parts.append(f"{counted(len(self.folders), 'folder')} ({names}{more})")
+        for suffix in sorted({path.suffix.lower() for path in self.others}):
+            number = sum(path.suffix.lower() == suffix for path in self.others)
+            parts.append(counted(number, f"{suffix} file" if suffix else "file without suffix"))
+        for paths, noun in ((self.texts, "text file"), (self.hidden_images, "hidden file")):
+            if paths:
+                parts.append(counted(len(paths), noun))
+        return f"only {' and '.join(parts)}" if parts else "nothing"
+
+
+def listing(folder: Path) -> Listing:
+    """List a folder that may be absent. Raises OSError when it may not be read."""
+    found = Listing()
+    if not folder.is_dir():
+        return found
+    with os.scandir(folder) as entries:
+        for entry in sorted(entries, key=lambda entry: entry.name):
+            path = folder / entry.name
+            # Path.is_dir takes a link to itself for no directory, where an entry raises OSError.
+            directory = path.is_dir() if entry.is_symlink() else entry.is_dir()
+            if ignored(entry.name):
+                # A file that macOS writes beside each file on foreign disks is no image.
+                if path.suffix.lower() in SUFFIXES and not entry.name.startswith("._"):
+                    found.hidden_images.append(path)
+            elif directory:
+                found.folders.append(path)
+            elif image_name(entry.name):
+                found.images.append(path)
+            elif path.suffix.lower() in TEXTS:
+                found.texts.append(path)
+            else:
+                found.others.append(path)
+    return found
+
+
+def class_images(folder: Path, unread: Unread) -> list[Path]:
+    """List the images in the class folders of ``folder``, class by class.
+
+    Raises:
+        MissingDataError: there are class folders, none of them with images.
+        DataError: some folder that is meant as a class has no images, or two sets of them.
+    """
+    here = listing(folder)
+    paths: list[Path] = []
+    lost: list[str] = []
+    for label in here.folders:
+        content = listing(label)
+        images = images_of(label, content, unread)
+        paths += images
+        if not images:
+            what = f"{label.relative_to(unread.root).as_posix()} ({content.what()})"
+            (lost if content.meant() else unread.no_classes).append(what)
+    if lost:
+        raise (DataError if paths else MissingDataError)(
+            f"{folder} has class folders without images that can be read: {shortened(lost)}.", HINT
+        )
+    unread.add("outside class folders", here.images)
+    return paths
+
+
+def images_of(label: Path, content: Listing, unread: Unread) -> list[Path]:
+    """List the images of one class; ``unread`` takes what lies beside them.
+
+    Raises:
+        DataError: there are images both in the class folder and in its folder ``images``.
+    """
+    inner = listing(label / INNER)
+    if content.images and inner.images:
+        raise DataError(
+            f"{label} has {counted(len(content.images), 'image')} of its own and "
+            f"{len(inner.images):,} in {INNER}/: it is not clear which are meant.",
+            "Keep the images in one of the two.",
+        )
+    if not (content.images or inner.images):
+        return []
+    folders, read = content.folders, [content]
+    if inner.images:
+        folders = [path for path in folders if path.name != INNER] + inner.folders
+        read.append(inner)
+    unread.add("in folders inside class folders", beneath(folders))
+    for each in read:
+        unread.add("in other formats", each.others)
+        unread.add("with a leading dot", each.hidden_images)
+    return content.images or inner.images
+
+
+def beneath(folders: Iterable[Path]) -> Iterable[Path]:
+    """List the files in ``folders`` and below; a link is listed, not followed: it may be a loop."""
+    for folder in folders:
+        if folder.is_symlink():
+            yield folder
+            continue
+        for root, inside, files in os.walk(folder):
+            inside[:] = [name for name in inside if not ignored(name)]
+            for name in files:
+                if not ignored(name) and Path(name).suffix.lower() not in TEXTS:
+                    yield Path(root, name)
+
+
+def images_beneath(folder: Path) -> list[Path]:
+    """List the images in ``folder`` and below."""
+    return [path for path in beneath([folder]) if image_name(path.name)]
+
+
+def shortened(names: list[str]) -> str:
+    """Join the first five names and count the others."""
+    more = f" and {len(names) - 5:,} more" if len(names) > 5 else ""
+    return f"{', '.join(names[:5])}{more}"
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun: ``1 file``, ``1,200 files``."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
