@@ -16,10 +16,12 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from multiprocessing import context, forkserver
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 from unittest import mock
 
 from tests import mlflow_once
@@ -68,6 +70,13 @@ def use(template: Path | None) -> None:
     mlflow_once.use(template)
 
 
+def lbench() -> None:
+    """What a command does unless it is asked for something else."""
+    from lbench.cli.main import main
+
+    main()
+
+
 class Command:
     """``lbench`` with some arguments in a forked process; used like ``subprocess.Popen``.
 
@@ -77,15 +86,23 @@ class Command:
         words: the arguments of ``lbench``.
         env: the environment variables; None for those of this process.
         cwd: the working directory; None for that of this process.
+        given: what it reads from its standard input.
+        does: a function to call in place of ``lbench``.
     """
 
     def __init__(
-        self, *words: str, env: Mapping[str, str] | None = None, cwd: Path | None = None
+        self,
+        *words: str,
+        env: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+        given: str = "",
+        does: Callable[[], None] = lbench,
     ) -> None:
-        self._files = [tempfile.NamedTemporaryFile() for _ in range(2)]  # noqa: SIM115
+        self._files = [tempfile.NamedTemporaryFile() for _ in range(3)]  # noqa: SIM115
         names = [file.name for file in self._files]
+        Path(names[0]).write_text(given, encoding="utf-8")
         place = str(cwd or Path.cwd())
-        self._process = CONTEXT.Process(target=_lbench, args=(words, names, env, place))
+        self._process = CONTEXT.Process(target=_do, args=(does, words, names, env, place))
         self._process.start()
         _running.add(self)
 
@@ -118,7 +135,7 @@ class Command:
     def communicate(self, timeout: float | None = None) -> tuple[str, str]:
         """Standard output and standard error, when the process has ended."""
         self.wait(timeout)
-        out, err = (Path(file.name).read_text(encoding="utf-8") for file in self._files)
+        out, err = (Path(file.name).read_text(encoding="utf-8") for file in self._files[1:])
         return out, err
 
     def send_signal(self, number: int) -> None:
@@ -150,11 +167,9 @@ class Command:
         self.close()
 
 
-def run(
-    *words: str, env: Mapping[str, str] | None = None, cwd: Path | None = None, check: bool = False
-) -> subprocess.CompletedProcess[str]:
-    """Run ``lbench`` in a forked process to its end; used like ``subprocess.run``."""
-    with Command(*words, env=env, cwd=cwd) as command:
+def run(*words: str, check: bool = False, **how: Any) -> subprocess.CompletedProcess[str]:
+    """Run a :class:`Command` to its end; used like ``subprocess.run``."""
+    with Command(*words, **how) as command:
         out, err = command.communicate()
         assert command.returncode is not None
         done = subprocess.CompletedProcess(["lbench", *words], command.returncode, out, err)
@@ -163,29 +178,30 @@ def run(
     return done
 
 
-def _lbench(
-    words: tuple[str, ...], files: list[str], env: Mapping[str, str] | None, cwd: str
+def _do(
+    does: Callable[[], None],
+    words: tuple[str, ...],
+    files: list[str],
+    env: Mapping[str, str] | None,
+    cwd: str,
 ) -> None:
-    """What the forked process does."""
-    from lbench.cli.main import main
-
+    """Do what a command is for, in the forked process."""
     # A server that was started while interrupts were blocked would pass that on.
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-    for number, name in enumerate(files, start=1):
-        file = os.open(name, os.O_WRONLY | os.O_APPEND)
+    for number, name in enumerate(files):
+        file = os.open(name, os.O_WRONLY | os.O_APPEND if number else os.O_RDONLY)
         os.dup2(file, number)
         os.close(file)
-    sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
-    sys.stderr = open(  # noqa: SIM115
-        2, "w", encoding="utf-8", errors="backslashreplace", closefd=False, buffering=1
-    )
+    stream = partial(open, encoding="utf-8", closefd=False)
+    sys.stdin, sys.stdout = stream(0), stream(1, "w")
+    sys.stderr = stream(2, "w", errors="backslashreplace", buffering=1)
     if env is not None:
         take_environment(env)
     os.chdir(cwd)
     sys.argv = ["lbench", *words]
     code: int | str | None = 0
     try:
-        main()
+        does()
     except SystemExit as ended:
         code = ended.code
     # A forked process ends without them.

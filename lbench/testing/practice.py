@@ -125,7 +125,7 @@ def resumes_in_a_new_process(subject: Subject) -> str:
     if subject.cls.__module__ == "__main__" or "<locals>" in subject.cls.__qualname__:
         raise SkippedError(f"a new process cannot import {subject.cls.__qualname__}")
     resolved = _resolved(subject, 3, "strict")
-    with tempfile.TemporaryDirectory() as folder, _child(subject) as child:
+    with tempfile.TemporaryDirectory() as folder, _child(_asked(subject)) as child:
         straight = _run(resolved, Path(folder, "straight"), Quiet())
         if straight.result["status"] != "finished":
             raise FailedError(f"a run of digits {_ended(straight.result)}")
@@ -186,8 +186,20 @@ def resume() -> None:
     sys.stdout.write(json.dumps(answer))
 
 
+def _asked(subject: Subject) -> str:
+    """The first line that :func:`resume` reads: which rule it shall resume."""
+    asked = {
+        "name": subject.name,
+        "module": subject.cls.__module__,
+        "class": subject.cls.__qualname__,
+        "file": inspect.getfile(subject.cls),
+        "options": subject.options,
+    }
+    return json.dumps(asked) + "\n"
+
+
 @contextlib.contextmanager
-def _child(subject: Subject) -> Iterator[subprocess.Popen[str]]:
+def _child(asked: str) -> Iterator[subprocess.Popen[str]]:
     """A process that gets ready to resume while the caller trains."""
     process = subprocess.Popen(
         [sys.executable, "-c", CHILD],
@@ -198,15 +210,8 @@ def _child(subject: Subject) -> Iterator[subprocess.Popen[str]]:
         env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
     )
     assert process.stdin is not None
-    asked = {
-        "name": subject.name,
-        "module": subject.cls.__module__,
-        "class": subject.cls.__qualname__,
-        "file": inspect.getfile(subject.cls),
-        "options": subject.options,
-    }
     try:
-        process.stdin.write(json.dumps(asked) + "\n")
+        process.stdin.write(asked)
         process.stdin.flush()
         yield process
     finally:

@@ -11,14 +11,12 @@ from lbench.home import Home
 from lbench.run.resolve import Request
 
 
-def main() -> None:
-    home, epochs = Home(Path(sys.argv[1])), int(sys.argv[2])
-    with Pool(home, ["cpu"], threads=1, checkpoint_every=0) as pool:
+def drive(home: Path, epochs: int) -> None:
+    with Pool(Home(home), ["cpu"], threads=1, checkpoint_every=0) as pool:
         pool.submit(Job("bp", Request("bp", "digits", epochs=epochs), 0))
         while pool.idle() == 0:
-            for event in pool.events(60):
-                print(event, flush=True)
+            pool.events(60)
 
 
 if __name__ == "__main__":
-    main()
+    drive(Path(sys.argv[1]), int(sys.argv[2]))

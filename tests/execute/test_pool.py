@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import filelock
@@ -19,29 +19,33 @@ from lbench.execute.messages import Ended, Epoch, Note, Progress, Started
 from lbench.execute.pool import Pool
 from lbench.home import Home
 from lbench.rundir import RunDir
-from tests.execute.helper import PERILOUS, drive, end, job, only, process_of
+from tests import forked
+from tests.execute import driver
+from tests.execute.helper import PATIENCE, PERILOUS, drive, end, job, only, process_of
 from tests.run.helper import ask, journal, run
 from tests.run.test_resume import assert_equal_runs
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _interpreters_of_their_own() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pools, "CONTEXT", multiprocessing.get_context("spawn"))
-        yield
-
-
 @pytest.fixture(scope="module")
-def workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pool]:
-    """Two of them, for what does them no harm; every test has options of its own."""
+def _two(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pool]:
     home = Home(tmp_path_factory.mktemp("home"))
     with Pool(home, ["cpu", "cpu"], threads=1, checkpoint_every=1e9, patience=2) as pool:
         yield pool
 
 
 @pytest.fixture
+def workers(_two: Pool, monkeypatch: pytest.MonkeyPatch) -> Pool:
+    """Two with interpreters of their own, for what does them no harm.
+
+    Every test has options of its own.
+    """
+    monkeypatch.setattr(pools, "CONTEXT", multiprocessing.get_context("spawn"))
+    return _two
+
+
+@pytest.fixture
 def worker(tmp_path: Path) -> Iterator[Pool]:
-    """One, that may come to harm."""
+    """One that is forked, and may come to harm."""
     with Pool(
         Home(tmp_path), ["cpu"], threads=1, checkpoint_every=0, plugin_files=[PERILOUS]
     ) as pool:
@@ -248,26 +252,23 @@ def test_a_worker_is_replaced_in_time(
     assert process_of(end(told, 0)) != process_of(end(told, 1))
 
 
-def start_driver(home: Path, epochs: int) -> tuple[subprocess.Popen[str], Path]:
-    """A driver whose run has some epochs behind it, and the run's directory."""
-    script = Path(__file__).parent / "driver.py"
-    process = subprocess.Popen(
-        [sys.executable, str(script), str(home), str(epochs)], stdout=subprocess.PIPE, text=True
-    )
-    deadline = time.monotonic() + 60
+def first_epoch(home: Path, alive: Callable[[], bool]) -> Path:
+    """The directory of the driver's run, when it has an epoch behind it."""
+    deadline = time.monotonic() + PATIENCE
     while not (found := list(home.glob("runs/*/*/metrics.jsonl"))):
-        assert process.poll() is None
+        assert alive()
         assert time.monotonic() < deadline
         time.sleep(0.01)
-    return process, found[0].parent
+    return found[0].parent
 
 
 def test_a_killed_driver_leaves_no_worker_and_its_run_goes_on(tmp_path: Path) -> None:
-    process, run_dir = start_driver(tmp_path / "killed", 40)
-    process.kill()
-    process.communicate()
+    home, script = tmp_path / "killed", Path(driver.__file__)
+    with subprocess.Popen([sys.executable, str(script), str(home), "40"]) as process:
+        run_dir = first_epoch(home, lambda: process.poll() is None)
+        process.kill()
     # At once: its worker may still be about to write its checkpoint.
-    with Pool(Home(tmp_path / "killed"), ["cpu"], threads=1, checkpoint_every=0) as pool:
+    with Pool(Home(home), ["cpu"], threads=1, checkpoint_every=0) as pool:
         told = drive(pool, job("bp", epochs=40))
     (started,) = only(told, Started)
     assert (started.run_dir, started.attempt) == (run_dir, 1)
@@ -276,11 +277,13 @@ def test_a_killed_driver_leaves_no_worker_and_its_run_goes_on(tmp_path: Path) ->
 
 
 def test_a_worker_ends_with_its_driver_and_writes_a_checkpoint(tmp_path: Path) -> None:
-    process, run_dir = start_driver(tmp_path, 100000)
+    process = forked.CONTEXT.Process(target=driver.drive, args=(tmp_path, 100000))
+    process.start()
+    run_dir = first_epoch(tmp_path, process.is_alive)
     worker = int((run_dir / "owner.json").read_text().split('"pid": ')[1].split(",")[0])
     process.kill()
-    process.communicate()
-    deadline = time.monotonic() + 30
+    process.join()
+    deadline = time.monotonic() + PATIENCE
     while Path(f"/proc/{worker}/stat").exists():
         assert time.monotonic() < deadline
         time.sleep(0.05)

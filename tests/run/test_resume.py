@@ -22,7 +22,11 @@ from tests import forked
 from tests.forked import Command
 from tests.run.helper import ask, command, journal, lbench_run, run, start, words
 
-RUN = ("--dataset", "digits", "--epochs", "40", "--no-store", "--checkpoint-every", "0")
+EPOCHS = 15
+RUN = (
+    *("--dataset", "digits", "--epochs", str(EPOCHS), "--no-store"),
+    *("--checkpoint-every", "0"),
+)
 """Every 25 steps and every epoch (of 41 steps) has a checkpoint, so most lie inside an epoch."""
 
 
@@ -223,7 +227,7 @@ def test_a_journal_that_lost_lines_starts_the_run_again(tmp_path: Path) -> None:
         file.truncate(40)
     done = forked.run(*words(*arguments, home=tmp_path), check=True)
     assert "starting again" in done.stderr
-    assert [row["epoch"] for row in journal(run_dir)] == list(range(1, 41))
+    assert [row["epoch"] for row in journal(run_dir)] == list(range(1, EPOCHS + 1))
 
 
 def test_a_resumed_run_says_on_which_machine_its_times_were_taken(tmp_path: Path) -> None:
