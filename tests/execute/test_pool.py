@@ -34,18 +34,20 @@ def _two(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pool]:
 
 
 @pytest.fixture
-def workers(_two: Pool, monkeypatch: pytest.MonkeyPatch) -> Pool:
-    """Two with interpreters of their own, for what does them no harm.
-
-    Every test has options of its own.
-    """
+def interpreters(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers start as they do for users."""
     monkeypatch.setattr(pools, "CONTEXT", multiprocessing.get_context("spawn"))
+
+
+@pytest.fixture
+def workers(_two: Pool, interpreters: None) -> Pool:
+    """Two of them, for what does them no harm; every test has options of its own."""
     return _two
 
 
 @pytest.fixture
 def worker(tmp_path: Path) -> Iterator[Pool]:
-    """One that is forked, and may come to harm."""
+    """One that may come to harm."""
     with Pool(
         Home(tmp_path), ["cpu"], threads=1, checkpoint_every=0, plugin_files=[PERILOUS]
     ) as pool:
@@ -233,7 +235,7 @@ def test_a_worker_that_is_told_to_end_leaves_its_job_to_another(worker: Pool) ->
 
 
 def test_what_a_rule_prints_is_not_the_drivers_output(
-    worker: Pool, capfd: pytest.CaptureFixture[str]
+    interpreters: None, worker: Pool, capfd: pytest.CaptureFixture[str]
 ) -> None:
     drive(worker, job("chatty"))
     out, err = capfd.readouterr()
