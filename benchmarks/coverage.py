@@ -231,7 +231,7 @@ def several(trials: int) -> Iterator[Check]:
 
         where = f"10 comparisons with one cell, {n} seeds: any rejected"
         yield Check("Holm", where, often(trials, rejects), SIZE, trials)
-    for n, groups in ((2, 5), (3, 10), (5, 5), (10, 10)):
+    for n, groups in ((3, 5), (3, 10), (5, 5), (10, 10)):
         for paired in (True, False):
 
             def gone(
@@ -251,6 +251,24 @@ def several(trials: int) -> Iterator[Check]:
             yield Check(name, f"{where}: a given one left out", 100 * one, SIZE, trials)
             yield Check(name, f"{where}: any left out", 100 * some, NONE, trials)
     fewer = max(trials // 4, 200)
+    for n, count in ((360, 2), (10_000, 2), (10_000, 1)):
+        for kept in (True, False):
+
+            def lost(rng: Draws, n: int = n, count: int = count, kept: bool = kept) -> bool:
+                # Five groups of networks that are equally good, of one or two seeds.
+                right = networks(rng, n, count, (1.0,) * 5)
+                errors = [100 * (1 - cell.mean(axis=1)) for cell in right]
+                found = best_set(
+                    [by_seed(each) for each in errors],
+                    n,
+                    lambda at, seed: right[at][seed] if kept else None,
+                )
+                return 0 not in found.members
+
+            where = f"5 equal groups of {plural(count, 'seed')}, {n:,} test examples, "
+            where += "McNemar" if kept else "two proportions"
+            found = often(fewer, lost)
+            yield Check("best set", f"{where}: a given one left out", found, SIZE, fewer)
     for n in (143, 5000):
         rng, told = np.random.default_rng(0), []
         for _ in range(fewer):

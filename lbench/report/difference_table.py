@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from lbench.report.compare import Difference
-from lbench.report.table import NONE, fits, markdown, print_notes, print_table, signed
+from lbench.report.table import NONE, fits, markdown, of, print_notes, print_table, signed
 
 COLUMNS = (
     "", "points over seeds", "n", "t test p", "Wilcoxon p", "seeds say",
-    "points over test examples", "n", "McNemar p", "examples say",
+    "points over test examples", "n", "of seeds", "McNemar p", "examples say",
 )  # fmt: skip
-RIGHT = (1, 2, 3, 4, 6, 7, 8)
-SEEDS, EXAMPLES = (0, 1, 2, 3, 4, 5), (0, 6, 7, 8, 9)
+RIGHT = (1, 2, 3, 4, 6, 7, 8, 9)
+SEEDS, EXAMPLES = (0, 1, 2, 3, 4, 5), (0, 6, 7, 8, 9, 10)
 MEANING = (
     "Over seeds: what other seeds would give. Over test examples: what these trained networks "
     "would give on other examples."
@@ -56,6 +56,7 @@ def cells(differences: Sequence[Difference]) -> list[list[str]]:
                 each.seeds_say or NONE,
                 signed(examples.points, examples.low, examples.high) if examples else NONE,
                 f"{examples.n:,}" if examples else NONE,
+                of(len(each.seeds), seeds.n) if seeds and examples else NONE,
                 probability(each.mcnemar.holm),
                 each.examples_say or NONE,
             ]
@@ -94,4 +95,4 @@ def _reasons(what: str, reasons: Iterable[str | None]) -> list[str]:
     for number, reason in enumerate(reasons, start=2):
         if reason:
             numbers.setdefault(reason, []).append(str(number))
-    return [f"{', '.join(of)} minus 1: {what}: {reason}." for reason, of in numbers.items()]
+    return [f"{', '.join(some)} minus 1: {what}: {reason}." for reason, some in numbers.items()]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lbench.report.study_table import Table
+from lbench.report.verdict import SET
 
 SPECIAL = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
@@ -20,8 +21,8 @@ def escape(text: str) -> str:
 
 
 def to_latex(tables: Sequence[Table]) -> str:
-    """One ``table`` each; bold is the statistically best set."""
-    head = "% Needs \\usepackage{booktabs}; bold: the statistically best set.\n"
+    """Return one ``table`` each; bold as in :data:`lbench.report.verdict.SET`."""
+    head = "% Needs \\usepackage{booktabs}; bold: " + SET + ".\n"
     return head + "\n".join(_table(table) for table in tables)
 
 

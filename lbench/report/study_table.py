@@ -14,7 +14,7 @@ from lbench.report.render import error, unfinished
 from lbench.report.searches import settings_of
 from lbench.report.step_time import BUSY_NOTE, busy, step_time
 from lbench.report.table import NONE, count, markdown, mega, percent, signed
-from lbench.report.verdict import Against, Verdict
+from lbench.report.verdict import SET, Against, Verdict
 from lbench.statistics.intervals import Summary
 from lbench.store.rows import RunRow
 from lbench.study.results import Results
@@ -44,7 +44,7 @@ class Table:
         title: what all its lines have in common.
         columns: their names; columns that say nothing are left out.
         rows: texts in the order of the columns.
-        bold: indices of the rows in the statistically best set.
+        bold: indices of the rows of the lowest error, and of what is not told apart from it.
         red: indices of the rows with a contradiction.
         notes: what stands below it.
     """
@@ -216,7 +216,7 @@ def _between(ends: tuple[float, float] | None) -> str:
 def _notes(groups: Sequence[Judged]) -> list[str]:
     notes = []
     methods = dict.fromkeys(v.method for g, v in groups if len(g.known) > 1)
-    notes += [f"Bold: the statistically best set, by {method}." for method in methods]
+    notes += [f"Bold: {SET}, by {method}." for method in methods]
     names = dict.fromkeys(v.reference.title for _, v in groups if v.reference is not None)
     if names and any(any(v.against) for _, v in groups):
         notes.append(f"Difference: minus {', '.join(names)}, in points, paired by seed.")
@@ -335,7 +335,7 @@ def _run(role: str, point: str, trial: int | None, run: RunRow) -> dict[str, Any
 
 
 def to_markdown(reached: Sequence[Table], cost: Sequence[Table]) -> str:
-    """Tables in GitHub's markdown, results first; bold is the statistically best set."""
+    """Return tables in GitHub's markdown, results first; bold as in ``verdict.SET``."""
     return "\n".join(
         f"## {heading}\n\n" + "\n".join(_markdown(table) for table in tables)
         for heading, tables in (("Results", reached), ("Costs and audit", cost))

@@ -1,15 +1,20 @@
-"""Which lines of a group are the statistically best, and how each differs from the reference."""
+"""Which lines of a group have the lowest error, and how each differs from the reference."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from lbench.report.compare.kept import Kept, NotKeptError
 from lbench.report.lines import Group, Line
-from lbench.statistics.best import WELCH, best_set
+from lbench.statistics.best import MCNEMAR, PROPORTIONS, WELCH, BestSet, best_set
+from lbench.statistics.examples import Right
 from lbench.statistics.intervals import Summary
 from lbench.statistics.multiple import holm
 from lbench.statistics.paired import pairs
+
+SET = "the lowest error and what is not told apart from it"
+"""What tables, figures and answers call the best set: not all that is in it is good."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +38,8 @@ class Verdict:
     Args:
         reference: what the others are held against, the first line with a finished seed.
         against: a line each; None for the reference, and where there is nothing to pair.
-        best: the lines that cannot be told apart from the lowest error, that one first.
-        method: how they were told apart.
+        best: the lines that are not told apart from the lowest error, that one first.
+        method: which tests decided.
     """
 
     reference: Line | None
@@ -44,20 +49,46 @@ class Verdict:
 
 
 def verdict(group: Group) -> Verdict:
-    """Which are best, and how all differ from the first."""
+    """Return which lines have the lowest error, and how all differ from the first."""
     known = group.known
     if not known:
         return Verdict(None, [None] * len(group.lines), [], "")
-    found = best_set([line.row.errors for line in known])
+    kept = Kept([(line.row.cell, line.final.runs) for line in known])
+
+    def right(at: int, seed: int) -> Right | None:
+        try:
+            return kept.right(known[at].row.cell, seed)
+        except NotKeptError:
+            return None
+
+    found = best_set([line.row.errors for line in known], known[0].row.cell.test_examples, right)
     best = [known[at] for at in found.members if at != found.lowest]
-    tests = [told.method for told in found.told if told is not None]
-    method = "paired t tests against the lowest mean over common seeds"
-    if WELCH in tests:
-        method += " (Welch's where cells have other seeds)"
-    method += ", Holm-adjusted, 5 %"
-    if any("one seed" in test for test in tests):
-        method += "; cells with one seed are not tested and stay in it"
-    return Verdict(known[0], _against(group.lines, known[0]), [known[found.lowest], *best], method)
+    return Verdict(
+        known[0], _against(group.lines, known[0]), [known[found.lowest], *best], _method(found)
+    )
+
+
+def _method(found: BestSet) -> str:
+    """Return which tests decided, in words."""
+    methods = {told.method for told in found.told if told is not None}
+    over_seeds = "paired t tests against the lowest mean over common seeds"
+    if WELCH in methods:
+        over_seeds += " (Welch's where cells have other seeds)"
+    over_examples = [
+        words
+        for name, words in (
+            (MCNEMAR, "McNemar's test on the test examples"),
+            (PROPORTIONS, "two proportions of the test examples, for predictions are lost"),
+        )
+        if name in methods
+    ]
+    if not over_examples:
+        return f"{over_seeds}, Holm-adjusted, 5 %"
+    words = f"{' and '.join(over_examples)}, Holm-adjusted, 5 %"
+    which = "seeds are fewer than three or do not spread, so they"
+    if methods <= {MCNEMAR, PROPORTIONS}:
+        return f"{words} ({which} cannot decide, and nothing is said of other seeds)"
+    return f"{over_seeds}; where {which} cannot decide, {words}"
 
 
 def _against(lines: Sequence[Line], reference: Line) -> list[Against | None]:

@@ -1,19 +1,27 @@
-"""The statistically best: a set, of all that cannot be told apart from the lowest error."""
+"""The lowest error, with all that is not told apart from it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from scipy import stats
 
 from lbench.statistics.examples import Right
+from lbench.statistics.intervals import check_error, check_finite, differences
 from lbench.statistics.multiple import LEVEL, holm
-from lbench.statistics.paired import EQUAL, pairs
+from lbench.statistics.paired import EQUAL, t_test
 from lbench.statistics.signs import two_sided
 
-PAIRED, WELCH = "paired", "welch"
+PAIRED, WELCH, MCNEMAR, PROPORTIONS = "paired", "welch", "mcnemar", "two proportions"
+SEEDS = 3
+"""With fewer seeds a t test has one degree of freedom, and hardly anything is told apart."""
+UNKNOWN = 100
+"""Test examples that are assumed where their number is not known: test sets have more."""
+
+Predictions = Callable[[int, int], Right | None]
+"""By index of a group and seed, which test examples are right; None where that was not kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,19 +29,28 @@ class Told:
     """A group against the one with the lowest mean.
 
     Args:
-        p: two-sided; None where there was no test.
-        adjusted: the same by Holm, over the groups that were tested.
-        method: ``paired`` or ``welch``; without a test the reason why.
+        points: how much higher its error is where the two were compared; negative where it is
+            lower there.
+        p: two-sided.
+        adjusted: the same by Holm, over all groups.
+        method: which test decided: ``paired`` or ``welch`` over seeds, ``mcnemar`` or ``two
+            proportions`` over test examples.
     """
 
-    p: float | None
-    adjusted: float | None
+    points: float
+    p: float
+    adjusted: float
     method: str
+
+    @property
+    def apart(self) -> bool:
+        """Return whether the group has a higher error that is told apart from the lowest."""
+        return self.points > 0 and self.adjusted <= LEVEL
 
 
 @dataclass(frozen=True, slots=True)
 class BestSet:
-    """Which groups may be the best.
+    """The lowest mean and all that is not told apart from it.
 
     Args:
         lowest: index of the group with the lowest mean.
@@ -46,34 +63,52 @@ class BestSet:
     told: tuple[Told | None, ...]
 
 
-def best_set(groups: Sequence[Mapping[int, float]]) -> BestSet:
-    """The groups whose mean cannot be told apart from the lowest at 5 %, Holm-adjusted.
+def best_set(
+    groups: Sequence[Mapping[int, float]],
+    n: int | None = None,
+    right: Predictions | None = None,
+) -> BestSet:
+    """Return the groups whose mean is not told apart from the lowest at 5 %, Holm-adjusted.
 
-    Seeds that two groups share are paired (Student's t, two common seeds or more); groups that
-    share fewer are held against each other by Welch's test (1947, Biometrika 34, 28-35). A group
-    with one seed is not tested and stays in the set: how seeds spread is not known from it, and
-    the size of the test set says nothing of that. Such tables are for ``examples``.
+    Seeds decide where they can. Three seeds or more that two groups share are paired (Student's
+    t); groups of three seeds or more that share fewer are compared by Welch's test (1947,
+    Biometrika 34, 28-35). Fewer seeds, and seeds without any spread, cannot decide. There the
+    test examples do: McNemar's test where the predictions were kept, otherwise the two errors as
+    proportions. That is about the trained networks, and says nothing of other seeds.
 
-    A group that is truly the best is left out of at most 5 % of tables. It holds from two seeds
-    a group on where errors are about normal. Being in the set is no proof of being equal.
+    A group that is truly the best is left out of at most 5 % of tables. Over seeds this holds
+    from three seeds a group on where errors are about normal. Being in the set is no proof of
+    being equal, and not of being good either.
 
     Args:
-        groups: error by seed of each; empty where no run has finished, which is in no set.
+        groups: error in percent by seed of each; empty where no run has finished, which is in no
+            set.
+        n: test examples that each error was counted on; None where unknown, which counts as 100.
+        right: predictions on these examples, asked for where they decide; None where none were
+            kept.
 
     Raises:
-        ValueError: no group has a value.
+        ValueError: no group has a value, or one is not finite.
     """
     known = [at for at, group in enumerate(groups) if group]
     if not known:
         raise ValueError("No group has a value.")
-    lowest = min(known, key=lambda at: float(np.mean(list(groups[at].values()))))
+    for group in groups:
+        check_finite(group.values())
+    lowest = min(known, key=lambda at: _mean(groups[at]))
     others = [at for at in known if at != lowest]
-    tests = [_test(groups[at], groups[lowest]) for at in others]
-    adjusted = holm([p for p, _ in tests])
+    examples = UNKNOWN if n is None else n
+    tests = [
+        _over_seeds(groups[at], groups[lowest])
+        or _over_examples(groups[at], groups[lowest], examples, _kept(groups, at, lowest, right))
+        for at in others
+    ]
     told: list[Told | None] = [None] * len(groups)
-    for at, (p, method), by_holm in zip(others, tests, adjusted, strict=True):
-        told[at] = Told(p, by_holm, method)
-    members = [at for at in known if _stays(told[at])]
+    by_holm = holm([p for _, p, _ in tests])
+    for at, (points, p, method), adjusted in zip(others, tests, by_holm, strict=True):
+        assert adjusted is not None
+        told[at] = Told(points, p, adjusted, method)
+    members = [at for at in known if (test := told[at]) is None or not test.apart]
     return BestSet(lowest, tuple(members), tuple(told))
 
 
@@ -131,25 +166,61 @@ def two_proportions(a: float, b: float, n: int) -> float:
 
     The score test with the pooled proportion (Pearson 1900); it holds from about five wrong
     examples on each side.
+
+    Raises:
+        ValueError: an error is not from 0 to 100, or ``n`` is not positive.
     """
+    check_error(a, n)
+    check_error(b, n)
     pooled = (a + b) / 200
     error = float(np.sqrt(2 * pooled * (1 - pooled) / n))
     return 2 * float(stats.norm.sf(abs(a - b) / 100 / error)) if error else 1.0
 
 
-def _stays(told: Told | None) -> bool:
-    return told is None or told.adjusted is None or told.adjusted > LEVEL
+def _mean(group: Mapping[int, float]) -> float:
+    return float(np.mean(list(group.values())))
 
 
-def _test(group: Mapping[int, float], lowest: Mapping[int, float]) -> tuple[float | None, str]:
-    """The p and how it was found, or why not."""
-    if min(len(group), len(lowest)) < 2:
-        return None, "one seed: not tested"
-    if len(group.keys() & lowest.keys()) > 1:
-        found = pairs(group, lowest)
-        assert found is not None
-        return found.p, found.reason or PAIRED
+def _over_seeds(
+    group: Mapping[int, float], lowest: Mapping[int, float]
+) -> tuple[float, float, str] | None:
+    """Return the difference, its p and the test; None where seeds cannot decide."""
+    common = differences(group, lowest)
+    if len(common) >= SEEDS:
+        p, _ = t_test(common)
+        return None if p is None else (float(np.mean(common)), p, PAIRED)
     a, b = list(group.values()), list(lowest.values())
-    if max(np.ptp(a), np.ptp(b)) <= EQUAL:
-        return None, "no spread between seeds"
-    return float(stats.ttest_ind(a, b, equal_var=False).pvalue), WELCH
+    if min(len(a), len(b)) < SEEDS or max(np.ptp(a), np.ptp(b)) <= EQUAL:
+        return None
+    p = float(stats.ttest_ind(a, b, equal_var=False).pvalue)
+    return float(np.mean(a) - np.mean(b)), p, WELCH
+
+
+def _over_examples(
+    group: Mapping[int, float],
+    lowest: Mapping[int, float],
+    n: int,
+    kept: Sequence[tuple[Right, Right]],
+) -> tuple[float, float, str]:
+    """Return the difference, its p and the test; ``kept`` are predictions of both, by seed."""
+    if kept:
+        mine, theirs = (np.stack(side) for side in zip(*kept, strict=True))
+        worse = theirs.sum(axis=0, dtype=np.int64) - mine.sum(axis=0, dtype=np.int64)
+        return 100 * float(worse.mean()) / len(kept), two_sided(worse)[0], MCNEMAR
+    a, b = _mean(group), _mean(lowest)
+    return a - b, two_proportions(a, b, n), PROPORTIONS
+
+
+def _kept(
+    groups: Sequence[Mapping[int, float]], at: int, lowest: int, right: Predictions | None
+) -> list[tuple[Right, Right]]:
+    """Return the predictions of both groups, for the seeds of which both were kept."""
+    if right is None:
+        return []
+    common = sorted(groups[at].keys() & groups[lowest].keys())
+    # Without a common seed any two networks are paired: they saw the same examples.
+    seeds = [(seed, seed) for seed in common] or list(
+        zip(sorted(groups[at]), sorted(groups[lowest]), strict=False)
+    )
+    found = [(right(at, mine), right(lowest, theirs)) for mine, theirs in seeds]
+    return [(a, b) for a, b in found if a is not None and b is not None]

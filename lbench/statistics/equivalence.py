@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
+from lbench.statistics.intervals import check_finite, differences
 from lbench.statistics.multiple import LEVEL
 from lbench.statistics.paired import EQUAL
 
@@ -31,7 +32,7 @@ class Equivalence:
         verdict: ``equivalent``: the 90 % interval lies inside ± margin, which is the same as
             p <= 0.05. ``different``: it does not, and the means differ at 5 %. Else
             ``undecided``: more seeds are needed. Three pairs or more without any spread are
-            equivalent when their difference lies inside the margin.
+            ``equivalent`` when their difference lies inside the margin, else ``different``.
     """
 
     difference: float
@@ -70,14 +71,14 @@ def paired_equivalence(
         margin: in the same unit.
 
     Raises:
-        ValueError: the margin is not positive.
+        ValueError: the margin is not positive, or a value of a common seed is not finite.
     """
-    differences = np.asarray([a[seed] - b[seed] for seed in sorted(a.keys() & b.keys())])
-    n = len(differences)
+    found = differences(a, b)
+    n = len(found)
     if not n:
         return None
-    spread = float(differences.std(ddof=1)) if n > 1 else 0.0
-    return _decide(float(differences.mean()), spread / math.sqrt(n), n - 1, margin, (n, n))
+    spread = float(np.std(found, ddof=1)) if n > 1 else 0.0
+    return _decide(float(np.mean(found)), spread / math.sqrt(n), n - 1, margin, (n, n))
 
 
 def welch_equivalence(a: Sequence[float], b: Sequence[float], margin: float) -> Equivalence:
@@ -87,10 +88,11 @@ def welch_equivalence(a: Sequence[float], b: Sequence[float], margin: float) -> 
     5, with two in up to 7 %.
 
     Raises:
-        ValueError: the margin is not positive, or a side is empty.
+        ValueError: the margin is not positive, a side is empty, or a value is not finite.
     """
     if not a or not b:
         raise ValueError("Both sides must have a value.")
+    check_finite([*a, *b])
     difference = float(np.mean(a) - np.mean(b))
     sizes = (len(a), len(b))
     if min(sizes) < 2:
@@ -106,11 +108,12 @@ def welch_equivalence(a: Sequence[float], b: Sequence[float], margin: float) -> 
 def _decide(
     difference: float, error: float, df: float, margin: float, n: tuple[int, int]
 ) -> Equivalence:
-    if not margin > 0:
-        raise ValueError(f"A margin must be positive, but got {margin!r}.")
+    if not 0 < margin < math.inf:
+        raise ValueError(f"A margin must be positive and finite, but got {margin!r}.")
     if df <= 0 or error <= EQUAL:
-        same = min(n) > 2 and abs(difference) < margin
-        verdict = EQUIVALENT if same else UNDECIDED
+        verdict = EQUIVALENT if abs(difference) < margin else DIFFERENT
+        if min(n) < 3:
+            verdict = UNDECIDED
         return Equivalence(difference, None, None, margin, None, None, n, verdict)
     half = float(stats.t.ppf(1 - LEVEL, df)) * error
     p = float(stats.t.sf((margin - abs(difference)) / error, df))

@@ -59,15 +59,28 @@ def interval(values: Sequence[float]) -> Summary:
     n = len(values)
     if not n:
         raise ValueError("A mean of no values is not defined.")
-    for value in values:
-        if value is None or not math.isfinite(value):
-            raise ValueError(f"An interval needs finite values, but got {value!r}.")
+    check_finite(values)
     mean = math.fsum(values) / n
     if n == 1:
         return Summary(mean, None, None, None, 1)
     sd = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (n - 1))
     half = quantile(n - 1) * sd / math.sqrt(n)
     return Summary(mean, sd, mean - half, mean + half, n)
+
+
+def check_finite(values: Iterable[float | None]) -> None:
+    """Raise ValueError where a value is None, NaN or infinite."""
+    for value in values:
+        if value is None or not math.isfinite(value):
+            raise ValueError(f"Statistics need finite values, but got {value!r}.")
+
+
+def check_error(error: float, n: int) -> None:
+    """Raise ValueError unless the error is from 0 to 100 percent and there are examples."""
+    if not 0 <= error <= 100:
+        raise ValueError(f"An error must be from 0 to 100 percent, but got {error!r}.")
+    if n < 1:
+        raise ValueError(f"A test set must have examples, but got n = {n}.")
 
 
 def of_known(values: Iterable[float | None]) -> Summary | None:
@@ -86,8 +99,20 @@ def paired(a: Mapping[int, float], b: Mapping[int, float]) -> Summary | None:
     Raises:
         ValueError: a value of a common seed is None, NaN or infinite.
     """
+    found = differences(a, b)
+    return interval(found) if found else None
+
+
+def differences(a: Mapping[int, float], b: Mapping[int, float]) -> list[float]:
+    """Return ``a - b`` for each seed that both have, in the order of the seeds.
+
+    Raises:
+        ValueError: a value of a common seed is None, NaN or infinite.
+    """
     seeds = sorted(a.keys() & b.keys())
-    return interval([a[seed] - b[seed] for seed in seeds]) if seeds else None
+    for side in (a, b):
+        check_finite(side[seed] for seed in seeds)
+    return [a[seed] - b[seed] for seed in seeds]
 
 
 def binomial(error: float, n: int) -> tuple[float, float]:
@@ -106,10 +131,7 @@ def binomial(error: float, n: int) -> tuple[float, float]:
     Raises:
         ValueError: the error is not within 0 to 100, or ``n`` is not positive.
     """
-    if not 0 <= error <= 100:
-        raise ValueError(f"An error must be from 0 to 100 percent, but got {error!r}.")
-    if n < 1:
-        raise ValueError(f"A test set must have examples, but got n = {n}.")
+    check_error(error, n)
     p, z2 = error / 100, Z * Z / n
     centre = (p + z2 / 2) / (1 + z2)
     half = Z / (1 + z2) * math.sqrt(p * (1 - p) / n + z2 / (4 * n))

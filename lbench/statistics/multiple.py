@@ -16,7 +16,13 @@ def holm(values: Sequence[float | None]) -> list[float | None]:
 
     Args:
         values: p-values; None for a test that was not made, which stays None and is not counted.
+
+    Raises:
+        ValueError: a value is not from 0 to 1, or NaN.
     """
+    for value in values:
+        if value is not None and not 0 <= value <= 1:
+            raise ValueError(f"A p-value must be from 0 to 1, but got {value!r}.")
     made = sorted((p, at) for at, p in enumerate(values) if p is not None)
     adjusted: list[float | None] = [None] * len(values)
     largest = 0.0

@@ -10,7 +10,7 @@ import numpy as np
 from scipy.special import stdtr
 from scipy.stats import rankdata
 
-from lbench.statistics.intervals import Summary, paired
+from lbench.statistics.intervals import Summary, check_finite, differences, paired
 from lbench.statistics.signs import two_sided
 
 PAIRS = 6
@@ -55,36 +55,44 @@ def pairs(a: Mapping[int, float], b: Mapping[int, float]) -> Pairs | None:
     difference = paired(a, b)
     if difference is None:
         return None
-    differences = [a[seed] - b[seed] for seed in sorted(a.keys() & b.keys())]
-    p, reason = t_test(differences)
-    signed, why = signed_rank(differences)
+    found = differences(a, b)
+    p, reason = t_test(found)
+    signed, why = signed_rank(found)
     return Pairs(difference, p, reason, signed, why)
 
 
-def t_test(differences: Sequence[float]) -> tuple[float | None, str | None]:
-    """Two-sided p of Student's test that their mean is zero, or why there is none."""
-    if len(differences) < 2:
+def t_test(values: Sequence[float]) -> tuple[float | None, str | None]:
+    """Return the two-sided p of Student's test that their mean is zero, or why there is none.
+
+    Raises:
+        ValueError: a difference is None, NaN or infinite.
+    """
+    check_finite(values)
+    n = len(values)
+    if n < 2:
         return None, "one pair has no spread"
-    values = np.asarray(differences, dtype=float)
     if np.ptp(values) <= EQUAL:
         # Errors are multiples of one example, so this happens; it is no infinite certainty.
         if abs(values[0]) <= EQUAL:
             return 1.0, None
         return None, "all pairs differ by the same, so their spread is not known"
-    n = len(values)
-    t = abs(values.mean()) / (values.std(ddof=1) / math.sqrt(n))
+    t = abs(np.mean(values)) / (np.std(values, ddof=1) / math.sqrt(n))
     return 2 * float(stdtr(n - 1, -t)), None
 
 
-def signed_rank(differences: Sequence[float]) -> tuple[float | None, str | None]:
+def signed_rank(values: Sequence[float]) -> tuple[float | None, str | None]:
     """Exact two-sided p of Wilcoxon's test, ties in their mean ranks, or why there is none.
 
     Zeros are left out, as Wilcoxon did.
+
+    Raises:
+        ValueError: a difference is None, NaN or infinite.
     """
-    values = np.asarray([each for each in differences if abs(each) > EQUAL])
-    if len(values) < PAIRS:
-        return None, f"it needs {PAIRS} pairs that differ, here are {len(values)}"
-    ranks = rankdata(np.round(np.abs(values) / EQUAL))
+    check_finite(values)
+    differ = np.asarray([each for each in values if abs(each) > EQUAL])
+    if len(differ) < PAIRS:
+        return None, f"it needs {PAIRS} pairs that differ, here are {len(differ)}"
+    ranks = rankdata(np.round(np.abs(differ) / EQUAL))
     # Mean ranks are halves.
-    terms = np.rint(2 * ranks * np.sign(values)).astype(np.int64)
+    terms = np.rint(2 * ranks * np.sign(differ)).astype(np.int64)
     return two_sided(terms)[0], None

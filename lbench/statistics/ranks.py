@@ -8,6 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.stats import rankdata, spearmanr
 
+from lbench.statistics.intervals import check_finite
+
 FEW = 8
 """Values up to which all orders are counted: 8! are 40,320."""
 
@@ -25,7 +27,11 @@ def rank_correlation(a: Sequence[float], b: Sequence[float]) -> tuple[float, flo
 
     Returns:
         None below three values, and where all of one side are equal.
+
+    Raises:
+        ValueError: a value is NaN or infinite.
     """
+    check_finite([*a, *b])
     if len(a) < 3 or len(set(a)) < 2 or len(set(b)) < 2:
         return None
     found = spearmanr(a, b)

@@ -12,6 +12,7 @@ from lbench.registry import registry
 from lbench.report.answers import ANSWERS, answer
 from lbench.report.answers.answer import capital, joined
 from lbench.report.answers.series import axes
+from lbench.report.verdict import SET
 from lbench.study.definition import Arm, Point
 from lbench.study.find import find
 from lbench.study.results import Final, Results
@@ -268,9 +269,9 @@ def test_the_best_set_is_followed_along_an_axis(trained: Trained) -> None:
     many = [_at(final, 1000, "examples") for final in trained.grid.finals[:2]]
     results = replace(trained.grid, finals=[*few, *many])
     found = ask(told(results, [CLEAR[0], CLEAR[1], CLEAR[1], CLEAR[0]]), "samples")
-    assert "along examples, the best set changes: bp at 100; lfnn_l at 1000." in found.sentence
+    assert f"along examples, {SET} changes: bp at 100; lfnn_l at 1000." in found.sentence
     found = ask(told(results, [CLEAR[0], CLEAR[1], CLEAR[0], CLEAR[1]]), "samples")
-    assert "the best set is bp everywhere (100 ... 1000)." in found.sentence
+    assert f"{SET}: bp everywhere (100 ... 1000)." in found.sentence
 
 
 def test_a_rule_no_better_than_chance_does_not_learn(trained: Trained) -> None:

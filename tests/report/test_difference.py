@@ -130,6 +130,27 @@ def test_lost_and_damaged_logits_are_told(made_up: Any) -> None:
     assert list(difference(made_up).seeds) == [0]
     text = call(made_up, "bp", "lfnn_l")
     assert "over test examples: of 1 of 3 common seeds" in text
+    head, row = columns(call(made_up, "bp", "lfnn_l", "--markdown"))
+    assert (row[head.index("n")], row[head.index("of seeds")]) == ("3", "1 of 3")
+
+
+def test_the_table_says_of_how_many_seeds_its_examples_are(made_up: Any) -> None:
+    for seed in range(3):
+        run(made_up, "bp", seed, wrong(0.02, seed))
+        path = run(made_up, "lfnn_l", seed, wrong(0.03, 10 + seed))
+    head, row = columns(call(made_up, "bp", "lfnn_l", "--markdown"))
+    assert row[head.index("of seeds")] == "3"
+    (path / "test_logits.npy").unlink()
+    head, row = columns(call(made_up, "bp", "lfnn_l", "--markdown"))
+    assert row[head.index("of seeds")] == "2 of 3"
+
+
+def columns(text: str) -> tuple[list[str], list[str]]:
+    """The header and the first row of the table of differences."""
+    lines = text.splitlines()
+    (at,) = [at for at, line in enumerate(lines) if "McNemar p" in line]
+    head, row = ([c.strip() for c in lines[i].strip("|").split("|")] for i in (at, at + 2))
+    return head, row
 
 
 def test_logits_that_do_not_give_the_reported_error_are_not_believed(made_up: Any) -> None:

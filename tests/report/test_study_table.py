@@ -7,10 +7,10 @@ import pytest
 from lbench.report.latex import escape, to_latex
 from lbench.report.lines import groups
 from lbench.report.study_table import Table, cost_tables, records, results_tables
-from lbench.report.verdict import verdict
+from lbench.report.verdict import SET, verdict
 from lbench.statistics.intervals import binomial, paired
 from lbench.study.results import Results
-from tests.report.studies import Trained
+from tests.report.studies import Trained, told
 
 
 def judged(results: Results) -> list:  # type: ignore[type-arg]
@@ -40,6 +40,43 @@ def test_a_latex_table_has_booktabs_rules_and_as_many_cells_a_row() -> None:
     assert r"\textbf{bp} & \textbf{1.0} \\" in text
     assert r"lfnn\_l & 2.0 \\" in text
     assert r"\caption{A \& B.}" in text
+
+
+COLLAPSED = ([0.84, 0.84], [89.97, 89.97], [1.5, 1.6], [41.0, 49.0])
+
+
+def test_a_collapsed_rule_is_not_bold(trained: Trained) -> None:
+    tables = judged(told(trained.grid, COLLAPSED))
+    (table,) = results_tables(tables)
+    assert list(table.bold) == [0, 2]
+    assert [row["best_set"] for row in records(tables)] == [True, False, True, False]
+    (note,) = [note for note in table.notes if note.startswith("Bold")]
+    assert note.startswith(f"Bold: {SET}, by two proportions of the test examples")
+    assert "nothing is said of other seeds" in note
+
+
+def test_kept_predictions_decide_between_cells_of_one_seed(trained: Trained) -> None:
+    finals = [replace(final, runs=final.runs[:1]) for final in trained.grid.finals]
+    ((group, found),) = judged(replace(trained.grid, finals=finals))
+    assert found.method.startswith("McNemar's test on the test examples, Holm-adjusted")
+    assert found.best[0].row.test == min(
+        (line.row.test for line in group.known), key=lambda test: test.mean if test else 100.0
+    )
+    lost = [replace(r, run_dir=r.run_dir / "gone") for f in finals for r in f.runs]
+    finals = [replace(f, runs=[run]) for f, run in zip(finals, lost, strict=True)]
+    ((_, found),) = judged(replace(trained.grid, finals=finals))
+    assert found.method.startswith("two proportions of the test examples")
+
+
+def test_each_test_that_decided_is_named(trained: Trained) -> None:
+    errors = [[2.0, 2.1, 1.9], [2.1, 2.0, 2.15], [89.97] * 3, [60.0, 61.0, 62.0]]
+    ((_, found),) = judged(told(trained.grid, errors))
+    assert found.method.startswith("paired t tests against the lowest mean over common seeds, Holm")
+    errors[0] = [2.0] * 3
+    ((group, found),) = judged(told(trained.grid, errors))
+    assert found.method.startswith("paired t tests against the lowest mean over common seeds; wh")
+    assert "two proportions" in found.method
+    assert list(found.best) == group.lines[:2]
 
 
 def test_the_difference_is_paired_with_the_first_line_by_seed(trained: Trained) -> None:

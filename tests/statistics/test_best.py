@@ -56,14 +56,86 @@ def test_pairing_tells_apart_what_spreads_alike() -> None:
     assert best_set([by_seed(a), by_seed(b, first=9)]).members == (0, 1)
 
 
-def test_one_seed_is_not_tested_and_stays() -> None:
-    found = best_set([by_seed(LOW), {0: 90.0}, by_seed(FAR)])
-    assert found.members == (0, 1)
+CONSTANT = [{0: 0.84, 1: 0.84}, {0: 89.97, 1: 89.97}]
+
+
+@pytest.mark.parametrize(
+    "groups",
+    [
+        CONSTANT,
+        [{0: 10.0, 1: 10.0, 2: 10.0}, {0: 60.0, 1: 60.0, 2: 60.0}],
+        [{0: 0.0, 1: 0.0, 2: 0.0}, {0: 50.0, 1: 50.0, 2: 50.0}],
+        [{0: 10.0, 1: 10.0, 2: 10.0}, {5: 60.0, 6: 60.0, 7: 60.0}],
+        [{0: 2.0, 1: 2.5, 2: 2.2}, {0: 52.0, 1: 52.5, 2: 52.2}],
+        [{0: 0.84}, {0: 89.97}],
+        [{0: 0.84}, {1: 89.97, 2: 89.97}],
+        [by_seed(LOW), {0: 90.0}],
+    ],
+    ids=["two", "three", "from 0", "unpaired", "same difference", "one", "one, other", "many"],
+)
+def test_what_does_not_spread_does_not_stay_in_the_set(groups: list[dict[int, float]]) -> None:
+    found = best_set(groups, 359)
+    assert found.members == (0,)
     assert found.told[1] is not None
-    assert (found.told[1].p, found.told[1].method) == (None, "one seed: not tested")
-    # A test that was not made does not weaken the others.
-    assert found.told[2] is not None
-    assert found.told[2].adjusted == found.told[2].p
+    assert found.told[1].method == "two proportions"
+    # Without their number the test examples are counted as few.
+    assert best_set(groups).members == (0,)
+    assert best_set(groups[::-1]).members == (1,)
+
+
+def test_two_seeds_tell_a_rule_that_hardly_learns_apart() -> None:
+    errors = [(1.5, 1.6), (1.5, 1.9), (2.1, 2.6), (3.2, 2.9), (9.8, 14.1), (41.0, 49.0)]
+    found = best_set([dict(enumerate(pair)) for pair in errors], 359)
+    assert found.members == (0, 1, 2, 3)
+
+
+def test_constant_seeds_that_are_close_stay_in_the_set() -> None:
+    # 1.11 and 1.67 % are 4 and 6 wrong of 359; 1.00 and 1.00 are the same.
+    close = [{0: 1.11, 1: 1.11, 2: 1.11}, {0: 1.67, 1: 1.67, 2: 1.67}]
+    assert best_set(close, 359).members == (0, 1)
+    assert best_set([{0: 1.0, 1: 1.0}, {0: 1.0, 1: 1.0}], 10_000).members == (0, 1)
+    assert best_set([by_seed(LOW), {0: 1.9}], 10_000).members == (0, 1)
+
+
+def test_kept_predictions_decide_where_seeds_cannot() -> None:
+    n = 1000
+    # The same 20 examples are wrong, and 12 more: as proportions these are not told apart.
+    low, high = vectors(n, range(20), range(32))
+    groups = [{0: 2.0, 1: 2.0}, {0: 3.2, 1: 3.2}]
+    assert best_set(groups, n).members == (0, 1)
+    found = best_set(groups, n, lambda at, seed: [low, high][at])
+    assert found.members == (0,)
+    assert found.told[1] is not None
+    assert found.told[1].method == "mcnemar"
+    assert found.told[1].p == pytest.approx(examples(high, low).p)
+    # Of other seeds the same examples are paired too; where one side's are lost, none are.
+    others = [{0: 2.0}, {7: 3.2}]
+    assert best_set(others, n, lambda at, seed: [low, high][at]).members == (0,)
+    lost = best_set(groups, n, lambda at, seed: [low, None][at])
+    assert lost.told[1] is not None
+    assert lost.told[1].method == "two proportions"
+
+
+def test_predictions_are_not_asked_for_where_seeds_decide() -> None:
+    def never(at: int, seed: int) -> None:
+        raise AssertionError
+
+    assert best_set([by_seed(LOW), by_seed(FAR)], 1000, never).members == (0,)
+
+
+def test_what_is_lower_on_common_seeds_is_not_left_out() -> None:
+    lowest = {0: 3.0, 1: 3.1, 2: 3.2, 3: 0.1, 4: 0.2, 5: 0.1}
+    other = {0: 2.0, 1: 2.11, 2: 2.2}
+    found = best_set([lowest, other])
+    assert found.told[1] is not None
+    assert found.told[1].adjusted < 0.05
+    assert found.members == (0, 1)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), None])
+def test_an_error_that_is_not_finite_is_refused(bad: float) -> None:
+    with pytest.raises(ValueError, match="finite"):
+        best_set([{0: 1.0, 1: bad}, {0: 2.0, 1: 2.0}])
 
 
 def test_a_group_without_a_finished_run_is_in_no_set() -> None:
@@ -108,6 +180,9 @@ def test_lost_predictions_are_tested_as_other_examples() -> None:
     expected = stats.chi2_contingency(table, correction=False).pvalue
     assert two_proportions(2.0, 6.0, n) == pytest.approx(expected)
     assert two_proportions(0.0, 0.0, n) == 1.0
+    for bad in (float("nan"), -1.0, 100.1):
+        with pytest.raises(ValueError, match="from 0 to 100"):
+            two_proportions(2.0, bad, n)
 
 
 def test_trials_are_held_against_the_one_that_is_named() -> None:

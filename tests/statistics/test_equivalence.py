@@ -77,9 +77,15 @@ def test_without_spread_three_pairs_are_needed() -> None:
         found = paired_equivalence(by_seed([2.0] * n), by_seed([2.0] * n), 0.1)
         assert found is not None
         assert (found.p, found.low, found.verdict) == (None, None, verdict)
-    far = paired_equivalence(by_seed([2.5] * 3), by_seed([2.0] * 3), 0.1)
-    assert far is not None
-    assert far.verdict == "undecided"
+    for n, verdict in ((1, "undecided"), (2, "undecided"), (3, "different"), (5, "different")):
+        for sign in (1, -1):
+            far = paired_equivalence(by_seed([2.0 + 5 * sign] * n), by_seed([2.0] * n), 0.2)
+            assert far is not None
+            assert (far.p, far.low, far.verdict) == (None, None, verdict)
+    shifted = paired_equivalence(by_seed([each + 5 for each in A]), by_seed(A), 0.2)
+    assert shifted is not None
+    assert shifted.verdict == "different"
+    assert welch_equivalence([7.0] * 3, [2.0] * 3, 0.2).verdict == "different"
 
 
 def test_no_common_seed_is_no_answer_and_one_value_is_undecided() -> None:
@@ -87,7 +93,15 @@ def test_no_common_seed_is_no_answer_and_one_value_is_undecided() -> None:
     assert welch_equivalence([1.0], [1.0, 1.1], 0.1).verdict == "undecided"
 
 
-@pytest.mark.parametrize("margin", [0.0, -1.0, float("nan")])
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_values_that_are_not_finite_are_refused(bad: float) -> None:
+    with pytest.raises(ValueError, match="finite"):
+        paired_equivalence({0: bad, 1: 2.0}, {0: 1.0, 1: 2.0}, 0.2)
+    with pytest.raises(ValueError, match="finite"):
+        welch_equivalence([bad, 2.0], A, 0.2)
+
+
+@pytest.mark.parametrize("margin", [0.0, -1.0, float("nan"), float("inf")])
 def test_a_margin_is_positive(margin: float) -> None:
     with pytest.raises(ValueError, match="positive"):
         welch_equivalence(A, B, margin)

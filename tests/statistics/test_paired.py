@@ -73,6 +73,17 @@ def test_one_pair_has_a_difference_and_no_test() -> None:
     assert found.reason is not None
 
 
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), None])
+def test_differences_that_are_not_finite_are_refused(bad: float) -> None:
+    for test in (t_test, signed_rank):
+        with pytest.raises(ValueError, match="finite"):
+            test([bad, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0])
+    with pytest.raises(ValueError, match="finite"):
+        t_test([bad])
+    with pytest.raises(ValueError, match="finite"):
+        pairs({0: bad, 1: 1.0}, {0: 1.0, 1: 2.0})
+
+
 def test_equal_differences_are_no_infinite_certainty() -> None:
     p, reason = t_test([0.28, 0.28])
     assert p is None

@@ -49,3 +49,9 @@ def test_eight_values_are_counted_and_nine_are_not() -> None:
 @pytest.mark.parametrize(("a", "b"), [([], []), ([1, 2], [1, 2]), ([1, 1, 1], [1, 2, 3])])
 def test_what_has_no_order_has_no_correlation(a: list[float], b: list[float]) -> None:
     assert rank_correlation(a, b) is None
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_values_without_a_rank_are_refused(bad: float) -> None:
+    with pytest.raises(ValueError, match="finite"):
+        rank_correlation([1.0, bad, 3.0, 4.0], [1.0, 2.0, 3.0, 4.0])

@@ -61,6 +61,12 @@ def test_a_test_that_was_not_made_does_not_count() -> None:
     assert holm([]) == []
 
 
+@pytest.mark.parametrize("bad", [float("nan"), -0.01, 1.5, float("inf")])
+def test_what_is_no_p_value_is_refused(bad: float) -> None:
+    with pytest.raises(ValueError, match="p-value"):
+        holm([0.01, bad, 0.001])
+
+
 def test_holm_never_exceeds_one_and_keeps_the_order() -> None:
     values = np.random.default_rng(0).uniform(size=30).tolist()
     adjusted = holm(values)

@@ -1,4 +1,4 @@
-"""Which cells are the best: a set, of each dataset and network."""
+"""Which cell of each dataset and network has the lowest error, and what is not told apart."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 from lbench.report.answers.answer import UNDECIDED, Answer, capital, joined
 from lbench.report.lines import Group, Line, groups
 from lbench.report.table import percent
-from lbench.report.verdict import Verdict, verdict
+from lbench.report.verdict import SET, Verdict, verdict
 from lbench.study.results import Results
 
 
@@ -24,8 +24,7 @@ def best(results: Results) -> Answer:
         sentence += f" {len(more)} more comparisons below."
     details = [f"{capital(text)}." for text in more]
     details += [
-        f"{group.title}: {count} of {len(group.lines)} cells are in the best set "
-        f"({verdict.method})."
+        f"{group.title}: {SET} are {count} of {len(group.lines)} cells ({verdict.method})."
         for group, verdict in decided
         if (count := len(verdict.best)) and len(group.lines) > 1
     ]

@@ -52,7 +52,7 @@ def _summary(found: Sequence[Series], told: Sequence[tuple[str, Any, dict[str, A
 
 
 def judged(each: Series) -> Verdict:
-    """The best set of a series, whatever the task of its cells."""
+    """Return the verdict on a series, whatever the task of its cells."""
     first = each.lines[0].final.point
     return verdict(Group(first.dataset, first.network, {}, "", each.where, each.lines))
 

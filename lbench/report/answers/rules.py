@@ -52,7 +52,7 @@ def screen(results: Results) -> Answer:
 
 
 def table1(results: Results) -> Answer:
-    """The best set of each network, and the best rule without BP against bp itself."""
+    """State the lowest error of each network, and the best rule without BP against bp itself."""
     known = [group for group in groups(results) if group.known]
     if not known:
         return Answer(f"{UNDECIDED}: no rule has a finished run.")
@@ -60,7 +60,7 @@ def table1(results: Results) -> Answer:
     data: list[dict[str, Any]] = []
     for group in known:
         best = verdict(group).best
-        sentences.append(f"on {group.title} best: {_listed(best)}")
+        sentences.append(f"on {group.title} the lowest error is that of {_listed(best)}")
         free = [line for line in group.known if audited(line.row.audit, "bp_free")]
         bp = next((line for line in group.known if line.row.cell.rule == "bp"), None)
         entry: dict[str, Any] = {"where": group.title, "best": [line.title for line in best]}
@@ -86,7 +86,9 @@ def table1(results: Results) -> Answer:
 def _listed(lines: Sequence[Line]) -> str:
     first, *others = lines
     words = _short(first)
-    return f"{words}, not told apart from {joined([o.title for o in others])}" if others else words
+    if others:
+        words += f"; not told apart from it: {joined([other.title for other in others])}"
+    return words
 
 
 def _short(line: Line) -> str:

@@ -14,7 +14,7 @@ from lbench.report.figures.depth import by_block
 from lbench.report.lines import Group, Line, groups
 from lbench.report.measured import Measured, measured
 from lbench.report.table import percent, signed, text
-from lbench.report.verdict import verdict
+from lbench.report.verdict import SET, verdict
 from lbench.study.results import Results
 
 
@@ -55,7 +55,7 @@ def depth(results: Results) -> Answer:
 
 
 def samples(results: Results) -> Answer:
-    """The best set at each value of each axis: whether the order of the rules changes along it."""
+    """Say which rules have the lowest error, or are not told apart from it, along each axis."""
     winners = {axis: found for axis in axes(results) if (found := _winners(results, axis))}
     if not winners:
         return Answer(f"{UNDECIDED}: at no value of an axis two cells have finished runs.")
@@ -81,7 +81,7 @@ def samples(results: Results) -> Answer:
 
 
 def _winners(results: Results, axis: str) -> dict[str, list[tuple[Any, list[Line]]]]:
-    """By place, at each value where several rules were trained, the best set among them."""
+    """Return, by place and value, which rules have the lowest error or are not told apart."""
     cells: dict[str, dict[str, list[Line]]] = {}
     for group in groups(results):
         for line in group.known:
@@ -107,9 +107,9 @@ def _along(best: list[tuple[Any, list[Line]]]) -> str:
         by_set.setdefault(words, []).append(value)
     tried = [value for value, _ in best]
     if len(by_set) == 1:
-        return f"the best set is {next(iter(by_set))} everywhere ({span(tried, tried)})"
+        return f"{SET}: {next(iter(by_set))} everywhere ({span(tried, tried)})"
     parts = [f"{words} at {span(values, tried)}" for words, values in by_set.items()]
-    return "the best set changes: " + "; ".join(parts)
+    return f"{SET} changes: " + "; ".join(parts)
 
 
 def _gain(each: Series, contrasts: Sequence[Contrast]) -> str:

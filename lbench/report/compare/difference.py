@@ -150,8 +150,6 @@ def _over_examples(
 
     from lbench.statistics.examples import examples
 
-    if "tasks" in row.cell.spec.get("task", {}).get("options", {}):
-        return None, (), "a sequence of tasks shows its examples again in each task"
     mine, theirs, seeds, why = [], [], [], None
     for seed in sorted(row.errors.keys() & first.errors.keys()):
         try:

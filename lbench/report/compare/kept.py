@@ -43,8 +43,10 @@ class Kept:
 
         Raises:
             NotKeptError: it kept no logits, nobody kept the labels, or its logits do not give
-                the error that it has reported.
+                the error that it has reported; or a sequence of tasks shows its examples again.
         """
+        if "tasks" in cell.spec.get("task", {}).get("options", {}):
+            raise NotKeptError("a sequence of tasks shows its examples again in each task")
         key = cell.fingerprint, seed
         if key not in self._right:
             self._right[key] = self._read(self._runs[key], cell.data_digest)

@@ -21,7 +21,7 @@ from lbench.report.figures.figure import (
 from lbench.report.figures.series import Scale, check_axis, ends, places, scale
 from lbench.report.lines import Line, called, groups
 from lbench.report.published import Published, load
-from lbench.report.verdict import verdict
+from lbench.report.verdict import SET, verdict
 from lbench.study.results import Results
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def lines(results: Results, axis: str) -> list[Figure]:
 
 
 def bars(results: Results, _: str = "") -> list[Figure]:
-    """All cells in the order of their test error, the best set filled."""
+    """Draw all cells in the order of their test error, filled as in ``verdict.SET``."""
     found = [group for group in groups(results) if group.known]
     if not found:
         return []
@@ -107,7 +107,7 @@ def bars(results: Results, _: str = "") -> list[Figure]:
         axes[number].set_xlabel("test error (%)")
         head(axes[number], group.title)
     caption = (
-        "Filled: the statistically best set. Thick bar: 95 % t interval over seeds; thin grey "
+        f"Filled: {SET}. Thick bar: 95 % t interval over seeds; thin grey "
         "bar: Wilson interval of the test set alone."
     )
     if left_out:
