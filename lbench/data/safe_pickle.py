@@ -65,7 +65,12 @@ def read_batch(data: bytes, path: Path) -> tuple[npt.NDArray[np.uint8], npt.NDAr
         _, shape, dtype, fortran, pixels = fields["data"].state
         if dtype.args[0] not in ("u1", b"u1") or fortran or not isinstance(pixels, bytes):
             raise ValueError("the data are not bytes in C order")
-        images = np.frombuffer(pixels, dtype=np.uint8).reshape(shape).reshape(-1, 3, 32, 32)
+        # Any other shape of as many bytes, such as (n, 32, 32, 3), has its pixels in another order.
+        if len(shape) != 2 or shape[1] != 3072:
+            raise ValueError(f"the data have shape {shape}, not (n, 3072)")
+        images = np.frombuffer(pixels, dtype=np.uint8).reshape(-1, 3, 32, 32)
+        if len(images) != shape[0]:
+            raise ValueError(f"the data have {len(images)} images, not {shape[0]}")
         labels = fields["labels"]
         if not all(type(label) is int and 0 <= label <= 9 for label in labels):
             raise ValueError("a label is not a number from 0 to 9")

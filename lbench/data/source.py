@@ -111,19 +111,22 @@ class Source(ABC):
         Raises:
             UsageError: ``data_dir`` is not a directory.
             MissingDataError: it lies nowhere; names every place and how to put it there.
-            DataError: only some of its files are there.
+            DataError: only some of its files are there, or a directory may not be read.
         """
-        if data_dir is not None:
-            data_dir = Path(data_dir).expanduser()
-            if not data_dir.is_dir():
-                raise UsageError(
-                    f"The data directory {str(data_dir)!r} is not a directory.",
-                    "Give --data-dir a directory that exists.",
-                )
-        places = self.places(data_dir)
-        for place in places:
-            if place.is_dir() and (found := self.look(place)) is not None:
-                return found
+        try:
+            if data_dir is not None:
+                data_dir = Path(data_dir).expanduser()
+                if not data_dir.is_dir():
+                    raise UsageError(
+                        f"The data directory {str(data_dir)!r} is not a directory.",
+                        "Give --data-dir a directory that exists.",
+                    )
+            places = self.places(data_dir)
+            for place in places:
+                if place.is_dir() and (found := self.look(place)) is not None:
+                    return found
+        except OSError as error:
+            raise unreadable(error, data_dir or self.name) from error
         listed = "".join(
             f"\n  {place}{'' if place.is_dir() else '  (no such directory)'}" for place in places
         )
@@ -170,8 +173,12 @@ class Source(ABC):
         try:
             raw = self.read(found)
         except OSError as error:
-            where = error.filename or found.root
-            raise DataError(f"{where} cannot be read: {error.strerror or error}.") from error
+            raise unreadable(error, found.root) from error
+        except MemoryError as error:
+            raise DataError(
+                f"{found.root} does not fit into memory when decoded: {error}.",
+                "Use fewer or smaller images.",
+            ) from error
         check(raw, found.root)
         return raw if self.permute is None else permutation.permuted(raw, self.permute)
 
@@ -190,6 +197,14 @@ class Source(ABC):
         key = [self.format, found.layout, str(found.root), options, files]
         sha = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
         return cache.directory(cache_dir) / f"{self.name}-{sha[:20]}.bin"
+
+
+def unreadable(error: OSError, where: Path | str) -> DataError:
+    """Return the error for what the system does not let lbench read, ``where`` if it names none."""
+    return DataError(
+        f"{error.filename or where} cannot be read: {error.strerror or error}.",
+        "Check that it is there and that you may read it.",
+    )
 
 
 def with_notes(dataset: Dataset, found: Found) -> Dataset:

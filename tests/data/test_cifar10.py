@@ -129,6 +129,21 @@ def test_a_pickle_that_is_no_batch_names_the_file(tmp_path: Path, batch: bytes) 
         Cifar10().load(tmp_path, download=False)
 
 
+@pytest.mark.parametrize(
+    "shape",
+    [(2, 32, 32, 3), (2, 3, 32, 32), (2, 32, 96), (2, 1024, 3), (6144,), (3072, 2), (1, 6144)],
+)
+def test_batches_of_another_shape_are_refused_with_it(
+    tmp_path: Path, shape: tuple[int, ...]
+) -> None:
+    write_batches(tmp_path / "cifar-10-batches-py", per_batch=2)
+    batch = {b"data": np.zeros(shape, np.uint8), b"labels": [0, 1]}
+    (tmp_path / "cifar-10-batches-py" / "data_batch_3").write_bytes(pickle.dumps(batch, protocol=3))
+    with pytest.raises(DataError, match=r"data_batch_3 .*not \(n, 3072\)") as caught:
+        Cifar10().load(tmp_path, download=False)
+    assert str(shape) in caught.value.message
+
+
 @pytest.mark.parametrize("packed", [False, True])
 def test_class_folders_keep_the_canonical_class_order(
     tmp_path: Path, write_image: WriteImage, packed: bool
