@@ -18,3 +18,11 @@ def _quick_starts(tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = tmp_path_factory.getbasetemp()
     shared = folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
     forked.use(shared / "mlflow.db")
+
+
+@pytest.fixture
+def forked_resuming(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the conformance kit resume rules in forked processes."""
+    from tests import resuming
+
+    monkeypatch.setattr("lbench.testing.practice._child", resuming.child)

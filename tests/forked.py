@@ -77,6 +77,13 @@ def lbench() -> None:
     main()
 
 
+def testing() -> None:
+    """Run pytest."""
+    import pytest
+
+    sys.exit(pytest.main())
+
+
 class Command:
     """``lbench`` with some arguments in a forked process; used like ``subprocess.Popen``.
 

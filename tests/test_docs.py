@@ -60,6 +60,7 @@ def heads(tmp_path_factory: pytest.TempPathFactory) -> Iterator[type]:
     del sys.modules["guides_heads"]
 
 
+@pytest.mark.usefixtures("forked_resuming")
 @pytest.mark.parametrize("check", CHECKS, ids=[check.name for check in CHECKS])
 def test_the_guides_rule_passes_the_kit(heads: type, check: Check) -> None:
     outcome = examine(check, Subject(heads))

@@ -21,7 +21,7 @@ def seeded(seed: int, touched: set[str] | None = None) -> Iterator[None]:
     before = _states()
     random.seed(seed)
     np.random.seed(seed)
-    torch.manual_seed(seed)  # of every device
+    _seed_torch(seed)
     start = _states()
     try:
         yield
@@ -34,6 +34,15 @@ def seeded(seed: int, touched: set[str] | None = None) -> Iterator[None]:
         torch.set_rng_state(before["torch"][0])
         for device, state in enumerate(before["torch"][1:]):
             torch.cuda.set_rng_state(state, device)
+
+
+def _seed_torch(seed: int) -> None:
+    """Seed PyTorch's generators of every device that is there."""
+    if torch.cuda.is_available():
+        torch.manual_seed(seed)
+    else:
+        # Without the stack trace that the other formats for each device that is not there.
+        torch.default_generator.manual_seed(seed)
 
 
 def _states() -> dict[str, Any]:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +17,7 @@ from lbench.errors import PluginError, UsageError
 from lbench.hooks import RuleEntry
 from lbench.registry import Plugin, Registry, registry
 from lbench.rule import GradientRule
+from tests import forked
 
 
 def call(*args: str, code: int = 0) -> Result:
@@ -143,6 +142,7 @@ def test_options_are_checked_before_the_rule_is() -> None:
         call("pair", "--set", "scale=2")
 
 
+@pytest.mark.usefixtures("forked_resuming")
 def test_an_installed_rule_passes() -> None:
     (report,) = json.loads(call("bp", "--quick", "--json").stdout)
     assert report["failed"] == 0
@@ -160,10 +160,7 @@ def test_a_rule_of_a_single_file_is_checked_and_resumes_in_a_process_that_finds_
         "    def loss(self, batch, s):\n"
         "        return self.task.loss(self.network(batch.x, s), batch.target)\n"
     )
-    command = [sys.executable, "-m", "lbench", "check", "lonely", "--quick", "--json"]
-    done = subprocess.run(
-        [*command, "--plugin", str(file)], capture_output=True, text=True, check=False
-    )
+    done = forked.run("check", "lonely", "--quick", "--json", "--plugin", str(file))
     (report,) = json.loads(done.stdout)
     assert (done.returncode, report["failed"]) == (0, 0), report
     assert report["checks"][-1]["status"] == "passed"

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,6 +12,7 @@ from click.testing import CliRunner
 from lbench.cli.main import cli
 from lbench.cli.new_rule import BASES
 from lbench.errors import UsageError
+from tests import forked
 from tests.packages import install
 
 
@@ -36,14 +35,8 @@ def test_what_is_written_passes_its_own_tests(base: str, tmp_path: Path) -> None
     site = install(folder, tmp_path / "site")
     # That a run resumes in a new process is shown where the package is really installed: in tox.
     quick = ["-q", "-p", "no:cacheprovider", "-k", "not resumes"]
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", *quick],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(site)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    env = {**os.environ, "PYTHONPATH": str(site)}
+    done = forked.run(*quick, does=forked.testing, cwd=folder, env=env)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "1 deselected" in done.stdout
 

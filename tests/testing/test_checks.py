@@ -35,6 +35,7 @@ def outcome(name: str, rule: type[Rule], **changes: Any) -> Outcome:
 
 
 @RULES
+@pytest.mark.usefixtures("forked_resuming")
 def test_a_wrong_rule_fails_its_checks_and_no_other(rule: type[Rule]) -> None:
     expected = wrong.WRONG.get(rule, set())
     if not expected <= COSTLY:
@@ -46,6 +47,7 @@ def test_a_wrong_rule_fails_its_checks_and_no_other(rule: type[Rule]) -> None:
 
 @pytest.mark.slow
 @RULES
+@pytest.mark.usefixtures("forked_resuming")
 def test_the_costly_checks_too_fail_where_they_should(rule: type[Rule]) -> None:
     failed = {each.check for each in conform(subject(rule)) if each.status == "failed"}
     assert failed == wrong.WRONG.get(rule, set())

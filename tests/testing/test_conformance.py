@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 import pytest
 
 from lbench.testing import CHECKS, RuleConformance
+from tests import forked
 
 from . import wrong
 
@@ -81,9 +82,7 @@ def test_a_plugins_suite_of_three_lines_runs_under_pytest(tmp_path: Path) -> Non
             """
         )
     )
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", str(tmp_path)],
-        capture_output=True, text=True, check=False, cwd=tmp_path,
-    )  # fmt: skip
+    words = ["-p", "no:cacheprovider", "-q", str(tmp_path)]
+    done = forked.run(*words, does=forked.testing, cwd=tmp_path)
     assert done.returncode == 0, done.stdout
     assert f"{len(CHECKS) - 1} passed, 1 skipped" in done.stdout
