@@ -20,19 +20,23 @@ def param(
     high: float | None = None,
     step: float | None = None,
     log: bool = False,
+    search: tuple[float, float] | None = None,
     help: str = "",
 ) -> Any:
-    """An option of a rule, a network or a recipe.
+    """Declare an option of a rule, a network or a recipe.
 
     Args:
-        low: smallest allowed value, also where a search begins.
-        high: largest allowed value, also where a search ends.
+        low: smallest allowed value.
+        high: largest allowed value.
         step: the grid of a search; values off the grid are allowed.
         log: a search is uniform in the logarithm.
+        search: where a search begins and ends; None for all that is allowed.
         help: one line for the listings.
     """
-    search: dict[str, Any] = {"step": step, "log": log}
-    return Field(default, ge=low, le=high, description=help, json_schema_extra=search)
+    extra: dict[str, Any] = {"step": step, "log": log}
+    if search is not None:
+        extra["search"] = list(search)
+    return Field(default, ge=low, le=high, description=help, json_schema_extra=extra)
 
 
 class Options(BaseModel):

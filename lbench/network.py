@@ -65,14 +65,19 @@ class Block(nn.Module):
 
     def emit(self, h: Tensor, s: Step | None = None) -> Tensor:
         """What the next block receives. Without a step, or outside training, no dropout."""
-        if self.pool > 1:
-            h = F.max_pool2d(h, self.pool)
-        if self.dropout and s is not None and s.train:
-            # Whole channels of a convolution, single units otherwise.
-            shape = (*h.shape[:2], 1, 1) if h.dim() == 4 else h.shape
-            keep = s.noise(f"dropout/{self.name}", shape, "uniform") >= self.dropout
-            h = h * keep.to(h.dtype).div_(1 - self.dropout)
-        return h
+        return self.drop(F.max_pool2d(h, self.pool) if self.pool > 1 else h, s)
+
+    def drop(self, h: Tensor, s: Step | None = None) -> Tensor:
+        """Apply dropout, the same in every call of a step; none without a step or outside training.
+
+        Whole channels of a convolution are dropped, so that pooling before or after changes
+        nothing; single units otherwise.
+        """
+        if not self.dropout or s is None or not s.train:
+            return h
+        shape = (*h.shape[:2], 1, 1) if h.dim() == 4 else h.shape
+        keep = s.noise(f"dropout/{self.name}", shape, "uniform") >= self.dropout
+        return h * keep.to(h.dtype).div_(1 - self.dropout)
 
     def forward(self, x: Tensor, s: Step | None = None) -> Tensor:
         """``emit(activate(scores(x)))``."""
@@ -108,6 +113,10 @@ class Chain(Block):
     def emit(self, h: Tensor, s: Step | None = None) -> Tensor:
         """The last part's pooling and dropout."""
         return self._parts()[-1].emit(h, s)
+
+    def drop(self, h: Tensor, s: Step | None = None) -> Tensor:
+        """The last part's dropout."""
+        return self._parts()[-1].drop(h, s)
 
 
 class Readout(nn.Module):

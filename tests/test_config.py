@@ -7,6 +7,8 @@ import pytest
 
 from lbench.config import Options, param
 from lbench.errors import UsageError
+from lbench.study.definition import Span
+from lbench.study.space import declared
 
 
 class Config(Options):
@@ -27,6 +29,18 @@ def refusal(**settings: Any) -> UsageError:
     with pytest.raises(UsageError) as caught:
         parse(**settings)
     return caught.value
+
+
+def test_a_search_may_be_narrower_than_what_is_allowed() -> None:
+    class Wide(Options):
+        share: float = param(0.7, low=0.0, high=1.0, step=0.1, search=(0.1, 1.0))
+        weight: float = param(1.0, low=0.0, search=(0.0, 100.0))
+
+    assert Wide(share=0.05, weight=1000).model_dump() == {"share": 0.05, "weight": 1000}
+    assert declared(Wide, "share") == Span(0.1, 1.0, 0.1)
+    assert declared(Wide, "weight") == Span(0.0, 100.0)
+    with pytest.raises(UsageError, match=r"a number from 0 to 1, but got 1\.5"):
+        Wide.parse({"share": 1.5}, what="rule wide", listing="")
 
 
 def test_an_unknown_option_gets_the_nearest_name() -> None:

@@ -108,7 +108,7 @@ def trials(search: Search, space: Mapping[str, Domain]) -> int:
 
 
 def declared(config: type[Options], name: str) -> Domain | None:
-    """The domain that an option declares; None for one without a range."""
+    """Return the domain that a search has of an option; None for one without a range."""
     field = config.model_fields[name]
     annotation = field.annotation
     if isinstance(annotation, types.UnionType) or typing.get_origin(annotation) is typing.Union:
@@ -117,10 +117,12 @@ def declared(config: type[Options], name: str) -> Domain | None:
         return typing.get_args(annotation)
     if annotation is bool:
         return (False, True)
-    low, high = limits(config, name)
+    extra: dict[str, Any] = (
+        field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
+    )
+    low, high = extra.get("search") or limits(config, name)
     if low is None or high is None or annotation not in (int, float):
         return None
-    extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
     # A logarithm has no steps, and none of 0.
     log = bool(extra.get("log")) and low > 0
     step = extra.get("step")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from lbench.claims import Claims
 from lbench.config import RuleConfig, param
 from lbench.init import Init
-from lbench.network import Network
+from lbench.network import Block, Chain, Network
 from lbench.networks.norm import statistics_held
 from lbench.recipe import Recipe
 from lbench.rule import GradientRule, Grads, differentiate
@@ -25,8 +25,8 @@ class Pepita(GradientRule):
 
     With e = p - e_t of the first pass, a prime for the second pass and h_0 = x (Dellaferrera &
     Kreiman 2022, arXiv:2201.11665, Algorithm 1): dW_l = (h_l - h'_l) h'_{l-1}^T, and
-    (p' - e_t) h'_L^T for the readout. Means over the batch and, as in the released code, over the
-    positions where a map's weight is used.
+    (p' - e_t) h'_L^T for the readout. As in the released code h is taken behind dropout, and the
+    means are over the batch and over the positions where a map's weight is used.
     """
 
     class Config(RuleConfig):
@@ -81,7 +81,12 @@ class Pepita(GradientRule):
         for k, block in enumerate(self.network.blocks):
             with cut(block.sites) as sites:
                 x = block(x, s)
-            passed += [Passed(site, z, self.activate(k, z.detach())) for site, z in sites]
+            ends = {part.sites[-1].name: part for part in parts(block)}
+            for site, z in sites:
+                h = self.activate(k, z.detach())
+                passed.append(
+                    Passed(site, z, ends[site.name].drop(h, s) if site.name in ends else h)
+                )
         return passed, self.network.readout(x)
 
 
@@ -91,12 +96,19 @@ class Passed(NamedTuple):
     Args:
         site: which.
         z: with a graph to the site's parameters and nothing else.
-        h: what its activation made of it, before pooling and dropout.
+        h: what its activation made of it, behind dropout and before pooling.
     """
 
     site: Site
     z: Tensor
     h: Tensor
+
+
+def parts(block: Block) -> list[Block]:
+    """Return the blocks that a chain joins; any other block is its own part."""
+    if not isinstance(block, Chain):
+        return [block]
+    return [part for each in block.parts for part in parts(cast(Block, each))]
 
 
 def contrast(first: Passed, second: Passed) -> Tensor:

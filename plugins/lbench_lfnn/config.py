@@ -11,8 +11,9 @@ class LeaderConfig(RuleConfig):
     """Who leads, and what is learned from whom."""
 
     leadership: float = param(
-        0.7, low=0.1, high=1.0, step=0.1, help="Share of a block's workers that lead"
-    )
+        0.7, low=0.0, high=1.0, step=0.1, search=(0.1, 1.0),
+        help="Share of a block's workers that lead; at least one does",
+    )  # fmt: skip
     selection: Literal["batch", "example", "epoch", "first_epoch", "random"] = param(
         "batch",
         help="Leaders are chosen anew for each batch, example or epoch; by the losses of the first "
@@ -33,8 +34,8 @@ class LeaderConfig(RuleConfig):
 class GlobalConfig(LeaderConfig):
     """What the local losses weigh beside an output loss."""
 
-    lambda1: float = param(1.0, low=0.0, high=100.0, help="Weight of the leader loss")
-    lambda2: float = param(1.0, low=0.0, high=100.0, help="Weight of the follower loss")
+    lambda1: float = param(1.0, low=0.0, search=(0.0, 100.0), help="Weight of the leader loss")
+    lambda2: float = param(1.0, low=0.0, search=(0.0, 100.0), help="Weight of the follower loss")
 
 
 class UnitConfig(LeaderConfig):

@@ -22,7 +22,9 @@ class LfnnL(UnitRule, LocalLeaderRule):
     class Config(UnitConfig):
         """Options of lfnn_l."""
 
-        lam: float = param(1.0, low=0.0, high=100.0, help="Weight of the follower loss (λ)")
+        lam: float = param(
+            1.0, low=0.0, search=(0.0, 100.0), help="Weight of the follower loss (λ)"
+        )
 
     config: LfnnL.Config
 

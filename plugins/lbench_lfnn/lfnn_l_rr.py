@@ -35,7 +35,9 @@ class LfnnLRr(LocalLeaderRule):
         scale: float = param(
             8.0, low=0.25, high=64.0, log=True, help="Factor on a readout's scores"
         )
-        lam: float = param(1.0, low=0.0, high=100.0, help="Weight of the follower loss (λ)")
+        lam: float = param(
+            1.0, low=0.0, search=(0.0, 100.0), help="Weight of the follower loss (λ)"
+        )
 
     config: LfnnLRr.Config
     trained_readouts: ClassVar[bool] = False

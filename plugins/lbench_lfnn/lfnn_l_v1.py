@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import cast
 
 import torch
@@ -44,8 +43,9 @@ class LfnnLV1(LocalRule):
         """Options of lfnn_l_v1."""
 
         leadership: float = param(
-            0.7, low=0.1, high=1.0, step=0.1, help="Share of pairs (example, worker) that lead"
-        )
+            0.7, low=0.0, high=1.0, step=0.1, search=(0.1, 1.0),
+            help="Share of pairs (example, worker) that lead; at least one does",
+        )  # fmt: skip
         workers: int = param(4, low=1, help="Workers of one score a class before the output")
         gate_steps: int = param(4, low=1, help="Updates of the gate a step")
 
@@ -127,8 +127,10 @@ class LfnnLV1(LocalRule):
         return (p * gate[:, :, None]).flatten(1)
 
     def leads(self, losses: Tensor, s: Step) -> Tensor:
-        """Which pairs (batch, workers) lose no more than the percentile of the whole batch."""
+        """Return which pairs (batch, workers) lose no more than the whole batch's percentile.
+
+        The percentile is the loss of the nearest rank, halves to the even one, as in the code.
+        """
         ordered = s.gather(losses).flatten().sort().values
-        # The percentile lies between two losses or on one; a pair at or below it leads.
-        last = math.floor(self.config.leadership * (len(ordered) - 1) + 1e-9)
+        last = round(round(self.config.leadership * (len(ordered) - 1), 9))
         return losses <= ordered[last]

@@ -33,8 +33,9 @@ class LfnnOnline(GlobalLeaderRule):
         """Options of lfnn_online."""
 
         leadership: float = param(
-            0.3, low=0.1, high=1.0, step=0.1, help="Share of a network's workers that lead"
-        )
+            0.3, low=0.0, high=1.0, step=0.1, search=(0.1, 1.0),
+            help="Share of a network's workers that lead; at least one does",
+        )  # fmt: skip
 
     config: LfnnOnline.Config
 

@@ -44,7 +44,9 @@ class LfnnV2(GradientRule):
             "logits", help="What followers copy from their reference"
         )
         workers: int = param(32, low=1, help="Heads on the last block")
-        lam: float = param(1.0, low=0.0, high=100.0, help="Weight of the follower loss (λ)")
+        lam: float = param(
+            1.0, low=0.0, search=(0.0, 100.0), help="Weight of the follower loss (λ)"
+        )
 
     config: LfnnV2.Config
 

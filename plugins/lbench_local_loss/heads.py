@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -16,7 +15,9 @@ class Pool(nn.Module):
     """Averages a block's map down to at most ``features`` numbers.
 
     Height and width are halved in turn, height first, until the numbers fit; channels are never
-    merged, and a fully connected block stays whole.
+    merged, and a fully connected block stays whole. As in the released code of Nøkland & Eidnes
+    2019, a side that its window does not divide gets half a window of zeros at both ends, which
+    count in the means; what is left behind the last whole window is not seen.
 
     Args:
         shape: of the block's map for one example.
@@ -25,19 +26,25 @@ class Pool(nn.Module):
 
     def __init__(self, shape: tuple[int, ...], features: int) -> None:
         super().__init__()
-        channels, *size = shape
+        channels, *sides = shape
+        size, window = list(sides), [1] * len(sides)
         axis = 0
         while channels * math.prod(size) > features and math.prod(size) > 1:
-            size[axis] = math.ceil(size[axis] / 2)
+            if size[axis] > 1:
+                window[axis] *= 2
+                size[axis] = math.ceil(sides[axis] / window[axis])
             axis = 1 - axis
-        self.size = torch.Size(size)
+        self.window = window
+        self.padding = [
+            0 if side % one == 0 else one // 2 for side, one in zip(sides, window, strict=True)
+        ]
         self.features = channels * math.prod(size)
 
     def forward(self, h: Tensor) -> Tensor:
         """(batch, width) stays, (batch, channels, height, width) becomes smaller."""
-        if h.shape[2:] == self.size:
+        if math.prod(self.window) == 1:
             return h
-        return F.adaptive_avg_pool2d(h, (self.size[0], self.size[1]))
+        return F.avg_pool2d(h, self.window, padding=self.padding)
 
 
 class Predictor(nn.Module):

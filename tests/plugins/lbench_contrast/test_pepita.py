@@ -75,8 +75,17 @@ def softmax(z: Array) -> Array:
     return p / p.sum(1, keepdims=True)
 
 
-def test_pepita_equals_an_implementation_in_numpy() -> None:
-    rule, batch = make(NETS["mlp"], scale=0.5), batch_of()
+@pytest.mark.parametrize("dropout", [0.0, 0.4])
+def test_pepita_equals_an_implementation_in_numpy(dropout: float) -> None:
+    """Both passes have the same masks, and h is compared behind dropout."""
+    rule, batch = make(NETS["mlp"], scale=0.5, dropout=dropout), batch_of()
+    masks = {
+        f"network.layers.{k}.site.affine": (
+            Step(Randomness(0)).noise(f"dropout/fc{k + 1}", (6, width), "uniform") >= dropout
+        ).numpy()
+        / (1 - dropout)
+        for k, width in enumerate((9, 8, 7))
+    }
     values = {name: p.detach().numpy() for name, p in rule.named_parameters()}
     names = [f"network.layers.{k}.site.affine" for k in range(3)] + ["network.readout.linear"]
 
@@ -86,7 +95,7 @@ def test_pepita_equals_an_implementation_in_numpy() -> None:
         for name in names:
             h.append(h[-1] @ values[f"{name}.weight"].T + values[f"{name}.bias"])
             if name != names[-1]:
-                h[-1] = np.maximum(h[-1], 0)
+                h[-1] = np.maximum(h[-1], 0) * masks[name]
         return h
 
     x, onehot = batch.x.flatten(1).numpy(), np.eye(CLASSES)[batch.target.numpy()]
@@ -101,6 +110,18 @@ def test_pepita_equals_an_implementation_in_numpy() -> None:
     assert set(found) == set(expected)
     for name, value in expected.items():
         np.testing.assert_allclose(found[name].numpy(), value, rtol=1e-9, atol=1e-15)
+
+
+@pytest.mark.parametrize("net", [NETS["mlp"], NETS["cnn"], NETS["resnet"]], ids=repr)
+def test_layers_that_are_grouped_drop_the_same_units(net: NetworkSpec) -> None:
+    whole, grouped = make(net, dropout=0.4), make(net, dropout=0.4)
+    grouped.network = grouped.network.regrouped(1)
+    grouped = Pepita(grouped.network, grouped.task, grouped.config, Init(1)).double()
+    expected = list(gradients(whole, batch_of()).values())
+    found = list(gradients(grouped, batch_of()).values())
+    assert len(found) == len(expected)
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other)
 
 
 @NET

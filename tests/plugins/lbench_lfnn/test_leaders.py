@@ -10,8 +10,11 @@ from lbench.errors import UsageError
 from lbench.network import Block
 from lbench.networks.cnn import Cnn
 from lbench.networks.mlp import Mlp
+from lbench.registry import registry
 from lbench.rule import Rule
 from lbench.step import Step
+from lbench.study.definition import Span
+from lbench.study.space import declared
 from lbench_lfnn.config import UnitConfig
 from lbench_lfnn.lfnn import Lfnn
 from lbench_lfnn.lfnn_l import LfnnL
@@ -81,11 +84,24 @@ def test_leader_count_is_exact_arithmetic_on_the_typed_number(rounding: str) -> 
         (0.5, 3, "round", 2),
         (1.0, 64, "floor", 64),
         (3 * 0.1, 10, "ceil", 3),
+        (0.05, 26, "round", 1),
+        (0.05, 26, "ceil", 2),
+        (0.05, 40, "round", 2),
+        (0.0, 26, "round", 1),
     ],
 )
 def test_leader_count(leadership: float, workers: int, rounding: str, expected: int) -> None:
     config = UnitConfig(leadership=leadership, rounding=rounding)
     assert UnitWorkers(block_of(workers), 1, config).leaders == expected
+
+
+@pytest.mark.parametrize("rule", [name for name in registry().rules if name.startswith("lfnn")])
+def test_any_share_from_none_to_all_may_lead(rule: str) -> None:
+    """Definition 2.1 of the paper; searches begin at the tenth of its tables."""
+    options = registry().load("rules", rule).Config
+    for share in (0.0, 0.05, 1.0):
+        assert options(leadership=share).leadership == share
+    assert declared(options, "leadership") == Span(0.1, 1.0, 0.1)
 
 
 @RULES

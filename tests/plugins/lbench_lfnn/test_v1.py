@@ -65,9 +65,9 @@ def gates(rule: LfnnLV1, scores: list[Tensor]) -> Tensor:
 
 
 def leading_pairs(rule: LfnnLV1, scores: list[Tensor], target: Tensor) -> Tensor:
-    """1 where a pair's loss is at or below NumPy's percentile of all."""
+    """1 where a pair's loss is at or below NumPy's percentile of all, of the nearest rank."""
     losses = paper.worker_losses(scores, target).detach()
-    threshold = np.percentile(losses.numpy(), 100 * rule.config.leadership)
+    threshold = np.percentile(losses.numpy(), 100 * rule.config.leadership, method="nearest")
     return (losses <= threshold).double()
 
 
@@ -162,21 +162,29 @@ def test_an_aligned_gate_cancels_out_of_the_released_loss() -> None:
         torch.testing.assert_close(one, other)
 
 
-@pytest.mark.parametrize("leadership", [0.1, 0.3, 0.7, 1.0])
+@pytest.mark.parametrize("leadership", [0.0, 0.05, 0.1, 0.3, 0.7, 1.0])
 @pytest.mark.parametrize("size", [1, 6, 7, 25])
 def test_leaders_are_the_pairs_up_to_the_percentile(leadership: float, size: int) -> None:
     rule = paper.make(LfnnLV1, leadership=leadership)
     g = torch.Generator().manual_seed(size)
     losses = torch.rand(size, rule.config.workers, generator=g, dtype=torch.float64)
     found = rule.leads(losses, paper.step())
-    last = np.percentile(losses.numpy(), 100 * leadership, method="lower")
+    last = np.percentile(losses.numpy(), 100 * leadership, method="nearest")
     assert torch.equal(found, losses <= last)
+    assert found.any()
     if leadership == 1:
         assert found.all()
 
 
+def test_the_percentile_is_the_nearest_rank() -> None:
+    """As in the released code: of four losses, 30 % are two."""
+    rule = paper.make(LfnnLV1, leadership=0.3)
+    losses = torch.tensor([[1.0, 2.0, 3.0, 4.0]])
+    assert rule.leads(losses, paper.step()).tolist() == [[True, True, False, False]]
+
+
 def test_easy_examples_have_more_leaders_than_hard_ones() -> None:
-    rule = paper.make(LfnnLV1, leadership=0.5)
+    rule = paper.make(LfnnLV1, leadership=0.4)
     losses = torch.tensor([[0.1, 0.2, 0.3, 0.4], [5.0, 6.0, 7.0, 8.0]])
     assert rule.leads(losses, paper.step()).sum(1).tolist() == [4, 0]
 

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from lbench.init import Init
 from lbench.randomness import Randomness
 from lbench.step import Step
-from lbench_local_loss.heads import Predictor, directions, similarity_loss
+from lbench_local_loss.heads import Pool, Predictor, directions, similarity_loss
 
 from .small import CLASSES, similarities, wanted
 
@@ -92,3 +92,44 @@ def test_height_and_width_are_halved_in_turn(
         x_pooled = F.avg_pool2d(x, kernel) if size else x
         torch.testing.assert_close(head(x), head.linear(x_pooled.flatten(1)))
     assert head(x).shape == (2, 10)
+
+
+@pytest.mark.parametrize(
+    ("shape", "features", "windows"),
+    [
+        ((6, 7, 7), 100, (2, 2)),
+        ((6, 7, 7), 60, (4, 2)),
+        ((6, 7, 7), 6, (8, 8)),
+        ((6, 6, 6), 30, (4, 4)),
+        ((6, 1, 5), 20, (1, 2)),
+    ],
+)
+def test_a_side_that_is_not_divided_is_padded_as_in_the_released_code(
+    shape: tuple[int, ...], features: int, windows: tuple[int, int]
+) -> None:
+    """Windows begin half a window in front of the map, and zeros outside of it count."""
+    h = torch.randn(2, *shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    starts = [
+        range(
+            -(one // 2) if side % one else 0, side + (one // 2 if side % one else 0) - one + 1, one
+        )
+        for side, one in zip(shape[1:], windows, strict=True)
+    ]
+    means = [
+        [
+            h[:, :, max(0, r) : r + windows[0], max(0, c) : c + windows[1]].sum((2, 3))
+            / math.prod(windows)
+            for c in starts[1]
+        ]
+        for r in starts[0]
+    ]
+    expected = torch.stack([torch.stack(row, -1) for row in means], -2)
+    found = Pool(shape, features)
+    torch.testing.assert_close(found(h), expected)
+    assert found.features == expected[0].numel()
+
+
+def test_a_map_of_seven_by_seven_is_pooled_far_from_adaptive_means() -> None:
+    h = torch.rand(5, 4, 7, 7, generator=torch.Generator().manual_seed(0))
+    pooled, adaptive = Pool((4, 7, 7), 64)(h), F.adaptive_avg_pool2d(h, 4)
+    assert (pooled - adaptive).abs().max() > 0.5 * adaptive.abs().max()
