@@ -45,7 +45,7 @@ def write(study: Study, home: Home, as_json: bool, name: str, html: Path | None 
         html: where the page is written too.
 
     Raises:
-        UsageError: no run of it has finished.
+        UsageError: no run of it has ended.
     """
     report = make(study, home, name)
     if html is not None:
@@ -61,18 +61,17 @@ def make(study: Study, home: Home, name: str) -> Report:
     """The report of what is there of a study, written to its folder.
 
     Raises:
-        UsageError: no run of it has finished.
+        UsageError: no run of it has ended.
     """
     from lbench.errors import UsageError
     from lbench.report.study import make_report
     from lbench.study.collect import collect
 
     results = collect(study, home)
-    runs = [run for final in results.finals for run in final.runs]
-    if not any(run.status == "finished" for run in runs):
-        begun = f", only {len(runs)} that did not end well" if runs else ""
+    if not results.ended:
+        begun = ""
         if results.older:
-            begun += f"; {results.older} points are of an earlier version of its file"
+            begun = f"; {results.older} points are of an earlier version of its file"
         lost = "" if home.has_store() else " Its store is not there: lbench sync makes it again."
         raise UsageError(
             f"Study {study.name} has no finished run in {home.root}{begun}.",

@@ -121,6 +121,7 @@ def command(
     if math.isnan(checkpoint_every):
         raise click.BadParameter("it must be a number of seconds", param_hint="--checkpoint-every")
 
+    from lbench.run.batches import check_batches
     from lbench.run.cell import parse_settings
     from lbench.run.resolve import Request, refuse_idle, resolve
 
@@ -143,6 +144,7 @@ def command(
     )
     resolved = resolve(request, known)
     refuse_idle(resolved.idle)
+    check_batches(resolved)
     for note in resolved.notes:
         say(click.style(f"{note}\n", fg="yellow"))
     machine = _machine(device, threads, checkpoint_every)

@@ -13,7 +13,7 @@ import click
 from lbench.cli.common import data_dir_option, home_option, json_option, plugin_option, print_json
 from lbench.cli.progress import duration, say
 from lbench.cli.report import make, show, write
-from lbench.cli.study_output import any_final, ending_json, plan_json, say_best, say_plan
+from lbench.cli.study_output import ending_json, plan_json, say_best, say_plan
 from lbench.errors import UsageError
 from lbench.home import Home
 from lbench.registry import registry
@@ -208,7 +208,7 @@ def run(
     timed = costs(wanted, torch.device(places[0]), threads, _note, cores_each(len(places)))
     wanted = with_budgets(wanted, {key: cost.flops for key, cost in timed.items()})
     seconds = estimated(wanted, timed) / len(places)
-    say_plan(wanted, places, seconds)
+    say_plan(wanted, places, seconds, sum(point.key not in timed for point in wanted.points))
     if dry_run:
         if as_json:
             print_json(plan_json(wanted, seconds))
@@ -237,7 +237,7 @@ def run(
     if ending.stopped:
         say(f"Stopped ({ending.stopped}). The same command goes on from there.\n")
     results = None if writer.error is not None else collect(study, home)
-    report = make(study, home, name) if results is not None and any_final(results) else None
+    report = make(study, home, name) if results is not None and results.ended else None
     if as_json:
         print_json(ending_json(study, ending, report, results))
     else:

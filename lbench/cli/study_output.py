@@ -20,8 +20,15 @@ if TYPE_CHECKING:
     from lbench.study.runner import Ending
 
 
-def say_plan(plan: Plan, places: list[str], seconds: float) -> None:
-    """Tells on standard error what will be done, and about how long it takes."""
+def say_plan(plan: Plan, places: list[str], seconds: float, unknown: int = 0) -> None:
+    """Tells on standard error what will be done, and about how long it takes.
+
+    Args:
+        plan: what will be done.
+        places: a device a worker.
+        seconds: that it takes, as far as that could be estimated.
+        unknown: how many points could not be timed.
+    """
     study = plan.study
     say(f"{study.title}\n")
     what = [_counted(len(plan.points), "point")]
@@ -30,7 +37,8 @@ def say_plan(plan: Plan, places: list[str], seconds: float) -> None:
     what.append(_counted(plan.finals, "final run"))
     datasets = ", ".join(dict.fromkeys(point.dataset for point in plan.points))
     workers = f"{_counted(len(places), 'worker')} on {', '.join(sorted(set(places)))}"
-    say(f"{', '.join(what)} on {datasets}; {workers}.\n")
+    where = f" on {datasets}" if datasets else ""
+    say(f"{', '.join(what)}{where}; {workers}.\n")
     for name, reason in plan.absent.items():
         say(f"Left out: {name}, {reason}.\n")
     for key, resolved in plan.resolved.items():
@@ -38,7 +46,10 @@ def say_plan(plan: Plan, places: list[str], seconds: float) -> None:
             say(f"At {key}: {note}\n")
     for note in data_notes(plan):
         say(f"{note}\n")
-    say(f"All of it takes about {duration(seconds)}; what is there is not run again.\n\n")
+    for lost in plan.lost:
+        say(f"Cannot be trained: {lost.point.key}: {lost.reason}\n")
+    without = f" without {_counted(unknown, 'point')} that could not be timed" if unknown else ""
+    say(f"All of it takes about {duration(seconds)}{without}; what is there is not run again.\n\n")
 
 
 def data_notes(plan: Plan) -> list[str]:
@@ -74,13 +85,9 @@ def plan_json(plan: Plan, seconds: float) -> dict[str, Any]:
         "final_runs": plan.finals,
         "absent": dict(plan.absent),
         "notes": data_notes(plan),
+        "lost": {each.point.key: each.reason for each in plan.lost},
         "seconds": round(seconds, 1),
     }
-
-
-def any_final(results: Results) -> bool:
-    """Whether there is anything to report."""
-    return any(run.status == "finished" for final in results.finals for run in final.runs)
 
 
 def best_of(results: Results) -> list[dict[str, Any]]:

@@ -60,6 +60,8 @@ def show(study: Study, home: Home, as_json: bool, name: str) -> int:
         click.echo(f"Process {driver['pid']} on {driver['host']} runs it, since {since}.")
     elif not all(_over(row, results.study.seeds) for row in rows):
         click.echo(f"Nobody runs it now. It goes on with: {results.command}")
+    for key, reason in results.lost.items():
+        click.echo(f"Cannot be trained: {key}: {reason}")
     if results.older:
         click.echo(_earlier(results))
     return 0
@@ -79,6 +81,8 @@ def _driver(folder: Path) -> dict[str, Any] | None:
 
 def _over(row: dict[str, Any], seeds: int) -> bool:
     """Whether nothing is left to do at a point."""
+    if row["lost"] is not None:
+        return True
     trials, runs = row["trials"] or {}, row["final_runs"]
     ended = sum(trials.values()) - trials.get("running", 0)
     return ended >= (row["wanted"] or 0) and sum(runs.values()) >= seeds and "killed" not in runs
@@ -88,7 +92,8 @@ def _rows(results: Results) -> list[dict[str, Any]]:
     searches = {found.point.key: found for found in results.searches}
     finals = {final.point.key: final for final in results.finals}
     keys = dict.fromkeys([*searches, *finals, *(point.key for point in results.missing)])
-    return [_row(key, searches.get(key), finals.get(key)) for key in keys]
+    rows = [_row(key, searches.get(key), finals.get(key)) for key in keys]
+    return [{**row, "lost": results.lost.get(row["point"])} for row in rows]
 
 
 def _row(key: str, search: SearchResult | None, final: Any) -> dict[str, Any]:

@@ -96,12 +96,10 @@ def parts(
         DataError: there are too few examples to hold any out.
     """
     train, held, test = [], [], []
-    for segment in data.segments or (_whole(data),):
-        of_class = data.train.labels[segment.train]
-        kept, out = holdout(of_class, validation, data.digest)
-        kept = kept[labelled(of_class[kept], labels, data.digest)]
-        train.append(segment.train[kept])
-        held.append(segment.train[out])
+    for segment in _segments(data):
+        kept, out = _kept(data, segment, validation, labels)
+        train.append(kept)
+        held.append(out)
         test.append(segment.test)
     moments = (data.mean, data.std) if standardize else (None, None)
 
@@ -115,6 +113,29 @@ def parts(
         resident(data.train, held) if validation else None,
         resident(data.test, test),
     )
+
+
+def training_sizes(data: Dataset, validation: float, labels: float) -> list[int]:
+    """Count the examples that ``parts`` leaves for training: of all, or of each task.
+
+    Raises:
+        DataError: as of ``parts``.
+    """
+    return [len(_kept(data, segment, validation, labels)[0]) for segment in _segments(data)]
+
+
+def _segments(data: Dataset) -> Sequence[Segment]:
+    return data.segments or (_whole(data),)
+
+
+def _kept(
+    data: Dataset, segment: Segment, validation: float, labels: float
+) -> tuple[Labels, Labels]:
+    """Return which examples of a segment are trained on, and which are held out."""
+    of_class = data.train.labels[segment.train]
+    kept, out = holdout(of_class, validation, data.digest)
+    kept = kept[labelled(of_class[kept], labels, data.digest)]
+    return segment.train[kept], segment.train[out]
 
 
 def held_out(data: DeviceData, fraction: float, digest: str) -> tuple[Tensor, Tensor]:

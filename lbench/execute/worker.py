@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from lbench.errors import SYSTEM, LbenchError, LockedError, refused
+from lbench.errors import SYSTEM, LbenchError, LockedError, briefly, refused
 from lbench.execute.attempt import Done, carry_out, locate
 from lbench.execute.messages import Ended, Job, Over
 from lbench.execute.talk import Place, Talk
@@ -89,8 +89,7 @@ def do(talk: Talk, setup: Setup) -> Ended:
         reason, kind = refused(error), SYSTEM
         done = Done(ended("failed", reason), cached=False, stopped=False)
     except Exception as error:
-        reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        done = Done(ended("failed", reason), cached=False, stopped=False)
+        done = Done(ended("failed", briefly(error)), cached=False, stopped=False)
     place = talk.place
     if place is not None and (place.run_dir.path / "spec.json").exists():
         if not talk.announced:

@@ -77,7 +77,7 @@ def page(
         left_out=left_out,
         searches=[_search(search, results) for search in results.searches],
         troubles=_troubles(results),
-        missing=[point.key for point in results.missing],
+        missing=[p.key for p in results.missing if p.key not in results.lost],
         absent=results.datasets,
         data=_data(results, home),
         environment=_environment(results),
@@ -230,17 +230,13 @@ def _front(search: SearchResult) -> list[str]:
 def _troubles(results: Results) -> dict[str, Any]:
     """Every run that did not finish, with its reason."""
     found = [
-        (final.point.key, run)
+        [final.point.key, str(run.seed), run.status, run.reason or NONE]
         for final in results.finals
         for run in final.runs
         if run.status != "finished"
     ]
-    return {
-        "rows": [
-            [key, str(run.seed), run.status, run.reason or NONE] for key, run in found[:TROUBLES]
-        ],
-        "more": max(0, len(found) - TROUBLES),
-    }
+    found += [[key, "all", "failed", reason] for key, reason in results.lost.items()]
+    return {"rows": found[:TROUBLES], "more": max(0, len(found) - TROUBLES)}
 
 
 def _data(results: Results, home: Home) -> list[list[str]]:

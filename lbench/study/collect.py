@@ -37,9 +37,10 @@ def collect(study: Study, home: Home) -> Results:
     """
     ledger = read_ledger(home, study)
     study = ledger.study
+    lost = {entry.point.key: entry.lost for entry in ledger.entries if entry.lost}
     if not ledger.entries or not home.has_store():
         points = [entry.point for entry in ledger.entries]
-        return Results(study, (), (), points, ledger.absent, ledger.command, ledger.older)
+        return Results(study, (), (), points, ledger.absent, ledger.command, ledger.older, lost)
     guarded = reaching(home) if study.search else nullcontext()
     with Record.open(home) as record, guarded:
         shelf = _Shelf(record, Journal(home, study.name).read())
@@ -55,7 +56,9 @@ def collect(study: Study, home: Home) -> Results:
                 finals.append(final)
             else:
                 missing.append(entry.point)
-    return Results(study, finals, searches, missing, ledger.absent, ledger.command, ledger.older)
+    return Results(
+        study, finals, searches, missing, ledger.absent, ledger.command, ledger.older, lost
+    )
 
 
 class _Shelf:

@@ -159,6 +159,19 @@ class Point:
         return "/".join([*parts, shown] if shown else parts)
 
 
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """A point at which nothing can be trained, though the study as such is sound.
+
+    Args:
+        point: where.
+        reason: why, in a sentence.
+    """
+
+    point: Point
+    reason: str
+
+
 def digest(content: Any) -> str:
     """Eight hex digits of a value's canonical JSON."""
     text = json.dumps(content, sort_keys=True, default=_plain)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from lbench.errors import UsageError
 from lbench.run.resolve import VALIDATION
-from lbench.study.definition import Point
+from lbench.study.definition import Lost, Point
 from lbench.study.settings import EQUAL
 
 if TYPE_CHECKING:
@@ -37,7 +37,8 @@ def check_equal(plan: Plan) -> None:
         UsageError: there is none on a point's dataset and network, its budget is not in epochs, or
             the dataset is a sequence.
     """
-    bases = {_where(point) for point in plan.points if point.rule == BASE}
+    known = [*plan.points, *(each.point for each in plan.lost)]
+    bases = {_where(point) for point in known if point.rule == BASE}
     for point in _asking(plan):
         if plan.resolved[point.key].dataset.segments:
             raise UsageError(
@@ -56,16 +57,26 @@ def with_budgets(plan: Plan, flops: Mapping[str, float]) -> Plan:
     """The plan with a budget at each point that asks for equal operations.
 
     Where a point takes as many for an example as ``bp`` does, its epochs are its budget already.
+    One that could not be timed, or has no ``bp`` that could, is lost.
 
     Args:
-        flops: of training on one example, by the point's key.
+        flops: of training on one example, by the key of each point that could be timed.
 
     Raises:
         UsageError: a rule's training has no matrix product to count.
     """
-    base = {_where(point): flops[point.key] for point in plan.points if point.rule == BASE}
-    budgets = {}
+    base = {
+        _where(point): flops[point.key]
+        for point in plan.points
+        if point.rule == BASE and point.key in flops
+    }
+    budgets, lost = {}, list[Lost]()
     for point in _asking(plan):
+        if point.key not in flops or _where(point) not in base:
+            failed = BASE if point.key in flops else point.rule
+            reason = f"A step of {failed} failed, so there is no budget of as many operations."
+            lost.append(Lost(point, reason))
+            continue
         if not flops[point.key]:
             raise UsageError(
                 f"Training {point.rule} has no matrix product: it cannot be given as many "
@@ -82,7 +93,9 @@ def with_budgets(plan: Plan, flops: Mapping[str, float]) -> Plan:
             trial=max(1, round(seen * (1 - VALIDATION))),
             final=max(1, round(seen * (1 - cell.validation))),
         )
-    return replace(plan, budgets=budgets)
+    keys = [each.point.key for each in lost]
+    points = [point for point in plan.points if point.key not in keys]
+    return replace(plan, points=points, budgets=budgets, lost=[*plan.lost, *lost])
 
 
 def _asking(plan: Plan) -> list[Point]:

@@ -18,9 +18,10 @@ def seconds(plan: Plan, costs: Mapping[str, Cost]) -> float:
     """Of all that is to be trained, on one worker.
 
     Args:
-        costs: of a cell at each point, by its key.
+        costs: of a cell at each point that could be timed, by its key; others count as nothing.
     """
-    return sum(_seconds(plan, key, cost) for key, cost in costs.items())
+    keys = [point.key for point in plan.points if point.key in costs]
+    return sum(_seconds(plan, key, costs[key]) for key in keys)
 
 
 def _seconds(plan: Plan, key: str, cost: Cost) -> float:

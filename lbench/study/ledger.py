@@ -26,6 +26,7 @@ class Entry:
         space: what is searched.
         objectives: what is minimised.
         wanted: how many trials there shall be.
+        lost: why nothing could be trained there the last time; None where something could.
     """
 
     point: Point
@@ -33,6 +34,7 @@ class Entry:
     space: Mapping[str, Domain] = field(default_factory=dict)
     objectives: Sequence[str] = ()
     wanted: int = 0
+    lost: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +81,12 @@ def write_ledger(home: Home, plan: Plan, command: str) -> None:
     version = plan.study.version
     points = dict(before.get("points", {}))
     searches = names(plan)
+    for lost in plan.lost:
+        key = lost.point.key
+        # What was trained there before is still there.
+        known = points.get(key, {}) if points.get(key, {}).get("version") == version else {}
+        points[key] = {**known, "version": version, "point": asdict(lost.point)}
+        points[key]["lost"] = lost.reason
     for point in plan.points:
         entry = {"version": version, "point": asdict(point)}
         if (search := plan.study.search) is not None:
@@ -130,7 +138,7 @@ def _asked(plan: Plan) -> dict[str, Any]:
         return {"seeds": study.seeds}
     return {
         "seeds": study.seeds,
-        "trials": max(trials(search, space) for space in plan.spaces.values()),
+        "trials": max((trials(search, s) for s in plan.spaces.values()), default=search.trials),
         "sampler": search.sampler,
         "objectives": list(search.objectives),
     }
@@ -157,11 +165,11 @@ def _search(search: Search, name: str, space: Mapping[str, Domain]) -> dict[str,
 
 def _entry(content: Mapping[str, Any]) -> Entry:
     point = Point(**content["point"])
-    search = content.get("search")
+    search, lost = content.get("search"), content.get("lost")
     if search is None:
-        return Entry(point)
+        return Entry(point, lost=lost)
     space: dict[str, Domain] = {
         name: Span(**domain) if isinstance(domain, dict) else tuple(domain)
         for name, domain in search["space"].items()
     }
-    return Entry(point, search["name"], space, search["objectives"], search["wanted"])
+    return Entry(point, search["name"], space, search["objectives"], search["wanted"], lost)

@@ -8,11 +8,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from lbench.errors import DataError, UsageError
+from lbench.errors import DataError, LbenchError, UsageError, briefly
 from lbench.recipe import Recipe, idle
 from lbench.registry import Registry
-from lbench.run.resolve import Resolved, refuse_idle, resolve
-from lbench.study.definition import Arm, Domain, Point, Span, Study
+from lbench.run.batches import check_batches
+from lbench.run.resolve import VALIDATION, Resolved, refuse_idle, resolve
+from lbench.study.definition import Arm, Domain, Lost, Point, Span, Study
 from lbench.study.equal import Budget, check_equal
 from lbench.study.probes import check_probes
 from lbench.study.settings import EQUAL, TASK, check_settings, check_types, request
@@ -33,6 +34,7 @@ class Plan:
         resolved: the cell at each point before its search, by key: what is timed.
         absent: datasets of the study that are left out, with the reason.
         budgets: where a run takes as many operations as one of ``bp``, by the point's key.
+        lost: points that cannot be trained, which are not among ``points``.
     """
 
     study: Study
@@ -41,6 +43,7 @@ class Plan:
     resolved: Mapping[str, Resolved]
     absent: Mapping[str, str] = field(default_factory=dict)
     budgets: Mapping[str, Budget] = field(default_factory=dict)
+    lost: Sequence[Lost] = ()
 
     @property
     def trials(self) -> int:
@@ -101,24 +104,49 @@ def plan(
             f"Study {study.name} has two points called {twice}.",
             "Give the arms of one rule different names: name = …",
         )
-    resolved, spaces = {}, {}
+    resolved, spaces, lost = {}, {}, list[Lost]()
     for point in points:
         try:
             if study.path is not None:
                 # What a file has is typed; a command line has text.
                 check_types(point, registry)
             asked = replace(request(point, registry, study.protocol), data_dir=data_dir)
-            resolved[point.key] = resolve(asked, registry)
             if study.search:
                 spaces[point.key] = space(point.rule, study.search, point.settings, registry)
+            resolved[point.key] = resolve(asked, registry)
         except UsageError as error:
             raise UsageError(f"At {point.key}: {error.message}", error.hint) from None
+        except LbenchError:
+            raise
+        except (Exception, SystemExit) as error:
+            # One rule's code is at fault; what the others are asked does not depend on it.
+            lost.append(Lost(point, briefly(error)))
+            continue
+        if problem := _too_small(resolved[point.key], spaces.get(point.key, {})):
+            lost.append(Lost(point, problem))
+    keys = [each.point.key for each in lost]
+    points = [point for point in points if point.key not in keys]
     _refuse_idle(points, resolved, spaces)
     _check_searched(study, points, spaces)
-    found = Plan(study, points, spaces, resolved, absent)
+    found = Plan(study, points, spaces, resolved, absent, lost=lost)
     check_equal(found)
     check_probes(found, registry)
     return found
+
+
+def _too_small(resolved: Resolved, space: Mapping[str, Domain]) -> str | None:
+    """Why no run can train on its batches; None where runs can, or a search chooses the batch."""
+    if "batch" in space:
+        return None
+    try:
+        check_batches(resolved)
+        if space:
+            # Trials hold validation examples out, whatever the final runs do.
+            trial = replace(resolved.cell, validation=VALIDATION)
+            check_batches(replace(resolved, cell=trial))
+    except UsageError as error:
+        return f"{error.message} {error.hint}"
+    return None
 
 
 def _refuse_idle(

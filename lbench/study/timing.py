@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from lbench.data.loader import Batches, DeviceData
+from lbench.errors import briefly
 from lbench.randomness import Randomness
 from lbench.rule import Rule
 from lbench.run.evaluate import autocast, evaluate
@@ -54,12 +55,14 @@ def costs(
 ) -> dict[str, Cost]:
     """Times a few steps of each kind of cell; by the point's key.
 
+    A kind of which a step fails has no cost: that is told, and its runs will say it too.
+
     Args:
         threads: of torch on the CPU; None for as many as each network's runs will have.
         cores: that a run may use where ``threads`` is None.
         tell: told what is timed.
     """
-    known: dict[Any, Cost] = {}
+    known: dict[Any, Cost | None] = {}
     found: dict[str, Cost] = {}
     before = torch.get_num_threads()
     try:
@@ -68,8 +71,13 @@ def costs(
             kind = _kind(resolved)
             if kind not in known:
                 tell(f"Timing {point.rule} on {point.dataset}, {point.network}")
-                known[kind] = _cost(resolved, device, threads, cores)
-            found[point.key] = known[kind]
+                try:
+                    known[kind] = _cost(resolved, device, threads, cores)
+                except (Exception, SystemExit) as error:
+                    known[kind] = None
+                    tell(f"A step failed, so there is no estimate of it: {briefly(error)}")
+            if (cost := known[kind]) is not None:
+                found[point.key] = cost
     finally:
         torch.set_num_threads(before)
     return found
@@ -106,9 +114,11 @@ def _cost(resolved: Resolved, device: torch.device, threads: int | None, cores: 
     rule = rule.to(device)
     rule.attach({g.name: Update(g, cell.recipe) for g in rule.groups() if g.params})
     train = resolved.dataset.train
-    some = np.arange(min(len(train), SEEN))
+    size = min(cell.recipe.batch, len(train))
+    # Whole batches alone: a shorter last one, which the run may not have, costs something else.
+    some = np.arange(max(size, min(len(train), SEEN) // size * size))
     data = DeviceData.of(train, some, device)
-    batches = Batches(data, min(cell.recipe.batch, len(data)), randomness.generator)
+    batches = Batches(data, size, randomness.generator)
     rule.train()
     phases = rule.phases()
     total = sum(phase.share for phase in phases)

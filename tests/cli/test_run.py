@@ -133,6 +133,11 @@ BAD: list[tuple[tuple[str, ...], int, tuple[str, ...]]] = [
     (("--rule", "bp", *SMALL, "--gamma", "0.5"), 2, ("gamma", "cannot act", "step")),
     (("--rule", "bp", *SMALL, "--milestones", "0.5"), 2, ("milestones", "cannot act", "step")),
     (("--rule", "pepita", *SMALL, "--optimizer", "adam", "--momentum", "0.9"), 2, ("momentum",)),
+    (
+        ("--rule", "bp", *SMALL, "--labels", "0.1", "--batch", "128", "--net", "norm=batch"),
+        2,
+        ("129 training examples", "BatchNorm", "A batch of 127"),
+    ),
     (("--rule", "bp", *SMALL, "--labels", "²"), 2, ("--labels", "share above 0", "²")),
     (("--rule", "bp", *SMALL, "--net", f"widths={10**18}"), 2, ("does not fit into memory",)),
     (("--rule", "bp", *SMALL, "--blocks", "9"), 2, ("2 blocks", "from 1 to 2")),

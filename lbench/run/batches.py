@@ -1,0 +1,72 @@
+"""Whether a network can be trained on every batch of its data."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from lbench.data.loader import DeviceData
+from lbench.data.parts import training_sizes
+from lbench.errors import UsageError
+from lbench.randomness import Randomness
+from lbench.run.optim import Update
+from lbench.run.plan import Plan
+from lbench.run.resolve import Resolved
+from lbench.step import Phase, Step
+from lbench.task import Batch
+
+ALONE = "more than 1 value per channel"
+"""Part of what PyTorch says where BatchNorm gets one value of each channel."""
+
+
+def check_batches(resolved: Resolved) -> None:
+    """Check that no batch has one example alone where BatchNorm cannot train on it.
+
+    A network may be able to (over the positions of an image there are several values of each
+    channel), and a rule need not use the network; so a step on one example is tried.
+
+    Raises:
+        UsageError: one does; names a batch that fits.
+    """
+    cell = resolved.cell
+    if cell.build(0).network.couples == "none":
+        return
+    sizes = training_sizes(resolved.dataset, cell.validation, cell.labels)
+    batch = cell.recipe.batch
+    if not _one_alone(sizes, batch, cell.budget.examples) or _trains_on_one(resolved):
+        return
+    near = [*range(min(batch, max(sizes)), 1, -1), *range(2, max(sizes) + 1)]
+    fitting = next((b for b in near if not _one_alone(sizes, b, cell.budget.examples)), None)
+    examples = " or ".join(str(size) for size in dict.fromkeys(sizes))
+    raise UsageError(
+        f"{examples} training examples in batches of {batch} leave a batch of one example, on "
+        "which BatchNorm cannot train.",
+        "Train on more examples." if fitting is None else f"A batch of {fitting} leaves none.",
+    )
+
+
+def _one_alone(sizes: list[int], batch: int, budget: int | None) -> bool:
+    """Whether one of the batches has one example, within a budget in examples."""
+    plan = Plan.of(sizes, batch, 1 if budget is None else None, budget, (Phase(),))
+    if plan.steps < plan.per_epoch:
+        # The last batch of an epoch is not reached.
+        return min(batch, *sizes) == 1
+    return any((size % batch or batch) == 1 for size in sizes)
+
+
+def _trains_on_one(resolved: Resolved) -> bool:
+    cell, train = resolved.cell, resolved.dataset.train
+    rule = cell.build(0)
+    rule.attach({g.name: Update(g, cell.recipe) for g in rule.groups() if g.params})
+    one = DeviceData.of(train, np.arange(1)).batch(torch.zeros(1, dtype=torch.long))
+    rule.train()
+    try:
+        for phase in rule.phases():
+            s = Step(Randomness(0), phase=phase)
+            rule.step(rule.prepare(Batch(*one), s), s)
+    except ValueError as error:
+        return ALONE not in str(error)
+    except Exception:
+        # Whatever else is wrong is for the run to tell.
+        return True
+    return True

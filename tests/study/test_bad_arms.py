@@ -1,0 +1,206 @@
+"""One arm that cannot be trained leaves the others of its study alone, and is reported."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from lbench.errors import UsageError
+from lbench.home import Home
+from lbench.registry import registry
+from lbench.run.batches import check_batches
+from lbench.study.definition import Arm, Search
+from lbench.study.equal import with_budgets
+from lbench.study.plan import plan
+from lbench.study.timing import costs
+from tests.run.helper import ask
+from tests.study.helper import ALONE, Said, lbench, study
+
+RULES = '''
+import sys
+
+from lbench import GradientRule
+
+
+class Stepless(GradientRule):
+    """Raises in its step."""
+
+    def loss(self, batch, s):
+        raise ValueError("no step of mine")
+
+
+class Buildless(GradientRule):
+    """Raises when it is built."""
+
+    def build(self, init):
+        raise KeyError("no build of mine")
+
+    def loss(self, batch, s):
+        return self.task.loss(self.network(batch.x, s), batch.target)
+
+
+class Exits(GradientRule):
+    """Ends the process in its step."""
+
+    def loss(self, batch, s):
+        sys.exit(0)
+'''
+STUDY = """
+title = "Bad arms"
+question = "Which?"
+datasets = ["digits"]
+rules = ["stepless", "buildless", "bp"]
+seeds = 1
+
+[set]
+epochs = 1
+"net.widths" = [20]
+"net.norm" = "batch"
+
+[axes]
+batch = [128, 1]
+"""
+
+
+@dataclass
+class Run:
+    """A study with bad arms that has been run, and what its commands printed."""
+
+    name: str
+    home: Home
+    said: Said
+    status: Said
+
+
+@pytest.fixture(scope="module")
+def rules(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("rules") / "bad.py"
+    file.write_text(RULES)
+    registry().add_file(file)
+    return file
+
+
+@pytest.fixture(scope="module")
+def ran(rules: Path, tmp_path_factory: pytest.TempPathFactory, template: Path) -> Run:
+    folder = tmp_path_factory.mktemp("bad")
+    name = str(folder / "bad.toml")
+    Path(name).write_text(STUDY)
+    home = Home(folder / "home")
+    home.root.mkdir()
+    shutil.copy(template, home.root / "store.db")
+    words = ["study", name, "--plugin", str(rules), "--home", str(home.root)]
+    return Run(name, home, lbench(*words, *ALONE, "--json"), lbench(*words, "--status", "--json"))
+
+
+def test_the_other_arms_are_trained_and_the_command_says_what_was_not(ran: Run) -> None:
+    assert ran.said.code == 1
+    finished = [cell for cell in ran.said.json["cells"] if cell["test_error"] is not None]
+    assert [cell["point"] for cell in finished] == ["bp/digits/mlp/batch=128"]
+    lost = ran.said.json["unfinished"]
+    assert set(lost) == {
+        "stepless/digits/mlp/batch=128 seed 0",
+        "stepless/digits/mlp/batch=1 seed 0",
+        "buildless/digits/mlp/batch=128",
+        "buildless/digits/mlp/batch=1",
+        "bp/digits/mlp/batch=1",
+    }
+    assert lost["stepless/digits/mlp/batch=1 seed 0"] == "failed: ValueError: no step of mine"
+    assert "no build of mine" in lost["buildless/digits/mlp/batch=1"]
+    assert "BatchNorm" in lost["bp/digits/mlp/batch=1"]
+
+
+def test_the_plan_names_what_cannot_be_timed_and_what_cannot_be_trained(ran: Run) -> None:
+    assert "so there is no estimate of it: ValueError: no step of mine" in ran.said.err
+    assert "without 2 points that could not be timed" in ran.said.err
+    assert "Cannot be trained: buildless/digits/mlp/batch=1: KeyError" in ran.said.err
+
+
+def test_the_report_lists_every_arm_that_did_not_finish_with_its_reason(ran: Run) -> None:
+    page = (ran.home.reports / "bad" / "report.html").read_text()
+    for reason in ("no step of mine", "no build of mine", "on which BatchNorm cannot train"):
+        assert reason in page
+    assert "Nothing has been trained at" not in page
+
+
+def test_a_status_says_what_cannot_be_trained(ran: Run) -> None:
+    rows = {row["point"]: row for row in ran.status.json["points"]}
+    assert "BatchNorm" in rows["bp/digits/mlp/batch=1"]["lost"]
+    assert rows["bp/digits/mlp/batch=128"]["lost"] is None
+    shown = lbench("study", ran.name, "--status", "--home", str(ran.home.root)).out
+    assert "Cannot be trained: bp/digits/mlp/batch=1: " in shown
+    assert "Nobody runs it now" not in shown
+
+
+def test_a_rule_that_ends_the_process_in_a_timed_step_has_no_estimate(rules: Path) -> None:
+    wanted = plan(study(Arm("exits"), Arm("bp"), settings={"epochs": 1}), registry())
+    told: list[str] = []
+    assert list(costs(wanted, torch.device("cpu"), 1, told.append)) == ["bp/digits/mlp"]
+    assert "A step failed, so there is no estimate of it: SystemExit: 0" in told
+
+
+@pytest.mark.parametrize("failing", ["fa", "bp"])
+def test_without_a_timed_step_there_is_no_budget_of_equal_operations(failing: str) -> None:
+    arms = [Arm(rule, axes={"equal": ("epochs", "flops")}) for rule in ("bp", "fa")]
+    wanted = plan(study(*arms, settings={"epochs": 4}), registry())
+    flops = {p.key: 300.0 + 300.0 * (p.rule == "fa") for p in wanted.points if p.rule != failing}
+    found = with_budgets(wanted, flops)
+    lost = {each.point.key: each.reason for each in found.lost}
+    # Without bp nobody knows how many operations would be equal.
+    assert "fa/digits/mlp/equal=flops" in lost
+    assert ("bp/digits/mlp/equal=flops" in lost) == (failing == "bp")
+    assert all(f"A step of {failing} failed" in reason for reason in lost.values())
+    assert {point.values["equal"] for point in found.points if point.rule == failing} == {"epochs"}
+
+
+BATCH_NORM: dict[str, Any] = {"network": "mlp", "network_options": {"norm": "batch"}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "fitting"),
+    [
+        ({"labels": 0.1, "recipe": {"batch": 128}}, 127),
+        ({"recipe": {"batch": 1}}, 3),  # batches of 2 leave one of 1,295 too
+        ({"recipe": {"batch": 1}, "examples": 5}, 2),
+        ({"dataset": "split-digits", "recipe": {"batch": 1}}, None),
+    ],
+    ids=str,
+)
+def test_a_batch_of_one_example_is_refused_with_batch_norm_and_one_that_fits_is_named(
+    changes: dict[str, Any], fitting: int | None
+) -> None:
+    with pytest.raises(UsageError, match="on which BatchNorm cannot train") as raised:
+        check_batches(ask(**BATCH_NORM, **changes))
+    batch = int(raised.value.hint.split()[3])
+    assert fitting in (batch, None)
+    check_batches(ask(**BATCH_NORM, **changes | {"recipe": {"batch": batch}}))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"network": "mlp", "network_options": {"norm": "group"}},
+        {"network": "cnn"},  # an image has many positions
+        {"rule": "softmax_regression", **BATCH_NORM},  # it does not use the network
+        {"protocol": "paper", **BATCH_NORM},  # all examples: another number
+        {"examples": 128, **BATCH_NORM},  # the last batch is not reached
+    ],
+    ids=str,
+)
+def test_a_batch_of_one_example_is_taken_where_it_can_be_trained_on(
+    changes: dict[str, Any],
+) -> None:
+    check_batches(ask(**changes, labels=0.1, recipe={"batch": 128}))
+
+
+def test_a_search_of_the_batch_begins_though_the_default_leaves_one_example() -> None:
+    settings = {"labels": 0.1, "batch": 128, "net.norm": "batch", "epochs": 1}
+    searched = Search(sampler="random", only=(), space={"batch": (64, 127)})
+    assert plan(study(Arm("bp", settings=settings), search=searched), registry()).lost
+    del settings["batch"]
+    found = plan(study(Arm("bp", settings=settings), search=searched), registry())
+    assert not found.lost
