@@ -155,7 +155,7 @@ def all_that_fit(rule: str) -> list[str]:
 def test_a_run_with_all_probes_is_bit_identical_to_one_without(
     rule: str, options: dict[str, Any], tmp_path: Path
 ) -> None:
-    resolved = ask(rule, epochs=3, **options)
+    resolved = ask(rule, epochs=2, **options)
     plain = run(tmp_path / "plain", resolved)[0]
     state = torch.get_rng_state()
     probes = all_that_fit(rule)
