@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -15,9 +16,16 @@ ELSEWHERE = "Name another directory with --home or LBENCH_HOME."
 
 @dataclass(frozen=True, slots=True)
 class Home:
-    """``--home``, else ``LBENCH_HOME``, else ``./lbench-runs``."""
+    """``--home``, else ``LBENCH_HOME``, else ``./lbench-runs``.
+
+    Attributes:
+        root: the directory.
+        copies: by database file the copy that is opened in its place; see
+            :func:`lbench.store.readable.readable`.
+    """
 
     root: Path
+    copies: Mapping[Path, Path] = field(default_factory=dict, compare=False)
 
     @classmethod
     def at(cls, given: Path | None = None) -> Home:
@@ -71,6 +79,11 @@ class Home:
     def has_store(self) -> bool:
         """Whether there is a store to read; opening one that is not there would create it."""
         return self.store_file is None or self.store_file.exists()
+
+    @property
+    def searches(self) -> Path:
+        """Optuna's SQLite file, there or not."""
+        return self.root / "optuna.db"
 
     @property
     def artifacts(self) -> Path:

@@ -82,9 +82,12 @@ class RunDir:
 
     def held(self) -> bool:
         """Whether a living process works in this directory."""
-        if not (self.path / "lock").exists():
+        path = self.path / "lock"
+        if not path.exists():
             return False
-        lock = filelock.FileLock(self.path / "lock")
+        if not os.access(path, os.W_OK):
+            return _held_elsewhere(path)
+        lock = filelock.FileLock(path)
         try:
             with lock.acquire(blocking=False):
                 return False
@@ -100,6 +103,18 @@ class RunDir:
         """
         with alone(self.path, "training this run"):
             yield
+
+
+def _held_elsewhere(path: Path) -> bool:
+    """Whether a process holds a lock file that may only be read, as in a read-only home."""
+    import fcntl
+
+    with path.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
 
 
 @contextlib.contextmanager

@@ -43,6 +43,7 @@ def command(cells: tuple[str, ...], as_markdown: bool, as_json: bool, home: Home
 
 def _pairs(home: Home, cells: tuple[str, ...] = ()) -> Pairs:
     from lbench.errors import UsageError
+    from lbench.store.readable import readable
     from lbench.store.record import Record
 
     if not home.has_store():
@@ -52,7 +53,7 @@ def _pairs(home: Home, cells: tuple[str, ...] = ()) -> Pairs:
             f"There are no cells in {home.root}, so none is called {cells[0]!r}.",
             "Give --home where your runs lie, or make one: lbench run --rule bp --dataset digits",
         )
-    with Record.open(home) as record:
+    with readable(home) as at_hand, Record.open(at_hand) as record:
         rows = [record.cell(prefix) for prefix in cells] if cells else record.cells()
         twice = [row.cell_id for row in rows if rows.count(row) > 1]
         if twice:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import shutil
 from pathlib import Path
@@ -11,6 +12,7 @@ import click
 
 from lbench.cli.common import home_option, json_option, plugin_option, print_json
 from lbench.cli.progress import say
+from lbench.errors import UsageError
 from lbench.home import Home
 from lbench.registry import registry
 from lbench.report.terminal import paragraph
@@ -18,6 +20,7 @@ from lbench.report.terminal import paragraph
 if TYPE_CHECKING:
     from lbench.report.study import Report
     from lbench.study.definition import Study
+    from lbench.study.results import Results
 
 
 @click.command(epilog="Example: lbench report leadership --html leadership.html")
@@ -27,27 +30,40 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path, dir_okay=False),
     help="Also write the page to this file; it needs no other.",
 )
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Write the report to this folder, not to the home.",
+)
 @plugin_option
 @home_option
 @json_option
-def command(study: str, html: Path | None, home: Home, as_json: bool) -> None:
+def command(study: str, html: Path | None, output: Path | None, home: Home, as_json: bool) -> None:
     """Write the report of a study from what has been trained; runs nothing."""
     from lbench.study.find import find
 
-    write(find(study, registry()), home, as_json, study, html)
+    write(find(study, registry()), home, as_json, study, html, output)
 
 
-def write(study: Study, home: Home, as_json: bool, name: str, html: Path | None = None) -> None:
+def write(
+    study: Study,
+    home: Home,
+    as_json: bool,
+    name: str,
+    html: Path | None = None,
+    output: Path | None = None,
+) -> None:
     """Writes the report of a study and prints its answer.
 
     Args:
         name: what the user called it.
         html: where the page is written too.
+        output: the report's folder; None for the home's.
 
     Raises:
-        UsageError: no run of it has ended.
+        UsageError: no run of it has ended, or the home may not be written.
     """
-    report = make(study, home, name)
+    report = make(study, home, name, output)
     if html is not None:
         html.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(report.page, html)
@@ -57,28 +73,54 @@ def write(study: Study, home: Home, as_json: bool, name: str, html: Path | None 
         show(report, html)
 
 
-def make(study: Study, home: Home, name: str) -> Report:
+def make(study: Study, home: Home, name: str, output: Path | None = None) -> Report:
     """The report of what is there of a study, written to its folder.
 
     Raises:
-        UsageError: no run of it has ended.
+        UsageError: no run of it has ended, or the home may not be written.
     """
-    from lbench.errors import UsageError
     from lbench.report.study import make_report
+    from lbench.store.readable import readable
     from lbench.study.collect import collect
 
-    results = collect(study, home)
-    if not results.ended:
-        begun = ""
-        if results.older:
-            begun = f"; {results.older} points are of an earlier version of its file"
-        lost = "" if home.has_store() else " Its store is not there: lbench sync makes it again."
-        raise UsageError(
-            f"Study {study.name} has no finished run in {home.root}{begun}.",
-            f"Run it with: lbench study {shlex.quote(name)}; or give --home where its runs lie."
-            + (lost if home.runs.exists() else ""),
-        )
-    return make_report(results, home.reports / study.name, home=home)
+    with readable(home) as at_hand:
+        results = collect(study, at_hand)
+        if not results.ended:
+            raise _nothing(results, home, name)
+        folder = output or _folder(study, home, name)
+        return make_report(results, folder, home=at_hand)
+
+
+def _nothing(results: Results, home: Home, name: str) -> UsageError:
+    begun = ""
+    if results.older:
+        begun = f"; {results.older} points are of an earlier version of its file"
+    lost = "" if home.has_store() else " Its store is not there: lbench sync makes it again."
+    return UsageError(
+        f"Study {results.study.name} has no finished run in {home.root}{begun}.",
+        f"Run it with: lbench study {shlex.quote(name)}; or give --home where its runs lie."
+        + (lost if home.runs.exists() else ""),
+    )
+
+
+def _folder(study: Study, home: Home, name: str) -> Path:
+    """The home's folder for a report, ready to be written.
+
+    Raises:
+        UsageError: it may not be written.
+    """
+    folder = home.reports / study.name
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if os.access(folder, os.W_OK):
+            return folder
+        reason = "no permission to write"
+    except OSError as error:
+        reason = error.strerror or str(error)
+    raise UsageError(
+        f"The report cannot be written to {folder}: {reason}.",
+        f"Name another folder: lbench report {shlex.quote(name)} --output FOLDER",
+    )
 
 
 def show(report: Report, html: Path | None = None) -> None:

@@ -26,9 +26,11 @@ def show(study: Study, home: Home, as_json: bool, name: str) -> int:
     Args:
         name: what the user called the study.
     """
+    from lbench.store.readable import readable
     from lbench.study.collect import collect
 
-    results = collect(study, home)
+    with readable(home) as at_hand:
+        results = collect(study, at_hand)
     rows = _rows(results)
     driver = _driver(home.studies / study.name)
     if as_json:

@@ -31,13 +31,18 @@ START_SECONDS, STOP_SECONDS = 120, 5
 @click.option("--host", default="127.0.0.1", show_default=True, help="Who may look at it.")
 def command(home: Home, port: int, host: str) -> None:
     """Open the runs in the MLflow UI, until Ctrl-C."""
-    page = _page(home)
-    _check_port(host, port)
-    with (
-        tempfile.TemporaryFile() as log,
-        _interruptible(),
-        _server(home, host, port, log) as server,
-    ):
+    from lbench.store.readable import readable
+
+    with _interruptible(), readable(home) as at_hand:
+        page = _page(at_hand)
+        _check_port(host, port)
+        if at_hand.copies:
+            say(f"{home.root} may not be written: what is changed in the UI is lost.\n")
+        _serve(at_hand, host, port, page)
+
+
+def _serve(home: Home, host: str, port: int, page: str) -> None:
+    with tempfile.TemporaryFile() as log, _server(home, host, port, log) as server:
         try:
             _wait_until_ready(server, host, port, log)
             click.echo(

@@ -7,6 +7,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import (
@@ -39,9 +40,10 @@ def store_url(home: Home) -> URL:
     Raises:
         StoreError: ``LBENCH_STORE`` is no URL of a database.
     """
-    given = os.environ.get("LBENCH_STORE")
-    if not given:
-        return URL.create("sqlite", database=str(home.store_file))
+    file, given = home.store_file, os.environ.get("LBENCH_STORE")
+    if file is not None and (file in home.copies or not given):
+        return URL.create("sqlite", database=str(home.copies.get(file, file)))
+    assert given is not None
     try:
         return make_url(given)
     except (exc.ArgumentError, ValueError):
@@ -121,13 +123,18 @@ def reaching(home: Home) -> Iterator[None]:
 
 def unreachable(home: Home, problem: str) -> StoreError:
     """The error for a store that does not answer, or not as it should."""
-    where = home.store_file or store_url(home).render_as_string()
+    where = _shown(home)
     reason = " ".join(problem.split()).rstrip(".?")
     return StoreError(
         f"The store {where} cannot be used: {reason}.",
         f"All results are kept in the run directories ({home.runs}). Mend the store, or move it "
         "away; `lbench sync` then rebuilds the record from them.",
     )
+
+
+def _shown(home: Home) -> Path | str:
+    """The store in words, without a password."""
+    return home.store_file or store_url(home).render_as_string()
 
 
 def _set_up_sqlite(connection: Any, _record: Any) -> None:
@@ -171,7 +178,7 @@ def _check_version(engine: Engine, home: Home) -> None:
         version = connection.scalar(select(Schema.version))
     if version is None or version > VERSION:
         raise StoreError(
-            f"A newer lbench wrote the store {engine.url.render_as_string()} "
+            f"A newer lbench wrote the store {_shown(home)} "
             f"(version {version}; this one knows {VERSION}).",
             "Upgrade lbench; or set LBENCH_STORE to a new file and run `lbench sync`, which "
             f"fills it from the run directories ({home.runs}).",

@@ -45,6 +45,7 @@ def sync(home: Home, summarise: Summarise, *, mlflow: bool = True) -> Report:
         mlflow: whether to rebuild MLflow's view too.
 
     Raises:
+        UsageError: the store is the home's, and may not be written.
         StoreError: the store cannot be reached.
     """
     statuses: Counter[str] = Counter()
@@ -52,6 +53,8 @@ def sync(home: Home, summarise: Summarise, *, mlflow: bool = True) -> Report:
     found = list(run_dirs(home))
     if not found and not home.has_store():
         return Report(0, 0, {}, 0 if mlflow else None, {})
+    if home.store_file == home.root / "store.db":
+        home.prepare()
     with Record.open(home) as record:
         for run_dir in found:
             try:

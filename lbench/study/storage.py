@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from optuna.storages import RDBStorage
     from sqlalchemy import URL
 
-FILE = "optuna.db"
 SCHEMA = "lbench_optuna"
 """MLflow and Optuna both own a table called alembic_version: never in one place."""
 BUSY_SECONDS = 60
@@ -52,12 +51,12 @@ def _url(home: Home) -> URL:
     url = store_url(home)
     if url.get_backend_name() == "postgresql":
         return url.update_query_dict({"options": f"-csearch_path={SCHEMA}"})
-    return URL.create("sqlite", database=str(home.root / FILE))
+    return URL.create("sqlite", database=str(home.copies.get(home.searches, home.searches)))
 
 
 def has_storage(home: Home) -> bool:
     """Whether there is one; opening one that is not there would create it."""
-    return store_url(home).get_backend_name() == "postgresql" or (home.root / FILE).exists()
+    return store_url(home).get_backend_name() == "postgresql" or home.searches.exists()
 
 
 def where(home: Home) -> str:
@@ -65,7 +64,7 @@ def where(home: Home) -> str:
     url = store_url(home)
     if url.get_backend_name() == "postgresql":
         return f"{url.render_as_string()} (schema {SCHEMA})"
-    return str(home.root / FILE)
+    return str(home.searches)
 
 
 def _set_up_sqlite(connection: Any, _record: Any) -> None:

@@ -1,4 +1,4 @@
-"""Homes with any name: no character of a path acts in a URL, a template, a pattern or SQL."""
+"""Homes with any name, read-only ones, and those that have lost something."""
 
 from __future__ import annotations
 
@@ -6,14 +6,24 @@ import json
 import os
 import shlex
 import shutil
+import socket
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import optuna
 import pytest
 
 from lbench.home import Home
+from lbench.rundir import RunDir, _held_elsewhere
+from lbench.store.engine import writing
+from lbench.store.record import Record
 from lbench.study.storage import storage
-from tests.study.helper import ALONE, lbench
+from tests import forked
+from tests.forked import run
+from tests.readonly import mount_read_only, without_write_permission
+from tests.study.helper import ALONE, Said, lbench
 
 NAMES = [
     "run%41", "quest?x=1", "pct%20x", "brace{x}", "a#b", "[glob]*", "ünï cöde", "quote'\"",
@@ -42,30 +52,113 @@ def test_a_search_is_kept_in_the_home_itself(tmp_path: Path, name: str) -> None:
     assert "optuna.db" in {path.name for path in home.root.iterdir()}
 
 
-def test_every_command_works_in_a_home_of_any_name(
-    tmp_path: Path, template: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    home = tmp_path / "run%41 ?x=1 {x} a#b [b] * ö' \"$x;y\\z&"
-    home.mkdir()
-    shutil.copy(template, home / "store.db")
-    study = tmp_path / "a b{0}#%41.toml"
+@dataclass(frozen=True)
+class Searched:
+    """A home with a run and with a study of one search, which has ended.
+
+    Args:
+        home: of a name that is as hard as a name can be.
+        study: the study's file.
+    """
+
+    home: Home
+    study: str
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory: pytest.TempPathFactory) -> Searched:
+    folder = tmp_path_factory.mktemp("searched")
+    home = folder / "run%41 ?x=1 {x} a#b [b] * ö' \"$x;y\\z&"
+    study = folder / "a b{0}#%41.toml"
     study.write_text(SEARCH)
     run = ["run", "--rule", "bp", "--dataset", "digits", "--epochs", "1", "--net", "widths=20"]
-    done = lbench(*run, "--threads", "1", "--home", str(home))
-    assert f"lbench ui --home {shlex.quote(str(home))}\n" in done.err
+    for words in ([*run, "--threads", "1"], ["study", str(study), *ALONE]):
+        done = lbench(*words, "--home", str(home))
+        assert done.code == 0, done.err
+        if words[0] == "run":
+            assert f"lbench ui --home {shlex.quote(str(home))}\n" in done.err
+    assert {path.name for path in folder.iterdir()} == {home.name, study.name}
+    return Searched(Home(home), str(study))
+
+
+def test_every_command_works_in_a_home_of_any_name(
+    searched: Searched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home, study = searched.home.root, searched.study
     monkeypatch.setenv("LBENCH_HOME", str(home))
     for words in (
-        ["study", str(study), *ALONE],
-        ["study", str(study), "--status"],
-        ["report", str(study), "--html", str(home / "page.html")],
+        ["study", study, "--status"],
+        ["report", study, "--html", str(home / "page.html")],
         ["sync"],
     ):
         done = lbench(*words)
         assert done.code == 0, (words, done.err)
     assert len(lbench("compare", "--json").json) == 3
-    assert {path.name for path in tmp_path.iterdir()} == {home.name, study.name}
-    page = (home / "reports" / study.stem / "report.html").read_text()
+    assert {path.name for path in home.parent.iterdir()} == {home.name, Path(study).name}
+    page = (home / "reports" / Path(study).stem / "report.html").read_text()
     assert page == (home / "page.html").read_text()
+
+
+def lbench_in_read_only(home: Path) -> None:
+    if os.geteuid() == 0:
+        mount_read_only(home)
+    forked.lbench()
+
+
+@pytest.fixture(params=["closed", "left by a writer that was killed"])
+def reading(
+    request: pytest.FixtureRequest, searched: Searched, tmp_path: Path
+) -> Iterator[Callable[..., Said]]:
+    """A command in a process that may only read a home, whose path is given to it."""
+    home, work = tmp_path / "home", shutil.copytree(searched.home.root, tmp_path / "work")
+    with Record.open(Home(work)) as record:
+        with writing(record._engine) as connection:
+            connection.exec_driver_sql("UPDATE lbench_cells SET variant = 'last written'")
+        if request.param != "closed":
+            shutil.copytree(work, home, ignore=shutil.ignore_patterns("*-shm"))
+            assert (home / "store.db-wal").stat().st_size
+    if request.param == "closed":
+        shutil.copytree(work, home)
+
+    def command(*words: str) -> Said:
+        done = run(*words, "--home", str(home), does=partial(lbench_in_read_only, home))
+        if "cannot mount" in done.stderr:
+            pytest.skip("the system lets nobody mount a folder")
+        return Said(done.returncode, done.stdout, done.stderr)
+
+    with without_write_permission(home):
+        before = {path: path.stat().st_mtime for path in home.rglob("*")}
+        yield command
+        assert {path: path.stat().st_mtime for path in home.rglob("*")} == before
+
+
+def test_what_only_reads_works_in_a_home_that_may_only_be_read(
+    reading: Callable[..., Said], searched: Searched, tmp_path: Path
+) -> None:
+    cells = reading("compare", "--json").json
+    assert [cell["variant"] for cell in cells] == ["last written"] * 3
+    (point,) = reading("study", searched.study, "--status", "--json").json["points"]
+    assert point["trials"] == {"complete": 1}
+    assert point["final_runs"] == {"finished": 1}
+    refused = reading("report", searched.study)
+    assert refused.code == 2
+    assert f"lbench report {shlex.quote(searched.study)} --output FOLDER" in refused.err
+    report = tmp_path / "report"
+    assert reading("report", searched.study, "--output", str(report)).code == 0
+    assert (report / "report.html").exists()
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        # The page that it would show is found; only the port is missing.
+        asked = reading("ui", "--port", str(taken.getsockname()[1]))
+    assert "address already in use" in asked.err
+
+
+def test_what_writes_refuses_a_home_that_may_only_be_read(reading: Callable[..., Said]) -> None:
+    for words in (["sync"], ["run", "--rule", "bp", "--dataset", "digits", "--epochs", "1"]):
+        refused = reading(*words)
+        assert refused.code == 2
+        assert "cannot be used: no permission to write" in refused.err
+        assert "--home" in refused.err
 
 
 def test_a_home_whose_name_is_not_utf_8_is_refused_by_name(tmp_path: Path) -> None:
@@ -81,3 +174,10 @@ def test_a_study_file_must_have_a_name_of_its_own(tmp_path: Path, name: str) -> 
     done = lbench("study", str(tmp_path / name), "--home", str(tmp_path / "home"))
     assert done.code == 2
     assert "no name for a study's file" in done.err
+
+
+def test_a_lock_that_may_only_be_read_is_seen_to_be_held(tmp_path: Path) -> None:
+    run_dir = RunDir(tmp_path / "run")
+    with run_dir.locked():
+        assert _held_elsewhere(run_dir.path / "lock")
+    assert not _held_elsewhere(run_dir.path / "lock")

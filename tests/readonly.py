@@ -1,0 +1,43 @@
+"""Folders that a process may only read, truly: root writes through file modes."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+NEW_MOUNTS = 0x20000
+READ_ONLY, REMOUNT, BIND, RECURSIVE, PRIVATE = 0x1, 0x20, 0x1000, 0x4000, 0x40000
+
+
+def mount_read_only(folder: Path) -> None:
+    """Make a folder read-only for this process and those that it starts; for no other.
+
+    Raises:
+        OSError: the system does not allow it.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    place = os.fsencode(folder)
+    for failed in (
+        libc.unshare(NEW_MOUNTS),
+        libc.mount(None, b"/", None, RECURSIVE | PRIVATE, None),
+        libc.mount(place, place, None, BIND, None),
+        libc.mount(None, place, None, REMOUNT | BIND | READ_ONLY, None),
+    ):
+        if failed:
+            raise OSError(ctypes.get_errno(), "cannot mount", str(folder))
+
+
+@contextmanager
+def without_write_permission(folder: Path) -> Iterator[None]:
+    """Take the permission to write a folder, and give it back."""
+    before = {path: path.stat().st_mode for path in (folder, *folder.rglob("*"))}
+    for path, mode in before.items():
+        path.chmod(mode & ~0o222)
+    try:
+        yield
+    finally:
+        for path, mode in before.items():
+            path.chmod(mode)
