@@ -1,9 +1,7 @@
-"""What a dataset is once it is decoded, and the digest that names its content."""
+"""What a dataset is: found on disk, read, and ready to be used."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -104,11 +102,17 @@ class Dataset:
 
 @dataclass(frozen=True)
 class RawFile:
-    """A raw file as it lay there when it was found."""
+    """A raw file as it was when it was found.
+
+    Args:
+        ctime_ns: when its content or its entry last changed, in nanoseconds. Unlike
+            ``mtime_ns``, which copies and archives restore, programs cannot set it.
+    """
 
     path: Path
     size: int
     mtime_ns: int
+    ctime_ns: int
 
 
 @dataclass(frozen=True)
@@ -137,7 +141,8 @@ class Found:
                 stat = path.stat()
             except OSError as error:
                 raise DataError(f"{path} cannot be read: {error.strerror}.") from error
-            files.append(RawFile(base / path, stat.st_size, stat.st_mtime_ns))
+            times = stat.st_mtime_ns, stat.st_ctime_ns
+            files.append(RawFile(base / path, stat.st_size, *times))
         return cls(base / root, layout, tuple(files), notes)
 
 
@@ -151,70 +156,3 @@ class Raw:
     train: Split
     test: Split
     notes: tuple[str, ...] = ()
-
-
-def digest(raw: Raw) -> str:
-    """SHA-256 in hex over class names, shapes, pixels and labels."""
-    sha = hashlib.sha256(json.dumps(raw.classes, ensure_ascii=False).encode())
-    for split in (raw.train, raw.test):
-        sha.update(json.dumps(split.images.shape).encode())
-        sha.update(np.ascontiguousarray(split.images).data)
-        sha.update(np.ascontiguousarray(split.labels, dtype="<i8").data)
-    return sha.hexdigest()
-
-
-def moments(images: Pixels) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Per-channel mean and standard deviation of ``images / 255``.
-
-    Computed from integer counts, so that every machine gets the same bits.
-    """
-    values = range(256)
-    means, stds = [], []
-    for channel in range(images.shape[1]):
-        counts = np.zeros(256, dtype=np.int64)
-        for start in range(0, len(images), 8192):
-            counts += np.bincount(images[start : start + 8192, channel].ravel(), minlength=256)
-        tally = counts.tolist()
-        n = sum(tally)
-        first = sum(v * k for v, k in zip(values, tally, strict=True))
-        second = sum(v * v * k for v, k in zip(values, tally, strict=True))
-        means.append(first / (n * 255))
-        stds.append(((n * second - first * first) / (n * 255) ** 2) ** 0.5)
-    return tuple(means), tuple(stds)
-
-
-def check(raw: Raw, where: Path) -> None:
-    """Raise DataError unless the arrays are what Split and Dataset promise."""
-    for which, split in (("training", raw.train), ("test", raw.test)):
-        if not len(split):
-            raise DataError(
-                f"{where} has no {which} images.",
-                "Give every class an image for training and one for the test.",
-            )
-        if split.images.dtype != np.uint8 or split.images.ndim != 4:
-            raise DataError(f"{where}: {which} images are {split.images.dtype}, not uint8 in 4-D.")
-        if len(split.images) != len(split.labels):
-            raise DataError(
-                f"{where}: {len(split.images)} {which} images but {len(split.labels)} labels."
-            )
-        if split.labels.min() < 0 or split.labels.max() >= len(raw.classes):
-            raise DataError(f"{where}: a {which} label is outside 0..{len(raw.classes) - 1}.")
-    if raw.train.images.shape[1:] != raw.test.images.shape[1:]:
-        raise DataError(f"{where}: training and test images differ in shape.")
-
-
-def finish(name: str, raw: Raw) -> Dataset:
-    """Compute digest and moments; the result is held in memory."""
-    mean, std = moments(raw.train.images)
-    return Dataset(
-        name=name,
-        title=raw.title,
-        variant=raw.variant,
-        digest=digest(raw),
-        classes=raw.classes,
-        train=raw.train,
-        test=raw.test,
-        mean=mean,
-        std=std,
-        notes=raw.notes,
-    )

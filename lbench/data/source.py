@@ -14,7 +14,8 @@ from typing import Any, ClassVar
 import platformdirs
 
 from lbench.data import cache, permutation
-from lbench.data.dataset import Dataset, Found, MissingDataError, Raw, Split, check, finish
+from lbench.data.dataset import Dataset, Found, MissingDataError, Raw, Split
+from lbench.data.decoded import check, finish
 from lbench.data.options import Option, whole
 from lbench.errors import DataError, UsageError, unknown
 
@@ -191,7 +192,10 @@ class Source(ABC):
 
     def cache_path(self, found: Found, cache_dir: Path | str | None = None) -> Path:
         """Name the cache file for these raw files as they are now and these options."""
-        files = [(str(f.path), f.size, f.mtime_ns) for f in found.files]
+        # Content changes and swapped names change ctime, even where size and mtime stay. A hash of
+        # the content would read everything again at each start; inode numbers are left out, as
+        # some network file systems make them up anew.
+        files = [(str(f.path), f.size, f.mtime_ns, f.ctime_ns) for f in found.files]
         # Permuted pixels are other content, whatever a subclass tells of its options.
         options = {**self.options(), **Source.options(self)}
         key = [self.format, found.layout, str(found.root), options, files]

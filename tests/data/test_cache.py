@@ -1,18 +1,23 @@
 from __future__ import annotations
 
+import gzip
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from lbench.data.dataset import Found, Raw
+from lbench.data.imagefolder import ImageFolder
 from lbench.data.mnist import Mnist
 from lbench.errors import DataError
 
+WriteImage = Callable[..., npt.NDArray[np.uint8]]
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -55,6 +60,57 @@ def test_a_touched_raw_file_is_decoded_again(mnist_dir: Path) -> None:
     after = Counting().load(mnist_dir)
     assert Counting.decoded == 1
     assert after.digest == before.digest
+
+
+def rename(a: Path, b: Path) -> None:
+    third = a.with_name("third")
+    a.rename(third)
+    b.rename(a)
+    third.rename(b)
+
+
+def rewrite(a: Path, b: Path) -> None:
+    first, second = a.read_bytes(), b.read_bytes()
+    a.write_bytes(second)
+    b.write_bytes(first)
+
+
+def copy_over(a: Path, b: Path) -> None:
+    """As ``cp -p`` and ``rsync -t`` do: content and times of the one in the place of the other."""
+    for path in (a, b):
+        shutil.copy2(path, path.with_suffix(".old"))
+    shutil.copy2(a.with_suffix(".old"), b)
+    shutil.copy2(b.with_suffix(".old"), a)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="ctime is when a file was made")
+@pytest.mark.parametrize("swap", [rename, rewrite, copy_over])
+def test_images_of_equal_size_and_time_swapped_between_classes_are_decoded_again(
+    tmp_path: Path, write_image: WriteImage, swap: Callable[[Path, Path], None]
+) -> None:
+    paths = [tmp_path / label / f"{i}.bmp" for label in ("cat", "dog") for i in range(3)]
+    for path in paths:
+        write_image(path, (8, 8, 3))
+        os.utime(path, ns=(10**18, 10**18))
+    before = ImageFolder(size=8).load(tmp_path)
+    assert ImageFolder(size=8).load(tmp_path).digest == before.digest
+    swap(tmp_path / "cat" / "0.bmp", tmp_path / "dog" / "0.bmp")
+    for path in paths:
+        assert path.stat().st_size == paths[0].stat().st_size
+        os.utime(path, ns=(10**18, 10**18))
+    assert ImageFolder(size=8).load(tmp_path).digest != before.digest
+
+
+def test_an_archive_rewritten_at_equal_size_and_time_is_decoded_again(mnist_dir: Path) -> None:
+    labels = mnist_dir / "t10k-labels-idx1-ubyte"
+    labels.write_bytes(gzip.decompress(labels.with_suffix(".gz").read_bytes()))
+    os.utime(labels, ns=(10**18, 10**18))
+    before = Mnist().load(mnist_dir)
+    data = bytearray(labels.read_bytes())
+    data[-2:] = data[-1], data[-2]
+    labels.write_bytes(data)
+    os.utime(labels, ns=(10**18, 10**18))
+    assert Mnist().load(mnist_dir).digest != before.digest
 
 
 @pytest.mark.parametrize(

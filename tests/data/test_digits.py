@@ -12,6 +12,7 @@ def test_digits_need_no_file_and_no_cache(own_caches: Path) -> None:
     data = Digits().load("/")
     assert (data.title, data.variant, data.shape) == ("Digits (8x8)", "embedded", (1, 8, 8))
     assert (len(data.train), len(data.test), data.num_classes) == (1438, 359, 10)
+    assert data.notes == (), "no test image is a training image"
     assert not own_caches.exists()
     assert data.digest == "94b57afd004b5f7a7fe153bcd8c097aa56d2d346155478eae0ad1104c404b1db"
 

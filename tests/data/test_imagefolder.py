@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pytest
+from PIL import Image
 
 from lbench.data.digits import Digits
 from lbench.data.imagefolder import ImageFolder
@@ -57,18 +58,20 @@ def test_what_is_held_out_depends_on_the_names_alone(folder: Path, tmp_path: Pat
 def test_images_are_resized_and_cut_from_the_centre(
     tmp_path: Path, write_image: WriteImage
 ) -> None:
-    for i in range(2):
-        wide = write_image(tmp_path / "a" / f"{i}.png", (6, 10, 3))
+    for label in ("a", "b"):
+        for i in range(2):
+            wide = write_image(tmp_path / label / f"{i}.png", (6, 10, 3))
     data = ImageFolder(size=6).load(tmp_path)
     images = np.concatenate([data.train.images, data.test.images])
-    assert images.shape == (2, 3, 6, 6)
+    assert images.shape == (4, 3, 6, 6)
     assert any(np.array_equal(image, wide[:, 2:8].transpose(2, 0, 1)) for image in images)
     assert ImageFolder(size=3).load(tmp_path).shape == (3, 3, 3)
 
 
 def test_greyscale_becomes_three_equal_channels(tmp_path: Path, write_image: WriteImage) -> None:
-    for i in range(2):
-        write_image(tmp_path / "a" / f"{i}.png", (32, 32))
+    for label in ("a", "b"):
+        for i in range(2):
+            write_image(tmp_path / label / f"{i}.png", (32, 32))
     images = ImageFolder().load(tmp_path).train.images
     np.testing.assert_array_equal(images[:, 0], images[:, 1])
     np.testing.assert_array_equal(images[:, 0], images[:, 2])
@@ -140,3 +143,52 @@ def test_train_without_test_says_how_to_hold_out(tmp_path: Path, write_image: Wr
     with pytest.raises(DataError, match="no images in test") as caught:
         ImageFolder().load(tmp_path)
     assert str(tmp_path / "train") in caught.value.hint
+
+
+def one_class(layout: str, root: Path, write_image: WriteImage) -> None:
+    if layout == "split":
+        write_image(root / "train" / "cat" / "0.png")
+        write_image(root / "test" / "cat" / "0.png")
+    else:
+        for i in range(3):
+            write_image(root / "cat" / f"{i}.png")
+
+
+@pytest.mark.parametrize("layout", ["split", "classes"])
+def test_one_class_is_refused_since_there_is_nothing_to_learn(
+    tmp_path: Path, write_image: WriteImage, layout: str
+) -> None:
+    one_class(layout, tmp_path, write_image)
+    with pytest.raises(DataError, match=r"one class only \(cat\): there is nothing") as caught:
+        ImageFolder().load(tmp_path)
+    assert "another class" in caught.value.hint
+
+
+def test_images_in_both_training_and_test_set_are_counted(
+    tmp_path: Path, write_image: WriteImage
+) -> None:
+    for label in ("cat", "dog"):
+        for i in range(3):
+            write_image(tmp_path / "train" / label / f"{i}.png")
+            write_image(tmp_path / "test" / label / f"{i}.png")
+    assert ImageFolder().load(tmp_path).notes == ()
+    train, test = tmp_path / "train", tmp_path / "test"
+    shutil.copy(train / "cat" / "0.png", test / "cat" / "copy.png")
+    with Image.open(train / "cat" / "1.png") as image:
+        image.save(test / "cat" / "2.tiff")
+    shutil.copy(train / "cat" / "2.png", test / "dog" / "0.png")
+    note = (
+        "3 of 8 test images are training images as well, pixel for pixel, 1 of them under another "
+        "label."
+    )
+    for _ in ("decoded", "cached"):
+        assert ImageFolder().load(tmp_path).notes == (note,)
+
+
+def test_copies_that_the_holdout_parts_are_counted(tmp_path: Path, write_image: WriteImage) -> None:
+    for label in ("cat", "dog"):
+        write_image(tmp_path / label / "0.png")
+        for i in range(1, 5):
+            shutil.copy(tmp_path / label / "0.png", tmp_path / label / f"{i}.png")
+    (note,) = ImageFolder().load(tmp_path).notes
+    assert note == "2 of 2 test images are training images as well, pixel for pixel."

@@ -1,0 +1,121 @@
+"""From arrays that were read to a dataset: checks, the digest that names its content, moments."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+
+from lbench.data.dataset import Dataset, Pixels, Raw, Split
+from lbench.errors import DataError
+
+
+def digest(raw: Raw) -> str:
+    """SHA-256 in hex over class names, shapes, pixels and labels."""
+    sha = hashlib.sha256(json.dumps(raw.classes, ensure_ascii=False).encode())
+    for split in (raw.train, raw.test):
+        sha.update(json.dumps(split.images.shape).encode())
+        sha.update(np.ascontiguousarray(split.images).data)
+        sha.update(np.ascontiguousarray(split.labels, dtype="<i8").data)
+    return sha.hexdigest()
+
+
+def moments(images: Pixels) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Per-channel mean and standard deviation of ``images / 255``.
+
+    Computed from integer counts, so that every machine gets the same bits.
+    """
+    values = range(256)
+    means, stds = [], []
+    for channel in range(images.shape[1]):
+        counts = np.zeros(256, dtype=np.int64)
+        for start in range(0, len(images), 8192):
+            counts += np.bincount(images[start : start + 8192, channel].ravel(), minlength=256)
+        tally = counts.tolist()
+        n = sum(tally)
+        first = sum(v * k for v, k in zip(values, tally, strict=True))
+        second = sum(v * v * k for v, k in zip(values, tally, strict=True))
+        means.append(first / (n * 255))
+        stds.append(((n * second - first * first) / (n * 255) ** 2) ** 0.5)
+    return tuple(means), tuple(stds)
+
+
+def check(raw: Raw, where: Path) -> None:
+    """Raise DataError unless the arrays are what Split and Dataset promise."""
+    for which, split in (("training", raw.train), ("test", raw.test)):
+        if not len(split):
+            raise DataError(
+                f"{where} has no {which} images.",
+                "Give every class an image for training and one for the test.",
+            )
+        if split.images.dtype != np.uint8 or split.images.ndim != 4:
+            raise DataError(f"{where}: {which} images are {split.images.dtype}, not uint8 in 4-D.")
+        if len(split.images) != len(split.labels):
+            raise DataError(
+                f"{where}: {len(split.images)} {which} images but {len(split.labels)} labels."
+            )
+        if split.labels.min() < 0 or split.labels.max() >= len(raw.classes):
+            raise DataError(f"{where}: a {which} label is outside 0..{len(raw.classes) - 1}.")
+    if raw.train.images.shape[1:] != raw.test.images.shape[1:]:
+        raise DataError(f"{where}: training and test images differ in shape.")
+    if raw.train.labels.min() == raw.train.labels.max():
+        raise DataError(
+            f"{where} has training images of one class only ({raw.classes[raw.train.labels[0]]}): "
+            "there is nothing to learn, and every error would be 0 %.",
+            "Add images of another class.",
+        )
+
+
+def shared_images(train: Split, test: Split) -> tuple[int, int]:
+    """Count the test images that are training images as well, by a hash of their pixels.
+
+    Returns:
+        How many there are, and how many of these have no such training image of their own label.
+    """
+    keys = [pixel_hash(image) for image in test.images]
+    labels: dict[bytes, set[int]] = {key: set() for key in keys}
+    for image, label in zip(train.images, train.labels.tolist(), strict=True):
+        if (found := labels.get(pixel_hash(image))) is not None:
+            found.add(label)
+    shared = [
+        label in labels[key]
+        for key, label in zip(keys, test.labels.tolist(), strict=True)
+        if labels[key]
+    ]
+    return len(shared), shared.count(False)
+
+
+def pixel_hash(image: Pixels) -> bytes:
+    """Hash the pixels of one image into 16 bytes."""
+    return hashlib.blake2b(np.ascontiguousarray(image).data, digest_size=16).digest()
+
+
+def shared_note(raw: Raw) -> tuple[str, ...]:
+    """Return the note on test images that are training images as well, if there are any."""
+    shared, relabelled = shared_images(raw.train, raw.test)
+    if not shared:
+        return ()
+    other = f", {relabelled:,} of them under another label" if relabelled else ""
+    return (
+        f"{shared:,} of {len(raw.test):,} test images are training images as well, pixel for "
+        f"pixel{other}.",
+    )
+
+
+def finish(name: str, raw: Raw) -> Dataset:
+    """Compute digest, moments and the note on shared images; the result is held in memory."""
+    mean, std = moments(raw.train.images)
+    return Dataset(
+        name=name,
+        title=raw.title,
+        variant=raw.variant,
+        digest=digest(raw),
+        classes=raw.classes,
+        train=raw.train,
+        test=raw.test,
+        mean=mean,
+        std=std,
+        notes=(*raw.notes, *shared_note(raw)),
+    )
