@@ -1,52 +1,161 @@
-"""Tables in LaTeX, for ``booktabs``."""
+"""Tables in LaTeX, for ``booktabs``, each no larger than a page."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
+from lbench.report.latex_text import broken, escape, letters, number
 from lbench.report.study_table import Table
 from lbench.report.verdict import SET
 
-SPECIAL = {
-    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
-    "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
-    "±": r"$\pm$", "—": "--", "<": "$<$", ">": "$>$", "λ": r"$\lambda$", "…": r"\dots{}",
-    "×": r"$\times$", "≤": r"$\leq$", "≥": r"$\geq$",
-}  # fmt: skip
-
-
-def escape(text: str) -> str:
-    """A text as LaTeX prints it."""
-    return "".join(SPECIAL.get(letter, letter) for letter in text)
+NAMES = ("rule", "task", "settings")
+"""Columns that say which cell a row is, repeated where a table goes on beside itself."""
+LINE = 88
+r"""Letters of ``\footnotesize`` in the 345 pt of the ``article`` class."""
+GAP = 2
+"""Letters between two columns."""
+WORDS = 24
+"""Letters of a line in a column of words; longer texts are broken."""
+NARROW = 8
+"""Letters of a line in a column's name, at least."""
+HEIGHT = 46
+"""Lines of a table on a page of the ``article`` class."""
+HEAD = (
+    rf"% Needs \usepackage{{booktabs,graphicx}}; bold: {SET}."
+    r"""
+\providecommand*\lbenchfit[1]{\sbox0{#1}%
+\ifdim\wd0>\linewidth\resizebox{\linewidth}{!}{\usebox0}\else\usebox0\fi}"""
+)
+r"""What is wider than the text, in spite of its broken lines, is made smaller."""
 
 
 def to_latex(tables: Sequence[Table]) -> str:
-    """Return one ``table`` each; bold as in :data:`lbench.report.verdict.SET`."""
-    head = "% Needs \\usepackage{booktabs}; bold: " + SET + ".\n"
-    return head + "\n".join(_table(table) for table in tables)
+    """Return a ``table`` of LaTeX for each table, or several where one would not fit a page.
+
+    A table that is too wide for the text goes on beside itself: its columns are shared out among
+    several, which repeat the names of the rows. One that is too high goes on below itself.
+    """
+    body = "\n".join(_float(part) for table in tables for part in _parts(table))
+    return "\n".join([HEAD, *letters(body), "", body])
 
 
-def _table(table: Table) -> str:
-    right = set(table.right)
-    kinds = "".join("r" if at in right else "l" for at in range(len(table.columns)))
+def _parts(table: Table) -> Iterator[Table]:
+    across, down = _across(table), _down(table)
     bold = set(table.bold)
-    lines = [
-        r"\begin{table}",
-        r"\centering\small",
-        rf"\caption{{{escape(' '.join([table.title + '.', *table.notes]))}}}",
-        rf"\begin{{tabular}}{{{kinds}}}",
-        r"\toprule",
-        _row([escape(column) for column in table.columns]),
-        r"\midrule",
-        *(
-            _row([rf"\textbf{{{escape(c)}}}" if at in bold else escape(c) for c in row])
-            for at, row in enumerate(table.rows)
-        ),
-        r"\bottomrule",
-        r"\end{tabular}",
-        r"\end{table}",
+    parts = [(columns, rows) for rows in down for columns in across]
+    for at, (columns, rows) in enumerate(parts):
+        names = [table.columns[column] for column in columns]
+        yield Table(
+            table.title if len(parts) == 1 else f"{table.title} ({at + 1} of {len(parts)})",
+            names,
+            [[table.rows[row][column] for column in columns] for row in rows],
+            [index for index, row in enumerate(rows) if row in bold],
+            notes=_notes(table, names, first=at == 0) if at < len(across) else (),
+        )
+
+
+def _across(table: Table) -> list[list[int]]:
+    """Return the columns of each part of the width of the text, the names of rows in each."""
+    names = [at for at, column in enumerate(table.columns) if column in NAMES]
+    parts = [list(names)]
+    for at in range(len(table.columns)):
+        if at in names:
+            continue
+        if parts[-1] != names and _width(table, [*parts[-1], at]) > LINE:
+            parts.append(list(names))
+        parts[-1].append(at)
+    return parts
+
+
+def _down(table: Table) -> list[list[int]]:
+    """Return the rows of each part of the height of a page."""
+    parts: list[list[int]] = [[]]
+    left = HEIGHT
+    for at, row in enumerate(table.rows):
+        lines = max(len(_lines(table, column, cell)) for column, cell in enumerate(row))
+        if lines > left and parts[-1]:
+            parts.append([])
+            left = HEIGHT
+        parts[-1].append(at)
+        left -= lines
+    return parts
+
+
+def _width(table: Table, columns: Sequence[int]) -> int:
+    return sum(_column(table, at) for at in columns) + GAP * (len(columns) - 1)
+
+
+def _column(table: Table, at: int) -> int:
+    """Return the letters of a column's longest line."""
+    lines = [line for row in table.rows for line in _lines(table, at, row[at])]
+    return max(len(line) for line in [*lines, *_heading(table, at)])
+
+
+def _heading(table: Table, at: int) -> list[str]:
+    """Return the lines of a column's name: no wider than what is below it, if words allow that."""
+    below = [line for row in table.rows for line in _lines(table, at, row[at])]
+    name = table.columns[at]
+    return broken(name, max(NARROW, *map(len, [*name.split(), *below])))
+
+
+def _lines(table: Table, at: int, cell: str) -> list[str]:
+    return [cell] if at in table.right else broken(cell, WORDS)
+
+
+def _notes(table: Table, names: Sequence[str], *, first: bool) -> list[str]:
+    """Return the notes on a part's columns; a note on no column stands below the first part."""
+    kept = []
+    for note in table.notes:
+        subject = note.partition(":")[0].lower()
+        about = [column for column in table.columns if column.startswith(subject)]
+        if set(about) & set(names) or (first and not about):
+            kept.append(note)
+    return kept
+
+
+def _float(table: Table) -> str:
+    kinds = "".join("r" if at in table.right else "l" for at in range(len(table.columns)))
+    bold = set(table.bold)
+    head = [
+        _stack([escape(line) for line in _heading(table, at)], kinds[at], "b")
+        for at in range(len(table.columns))
     ]
-    return "\n".join(lines) + "\n"
+    rows = [
+        [_cell(table, at, cell, bold=index in bold) for at, cell in enumerate(row)]
+        for index, row in enumerate(table.rows)
+    ]
+    return "\n".join(
+        [
+            r"\begin{table}[htbp]",
+            r"\centering\footnotesize\setlength{\tabcolsep}{4pt}",
+            rf"\caption{{{escape(' '.join([table.title + '.', *table.notes]))}}}\par\smallskip",
+            rf"\lbenchfit{{\begin{{tabular}}{{@{{}}{kinds}@{{}}}}",
+            r"\toprule",
+            _row(head),
+            r"\midrule",
+            *map(_row, rows),
+            r"\bottomrule",
+            r"\end{tabular}}",
+            r"\end{table}",
+            "",
+        ]
+    )
+
+
+def _cell(table: Table, at: int, cell: str, *, bold: bool) -> str:
+    right = at in table.right
+    printed = [number(line) if right else escape(line) for line in _lines(table, at, cell)]
+    if bold:
+        printed = [rf"\textbf{{{line}}}" for line in printed]
+    return _stack(printed, "r" if right else "l", "t")
+
+
+def _stack(lines: Sequence[str], kind: str, place: str) -> str:
+    """Return lines of one cell, aligned with the row at their top or bottom."""
+    if len(lines) == 1:
+        return lines[0]
+    content = r" \\ ".join(lines)
+    return rf"\begin{{tabular}}[{place}]{{@{{}}{kind}@{{}}}}{content}\end{{tabular}}"
 
 
 def _row(cells: Sequence[str]) -> str:

@@ -343,10 +343,6 @@ def to_markdown(reached: Sequence[Table], cost: Sequence[Table]) -> str:
 
 
 def _markdown(table: Table) -> str:
-    rows = [
-        [f"**{cell}**" if at in table.bold and cell != NONE else cell for cell in row]
-        for at, row in enumerate(table.rows)
-    ]
     notes = "".join(f"- {note}\n" for note in table.notes)
-    body = markdown(table.columns, rows, right=table.right)
+    body = markdown(table.columns, table.rows, right=table.right, bold=table.bold)
     return f"### {table.title}\n\n{body}\n" + (f"\n{notes}" if notes else "")

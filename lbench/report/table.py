@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterable, Sequence
 
@@ -67,15 +68,25 @@ def fits(names: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
 
 
 def markdown(
-    names: Sequence[str], rows: Iterable[Sequence[str]], *, right: Iterable[int] = ()
+    names: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    *,
+    right: Iterable[int] = (),
+    bold: Iterable[int] = (),
 ) -> str:
-    """The same table in GitHub's markdown."""
-    numbers = set(right)
+    """Return the same table in GitHub's markdown; ``bold`` are rows."""
+    numbers, strong = set(right), set(bold)
     rule = ["---:" if index in numbers else "---" for index in range(len(names))]
-    lines = [names, rule, *rows]
-    return "\n".join(
-        "| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines
-    )
+    lines = [list(map(_plain, names)), rule]
+    for index, row in enumerate(rows):
+        cells = map(_plain, row)
+        lines.append([f"**{c}**" if index in strong and c != NONE else c for c in cells])
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _plain(cell: str) -> str:
+    """Return a text that markdown shows as it is, in one cell and without a tag or emphasis."""
+    return re.sub(r"[\\`|*]|<(?=[\w/!?])", r"\\\g<0>", " ".join(cell.split()))
 
 
 def percent(value: float | None) -> str:

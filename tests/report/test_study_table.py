@@ -4,9 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from lbench.report.latex import escape, to_latex
 from lbench.report.lines import groups
-from lbench.report.study_table import Table, cost_tables, records, results_tables
+from lbench.report.study_table import cost_tables, records, results_tables
 from lbench.report.verdict import SET, verdict
 from lbench.statistics.intervals import binomial, paired
 from lbench.study.results import Results
@@ -15,31 +14,6 @@ from tests.report.studies import Trained, told
 
 def judged(results: Results) -> list:  # type: ignore[type-arg]
     return [(group, verdict(group)) for group in groups(results)]
-
-
-@pytest.mark.parametrize(
-    ("text", "escaped"),
-    [
-        ("lfnn_l", r"lfnn\_l"),
-        ("50 % & more", r"50 \% \& more"),
-        (r"a\b{c}", r"a\textbackslash{}b\{c\}"),
-        ("1.8 ± 0.1", r"1.8 $\pm$ 0.1"),
-        ("< 0.001", "$<$ 0.001"),
-        ("~#$^", r"\textasciitilde{}\#\$\textasciicircum{}"),
-    ],
-)
-def test_latex_gets_what_it_can_print(text: str, escaped: str) -> None:
-    assert escape(text) == escaped
-
-
-def test_a_latex_table_has_booktabs_rules_and_as_many_cells_a_row() -> None:
-    table = Table("A & B", ("rule", "test error %"), [["bp", "1.0"], ["lfnn_l", "2.0"]], bold=[0])
-    text = to_latex([table])
-    for rule in (r"\toprule", r"\midrule", r"\bottomrule", r"\begin{tabular}{lr}"):
-        assert rule in text
-    assert r"\textbf{bp} & \textbf{1.0} \\" in text
-    assert r"lfnn\_l & 2.0 \\" in text
-    assert r"\caption{A \& B.}" in text
 
 
 COLLAPSED = ([0.84, 0.84], [89.97, 89.97], [1.5, 1.6], [41.0, 49.0])

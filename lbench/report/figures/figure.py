@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -87,7 +88,9 @@ def style() -> Iterator[None]:
     """The style of all figures, while they are drawn and written; nothing global remains."""
     import matplotlib as mpl
 
-    with mpl.rc_context():
+    with mpl.rc_context(), warnings.catch_warnings():
+        # A letter that the font lacks is drawn as a box; a page of warnings says no more.
+        warnings.filterwarnings("ignore", r"Glyph .* missing from font")
         mpl.rcdefaults()
         mpl.rcParams.update(STYLE)  # type: ignore[arg-type]
         yield
@@ -165,8 +168,9 @@ def log_axis(axis: Any, values: Sequence[float]) -> None:
 
 
 def clipped(text: str, most: int = 48) -> str:
-    """A label that fits."""
-    return text if len(text) <= most else text[: most - 1] + "…"
+    """Return a label that fits, in one line and as it is: no dollar begins a formula."""
+    line = " ".join(text.split())
+    return (line if len(line) <= most else line[: most - 1] + "…").replace("$", r"\$")
 
 
 def head(axes: Axes, title: str) -> None:

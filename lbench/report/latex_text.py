@@ -1,0 +1,75 @@
+"""Text in LaTeX: every name as it reads, whatever signs it has, and broken into lines."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+MATHEMATICS = {
+    "α": "alpha", "β": "beta", "γ": "gamma", "δ": "delta", "ε": "varepsilon", "η": "eta",
+    "θ": "theta", "κ": "kappa", "λ": "lambda", "μ": "mu", "ρ": "rho", "σ": "sigma", "τ": "tau",
+    "ω": "omega", "ℓ": "ell", "±": "pm", "×": "times", "≤": "leq", "≥": "geq", "→": "rightarrow",
+    "†": "dagger",
+}  # fmt: skip
+"""Signs that are commands of mathematics."""
+SPECIAL = {
+    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
+    "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
+    "—": "--", "<": "$<$", ">": "$>$", "|": r"\textbar{}", "…": r"\dots{}", "−": "$-$",
+    "`": r"\textasciigrave{}", '"': "''",
+    # Behind the end of a row they would be its length or its star.
+    "[": "{[}", "*": "{*}",
+    **{sign: rf"$\{name}$" for sign, name in MATHEMATICS.items()},
+}  # fmt: skip
+LETTER = r"\lbenchletter"
+DEFINITION = (
+    rf"\providecommand*{LETTER}[2]{{\ifcsname u8:\detokenize{{#1}}\endcsname\else"
+    r"\expandafter\gdef\csname u8:\detokenize{#1}\endcsname{{\tiny U+#2}}\fi}"
+)
+"""Gives pdfLaTeX something to print for a letter that it has no definition of."""
+BREAKS = re.compile(r"(?<=[\s_=,/.:-])")
+"""Where a name may be broken."""
+
+
+def escape(text: str) -> str:
+    """Return a text as LaTeX prints it, in one paragraph."""
+    # An empty line would end a paragraph, which neither a cell nor a caption can do.
+    joined = " ".join(text.split())
+    escaped = "".join(
+        SPECIAL.get(letter, letter if letter.isprintable() else "?") for letter in joined
+    )
+    # Two hyphens would become a dash.
+    return re.sub(r"-(?=-)", "-{}", escaped)
+
+
+def number(text: str) -> str:
+    """Return a cell of numbers as LaTeX prints it: the sign of a negative one is a minus."""
+    return re.sub(r"(?<![\w.])-(?=\.?\d)", "$-$", escape(text))
+
+
+def letters(text: str) -> list[str]:
+    """Return definitions for what pdfLaTeX may not know in a text: Cyrillic, Chinese, emoji.
+
+    A letter that the document has a font for is printed with it, any other as its code. XeLaTeX
+    and LuaLaTeX read none of it: there the document's font decides.
+    """
+    foreign = sorted({letter for letter in text if not letter.isascii()})
+    if not foreign:
+        return []
+    return [DEFINITION, *(rf"{LETTER}{{{each}}}{{{ord(each):04X}}}" for each in foreign)]
+
+
+def broken(text: str, width: int) -> list[str]:
+    """Return a text as lines of at most ``width`` letters, broken behind a sign if possible."""
+    lines = [""]
+    for piece in _pieces(" ".join(text.split()), width):
+        if len((lines[-1] + piece).rstrip()) > width and lines[-1]:
+            lines.append("")
+        lines[-1] += piece
+    return [line.rstrip() for line in lines]
+
+
+def _pieces(text: str, width: int) -> Iterable[str]:
+    for piece in BREAKS.split(text):
+        for at in range(0, max(1, len(piece)), width):
+            yield piece[at : at + width]
