@@ -52,7 +52,7 @@ class PluginError(UsageError):
 
 
 class DamagedError(LbenchError):
-    """A file of a run directory that is not what lbench wrote."""
+    """A file of a run directory or of a study that is missing, or not what lbench wrote."""
 
     kind = "damaged"
 

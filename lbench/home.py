@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,7 +12,7 @@ from urllib.parse import unquote
 
 from lbench.errors import UsageError
 
-SQLITE = "sqlite:///"
+SQLITE = re.compile(r"sqlite(\+\w+)?:///(?!:memory:|file:)(?P<file>[^?]+)(\?.*)?", re.DOTALL)
 ELSEWHERE = "Name another directory with --home or LBENCH_HOME."
 
 
@@ -68,17 +70,25 @@ class Home:
 
     @property
     def store_file(self) -> Path | None:
-        """The store's SQLite file, there or not; None where ``LBENCH_STORE`` names a server."""
+        """The store's SQLite file, there or not; None where ``LBENCH_STORE`` names no file."""
         url = os.environ.get("LBENCH_STORE")
         if not url:
             return self.root / "store.db"
-        if not url.startswith(SQLITE):
-            return None
-        return Path(unquote(url.removeprefix(SQLITE).partition("?")[0]))
+        found = SQLITE.fullmatch(url)
+        return Path(unquote(found["file"])) if found else None
 
     def has_store(self) -> bool:
-        """Whether there is a store to read; opening one that is not there would create it."""
-        return self.store_file is None or self.store_file.exists()
+        """Whether there is a store to read; opening one that is not there would create it.
+
+        An empty file is none: SQLite would take it for a database without tables.
+        """
+        file = self.store_file
+        return file is None or (file.exists() and file.stat().st_size > 0)
+
+    @property
+    def option(self) -> str:
+        """What a command needs to mean this home: `` --home …``; empty for the default."""
+        return "" if self == Home.at() else f" --home {shlex.quote(str(self.root))}"
 
     @property
     def searches(self) -> Path:

@@ -72,7 +72,12 @@ def test_preparing_creates_a_home_and_asking_for_it_does_not(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    ("url", "name"), [("sqlite:///a%20b.db", "a b.db"), ("sqlite:///a.db?mode=ro", "a.db")]
+    ("url", "name"),
+    [
+        ("sqlite:///a%20b.db", "a b.db"),
+        ("sqlite:///a.db?mode=ro", "a.db"),
+        ("sqlite+pysqlite:///a.db", "a.db"),
+    ],
 )
 def test_a_store_that_lies_elsewhere_is_found_in_its_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, url: str, name: str
@@ -82,6 +87,8 @@ def test_a_store_that_lies_elsewhere_is_found_in_its_file(
     assert Home(tmp_path).store_file == Path(name)
     assert not Home(tmp_path).has_store()
     (tmp_path / name).write_text("")
+    assert not Home(tmp_path).has_store()
+    (tmp_path / name).write_text("a table")
     assert Home(tmp_path).has_store()
 
 

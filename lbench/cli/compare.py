@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from lbench.cli.common import home_option, json_option, print_json, print_table
+from lbench.cli.progress import say
 from lbench.home import Home
 
 if TYPE_CHECKING:
@@ -43,9 +44,11 @@ def command(cells: tuple[str, ...], as_markdown: bool, as_json: bool, home: Home
 
 def _pairs(home: Home, cells: tuple[str, ...] = ()) -> Pairs:
     from lbench.errors import UsageError
+    from lbench.store.missing import check_store, no_record, unrecorded
     from lbench.store.readable import readable
     from lbench.store.record import Record
 
+    check_store(home)
     if not home.has_store():
         if not cells:
             return []
@@ -54,6 +57,10 @@ def _pairs(home: Home, cells: tuple[str, ...] = ()) -> Pairs:
             "Give --home where your runs lie, or make one: lbench run --rule bp --dataset digits",
         )
     with readable(home) as at_hand, Record.open(at_hand) as record:
+        if lacking := record.unrecorded():
+            if record.empty():
+                raise no_record(home, len(lacking))
+            say(f"{unrecorded(home, len(lacking))}\n", fg="yellow")
         rows = [record.cell(prefix) for prefix in cells] if cells else record.cells()
         twice = [row.cell_id for row in rows if rows.count(row) > 1]
         if twice:

@@ -12,7 +12,7 @@ import click
 
 from lbench.cli.common import home_option, json_option, plugin_option, print_json
 from lbench.cli.progress import say
-from lbench.errors import UsageError
+from lbench.errors import DamagedError, LbenchError, UsageError
 from lbench.home import Home
 from lbench.registry import registry
 from lbench.report.terminal import paragraph
@@ -87,20 +87,36 @@ def make(study: Study, home: Home, name: str, output: Path | None = None) -> Rep
         results = collect(study, at_hand)
         if not results.ended:
             raise _nothing(results, home, name)
+        say_gone(results, home, name)
         folder = output or _folder(study, home, name)
         return make_report(results, folder, home=at_hand)
 
 
-def _nothing(results: Results, home: Home, name: str) -> UsageError:
-    begun = ""
+def _nothing(results: Results, home: Home, name: str) -> LbenchError:
+    """The error for a study with nothing to report: it has not run, or something is missing."""
+    nothing = f"Study {results.study.name} has no finished run in {home.root}"
+    if results.gone:
+        sentences = " ".join(results.gone)
+        return DamagedError(f"{nothing}. {sentences}", _again(results, home, name))
     if results.older:
-        begun = f"; {results.older} points are of an earlier version of its file"
-    lost = "" if home.has_store() else " Its store is not there: lbench sync makes it again."
+        nothing += f"; {results.older} points are of an earlier version of its file"
     return UsageError(
-        f"Study {results.study.name} has no finished run in {home.root}{begun}.",
-        f"Run it with: lbench study {shlex.quote(name)}; or give --home where its runs lie."
-        + (lost if home.runs.exists() else ""),
+        f"{nothing}.",
+        f"Run it with: lbench study {shlex.quote(name)}; or give --home where its runs lie.",
     )
+
+
+def say_gone(results: Results, home: Home, name: str) -> None:
+    """Say on standard error which files of a study are missing, and what makes them again."""
+    if results.gone:
+        say(f"{' '.join(results.gone)}\n", fg="yellow")
+        say(f"{_again(results, home, name)}\n")
+
+
+def _again(results: Results, home: Home, name: str) -> str:
+    known = results.finals or results.searches or results.missing
+    command = results.command if known else f"lbench study {shlex.quote(name)}{home.option}"
+    return f"Run it again with: {command}. What was trained is not trained again."
 
 
 def _folder(study: Study, home: Home, name: str) -> Path:

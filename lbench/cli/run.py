@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -161,8 +160,7 @@ def command(
 
         render_run(result)
         if writer is not None and writer.error is None:
-            where = "" if home == Home.at() else f" --home {shlex.quote(str(home.root))}"
-            say(f"See it in the MLflow UI with: lbench ui{where}\n")
+            say(f"See it in the MLflow UI with: lbench ui{home.option}\n")
     return _exit_code(outcomes, writer)
 
 

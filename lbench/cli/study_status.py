@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lbench.cli.common import print_json, print_table
+from lbench.cli.report import say_gone
 from lbench.home import Home
 from lbench.report.table import NONE, percent
 from lbench.rundir import RunDir, read_json
@@ -31,10 +32,13 @@ def show(study: Study, home: Home, as_json: bool, name: str) -> int:
 
     with readable(home) as at_hand:
         results = collect(study, at_hand)
+    say_gone(results, home, name)
     rows = _rows(results)
     driver = _driver(home.studies / study.name)
     if as_json:
         print_json({"study": study.name, "home": str(home.root), "driver": driver, "points": rows})
+        return 0
+    if not rows and results.gone:
         return 0
     if not rows:
         what = f"was never run in {home.root}"

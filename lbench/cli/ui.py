@@ -57,9 +57,11 @@ def _serve(home: Home, host: str, port: int, page: str) -> None:
 
 def _page(home: Home) -> str:
     """The page to open; says what to run when there is nothing to show."""
+    from lbench.store.missing import check_store
     from lbench.store.mlflow_artifacts import rebase
     from lbench.store.mlflow_page import runs_page
 
+    check_store(home)
     if not home.has_store():
         raise UsageError(
             f"There is nothing to show: no store at {home.store_file}.",

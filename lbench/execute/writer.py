@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from lbench.errors import StoreError
 from lbench.home import Home
 from lbench.rundir import RunDir
+from lbench.store.missing import unrecorded
 
 if TYPE_CHECKING:
     from lbench.store.record import Record
@@ -22,7 +23,8 @@ class Writer:
     Args:
         home: whose store it is.
         summarise: mean, standard deviation and interval of a cell's runs, for MLflow.
-        warn: told once when the store cannot be reached.
+        warn: told once when the store cannot be reached, and at the end when it is new and lacks
+            runs that are there.
     """
 
     def __init__(self, home: Home, summarise: Summarise, warn: Callable[[str], None]) -> None:
@@ -31,6 +33,7 @@ class Writer:
         self.warn = warn
         self.error: StoreError | None = None
         self._record: Record | None = None
+        self._new = False
 
     def take(self, run_dir: RunDir) -> RunRow | None:
         """The record's row for a run directory as it is now."""
@@ -80,6 +83,8 @@ class Writer:
 
     def __exit__(self, *_: object) -> None:
         if self._record is not None:
+            if self._new and (found := self._try(lambda record: record.unrecorded())):
+                self.warn(unrecorded(self.home, len(found)))
             self._record.close()
 
     def _try(self, action: Callable[[Record], Any]) -> Any:
@@ -90,6 +95,7 @@ class Writer:
                 from lbench.store.record import Record
 
                 self._record = Record.open(self.home)
+                self._new = self._record.empty()
             return action(self._record)
         except ModuleNotFoundError as missing:
             error = StoreError(

@@ -32,27 +32,39 @@ from lbench.store.models import UPGRADES, VERSION, Base, Schema
 BUSY_SECONDS = 30
 # Any number that nothing else in the database takes: PostgreSQL's writers queue behind it.
 ADVISORY_LOCK = 0x1BE2C4
+URLS = (
+    "Write sqlite:///FILE or postgresql+psycopg://USER:PASSWORD@HOST:PORT/DATABASE, with a number "
+    "as the PORT and %40 for an @ in the PASSWORD."
+)
 
 
 def store_url(home: Home) -> URL:
     """Where the store is: ``LBENCH_STORE``, else ``store.db`` in the home.
 
     Raises:
-        StoreError: ``LBENCH_STORE`` is no URL of a database.
+        StoreError: ``LBENCH_STORE`` is no URL of a database that lasts.
     """
     file, given = home.store_file, os.environ.get("LBENCH_STORE")
     if file is not None and (file in home.copies or not given):
         return URL.create("sqlite", database=str(home.copies.get(file, file)))
     assert given is not None
     try:
-        return make_url(given)
+        url = make_url(given)
     except (exc.ArgumentError, ValueError):
         # Not shown, and no cause: a password may stand in either.
+        raise StoreError("LBENCH_STORE is no URL of a database.", URLS) from None
+    if url.get_backend_name() == "sqlite" and _in_memory(url):
         raise StoreError(
-            "LBENCH_STORE is no URL of a database.",
-            "Write sqlite:///FILE or postgresql+psycopg://USER:PASSWORD@HOST:PORT/DATABASE, with "
-            "a number as the PORT and %40 for an @ in the PASSWORD.",
-        ) from None
+            f"LBENCH_STORE is {given}, which names no file: its record would be gone at the end.",
+            URLS,
+        )
+    return url
+
+
+def _in_memory(url: URL) -> bool:
+    # A name that begins with file: is SQLite's own kind of URL, which may mean memory as well.
+    database = url.database or ":memory:"
+    return database == ":memory:" or database.startswith("file:")
 
 
 def connect(home: Home) -> Engine:

@@ -14,6 +14,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from lbench.home import Home
 from lbench.rundir import RunDir, without_nan
 from lbench.store.engine import connect, reaching, writing
+from lbench.store.missing import run_dirs
 from lbench.store.models import Base, Cell, Run
 from lbench.store.models import Member as Place
 from lbench.store.names import one
@@ -113,6 +114,17 @@ class Record:
             for row in rows
             if row.rule_code != rule["code"] and _without_code(row.spec) == wanted
         ]
+
+    def unrecorded(self) -> list[RunDir]:
+        """The home's run directories that are not in the record."""
+        with self._reading() as connection:
+            known = {self.home.runs / path for path in connection.scalars(select(Run.run_dir))}
+        return [each for each in run_dirs(self.home) if each.path not in known]
+
+    def empty(self) -> bool:
+        """Whether no run is in the record."""
+        with self._reading() as connection:
+            return connection.scalar(select(Run.id).limit(1)) is None
 
     def test_reads(self) -> dict[str, int]:
         """How often each test set was read by all runs, by the data's digest."""

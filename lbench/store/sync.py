@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from lbench.errors import DamagedError
 from lbench.home import Home
-from lbench.rundir import RunDir
 from lbench.store.journal import journals
+from lbench.store.missing import run_dirs
 from lbench.store.record import Record
 from lbench.store.rows import Summarise
 
@@ -77,10 +77,3 @@ def sync(home: Home, summarise: Summarise, *, mlflow: bool = True) -> Report:
         published=len(cells) if mlflow else None,
         unreadable=unreadable,
     )
-
-
-def run_dirs(home: Home) -> Iterator[RunDir]:
-    """Every directory that a run has written to, in the order of their names."""
-    for path in sorted(home.runs.glob("*/*")):
-        if any((path / name).exists() for name in ("spec.json", "result.json", "metrics.jsonl")):
-            yield RunDir(path)

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 
 from lbench.home import Home
 from lbench.store.journal import Journal
+from lbench.store.missing import check_store
 from lbench.store.record import Record
 from lbench.store.rows import CellRow, Member, RunRow
+from lbench.study import gone
 from lbench.study.definition import Study
 from lbench.study.ledger import Entry, read_ledger
 from lbench.study.results import Final, Results, SearchResult, Trial
@@ -38,13 +40,23 @@ def collect(study: Study, home: Home) -> Results:
     ledger = read_ledger(home, study)
     study = ledger.study
     lost = {entry.point.key: entry.lost for entry in ledger.entries if entry.lost}
+    members = list(Journal(home, study.name).read())
+    if ledger.entries or members:
+        check_store(home)
     if not ledger.entries or not home.has_store():
         points = [entry.point for entry in ledger.entries]
-        return Results(study, (), (), points, ledger.absent, ledger.command, ledger.older, lost)
+        lacking = gone.plan(home, study.name, members)
+        return Results(
+            study, (), (), points, ledger.absent, ledger.command, ledger.older, lost, lacking
+        )
     guarded = reaching(home) if study.search else nullcontext()
     with Record.open(home) as record, guarded:
-        shelf = _Shelf(record, Journal(home, study.name).read())
+        # What the journal has lost, the record may still know.
+        members = [*record.members(study=study.name), *members]
+        shelf = _Shelf(record, members)
         known = storage(home) if study.search and has_storage(home) else None
+        names = {entry.point.key: entry.search for entry in ledger.entries if entry.search}
+        lacking = gone.searches(home, names, known, members)
         searches = [_search(entry, shelf, known) for entry in ledger.entries if entry.search]
         best = {found.point.key: found.best for found in searches}
         finals: list[Final] = []
@@ -57,7 +69,15 @@ def collect(study: Study, home: Home) -> Results:
             else:
                 missing.append(entry.point)
     return Results(
-        study, finals, searches, missing, ledger.absent, ledger.command, ledger.older, lost
+        study,
+        finals,
+        searches,
+        missing,
+        ledger.absent,
+        ledger.command,
+        ledger.older,
+        lost,
+        lacking,
     )
 
 

@@ -15,10 +15,12 @@ from lbench.execute.writer import Writer
 from lbench.home import Home
 from lbench.registry import Registry
 from lbench.rundir import alone
-from lbench.study.ledger import write_ledger
+from lbench.store.journal import Journal
+from lbench.study import gone
+from lbench.study.ledger import names, write_ledger
 from lbench.study.plan import Plan
 from lbench.study.runner import Display, Ending, Runner
-from lbench.study.storage import reaching
+from lbench.study.storage import has_storage, reaching, storage
 from lbench.threads import cores
 
 MOST_WORKERS = 16
@@ -59,6 +61,7 @@ def drive(
     doing = f"running study {plan.study.name}"
     guarded = reaching(home) if plan.study.search else nullcontext()
     with alone(home.studies / plan.study.name, doing), guarded:
+        _say_gone(plan, home, display)
         runner = Runner(plan, home, registry, writer, display, data_dir=data_dir)
         write_ledger(home, plan, command)
         pool = Pool(
@@ -72,6 +75,13 @@ def drive(
         )
         with pool, _stopping(runner):
             return runner.run(pool, timeout=timeout)
+
+
+def _say_gone(plan: Plan, home: Home, display: Display) -> None:
+    found = storage(home) if plan.study.search and has_storage(home) else None
+    members = Journal(home, plan.study.name).read()
+    for sentence in gone.searches(home, names(plan), found, members):
+        display.note(f"{sentence} It begins anew; what was trained is not trained again.")
 
 
 def _remembers(plan: Plan, places: Sequence[str]) -> bool:

@@ -106,6 +106,7 @@ class Results:
         command: makes it again.
         older: how many points belong to what the study's file asked for before.
         lost: why nothing could be trained at a point the last time, by its key.
+        gone: sentences on files that are missing although runs of the study are there.
     """
 
     study: Study
@@ -116,6 +117,7 @@ class Results:
     command: str = ""
     older: int = 0
     lost: Mapping[str, str] = field(default_factory=dict)
+    gone: Sequence[str] = ()
 
     @property
     def ended(self) -> bool:

@@ -56,7 +56,9 @@ def _url(home: Home) -> URL:
 
 def has_storage(home: Home) -> bool:
     """Whether there is one; opening one that is not there would create it."""
-    return store_url(home).get_backend_name() == "postgresql" or home.searches.exists()
+    if store_url(home).get_backend_name() == "postgresql":
+        return True
+    return home.searches.exists() and home.searches.stat().st_size > 0
 
 
 def where(home: Home) -> str:

@@ -13,11 +13,12 @@ import pytest
 from lbench.errors import StoreError
 from lbench.home import Home
 from lbench.report.summary import metrics
+from lbench.store.missing import run_dirs
 from lbench.store.mlflow_view import MlflowView
 from lbench.store.reading import ABANDONED
 from lbench.store.record import Record
 from lbench.store.rows import RunRow, Summarise
-from lbench.store.sync import run_dirs, sync
+from lbench.store.sync import sync
 from tests.store.helper import STARTED, cell_spec, write_run
 
 Publish = Callable[..., list[Any]]

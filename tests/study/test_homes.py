@@ -41,6 +41,10 @@ set = { epochs = 1, "net.widths" = [20], weight_decay = 0.0, optimizer = "adam" 
 trials = 1
 space = { lr = [0.01] }
 """
+RUN = [
+    "run", "--rule", "bp", "--dataset", "digits", "--epochs", "1", "--net", "widths=20",
+    "--threads", "1",
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -71,8 +75,7 @@ def searched(tmp_path_factory: pytest.TempPathFactory) -> Searched:
     home = folder / "run%41 ?x=1 {x} a#b [b] * ö' \"$x;y\\z&"
     study = folder / "a b{0}#%41.toml"
     study.write_text(SEARCH)
-    run = ["run", "--rule", "bp", "--dataset", "digits", "--epochs", "1", "--net", "widths=20"]
-    for words in ([*run, "--threads", "1"], ["study", str(study), *ALONE]):
+    for words in (RUN, ["study", str(study), *ALONE]):
         done = lbench(*words, "--home", str(home))
         assert done.code == 0, done.err
         if words[0] == "run":
@@ -181,3 +184,109 @@ def test_a_lock_that_may_only_be_read_is_seen_to_be_held(tmp_path: Path) -> None
     with run_dir.locked():
         assert _held_elsewhere(run_dir.path / "lock")
     assert not _held_elsewhere(run_dir.path / "lock")
+
+
+@pytest.fixture
+def copied(searched: Searched, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
+    """A copy of that home, which commands take for theirs."""
+    home = Home(shutil.copytree(searched.home.root, tmp_path / "home"))
+    monkeypatch.setenv("LBENCH_HOME", str(home.root))
+    return home
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "sqlite://", "sqlite:///", "sqlite:///:memory:", "sqlite+pysqlite://",
+        "sqlite:///file:x?mode=memory&uri=true",
+    ],
+)  # fmt: skip
+def test_a_store_in_memory_is_refused(
+    copied: Home, searched: Searched, monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    monkeypatch.setenv("LBENCH_STORE", url)
+    for words in (["compare"], ["study", searched.study, "--status"], ["sync"], RUN):
+        refused = lbench(*words)
+        assert refused.code == 4, words
+        assert "names no file" in refused.err
+        assert "Write sqlite:///FILE" in refused.err
+
+
+def lose(file: Path, how: str) -> None:
+    for each in file.parent.glob(f"{file.name}*"):
+        each.unlink()
+    if how == "emptied":
+        file.touch()
+
+
+@pytest.mark.parametrize("how", ["removed", "emptied"])
+def test_a_lost_store_is_said_to_be_lost_and_sync_makes_it_again(
+    copied: Home, searched: Searched, how: str
+) -> None:
+    lose(copied.root / "store.db", how)
+    before = sorted(copied.root.iterdir())
+    for words in (
+        ["compare"],
+        ["compare", "bp"],
+        ["study", searched.study, "--status"],
+        ["report", searched.study],
+        ["ui"],
+    ):
+        said = lbench(*words)
+        assert said.code == 4, words
+        assert "has 3 run directories, but the store" in said.err
+        assert f"lbench sync --home {copied.root}" in said.err or "lbench sync\n" in said.err
+    assert sorted(copied.root.iterdir()) == before
+    assert lbench("sync").code == 0
+    assert len(lbench("compare", "--json").json) == 3
+    assert lbench("report", searched.study).code == 0
+
+
+@pytest.mark.parametrize("how", ["removed", "emptied"])
+def test_a_new_record_says_which_runs_it_lacks(copied: Home, how: str) -> None:
+    lose(copied.root / "store.db", how)
+    for words in (RUN, ["compare"]):
+        said = lbench(*words)
+        assert said.code == 0
+        assert f"The store lacks 2 run directories of {copied.runs}" in said.err
+    assert lbench("sync").code == 0
+    for words in (RUN, ["compare"]):
+        assert "lacks" not in lbench(*words).err
+
+
+def test_runs_that_were_never_recorded_are_no_empty_home(copied: Home) -> None:
+    lose(copied.root / "store.db", "removed")
+    with Record.open(copied) as record:
+        assert record.empty()
+    said = lbench("compare")
+    assert said.code == 4
+    assert "knows none of them" in said.err
+
+
+@pytest.mark.parametrize(
+    ("name", "how"),
+    [("optuna.db", "removed"), ("optuna.db", "emptied"), ("studies/*/plan.json", "removed")],
+)
+def test_what_a_study_lost_is_named_and_its_command_makes_it_again(
+    copied: Home, searched: Searched, name: str, how: str
+) -> None:
+    (file,) = copied.root.glob(name)
+    lose(file, how)
+    for words in (["report", searched.study], ["study", searched.study, "--collect"]):
+        said = lbench(*words)
+        assert said.code == 1
+        assert str(file) in said.err
+        assert "Run it again with: lbench study" in said.err
+    assert str(file) in lbench("study", searched.study, "--status").err
+    again = lbench("study", searched.study, *ALONE, "--json")
+    assert again.json["trained"] == 0
+    assert ("begins anew" in again.err) == (file.name == "optuna.db")
+    assert lbench("report", searched.study).code == 0
+
+
+def test_a_lost_journal_is_read_from_the_record(copied: Home, searched: Searched) -> None:
+    (file,) = copied.studies.glob("*/members.jsonl")
+    before = lbench("study", searched.study, "--status", "--json").json
+    file.unlink()
+    assert lbench("study", searched.study, "--status", "--json").json == before
+    assert lbench("report", searched.study).code == 0

@@ -13,14 +13,16 @@ from pathlib import Path
 
 import pytest
 
+from lbench.errors import StoreError
 from lbench.home import Home
 from lbench.registry import registry
 from lbench.report.summary import metrics
 from lbench.rundir import RunDir
 from lbench.store.journal import Journal
+from lbench.store.missing import run_dirs
 from lbench.store.mlflow_view import MlflowView
 from lbench.store.record import Record
-from lbench.store.sync import run_dirs, sync
+from lbench.store.sync import sync
 from lbench.study.collect import collect
 from lbench.study.find import find
 from lbench.study.results import Results
@@ -222,10 +224,9 @@ def test_a_lost_store_is_made_again_with_every_place(survived: Survived, tmp_pat
     before = collect(study, home)
     for file in home.root.glob("store.db*"):
         file.unlink()
-    assert len(collect(study, home).missing) == 2
-    said = lbench("report", survived.words[1], "--home", str(home.root))
-    assert said.code == 2
-    assert "lbench sync" in said.err
+    with pytest.raises(StoreError, match="is not there") as error:
+        collect(study, home)
+    assert f"lbench sync --home {home.root}" in error.value.hint
     sync(home, metrics, mlflow=False)
     after = collect(study, home)
     assert [final.cell.cell_id for final in after.finals] == [
