@@ -20,6 +20,7 @@ import platformdirs
 from lbench.data.dataset import Dataset, Raw, Split
 from lbench.data.decoded import finish
 from lbench.data.lock import locked
+from lbench.data.paths import expanded
 from lbench.errors import DataError
 
 MAGIC = b"LBENCHD1"
@@ -30,7 +31,7 @@ def directory(cache_dir: Path | str | None = None) -> Path:
     """Where decoded data lies: ``cache_dir``, else ``LBENCH_CACHE``, else the user's cache."""
     chosen = cache_dir or os.environ.get("LBENCH_CACHE")
     if chosen:
-        return Path(chosen).expanduser()
+        return expanded(chosen, "the cache (LBENCH_CACHE)")
     return Path(platformdirs.user_cache_dir("lbench")) / "decoded"
 
 

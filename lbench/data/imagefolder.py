@@ -23,6 +23,7 @@ from lbench.data.folders import (
 )
 from lbench.data.images import decode, first_frame_note
 from lbench.data.options import Option, whole
+from lbench.data.paths import expanded
 from lbench.data.progress import progress
 from lbench.data.source import Source
 from lbench.errors import DataError, printable
@@ -79,7 +80,8 @@ class ImageFolder(Source):
         if data_dir is not None:
             return [data_dir, data_dir / self.name]
         root = os.environ.get("LBENCH_DATA")
-        return [*([Path(root).expanduser() / self.name] if root else []), self.download_dir]
+        named = [expanded(root, "LBENCH_DATA") / self.name] if root else []
+        return [*named, self.download_dir]
 
     def look(self, place: Path) -> Found | None:
         """Find class folders, with or without a split.

@@ -17,6 +17,7 @@ from lbench.data import cache, permutation
 from lbench.data.dataset import Dataset, Found, MissingDataError, Raw, Split
 from lbench.data.decoded import check, finish
 from lbench.data.options import Option, whole
+from lbench.data.paths import expanded
 from lbench.errors import DataError, UsageError, unknown
 
 __all__ = ["Dataset", "Found", "MissingDataError", "Raw", "Source", "Split"]
@@ -86,11 +87,10 @@ class Source(ABC):
 
     def places(self, data_dir: Path | None) -> list[Path]:
         """List the directories to look in, in order."""
-        roots = [data_dir, os.environ.get("LBENCH_DATA") or None]
-        places = []
-        for root in roots:
-            if root is not None:
-                places += [Path(root).expanduser(), Path(root).expanduser() / self.name]
+        roots = [] if data_dir is None else [data_dir]
+        if variable := os.environ.get("LBENCH_DATA"):
+            roots.append(expanded(variable, "LBENCH_DATA"))
+        places = [place for root in roots for place in (root, root / self.name)]
         return [*places, self.download_dir]
 
     @property
@@ -110,13 +110,13 @@ class Source(ABC):
         """Where the raw data lies: ``data_dir``, then ``LBENCH_DATA``, then the user's cache.
 
         Raises:
-            UsageError: ``data_dir`` is not a directory.
+            UsageError: ``data_dir`` is not a directory, or a path names an unknown user.
             MissingDataError: it lies nowhere; names every place and how to put it there.
             DataError: only some of its files are there, or a directory may not be read.
         """
         try:
             if data_dir is not None:
-                data_dir = Path(data_dir).expanduser()
+                data_dir = expanded(data_dir, "--data-dir")
                 if not data_dir.is_dir():
                     raise UsageError(
                         f"The data directory {str(data_dir)!r} is not a directory.",

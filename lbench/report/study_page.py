@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lbench import __version__
-from lbench.errors import StoreError
+from lbench.errors import DamagedError, StoreError
 from lbench.home import Home
 from lbench.registry import registry
 from lbench.report import citations
@@ -80,6 +80,7 @@ def page(
         missing=[p.key for p in results.missing if p.key not in results.lost],
         absent=results.datasets,
         data=_data(results, home),
+        data_notes=_data_notes(results),
         environment=_environment(results),
         command=results.command,
         version=__version__,
@@ -254,7 +255,7 @@ def _data(results: Results, home: Home) -> list[list[str]]:
         ]  # fmt: skip
     for run in (run for s in results.searches for trial in s.trials for run in trial.runs):
         if run.test_reads:
-            task = _task((RunDir(run.run_dir).spec() or {}).get("spec", {}))
+            task = _task(_spec(run.run_dir).get("spec", {}))
             reads[run.fingerprint, run.attempt] = task.get("digest", ""), run.test_reads
     study_reads = collections.Counter[str]()
     for digest, times in reads.values():
@@ -265,6 +266,30 @@ def _data(results: Results, home: Home) -> list[list[str]]:
          str(home_reads[digest]) if digest in home_reads else NONE]
         for digest, row in rows.items()
     ]  # fmt: skip
+
+
+def _data_notes(results: Results) -> list[str]:
+    """Return each note on the data of the final runs once, after the name of the data."""
+    specs = [
+        (final.cell.dataset_title, _spec(run.run_dir))
+        for final in results.finals
+        for run in final.runs
+    ]
+    return list(
+        dict.fromkeys(
+            f"{title}: {note}"
+            for title, spec in specs
+            for note in spec.get("data", {}).get("notes", [])
+        )
+    )
+
+
+def _spec(run_dir: Path) -> dict[str, Any]:
+    """Return what was asked for in a run; nothing where its directory is gone or damaged."""
+    try:
+        return RunDir(run_dir).spec() or {}
+    except DamagedError:
+        return {}
 
 
 def _home_reads(home: Home) -> dict[str, int]:

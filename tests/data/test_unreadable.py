@@ -161,3 +161,19 @@ class TooLarge(Source):
 def test_data_larger_than_the_memory_is_an_error_of_the_data(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"does not fit into memory when decoded: .*PiB"):
         TooLarge().load(tmp_path)
+
+
+@pytest.mark.parametrize("dataset", ["mnist", "imagefolder", "split-mnist"])
+def test_the_home_of_an_unknown_user_is_a_mistake_that_names_where_it_was_given(
+    dataset: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mnist_dir: Path
+) -> None:
+    words = ["data", "prepare", dataset, "--no-download"]
+    said = lbench(*words, "--data-dir", "~nobody-here/data")
+    assert (said.code, "of --data-dir begins with the home" in said.err) == (2, True)
+    if dataset != "imagefolder":
+        monkeypatch.setenv("LBENCH_CACHE", "~nobody-here/cache")
+        said = lbench(*words, "--data-dir", str(mnist_dir))
+        assert (said.code, "LBENCH_CACHE" in said.err) == (2, True)
+    monkeypatch.setenv("LBENCH_DATA", "~nobody-here/data")
+    said = lbench(*words)
+    assert (said.code, "of LBENCH_DATA begins with the home" in said.err) == (2, True)

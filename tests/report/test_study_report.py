@@ -252,6 +252,26 @@ def test_a_run_at_two_points_has_read_its_test_set_once(trained: Trained, tmp_pa
     assert list(reads_of(twice, tmp_path / "twice", trained.home).values()) == [expected]
 
 
+def test_the_page_has_the_notes_on_the_data_of_its_runs_once(
+    trained: Trained, tmp_path: Path
+) -> None:
+    results = replace(trained.grid, study=replace(trained.grid.study, figures=("bars",)))
+    finals = []
+    for final in results.finals:
+        runs = []
+        for run in final.runs:
+            copy = tmp_path / "runs" / run.run_dir.name
+            copy.mkdir(parents=True, exist_ok=True)
+            spec = json.loads((run.run_dir / "spec.json").read_text())
+            spec["data"]["notes"] = ["3 of 8 test images are training images as well."]
+            (copy / "spec.json").write_text(json.dumps(spec))
+            runs.append(replace(run, run_dir=copy))
+        finals.append(replace(final, runs=runs))
+    results = replace(results, finals=finals)
+    page = make_report(results, tmp_path / "report", home=trained.home).page.read_text()
+    assert page.count("Digits (8x8): 3 of 8 test images are training images as well.") == 1
+
+
 def test_reads_of_trials_are_those_of_the_dataset_that_they_trained_on(
     trained: Trained, tmp_path: Path
 ) -> None:
