@@ -5,7 +5,7 @@ at most 5 %. All experiments are made up from a known truth; every number comes 
 that lbench uses. A test that is exact errs in just 5 %, so three standard errors of the simulation
 are granted to tests. What stands without a bar lies outside the n that a method claims.
 
-    python benchmarks/coverage.py [--trials 4000]
+    python benchmarks/coverage.py [--trials 4000] [--part errors]
 """
 
 from __future__ import annotations
@@ -13,10 +13,24 @@ from __future__ import annotations
 import argparse
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 
+import counted
 import numpy as np
 import numpy.typing as npt
+from checks import (
+    COVERS,
+    LEAST,
+    NONE,
+    SIZE,
+    WIDTH,
+    Check,
+    Draws,
+    Matrix,
+    by_seed,
+    inside,
+    often,
+    plural,
+)
 from scipy import stats
 
 from lbench.statistics.aggregate import interquartile_mean, probability_of_improvement
@@ -26,51 +40,6 @@ from lbench.statistics.examples import examples
 from lbench.statistics.intervals import binomial, interval
 from lbench.statistics.multiple import holm
 from lbench.statistics.paired import pairs
-
-COVERS, SIZE, NONE = "95 ± 1.5", "≤ 5", ""
-Draws = np.random.Generator
-Matrix = npt.NDArray[np.bool_]
-
-
-@dataclass(frozen=True)
-class Check:
-    """A proportion in percent, and what it was measured for.
-
-    Args:
-        bar: ``COVERS``, ``SIZE`` or ``NONE``.
-        exact: it was counted, not simulated.
-    """
-
-    method: str
-    where: str
-    percent: float
-    bar: str
-    trials: int
-
-    @property
-    def met(self) -> bool:
-        if self.bar == COVERS:
-            return abs(self.percent - 95) <= 1.5
-        return self.bar == NONE or self.percent <= 5 + 300 * math.sqrt(0.05 * 0.95 / self.trials)
-
-
-def often(trials: int, experiment: Callable[[Draws], bool | None]) -> float:
-    """In percent, how often an experiment says yes; None is an experiment without an answer."""
-    rng = np.random.default_rng(0)
-    said = [found for _ in range(trials) if (found := experiment(rng)) is not None]
-    return 100 * sum(said) / len(said)
-
-
-def plural(n: int, what: str) -> str:
-    return f"{n} {what}{'' if n == 1 else 's'}"
-
-
-def by_seed(values: npt.NDArray[np.float64]) -> dict[int, float]:
-    return dict(enumerate(values.tolist()))
-
-
-def inside(truth: float, low: float | None, high: float | None) -> bool | None:
-    return None if low is None or high is None else low - 1e-9 <= truth <= high + 1e-9
 
 
 def seeds(trials: int) -> Iterator[Check]:
@@ -99,6 +68,15 @@ def seeds(trials: int) -> Iterator[Check]:
         ties = ", ties" if digits < 9 else ""
         where = f"{n} seeds{ties}, skewed errors"
         yield Check("Wilcoxon signed-rank test", where, often(trials, signed), SIZE, trials)
+
+
+def errors(trials: int) -> Iterator[Check]:
+    """Intervals over seeds of errors that are counts of examples, on the whole grid."""
+    for method, where, found in counted.lines(trials):
+        width = where.startswith("width")
+        held = method in (counted.CHOSEN, counted.FLIPS)
+        bar = NONE if not held else WIDTH if width else LEAST
+        yield Check(method, where, found, bar, trials, digits=2)
 
 
 def wilson() -> Iterator[Check]:
@@ -364,20 +342,31 @@ def interquartile_mean_of(many: npt.NDArray[np.float64]) -> float:
     return float(stats.trim_mean(many.ravel(), 0.25))
 
 
+PARTS: dict[str, Callable[[int], Iterator[Check]]] = {
+    "seeds": lambda trials: seeds(5 * trials),
+    "errors": lambda trials: errors(5 * trials),
+    "wilson": lambda trials: wilson(),
+    "examples": over_examples,
+    "left-out": left_out,
+    "equivalence": lambda trials: equivalence(5 * trials),
+    "several": several,
+    "middle": middle,
+    "ratios": ratios,
+    "improvement": improvement,
+}
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--trials", type=int, default=4000)
-    trials = parser.parse_args().trials
+    parser.add_argument("--part", choices=PARTS, action="append", help="Default: all.")
+    asked = parser.parse_args()
     print("| method | where | found, % | bar | |\n|---|---|---:|---:|---|")
     met = True
-    for checks in (
-        seeds(5 * trials), wilson(), over_examples(trials), left_out(trials),
-        equivalence(5 * trials), several(trials), middle(trials), ratios(trials),
-        improvement(trials),
-    ):  # fmt: skip
-        for each in checks:
+    for part in asked.part or PARTS:
+        for each in PARTS[part](asked.trials):
             said = "" if each.bar == NONE else "met" if each.met else "MISSED"
-            line = (each.method, each.where, f"{each.percent:.1f}", each.bar, said)
+            line = (each.method, each.where, f"{each.percent:.{each.digits}f}", each.bar, said)
             print(f"| {' | '.join(line)} |", flush=True)
             met &= each.met
     return 0 if met else 1

@@ -94,7 +94,7 @@ def contrast(first: Line, second: Line, margin: float | None = None) -> Contrast
     names = (first.title, second.title)
     if first.task != second.task:
         names = (first.whole, second.whole)
-    return of_values(first.row.errors, second.row.errors, *names, margin)
+    return of_values(first.row.errors, second.row.errors, *names, margin, first.row.step)
 
 
 def of_values(
@@ -103,14 +103,15 @@ def of_values(
     name: str,
     other: str,
     margin: float | None = None,
+    step: float = 0.0,
 ) -> Contrast:
-    """Two sets of values by seed."""
-    found = pairs(first, second)
+    """Two sets of values by seed; ``step`` as of ``paired.pairs``."""
+    found = pairs(first, second, step)
     if found is None:
         return Contrast(name, other, None, None, None, margin)
     equal = None
     if margin:
-        same = paired_equivalence(first, second, margin)
+        same = paired_equivalence(first, second, margin, step)
         if same is not None and (same.p is not None or same.verdict == EQUIVALENT):
             equal = same.verdict == EQUIVALENT
     return Contrast(name, other, found.difference, found.p, equal, margin)

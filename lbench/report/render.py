@@ -11,6 +11,7 @@ from lbench.report.compare import Comparison, Row, Term, mean
 from lbench.report.step_time import BUSY_NOTE, busy, step_time
 from lbench.report.table import (
     NONE,
+    between,
     count,
     fits,
     markdown,
@@ -95,14 +96,16 @@ def cells(rows: Sequence[Row]) -> list[list[str]]:
 
 
 def error(test: Summary | None, sampling: tuple[float, float] | None = None) -> str:
-    """``1.80 ± 0.10 [1.70, 1.90]``; ``1.80 [1.56, 2.08]*`` with one seed; a dash for none."""
+    """Return ``1.80 [1.70, 1.90]``; ``1.80 [1.56, 2.08]*`` with one seed; a dash for none.
+
+    There is no ±: an interval ends at 0 and 100 %, so its ends may differ in their distance.
+    """
     if test is None:
         return NONE
     if test.low is not None and test.high is not None:
-        half = percent(test.half_width)
-        return f"{percent(test.mean)} ± {half} [{percent(test.low)}, {percent(test.high)}]"
+        return f"{percent(test.mean)} {between(test.low, test.high)}"
     if sampling is not None:
-        return f"{percent(test.mean)} [{percent(sampling[0])}, {percent(sampling[1])}]*"
+        return f"{percent(test.mean)} {between(*sampling)}*"
     return percent(test.mean)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from lbench.execute.driver import Outcome
 from lbench.report.published import published
 from lbench.run.resolve import Resolved
-from lbench.statistics.intervals import interval
+from lbench.statistics.intervals import of_errors
 from lbench.store.audits import together, worst
 
 
@@ -20,6 +20,7 @@ def describe(resolved: Resolved, outcomes: list[Outcome]) -> dict[str, Any]:
         for outcome in outcomes
         if outcome.result["status"] == "finished"
     ]
+    found = of_errors(errors, len(resolved.dataset.test))
     return {
         "rule": cell.rule,
         "config": config,
@@ -39,7 +40,7 @@ def describe(resolved: Resolved, outcomes: list[Outcome]) -> dict[str, Any]:
         "test_examples": len(resolved.dataset.test),
         "cell": cell.id,
         "runs": [_run_json(outcome) for outcome in outcomes],
-        "test_error": interval(errors).as_dict() if errors else None,
+        "test_error": found and found.as_dict(),
         "published": [row.as_dict() for row in published(cell.rule, cell.task.dataset, config)],
         "params": outcomes[0].params if outcomes else None,
         "audit": worst(outcome.result.get("audit") for outcome in outcomes),

@@ -13,7 +13,7 @@ from lbench.report.lines import Group, Line
 from lbench.report.render import error, unfinished
 from lbench.report.searches import settings_of
 from lbench.report.step_time import BUSY_NOTE, busy, step_time
-from lbench.report.table import NONE, count, markdown, mega, percent, signed
+from lbench.report.table import NONE, between, count, markdown, mega, percent, signed
 from lbench.report.verdict import SET, Against, Verdict
 from lbench.statistics.intervals import Summary
 from lbench.store.rows import RunRow
@@ -210,7 +210,7 @@ def _cost(group: Group, line: Line) -> list[str]:
 
 
 def _between(ends: tuple[float, float] | None) -> str:
-    return NONE if ends is None else f"[{percent(ends[0])}, {percent(ends[1])}]"
+    return NONE if ends is None else between(*ends)
 
 
 def _notes(groups: Sequence[Judged]) -> list[str]:
@@ -223,7 +223,8 @@ def _notes(groups: Sequence[Judged]) -> list[str]:
     if any(line.sampling for group, _ in groups for line in group.lines):
         notes.append(
             "Test set alone: the Wilson 95 % interval of an error counted on so many examples, "
-            "whatever the seed; ±: the 95 % t interval over seeds."
+            "whatever the seed. Behind the test error: the 95 % interval over seeds of the "
+            "expected error on this test set."
         )
     return notes
 

@@ -14,8 +14,8 @@ from lbench.report.published import Published
 from lbench.report.render import ELSEWHERE, SAMPLING, error
 from lbench.report.step_time import BUSY_NOTE, busy, step_time
 from lbench.report.table import NONE, count, mega, percent, print_table
-from lbench.statistics.intervals import Summary, binomial, of_known
-from lbench.store.rows import RunRow
+from lbench.statistics.intervals import Summary, binomial, of_errors, of_known
+from lbench.store.rows import CellRow, RunRow
 
 
 def render_run(result: dict[str, Any]) -> None:
@@ -63,17 +63,18 @@ def render_run(result: dict[str, Any]) -> None:
     print_published(published, f"\n{ELSEWHERE}")
 
 
-def metrics(runs: Sequence[RunRow]) -> dict[str, float | None]:
+def metrics(cell: CellRow, runs: Sequence[RunRow]) -> dict[str, float | None]:
     """A cell's line in MLflow: mean, standard deviation and interval over its finished seeds.
 
     Args:
+        cell: whose runs they are.
         runs: the latest attempt of each seed.
 
     Returns:
         By name; None where nothing is known. Errors in percent, times in seconds.
     """
     finished = [run for run in runs if run.status == "finished"]
-    test = of_known(run.test_error for run in finished)
+    test = of_errors((run.test_error for run in finished), cell.test_examples)
     spread = (test.mean, test.sd, test.low, test.high) if test else (None,) * 4
     names = ("test_error_mean", "test_error_sd", "test_error_ci95_low", "test_error_ci95_high")
     means = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import sys
 from collections.abc import Iterable, Sequence
@@ -18,7 +19,15 @@ def signed(mean: float, low: float | None = None, high: float | None = None) -> 
     """A difference: ``+0.12 [-0.03, +0.27]``; without an interval the mean alone."""
     if low is None or high is None:
         return f"{mean:+.2f}"
-    return f"{mean:+.2f} [{low:+.2f}, {high:+.2f}]"
+    return f"{mean:+.2f} {between(low, high, sign='+')}"
+
+
+def between(low: float, high: float, digits: int = 2, sign: str = "") -> str:
+    """Return an interval, ``[1.70, 1.90]``; what would look like a point is rounded outwards."""
+    if round(low, digits) == round(high, digits):
+        scale = 10**digits
+        low, high = math.floor(low * scale) / scale, math.ceil(high * scale) / scale
+    return f"[{low:{sign}.{digits}f}, {high:{sign}.{digits}f}]"
 
 
 def print_table(

@@ -93,7 +93,7 @@ def _method(found: BestSet) -> str:
 
 def _against(lines: Sequence[Line], reference: Line) -> list[Against | None]:
     found = [
-        None if line is reference else pairs(line.row.errors, reference.row.errors)
+        None if line is reference else pairs(line.row.errors, reference.row.errors, line.row.step)
         for line in lines
     ]
     adjusted = holm([None if each is None else each.p for each in found])

@@ -9,9 +9,9 @@ import numpy as np
 from scipy import stats
 
 from lbench.statistics.examples import Right
-from lbench.statistics.intervals import check_error, check_finite, differences
+from lbench.statistics.intervals import EQUAL, check_error, check_finite, differences
 from lbench.statistics.multiple import LEVEL, holm
-from lbench.statistics.paired import EQUAL, t_test
+from lbench.statistics.paired import t_test
 from lbench.statistics.signs import two_sided
 
 PAIRED, WELCH, MCNEMAR, PROPORTIONS = "paired", "welch", "mcnemar", "two proportions"

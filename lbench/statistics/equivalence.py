@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from lbench.statistics.intervals import check_finite, differences
+from lbench.statistics.intervals import EQUAL, check_finite, differences, standard_error
 from lbench.statistics.multiple import LEVEL
-from lbench.statistics.paired import EQUAL
 
 EQUIVALENT, DIFFERENT, UNDECIDED = "equivalent", "different", "undecided"
 
@@ -31,8 +30,9 @@ class Equivalence:
         n: values of each side, the pairs where they are paired.
         verdict: ``equivalent``: the 90 % interval lies inside ± margin, which is the same as
             p <= 0.05. ``different``: it does not, and the means differ at 5 %. Else
-            ``undecided``: more seeds are needed. Three pairs or more without any spread are
-            ``equivalent`` when their difference lies inside the margin, else ``different``.
+            ``undecided``: more seeds are needed. Without a step, three pairs or more without any
+            spread are ``equivalent`` when their difference lies inside the margin, else
+            ``different``.
     """
 
     difference: float
@@ -58,7 +58,7 @@ class Equivalence:
 
 
 def paired_equivalence(
-    a: Mapping[int, float], b: Mapping[int, float], margin: float
+    a: Mapping[int, float], b: Mapping[int, float], margin: float, step: float = 0.0
 ) -> Equivalence | None:
     """Two one-sided t tests of ``a - b`` on the seeds that both have; None without any.
 
@@ -69,6 +69,8 @@ def paired_equivalence(
         a: a value a seed, such as the test error in percent.
         b: likewise.
         margin: in the same unit.
+        step: distance between neighbouring values that are possible; the standard error is then
+            at least that of counted values, as in ``intervals.interval``.
 
     Raises:
         ValueError: the margin is not positive, or a value of a common seed is not finite.
@@ -77,8 +79,8 @@ def paired_equivalence(
     n = len(found)
     if not n:
         return None
-    spread = float(np.std(found, ddof=1)) if n > 1 else 0.0
-    return _decide(float(np.mean(found)), spread / math.sqrt(n), n - 1, margin, (n, n))
+    error = standard_error(float(np.std(found, ddof=1)), n, step) if n > 1 else 0.0
+    return _decide(float(np.mean(found)), error, n - 1, margin, (n, n))
 
 
 def welch_equivalence(a: Sequence[float], b: Sequence[float], margin: float) -> Equivalence:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -10,13 +9,18 @@ import numpy as np
 from scipy.special import stdtr
 from scipy.stats import rankdata
 
-from lbench.statistics.intervals import Summary, check_finite, differences, paired
+from lbench.statistics.intervals import (
+    EQUAL,
+    Summary,
+    check_finite,
+    differences,
+    paired,
+    standard_error,
+)
 from lbench.statistics.signs import two_sided
 
 PAIRS = 6
 """From so many pairs on Wilcoxon's p can be below 0.05: with five the smallest is 0.0625."""
-EQUAL = 1e-9
-"""Differences of errors in percent that are this close are the same number, rounded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +42,7 @@ class Pairs:
     wilcoxon_reason: str | None
 
 
-def pairs(a: Mapping[int, float], b: Mapping[int, float]) -> Pairs | None:
+def pairs(a: Mapping[int, float], b: Mapping[int, float], step: float = 0.0) -> Pairs | None:
     """Tests of ``a - b`` over the seeds that both have; None when they share none.
 
     Student's t test holds from two pairs on where the differences are about normal. Wilcoxon's
@@ -46,23 +50,28 @@ def pairs(a: Mapping[int, float], b: Mapping[int, float]) -> Pairs | None:
     distribution, and six pairs that differ.
 
     Args:
-        a: a value a seed, such as the test error in percent.
+        a: one value per seed, such as the test error in percent.
         b: likewise.
+        step: distance between neighbouring values that are possible, such as the percentage of
+            one test example; 0 where there is none.
 
     Raises:
         ValueError: a value of a common seed is None, NaN or infinite.
     """
-    difference = paired(a, b)
+    difference = paired(a, b, step)
     if difference is None:
         return None
     found = differences(a, b)
-    p, reason = t_test(found)
+    p, reason = t_test(found, step)
     signed, why = signed_rank(found)
     return Pairs(difference, p, reason, signed, why)
 
 
-def t_test(values: Sequence[float]) -> tuple[float | None, str | None]:
+def t_test(values: Sequence[float], step: float = 0.0) -> tuple[float | None, str | None]:
     """Return the two-sided p of Student's test that their mean is zero, or why there is none.
+
+    The standard error is at least that of counted values, as in ``intervals.interval``; p is at
+    most 0.05 just where that interval leaves out zero.
 
     Raises:
         ValueError: a difference is None, NaN or infinite.
@@ -75,8 +84,9 @@ def t_test(values: Sequence[float]) -> tuple[float | None, str | None]:
         # Errors are multiples of one example, so this happens; it is no infinite certainty.
         if abs(values[0]) <= EQUAL:
             return 1.0, None
-        return None, "all pairs differ by the same, so their spread is not known"
-    t = abs(np.mean(values)) / (np.std(values, ddof=1) / math.sqrt(n))
+        if not step:
+            return None, "all pairs differ by the same, so their spread is not known"
+    t = abs(np.mean(values)) / standard_error(float(np.std(values, ddof=1)), n, step)
     return 2 * float(stdtr(n - 1, -t)), None
 
 

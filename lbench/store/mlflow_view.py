@@ -86,7 +86,7 @@ class MlflowView:
             there = [str(run.info.experiment_id) for run in known.values()]
             first = members[0].study if members else EXPERIMENT
             experiment = there[0] if there else self._experiment_id(first)
-            shown = parent(cell, runs, summarise(runs), members)
+            shown = parent(cell, runs, summarise(cell, runs), members)
             above = self._show(experiment, known.get(("", "")), shown, _dataset(cell, runs))
             ids: list[tuple[CellRow | RunRow, str]] = [(cell, above)]
             for run in attempts:

@@ -119,5 +119,5 @@ class Member:
     search: str = ""
 
 
-Summarise = Callable[[list[RunRow]], Mapping[str, float | None]]
+Summarise = Callable[[CellRow, list[RunRow]], Mapping[str, float | None]]
 """From a cell's runs, the latest attempt of each seed, to the metrics of its parent run."""

@@ -70,7 +70,7 @@ def test_an_unknown_analysis_names_the_nearest(trained: Trained) -> None:
 def test_the_best_is_named_with_its_interval_and_its_seeds(trained: Trained) -> None:
     found = ask(told(trained.grid, CLEAR), "best")
     assert found.sentence == (
-        "On Digits (8x8), mlp the lowest test error is that of bp (2.00 % [1.87, 2.13], "
+        "On Digits (8x8), mlp the lowest test error is that of bp (2.00 % [1.74, 2.26], "
         "4 of 4 seeds), lower than each other cell's."
     )
 

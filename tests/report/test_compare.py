@@ -28,8 +28,35 @@ def test_a_row_has_mean_and_interval_over_finished_seeds(made_up: Any) -> None:
     assert row.test is not None
     assert row.test.n == 3
     assert row.test.mean == pytest.approx(1.9)
-    assert render.error(row.test) == "1.90 ± 0.25 [1.65, 2.15]"
+    assert render.error(row.test) == "1.90 [1.65, 2.15]"
     assert row.sampling is None
+
+
+def test_seeds_of_the_same_error_have_an_interval(made_up: Any) -> None:
+    for seed in range(2):
+        made_up.run(seed=seed, error=4.74)
+        made_up.run("lfnn_l", seed, (4.3226, 5.5174)[seed])
+        made_up.run("fa", seed, (18.944, 72.146)[seed])
+    text = call(made_up)
+    # 1.5 of 10,000 examples; and nothing below 0 or above 100 %.
+    for shown in ("4.74 [4.73, 4.75]", "4.92 [0.00, 12.51]", "45.55 [0.00, 100.00]"):
+        assert shown in text
+    cells = json.loads(call(made_up, "--json"))
+    assert all(0 <= end <= 100 for cell in cells for end in cell["test_error"]["ci95"])
+    differences = compare(made_up.pairs()).differences
+    assert all(each.error and each.error.low != each.error.high for each in differences)
+
+
+def test_a_constant_difference_is_not_exact(made_up: Any) -> None:
+    for seed, error in enumerate([1.8, 1.9, 2.0]):
+        made_up.run("bp", seed, error)
+        made_up.run("lfnn_l", seed, error + 0.5)
+    (difference,) = compare(made_up.pairs()).differences
+    assert difference.error is not None
+    assert difference.error.low == pytest.approx(difference.error.mean - 0.0123, abs=1e-4)
+    assert difference.t_test.p is not None
+    assert difference.t_test.p < 0.001
+    assert "+0.50 [+0.49, +0.51]" in call(made_up, "bp", "lfnn_l")
 
 
 def test_one_seed_shows_the_sampling_error_of_its_test_set(made_up: Any) -> None:

@@ -70,7 +70,7 @@ def test_several_seeds_show_their_interval(capsys: pytest.CaptureFixture[str]) -
     test = {"mean": 1.85, "sd": 0.07, "ci95": [1.21, 2.49], "n": 2}
     render_run(result(run(0, 1.8), run(1, 1.9), test=test))
     text = capsys.readouterr().out
-    assert "1.85 ± 0.64 [1.21, 2.49]" in text
+    assert "1.85 [1.21, 2.49]" in text
     assert "One seed" not in text
     assert "mean of 2 seeds" in text
 
@@ -140,13 +140,22 @@ def test_metrics_count_finished_seeds_alone(made_up: Any) -> None:
     made_up.run(seed=0, error=1.8)
     made_up.run(seed=1, error=2.0)
     made_up.run(seed=2, error=None, status="failed")
-    ((_, runs),) = made_up.pairs()
-    found = metrics(runs)
+    ((cell, runs),) = made_up.pairs()
+    found = metrics(cell, runs)
     assert found["test_error_mean"] == pytest.approx(1.9)
     assert (found["n"], found["not_finished"]) == (2.0, 1.0)
     assert found["val_error_mean"] is None
     assert len(found) <= 25
-    assert metrics([])["test_error_mean"] is None
+    assert metrics(cell, [])["test_error_mean"] is None
+
+
+def test_metrics_have_the_interval_of_an_error(made_up: Any) -> None:
+    for seed in range(2):
+        made_up.run(seed=seed, error=1.8)
+    ((cell, runs),) = made_up.pairs()
+    found = metrics(cell, runs)
+    low, high = (found[f"test_error_ci95_{end}"] for end in ("low", "high"))
+    assert (low, high) == pytest.approx((1.8 - 0.015, 1.8 + 0.015))
 
 
 def test_a_step_time_measured_beside_other_work_is_marked(

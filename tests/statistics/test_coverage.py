@@ -11,7 +11,7 @@ from scipy import stats
 from lbench.statistics.best import best_set
 from lbench.statistics.equivalence import paired_equivalence, welch_equivalence
 from lbench.statistics.examples import examples
-from lbench.statistics.intervals import binomial, interval
+from lbench.statistics.intervals import binomial, interval, of_errors
 from lbench.statistics.multiple import holm
 from lbench.statistics.paired import pairs
 from lbench.statistics.signs import two_sided
@@ -31,6 +31,32 @@ def test_t_intervals_cover(n: int) -> None:
     found = [interval(row) for row in rng.normal(2.0, 0.3, (TRIALS, n)).tolist()]
     covered = [each.low <= 2.0 <= each.high for each in found if each.low and each.high]
     assert np.mean(covered) == pytest.approx(0.95, abs=SLACK)
+
+
+@pytest.mark.parametrize(
+    ("n", "examples", "error", "sd"),
+    [
+        (2, 359, 5, 0.4),
+        (2, 359, 5, 0.2),
+        (3, 359, 5, 0.2),
+        (2, 359, 50, 0.03),
+        (10, 1000, 2.035, 0.05),
+    ],
+)  # fmt: skip
+def test_intervals_of_counted_errors_cover(n: int, examples: int, error: float, sd: float) -> None:
+    rng = np.random.default_rng(0)
+    counts = np.rint((error + sd * rng.standard_normal((TRIALS, n))) * examples / 100)
+    edges = (np.arange(examples + 2) - 0.5) * 100 / examples
+    truth = float(np.diff(stats.norm.cdf(edges, error, sd)) @ np.arange(examples + 1))
+    truth *= 100 / examples
+    found = [of_errors(row, examples) for row in (100 * counts / examples).tolist()]
+    covered = [each.low <= truth <= each.high for each in found if each and each.high is not None]
+    assert len(covered) == TRIALS
+    assert np.mean(covered) >= 0.935 - 2 / 3 * SLACK
+    # The t interval does not.
+    plain = [interval(row) for row in (100 * counts / examples).tolist()]
+    by_t = [each.low is not None and each.low <= truth <= each.high for each in plain]
+    assert np.mean(by_t) < 0.935 - SLACK
 
 
 @pytest.mark.parametrize("n", [360, 10_000])

@@ -88,6 +88,19 @@ def test_without_spread_three_pairs_are_needed() -> None:
     assert welch_equivalence([7.0] * 3, [2.0] * 3, 0.2).verdict == "different"
 
 
+def test_counted_errors_without_spread_are_decided_by_their_resolution() -> None:
+    same, far = by_seed([2.0] * 2), by_seed([7.0] * 2)
+    for a, margin, step, verdict in (
+        (same, 0.2, 0.01, "equivalent"),
+        (same, 0.2, 0.28, "undecided"),
+        (far, 0.2, 0.28, "different"),
+    ):
+        found = paired_equivalence(a, same, margin, step)
+        assert found is not None
+        assert found.p is not None
+        assert found.verdict == verdict
+
+
 def test_no_common_seed_is_no_answer_and_one_value_is_undecided() -> None:
     assert paired_equivalence({0: 1.0}, {1: 1.0}, 0.1) is None
     assert welch_equivalence([1.0], [1.0, 1.1], 0.1).verdict == "undecided"

@@ -5,7 +5,15 @@ import random
 
 import pytest
 
-from lbench.statistics.intervals import binomial, interval, of_known, paired, quantile
+from lbench.statistics.intervals import (
+    binomial,
+    interval,
+    least,
+    of_errors,
+    of_known,
+    paired,
+    quantile,
+)
 
 
 def test_quantiles_of_student_t_agree_with_scipy() -> None:
@@ -40,7 +48,6 @@ def test_an_interval_covers_the_mean_in_95_of_100_experiments() -> None:
 def test_one_value_has_no_interval() -> None:
     summary = interval([1.5])
     assert (summary.mean, summary.sd, summary.low, summary.high) == (1.5, None, None, None)
-    assert summary.half_width is None
     assert summary.as_dict() == {"mean": 1.5, "sd": None, "ci95": None, "n": 1}
 
 
@@ -67,9 +74,75 @@ def test_differences_are_paired_over_common_seeds_alone() -> None:
 
 def test_pairing_removes_what_seeds_share() -> None:
     shared = {0: 1.0, 1: 5.0, 2: 9.0}
-    difference = paired({seed: value + 0.1 for seed, value in shared.items()}, shared)
+    higher = {seed: value + 0.1 + 0.01 * seed for seed, value in shared.items()}
+    difference = paired(higher, shared)
     assert difference is not None
-    assert difference.half_width == pytest.approx(0.0, abs=1e-9)
+    assert (difference.low, difference.high) == pytest.approx((0.085, 0.135), abs=1e-3)
+
+
+def test_differences_without_any_spread_are_not_exact() -> None:
+    a, b = {0: 2.0, 1: 3.0, 2: 4.0}, {0: 1.5, 1: 2.5, 2: 3.5}
+    found = paired(a, b)
+    assert found is not None
+    assert (found.mean, found.low, found.high) == (0.5, None, None)
+    # One example of 400 is 0.25 points.
+    found = paired(a, b, 0.25)
+    assert found is not None
+    assert (found.low, found.high) == pytest.approx((0.5 - least(3) / 4, 0.5 + least(3) / 4))
+
+
+@pytest.mark.parametrize(
+    ("values", "examples"),
+    [
+        ([100 * 17 / 359] * 2, 359),
+        ([100 * 4 / 359] * 3, 359),
+        ([4.74] * 10, 10_000),
+        ([4.3226, 5.5174], 359),
+        ([18.944, 72.146], 359),
+        ([0.0, 0.0], 359),
+        ([100.0] * 3, 359),
+        ([0.0, 0.2786], 359),
+        ([99.0, 100.0, 100.0], 300),
+    ],
+)
+def test_the_interval_of_an_error_has_a_width_and_stays_possible(
+    values: list[float], examples: int
+) -> None:
+    found = of_errors(values, examples)
+    assert found is not None
+    assert found.low is not None
+    assert found.high is not None
+    assert 0 <= found.low <= found.mean <= found.high <= 100
+    half = 100 * least(len(values)) / examples
+    assert found.high - found.low >= min(half, 100 - half) - 1e-9
+    assert found.sd == interval(values).sd
+
+
+def test_the_interval_of_an_error_is_the_t_interval_where_seeds_spread() -> None:
+    values = [1.81, 1.75, 1.92, 1.88, 1.79]
+    assert of_errors(values, 10_000) == interval(values)
+    assert of_errors([1.81, None, 1.75], 10_000) == interval([1.81, 1.75])
+    assert of_errors([None], 359) is None
+    assert of_errors([], 359) is None
+
+
+def test_an_error_on_an_unknown_number_of_examples_is_never_shown_as_exact() -> None:
+    found = of_errors([4.74, 4.74], None)
+    assert found is not None
+    assert (found.low, found.high) == (None, None)
+    found = of_errors([4.3226, 5.5174], None)
+    assert found is not None
+    assert found.low == 0
+
+
+@pytest.mark.parametrize("bad", [-0.1, 100.1, math.nan, math.inf])
+def test_what_is_no_error_has_no_interval(bad: float) -> None:
+    with pytest.raises(ValueError, match="from 0 to 100"):
+        of_errors([1.0, bad], 359)
+
+
+def test_the_least_width_falls_with_the_seeds() -> None:
+    assert [least(n) for n in (2, 3, 10)] == pytest.approx([1.5, 1.2296, 0.36889], abs=1e-4)
 
 
 @pytest.mark.parametrize(("error", "n"), [(0.0, 359), (1.8, 10_000), (12.5, 200), (100.0, 10)])

@@ -89,3 +89,17 @@ def test_equal_differences_are_no_infinite_certainty() -> None:
     assert p is None
     assert reason is not None
     assert t_test([0.0, 0.0, 0.0]) == (1.0, None)
+
+
+@pytest.mark.parametrize("n", [2, 3, 10])
+def test_p_is_below_5_percent_where_the_counted_interval_leaves_out_zero(n: int) -> None:
+    step = 100 / 359
+    for examples in (0.2, 0.5, 1.0, 1.4, 1.6, 3.0, 20.0):
+        found = pairs(
+            dict.fromkeys(range(n), 5 + examples * step), dict.fromkeys(range(n), 5.0), step
+        )
+        assert found is not None
+        assert found.p is not None
+        assert found.difference.low is not None
+        assert (found.p <= 0.05) == (found.difference.low > 0)
+    assert t_test([0.0] * n, step) == (1.0, None)

@@ -17,7 +17,7 @@ from lbench.store.missing import run_dirs
 from lbench.store.mlflow_view import MlflowView
 from lbench.store.reading import ABANDONED
 from lbench.store.record import Record
-from lbench.store.rows import RunRow, Summarise
+from lbench.store.rows import CellRow, RunRow, Summarise
 from lbench.store.sync import sync
 from tests.store.helper import STARTED, cell_spec, write_run
 
@@ -246,10 +246,10 @@ def test_a_store_that_mlflow_cannot_read_is_a_store_error(mlflow_home: Home) -> 
 def test_of_two_publishers_the_newer_picture_stays(mlflow_home: Home) -> None:
     seen, shown = threading.Event(), threading.Event()
 
-    def slowly(runs: list[RunRow]) -> dict[str, float | None]:
+    def slowly(cell: CellRow, runs: list[RunRow]) -> dict[str, float | None]:
         seen.set()
         shown.wait(1)
-        return metrics(runs)
+        return metrics(cell, runs)
 
     def publish(summarise: Summarise) -> None:
         with Record.open(mlflow_home) as own:

@@ -6,7 +6,7 @@ from typing import Any
 
 from lbench.report.answers.answer import UNDECIDED, Answer, capital, joined
 from lbench.report.lines import Group, Line, groups
-from lbench.report.table import percent
+from lbench.report.table import between, percent
 from lbench.report.verdict import SET, Verdict, verdict
 from lbench.study.results import Results
 
@@ -37,10 +37,9 @@ def error_of(line: Line) -> str:
     if test is None:
         return "no finished run"
     if test.low is not None and test.high is not None:
-        ends = f" [{percent(test.low)}, {percent(test.high)}]"
+        ends = f" {between(test.low, test.high)}"
     elif line.sampling:
-        low, high = line.sampling
-        ends = f" [{percent(low)}, {percent(high)} by the test set's size alone]"
+        ends = f" {between(*line.sampling)[:-1]} by the test set's size alone]"
     else:
         ends = ""
     return f"{percent(test.mean)} %{ends}, {line.seeds} seeds"

@@ -61,6 +61,8 @@ def effects(results: Results) -> list[Effect]:
                 f"{axis}={text(b)}",
                 f"{axis}={text(a)}",
                 results.study.margin,
+                # The mean of several cells moves by a fraction of one test example.
+                pairs[0][1].row.step / len(pairs),
             )
             found.append(Effect(axis, where, len(pairs), contrast))
     tested = adjusted([effect.contrast for effect in found])

@@ -11,6 +11,7 @@ from lbench.report.answers.answer import UNDECIDED, Answer, capital
 from lbench.report.contrasts import Contrast, adjusted, of_values
 from lbench.report.leading import mean_by_seed, moves, over_epochs
 from lbench.report.measured import Measured, measured
+from lbench.report.table import between
 from lbench.statistics.intervals import Summary, interval
 from lbench.study.results import Results
 
@@ -60,7 +61,7 @@ def shown(summary: Summary, digits: int = 2) -> str:
     """``0.97 [0.95, 0.99]``; without an interval the mean alone."""
     if summary.low is None or summary.high is None:
         return f"{summary.mean:.{digits}f}"
-    return f"{summary.mean:.{digits}f} [{summary.low:.{digits}f}, {summary.high:.{digits}f}]"
+    return f"{summary.mean:.{digits}f} {between(summary.low, summary.high, digits)}"
 
 
 def _block(

@@ -121,7 +121,7 @@ def _difference(row: Row, first: Row, kept: Kept) -> Difference:
 
     if row.cell.data_digest != first.cell.data_digest:
         return _none(row, "other data, so there is nothing to pair")
-    over_seeds = pairs(row.errors, first.errors)
+    over_seeds = pairs(row.errors, first.errors, row.step)
     if over_seeds is None:
         return _none(row, "no seed is finished in both")
     examples, seeds, why = _over_examples(row, first, kept)

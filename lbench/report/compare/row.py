@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lbench.statistics.intervals import Summary, binomial, of_known
+from lbench.statistics.intervals import Summary, binomial, of_errors, of_known
 from lbench.store.audits import together, worst
 from lbench.store.rows import CellRow, RunRow
 
@@ -53,6 +53,11 @@ class Row:
     audit: Mapping[str, Any] | None
     contradictions: Sequence[str]
     unfinished: Sequence[RunRow]
+
+    @property
+    def step(self) -> float:
+        """Percentage of one test example; 0 where their number is not known."""
+        return 100 / self.cell.test_examples if self.cell.test_examples else 0.0
 
     @property
     def options(self) -> str:
@@ -109,8 +114,10 @@ def rows(pairs: Pairs) -> list[Row]:
             Row(
                 cell=cell,
                 errors=errors,
-                test=of_known(errors.values()),
-                at_best_val=of_known(run.test_error_at_best_val for run in finished),
+                test=of_errors(errors.values(), cell.test_examples),
+                at_best_val=of_errors(
+                    (run.test_error_at_best_val for run in finished), cell.test_examples
+                ),
                 sampling=sampling(errors, cell.test_examples),
                 step_ms=step_ms,
                 core_share=min(known, default=None),

@@ -67,7 +67,7 @@ def lines(results: Results, axis: str) -> list[Figure]:
         each.set_ylabel("test error (%)")
     legend(picture, axes)
     caption = (
-        "Mean over seeds with its 95 % t interval; of one seed the Wilson interval of the test "
+        "Mean over seeds with its 95 % interval; of one seed the Wilson interval of the test "
         "set. Level lines: cells without the setting."
     )
     if any(row["source"] for row in data):
@@ -107,7 +107,7 @@ def bars(results: Results, _: str = "") -> list[Figure]:
         axes[number].set_xlabel("test error (%)")
         head(axes[number], group.title)
     caption = (
-        f"Filled: {SET}. Thick bar: 95 % t interval over seeds; thin grey "
+        f"Filled: {SET}. Thick bar: 95 % interval over seeds; thin grey "
         "bar: Wilson interval of the test set alone."
     )
     if left_out:
@@ -212,7 +212,7 @@ def _bar(axes: Axes, at: int, line: Line, *, best: bool) -> None:
         return
     colour = look(0)["color"]
     if test.low is not None and test.high is not None:
-        axes.plot([max(0.0, test.low), test.high], [at, at], color=colour, linewidth=3, alpha=0.5)
+        axes.plot([test.low, test.high], [at, at], color=colour, linewidth=3, alpha=0.5)
     axes.plot(
         [test.mean], [at], "o", color=colour, markerfacecolor=colour if best else PAPER, zorder=3
     )

@@ -16,7 +16,7 @@ from lbench.report.figures.figure import (
     panels,
 )
 from lbench.report.measured import Measured, by_place, measured
-from lbench.statistics.intervals import Summary, interval
+from lbench.statistics.intervals import Summary, of_errors
 from lbench.study.results import Results
 
 LINES = 10
@@ -43,8 +43,7 @@ def linear(results: Results, _: str = "") -> list[Figure]:
             style = look(names.index(name))
             at = [block + 1 for block in table]
             panel.plot(at, [s.mean for s in table.values()], label=clipped(name), **style)
-            ends = [(s.mean if s.low is None else max(s.low, 0.0),
-                     s.mean if s.high is None else min(s.high, 100.0))
+            ends = [(s.mean if s.low is None else s.low, s.mean if s.high is None else s.high)
                     for s in table.values()]  # fmt: skip
             low, high = zip(*ends, strict=True)
             panel.fill_between(at, low, high, color=style["color"], alpha=0.12, linewidth=0)
@@ -77,7 +76,9 @@ def by_block(each: Measured) -> dict[int, Summary]:
         ):
             if epoch == last and error is not None:
                 values.setdefault(block, []).append(error)
-    return {block: interval(values[block]) for block in sorted(values)}
+    # Neither the record nor the probe says how many examples were held out.
+    found = {block: of_errors(values[block], None) for block in sorted(values)}
+    return {block: summary for block, summary in found.items() if summary is not None}
 
 
 def _rows(task: str, tables: dict[str, dict[int, Summary]]) -> Sequence[dict[str, Any]]:

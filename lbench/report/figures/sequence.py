@@ -156,7 +156,7 @@ def _point(place: str, name: str, each: Measured) -> dict[str, Any]:
     learned = interval([c.learning_error for c in known])
     forgot = [c.forgetting for c in known if c.forgetting is not None]
     back = [c.backward_transfer for c in known if c.backward_transfer is not None]
-    forgetting = interval(forgot) if forgot else None
+    forgetting = interval(forgot, each.line.row.step) if forgot else None
     return {
         "panel": place,
         "series": name,

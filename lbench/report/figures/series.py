@@ -106,7 +106,7 @@ def ends(line: Line) -> tuple[float, float] | None:
     """The interval over seeds; of one seed what the test set leaves; None of none."""
     test = line.row.test
     if test is not None and test.low is not None and test.high is not None:
-        return max(0.0, test.low), min(100.0, test.high)
+        return test.low, test.high
     return line.sampling
 
 
