@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from lbench.report.latex_text import broken, escape, letters, number
+from lbench.report.breaking import broken
+from lbench.report.latex_text import escape, letters, number
 from lbench.report.study_table import Table
 from lbench.report.verdict import SET
 

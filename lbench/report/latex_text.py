@@ -1,9 +1,8 @@
-"""Text in LaTeX: every name as it reads, whatever signs it has, and broken into lines."""
+"""Text in LaTeX: every name as it reads, whatever signs it has."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 
 MATHEMATICS = {
     "α": "alpha", "β": "beta", "γ": "gamma", "δ": "delta", "ε": "varepsilon", "η": "eta",
@@ -27,8 +26,6 @@ DEFINITION = (
     r"\expandafter\gdef\csname u8:\detokenize{#1}\endcsname{{\tiny U+#2}}\fi}"
 )
 """Gives pdfLaTeX something to print for a letter that it has no definition of."""
-BREAKS = re.compile(r"(?<=[\s_=,/.:-])")
-"""Where a name may be broken."""
 
 
 def escape(text: str) -> str:
@@ -57,19 +54,3 @@ def letters(text: str) -> list[str]:
     if not foreign:
         return []
     return [DEFINITION, *(rf"{LETTER}{{{each}}}{{{ord(each):04X}}}" for each in foreign)]
-
-
-def broken(text: str, width: int) -> list[str]:
-    """Return a text as lines of at most ``width`` letters, broken behind a sign if possible."""
-    lines = [""]
-    for piece in _pieces(" ".join(text.split()), width):
-        if len((lines[-1] + piece).rstrip()) > width and lines[-1]:
-            lines.append("")
-        lines[-1] += piece
-    return [line.rstrip() for line in lines]
-
-
-def _pieces(text: str, width: int) -> Iterable[str]:
-    for piece in BREAKS.split(text):
-        for at in range(0, max(1, len(piece)), width):
-            yield piece[at : at + width]

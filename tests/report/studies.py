@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -150,6 +151,20 @@ def told(results: Results, errors: Sequence[Sequence[float]]) -> Results:
         ]
         changed.append(replace(final, runs=runs))
     return replace(results, finals=changed)
+
+
+def crowded(results: Results, count: int) -> Results:
+    """The cells of a study again and again, until there are so many, with long names."""
+    names = [f"a_rule_with_a_name_of_forty_letters_or_so_{number}" for number in range(count)]
+    finals = [
+        replace(final, point=replace(final.point, label=name))
+        for name, final in zip(names, itertools.cycle(results.finals), strict=False)
+    ]
+    searches = [
+        replace(search, point=replace(search.point, label=name))
+        for name, search in zip(names, itertools.cycle(results.searches), strict=False)
+    ]
+    return replace(results, finals=finals, searches=searches)
 
 
 def grid(study: Study, root: Path) -> Results:

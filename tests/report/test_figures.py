@@ -8,12 +8,12 @@ import pytest
 
 from lbench.errors import UsageError
 from lbench.report.figures import FIGURES, draw
-from lbench.report.figures.figure import COLOURS, look, style
+from lbench.report.figures.figure import COLOURS, LINES, look, style
 from lbench.report.figures.front import front
 from lbench.report.figures.series import scale
 from lbench.report.inline import inline
 from lbench.study.results import Results
-from tests.report.studies import Trained, every_text_inside, told
+from tests.report.studies import Trained, crowded, every_text_inside, told
 
 
 @pytest.fixture(autouse=True)
@@ -79,6 +79,51 @@ def test_axes_have_names_with_units_and_legends_cover_nothing(
         box = legend.get_window_extent()
         for each in shown:
             assert not box.overlaps(each.get_tightbbox()), name
+
+
+@pytest.mark.parametrize("count", [1, 15, 40])
+@pytest.mark.parametrize(
+    ("name", "study"),
+    [
+        ("lines:leadership", "grid"), ("bars", "grid"), ("curves", "grid"),
+        ("pareto:step_ms", "grid"), ("best_so_far", "search"),
+    ],
+)  # fmt: skip
+def test_a_figure_of_many_cells_keeps_room_for_what_it_shows(
+    trained: Trained, name: str, study: str, count: int
+) -> None:
+    if name.startswith("lines") and count == 1:
+        pytest.skip("one cell has no setting")
+    figure = only(crowded(getattr(trained, study), count), name)
+    every_text_inside(figure)
+    least = 1.5 if name != "bars" else 0.15 * count
+    for each in axes(figure):
+        box = each.get_window_extent()
+        assert box.height / figure.picture.dpi >= least
+        assert box.width / figure.picture.dpi >= 2
+    for legend in figure.picture.legends:
+        box = legend.get_window_extent()
+        assert figure.picture.bbox.x0 <= box.x0 <= box.x1 <= figure.picture.bbox.x1
+        assert figure.picture.bbox.y0 <= box.y0
+        assert not any(box.overlaps(each.get_tightbbox()) for each in axes(figure))
+    for each in axes(figure):
+        names = [label.get_text() for label in each.get_yticklabels()]
+        assert len(set(names)) == len(names)
+
+
+def test_panels_with_long_names_have_titles_of_their_own(trained: Trained) -> None:
+    figure = only(crowded(trained.search, 12), "history")
+    titles = [each.get_title() for each in axes(figure)]
+    assert len(set(titles)) == 12
+    every_text_inside(figure)
+
+
+def test_the_best_so_far_is_drawn_of_the_lowest_alone(trained: Trained) -> None:
+    figure = only(crowded(trained.search, 40), "best_so_far")
+    (panel,) = axes(figure)
+    assert len(panel.lines) == LINES
+    assert f"{40 - LINES} more are in the data" in figure.caption
+    assert len({row["series"] for row in figure.data}) == 40
 
 
 def test_a_line_has_its_mean_at_each_value_and_a_control_is_level(trained: Trained) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from lbench.report.breaking import broken
 from lbench.report.latex import to_latex
-from lbench.report.latex_text import broken, escape, letters, number
+from lbench.report.latex_text import escape, letters, number
 from lbench.report.study_table import Table
 
 

@@ -22,7 +22,7 @@ from lbench.report.leading import counts, entropy, held, jaccard, most, moves, o
 from lbench.report.measured import measured, read, smooth, thinned
 from lbench.study.definition import Arm, Study
 from lbench.study.results import Results
-from tests.report.studies import every_text_inside, grid
+from tests.report.studies import crowded, every_text_inside, grid
 
 WATCHED = Study(
     name="watched",
@@ -93,6 +93,27 @@ def test_a_probes_figure_has_its_data_and_no_text_is_cut(
     for figure in figures:
         assert figure.data
         every_text_inside(figure)
+
+
+@pytest.mark.parametrize(
+    ("study", "name", "drawn"),
+    [
+        ("watched", "alignment", "bias-variance"), ("watched", "leaders", "freezing"),
+        ("watched", "linear", "linear"), ("watched", "agreement", "agreement"),
+        ("watched", "online", "online"), ("sequence", "tasks", "plasticity"),
+    ],
+)  # fmt: skip
+def test_no_panel_has_more_lines_than_can_be_told_apart(
+    studies: dict[str, Results], study: str, name: str, drawn: str
+) -> None:
+    many = crowded(studies[study], 14)
+    with style():
+        (figure,) = [each for each in draw(many, name) if each.name == drawn]
+        every_text_inside(figure)
+    for each in figure.picture.axes:
+        assert len({line.get_label() for line in each.lines if line.get_label()[0] != "_"}) <= 11
+    assert "in the data" in figure.caption or "the data have all" in figure.caption
+    assert len({row["series"] for row in figure.data}) >= 14
 
 
 def test_single_units_are_shown_beside_a_flock(studies: dict[str, Results]) -> None:

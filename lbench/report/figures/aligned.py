@@ -11,9 +11,11 @@ import numpy as np
 from lbench.report.figures.figure import (
     FAINT,
     INK,
+    LINES,
     PANELS,
     Figure,
     clipped,
+    few,
     head,
     legend,
     look,
@@ -129,8 +131,9 @@ def _parts(place: str, cells: Sequence[Measured], name: str) -> Figure:
     """Two panels: the bias of every rule, and the variance of those that draw noise."""
     picture, axes = panels(2, height=3.6)
     data: list[dict[str, Any]] = []
-    for number, each in enumerate(cells):
-        style = {**look(number), "markevery": 0.2}
+    shown = few(cells, lambda each: each.line.row.test.mean if each.line.row.test else math.inf)
+    looks = {each.line.title: {**look(at), "markevery": 0.2} for at, each in enumerate(shown)}
+    for each in cells:
         for panel, column in zip(axes, ("bias", "variance"), strict=True):
             points = curve(each, ALL, column)
             data += [
@@ -145,7 +148,8 @@ def _parts(place: str, cells: Sequence[Measured], name: str) -> Figure:
                 for s, m, a, b in points
             ]
             kept = [(s, m) for s, m, *_ in points if m > 0]
-            if kept and (column == "bias" or repeats(each) > 1):
+            style = looks.get(each.line.title)
+            if kept and style and (column == "bias" or repeats(each) > 1):
                 panel.plot(*zip(*kept, strict=True), label=clipped(each.line.title), **style)
     for panel, column in zip(axes, ("squared bias", "variance"), strict=True):
         panel.set_yscale("log")
@@ -159,6 +163,8 @@ def _parts(place: str, cells: Sequence[Measured], name: str) -> Figure:
         "unbiased rule's are half of the time, have no place on a logarithmic axis, and what is a "
         "rounding lies below it; the data have them."
     )
+    if left := len(cells) - len(shown):
+        caption += f" Shown are the {LINES} of lowest test error; {left} more are in the data."
     title = f"Bias and variance of the update on {place}"
     return Figure(name, title, caption, picture, data)
 

@@ -11,6 +11,7 @@ from lbench.report.figures.figure import (
     LINES,
     PANELS,
     PAPER,
+    WIDE,
     Figure,
     clipped,
     head,
@@ -85,8 +86,11 @@ def bars(results: Results, _: str = "") -> list[Figure]:
     shown = found[:PANELS]
     most = ROWS if len(shown) == 1 else FEWER
     rows = max(min(len(group.known), most) for group in shown)
-    across = 1 if max(len(line.title) for group in shown for line in group.known) > 28 else 2
+    longest = max(len(line.title) for group in shown for line in group.known)
+    across = 1 if longest > 28 else 2
     picture, axes = panels(len(shown), across=across, height=0.9 + 0.22 * rows)
+    if longest > 40:
+        picture.set_figwidth(WIDE)
     data: list[dict[str, Any]] = []
     left_out = 0
     for number, group in enumerate(found):

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from lbench.report.breaking import broken
 from lbench.report.records import write_csv
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Picture
+
+T = TypeVar("T")
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#6E6E6E")
 """Okabe & Ito's, told apart by the colour-blind; yellow left out, for it fades on white."""
@@ -31,6 +34,10 @@ LINES = 7
 """Lines in one panel: more cannot be told apart."""
 PANELS = 15
 """Panels of a figure; its data have all."""
+TALL = 10
+"""Rows of a legend above which its picture is as wide as a page."""
+ENTRY = 0.2
+"""Inches of a row of a legend."""
 DECADES = 30.0
 """Values whose ratio is larger lie on a logarithmic axis."""
 
@@ -132,19 +139,33 @@ def look(index: int) -> dict[str, Any]:
 
 
 def legend(picture: Picture, axes: Sequence[Axes]) -> None:
-    """One legend for all axes, below them, where it covers nothing; none for one series."""
+    """Add one legend for all axes below them, where it covers nothing; none for one series.
+
+    The picture grows by the height of the legend, so that the axes keep theirs however many
+    series there are.
+    """
     known: dict[str, Any] = {}
     for each in axes:
         for handle, label in zip(*each.get_legend_handles_labels(), strict=True):
             known.setdefault(label, handle)
     if len(known) < 2:
         return
-    widest = max(len(label) for label in known)
     # A letter is about 0.07 inches wide, the sample beside it 0.5.
-    columns = max(1, min(len(known), int(picture.get_figwidth() / (0.07 * widest + 0.5))))
+    entry = 0.07 * max(len(label) for label in known) + 0.5
+    if len(known) > TALL * (picture.get_figwidth() // entry or 1):
+        picture.set_figwidth(WIDE)
+    columns = max(1, min(len(known), int(picture.get_figwidth() / entry)))
+    rows = math.ceil(len(known) / columns)
+    picture.set_figheight(picture.get_figheight() + ENTRY * (rows - 1))
     picture.legend(
         known.values(), known.keys(), loc="outside lower center", ncols=columns, handlelength=3
     )
+
+
+def few(items: Sequence[T], value: Callable[[T], float]) -> list[T]:
+    """Return the items of lowest value, as many as can be told apart, in their order."""
+    kept = sorted(range(len(items)), key=lambda at: value(items[at]))[:LINES]
+    return [items[at] for at in sorted(kept)]
 
 
 def logarithmic(values: Sequence[float]) -> bool:
@@ -167,20 +188,36 @@ def log_axis(axis: Any, values: Sequence[float]) -> None:
         axis.set_minor_formatter(NullFormatter())
 
 
-def clipped(text: str, most: int = 48) -> str:
+def clipped(text: str, most: int = 64) -> str:
     """Return a label that fits, in one line and as it is: no dollar begins a formula."""
-    line = " ".join(text.split())
-    return (line if len(line) <= most else line[: most - 1] + "…").replace("$", r"\$")
+    return _plain(_shortened(text, most))
 
 
 def head(axes: Axes, title: str) -> None:
-    """Sets a panel's title, no longer than the panel is wide."""
+    """Set a panel's title, in two lines where it is wider than the panel."""
     spec = axes.get_subplotspec()
     columns = spec.get_gridspec().ncols if spec is not None else 1
     # A letter of a title is about 0.08 inches wide.
     picture = axes.get_figure(root=True)
-    width = picture.get_figwidth() if picture is not None else WIDE
-    axes.set_title(clipped(title, int(width / columns / 0.08)))
+    width = int((picture.get_figwidth() if picture is not None else WIDE) / columns / 0.08)
+    lines = broken(title, width)
+    if len(lines) > 2:
+        # Lines that are broken behind a sign are not full.
+        lines = broken(_shortened(title, 2 * width - 8), width)[:2]
+    axes.set_title("\n".join(map(_plain, lines)))
+
+
+def _shortened(text: str, most: int) -> str:
+    """Return a text without its middle: names of one family begin alike and end differently."""
+    line = " ".join(text.split())
+    if len(line) <= most:
+        return line
+    end = most // 2
+    return f"{line[: most - end - 1]}…{line[-end:]}"
+
+
+def _plain(text: str) -> str:
+    return text.replace("$", r"\$")
 
 
 def save(figure: Figure, folder: Path) -> Path:

@@ -9,6 +9,7 @@ import numpy as np
 
 from lbench.report.figures.figure import (
     COLOURS,
+    LINES,
     PANELS,
     Figure,
     clipped,
@@ -104,7 +105,8 @@ def _freezing(found: Sequence[Measured]) -> Figure:
             for panel, measure in zip(axes, NAMES, strict=True):
                 rows = _rows(by_seed, block, measure, name)
                 data += rows
-                _band(panel, rows, index, name)
+                if index < LINES:
+                    _band(panel, rows, index, name)
             index += 1
     for panel, (measure, title) in zip(axes, NAMES.items(), strict=True):
         panel.set_ylim(0, 105 if measure == "held" else 1.05)
@@ -116,6 +118,8 @@ def _freezing(found: Sequence[Measured]) -> Figure:
         "Right: what these workers have in common with those of the epoch before. Mean over "
         "seeds, the band from the lowest to the highest."
     )
+    if index > LINES:
+        caption += f" {index - LINES} more series are in the data alone."
     return Figure("freezing", "Does leadership freeze?", caption, picture, data)
 
 

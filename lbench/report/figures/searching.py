@@ -9,10 +9,12 @@ from lbench.errors import UsageError
 from lbench.report.figures.figure import (
     COLOURS,
     INK,
+    LINES,
     PANELS,
     PAPER,
     Figure,
     clipped,
+    few,
     head,
     legend,
     log_axis,
@@ -67,7 +69,14 @@ def tuning(results: Results, _: str = "") -> list[Figure]:
     if not by_place:
         return []
     points = _points(results)
-    names = list(dict.fromkeys(called(search.point, points) for search in results.searches))
+    shown = {
+        place: [
+            called(search.point, points)
+            for search in few(searches, lambda search: best_so_far(search)[-1][1])
+        ]
+        for place, searches in by_place.items()
+    }
+    names = list(dict.fromkeys(name for mine in shown.values() for name in mine))
     picture, axes = panels(min(len(by_place), PANELS), height=3.4)
     data: list[dict[str, Any]] = []
     for number, (place, searches) in enumerate(by_place.items()):
@@ -77,12 +86,12 @@ def tuning(results: Results, _: str = "") -> list[Figure]:
             last = max(trial.number for trial in search.trials)
             at = [*(number + 1 for number, _ in steps), last + 1]
             lowest = [*(best for _, best in steps), steps[-1][1]]
-            values += lowest
             data += [
                 {"panel": place, "series": name, "trials": n + 1, "best_so_far": best}
                 for n, best in steps
             ]
-            if number < len(axes):
+            if number < len(axes) and name in shown[place]:
+                values += lowest
                 style = {**look(names.index(name)), "marker": "none"}
                 axes[number].step(at, lowest, where="post", label=clipped(name), **style)
         if number < len(axes):
@@ -92,6 +101,8 @@ def tuning(results: Results, _: str = "") -> list[Figure]:
             _log(axes[number], values)
     legend(picture, axes)
     caption = "The lowest value of a complete trial up to each number of trials, one line a search."
+    if left := sum(map(len, by_place.values())) - sum(map(len, shown.values())):
+        caption += f" Shown are the {LINES} of lowest value; {left} more are in the data alone."
     return [Figure("best_so_far", "Best so far: the tuning effort", caption, picture, data)]
 
 

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lbench.report.figures.figure import PANELS, Figure, clipped, head, legend, look, panels
+from lbench.report.figures.figure import (
+    LINES,
+    PANELS,
+    Figure,
+    clipped,
+    few,
+    head,
+    legend,
+    look,
+    panels,
+)
 from lbench.report.lines import called
 from lbench.report.measured import Measured, by_place, measured
 from lbench.report.table import text
@@ -110,7 +120,11 @@ def _matrix(axes: Axes, matrix: Matrix) -> Any:
 
 def _plane(found: Sequence[Measured]) -> Figure:
     curves = {place: along_rates(cells) for place, cells in by_place(found).items()}
-    names = list(dict.fromkeys(name for mine in curves.values() for name in mine))
+    kept = {
+        place: dict(few(list(mine.items()), lambda pair: _lowest(pair[1])))
+        for place, mine in curves.items()
+    }
+    names = list(dict.fromkeys(name for each in kept.values() for name in each))
     shown = list(curves)[:PANELS]
     picture, axes = panels(len(shown), across=2, height=3.4)
     data: list[dict[str, Any]] = []
@@ -119,7 +133,7 @@ def _plane(found: Sequence[Measured]) -> Figure:
             rows = [_point(place, name, each) for each in rates.values()]
             rows = [row for row in rows if row["forgetting"] is not None]
             data += rows
-            if number < len(axes) and rows:
+            if number < len(axes) and rows and name in kept[place]:
                 _path(axes[number], rows, look(names.index(name)), name)
     for panel, place in zip(axes, shown, strict=True):
         panel.set_xlabel("learning error (%)")
@@ -132,7 +146,17 @@ def _plane(found: Sequence[Measured]) -> Figure:
         "the smallest (small marker) to the largest; at the same learning error, the lower line "
         "forgets less. Bars: 95 % t intervals over seeds."
     )
+    if left := sum(map(len, curves.values())) - sum(map(len, kept.values())):
+        caption += f" Shown are the {LINES} of lowest average error; {left} more are in the data."
     return Figure("plasticity", "Forgetting at equal learning", caption, picture, data)
+
+
+def _lowest(rates: Mapping[float, Measured]) -> float:
+    """Return the lowest average error after the last task, over the learning rates."""
+    return min(
+        float(np.mean([found.average_error for found in in_numbers(each).values()]))
+        for each in rates.values()
+    )
 
 
 def _path(axes: Axes, rows: Sequence[dict[str, Any]], style: dict[str, Any], name: str) -> None:
