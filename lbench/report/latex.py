@@ -19,8 +19,10 @@ WORDS = 24
 """Letters of a line in a column of words; longer texts are broken."""
 NARROW = 8
 """Letters of a line in a column's name, at least."""
-HEIGHT = 46
-"""Lines of a table on a page of the ``article`` class."""
+HEIGHT = 50
+"""Lines of a table and its notes on a page of the ``article`` class."""
+NOTE = 55
+"""Letters of a note that take the height of a line of the table."""
 HEAD = (
     rf"% Needs \usepackage{{booktabs,graphicx}}; bold: {SET}."
     r"""
@@ -70,13 +72,14 @@ def _across(table: Table) -> list[list[int]]:
 
 def _down(table: Table) -> list[list[int]]:
     """Return the rows of each part of the height of a page."""
+    room = max(1, HEIGHT - len(" ".join(table.notes)) // NOTE)
     parts: list[list[int]] = [[]]
-    left = HEIGHT
+    left = room
     for at, row in enumerate(table.rows):
         lines = max(len(_lines(table, column, cell)) for column, cell in enumerate(row))
         if lines > left and parts[-1]:
             parts.append([])
-            left = HEIGHT
+            left = room
         parts[-1].append(at)
         left -= lines
     return parts
