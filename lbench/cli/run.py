@@ -145,7 +145,7 @@ def command(
     refuse_idle(resolved.idle)
     check_batches(resolved)
     for note in resolved.notes:
-        say(click.style(f"{note}\n", fg="yellow"))
+        say(f"{note}\n", fg="yellow")
     machine = _machine(device, threads, checkpoint_every)
     home.prepare()
     with contextlib.nullcontext() if no_store else store_writer(home) as writer:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+import lbench as lbench_package
 from lbench.cli.main import main
 from lbench.report.table import print_table
 from lbench.report.terminal import live
@@ -96,6 +97,12 @@ def test_colours_in_a_pipe_can_be_forced_and_fold_nothing(
     assert ("\x1b[" in listed) == coloured
     assert "Backpropagation: the exact gradient of the output loss" in listed
     assert ("\x1b[" in lbench("run", "--rule", "nope", "--dataset", "digits").err) == coloured
+
+
+def test_one_function_alone_colours_standard_error() -> None:
+    folder = Path(lbench_package.__file__).parent
+    styled = [path.name for path in folder.rglob("*.py") if "click.style(" in path.read_text()]
+    assert styled == ["progress.py"]
 
 
 def test_a_dumb_terminal_has_lines_instead_of_one_that_is_redrawn(
