@@ -1,19 +1,99 @@
-"""The installed wheel has every file of the tree that it should have, and no other.
+"""What the installed wheel has and does, in a clean environment and an empty directory.
 
-Run by tox in a clean environment and an empty directory: ``python check_wheel.py TREE``.
+Run by tox: ``python check_wheel.py TREE EMPTY``, where ``EMPTY`` is made. The wheel has every file
+of the tree that it should have, and no other; lbench runs; a rule of someone else and a new one
+are installed beside it, tested, used and removed again. Where a step has several lists of
+commands, these run side by side.
 """
 
 from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
+import os
+import shutil
+import subprocess
 import sys
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 PACKAGES = {"lbench": "lbench", "lbench_studies": "studies"}
+STEPS: list[list[list[str]]] = [
+    [
+        ["lbench run --rule bp --dataset digits", "lbench studies"],
+        [
+            "lbench rules",
+            "lbench new-rule newcomer",  # what a newcomer starts from
+            "lbench run --rule lfnn_l --dataset digits",
+        ],
+    ],
+    [["lbench compare bp/digits lfnn_l/digits"]],
+    [
+        [
+            "python -m pip install -q --no-compile -c CONSTRAINTS "
+            "./third[test] -e ./lbench-rule-newcomer[test]"
+        ]
+    ],
+    [
+        [
+            "lbench rules sign_pred",
+            "lbench run --rule sign_pred --dataset digits --epochs 2",
+            "lbench check lbench-rule-sign-pred --quick",
+        ],
+        [
+            "python -m pytest -q third",
+            "python -m pytest -q lbench-rule-newcomer",
+            "lbench run --rule newcomer --dataset digits --epochs 2",
+            "lbench plugins",
+        ],
+    ],
+    [["python -m pip uninstall -q -y lbench-rule-sign-pred lbench-rule-newcomer"]],
+]
 
 
-def main(tree: Path) -> int:
+def main(tree: Path, empty: Path) -> int:
+    problems = differences(tree)
+    for problem in problems:
+        print(problem, file=sys.stderr)
+    print(f"the wheel compared with the tree, {len(problems)} problems", flush=True)
+    if problems:
+        return 1
+    empty.mkdir()
+    shutil.copytree(tree / "examples" / "third_party_rule", empty / "third")
+    with ThreadPoolExecutor() as pool:
+        for step in STEPS:
+            if not all(list(pool.map(lambda commands: go(commands, tree, empty), step))):
+                return 1
+    return 0
+
+
+def go(commands: Sequence[str], tree: Path, empty: Path) -> bool:
+    """Run commands one after the other in the directory; whether all succeeded."""
+    scripts = Path(sys.executable).parent
+    for command in commands:
+        program, *words = command.split()
+        words = [str(tree / "constraints.txt") if each == "CONSTRAINTS" else each for each in words]
+        begun = time.monotonic()
+        done = subprocess.run(
+            [scripts / program, *words],
+            cwd=empty,
+            env={**os.environ, "LBENCH_HOME": str(empty / "runs")},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        print(f"$ {command}  [{time.monotonic() - begun:.1f} s]\n{done.stdout}", flush=True)
+        if done.returncode:
+            print(f"exit code {done.returncode}: {command}", file=sys.stderr, flush=True)
+            return False
+    return True
+
+
+def differences(tree: Path) -> list[str]:
+    """How the wheel's files differ from those of the tree."""
     packages = dict(PACKAGES)
     packages |= {path.name: f"plugins/{path.name}" for path in tree.glob("plugins/lbench_*")}
     problems = []
@@ -28,11 +108,7 @@ def main(tree: Path) -> int:
         problems += [f"{name}/{each}: {what}" for each, what in compare(tree / folder, installed)]
     brought = {path.parts[0] for path in importlib.metadata.files("lbench") or []}
     known = {*packages, "..", f"lbench-{importlib.metadata.version('lbench')}.dist-info"}
-    problems += [f"{stray} is in the wheel" for stray in sorted(brought - known)]
-    for problem in problems:
-        print(problem, file=sys.stderr)
-    print(f"{len(packages)} packages compared with the tree, {len(problems)} problems")
-    return 1 if problems else 0
+    return problems + [f"{stray} is in the wheel" for stray in sorted(brought - known)]
 
 
 def compare(source: Path, installed: Path) -> list[tuple[Path, str]]:
@@ -54,4 +130,4 @@ def files(root: Path) -> set[Path]:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1]).resolve()))
+    sys.exit(main(Path(sys.argv[1]).resolve(), Path(sys.argv[2]).resolve()))
