@@ -22,31 +22,29 @@ from pathlib import Path
 PACKAGES = {"lbench": "lbench", "lbench_studies": "studies"}
 STEPS: list[list[list[str]]] = [
     [
-        ["lbench run --rule bp --dataset digits", "lbench studies"],
+        # The first to import most packages: it compiles them for all.
+        ["lbench run --rule bp --dataset digits"],
         [
             "lbench rules",
+            "lbench studies",
             "lbench new-rule newcomer",  # what a newcomer starts from
-            "lbench run --rule lfnn_l --dataset digits",
+            "python -m pip install -q --no-compile -c CONSTRAINTS "
+            "./third[test] -e ./lbench-rule-newcomer[test]",
         ],
     ],
-    [["lbench compare bp/digits lfnn_l/digits"]],
     [
         [
-            "python -m pip install -q --no-compile -c CONSTRAINTS "
-            "./third[test] -e ./lbench-rule-newcomer[test]"
-        ]
-    ],
-    [
-        [
+            "lbench run --rule lfnn_l --dataset digits",
+            "lbench compare bp/digits lfnn_l/digits",
+            "lbench plugins",
             "lbench rules sign_pred",
             "lbench run --rule sign_pred --dataset digits --epochs 2",
-            "lbench check lbench-rule-sign-pred --quick",
+            "lbench run --rule newcomer --dataset digits --epochs 2",
         ],
         [
+            "lbench check lbench-rule-sign-pred --quick",
             "python -m pytest -q third",
             "python -m pytest -q lbench-rule-newcomer",
-            "lbench run --rule newcomer --dataset digits --epochs 2",
-            "lbench plugins",
         ],
     ],
     [["python -m pip uninstall -q -y lbench-rule-sign-pred lbench-rule-newcomer"]],

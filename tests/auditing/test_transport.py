@@ -91,7 +91,9 @@ def test_a_held_map_has_the_tangent_of_its_new_weights() -> None:
     torch.testing.assert_close(tangent, u @ model[0].weight.T)
 
 
-@pytest.mark.parametrize("rule", ["bp", "fa", "fg_a"])
+@pytest.mark.parametrize(
+    "rule", ["bp", "fa", pytest.param("fg_a", marks=[pytest.mark.slow, pytest.mark.thorough])]
+)
 def test_maps_over_positions_are_measured_too(rule: str) -> None:
     report = audit_rule(rule, network="mixer")
     assert report.transport.unmeasurable == []

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
+
 import pytest
 
 from lbench.registry import registry
@@ -10,8 +13,28 @@ from lbench.testing import RuleConformance, Subject, conform
 # Of the code that these hundreds of tests run, each room's own tests show what is covered.
 pytestmark = pytest.mark.no_cover
 
-for name in registry().rules:
-    globals()[f"Test_{name}"] = type(f"Test_{name}", (RuleConformance,), {"rule": name})
+COSTLY = ("learns", "claims_equal_measurements", "resumes_in_a_new_process")
+QUICK = "lfnn_l"
+"""The rule that has the costly checks in a quick look too."""
+
+
+def thorough(name: str) -> Callable[[RuleConformance], None]:
+    """A check's test that a quick look leaves out."""
+    plain: Callable[[RuleConformance], None] = getattr(RuleConformance, name)
+
+    @pytest.mark.slow
+    @pytest.mark.thorough
+    @functools.wraps(plain)
+    def test(self: RuleConformance) -> None:
+        plain(self)
+
+    return test
+
+
+for rule in registry().rules:
+    costly = () if rule == QUICK else [f"test_{check}" for check in COSTLY]
+    members = {"rule": rule, **{name: thorough(name) for name in costly}}
+    globals()[f"Test_{rule}"] = type(f"Test_{rule}", (RuleConformance,), members)
 
 
 @pytest.mark.slow

@@ -24,7 +24,7 @@ from lbench.run.job import parameters
 from lbench.run.optim import Update
 from lbench.task import Batch
 from lbench_lfnn.lfnn_online import LfnnOnline
-from tests.run.helper import lbench_run
+from tests.run.helper import ask, run
 
 from . import paper
 from .one_by_one import NAMES, Binary, split
@@ -370,15 +370,13 @@ def test_a_sure_and_wrong_worker_has_a_finite_loss() -> None:
 def test_digits_are_learned_in_a_few_passes(variant: str, tmp_path: Path) -> None:
     """Guessing has 90 %. The journal tells how often each worker of each class led."""
     lambda1, lambda2 = VARIANTS[variant]
-    result = lbench_run(
-        "--rule", "lfnn_online", "--dataset", "digits", "--network", "one-vs-all", "--epochs", "10",
-        "--set", f"lambda1={lambda1}", "--set", f"lambda2={lambda2}", "--no-store",
-        home=tmp_path,
-    )  # fmt: skip
-    assert result["test_error"]["mean"] < 20
-    recipe = result["recipe"]
-    assert (recipe["optimizer"], recipe["lr"], recipe["schedule"]) == ("adam", 0.005, "constant")
-    lines = (Path(result["runs"][0]["run_dir"]) / "metrics.jsonl").read_text().splitlines()
+    options = {"lambda1": lambda1, "lambda2": lambda2}
+    asked = ask("lfnn_online", network="one-vs-all", epochs=10, config=options)
+    (outcome,) = run(tmp_path, asked)
+    assert outcome.result["test_error"] < 20
+    recipe = asked.cell.recipe
+    assert (recipe.optimizer, recipe.lr, recipe.schedule) == ("adam", 0.005, "constant")
+    lines = (outcome.run_dir / "metrics.jsonl").read_text().splitlines()
     for line in lines:
         led = np.array(json.loads(line)["leaders/0"])
         assert led.shape == (10, 32)
