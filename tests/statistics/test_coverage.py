@@ -16,6 +16,9 @@ from lbench.statistics.multiple import holm
 from lbench.statistics.paired import pairs
 from lbench.statistics.signs import two_sided
 
+# Thousands of repetitions of what other tests cover.
+pytestmark = pytest.mark.no_cover
+
 TRIALS = 2000
 SLACK = 3 * math.sqrt(0.05 * 0.95 / TRIALS)
 """Three standard errors of a proportion near 5 or 95 %."""
