@@ -1,4 +1,4 @@
-"""Folders of images: class folders, their images, and what in them is not read."""
+"""Class folders: their images, and the files beside these that are not read."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ PICTURES = frozenset(
 )
 """Formats of pictures that are not read; GIF is mostly animated, and of 256 colours."""
 TEXTS = frozenset({".csv", ".json", ".md", ".txt", ".xml"})
-"""Files that describe images rather than being some."""
+"""Files that describe images."""
 INNER = "images"
 """The folder inside a class folder that Tiny ImageNet keeps the images in."""
 
 HINT = (
     f"An image is a {', '.join(sorted(SUFFIXES))} file in the class folder itself or in its "
-    f"folder {INNER!r}. Convert, move or remove what is there; of class folders inside a folder, "
-    "name that folder with --data-dir."
+    f"folder {INNER!r}. Convert, move or remove what is there. If a folder holds the class "
+    "folders, name that folder with --data-dir."
 )
 
 
@@ -66,7 +66,7 @@ class Unread:
 
 @dataclass
 class Listing:
-    """What lies in one folder, each by name, without what is ignored."""
+    """The entries of one folder that are not ignored, each kind sorted by name."""
 
     images: list[Path] = field(default_factory=list)
     folders: list[Path] = field(default_factory=list)

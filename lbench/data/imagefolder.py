@@ -36,7 +36,7 @@ TRAIN, TESTS = "train", ("test", "val")
 SPLITS = frozenset(
     {"train", "training", "test", "testing", "val", "valid", "validation", "dev", "eval"}
 )
-"""Names that folders of one split each have; a dataset of such classes alone is misread."""
+"""Names of folders that hold one split each, in lower case: alone, they are no classes."""
 
 Rows = dict[str, list[tuple[RawFile, str]]]
 """Split -> files with their class names."""
@@ -91,18 +91,18 @@ class ImageFolder(Source):
             DataError: some class folder has no images, or there is no test set.
         """
         unread = Unread(place)
-        train = listing(place / TRAIN)
+        here, train = listing(place), listing(place / TRAIN)
+        names = [folder.name for folder in here.folders]
+        splits = bool(names) and all(name.lower() in SPLITS for name in names)
         tests = [name for name in TESTS if (place / name).is_dir()]
-        # A class may be called "train"; its images then lie in train/ itself.
-        if train.folders and (tests or not train.images):
+        # A class may be called "train"; its images are then in train/ itself.
+        if train.folders and (tests or splits or not train.images):
             paths = split_images(place, tests, unread)
             return Found.of(place, "split", paths, unread.notes())
-        here = listing(place)
-        names = [folder.name for folder in here.folders]
-        if names and all(name.lower() in SPLITS for name in names):
+        if splits:
             contents = (f"{folder.name}/ has {listing(folder).what()}" for folder in here.folders)
             raise MissingDataError(
-                f"{place} has no class folders: {'; '.join(contents)}.",
+                f"{place} has splits without class folders: {'; '.join(contents)}.",
                 f"Put the images into {names[0]}/<class>/ and the like, one folder per class.",
             )
         if not names and here.images:
@@ -201,6 +201,7 @@ def labelled(folder: Path, classes: set[str], unread: Unread) -> list[Path]:
     content, inner = listing(folder), listing(folder / INNER)
     annotations = folder / ANNOTATIONS
     if annotations.is_file() and inner.images:
+        unread.add("outside class folders", content.images)
         return [*inner.images, annotations]
     names = {path.name for path in content.folders}
     if not names or (names == {INNER} and INNER not in classes):

@@ -37,7 +37,7 @@ WHITE_IS_ZERO, SIGNED = 0, 2
 """TIFF 6.0: tags and values that Pillow does not apply to 16-bit or signed samples."""
 
 LARGEST_RESIZED = 1 << 27
-"""Pixels of a resized image before it is cut: 400 MB in memory."""
+"""Most pixels of a resized image before its centre is cut out: 400 MB in memory."""
 
 CONVERT = "Convert it to 8-bit greyscale or RGB, or remove it."
 
@@ -104,9 +104,7 @@ def frame_count(image: Image.Image) -> int:
         return 1
     try:
         return int(getattr(image, "n_frames", 1))
-    except (
-        Exception
-    ):  # the directory of a later page is damaged: the first can be read all the same
+    except Exception:  # the directory of a later page is damaged; the first is read all the same
         return 1
 
 

@@ -67,9 +67,22 @@ def test_splits_without_class_folders_are_no_classes(
 ) -> None:
     for name in names:
         images(tmp_path / "pets" / name, 3)
-    with pytest.raises(DataError, match=f"no class folders: .*{names[0]}/ has only 3") as caught:
+    with pytest.raises(
+        DataError, match=f"splits without class folders: .*{names[0]}/ has only 3"
+    ) as caught:
         load(tmp_path / "pets")
     assert f"{sorted(names)[0]}/<class>/" in caught.value.hint
+
+
+def test_loose_images_beside_training_classes_do_not_make_train_a_class(
+    tmp_path: Path, images: Callable[..., Path]
+) -> None:
+    images(tmp_path / "train", 3)
+    for label in ("a", "b"):
+        images(tmp_path / "train" / label)
+    with pytest.raises(DataError, match="no images in test/<class>/") as caught:
+        load(tmp_path)
+    assert "3 files outside class folders" in caught.value.message
 
 
 def test_a_class_may_be_called_train(tmp_path: Path, images: Callable[..., Path]) -> None:
