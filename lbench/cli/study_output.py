@@ -34,7 +34,8 @@ def say_plan(plan: Plan, places: list[str], seconds: float, unknown: int = 0) ->
     what = [_counted(len(plan.points), "point")]
     if study.search:
         what.append(f"{_counted(plan.trials, 'trial')} ({study.search.sampler})")
-    what.append(_counted(plan.finals, "final run"))
+    finals = _counted(plan.finals, "final run")
+    what.append(f"{finals} and {plan.references} of the defaults" if plan.references else finals)
     datasets = ", ".join(dict.fromkeys(point.dataset for point in plan.points))
     workers = f"{_counted(len(places), 'worker')} on {', '.join(sorted(set(places)))}"
     where = f" on {datasets}" if datasets else ""
@@ -83,6 +84,7 @@ def plan_json(plan: Plan, seconds: float) -> dict[str, Any]:
         ],
         "trials": plan.trials,
         "final_runs": plan.finals,
+        "default_runs": plan.references,
         "absent": dict(plan.absent),
         "notes": data_notes(plan),
         "lost": {each.point.key: each.reason for each in plan.lost},
@@ -96,8 +98,10 @@ def best_of(results: Results) -> list[dict[str, Any]]:
     A run of that is the trial itself, with its test set read, where trials have the budget of the
     study's runs.
     """
+    from lbench.report.worth import worths
     from lbench.study.settings import as_flags
 
+    worth = worths(results)
     return [
         {
             "point": search.point.key,
@@ -105,6 +109,7 @@ def best_of(results: Results) -> list[dict[str, Any]]:
             "val_error": search.best.values[0] if search.best.values else None,
             "params": dict(search.best.params),
             "together": len(search.together),
+            "defaults": worth[search.point.key].as_dict(),
             "command": f"lbench run {as_flags(search.point, search.best.params, registry())}",
         }
         for search in results.searches

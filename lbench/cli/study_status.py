@@ -91,7 +91,11 @@ def _over(row: dict[str, Any], seeds: int) -> bool:
         return True
     trials, runs = row["trials"] or {}, row["final_runs"]
     ended = sum(trials.values()) - trials.get("running", 0)
-    return ended >= (row["wanted"] or 0) and sum(runs.values()) >= seeds and "killed" not in runs
+    if row["wanted"] and row["best"] is None and ended >= row["wanted"]:
+        return True  # no trial is complete, so there is nothing to train with fresh seeds
+    finals = [runs] if row["default_runs"] is None else [runs, row["default_runs"]]
+    made = all(sum(each.values()) >= seeds and "killed" not in each for each in finals)
+    return ended >= (row["wanted"] or 0) and made
 
 
 def _rows(results: Results) -> list[dict[str, Any]]:
@@ -104,12 +108,17 @@ def _rows(results: Results) -> list[dict[str, Any]]:
 
 def _row(key: str, search: SearchResult | None, final: Any) -> dict[str, Any]:
     best = search.best if search else None
+    defaults = None
+    if search is not None and not (best is not None and best.defaults):
+        runs = search.defaults.runs if search.defaults is not None else ()
+        defaults = dict(Counter(run.status for run in runs))
     return {
         "point": key,
         "trials": dict(Counter(trial.state for trial in search.trials)) if search else None,
         "wanted": search.wanted if search else None,
         "best": best.values[0] if best and best.values else None,
         "final_runs": dict(Counter(run.status for run in final.runs)) if final else {},
+        "default_runs": defaults,
     }
 
 

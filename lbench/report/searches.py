@@ -110,6 +110,10 @@ def best_so_far(search: SearchResult) -> list[tuple[int, float]]:
 
 def _range(name: str, domain: Domain, best: Trial, together: Sequence[Trial]) -> Range:
     values = [trial.params[name] for trial in together if name in trial.params]
+    # Defaults may lie outside of what is searched: they are no part of its range.
+    values = [each for each in values if within(domain, each)]
+    if not values:
+        return Range(name, best.params[name], [best.params[name]], False, text(best.params[name]))
     if isinstance(domain, Span):
         low, high = min(values), max(values)
         whole = _covers(domain, low, high)
@@ -128,6 +132,8 @@ def _range(name: str, domain: Domain, best: Trial, together: Sequence[Trial]) ->
 def _end(search: SearchResult, found: Range) -> str | None:
     """``upper end (0.03)``; None for the middle, and for an end that is the option's own."""
     domain = search.space[found.name]
+    if not within(domain, found.best):
+        return None
     if not isinstance(domain, Span):
         numbers = all(type(each) in (int, float) for each in domain)
         if not numbers or len(domain) < 3:
@@ -149,6 +155,13 @@ def _end(search: SearchResult, found: Range) -> str | None:
 def _limits(rule: str, name: str) -> tuple[float | None, float | None]:
     config: type[Options] = registry().load("rules", rule).Config
     return limits(config if name in config.model_fields else Recipe, name)
+
+
+def within(domain: Domain, value: Any) -> bool:
+    """Return whether a value is one that was searched."""
+    if not isinstance(domain, Span):
+        return text(value) in {text(each) for each in domain}
+    return value is not None and domain.low <= value <= domain.high
 
 
 def _covers(span: Span, low: float, high: float) -> bool:

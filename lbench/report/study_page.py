@@ -30,6 +30,7 @@ from lbench.report.study_table import (
     results_tables,
 )
 from lbench.report.table import NONE, percent, text
+from lbench.report.worth import Worth, worths
 from lbench.rundir import RunDir
 from lbench.store.rows import RunRow
 from lbench.study.definition import Search
@@ -66,6 +67,7 @@ def page(
     )
     source = Path(__file__).with_name("study.html.template").read_text(encoding="utf-8")
     template = environment.from_string(source)
+    worth = worths(results)
     return template.render(
         study=results.study,
         answer=answered,
@@ -75,7 +77,7 @@ def page(
         published=_published(results),
         figures=[_figure(each) for each in drawn],
         left_out=left_out,
-        searches=[_search(search, results) for search in results.searches],
+        searches=[_search(each, results, worth.get(each.point.key)) for each in results.searches],
         troubles=_troubles(results),
         missing=[p.key for p in results.missing if p.key not in results.lost],
         absent=results.datasets,
@@ -166,7 +168,7 @@ def _figure(drawn: Drawn) -> dict[str, str]:
     }
 
 
-def _search(search: SearchResult, results: Results) -> dict[str, Any]:
+def _search(search: SearchResult, results: Results, worth: Worth | None) -> dict[str, Any]:
     points = [each.point for each in results.searches]
     best = search.best
     command = ""
@@ -174,6 +176,7 @@ def _search(search: SearchResult, results: Results) -> dict[str, Any]:
         command = f"lbench run {as_flags(search.point, best.params, registry())}"
     failures = [t for t in search.trials if t.state == "fail" or diverged(t)]
     return {
+        "worth": worth.words if worth else "",
         "title": placed(search.point, points),
         "counts": counted(search),
         "best": best.number if best else None,
@@ -253,7 +256,7 @@ def _data(results: Results, home: Home) -> list[list[str]]:
             cell.dataset_title, cell.variant, cell.data_digest[:16],
             text(cell.test_examples) if cell.test_examples else NONE,
         ]  # fmt: skip
-    for run in (run for s in results.searches for trial in s.trials for run in trial.runs):
+    for run in (run for search in results.searches for run in search.runs):
         if run.test_reads:
             task = _task(_spec(run.run_dir).get("spec", {}))
             reads[run.fingerprint, run.attempt] = task.get("digest", ""), run.test_reads
@@ -317,8 +320,7 @@ def _runs(results: Results) -> Iterable[RunRow]:
     for final in results.finals:
         yield from final.runs
     for search in results.searches:
-        for trial in search.trials:
-            yield from trial.runs
+        yield from search.runs
 
 
 def _files(drawn: Sequence[Drawn]) -> list[str]:

@@ -117,11 +117,14 @@ def records(judged: Sequence[Judged]) -> list[dict[str, Any]]:
 
 
 def run_records(results: Results) -> list[dict[str, Any]]:
-    """One flat object a run: those of the table, then those of the searches."""
+    """One flat object a run: those of the table, of the searches, and of their defaults."""
     rows = [_run("final", f.point.key, None, run) for f in results.finals for run in f.runs]
     for search in results.searches:
         for trial in search.trials:
             rows += [_run("trial", search.point.key, trial.number, run) for run in trial.runs]
+        if search.defaults is not None:
+            key = search.point.key
+            rows += [_run("defaults", key, None, run) for run in search.defaults.runs]
     return rows
 
 

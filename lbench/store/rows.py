@@ -101,8 +101,9 @@ class Member:
     Attributes:
         study: its name.
         point: the point's key.
-        role: ``trial`` of a search, or ``final`` for a run of the table.
-        trial: number of the trial; of a final run the trial that chose it, -1 without a search.
+        role: ``trial`` of a search, ``final`` for a run of the table, or ``defaults`` for one that
+            what a search chose is compared with.
+        trial: number of the trial; of a final run the trial that chose it, -1 without one.
         seed: of the run.
         cell: fingerprint.
         run: fingerprint.

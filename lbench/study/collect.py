@@ -6,7 +6,7 @@ import warnings
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lbench.home import Home
 from lbench.store.journal import Journal
@@ -14,10 +14,11 @@ from lbench.store.missing import check_store
 from lbench.store.record import Record
 from lbench.store.rows import CellRow, Member, RunRow
 from lbench.study import gone
+from lbench.study.defaults import best_of, has_defaults, settings_of, values_of
 from lbench.study.definition import Study
 from lbench.study.ledger import Entry, read_ledger
 from lbench.study.results import Final, Results, SearchResult, Trial
-from lbench.study.search import REASON, best_of, which
+from lbench.study.search import REASON, which
 from lbench.study.storage import has_storage, reaching, storage
 from lbench.study.together import together
 
@@ -119,27 +120,34 @@ class _Shelf:
 
 def _final(entry: Entry, trial: Trial | None, shelf: _Shelf) -> Final | None:
     number = -1 if trial is None else trial.number
-    members = shelf.members.get((entry.point.key, which(entry.search), "final", number))
-    if not members or (entry.search and trial is None):
+    if entry.search and trial is None:
+        return None
+    chosen = {} if trial is None else trial.params
+    return _trained(entry, chosen, shelf, (entry.point.key, which(entry.search), "final", number))
+
+
+def _trained(
+    entry: Entry, chosen: Mapping[str, Any], shelf: _Shelf, place: tuple[str, str, str, int]
+) -> Final | None:
+    """The cell that was trained last at a place, with its runs; None where none was."""
+    if not (members := shelf.members.get(place)):
         return None
     newest = list(members.values())[-1].cell
     members = {seed: member for seed, member in members.items() if member.cell == newest}
     cell = shelf.cell(newest)
     if cell is None:
         return None
-    return Final(entry.point, {} if trial is None else trial.params, cell, shelf.runs(members))
+    return Final(entry.point, chosen, cell, shelf.runs(members))
 
 
 def _search(entry: Entry, shelf: _Shelf, known: BaseStorage | None) -> SearchResult:
     name = entry.search or ""
     found = _open(name, known)
     frozen = found.get_trials(deepcopy=False) if found is not None else []
+    key = (entry.point.key, which(entry.search), "defaults", -1)
     trials = [_trial(entry, each, shelf) for each in frozen if each.state.name != "WAITING"]
     by_number = {trial.number: trial for trial in trials}
     best = best_of(frozen)
-    front: list[Trial] = []
-    if found is not None and best is not None:
-        front = [by_number[each.number] for each in found.best_trials]
     same, validation = together(trials, None if best is None else by_number[best.number])
     return SearchResult(
         point=entry.point,
@@ -150,10 +158,24 @@ def _search(entry: Entry, shelf: _Shelf, known: BaseStorage | None) -> SearchRes
         trials=trials,
         best=None if best is None else by_number[best.number],
         together=same,
-        front=front,
+        front=_front(trials),
         validation=validation,
         importances={} if found is None else _importances(found, frozen),
+        defaults=_trained(entry, {}, shelf, key),
     )
+
+
+def _front(trials: Sequence[Trial]) -> list[Trial]:
+    """Return the complete trials that no other one dominates."""
+    complete = [(trial, trial.values) for trial in trials if trial.values is not None]
+    return [
+        trial
+        for trial, mine in complete
+        if not any(
+            other != mine and all(o <= m for o, m in zip(other, mine, strict=True))
+            for _, other in complete
+        )
+    ]
 
 
 def _open(name: str, known: BaseStorage | None) -> OptunaStudy | None:
@@ -171,18 +193,19 @@ def _trial(entry: Entry, trial: FrozenTrial, shelf: _Shelf) -> Trial:
     place = (entry.point.key, which(entry.search), "trial", trial.number)
     members = shelf.members.get(place, {})
     runs = shelf.runs(members)
-    complete = trial.state.name == "COMPLETE"
+    values = values_of(trial)
     return Trial(
         number=trial.number,
-        state=trial.state.name.lower(),
-        params=trial.params,
-        values=tuple(trial.values) if complete else None,
+        state=trial.state.name.lower() if values is None else "complete",
+        params=settings_of(trial),
+        values=None if values is None else tuple(values),
         intermediate=trial.intermediate_values,
         reason=trial.user_attrs.get(REASON),
         cell=runs[0].cell if runs else None,
         runs=runs,
         began=None if trial.datetime_start is None else trial.datetime_start.timestamp(),
         ended=None if trial.datetime_complete is None else trial.datetime_complete.timestamp(),
+        defaults=has_defaults(trial),
     )
 
 

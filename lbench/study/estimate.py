@@ -39,7 +39,8 @@ def _seconds(plan: Plan, key: str, cost: Cost) -> float:
         seen = learned + test + 0.1 * train * epochs * max(1, len(data.segments))
         return steps * cost.step + seen * cost.evaluation + OVERHEAD
 
-    taken = study.seeds * run(epochs)
+    # What a search chose is compared with the defaults, with as many runs of these.
+    taken = study.seeds * run(epochs) * (1 if study.search is None else 2)
     if (search := study.search) is not None:
         share = PRUNED if search.pruning and len(search.objectives) == 1 else 1.0
         taken += (

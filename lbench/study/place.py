@@ -8,22 +8,29 @@ from pathlib import Path
 from typing import Any
 
 from lbench.rundir import RunDir
+from lbench.study.defaults import settings_of
 from lbench.study.definition import FRESH, Point
 from lbench.study.search import Searching
 
 FINAL = -1
 """Stands for a trial's number where there is no search."""
+DEFAULTS = -2
+"""Stands for a trial's number in final runs of the defaults."""
 
 
 class Place:
-    """A point's work: its search, then its final runs."""
+    """A point's work: its search, then its final runs, and those of the defaults.
+
+    What a search chose is compared with the defaults, seed by seed; where it chose the defaults
+    there is nothing to compare.
+    """
 
     def __init__(self, point: Point, searching: Searching | None, seeds: int) -> None:
         self.point = point
         self.searching = searching
         first = FRESH if searching else 0
         self.seeds = range(first, first + seeds)
-        self._waiting: deque[int] | None = None
+        self._waiting: deque[tuple[int, int]] | None = None
         self._searched = False
         self.ended = 0
         self.hopeless = False
@@ -32,7 +39,7 @@ class Place:
     def chosen(self) -> Mapping[str, Any]:
         """What the search chose; empty without one."""
         best = self.searching.best if self.searching else None
-        return {} if best is None else best.params
+        return {} if best is None else settings_of(best)
 
     @property
     def trial(self) -> int:
@@ -49,17 +56,31 @@ class Place:
     @property
     def done(self) -> bool:
         """Whether nothing is left to do."""
-        return self.searched and (self.hopeless or self.ended == len(self.seeds))
+        return self.searched and (self.hopeless or self.ended == self.wanted)
 
-    def next_final(self) -> int | None:
-        """The seed of the next final run; None while the search goes on, and behind the last."""
+    @property
+    def wanted(self) -> int:
+        """How many final runs there shall be, those of the defaults among them."""
+        return len(self.seeds) * len(self._kinds)
+
+    @property
+    def _kinds(self) -> tuple[int, ...]:
+        if self.searching is None or (self.searched and self.searching.chose_defaults):
+            return (FINAL,)
+        return FINAL, DEFAULTS
+
+    def next_final(self) -> tuple[int, int] | None:
+        """Return what the next final run is of, FINAL or DEFAULTS, and its seed.
+
+        None while the search goes on, and behind the last run.
+        """
         if not self.searched:
             return None
         if self.searching and self.searching.best is None:
             self.hopeless = True
             return None
         if self._waiting is None:
-            self._waiting = deque(self.seeds)
+            self._waiting = deque((kind, seed) for kind in self._kinds for seed in self.seeds)
         return self._waiting.popleft() if self._waiting else None
 
 

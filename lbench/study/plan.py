@@ -56,6 +56,11 @@ class Plan:
         """Runs of the table."""
         return self.study.seeds * len(self.points)
 
+    @property
+    def references(self) -> int:
+        """Runs of the defaults with the same seeds, which what a search chose is compared with."""
+        return self.finals if self.study.search else 0
+
 
 def plan(
     study: Study,

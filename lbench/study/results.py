@@ -21,6 +21,7 @@ class Trial:
         values: of the objectives; None unless complete.
         intermediate: validation error by epoch, as far as it came.
         reason: why it was pruned or failed; None otherwise.
+        defaults: whether its settings are the defaults.
         cell: fingerprint; None when nothing was trained.
         runs: of its seeds; empty when nothing was trained.
         began: Unix time, seconds.
@@ -37,6 +38,7 @@ class Trial:
     runs: Sequence[RunRow] = ()
     began: float | None = None
     ended: float | None = None
+    defaults: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,8 @@ class SearchResult:
         front: Pareto-optimal trials; with one objective all that have its lowest value.
         validation: how many validation examples there are.
         importances: of the settings, fractions that sum to 1; empty where too few trials ended.
+        defaults: the defaults, trained with the seeds of the final runs; None where they were not,
+            as in a search that chose them.
     """
 
     point: Point
@@ -69,6 +73,13 @@ class SearchResult:
     front: Sequence[Trial]
     validation: int | None = None
     importances: Mapping[str, float] = field(default_factory=dict)
+    defaults: Final | None = None
+
+    @property
+    def runs(self) -> list[RunRow]:
+        """The runs of all trials, and of the defaults with the seeds of the final runs."""
+        found = [run for trial in self.trials for run in trial.runs]
+        return found if self.defaults is None else [*found, *self.defaults.runs]
 
     @property
     def ended(self) -> int:

@@ -19,16 +19,17 @@ from lbench.run.resolve import Request
 from lbench.rundir import RunDir
 from lbench.store.journal import Journal
 from lbench.store.rows import Member
+from lbench.study.defaults import defaults, values_of
 from lbench.study.definition import Point
 from lbench.study.ledger import names
-from lbench.study.place import FINAL, Place, objectives
+from lbench.study.place import DEFAULTS, FINAL, Place, objectives
 from lbench.study.plan import Plan
 from lbench.study.search import Searching, which
 from lbench.study.settings import request
 from lbench.study.storage import storage
 
 Key = tuple[str, int, int]
-"""Of a job: the point's key, the trial (-1 for a final run), the seed."""
+"""Of a job: the point's key, the trial (or FINAL, DEFAULTS), the seed."""
 WAIT = 0.2
 """Seconds between two looks at the clock while nothing happens."""
 
@@ -117,8 +118,9 @@ class Runner:
         searching = None
         if self.study.search is not None and self._storage is not None:
             name, space = self._searches[point.key], self.plan.spaces[point.key]
+            before = defaults(self.plan.resolved[point.key].cell, space)
             searching = Searching(
-                name, point, self.study.search, space, self._storage, self.registry
+                name, point, self.study.search, space, self._storage, self.registry, before
             )
         return Place(point, searching, self.study.seeds)
 
@@ -188,8 +190,8 @@ class Runner:
 
     def _of(self, place: Place) -> Job | None:
         """A job of a point; for its next trial the point goes behind the others."""
-        if (seed := place.next_final()) is not None:
-            return self._final(place, seed)
+        if (final := place.next_final()) is not None:
+            return self._final(place, *final)
         self._order.rotate(-1)
         if place.searching and (trial := place.searching.next()) is not None:
             return self._trial(place, *trial)
@@ -212,12 +214,14 @@ class Runner:
         asked = self._request(place, "strict", extra)
         return Job((place.point.key, number, seed), asked, seed, trial=True, watch=watched)
 
-    def _final(self, place: Place, seed: int) -> Job:
-        extra = dict(place.chosen)
+    def _final(self, place: Place, kind: int, seed: int) -> Job:
+        extra = dict(place.chosen) if kind == FINAL else {}
         if (budget := self.plan.budgets.get(place.point.key)) is not None:
             extra |= {"epochs": None, "examples": budget.final}
         asked = self._request(place, self.study.protocol, extra)
-        return Job((place.point.key, FINAL, seed), asked, seed, probes=self.study.probes)
+        # Probes look at what the study asks about.
+        probes = self.study.probes if kind == FINAL else ()
+        return Job((place.point.key, kind, seed), asked, seed, probes=probes)
 
     def _request(self, place: Place, protocol: str, extra: Mapping[str, Any]) -> Request:
         asked = request(place.point, self.registry, protocol, extra)
@@ -246,7 +250,11 @@ class Runner:
 
     def _join(self, key: Key, event: Started) -> None:
         place = self._places[key[0]]
-        role, trial = ("final", place.trial) if key[1] == FINAL else ("trial", key[1])
+        role, trial = "trial", key[1]
+        if key[1] == FINAL:
+            role, trial = "final", place.trial
+        elif key[1] == DEFAULTS:
+            role, trial = "defaults", FINAL
         search = which(self._searches.get(key[0]))
         member = Member(self.study.name, key[0], role, trial, key[2], event.cell, event.run, search)
         self._journal.add(member)
@@ -275,14 +283,15 @@ class Runner:
         if self.writer is not None and event.run_dir is not None and key in self._cells:
             self.writer.take(RunDir(event.run_dir))
             self._publish[self._cells[key]] = None
-        if key[1] == FINAL:
+        if key[1] in (FINAL, DEFAULTS):
             if status == "killed":
                 return
             place.ended += 1
             if status != "finished":
-                self._unfinished[self._name(key)] = f"{status}: {reason}"
                 self.display.note(f"{self._name(key)} {status}: {reason}")
-            self.display.final(key[0], place.ended, len(place.seeds))
+            if status != "finished" and key[1] == FINAL:
+                self._unfinished[self._name(key)] = f"{status}: {reason}"
+            self.display.final(key[0], place.ended, place.wanted)
             return
         assert place.searching is not None
         values = objectives(event.result, event.run_dir) if status == "finished" else {}
@@ -299,18 +308,19 @@ class Runner:
         for key, place in self._places.items():
             if place.searching is not None:
                 self._show_search(key, place.searching)
-            self.display.final(key, place.ended, len(place.seeds))
+            self.display.final(key, place.ended, place.wanted)
 
     def _show_search(self, key: str, searching: Searching) -> None:
         best = searching.best
-        error = None if best is None else best.values[0]
+        values = None if best is None else values_of(best)
+        error = None if values is None else values[0]
         self.display.search(key, searching.ended, searching.wanted, error)
 
     def _name(self, key: Key) -> str:
-        what = f"seed {key[2]}" if key[1] == FINAL else f"trial {key[1]}"
-        if key[1] != FINAL and key[2]:
-            what += f", seed {key[2]}"
-        return f"{key[0]} {what}"
+        if key[1] in (FINAL, DEFAULTS):
+            of = " defaults," if key[1] == DEFAULTS else ""
+            return f"{key[0]}{of} seed {key[2]}"
+        return f"{key[0]} trial {key[1]}" + (f", seed {key[2]}" if key[2] else "")
 
 
 def _failure(event: Ended) -> LbenchError:

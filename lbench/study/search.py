@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from lbench.randomness import address
 from lbench.registry import Registry
+from lbench.study.defaults import SETTINGS, VALUES, best_of, has_defaults, inside
 from lbench.study.definition import Domain, Point, Search, Span, digest
 from lbench.study.equal import Budget
 from lbench.study.space import distribution, trials, whole
@@ -41,6 +42,8 @@ class Asked:
         waiting: seeds that are still to be handed out.
         running: seeds that are being trained.
         results: what the ended seeds gave, by objective.
+        outside: whether the settings lie outside of what is searched, as defaults may.
+        defaults: whether they are the defaults, which are not pruned.
     """
 
     trial: OptunaTrial
@@ -48,6 +51,8 @@ class Asked:
     waiting: deque[int]
     running: set[int] = field(default_factory=set)
     results: list[Mapping[str, float]] = field(default_factory=list)
+    outside: bool = False
+    defaults: bool = False
 
 
 class Searching:
@@ -63,6 +68,8 @@ class Searching:
         space: what is suggested, by setting.
         storage: Optuna's.
         registry: knows the rules.
+        defaults: settings that trial 0 of a new search has, see ``study.defaults``; a grid has
+            them where they are one of its combinations. None for no such trial.
     """
 
     def __init__(
@@ -73,6 +80,7 @@ class Searching:
         space: Mapping[str, Domain],
         storage: BaseStorage,
         registry: Registry,
+        defaults: Mapping[str, Any] | None = None,
     ) -> None:
         self.point = point
         self.search = search
@@ -83,10 +91,14 @@ class Searching:
         }
         self.wanted = trials(search, space)
         self.study = _open(name, search, storage)
-        known = len(self.study.get_trials(deepcopy=False))
-        grid = self._combinations() if search.sampler == "grid" else iter(())
-        for params in itertools.islice(grid, known, None):
-            self.study.enqueue_trial(params)
+        known = self._trials()
+        # A search that began without the defaults goes on without them.
+        first = defaults if not known or has_defaults(known[0]) else None
+        if search.sampler == "grid":
+            self._enqueue_grid(len(known), first)
+        elif not known and first is not None:
+            params = dict(first) if self._can_suggest(first) else {}
+            self.study.enqueue_trial(params, user_attrs={SETTINGS: dict(first)})
         self._asked: dict[int, Asked] = {}
         self._left = deque(self._left_running())
 
@@ -105,6 +117,12 @@ class Searching:
         """The complete trial of lowest first objective; the earliest of equals."""
         return best_of(self._trials())
 
+    @property
+    def chose_defaults(self) -> bool:
+        """Whether the best trial is that of the defaults."""
+        best = self.best
+        return best is not None and has_defaults(best)
+
     def next(self) -> tuple[int, int, Mapping[str, Any]] | None:
         """Number, seed and settings of what is to be trained next; None for nothing now."""
         for number, asked in self._asked.items():
@@ -119,12 +137,14 @@ class Searching:
         """Takes a validation error; why the trial is to be pruned, None for going on."""
         if seed != 0 or error is None or not self._prunes:
             return None
-        trial = self._asked[number].trial
+        asked = self._asked[number]
+        trial = asked.trial
         known = trial.storage.get_trial(trial._trial_id).intermediate_values
         if epoch not in known:
             trial.report(error, step=epoch)
         # What a run that goes on tells again was decided the first time.
-        if epoch < max(known, default=epoch) or not trial.should_prune():
+        told = epoch < max(known, default=epoch)
+        if told or asked.defaults or not trial.should_prune():
             return None
         others = [
             each.intermediate_values for each in self._trials() if each.state.name == "COMPLETE"
@@ -174,11 +194,16 @@ class Searching:
         return self.search.pruning and len(self.search.objectives) == 1
 
     def _begin(self, trial: OptunaTrial) -> tuple[int, int, Mapping[str, Any]]:
-        params = {
-            name: trial._suggest(name, distribution)
-            for name, distribution in self._distributions.items()
-        }
-        asked = Asked(trial, params, deque(range(self.search.seeds)))
+        defaults = trial.user_attrs.get(SETTINGS)
+        outside = defaults is not None and not self._can_suggest(defaults)
+        params: Mapping[str, Any] = defaults or {}
+        if not outside:
+            params = {
+                name: trial._suggest(name, distribution)
+                for name, distribution in self._distributions.items()
+            }
+        seeds = deque(range(self.search.seeds))
+        asked = Asked(trial, params, seeds, outside=outside, defaults=defaults is not None)
         self._asked[trial.number] = asked
         return self._hand_out(trial.number, asked)
 
@@ -190,9 +215,16 @@ class Searching:
     def _tell(
         self, number: int, state: Any, reason: str | None, values: list[float] | None = None
     ) -> None:
-        trial = self._asked.pop(number).trial
+        from optuna.trial import TrialState
+
+        asked = self._asked.pop(number)
+        trial = asked.trial
         if reason is not None:
             trial.set_user_attr(REASON, reason)
+        if asked.outside:
+            if values is not None:
+                trial.set_user_attr(VALUES, values)
+            state, values = TrialState.FAIL, None
         self.study.tell(trial, values, state=state)
 
     def _left_running(self) -> list[OptunaTrial]:
@@ -203,6 +235,19 @@ class Searching:
 
     def _trials(self) -> list[FrozenTrial]:
         return self.study.get_trials(deepcopy=False)
+
+    def _can_suggest(self, settings: Mapping[str, Any]) -> bool:
+        # Searches of one space get the same quasi-random trials whatever their defaults are.
+        return self.search.sampler != "qmc" and inside(settings, self._distributions)
+
+    def _enqueue_grid(self, known: int, defaults: Mapping[str, Any] | None) -> None:
+        """Enqueues what a grid has not yet, the defaults in front where they are part of it."""
+        grid = list(self._combinations())
+        if defaults in grid:
+            grid = [dict(defaults), *(each for each in grid if each != defaults)]
+        for number, params in enumerate(grid[known:], start=known):
+            first = number == 0 and params == defaults
+            self.study.enqueue_trial(params, user_attrs={SETTINGS: params} if first else None)
 
     def _combinations(self) -> Iterator[dict[str, Any]]:
         """All of a space that has values alone."""
@@ -241,12 +286,6 @@ def search_name(
 def which(search: str | None) -> str:
     """Tells a point's searches apart: the digest in a search's name; "" without one."""
     return "" if search is None else search.rpartition("@")[2]
-
-
-def best_of(known: list[FrozenTrial]) -> FrozenTrial | None:
-    """The complete trial of lowest first objective; the earliest of equals; None of none."""
-    complete = [trial for trial in known if trial.state.name == "COMPLETE"]
-    return min(complete, key=lambda trial: (trial.values[0], trial.number), default=None)
 
 
 def _open(name: str, search: Search, storage: BaseStorage) -> OptunaStudy:

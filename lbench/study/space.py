@@ -134,7 +134,7 @@ def distribution(domain: Domain, *, whole: bool) -> BaseDistribution:
     from optuna import distributions as d
 
     if not isinstance(domain, Span):
-        return d.CategoricalDistribution([_hashable(value) for value in domain])
+        return d.CategoricalDistribution([hashable(value) for value in domain])
     with warnings.catch_warnings():
         # A last step that would be too long is left out, which goes without saying.
         warnings.simplefilter("ignore", UserWarning)
@@ -188,6 +188,6 @@ def _inside(cls: type[Options], name: str, domain: Domain, rule: str) -> None:
             ) from None
 
 
-def _hashable(value: Any) -> Any:
-    # Optuna keeps choices as JSON: a tuple would come back as a list.
+def hashable(value: Any) -> Any:
+    """Return a value as Optuna keeps it: in JSON a tuple would come back as a list."""
     return ",".join(str(part) for part in value) if isinstance(value, (list, tuple)) else value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -78,11 +79,12 @@ class Run:
 
 
 @pytest.fixture(scope="module")
-def rules(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def rules(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     file = tmp_path_factory.mktemp("rules") / "bad.py"
     file.write_text(RULES)
     registry().add_file(file)
-    return file
+    yield file
+    registry.cache_clear()  # other studies of every rule have these not
 
 
 @pytest.fixture(scope="module")

@@ -130,7 +130,9 @@ def test_a_study_of_which_nothing_finishes_says_why(home: Home, tmp_path: Path) 
 
 def test_a_search_without_a_complete_trial_says_so_every_time(home: Home, tmp_path: Path) -> None:
     search = 'rules = ["bp"]\nkind = "search"\n[set]\nepochs = 3\noptimizer = "sgd"\n'
-    search += "weight_decay = 1.0\n[search]\ntrials = 2\n[search.space]\nlr = [50.0, 100.0]"
+    search += (
+        "lr = 100.0\nweight_decay = 1.0\n[search]\ntrials = 2\n[search.space]\nbatch = [16, 32]"
+    )
     name = file(tmp_path, search)
     words = ["study", name, "--home", str(home.root), *ALONE, "--json"]
     for _ in range(2):
@@ -219,7 +221,7 @@ def test_what_the_system_refuses_stops_a_study_and_costs_no_trial(home: Home) ->
         again = Runner(wanted, home, registry(), writer, Quiet())
         with Pool(home, ["cpu"], threads=1) as pool:
             ending = again.run(pool)
-    assert (ending.complete, ending.trained) == (True, 2)
+    assert (ending.complete, ending.trained) == (True, 3)  # the defaults have another rate
     write_ledger(home, wanted, "")
     (search,) = collect(searched, home).searches
     assert [(trial.number, trial.state) for trial in search.trials] == [(0, "complete")]

@@ -36,7 +36,7 @@ datasets = ["digits"]
 rules = ["bp"]
 seeds = 1
 kind = "search"
-set = { epochs = 1, "net.widths" = [20], weight_decay = 0.0, optimizer = "adam" }
+set = { epochs = 1, batch = 64, "net.widths" = [20], weight_decay = 0.0, optimizer = "adam" }
 [search]
 trials = 1
 space = { lr = [0.01] }

@@ -63,6 +63,12 @@ class Survived:
     def results(self) -> Results:
         return collect(find(self.words[1], registry()), self.home)
 
+    @property
+    def runs(self) -> int:
+        """How many runs there are: trials, final runs, and those of defaults not chosen."""
+        compared = sum(search.defaults is not None for search in self.results.searches)
+        return 2 * (TRIALS + 2) + 2 * compared
+
     def copy(self, to: Path) -> Home:
         shutil.copytree(self.home.root, to)
         return Home(to)
@@ -111,7 +117,7 @@ def test_nothing_was_trained_twice(survived: Survived) -> None:
         assert epochs == list(range(1, len(epochs) + 1))
     specs = [run_dir.spec() or {} for run_dir in found]
     assert {spec["attempt"] for spec in specs} == {1}
-    assert len({spec["fingerprint"] for spec in specs}) == len(found) == 2 * (TRIALS + 2)
+    assert len({spec["fingerprint"] for spec in specs}) == len(found) == survived.runs
 
 
 def test_every_trial_has_one_mlflow_run_with_its_number(survived: Survived) -> None:
@@ -139,6 +145,32 @@ def test_the_best_is_trained_again_with_fresh_seeds_and_tested_once(survived: Su
         trained = [run for trial in search.trials for run in trial.runs]
         assert [run.test_reads for run in trained] == [0] * TRIALS
         assert all(run.test_error is None for run in trained)
+
+
+def test_the_defaults_are_trial_0_and_are_compared_with_what_was_chosen_by_seed(
+    survived: Survived,
+) -> None:
+    for search, best in zip(survived.results.searches, survived.ended.json["best"], strict=True):
+        first, *others = search.trials
+        assert first.defaults
+        assert not any(trial.defaults for trial in others)
+        # The decay of 0 lies outside of what is searched.
+        assert (first.params["lr"], first.params["weight_decay"]) == (0.003, 0.0)
+        assert first.state == "complete"
+        assert search.best is not None
+        assert search.best.values <= first.values
+        if search.best.defaults:
+            assert search.defaults is None
+            assert best["defaults"]["chosen"]
+            continue
+        assert search.defaults is not None
+        assert [run.seed for run in search.defaults.runs] == [1000, 1001]
+        difference = best["defaults"]["difference"]["points"]
+        (final,) = [f for f in survived.results.finals if f.point.key == search.point.key]
+        pairs = zip(final.runs, search.defaults.runs, strict=True)
+        differences = [one.test_error - other.test_error for one, other in pairs]
+        assert difference["n"] == 2
+        assert difference["mean"] == pytest.approx(sum(differences) / 2)
 
 
 def test_the_best_is_the_lowest_validation_error_and_among_those_not_told_apart(
@@ -300,9 +332,9 @@ def test_a_storage_of_another_optuna_loses_nothing(survived: Survived, tmp_path:
         assert said.code == 4
         assert "is of another version than the Optuna here" in said.err
         assert "constraints.txt" in said.err
-    assert len(list(run_dirs(home))) == 2 * (TRIALS + 2)
+    assert len(list(run_dirs(home))) == survived.runs
     with Record.open(home) as record:
-        assert len(record.members(study="small")) == 2 * (TRIALS + 2)
+        assert len(record.members(study="small")) == survived.runs
 
 
 def test_what_has_ended_is_not_run_again_but_shown_where_the_dead_one_had_not(
@@ -328,9 +360,11 @@ def test_a_dry_run_prints_the_plan_and_leaves_nothing(survived: Survived, tmp_pa
     words = ["study", survived.words[1], "--home", str(home), "--dry-run", "--device", "cpu"]
     shown = lbench(*words, "--workers", "3")
     assert (shown.code, shown.out) == (0, "")
-    assert "2 points, 10 trials (tpe), 4 final runs on digits; 3 workers on cpu." in shown.err
+    said = "2 points, 10 trials (tpe), 4 final runs and 4 of the defaults on digits; 3 workers"
+    assert said in shown.err
     content = lbench(*words, *ALONE, "--json").json
     assert (content["trials"], content["final_runs"], content["absent"]) == (10, 4, {})
+    assert content["default_runs"] == 4
     assert content["seconds"] > 0
     assert [point["point"] for point in content["points"]] == [
         "lfnn_l/digits/mlp",

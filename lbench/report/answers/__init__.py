@@ -21,6 +21,7 @@ from lbench.report.answers.rules import screen, table1
 from lbench.report.answers.tasks import depth, samples
 from lbench.report.answers.watched import activity, leaders
 from lbench.report.searches import counted, edges
+from lbench.report.worth import told
 from lbench.study.results import Results
 
 __all__ = ["ANSWERS", "Answer", "analysis", "answer"]
@@ -71,7 +72,11 @@ def answer(results: Results) -> Answer:
     if not known and not any(run.status == "finished" for run in runs):
         return _nothing(results)
     found = worked_out(results)
-    return replace(found, details=[*found.details, *edges(results.searches)])
+    worth = told(results)
+    if len(results.searches) == 1:
+        found = replace(found, sentence=" ".join([found.sentence, *worth]))
+        worth = []
+    return replace(found, details=[*found.details, *worth, *edges(results.searches)])
 
 
 def _nothing(results: Results) -> Answer:

@@ -9,6 +9,7 @@ from lbench.report.answers.best import error_of
 from lbench.report.lines import Line, called, groups
 from lbench.report.searches import Range, counted, ranges, settings_of, value
 from lbench.report.table import percent
+from lbench.report.worth import worths
 from lbench.study.results import Results, SearchResult
 
 OPTIMISATION = ("lr", "weight_decay", "optimizer", "momentum", "batch", "dropout", "schedule")
@@ -24,6 +25,7 @@ def identify(results: Results) -> Answer:
         return Answer(f"{UNDECIDED}: this study has no search.")
     points = [search.point for search in results.searches]
     sentences, details, data = [], [], []
+    worth = worths(results)
     for search in results.searches:
         name = called(search.point, points)
         where = f"on {search.point.dataset} ({search.point.network}), {name}"
@@ -34,7 +36,7 @@ def identify(results: Results) -> Answer:
         own = [each for each in found if each.name not in OPTIMISATION] or found
         sentences.append(f"{where}: {_words(search, own)}{_final(results, search)}")
         details += _details(where, search, found)
-        data.append(_data(search, found))
+        data.append(_data(search, found) | {"defaults": worth[search.point.key].as_dict()})
     if not sentences:
         return Answer(f"{UNDECIDED}: no trial is complete.", details)
     shown, more = sentences[:4], sentences[4:]

@@ -23,7 +23,7 @@ from lbench.report.figures.figure import (
 )
 from lbench.report.figures.series import scale
 from lbench.report.lines import called, placed
-from lbench.report.searches import best_so_far, value
+from lbench.report.searches import best_so_far, value, within
 from lbench.study.definition import Point, Span
 from lbench.study.results import Results, SearchResult, Trial
 
@@ -190,7 +190,7 @@ def _slice(axes: Axes, search: SearchResult, setting: str) -> None:
     known = [
         (trial, v)
         for trial in search.trials
-        if (v := value(trial)) is not None and setting in trial.params
+        if (v := value(trial)) is not None and within(domain, trial.params.get(setting))
     ]
     where = scale([trial.params[setting] for trial, _ in known])
     together = {trial.number for trial in search.together}
@@ -202,7 +202,7 @@ def _slice(axes: Axes, search: SearchResult, setting: str) -> None:
                 color=COLOURS[1] if inside else COLOURS[0],
                 markerfacecolor=COLOURS[1] if inside else PAPER, label=label,
             )  # fmt: skip
-    if search.best is not None and setting in search.best.params:
+    if search.best is not None and within(domain, search.best.params.get(setting)):
         axes.plot(
             [where.at(search.best.params[setting])], [value(search.best) or 0.0], "*", color=INK,
             markersize=10, label="best",

@@ -1,0 +1,116 @@
+"""What tuning was worth: what a search chose against the defaults, paired by seed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from lbench.report.contrasts import Contrast, adjusted, of_values, tally
+from lbench.report.table import percent
+from lbench.statistics.intervals import Summary, interval
+from lbench.study.results import Final, Results, SearchResult
+
+MOST = 4
+"""Searches of which each is told in an answer; of more the verdicts are counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Worth:
+    """What a search chose against the defaults.
+
+    Args:
+        words: a sentence.
+        chosen_minus_defaults: test errors over common seeds, in points; None where there are none,
+            and where the defaults are what was chosen.
+        defaults: the test error of the defaults in percent, over seeds; None where unknown.
+        val_error: the validation error of the defaults as a trial; None where they were none.
+        same: whether the search chose the defaults.
+    """
+
+    words: str
+    chosen_minus_defaults: Contrast | None
+    defaults: Summary | None
+    val_error: float | None
+    same: bool
+
+    def as_dict(self) -> dict[str, Any]:
+        """As ``--json`` prints it."""
+        contrast = self.chosen_minus_defaults
+        return {
+            "chosen": self.same,
+            "val_error": self.val_error,
+            "test_error": self.defaults and self.defaults.as_dict(),
+            "difference": contrast and contrast.as_dict(),
+        }
+
+
+def worths(results: Results) -> dict[str, Worth]:
+    """Compare what each search chose with the defaults; by the point's key.
+
+    Searches without a complete trial are left out. The p of several are adjusted (Holm 1979).
+    """
+    finals = {final.point.key: final for final in results.finals}
+    chosen = {s.point.key: s for s in results.searches if s.best is not None}
+    contrasts = {}
+    for key, search in chosen.items():
+        final = finals.get(key)
+        if final is not None and search.defaults is not None and not _same(search, final):
+            pair = errors(final), errors(search.defaults)
+            contrasts[key] = of_values(*pair, "chosen", "defaults", results.study.margin)
+    known = dict(zip(contrasts, adjusted(list(contrasts.values())), strict=True))
+    return {key: _worth(s, finals.get(key), known.get(key)) for key, s in chosen.items()}
+
+
+def told(results: Results) -> list[str]:
+    """Say it for an answer: in a sentence per search, or for many how often tuning helped."""
+    found = worths(results)
+    if len(results.searches) == 1:
+        return [worth.words for worth in found.values()]
+    if len(found) <= MOST:
+        return [f"{key}: {worth.words}" for key, worth in found.items()]
+    contrasts = [w.chosen_minus_defaults for w in found.values() if w.chosen_minus_defaults]
+    same = sum(worth.same for worth in found.values())
+    words = f"Test error of what {len(found)} searches chose against the defaults: "
+    words += tally(contrasts) if contrasts else "not compared"
+    return [words + (f"; {same} chose the defaults." if same else ".")]
+
+
+def errors(final: Final) -> dict[int, float]:
+    """Return the test errors of finished runs in percent, by seed."""
+    found = {run.seed: run.test_error for run in final.runs if run.status == "finished"}
+    return {seed: error for seed, error in found.items() if error is not None}
+
+
+def _same(search: SearchResult, final: Final) -> bool:
+    """Whether the search chose the defaults, as their trial or by suggesting the same."""
+    if search.best is not None and search.best.defaults:
+        return True
+    return search.defaults is not None and search.defaults.cell == final.cell
+
+
+def _worth(search: SearchResult, final: Final | None, contrast: Contrast | None) -> Worth:
+    trial = next((trial for trial in search.trials if trial.defaults), None)
+    val_error = trial.values[0] if trial and trial.values else None
+    same = (search.best is not None and search.best.defaults) or (
+        final is not None and _same(search, final)
+    )
+    source = final if same else search.defaults
+    values = list(errors(source).values()) if source is not None else []
+    defaults = interval(values) if values else None
+    if same:
+        words = "The defaults are what was chosen: no other trial has a lower validation error."
+    elif contrast is None or contrast.points is None:
+        words = "Not compared with the defaults: no seed is finished with both."
+    else:
+        theirs = f"; the defaults have {percent(defaults.mean)} %" if defaults else ""
+        words = f"{SAID[contrast.verdict]} ({contrast.numbers}{theirs})."
+    return Worth(words, contrast, defaults, val_error, same)
+
+
+SAID: Mapping[str, str] = {
+    "lower": "What was chosen has a lower test error than the defaults",
+    "higher": "What was chosen has a higher test error than the defaults",
+    "equal": "What was chosen and the defaults have equal test errors within the margin",
+    "undecided": "Whether what was chosen has a lower test error than the defaults is undecided",
+}
