@@ -42,7 +42,7 @@ def command(study: str, html: Path | None, output: Path | None, home: Home, as_j
     """Write the report of a study from what has been trained; runs nothing."""
     from lbench.study.find import find
 
-    write(find(study, registry()), home, as_json, study, html, output)
+    write(find(study, registry(), home), home, as_json, study, html, output)
 
 
 def write(
@@ -102,7 +102,7 @@ def _nothing(results: Results, home: Home, name: str) -> LbenchError:
         nothing += f"; {results.older} points are of an earlier version of its file"
     return UsageError(
         f"{nothing}.",
-        f"Run it with: lbench study {shlex.quote(name)}; or give --home where its runs lie.",
+        f"Run it with: {running(results.study, name)}; or give --home where its runs lie.",
     )
 
 
@@ -115,7 +115,7 @@ def say_gone(results: Results, home: Home, name: str) -> None:
 
 def _again(results: Results, home: Home, name: str) -> str:
     known = results.finals or results.searches or results.missing
-    command = results.command if known else f"lbench study {shlex.quote(name)}{home.option}"
+    command = results.command if known else running(results.study, name, home.option)
     return f"Run it again with: {command}. What was trained is not trained again."
 
 
@@ -137,6 +137,20 @@ def _folder(study: Study, home: Home, name: str) -> Path:
         f"The report cannot be written to {folder}: {reason}.",
         f"Name another folder: lbench report {shlex.quote(name)} --output FOLDER",
     )
+
+
+def running(study: Study, name: str, where: str = "") -> str:
+    """The command that runs a study.
+
+    Args:
+        study: of a file, or one that ``lbench tune`` makes.
+        name: what the user called it.
+        where: further options.
+    """
+    if study.path is not None:
+        return f"lbench study {shlex.quote(name)}{where}"
+    rule, dataset = study.arms[0].rule, study.datasets[0]
+    return f"lbench tune --rule {rule} --dataset {dataset}{where} with the same options"
 
 
 def show(report: Report, html: Path | None = None) -> None:

@@ -109,13 +109,20 @@ def command(
     from lbench.report.study import check
     from lbench.study.find import find
 
-    known = find(study, registry())
+    known = find(study, registry(), home)
     check(known)
     if status:
         return _status(known, home, as_json, study)
     if collect:
         write(known, home, as_json, study)
         return 0
+    if known.path is None:
+        from lbench.study.ledger import read_ledger
+
+        raise UsageError(
+            f"Study {study} is a search that lbench tune makes.",
+            f"It goes on with: {read_ledger(home, known).command}",
+        )
     known = changed(known, trials, running["sampler"], running["objectives"], running["seeds"])
     return run(known, home, as_json, study, datasets=datasets, rules=rules, **running)
 

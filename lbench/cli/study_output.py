@@ -30,7 +30,7 @@ def say_plan(plan: Plan, places: list[str], seconds: float, unknown: int = 0) ->
         unknown: how many points could not be timed.
     """
     study = plan.study
-    say(f"{study.title}\n")
+    say(f"{study.title}\n" if study.path is not None else f"{study.title}: {study.name}\n")
     what = [_counted(len(plan.points), "point")]
     if study.search:
         what.append(f"{_counted(plan.trials, 'trial')} ({study.search.sampler})")

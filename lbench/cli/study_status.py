@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import time
 from collections import Counter
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lbench.cli.common import print_json, print_table
-from lbench.cli.report import say_gone
+from lbench.cli.report import running, say_gone
 from lbench.home import Home
 from lbench.report.table import NONE, percent
 from lbench.rundir import RunDir, read_json
@@ -44,7 +43,7 @@ def show(study: Study, home: Home, as_json: bool, name: str) -> int:
         what = f"was never run in {home.root}"
         if results.older:
             what = f"has nothing of this version of its file in {home.root}. {_earlier(results)}"
-        cure = f"lbench study {shlex.quote(name)}"
+        cure = running(study, name)
         click.echo(f"Study {study.name} {what.rstrip('.')}. Run it with: {cure}")
         return 0
     print_table(

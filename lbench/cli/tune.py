@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
+from lbench.cli.report import write
 from lbench.cli.study import changed, run, running_options
 from lbench.errors import UsageError
 from lbench.home import Home
 from lbench.registry import registry
-
-if TYPE_CHECKING:
-    from lbench.study.definition import Study
 
 
 @click.command(epilog="Example: lbench tune --rule mine --plugin mine.py --dataset mnist")
@@ -23,6 +21,8 @@ if TYPE_CHECKING:
 @click.option("--epochs", type=click.IntRange(1), help="Of trials and final runs.")
 @click.option("--only", metavar="NAME,…", help="The options to search; else all with a range.")
 @click.option("--set", "config", multiple=True, metavar="NAME=VALUE", help="An option that stays.")
+@click.option("--status", is_flag=True, help="How far it is; run nothing.")
+@click.option("--collect", is_flag=True, help="Report from what is there; run nothing.")
 @running_options
 def command(
     rule: str,
@@ -32,6 +32,8 @@ def command(
     epochs: int | None,
     only: str | None,
     config: tuple[str, ...],
+    status: bool,
+    collect: bool,
     home: Home,
     as_json: bool,
     **running: Any,
@@ -39,9 +41,11 @@ def command(
     """Search a rule's options, learning rate, decay and optimizer on a dataset.
 
     Prints the best configuration, to paste behind lbench run, with the test error that it has on
-    fresh seeds. The same command goes on where it stopped.
+    fresh seeds. The same command goes on where it stopped; lbench report takes the name that is
+    printed with the plan.
     """
     from lbench.run.cell import parse_settings
+    from lbench.study.tuning import tuning
 
     known = registry()
     known.find("rules", rule)
@@ -56,8 +60,16 @@ def command(
         if "epochs" in settings:
             raise UsageError("--epochs and --set epochs are the same; give one of them.")
         settings["epochs"] = epochs
+    study = tuning(rule, dataset, network, settings, None if only is None else _names(only))
+    if status:
+        from lbench.cli.study_status import show
+
+        return show(study, home, as_json, study.name)
+    if collect:
+        write(study, home, as_json, study.name)
+        return 0
     study = changed(
-        tuning(rule, dataset, network, settings, None if only is None else _names(only)),
+        study,
         trials,
         running["sampler"],
         running["objectives"],
@@ -65,31 +77,6 @@ def command(
     )
     return run(
         study, home, as_json, study.name, datasets=[dataset], rules=None, paste=True, **running
-    )
-
-
-def tuning(
-    rule: str,
-    dataset: str,
-    network: str | None,
-    settings: dict[str, Any],
-    only: tuple[str, ...] | None,
-) -> Study:
-    """A study of one search."""
-    from lbench.study.definition import Arm, Search, Study, digest
-
-    asked = [rule, dataset, network, settings, only]
-    return Study(
-        name=f"tune-{rule}-{dataset}-{digest(asked)}",
-        title=f"Tuning {rule} on {dataset}",
-        question=f"Which options, learning rate, decay and optimizer suit {rule} on {dataset}?",
-        kind="search",
-        arms=(Arm(rule, settings=settings),),
-        datasets=(dataset,),
-        networks=(network,) if network else (),
-        search=Search(only=only),
-        analysis="identify",
-        figures=("history", "importance", "curves"),
     )
 
 

@@ -1,20 +1,28 @@
-"""Finds a study: an installed one by its name, or a user's own file."""
+"""Finds a study: an installed one by its name, a user's own file, or what lbench tune began."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from lbench.errors import UsageError
+from lbench.home import Home
 from lbench.registry import Registry
 from lbench.study.definition import Study
 from lbench.study.read import read_study
+from lbench.study.tuning import PREFIX, tuned
 
 
-def find(name: str, registry: Registry) -> Study:
+def find(name: str, registry: Registry, home: Home | None = None) -> Study:
     """The study of that name, or in that TOML file.
+
+    Args:
+        name: of the study, or its file.
+        registry: knows the installed ones.
+        home: whose searches of ``lbench tune`` are found too; they can be reported, not run.
 
     Raises:
         UsageError: there is no such study or file, or the file does not fit.
+        DamagedError: the plan of such a search is not what lbench wrote.
     """
     if name.endswith(".toml") or "/" in name:
         path = Path(name)
@@ -24,5 +32,7 @@ def find(name: str, registry: Registry) -> Study:
             # A study's folder has the name of its file.
             raise UsageError(f"{name!r} is no name for a study's file.", "Call it mine.toml.")
         return read_study(path)
+    if home is not None and name.startswith(PREFIX) and name not in registry.studies:
+        return tuned(name, home)
     entry = registry.find("studies", name)
     return read_study(entry.path, entry.name)

@@ -103,6 +103,16 @@ def write_ledger(home: Home, plan: Plan, command: str) -> None:
     )
 
 
+def last_point(home: Home, name: str) -> Point | None:
+    """Return the point that a study was asked for last; None where it was never run.
+
+    Raises:
+        DamagedError: its ``plan.json`` is not what lbench wrote.
+    """
+    points = _content(home.studies / name / "plan.json").get("points", {})
+    return Point(**list(points.values())[-1]["point"]) if points else None
+
+
 def read_ledger(home: Home, study: Study) -> Ledger:
     """What a study was asked to do; empty where it was never run.
 
