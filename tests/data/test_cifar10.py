@@ -219,6 +219,37 @@ def test_missing_batches_are_named(tmp_path: Path) -> None:
         Cifar10().load(tmp_path)
 
 
+@pytest.mark.parametrize("packed", [False, True])
+def test_cifar_says_what_it_does_not_read(
+    tmp_path: Path, write_image: WriteImage, packed: bool
+) -> None:
+    root = tmp_path / "raw"
+    for split in ("train", "test"):
+        for label in CLASSES:
+            write_image(root / split / label / "0.png")
+    for name in ("train/cat/a.gif", "train/cat/._0.png", "train/cat/Thumbs.db", "train/cat/a.txt"):
+        (root / name).write_bytes(b"content")
+    if packed:
+        (root / "test" / "dog" / "0.png").unlink()
+        (tmp_path / "packed").mkdir()
+        root = pack(root, tmp_path / "packed" / "cifar10-jpeg.tar.xz").parent
+    data = Cifar10().load(root, download=False)
+    assert len(data.train) == 10
+    expected = ["Not read: 1 file in other formats, such as train/cat/a.gif."]
+    assert list(data.notes) == expected + ["No images of dog in test/."] * packed
+
+
+def test_a_class_of_cifar_without_images_is_refused(
+    tmp_path: Path, write_image: WriteImage
+) -> None:
+    for split in ("train", "test"):
+        for label in CLASSES:
+            write_image(tmp_path / split / label / "0.png")
+    (tmp_path / "train" / "dog" / "0.png").rename(tmp_path / "train" / "dog" / "0.gif")
+    with pytest.raises(DataError, match=r"train/dog \(only 1 .gif file\)"):
+        Cifar10().load(tmp_path, download=False)
+
+
 @pytest.mark.slow
 def test_the_whole_jpeg_archive(real_data: Path) -> None:
     data = Cifar10().load(real_data, download=False)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from lbench.data.cifar10 import CLASSES, Cifar10
 from lbench.data.imagefolder import ImageFolder
 from lbench.data.source import MissingDataError
 from lbench.data.status import status
@@ -369,37 +367,3 @@ def test_notes_are_shown_by_every_command_that_reads_the_data(pets: Path, tmp_pa
     assert ran.json["notes"] == [note]
     (spec,) = (tmp_path / "home").rglob("spec.json")
     assert note in spec.read_text()
-
-
-@pytest.mark.parametrize("packed", [False, True])
-def test_cifar_says_what_it_does_not_read(
-    tmp_path: Path, write_image: WriteImage, packed: bool
-) -> None:
-    root = tmp_path / "raw"
-    for split in ("train", "test"):
-        for label in CLASSES:
-            write_image(root / split / label / "0.png")
-    for name in ("train/cat/a.gif", "train/cat/._0.png", "train/cat/Thumbs.db", "train/cat/a.txt"):
-        (root / name).write_bytes(b"content")
-    if packed:
-        (root / "test" / "dog" / "0.png").unlink()
-        (tmp_path / "packed").mkdir()
-        with tarfile.open(tmp_path / "packed" / "cifar10-jpeg.tar.xz", "w:xz") as tar:
-            for split in ("train", "test"):
-                tar.add(root / split, split)
-        root = tmp_path / "packed"
-    data = Cifar10().load(root, download=False)
-    assert len(data.train) == 10
-    expected = ["Not read: 1 file in other formats, such as train/cat/a.gif."]
-    assert list(data.notes) == expected + ["No images of dog in test/."] * packed
-
-
-def test_a_class_of_cifar_without_images_is_refused(
-    tmp_path: Path, write_image: WriteImage
-) -> None:
-    for split in ("train", "test"):
-        for label in CLASSES:
-            write_image(tmp_path / split / label / "0.png")
-    (tmp_path / "train" / "dog" / "0.png").rename(tmp_path / "train" / "dog" / "0.gif")
-    with pytest.raises(DataError, match=r"train/dog \(only 1 .gif file\)"):
-        Cifar10().load(tmp_path, download=False)
