@@ -226,8 +226,12 @@ def _notes(groups: Sequence[Judged]) -> list[str]:
     if any(line.sampling for group, _ in groups for line in group.lines):
         notes.append(
             "Test set alone: the Wilson 95 % interval of an error counted on so many examples, "
-            "whatever the seed. Behind the test error: the 95 % interval over seeds of the "
-            "expected error on this test set."
+            "whatever the seed."
+        )
+    if any(line.row.test and line.row.test.n > 1 for group, _ in groups for line in group.lines):
+        notes.append(
+            "Test error: the mean, and the 95 % interval over seeds of the expected error on this "
+            "test set."
         )
     return notes
 

@@ -69,6 +69,14 @@ def test_the_test_sets_own_interval_stands_beside_that_over_seeds(trained: Train
     assert (row["sampling_low"], row["sampling_high"]) == binomial(row["test_error"], 359)
 
 
+def test_the_interval_over_seeds_is_named_where_there_is_one(trained: Trained) -> None:
+    (table,) = results_tables(judged(trained.grid))
+    assert sum(note.startswith("Test error: the mean, and the 95 %") for note in table.notes) == 1
+    finals = [replace(final, runs=final.runs[:1]) for final in trained.grid.finals]
+    (table,) = results_tables(judged(replace(trained.grid, finals=finals)))
+    assert not any(note.startswith("Test error") for note in table.notes)
+
+
 def test_settings_that_are_the_same_everywhere_are_not_repeated(trained: Trained) -> None:
     ((group, _),) = judged(trained.grid)
     assert [line.settings for line in group.lines] == ["", "leadership=0.3", "leadership=0.9", ""]
