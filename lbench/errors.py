@@ -81,11 +81,6 @@ def refused(error: OSError) -> str:
     return f"{error.strerror or error}{where}"
 
 
-def briefly(error: BaseException) -> str:
-    """Return the kind of an exception and the first line of what it says."""
-    return f"{type(error).__name__}: {error}".splitlines()[0]
-
-
 def nearest(name: str, names: Iterable[str]) -> list[str]:
     """The at most three names most like ``name``, best first."""
     return difflib.get_close_matches(name, list(names), n=3, cutoff=0.5)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Literal
 
 import torch
@@ -223,6 +224,35 @@ def spatial_mean(h: Tensor) -> Tensor:
 
 
 def reached(scores: Tensor, parameters: Sequence[nn.Parameter]) -> list[bool]:
-    """Which parameters the graph of ``scores`` reaches."""
+    """Return which parameters the graph of ``scores`` reaches; none where it keeps no graph."""
+    if not scores.requires_grad:
+        return [False] * len(parameters)
     grads = torch.autograd.grad(scores.sum(), parameters, allow_unused=True)
     return [grad is not None for grad in grads]
+
+
+def affecting(
+    predict: Callable[[], Tensor], parameters: Sequence[nn.Parameter]
+) -> list[nn.Parameter]:
+    """Return the parameters without whose values the scores are others, graph or no graph.
+
+    Each in turn is NaN, which spreads through what is computed from it; all are as before
+    afterwards.
+    """
+    with torch.no_grad():
+        plain = predict().clone()
+
+        def change(some: Sequence[nn.Parameter]) -> bool:
+            before = [parameter.clone() for parameter in some]
+            try:
+                for parameter in some:
+                    parameter.fill_(math.nan)
+                return not torch.allclose(predict(), plain, rtol=0, atol=0, equal_nan=True)
+            finally:
+                for parameter, value in zip(some, before, strict=True):
+                    parameter.copy_(value)
+
+        # Nearly always none does, which takes a single look at all of them.
+        if not parameters or not change(parameters):
+            return []
+        return [parameter for parameter in parameters if change([parameter])]

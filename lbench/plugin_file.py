@@ -11,7 +11,9 @@ from pathlib import Path
 from types import ModuleType
 
 from lbench import hooks
+from lbench.contained import contained
 from lbench.errors import PluginError
+from lbench.plugin_check import BASES, derives
 
 HOOKS = {name for name in vars(hooks.HookSpecs) if name.startswith("lbench_")}
 
@@ -37,7 +39,7 @@ class Bare:
             if isinstance(cls, type)
             and (cls.__module__, cls.__name__) == (file, name)
             and not name.startswith("_")
-            and _is_rule(cls)
+            and derives(cls, BASES["rules"])
         ]
 
 
@@ -88,11 +90,6 @@ def snake(name: str) -> str:
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
 
 
-def _is_rule(cls: type) -> bool:
-    # By name: importing Rule here would bring torch to every listing.
-    return ("lbench.rule", "Rule") in {(c.__module__, c.__qualname__) for c in cls.__mro__}
-
-
 def _title(cls: type) -> str:
     return inspect.cleandoc(cls.__doc__ or cls.__name__).splitlines()[0].removesuffix(".")
 
@@ -104,9 +101,12 @@ def _import(path: Path) -> ModuleType:
     sys.modules[path.stem] = module
     try:
         # Never from bytecode: after an edit within the same second that would be the old code.
-        exec(compile(path.read_text("utf-8"), path, "exec", dont_inherit=True), vars(module))
-    except (Exception, SystemExit) as error:
+        with contained():
+            exec(compile(path.read_text("utf-8"), path, "exec", dont_inherit=True), vars(module))
+    except BaseException as error:
         del sys.modules[path.stem]
+        if isinstance(error, KeyboardInterrupt):
+            raise
         hint = ""
         if isinstance(error, ModuleNotFoundError):
             hint = "A plugin file stands alone; for several files make a package: lbench new-rule"

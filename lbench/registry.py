@@ -19,7 +19,9 @@ from typing import Any
 import pluggy
 
 from lbench import hooks
+from lbench.contained import contained
 from lbench.errors import PluginError, unknown
+from lbench.plugin_check import class_problem, entry_problem
 from lbench.plugin_file import hooks_of, import_file
 
 GROUP = "lbench"
@@ -91,17 +93,33 @@ class Registry:
         raise unknown(noun(kind), name, entries, listing=listing)
 
     def load(self, kind: str, name: str) -> Any:
-        """The class or function that an entry names, imported now."""
+        """Return the class that an entry of rules, networks, datasets or probes names.
+
+        Raises:
+            UsageError: nobody brings it.
+            PluginError: it cannot be imported, or is not what a class of its kind must be.
+        """
         entry = self.find(kind, name)
         module, _, attribute = entry.load.partition(":")
         try:
-            return getattr(importlib.import_module(module), attribute)
-        except Exception as error:
+            with contained():
+                cls = getattr(importlib.import_module(module), attribute)
+                problem = class_problem(kind, name, cls)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
             raise PluginError(
                 f"Plugin {self.owner(kind, name)!r} names {entry.load!r} for {name!r}, "
                 f"which cannot be loaded: {type(error).__name__}: {error}",
                 "See all plugins with: lbench plugins",
             ) from error
+        if problem is not None:
+            raise PluginError(
+                f"Plugin {self.owner(kind, name)!r} names {entry.load!r} for {noun(kind)} "
+                f"{name!r}, but {attribute} {problem}.",
+                "See all plugins with: lbench plugins",
+            )
+        return cls
 
     def add_file(self, path: Path) -> None:
         """Takes what a file that is not installed brings; the same file again is nothing new.
@@ -119,13 +137,16 @@ class Registry:
         if any(other.name == plugin.name for other in self.plugins):
             return
         try:
-            self.add(_manager(), plugin, hooks_of(module))
+            with contained():
+                self.add(_manager(), plugin, hooks_of(module))
             if not any(plugin.brings.values()):
                 raise PluginError(
                     "It brings nothing.",
                     "Write a class that derives from a Rule, or put @hookimpl above each hook.",
                 )
-        except (Exception, SystemExit) as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
             if not known:
                 del sys.modules[path.stem]
             if isinstance(error, PluginError):
@@ -164,6 +185,10 @@ class Registry:
                     raise PluginError(
                         f"Its hook lbench_{kind} returned {entry!r}, not a {cls.__name__}."
                     )
+                if problem := entry_problem(entry):
+                    raise PluginError(
+                        f"Its entry of {noun(kind)} {entry.name!r} is wrong: {problem}."
+                    )
         for kind, names in plugin.brings.items():
             for name in names:
                 if (kind, name) in self.owners:
@@ -188,10 +213,13 @@ def build(entry_points: Iterable[importlib.metadata.EntryPoint]) -> Registry:
         plugin = Plugin(point.name, point.value, name, version)
         registry.plugins.append(plugin)
         try:
-            registry.add(manager, plugin, point.load())
+            with contained():
+                registry.add(manager, plugin, point.load())
         except PluginError as error:
             plugin.error = error.message
-        except (Exception, SystemExit) as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
             plugin.error = f"{type(error).__name__} while loading {point.value}: {error}"
         if plugin.error and manager.has_plugin(plugin.name):
             manager.unregister(name=plugin.name)

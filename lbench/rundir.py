@@ -12,6 +12,7 @@
 ``test_labels.npy``           int16, (test examples,), in the same order
 ``val_logits.npy``            of a trial: the same of the last weights on the validation split
 ``probes/NAME.parquet``       what a probe recorded
+``error.txt``                 the traceback of a failed run
 ``owner.json``                who holds the lock, or held it last
 ============================  ====================================================================
 """
@@ -49,6 +50,11 @@ class RunDir:
     def journal(self) -> Path:
         """One JSON object a line, one line an epoch."""
         return self.path / "metrics.jsonl"
+
+    @property
+    def traceback(self) -> Path:
+        """The traceback of the error that ended the run, as text."""
+        return self.path / "error.txt"
 
     def probe(self, name: str) -> Path:
         """The table of a probe."""

@@ -15,8 +15,8 @@ REPOSITORY = ROOT.parent
 LONGEST = 400
 
 GROUND = {
-    "builtin", "claims", "errors", "home", "hooks", "plugin_file", "randomness", "registry",
-    "rundir", "threads",
+    "builtin", "claims", "contained", "errors", "home", "hooks", "plugin_check", "plugin_file",
+    "randomness", "registry", "rundir", "threads",
 }  # fmt: skip
 RULE = {"config", "init", "network", "probe", "recipe", "rule", "site", "step", "task"}
 FLOORS = [

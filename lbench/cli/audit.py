@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from lbench.cli.common import json_option, plugin_option, print_json
+from lbench.contained import contained
 
 
 @click.command(name="audit")
@@ -91,7 +92,8 @@ def command(
     from lbench.report.audit_text import show
 
     (rule,) = names
-    report = audit_rule(rule, **where)
+    with contained():
+        report = audit_rule(rule, **where)
     if picture is not None:
         from lbench.report.audit_picture import draw
 
@@ -122,7 +124,8 @@ def _table(names: Sequence[str], where: dict[str, Any], *, as_markdown: bool, as
     for number, name in enumerate(names, start=1):
         say(f"{number} of {len(names)}: {name}\n")
         try:
-            audits[name] = audit_rule(name, **where)
+            with contained():
+                audits[name] = audit_rule(name, **where)
         except UsageError as refusal:
             refused = refusal
             audits[name] = f"{refusal.message} {refusal.hint}".strip()

@@ -11,6 +11,7 @@ import click
 
 from lbench.cli.common import json_option, plugin_option, print_json, print_table
 from lbench.cli.progress import say
+from lbench.contained import contained
 from lbench.errors import PluginError, UsageError, unknown
 from lbench.registry import Registry, registry
 from lbench.report.terminal import live
@@ -97,6 +98,7 @@ def rules_of(name: str, known: Registry) -> list[str]:
     return brought
 
 
+@contained()
 def _check(rule: str, options: dict[str, str], *, quick: bool, alone: bool) -> dict[str, Any]:
     """Every check of a rule; of one that cannot be loaded among others, that it cannot."""
     import torch

@@ -20,6 +20,7 @@ from lbench.cli.common import (
     print_table,
 )
 from lbench.cli.progress import say
+from lbench.contained import contained
 from lbench.errors import DataError, UsageError
 from lbench.home import Home
 from lbench.registry import registry
@@ -146,12 +147,14 @@ def _chosen(names: tuple[str, ...], data: Mapping[str, str]) -> list[str]:
     return list(names or registry().datasets)
 
 
+@contained()
 def _status(name: str, data_dir: Path | None, data: Mapping[str, str]) -> dict[str, Any]:
     from lbench.data.status import status
 
     return status(registry().load("datasets", name)(**data), data_dir)
 
 
+@contained()
 def _prepare(
     name: str, data_dir: Path | None, data: Mapping[str, str], download: bool
 ) -> dict[str, Any]:

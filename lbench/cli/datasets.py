@@ -18,6 +18,7 @@ from lbench.cli.common import (
     print_table,
     warn_left_out,
 )
+from lbench.contained import contained
 from lbench.errors import UsageError
 from lbench.home import Home
 from lbench.hooks import DatasetEntry
@@ -54,6 +55,7 @@ def command(name: str | None, data_dir: Path | None, home: Home, as_json: bool) 
         _show(content)
 
 
+@contained()
 def describe(name: str, data_dir: Path | None, home: Home) -> dict[str, Any]:
     """A dataset's defaults and state, see :func:`lbench.data.status.status`.
 

@@ -15,6 +15,7 @@ import click
 from lbench import __version__
 from lbench.cli.progress import say
 from lbench.cli.streams import lost, protect
+from lbench.contained import contain_the_rest
 from lbench.errors import SYSTEM, LbenchError, nearest, refused
 from lbench.report.terminal import colour
 from lbench.threads import wait_passively
@@ -96,7 +97,6 @@ def main(args: list[str] | None = None) -> None:
         code = cli.main(arguments, prog_name="lbench", standalone_mode=False, color=colour())
         # What cannot be written is reported here rather than by the interpreter when it ends.
         sys.stdout.flush()
-        sys.exit(code if isinstance(code, int) else 0)
     except (click.exceptions.Abort, KeyboardInterrupt):
         hint = "What was trained up to the last checkpoint is kept."
         _fail(arguments, "interrupted", "Interrupted.", hint, 130)
@@ -108,11 +108,33 @@ def main(args: list[str] | None = None) -> None:
     except LbenchError as error:
         _fail(arguments, error.kind, error.message, error.hint, error.exit_code)
     except OSError as error:
+        if not _passed_on(error):
+            _raised(arguments, error)
         # A full disk, a directory that may not be written: not ours to mend, but to say plainly.
         _fail(arguments, SYSTEM, refused(error), "", 1)
-    except Exception as error:
-        hint = "This is a fault of lbench or a plugin; see where with: lbench --debug …"
-        _fail(arguments, "internal", f"{type(error).__name__}: {error}", hint, 1)
+    except BaseException as error:
+        # Also SystemExit: what a plugin asks for is not the exit code of lbench.
+        _raised(arguments, error)
+    contain_the_rest()
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _passed_on(error: OSError) -> bool:
+    from lbench.run.raised import passed_on
+
+    return passed_on(error)
+
+
+def _raised(arguments: Sequence[str], error: BaseException) -> NoReturn:
+    """Report an error that lbench did not foresee, and where a plugin raised it."""
+    from lbench.run.raised import place
+
+    message, where = f"{type(error).__name__}: {error}", place(error)
+    hint = "This is a fault of lbench or a plugin; see where with: lbench --debug …"
+    if where is not None:
+        message = f"{message} ({where})"
+        hint = "The code of a plugin raised it; see the traceback with: lbench --debug …"
+    _fail(arguments, "internal", message, hint, 1)
 
 
 def _fail(arguments: Sequence[str], kind: str, message: str, hint: str, code: int) -> NoReturn:

@@ -19,6 +19,7 @@ from lbench.cli.common import (
     warn_left_out,
 )
 from lbench.cli.data import prepare_with
+from lbench.contained import contained
 from lbench.errors import DataError, UsageError
 from lbench.hooks import NetworkEntry
 from lbench.registry import registry
@@ -125,6 +126,7 @@ def build(name: str, dataset: str) -> Network:
     return specify(name).build(Init(0), *shape_of(dataset))
 
 
+@contained()
 def describe(
     name: str,
     blocks: int | None,

@@ -15,6 +15,7 @@ from lbench.cli.common import (
     print_table,
     warn_left_out,
 )
+from lbench.contained import contained
 from lbench.hooks import ProbeEntry
 from lbench.registry import registry
 from lbench.report.terminal import paragraph
@@ -42,6 +43,7 @@ def command(name: str | None, as_json: bool) -> None:
     warn_left_out()
 
 
+@contained()
 def describe(name: str) -> dict[str, Any]:
     """Everything that ``lbench probes NAME --json`` prints.
 

@@ -15,6 +15,7 @@ from lbench.cli.common import (
     print_table,
     warn_left_out,
 )
+from lbench.contained import contained
 from lbench.errors import LbenchError
 from lbench.hooks import RuleEntry
 from lbench.registry import registry
@@ -54,6 +55,7 @@ def command(name: str | None, as_json: bool) -> None:
         _show(content)
 
 
+@contained()
 def describe(name: str) -> dict[str, Any]:
     """Everything that ``lbench rules NAME --json`` prints; published numbers at all settings.
 

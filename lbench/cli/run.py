@@ -11,7 +11,9 @@ import click
 
 from lbench.cli.common import data_dir_option, home_option, json_option, plugin_option, print_json
 from lbench.cli.progress import Progress, say
+from lbench.contained import contained
 from lbench.home import Home
+from lbench.rundir import RunDir
 from lbench.threads import requested
 
 if TYPE_CHECKING:
@@ -141,21 +143,23 @@ def command(
         data_options=parse_settings(data, "--data"),
         labels=labels,
     )
-    resolved = resolve(request, known)
+    with contained():
+        resolved = resolve(request, known)
     refuse_idle(resolved.idle)
     check_batches(resolved)
     for note in resolved.notes:
         say(f"{note}\n", fg="yellow")
     machine = _machine(device, threads, checkpoint_every)
     home.prepare()
-    with contextlib.nullcontext() if no_store else store_writer(home) as writer:
+    with contextlib.nullcontext() if no_store else store_writer(home) as writer, contained():
         outcomes = _run(resolved, range(seeds), home, machine, writer, force=force, probes=probes)
+    _tell(outcomes)
     from lbench.report.result import describe
 
     result = describe(resolved, outcomes)
     if as_json:
         print_json(result)
-    else:
+    elif any(outcome.result["status"] == "finished" for outcome in outcomes):
         from lbench.report.summary import render_run
 
         render_run(result)
@@ -211,8 +215,8 @@ def _run(
     return run_cell(resolved, seeds, home, machine, reporter, writer, force=force, probes=probes)
 
 
-def _exit_code(outcomes: list[Outcome], writer: Writer | None) -> int:
-    statuses = {outcome.result["status"] for outcome in outcomes}
+def _tell(outcomes: list[Outcome]) -> None:
+    """Say on standard error which runs have not finished, and why."""
     for outcome in outcomes:
         result = outcome.result
         if outcome.stopped:
@@ -222,7 +226,14 @@ def _exit_code(outcomes: list[Outcome], writer: Writer | None) -> int:
             continue
         if result["status"] != "finished":
             how = f"Seed {outcome.seed} {result['status']}: {result['reason']}"
-            say(f"{how} ({outcome.run_dir})\n", fg="red")
+            say(f"{how}\n", fg="red")
+            traceback = RunDir(outcome.run_dir).traceback
+            where = f"Traceback: {traceback}" if traceback.exists() else f"Run: {outcome.run_dir}"
+            say(f"{where}\n")
+
+
+def _exit_code(outcomes: list[Outcome], writer: Writer | None) -> int:
+    statuses = {outcome.result["status"] for outcome in outcomes}
     if any(outcome.stopped for outcome in outcomes):
         return 130
     if statuses != {"finished"}:

@@ -14,6 +14,7 @@ from lbench.cli.common import data_dir_option, home_option, json_option, plugin_
 from lbench.cli.progress import duration, say
 from lbench.cli.report import make, show, write
 from lbench.cli.study_output import ending_json, plan_json, say_best, say_plan
+from lbench.contained import contained
 from lbench.errors import UsageError
 from lbench.home import Home
 from lbench.registry import registry
@@ -202,19 +203,20 @@ def run(
     from lbench.study.timing import costs
 
     chosen = pick(device)
-    wanted = plan(
-        study,
-        registry(),
-        datasets=datasets,
-        rules=rules,
-        data_dir=data_dir,
-        gpu=chosen.type == "cuda",
-    )
-    places = devices(workers, device)
-    threads = threads or requested()
-    timed = costs(wanted, torch.device(places[0]), threads, _note, cores_each(len(places)))
-    wanted = with_budgets(wanted, {key: cost.flops for key, cost in timed.items()})
-    seconds = estimated(wanted, timed) / len(places)
+    with contained():
+        wanted = plan(
+            study,
+            registry(),
+            datasets=datasets,
+            rules=rules,
+            data_dir=data_dir,
+            gpu=chosen.type == "cuda",
+        )
+        places = devices(workers, device)
+        threads = threads or requested()
+        timed = costs(wanted, torch.device(places[0]), threads, _note, cores_each(len(places)))
+        wanted = with_budgets(wanted, {key: cost.flops for key, cost in timed.items()})
+        seconds = estimated(wanted, timed) / len(places)
     say_plan(wanted, places, seconds, sum(point.key not in timed for point in wanted.points))
     if dry_run:
         if as_json:
@@ -226,7 +228,7 @@ def run(
     from lbench.cli.study_progress import StudyProgress
 
     home.prepare()
-    with store_writer(home) as writer, StudyProgress(seconds) as display:
+    with store_writer(home) as writer, StudyProgress(seconds) as display, contained():
         ending = drive(
             wanted,
             home,

@@ -8,12 +8,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
 from lbench.errors import LbenchError
 from lbench.home import Home
 from lbench.registry import registry
-from lbench.run import checkpoint
+from lbench.run import checkpoint, raised
 from lbench.run.cell import Cell
 from lbench.run.ending import ended, untested
 from lbench.run.job import Machine, complete_trial, train
@@ -90,10 +88,13 @@ def carry_out(
                 probes=wanted,
                 trial=trial,
             )
-        except (LbenchError, OSError):
+        except (LbenchError, KeyboardInterrupt):
             raise
-        except Exception as error:
-            result, stopped = _failed(run_dir, error), False
+        except BaseException as error:
+            classes = (resolved.cell.rule_class, type(resolved.cell.network_spec))
+            if raised.passed_on(error, *classes):
+                raise
+            result, stopped = _failed(run_dir, error, *classes), False
         finally:
             told.close()
     return Done(result, cached=False, stopped=stopped)
@@ -145,13 +146,10 @@ def _wanted(
     return list(dict.fromkeys([*probes, *sorted(tables & registry().probes.keys())]))
 
 
-def _failed(run_dir: RunDir, error: Exception) -> dict[str, Any]:
-    """An error of the rule or of PyTorch ends a run."""
-    reason = f"{type(error).__name__}: {error}"
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        reason = f"out of memory: {error}"
-    (run_dir.path / "error.txt").write_text(traceback.format_exc())
-    result = ended("failed", reason.splitlines()[0])
+def _failed(run_dir: RunDir, error: BaseException, *classes: type) -> dict[str, Any]:
+    """Record that an error of the rule or of PyTorch has ended a run, and keep its traceback."""
+    run_dir.traceback.write_text(traceback.format_exc(), encoding="utf-8", errors="replace")
+    result = ended("failed", raised.reason(error, *classes))
     write_json(run_dir.path / "result.json", result)
     checkpoint.clear(run_dir.path)
     return result

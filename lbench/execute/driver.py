@@ -107,7 +107,8 @@ def run_cell(
         )
         if done.stopped:
             break
-    if writer is not None:
+    # A run that failed before its spec was written has no cell in the record.
+    if writer is not None and any(RunDir(each.run_dir).spec() for each in outcomes):
         _publish(writer, cell, outcomes)
     return outcomes
 

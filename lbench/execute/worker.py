@@ -11,12 +11,14 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from lbench.errors import SYSTEM, LbenchError, LockedError, briefly, refused
+from lbench.contained import contained
+from lbench.errors import SYSTEM, LbenchError, LockedError, refused
 from lbench.execute.attempt import Done, carry_out, locate
 from lbench.execute.messages import Ended, Job, Over
 from lbench.execute.talk import Place, Talk
 from lbench.home import Home
 from lbench.registry import registry
+from lbench.run import raised
 from lbench.run.device import pick
 from lbench.run.ending import ended
 from lbench.run.job import Machine
@@ -78,18 +80,22 @@ def serve(line: Connection, setup: Setup) -> None:
 
 
 def do(talk: Talk, setup: Setup) -> Ended:
-    """Does a job, whatever happens in it."""
+    """Do a job, whatever happens in it; the keyboard's interrupt does not reach a worker."""
     kind = None
     try:
-        done = _carry_out(talk, setup)
+        with contained():
+            done = _carry_out(talk, setup)
     except LbenchError as error:
-        reason, kind = error.message, error.kind
-        done = Done(ended("failed", reason), cached=False, stopped=False)
-    except OSError as error:
-        reason, kind = refused(error), SYSTEM
-        done = Done(ended("failed", reason), cached=False, stopped=False)
-    except Exception as error:
-        done = Done(ended("failed", briefly(error)), cached=False, stopped=False)
+        kind = error.kind
+        done = Done(ended("failed", error.message), cached=False, stopped=False)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        if isinstance(error, OSError) and raised.passed_on(error):
+            why, kind = refused(error), SYSTEM
+        else:
+            why = raised.reason(error)
+        done = Done(ended("failed", why), cached=False, stopped=False)
     place = talk.place
     if place is not None and (place.run_dir.path / "spec.json").exists():
         if not talk.announced:

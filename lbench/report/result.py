@@ -7,6 +7,7 @@ from typing import Any
 from lbench.execute.driver import Outcome
 from lbench.report.published import published
 from lbench.run.resolve import Resolved
+from lbench.rundir import RunDir
 from lbench.statistics.intervals import of_errors
 from lbench.store.audits import together, worst
 
@@ -52,10 +53,12 @@ def describe(resolved: Resolved, outcomes: list[Outcome]) -> dict[str, Any]:
 
 def _run_json(outcome: Outcome) -> dict[str, Any]:
     result = {k: v for k, v in outcome.result.items() if k != "ended"}
+    traceback = RunDir(outcome.run_dir).traceback
     return {
         "seed": outcome.seed,
         "status": result.pop("status"),
         "reason": result.pop("reason"),
+        "traceback": str(traceback) if traceback.exists() else None,
         "cached": outcome.cached,
         "attempt": outcome.attempt,
         "fingerprint": outcome.fingerprint,

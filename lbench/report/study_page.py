@@ -234,13 +234,19 @@ def _front(search: SearchResult) -> list[str]:
 def _troubles(results: Results) -> dict[str, Any]:
     """Every run that did not finish, with its reason."""
     found = [
-        [final.point.key, str(run.seed), run.status, run.reason or NONE]
+        [final.point.key, str(run.seed), run.status, _why(run)]
         for final in results.finals
         for run in final.runs
         if run.status != "finished"
     ]
     found += [[key, "all", "failed", reason] for key, reason in results.lost.items()]
     return {"rows": found[:TROUBLES], "more": max(0, len(found) - TROUBLES)}
+
+
+def _why(run: RunRow) -> str:
+    """Return why a run has not finished, and the file that has its traceback."""
+    traceback = RunDir(run.run_dir).traceback
+    return f"{run.reason or NONE}" + (f"; traceback: {traceback}" if traceback.exists() else "")
 
 
 def _data(results: Results, home: Home) -> list[list[str]]:

@@ -13,6 +13,7 @@ from lbench.auditing.rules import audit_class
 from lbench.data.cache import directory
 from lbench.errors import DamagedError, LbenchError
 from lbench.network import Chain, Network
+from lbench.run import raised
 from lbench.run.cell import SEMANTICS, Cell
 from lbench.rundir import read_json, write_json
 
@@ -43,9 +44,12 @@ def audited(cell: Cell, network: Network, note: Callable[[str], None]) -> dict[s
             dropout=cell.recipe.dropout,
         )
         full = {"audit": report.as_dict(), "contradictions": report.contradictions}
-    except Exception as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         # Whatever the rule does there, the run itself has ended well.
-        note(f"Not audited: {_reason(error)}")
+        why = error.message if isinstance(error, LbenchError) else raised.reason(error)
+        note(f"Not audited: {why}")
         return None
     _keep(path, full)
     return full
@@ -79,12 +83,6 @@ def _regrouped(network: Network) -> int | None:
 
 def _name(cls: type) -> str:
     return f"{cls.__module__}:{cls.__qualname__}"
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, LbenchError):
-        return error.message
-    return f"{type(error).__name__}: {error}"
 
 
 def _kept(path: Path) -> dict[str, Any] | None:

@@ -17,11 +17,11 @@ from lbench import __version__
 from lbench.data.augment import Augmentation
 from lbench.data.loader import Batches, DeviceData
 from lbench.data.parts import Parts, held_out
-from lbench.network import reached
+from lbench.network import affecting, reached
 from lbench.probe import Examples, Scene
 from lbench.randomness import Randomness
 from lbench.rule import Rule
-from lbench.run import checkpoint, probing
+from lbench.run import checkpoint, probing, raised
 from lbench.run.cell import Cell
 from lbench.run.ending import audit, complete, finish, so_far
 from lbench.run.glances import Glances
@@ -88,14 +88,21 @@ class Machine:
 
 
 def parameters(rule: Rule, shape: tuple[int, int, int]) -> dict[str, int]:
-    """P_inf, P_aux and P_fix: reached by the graph of ``predict``, other trained, never trained."""
+    """Return P_inf, P_aux and P_fix: reached by ``predict``, other trained, never trained.
+
+    What the graph of ``predict`` reaches counts. Where it has cut the graph, or keeps none, what
+    changes the scores counts too.
+    """
     device = next(rule.parameters()).device
     trained = {id(p): p for group in rule.groups() for p in group.params.values()}
     asking = [p for p in rule.parameters() if p.requires_grad]
     rule.eval()
-    found = reached(rule.predict(torch.zeros(2, *shape, device=device)), asking)
-    rule.train()
+    x = torch.zeros(2, *shape, device=device)
+    found = reached(rule.predict(x), asking)
     inference = {id(p) for p, hit in zip(asking, found, strict=True) if hit}
+    rest = [p for p in asking if id(p) not in inference]
+    inference |= {id(p) for p in affecting(lambda: rule.predict(x), rest)}
+    rule.train()
     return {
         "inf": sum(p.numel() for p in asking if id(p) in inference),
         "aux": sum(p.numel() for key, p in trained.items() if key not in inference),
@@ -305,7 +312,12 @@ def _write_spec(
 
 @contextmanager
 def _stopping(trainer: Trainer) -> Iterator[None]:
-    """The first interrupt lets the trainer write a checkpoint and stop; a second ends at once."""
+    """Let the first interrupt stop the trainer behind a checkpoint, and a second end it at once.
+
+    Raises:
+        KeyboardInterrupt: the second interrupt has come.
+        RuntimeError: the code of a plugin raised KeyboardInterrupt, though no interrupt has come.
+    """
 
     def handle(number: int, frame: FrameType | None) -> None:
         if trainer.stop is not None:
@@ -317,10 +329,14 @@ def _stopping(trainer: Trainer) -> Iterator[None]:
     try:
         before = {number: signal.signal(number, handle) for number in numbers}
     except ValueError:  # not in the main thread: whoever started us handles signals
-        yield
-        return
+        before = {}
     try:
         yield
+    except KeyboardInterrupt as error:
+        if trainer.stop is not None or raised.place(error) is None:
+            raise
+        problem = RuntimeError("KeyboardInterrupt was raised, but nobody has interrupted")
+        raise problem.with_traceback(error.__traceback__) from None
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

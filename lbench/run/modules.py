@@ -33,10 +33,9 @@ def together(name: str, imported: str) -> bool:
     path = source(other)
     if path is None:
         return False
-    entry = _entry(path, other)
-    if entry not in _sites() and not _distributions(entry, other):
+    if not _installed(other):
         return True
-    own_path = source(own)
+    entry, own_path = _entry(path, other), source(own)
     if own_path is None or _entry(own_path, own) != entry:
         return False
     return bool(_distributions(entry, own) & _distributions(entry, other))
@@ -78,6 +77,16 @@ def _root(name: str) -> str | None:
         if not places:
             return None
     return None
+
+
+def _installed(name: str) -> bool:
+    """Return whether a module comes from an installed distribution, by where its file is."""
+    root = _root(name)
+    path = None if root is None else source(root)
+    if root is None or path is None:
+        return True
+    entry = _entry(path, root)
+    return entry in _sites() or bool(_distributions(entry, root))
 
 
 def _entry(path: Path, root: str) -> Path:

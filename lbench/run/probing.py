@@ -24,6 +24,7 @@ from lbench.errors import UsageError
 from lbench.probe import ALWAYS, Column, Probe, Scene
 from lbench.registry import registry
 from lbench.rule import Grads, Rule
+from lbench.run.raised import reason
 from lbench.rundir import RunDir, write_bytes
 from lbench.step import Step
 from lbench.task import Batch
@@ -130,16 +131,18 @@ class Probes:
             for probe in asked:
                 try:
                     getattr(probe, event)(*arguments)
-                except Exception as error:
+                except KeyboardInterrupt:
+                    raise
+                except BaseException as error:
                     self._end(probe, error)
             if evaluating:
                 self.rule.train()
 
-    def _end(self, probe: Probe, error: Exception) -> None:
-        reason = f"{type(error).__name__}: {error}"
-        self._ended[probe.name] = f"step {probe.step}: {reason}"
+    def _end(self, probe: Probe, error: BaseException) -> None:
+        why = reason(error)
+        self._ended[probe.name] = f"step {probe.step}: {why}"
         self._looking = [each for each in self._looking if each is not probe]
-        self.note(f"Probe {probe.name} ended at step {probe.step}; the run goes on. {reason}")
+        self.note(f"Probe {probe.name} ended at step {probe.step}; the run goes on. {why}")
 
     def save(self) -> dict[str, Any]:
         """Writes the rows so far to files; what a checkpoint keeps of them."""

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from lbench.errors import DataError, LbenchError, UsageError, briefly
+from lbench.errors import DataError, LbenchError, UsageError
 from lbench.recipe import Recipe, idle
 from lbench.registry import Registry
+from lbench.run import raised
 from lbench.run.batches import check_batches
 from lbench.run.resolve import VALIDATION, Resolved, refuse_idle, resolve
 from lbench.study.definition import Arm, Domain, Lost, Point, Span, Study
@@ -125,7 +126,7 @@ def plan(
             raise
         except (Exception, SystemExit) as error:
             # One rule's code is at fault; what the others are asked does not depend on it.
-            lost.append(Lost(point, briefly(error)))
+            lost.append(Lost(point, raised.reason(error)))
             continue
         if problem := _too_small(resolved[point.key], spaces.get(point.key, {})):
             lost.append(Lost(point, problem))

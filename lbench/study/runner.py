@@ -288,9 +288,10 @@ class Runner:
                 return
             place.ended += 1
             if status != "finished":
-                self.display.note(f"{self._name(key)} {status}: {reason}")
-            if status != "finished" and key[1] == FINAL:
-                self._unfinished[self._name(key)] = f"{status}: {reason}"
+                how = f"{status}: {_with_traceback(event)}"
+                self.display.note(f"{self._name(key)} {how}")
+                if key[1] == FINAL:
+                    self._unfinished[self._name(key)] = how
             self.display.final(key[0], place.ended, place.wanted)
             return
         assert place.searching is not None
@@ -321,6 +322,13 @@ class Runner:
             of = " defaults," if key[1] == DEFAULTS else ""
             return f"{key[0]}{of} seed {key[2]}"
         return f"{key[0]} trial {key[1]}" + (f", seed {key[2]}" if key[2] else "")
+
+
+def _with_traceback(event: Ended) -> str:
+    """Return why a run has not finished, and the file that has its traceback."""
+    reason = event.result["reason"] or "no reason is known"
+    traceback = None if event.run_dir is None else RunDir(event.run_dir).traceback
+    return f"{reason}; traceback: {traceback}" if traceback and traceback.exists() else reason
 
 
 def _failure(event: Ended) -> LbenchError:

@@ -13,9 +13,9 @@ import numpy as np
 import torch
 
 from lbench.data.loader import Batches, DeviceData
-from lbench.errors import briefly
 from lbench.randomness import Randomness
 from lbench.rule import Rule
+from lbench.run import raised
 from lbench.run.evaluate import autocast, evaluate
 from lbench.run.optim import Update
 from lbench.run.resolve import Resolved
@@ -75,7 +75,7 @@ def costs(
                     known[kind] = _cost(resolved, device, threads, cores)
                 except (Exception, SystemExit) as error:
                     known[kind] = None
-                    tell(f"A step failed, so there is no estimate of it: {briefly(error)}")
+                    tell(f"A step failed, so there is no estimate of it: {raised.reason(error)}")
             if (cost := known[kind]) is not None:
                 found[point.key] = cost
     finally:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import inspect
-import sys
 import time
-import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Literal
 
-from lbench.errors import LbenchError, nearest
+from lbench.errors import nearest
+from lbench.run.raised import place as place_of
+from lbench.run.raised import reason as reason_of
 from lbench.testing import architecture, gradients, learning, options, practice, prediction
 from lbench.testing.subject import FailedError, SkippedError, Subject
 
@@ -55,7 +54,7 @@ class Outcome:
     status: Status
     detail: str
     seconds: float = 0.0
-    error: Exception | None = field(default=None, repr=False)
+    error: BaseException | None = field(default=None, repr=False)
 
 
 def expected_failures_explained(subject: Subject) -> None:
@@ -131,24 +130,23 @@ def examine(check: Check, subject: Subject) -> Outcome:
 def _run(check: Check, subject: Subject) -> Outcome:
     began = time.perf_counter()
     status: Status = "passed"
-    error: Exception | None = None
+    error: BaseException | None = None
     try:
         detail = check.run(subject) or ""
     except SkippedError as skipped:
         status, detail = "skipped", str(skipped)
     except FailedError as failed:
         status, detail, error = "failed", str(failed), failed
-    except Exception as raised:
-        status, detail, error = "failed", _told(raised, subject), raised
+    except KeyboardInterrupt:
+        raise
+    except BaseException as raised:
+        status, detail, error = "failed", _told(raised, subject.cls), raised
     return Outcome(check.name, status, detail, time.perf_counter() - began, error)
 
 
-def _told(error: Exception, subject: Subject) -> str:
-    """The kind of an error, its first line, and where in the rule's file it arose."""
-    message = error.message if isinstance(error, LbenchError) else str(error)
-    text = f"{type(error).__name__}: {(message.splitlines() or [''])[0]}"
+def _told(error: BaseException, rule: type) -> str:
+    """Return the kind of an error, its first line, its notes, and where the rule raised it."""
+    where = place_of(error, rule)
+    text = reason_of(error, rule).removesuffix(f" ({where})")
     text += "".join(f", {note}" for note in getattr(error, "__notes__", []))
-    file = getattr(sys.modules.get(subject.cls.__module__), "__file__", None)
-    lines = [each.lineno for each in traceback.extract_tb(error.__traceback__)
-             if each.filename == file]  # fmt: skip
-    return f"{text} ({Path(str(file)).name}:{lines[-1]})" if lines else text
+    return text if where is None else f"{text} ({where})"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -201,7 +202,7 @@ def test_a_job_whose_worker_is_killed_goes_on_in_another(
 def test_a_job_that_takes_every_worker_with_it_is_given_up(worker: Pool) -> None:
     told = drive(worker, job("doomed"))
     ended = end(told)
-    assert (ended.status, ended.result["reason"]) == ("killed", "worker died: exit code 3")
+    assert (ended.status, ended.result["reason"]) == ("killed", "worker died: signal 9")
     assert ended.run_dir is not None
     assert not (ended.run_dir / "result.json").exists()
     assert end(drive(worker, job("bp"))).status == "finished"
@@ -211,11 +212,20 @@ def test_a_rule_that_raises_ends_its_run_and_its_worker(worker: Pool) -> None:
     first = end(drive(worker, job("bp")))
     told = drive(worker, job("broken"))
     assert (end(told).status, end(told).kind) == ("failed", None)
-    assert end(told).result["reason"] == "RuntimeError: no such kernel"
+    reason, run_dir = end(told).result["reason"], end(told).run_dir
+    assert re.fullmatch(r"RuntimeError: no such kernel \(perilous\.py:\d+\)", reason)
+    assert run_dir is not None
+    assert "in loss" in RunDir(run_dir).traceback.read_text()
     assert process_of(end(told)) == process_of(first)
     assert process_of(end(drive(worker, job("bp", seed=1)))) != process_of(first)
     again = drive(worker, job("broken"))
     assert (end(again).status, end(again).attempt) == ("failed", 2)
+
+
+def test_a_rule_that_ends_its_process_has_failed_with_its_line(worker: Pool) -> None:
+    told = end(drive(worker, job("leaving")))
+    assert told.status == "failed"
+    assert re.search(r"os\._exit\(0\) was called.*\(perilous\.py:\d+\)", told.result["reason"])
 
 
 def test_a_worker_that_is_told_to_end_leaves_its_job_to_another(worker: Pool) -> None:

@@ -17,6 +17,7 @@ from lbench.home import Home
 from lbench.registry import registry
 from lbench.report import answers, figures
 from lbench.report.study import Report, check, make_report
+from lbench.rundir import RunDir
 from lbench.study.find import find
 from lbench.study.results import Results
 from tests.report.studies import Trained
@@ -141,6 +142,21 @@ def test_seeds_that_diverged_are_counted_and_told(grid: Report) -> None:
     ]
     assert len(runs) == 3
     assert all(r["reason"] for r in runs)
+
+
+def test_the_page_names_the_traceback_of_a_failed_run(trained: Trained, tmp_path: Path) -> None:
+    runs = [run for final in trained.grid.finals for run in final.runs]
+    run_dir = RunDir(next(run.run_dir for run in runs if run.status != "finished"))
+    assert (
+        "traceback:"
+        not in Page(make_report(trained.grid, tmp_path / "without", home=trained.home).page).text
+    )
+    run_dir.traceback.write_text("Traceback (most recent call last): …")
+    try:
+        report = make_report(trained.grid, tmp_path / "with", home=trained.home)
+    finally:
+        run_dir.traceback.unlink()
+    assert f"; traceback: {run_dir.traceback}" in Page(report.page).text
 
 
 def test_bold_is_the_statistically_best_set_everywhere(grid: Report) -> None:

@@ -147,7 +147,7 @@ def test_a_failed_run_starts_again_as_a_new_attempt(
         patch.setattr(Bp, "loss", explode)
         failed = run(tmp_path, resolved)[0]
     assert failed.result["status"] == "failed"
-    assert failed.result["reason"] == "RuntimeError: no such kernel"
+    assert failed.result["reason"].startswith("RuntimeError: no such kernel (lbench_bp/bp.py:")
     assert "explode" in (failed.run_dir / "error.txt").read_text()
     again = run(tmp_path, resolved)[0]
     assert (again.attempt, again.result["status"]) == (2, "finished")

@@ -70,7 +70,7 @@ def test_a_check_says_its_claim_in_a_sentence() -> None:
 
 def test_a_failure_says_where_in_the_rules_file_it_arose() -> None:
     found = outcome("networks_train", wrong.CrashesOnMixer)
-    assert found.detail.startswith("ValueError: tokens, on mixer (wrong.py:")
+    assert found.detail.startswith("ValueError: tokens, on mixer (tests/testing/wrong.py:")
 
 
 def test_a_refusal_with_a_hint_is_told_and_does_not_fail() -> None:

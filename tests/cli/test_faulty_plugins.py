@@ -1,0 +1,345 @@
+"""A plugin whose code raises, exits or prints is told of, and never looks like a success."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lbench.registry import registry
+from tests.study.helper import ALONE, lbench
+
+RULES = {
+    "Raises": "raise ValueError('no such kernel\\\\nmore of it')",
+    "Exits": "sys.exit(0)",
+    "Leaves": "os._exit(0)",
+    "LeavesByName": "_exit(0)",
+    "Interrupts": "raise KeyboardInterrupt",
+    "Generator": "raise GeneratorExit",
+    "Base": "raise BaseException('of its own')",
+    "Recurses": "self.fault()",
+    "Pipes": "raise BrokenPipeError",
+    "Opens": "open('/no/such/file')",
+    "Memory": "bytearray(10**16)",
+    "TorchMemory": "torch.empty(10**16)",
+    "Prints": "speak()",
+}
+HEAD = """
+import ctypes, os, subprocess, sys
+from os import _exit
+import torch
+from lbench_bp.bp import Bp
+
+def speak():
+    print("python speaks")
+    os.write(1, b"the descriptor speaks\\n")
+    subprocess.run(["echo", "a child speaks"])
+    ctypes.CDLL(None).dprintf(1, b"the library speaks\\n")
+    if os.fork() == 0:
+        os._exit(0)
+
+print("import speaks")
+
+class _Faulty(Bp):
+    def loss(self, batch, s):
+        if s.index == 3:
+            self.fault()
+        return super().loss(batch, s)
+
+class Late(Bp):
+    def loss(self, batch, s):
+        if s.index == 150:  # a study first times fewer steps than that
+            os._exit(0)
+        return super().loss(batch, s)
+
+class ExitsInBuild(Bp):
+    def build(self, init):
+        sys.exit(0)
+
+class RaisesInBuild(Bp):
+    def build(self, init):
+        raise ValueError("no such kernel")
+"""
+FAULTY = HEAD + "".join(
+    f"\nclass {name}(_Faulty):\n    def fault(self):\n        {code}\n"
+    for name, code in RULES.items()
+)
+SMALL = ["--dataset", "digits", "--network", "mlp", "--net", "widths=8", "--epochs", "1"]
+
+
+@pytest.fixture
+def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A file for a plugin, which is forgotten afterwards."""
+    known = registry()
+    for each in dataclasses.fields(known):
+        monkeypatch.setattr(known, each.name, copy.copy(getattr(known, each.name)))
+    yield tmp_path / "plugin_faulty.py"
+    sys.modules.pop("plugin_faulty", None)
+
+
+@pytest.fixture
+def faulty(plugin: Path, tmp_path: Path) -> list[str]:
+    """Arguments that take the faulty rules and a home."""
+    plugin.write_text(FAULTY)
+    return ["--plugin", str(plugin), "--home", str(tmp_path / "home")]
+
+
+def lines_of(code: str) -> list[int]:
+    lines = enumerate(FAULTY.splitlines(), start=1)
+    return [number for number, line in lines if line == f"        {code}"]
+
+
+SAID = {
+    "raises": "ValueError: no such kernel",
+    "exits": "SystemExit: 0",
+    "leaves": "RuntimeError: os._exit(0) was called",
+    "leaves_by_name": "RuntimeError: os._exit(0) was called",
+    "interrupts": "KeyboardInterrupt was raised, but nobody has interrupted",
+    "generator": "GeneratorExit",
+    "base": "BaseException: of its own",
+    "recurses": "RecursionError: maximum recursion depth",
+    "pipes": "BrokenPipeError",
+    "opens": "FileNotFoundError",
+    "memory": "out of memory",
+    "torch_memory": "out of memory: ",
+}
+
+
+@pytest.mark.parametrize("rule", SAID)
+def test_a_rule_that_fails_gives_reason_line_and_traceback(faulty: list[str], rule: str) -> None:
+    code = dict(zip(SAID, RULES.values(), strict=False))[rule]
+    said = lbench("run", "--rule", rule, *SMALL, "--threads", "1", "--no-store", *faulty, "--json")
+    assert said.code == 1
+    (run,) = said.json["runs"]
+    assert run["status"] == "failed"
+    assert SAID[rule] in run["reason"]
+    assert run["reason"].endswith(f"(plugin_faulty.py:{lines_of(code)[-1]})")
+    assert "in fault" in Path(run["traceback"]).read_text()
+    assert f"Seed 0 failed: {run['reason']}" in said.err
+    assert f"Traceback: {run['traceback']}\n" in said.err
+
+
+def test_nothing_is_printed_of_runs_of_which_none_has_finished(faulty: list[str]) -> None:
+    said = lbench("run", "--rule", "raises", *SMALL, "--threads", "1", "--no-store", *faulty)
+    assert said.code == 1
+    assert said.out == ""
+    assert said.err.splitlines()[-1].startswith("Traceback: ")
+
+
+@pytest.mark.slow
+def test_a_study_says_where_a_rule_failed_and_where_the_traceback_is(
+    faulty: list[str], tmp_path: Path
+) -> None:
+    study = tmp_path / "s.toml"
+    study.write_text(
+        'title = "T"\nquestion = "Q?"\nkind = "grid"\ndatasets = ["digits"]\nseeds = 1\n'
+        'networks = ["mlp"]\nrules = ["late"]\n[set]\nepochs = 20\n"net.widths" = [8]\n'
+    )
+    said = lbench("study", str(study), *faulty, *ALONE, "--json")
+    assert said.code == 1
+    (how,) = said.json["unfinished"].values()
+    (reason, traceback) = how.split("; traceback: ")
+    assert reason.startswith("failed: RuntimeError: os._exit(0) was called")
+    assert f"(plugin_faulty.py:{lines_of('    os._exit(0)')[0]})" in reason
+    assert "in loss" in Path(traceback).read_text()
+    assert how in said.err
+
+
+@pytest.mark.parametrize("rule", ["exits_in_build", "raises_in_build"])
+@pytest.mark.parametrize("command", ["run", "audit", "check", "study"])
+def test_a_rule_that_cannot_be_built_is_never_a_success(
+    faulty: list[str], tmp_path: Path, rule: str, command: str
+) -> None:
+    code = "sys.exit(0)" if rule == "exits_in_build" else 'raise ValueError("no such kernel")'
+    line = lines_of(code)[0]
+    plugin = faulty[:2]
+    study = tmp_path / "s.toml"
+    study.write_text(
+        f'title = "T"\nquestion = "Q?"\nkind = "grid"\ndatasets = ["digits"]\nrules = ["{rule}"]\n'
+    )
+    words = {
+        "run": ["run", "--rule", rule, *SMALL, *faulty, "--no-store"],
+        "audit": ["audit", rule, *plugin],
+        "check": ["check", rule, "--quick", *plugin],
+        "study": ["study", str(study), *faulty, *ALONE],
+    }[command]
+    said = lbench(*words)
+    assert said.code != 0
+    assert f"plugin_faulty.py:{line}" in said.out + said.err
+    if command == "run":
+        assert "The code of a plugin raised it" in said.err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["run", "--rule", "prints", *SMALL, "--threads", "1", "--no-store"],
+        ["audit", "prints"],
+        ["check", "prints", "--quick"],
+        ["rules", "prints"],
+        ["plugins"],
+    ],
+    ids=lambda words: words[0],
+)
+def test_what_a_rule_prints_is_no_part_of_the_json(
+    faulty: list[str], words: list[str], capfd: pytest.CaptureFixture[str]
+) -> None:
+    home = faulty if words[0] == "run" else faulty[:2]
+    said = lbench(*words, *home, "--json")
+    json.loads(said.out)
+    out, err = capfd.readouterr()
+    assert "import speaks" in said.err
+    if words[0] in ("run", "audit", "check"):
+        assert "python speaks" in said.err
+        for who in ("descriptor", "child", "library"):
+            assert f"{who} speaks" in err
+    assert "speaks" not in out
+
+
+ENTRIES = """
+from lbench import (
+    Column, DatasetEntry, NetworkEntry, NetworkSpec, Probe, ProbeEntry, RuleEntry, StudyEntry,
+    hookimpl,
+)
+from lbench.data.digits import Digits
+from lbench.data.source import Source
+from lbench_bp.bp import Bp
+API = 1
+"""
+MISTAKES = {
+    "datasets": [
+        ("class C(Digits): name = 'zebra'", "has the name 'zebra': give entry and class the same"),
+        ("class C(Digits): name, title = 'it', None", "has no title: write title = "),
+        ("class C(Source):\n look = read = lambda self, at: None", "has no name: write name = "),
+        ("class C(Digits): name, title = 'it', 5", "has the title 5, which is not a word"),
+        ("class C(Source): name = 'it'", "does not define look, read"),
+        ("class C: name = title = 'it'", "does not derive from lbench.data.source.Source"),
+    ],
+    "rules": [
+        ("class C: pass", "does not derive from lbench.rule.Rule"),
+        ("class C(Bp): Config = dict", "not a class that derives from RuleConfig"),
+        ("def C(): pass", "does not derive from lbench.rule.Rule"),
+    ],
+    "networks": [
+        ("class C: pass", "does not derive from lbench.networks.spec.NetworkSpec"),
+        ("class C(NetworkSpec): pass", "does not define build"),
+    ],
+    "probes": [
+        ("class C: pass", "does not derive from lbench.probe.Probe"),
+        ("class C(Probe): columns = {'loss': float}", "not a mapping of names to Column"),
+    ],
+}
+ENTRY = {
+    "datasets": "DatasetEntry('it', 'T', 'plugin_faulty:C', 'mlp')",
+    "rules": "RuleEntry('it', 'T', 'P', 'plugin_faulty:C')",
+    "networks": "NetworkEntry('it', 'T', 'plugin_faulty:C')",
+    "probes": "ProbeEntry('it', 'T', 'plugin_faulty:C')",
+}
+
+
+def write(plugin: Path, kind: str, entry: str, code: str = "") -> list[str]:
+    hook = f"@hookimpl\ndef lbench_{kind}():\n    return [{entry}]\n"
+    plugin.write_text(f"{ENTRIES}{code}\n{hook}")
+    return ["--plugin", str(plugin)]
+
+
+@pytest.mark.parametrize(
+    ("kind", "code", "problem"),
+    [(kind, *mistake) for kind, mistakes in MISTAKES.items() for mistake in mistakes],
+)
+def test_a_class_that_is_not_what_its_entry_says_is_an_error_that_names_both(
+    plugin: Path, kind: str, code: str, problem: str
+) -> None:
+    said = lbench(kind, "it", *write(plugin, kind, ENTRY[kind], code))
+    assert said.code == 2
+    what = f"'plugin_faulty.py' names 'plugin_faulty:C' for {kind.removesuffix('s')} 'it', but C "
+    assert what in said.err
+    assert problem in said.err
+
+
+def test_no_run_begins_on_a_dataset_of_another_name(plugin: Path, tmp_path: Path) -> None:
+    arguments = write(plugin, "datasets", ENTRY["datasets"], MISTAKES["datasets"][0][0])
+    words = ["--rule", "bp", "--dataset", "it", "--home", str(tmp_path / "home")]
+    said = lbench("run", *words, *arguments)
+    assert (said.code, said.out) == (2, "")
+    assert "has the name 'zebra'" in said.err
+    assert not (tmp_path / "home").exists()
+
+
+@pytest.mark.parametrize(
+    ("kind", "entry", "problem"),
+    [
+        ("rules", "RuleEntry('it', None, 'P', 'm:C')", "rule 'it' is wrong: title is None, not"),
+        ("rules", "RuleEntry('', 'T', 'P', 'm:C')", "name is empty"),
+        ("rules", "RuleEntry(5, 'T', 'P', 'm:C')", "name is 5, not a str"),
+        ("rules", "RuleEntry('it', 'T', 'P', 'm.C')", "load is 'm.C', not 'module:Name'"),
+        ("networks", "NetworkEntry('it', 'T', 'm:C', [1])", "preset is [1], not a Mapping"),
+        ("datasets", "DatasetEntry('it', 'T', 'm:C', None)", "network is None, not a str"),
+        ("probes", "ProbeEntry('it', 'T', None)", "load is None, not a str"),
+        ("studies", "StudyEntry('it', 'T', 'a.toml')", "path is 'a.toml', not a Path"),
+    ],
+)
+def test_an_entry_with_a_wrong_field_is_refused_by_its_name(
+    plugin: Path, kind: str, entry: str, problem: str
+) -> None:
+    said = lbench(kind, *write(plugin, kind, entry))
+    assert said.code == 2
+    assert problem in said.err
+
+
+PREDICTS = """
+import torch
+from lbench_bp.bp import Bp
+
+class WholeGraph(Bp):
+    pass
+
+class NoGraph(Bp):
+    def predict(self, x):
+        with torch.no_grad():
+            return super().predict(x)
+
+class Inference(Bp):
+    @torch.inference_mode()
+    def predict(self, x):
+        return super().predict(x)
+
+class CutGraph(Bp):
+    def predict(self, x):
+        for block in self.network.blocks:
+            x = block(x).detach()
+        return self.network.readout(x)
+
+class CannotPredict(Bp):
+    def predict(self, x):
+        raise ValueError("no such layer")
+"""
+
+
+def test_parameters_of_prediction_are_counted_without_a_graph(plugin: Path, tmp_path: Path) -> None:
+    plugin.write_text(PREDICTS)
+    words = [*SMALL, "--threads", "1", "--no-store", "--json"]
+    where = ["--plugin", str(plugin), "--home", str(tmp_path / "home")]
+    found = []
+    for rule in ("whole_graph", "no_graph", "inference", "cut_graph"):
+        said = lbench("run", "--rule", rule, *words, *where)
+        assert said.code == 0, said.err
+        found.append((said.json["params"], said.json["runs"][0]["test_error"]))
+    assert found[1:] == found[:1] * 3
+    assert found[0][0] == {"inf": 64 * 8 + 8 + 8 * 10 + 10, "aux": 0, "fix": 0}
+
+
+def test_a_run_that_fails_before_its_first_step_says_only_that(
+    plugin: Path, tmp_path: Path
+) -> None:
+    plugin.write_text(PREDICTS)
+    where = ["--plugin", str(plugin), "--home", str(tmp_path / "home")]
+    said = lbench("run", "--rule", "cannot_predict", *SMALL, "--threads", "1", *where)
+    assert said.code == 1
+    assert "ValueError: no such layer (plugin_faulty.py:" in said.err
+    assert "Unknown cell" not in said.err
