@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from lbench.report.compare import rows
 from lbench.report.contrasts import Contrast, adjusted, of_values, tally
 from lbench.report.table import percent
-from lbench.statistics.intervals import Summary, interval
+from lbench.statistics.intervals import Summary
 from lbench.study.results import Final, Results, SearchResult
 
 MOST = 4
@@ -56,8 +57,10 @@ def worths(results: Results) -> dict[str, Worth]:
     for key, search in chosen.items():
         final = finals.get(key)
         if final is not None and search.defaults is not None and not _same(search, final):
-            pair = errors(final), errors(search.defaults)
-            contrasts[key] = of_values(*pair, "chosen", "defaults", results.study.margin)
+            mine, theirs = rows([(each.cell, each.runs) for each in (final, search.defaults)])
+            contrasts[key] = of_values(
+                mine.errors, theirs.errors, "chosen", "defaults", results.study.margin, mine.step
+            )
     known = dict(zip(contrasts, adjusted(list(contrasts.values())), strict=True))
     return {key: _worth(s, finals.get(key), known.get(key)) for key, s in chosen.items()}
 
@@ -76,12 +79,6 @@ def told(results: Results) -> list[str]:
     return [words + (f"; {same} chose the defaults." if same else ".")]
 
 
-def errors(final: Final) -> dict[int, float]:
-    """Return the test errors of finished runs in percent, by seed."""
-    found = {run.seed: run.test_error for run in final.runs if run.status == "finished"}
-    return {seed: error for seed, error in found.items() if error is not None}
-
-
 def _same(search: SearchResult, final: Final) -> bool:
     """Whether the search chose the defaults, as their trial or by suggesting the same."""
     if search.best is not None and search.best.defaults:
@@ -96,8 +93,7 @@ def _worth(search: SearchResult, final: Final | None, contrast: Contrast | None)
         final is not None and _same(search, final)
     )
     source = final if same else search.defaults
-    values = list(errors(source).values()) if source is not None else []
-    defaults = interval(values) if values else None
+    defaults = None if source is None else rows([(source.cell, source.runs)])[0].test
     if same:
         words = "The defaults are what was chosen: no other trial has a lower validation error."
     elif contrast is None or contrast.points is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lbench.errors import unknown
+from lbench.errors import DamagedError, unknown
 from lbench.home import Home
 from lbench.study.definition import Arm, Search, Study, digest
 from lbench.study.ledger import last_point
@@ -43,9 +43,15 @@ def tuned(name: str, home: Home) -> Study:
 
     Raises:
         UsageError: none of that name was; says the nearest.
-        DamagedError: its ``plan.json`` is not what lbench wrote.
+        DamagedError: its ``plan.json`` is not what lbench wrote, or not there.
     """
     if (point := last_point(home, name)) is None:
+        if (home.studies / name / "members.jsonl").exists():
+            raise DamagedError(
+                f"{home.studies / name / 'plan.json'} is not there, although runs were trained.",
+                "Run lbench tune again with the same options: what was trained is not trained "
+                "again.",
+            )
         begun = [path.parent.name for path in home.studies.glob(f"{PREFIX}*/plan.json")]
         listing = f"Searches of lbench tune in {home.root}: {', '.join(sorted(begun)) or 'none'}."
         raise unknown("study", name, begun, listing=listing)

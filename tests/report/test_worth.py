@@ -21,7 +21,7 @@ from tests.report.studies import Trained, told
 
 
 def compared(
-    trained: Trained, chosen: Sequence[float], defaults: Sequence[float], *, margin: float = 0.2
+    trained: Trained, chosen: Sequence[float], defaults: Sequence[float], *, margin: float = 0.5
 ) -> Results:
     """The search with these test errors by seed, of what was chosen and of the defaults."""
     results = told(trained.search, [chosen])

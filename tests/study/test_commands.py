@@ -146,6 +146,18 @@ def test_a_search_of_tune_that_is_not_there_is_told_with_the_nearest(
     assert not (tmp_path / "none").exists()
 
 
+def test_a_search_of_tune_whose_plan_is_gone_says_what_makes_it_again(
+    tuned: Tuned, tmp_path: Path
+) -> None:
+    home = shutil.copytree(tuned.home.root, tmp_path / "home")
+    plan_file = home / "studies" / tuned.name / "plan.json"
+    plan_file.unlink()
+    said = lbench("report", tuned.name, "--plugin", str(tuned.rule), "--home", str(home))
+    assert said.code == 1
+    assert f"{plan_file} is not there" in said.err
+    assert "Run lbench tune again with the same options" in said.err
+
+
 def test_what_tune_says_of_the_defaults_is_in_its_answer(tuned: Tuned) -> None:
     content = lbench(*tuned.words, *tuned.there, "--json").json
     ((best,), answer) = (content["best"], content["answer"])
