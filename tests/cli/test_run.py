@@ -123,7 +123,7 @@ BAD: list[tuple[tuple[str, ...], int, tuple[str, ...]]] = [
     (("--rule", "bp", "--dataset", "minst"), 2, ("Unknown dataset 'minst'", "mnist")),
     (("--rule", "bp", *SMALL, "--network", "mlp-257k"), 2, ("'mlp-257k'", "mlp-275k")),
     (("--rule", "lfnn_l", *SMALL, "--set", "leadrship=0.5"), 2, ("leadership",)),
-    (("--rule", "lfnn_l", *SMALL, "--set", "leadership=1.5"), 2, ("from 0.1 to 1", "'1.5'")),
+    (("--rule", "lfnn_l", *SMALL, "--set", "leadership=1.5"), 2, ("from 0 to 1", "'1.5'")),
     (("--rule", "lfnn_l", *SMALL, "--set", "selection=year"), 2, ("first_epoch or random",)),
     (("--rule", "lfnn_l", *SMALL, "--set", "leadership"), 2, ("NAME=VALUE",)),
     (("--rule", "fa", *SMALL, "--set", "leadership=0.5"), 2, ("has no options",)),
