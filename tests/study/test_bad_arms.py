@@ -111,7 +111,7 @@ def test_the_other_arms_are_trained_and_the_command_says_what_was_not(ran: Run) 
         "buildless/digits/mlp/batch=1",
         "bp/digits/mlp/batch=1",
     }
-    assert lost["stepless/digits/mlp/batch=1 seed 0"] == "failed: ValueError: no step of mine"
+    assert "failed: ValueError: no step of mine" in lost["stepless/digits/mlp/batch=1 seed 0"]
     assert "no build of mine" in lost["buildless/digits/mlp/batch=1"]
     assert "BatchNorm" in lost["bp/digits/mlp/batch=1"]
 
@@ -142,7 +142,7 @@ def test_a_rule_that_ends_the_process_in_a_timed_step_has_no_estimate(rules: Pat
     wanted = plan(study(Arm("exits"), Arm("bp"), settings={"epochs": 1}), registry())
     told: list[str] = []
     assert list(costs(wanted, torch.device("cpu"), 1, told.append)) == ["bp/digits/mlp"]
-    assert "A step failed, so there is no estimate of it: SystemExit: 0" in told
+    assert any("so there is no estimate of it: SystemExit: 0" in text for text in told)
 
 
 @pytest.mark.parametrize("failing", ["fa", "bp"])
