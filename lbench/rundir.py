@@ -20,6 +20,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import math
 import os
@@ -32,12 +33,10 @@ from typing import Any
 import filelock
 
 from lbench.errors import DamagedError, LockedError
+from lbench.written import Result, problem
 
-STATUSES = ("finished", "diverged", "failed", "pruned")
-"""How a run can have ended; one without a result is running, or was killed.
-
-One that a search pruned has a checkpoint and can go on.
-"""
+UNREADABLE = (errno.EACCES, errno.EISDIR, errno.ELOOP, errno.ENOTDIR, errno.EPERM)
+"""What is wrong with a file; other errors are the system's."""
 
 
 class RunDir:
@@ -72,18 +71,20 @@ class RunDir:
         """
         path = self.path / "result.json"
         result = read_json(path)
-        if result is not None and result.get("status") not in STATUSES:
-            raise damaged(path, f"its status is {result.get('status')!r}")
+        if result is not None and (wrong := problem(Result, result)):
+            raise damaged(path, wrong)
         return result
 
     def epochs(self) -> list[dict[str, Any]]:
-        """The journal, without a last line that was cut short."""
-        if not self.journal.exists():
-            return []
+        """The journal, without a last line that was cut short.
+
+        Raises:
+            DamagedError: a line is not what lbench wrote.
+        """
         rows = []
-        for line in self.journal.read_text().splitlines(keepends=True):
-            if line.endswith("\n"):
-                rows.append(json.loads(line))
+        for line in (read_bytes(self.journal) or b"").splitlines(keepends=True):
+            if line.endswith(b"\n"):
+                rows.append(_parsed(self.journal, line))
         return rows
 
     def held(self) -> bool:
@@ -158,17 +159,46 @@ def read_json(path: Path) -> dict[str, Any] | None:
     """A JSON object, or None when there is no such file.
 
     Raises:
-        DamagedError: the file holds something else.
+        DamagedError: the file holds something else, or cannot be read.
+    """
+    text = read_bytes(path)
+    return None if text is None else _parsed(path, text)
+
+
+def read_bytes(path: Path) -> bytes | None:
+    """What a file holds; None where there is no such file.
+
+    Raises:
+        DamagedError: something else than a file is there, or it may not be read.
     """
     try:
-        content = json.loads(path.read_text())
+        return path.read_bytes()
     except FileNotFoundError:
-        return None
-    except ValueError as error:
+        if not path.is_symlink():
+            return None
+        reason = "it is a link to a file that is not there"
+    except OSError as error:
+        if error.errno not in UNREADABLE:
+            raise
+        reason = error.strerror or str(error)
+    raise damaged(path, reason)
+
+
+def _parsed(path: Path, text: bytes) -> dict[str, Any]:
+    try:
+        content = json.loads(text.decode(), parse_constant=_refuse)
+        if b"\\ud" in text:
+            # JSON can hold half a character, UTF-8 and databases cannot.
+            json.dumps(content, ensure_ascii=False).encode()
+    except (ValueError, RecursionError) as error:
         raise damaged(path, str(error)) from None
     if not isinstance(content, dict):
         raise damaged(path, "it is no JSON object")
     return content
+
+
+def _refuse(constant: str) -> Any:
+    raise ValueError(f"{constant} is no number")
 
 
 def damaged(path: Path, problem: str) -> DamagedError:

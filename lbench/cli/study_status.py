@@ -11,6 +11,7 @@ import click
 
 from lbench.cli.common import print_json, print_table
 from lbench.cli.report import running, say_gone
+from lbench.errors import DamagedError
 from lbench.home import Home
 from lbench.report.table import NONE, percent
 from lbench.rundir import RunDir, read_json
@@ -81,7 +82,10 @@ def _earlier(results: Results) -> str:
 
 def _driver(folder: Path) -> dict[str, Any] | None:
     """Who runs a study: ``pid``, ``host`` and ``since``, Unix time; None where nobody does."""
-    return read_json(folder / "owner.json") if RunDir(folder).held() else None
+    try:
+        return read_json(folder / "owner.json") if RunDir(folder).held() else None
+    except (DamagedError, OSError):
+        return None
 
 
 def _over(row: dict[str, Any], seeds: int) -> bool:

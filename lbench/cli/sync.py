@@ -6,6 +6,7 @@ import click
 
 from lbench.cli.common import home_option, json_option, print_json
 from lbench.cli.progress import say
+from lbench.errors import DamagedError
 from lbench.home import Home
 
 
@@ -13,12 +14,16 @@ from lbench.home import Home
 @home_option
 @json_option
 @click.option("--no-mlflow", is_flag=True, help="Rebuild the record alone.")
-def command(home: Home, as_json: bool, no_mlflow: bool) -> None:
-    """Rebuild the store from the run directories; nothing is removed."""
+def command(home: Home, as_json: bool, no_mlflow: bool) -> int:
+    """Rebuild the store from the run directories; nothing is removed.
+
+    The exit code is 1 when a directory could not be read; the others are taken all the same.
+    """
     from lbench.report.summary import metrics
     from lbench.store.sync import sync
 
     report = sync(home, metrics, mlflow=not no_mlflow)
+    code = DamagedError.exit_code if report.unreadable else 0
     if as_json:
         print_json(
             {
@@ -30,7 +35,7 @@ def command(home: Home, as_json: bool, no_mlflow: bool) -> None:
                 "unreadable": {str(path): reason for path, reason in report.unreadable.items()},
             }
         )
-        return
+        return code
     if report.runs:
         statuses = ", ".join(f"{count} {status}" for status, count in report.statuses.items())
         click.echo(f"{_count(report.runs, 'run')} of {_count(report.cells, 'cell')}: {statuses}.")
@@ -42,6 +47,7 @@ def command(home: Home, as_json: bool, no_mlflow: bool) -> None:
         click.echo(f"There is nothing to sync: no run directories in {home.runs}.")
     for reason in report.unreadable.values():
         say(f"Left out: {reason}\n", fg="yellow")
+    return code
 
 
 def _count(number: int, noun: str) -> str:

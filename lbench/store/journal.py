@@ -7,9 +7,14 @@ import os
 from collections.abc import Iterator
 from dataclasses import asdict, fields
 
+import pydantic
+
+from lbench.errors import DamagedError
 from lbench.home import Home
+from lbench.rundir import read_bytes
 from lbench.store.rows import Member
 
+MEMBER = pydantic.TypeAdapter(Member)
 NAMES = {field.name for field in fields(Member)}
 
 
@@ -39,22 +44,27 @@ class Journal:
             return file.read(1) == b"\n"
 
     def read(self) -> Iterator[Member]:
-        """The places, oldest first; a line that was cut short is left out."""
-        if not self.path.exists():
-            return
-        for line in self.path.read_text(encoding="utf-8").splitlines():
+        """The places, oldest first; a line that cannot be read, as one cut short, is left out.
+
+        Raises:
+            DamagedError: the file cannot be read.
+        """
+        try:
+            text = read_bytes(self.path) or b""
+        except DamagedError as error:
+            hint = f"Move {self.path} away: its lines are in the record too."
+            raise DamagedError(error.message, hint) from None
+        for line in text.splitlines():
             try:
-                content = json.loads(line)
-            except ValueError:
+                if set(json.loads(line.decode())) == NAMES:
+                    yield MEMBER.validate_json(line, strict=True)
+            except (ValueError, TypeError, RecursionError):  # pydantic's error is a ValueError
                 continue
-            if isinstance(content, dict) and set(content) == NAMES:
-                yield Member(**content)
 
 
-def journals(home: Home) -> Iterator[Journal]:
-    """Of every study of a home."""
-    for path in sorted(home.studies.glob("*/members.jsonl")):
-        yield Journal(home, path.parent.name)
+def journals(home: Home) -> list[str]:
+    """The names of the studies that have one."""
+    return sorted(path.parent.name for path in home.studies.glob("*/members.jsonl"))
 
 
 def _line(member: Member) -> str:

@@ -138,8 +138,9 @@ class MlflowView:
             # Not by the client: it remembers where a run's artifacts lay before a home was moved.
             folder = get_artifact_repository(known.info.artifact_uri)
             for name in ("result.json", "metrics.jsonl"):
-                if (run.run_dir / name).exists():
-                    folder.log_artifact(str(run.run_dir / name))  # type: ignore[no-untyped-call]
+                file = run.run_dir / name
+                if os.access(file, os.R_OK) and file.is_file():
+                    folder.log_artifact(str(file))  # type: ignore[no-untyped-call]
         if shown.ended is None:
             self._client.update_run(run_id, shown.status, shown.name)
         else:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from pathlib import Path
 from typing import Any
 
 from lbench.errors import DamagedError
-from lbench.rundir import RunDir, without_nan
+from lbench.rundir import RunDir, damaged, without_nan
 from lbench.store.rows import RunRow
+from lbench.written import Spec, problem
 
 FORMAT = 1
 DAMAGE = (DamagedError, OSError, ValueError, TypeError, LookupError, AttributeError)
@@ -40,18 +40,19 @@ def read(run_dir: RunDir, runs: Path) -> tuple[dict[str, Any], dict[str, Any]]:
                 f"{run_dir.path} has format {spec['format']!r}; this lbench reads {FORMAT}.",
                 "Use the lbench that wrote it, or a newer one.",
             )
-        cell = _cell(spec)
+        if wrong := problem(Spec, spec):
+            raise damaged(run_dir.path / "spec.json", wrong)
         # Asked before the result is read: a run that ends in between has its result by then.
         held = run_dir.held()
-        return cell, _run(spec, run_dir.result(), held, run_dir, runs)
+        return _cell(spec), _run(spec, run_dir.result(), held, run_dir, runs)
     except DamagedError:
         raise
     except KeyError as error:
-        problem = f"{error} is missing"
+        wrong = f"{error} is missing"
     except DAMAGE as error:
-        problem = f"{type(error).__name__}: {error}"
+        wrong = f"{type(error).__name__}: {error}"
     raise DamagedError(
-        f"{run_dir.path} cannot be read ({problem}).",
+        f"{run_dir.path} cannot be read ({wrong}).",
         "Mend or move the directory; the other runs are not touched.",
     )
 
@@ -59,37 +60,39 @@ def read(run_dir: RunDir, runs: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 def as_it_is(row: RunRow) -> RunRow:
     """A running row as killed when no process works on it: nobody was left to record that."""
     run_dir = RunDir(row.run_dir)
-    if row.status != "running" or not run_dir.path.exists():  # it may lie on another machine
+    if row.status != "running":
         return row
     try:
+        if not run_dir.path.exists():  # it may lie on another machine
+            return row
         # In this order: with a result, its driver is about to record how it ended.
         if run_dir.held() or (run_dir.path / "result.json").exists():
             return row
+        ended = _last_written(run_dir)
     except OSError:  # another user's
         return row
-    ended = _last_written(run_dir)
     return dataclasses.replace(row, status="killed", reason=ABANDONED, ended=ended)
 
 
 def _cell(content: dict[str, Any]) -> dict[str, Any]:
     spec, data, params = content["spec"], content["data"], content.get("params") or {}
     return {
-        "fingerprint": _text(content["cell"]),
-        "cell_id": _text(content["cell_id"]),
-        "rule": _text(spec["rule"]["name"]),
-        "rule_code": _text(spec["rule"]["code"]),
-        "dataset": _text(spec["task"]["dataset"]),
-        "dataset_title": _text(data["title"]),
-        "variant": _text(data["variant"]),
-        "data_digest": _text(data["digest"]),
-        "network": _text(spec["network"]["name"]),
-        "blocks": _whole(spec["network"].get("blocks")),
-        "protocol": _text(spec["task"]["protocol"]),
-        "test_examples": _whole(data.get("test")),
+        "fingerprint": content["cell"],
+        "cell_id": content["cell_id"],
+        "rule": spec["rule"]["name"],
+        "rule_code": spec["rule"]["code"],
+        "dataset": spec["task"]["dataset"],
+        "dataset_title": data["title"],
+        "variant": data["variant"],
+        "data_digest": data["digest"],
+        "network": spec["network"]["name"],
+        "blocks": spec["network"].get("blocks"),
+        "protocol": spec["task"]["protocol"],
+        "test_examples": data.get("test"),
         "spec": without_nan(spec),
-        "params_inf": _whole(params.get("inf")),
-        "params_aux": _whole(params.get("aux")),
-        "params_fix": _whole(params.get("fix")),
+        "params_inf": params.get("inf"),
+        "params_aux": params.get("aux"),
+        "params_fix": params.get("fix"),
         "claims": without_nan(content.get("claims") or {}),
     }
 
@@ -103,67 +106,49 @@ def _run(
             status, reason, ended = "killed", ABANDONED, _last_written(run_dir)
         result = {}
     else:
-        status, reason, ended = result["status"], result.get("reason"), _number(result["ended"])
+        status, reason, ended = result["status"], result.get("reason"), result["ended"]
     seconds = result.get("seconds") or {}
     path = run_dir.path.absolute()
     return {
-        "fingerprint": _text(spec["fingerprint"]),
-        "attempt": int(spec["attempt"]),
-        "cell": _text(spec["cell"]),
-        "seed": int(spec["seed"]),
+        "fingerprint": spec["fingerprint"],
+        "attempt": spec["attempt"],
+        "cell": spec["cell"],
+        "seed": spec["seed"],
         "status": status,
-        "reason": reason if reason is None else str(reason),
-        "train_error": _number(result.get("train_error")),
-        "val_error": _number(result.get("val_error")),
-        "test_error": _number(result.get("test_error")),
-        "test_error_at_best_val": _number(result.get("test_error_at_best_val")),
-        "best_epoch": _whole(result.get("best_epoch")),
-        "seconds_training": _number(seconds.get("training")),
-        "seconds_evaluation": _number(seconds.get("evaluation")),
-        "seconds_other": _number(seconds.get("other")),
-        "step_ms": _number(result.get("step_ms")),
-        "core_share": _number(result.get("core_share")),
-        "peak_memory_mib": _number(result.get("peak_memory_mib")),
-        "step_memory_mib": _number(result.get("step_memory_mib")),
-        "step_flops": _number(result.get("step_flops")),
-        "predict_flops": _number(result.get("predict_flops")),
-        "steps": _whole(result.get("steps")),
-        "epochs": _whole(result.get("epochs")),
-        "test_reads": _whole(result.get("test_reads")) or 0,
+        "reason": reason,
+        "train_error": result.get("train_error"),
+        "val_error": result.get("val_error"),
+        "test_error": result.get("test_error"),
+        "test_error_at_best_val": result.get("test_error_at_best_val"),
+        "best_epoch": result.get("best_epoch"),
+        "seconds_training": seconds.get("training"),
+        "seconds_evaluation": seconds.get("evaluation"),
+        "seconds_other": seconds.get("other"),
+        "step_ms": result.get("step_ms"),
+        "core_share": result.get("core_share"),
+        "peak_memory_mib": result.get("peak_memory_mib"),
+        "step_memory_mib": result.get("step_memory_mib"),
+        "step_flops": result.get("step_flops"),
+        "predict_flops": result.get("predict_flops"),
+        "steps": result.get("steps"),
+        "epochs": result.get("epochs"),
+        "test_reads": result.get("test_reads") or 0,
         "audit": _audit(result.get("audit")),
-        "contradictions": [_text(each) for each in result.get("contradictions") or []],
+        "contradictions": list(result.get("contradictions") or []),
         "environment": without_nan(spec.get("environment") or {}),
         "run_dir": (path.relative_to(runs) if path.is_relative_to(runs) else path).as_posix(),
-        "started": _number(spec.get("started")),
+        "started": spec.get("started"),
         "ended": ended,
     }
 
 
-def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"expected text, found {value!r}")
-    return value
-
-
-def _audit(value: Any) -> dict[str, Any] | None:
+def _audit(value: dict[str, Any] | None) -> dict[str, Any] | None:
     if value is None:
         return None
     return {
-        _text(name): {which: entry.get(which) for which in ("claimed", "measured")}
+        name: {which: entry.get(which) for which in ("claimed", "measured")}
         for name, entry in value.items()
     }
-
-
-def _number(value: Any) -> float | None:
-    if value is None:
-        return None
-    number = float(value)
-    return number if math.isfinite(number) else None
-
-
-def _whole(value: Any) -> int | None:
-    number = _number(value)
-    return None if number is None else int(number)
 
 
 def _last_written(run_dir: RunDir) -> float | None:

@@ -119,7 +119,10 @@ class Record:
         """The home's run directories that are not in the record."""
         with self._reading() as connection:
             known = {self.home.runs / path for path in connection.scalars(select(Run.run_dir))}
-        return [each for each in run_dirs(self.home) if each.path not in known]
+        try:
+            return [each for each in run_dirs(self.home) if each.path not in known]
+        except OSError:  # what is in the record can be read all the same
+            return []
 
     def empty(self) -> bool:
         """Whether no run is in the record."""

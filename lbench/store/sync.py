@@ -9,7 +9,7 @@ from pathlib import Path
 
 from lbench.errors import DamagedError
 from lbench.home import Home
-from lbench.store.journal import journals
+from lbench.store.journal import Journal, journals
 from lbench.store.missing import run_dirs
 from lbench.store.record import Record
 from lbench.store.rows import Summarise
@@ -24,7 +24,7 @@ class Report:
         runs: how many run directories were taken.
         statuses: of those, how many have which status.
         published: how many cells MLflow now shows; None when it was not asked for.
-        unreadable: run directories that were left out, with the reason.
+        unreadable: directories of runs and studies that were left out, with the reason.
     """
 
     cells: int
@@ -61,8 +61,11 @@ def sync(home: Home, summarise: Summarise, *, mlflow: bool = True) -> Report:
                 statuses[record.take(run_dir).status] += 1
             except DamagedError as error:
                 unreadable[run_dir.path] = error.message
-        for journal in journals(home):
-            record.join(journal.read())
+        for study in journals(home):
+            try:
+                record.join(Journal(home, study).read())
+            except DamagedError as error:
+                unreadable[home.studies / study] = error.message
         cells = record.cells()
         if mlflow and cells:
             from lbench.store.mlflow_view import MlflowView

@@ -10,6 +10,7 @@ from typing import Any
 from lbench.errors import DamagedError
 from lbench.home import Home
 from lbench.rundir import read_json, write_json
+from lbench.store.reading import DAMAGE
 from lbench.study.definition import Domain, Point, Search, Span, Study
 from lbench.study.plan import Plan
 from lbench.study.search import search_name
@@ -74,9 +75,14 @@ def names(plan: Plan) -> dict[str, str]:
 
 
 def write_ledger(home: Home, plan: Plan, command: str) -> None:
-    """Adds a plan's points to the study's ``plan.json``; a point that is known is brought up."""
+    """Adds a plan's points to the study's ``plan.json``; a point that is known is brought up.
+
+    Raises:
+        DamagedError: what is there is not what lbench wrote.
+    """
     path = home.studies / plan.study.name / "plan.json"
     path.parent.mkdir(parents=True, exist_ok=True)
+    read_ledger(home, plan.study)  # what is damaged is not written over
     before = _content(path)
     version = plan.study.version
     points = dict(before.get("points", {}))
@@ -119,7 +125,15 @@ def read_ledger(home: Home, study: Study) -> Ledger:
     Raises:
         DamagedError: its ``plan.json`` is not what lbench wrote.
     """
-    content = _content(home.studies / study.name / "plan.json")
+    path = home.studies / study.name / "plan.json"
+    content = _content(path)
+    try:
+        return _ledger(study, content)
+    except DAMAGE as error:
+        raise _damaged(path, f"{type(error).__name__}: {error}") from None
+
+
+def _ledger(study: Study, content: Mapping[str, Any]) -> Ledger:
     version = study.version
     points = content.get("points", {}).values()
     current = [entry for entry in points if entry["version"] == version]
@@ -137,8 +151,15 @@ def _content(path: Path) -> dict[str, Any]:
     try:
         return read_json(path) or {}
     except DamagedError as error:
-        hint = f"Move {path} away and run the study again: nothing is trained twice."
-        raise DamagedError(error.message, hint) from None
+        raise DamagedError(error.message, _again(path)) from None
+
+
+def _again(path: Path) -> str:
+    return f"Move {path} away and run the study again: nothing is trained twice."
+
+
+def _damaged(path: Path, problem: str) -> DamagedError:
+    return DamagedError(f"{path} is damaged: {problem}.", _again(path))
 
 
 def _asked(plan: Plan) -> dict[str, Any]:

@@ -46,6 +46,8 @@ def _right(trial: Trial) -> Right | None:
     try:
         logits = np.load(folder / "val_logits.npy")
         labels = np.load(folder / "val_labels.npy")
-    except (OSError, ValueError):
+    except (OSError, ValueError, EOFError):
+        return None
+    if logits.ndim != 2 or len(logits) != len(labels):
         return None
     return right(logits, labels)

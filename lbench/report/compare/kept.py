@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -72,7 +73,7 @@ class Kept:
         if digest not in self._labels:
             for run in self._runs.values():
                 path = run.run_dir / LABELS
-                if self._cells[run.cell].data_digest == digest and path.exists():
+                if self._cells[run.cell].data_digest == digest and os.access(path, os.F_OK):
                     self._labels[digest] = _load(path)
                     break
             else:

@@ -1,0 +1,123 @@
+"""What the files of a run directory hold: checked before anything else believes it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+import pydantic
+from pydantic import BaseModel, ConfigDict, Field
+
+Percent = Annotated[float, Field(ge=0, le=100)]
+Count = Annotated[int, Field(ge=0, lt=2**63)]
+"""No database keeps a larger one."""
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(strict=True, extra="allow", allow_inf_nan=False)
+
+
+class _Finding(_Part):
+    claimed: Any = None
+    measured: Any = None
+
+
+class Result(_Part):
+    """``result.json``; a later lbench may write more, an earlier one has written less.
+
+    Without a result, a run is running, or was killed. One that a search pruned has a checkpoint
+    and can go on.
+    """
+
+    status: Literal["finished", "diverged", "failed", "pruned"]
+    reason: str | None = None
+    ended: float
+    train_error: Percent | None = None
+    val_error: Percent | None = None
+    test_error: Percent | None = None
+    test_error_at_best_val: Percent | None = None
+    best_epoch: Count | None = None
+    seconds: dict[str, float | None] | None = None
+    step_ms: float | None = None
+    core_share: float | None = None
+    peak_memory_mib: float | None = None
+    step_memory_mib: float | None = None
+    step_flops: float | None = None
+    predict_flops: float | None = None
+    steps: Count | None = None
+    epochs: Count | None = None
+    test_reads: Count | None = None
+    audit: dict[str, _Finding] | None = None
+    contradictions: list[str] | None = None
+
+    @pydantic.model_validator(mode="after")
+    def _finished_runs_have_an_error(self) -> Result:
+        # A trial's run is finished without a look at the test set, and says so.
+        if self.status == "finished" and self.test_error is None:
+            if "test_error" not in self.model_fields_set:
+                raise ValueError("test_error is missing")
+            if self.test_reads:
+                raise ValueError("test_error is null, although the test set was read")
+        return self
+
+
+class _Rule(_Part):
+    name: str
+    code: str
+
+
+class _Network(_Part):
+    name: str
+    blocks: Count | None = None
+
+
+class _Task(_Part):
+    dataset: str
+    protocol: str
+
+
+class _Cell(_Part):
+    rule: _Rule
+    network: _Network
+    task: _Task
+
+
+class _Data(_Part):
+    title: str
+    variant: str
+    digest: str
+    test: Count | None = None
+
+
+class _Params(_Part):
+    inf: Count | None = None
+    aux: Count | None = None
+    fix: Count | None = None
+
+
+class Spec(_Part):
+    """``spec.json``."""
+
+    fingerprint: str
+    cell: str
+    cell_id: str
+    attempt: Count
+    seed: Count
+    spec: _Cell
+    data: _Data
+    params: _Params | None = None
+    claims: dict[str, Any] | None = None
+    environment: dict[str, Any] | None = None
+    started: float | None = None
+
+
+def problem(model: type[BaseModel], content: Mapping[str, Any]) -> str | None:
+    """Return what is wrong with the content of a file, in a sentence; None for nothing."""
+    try:
+        model.model_validate(content)
+    except pydantic.ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        what = first["msg"].removeprefix("Value error, ")
+        return f"{where}: {what[:1].lower()}{what[1:]}" if where else what
+    return None
