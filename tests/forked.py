@@ -148,7 +148,8 @@ class Command:
     def send_signal(self, number: int) -> None:
         """Send a signal to the process, if it still runs."""
         if self.returncode is None:
-            os.kill(self.pid, number)
+            with contextlib.suppress(ProcessLookupError):  # it has ended just now
+                os.kill(self.pid, number)
 
     def kill(self) -> None:
         """Kill the process: it has no say in it."""
