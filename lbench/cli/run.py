@@ -145,8 +145,8 @@ def command(
     )
     with contained():
         resolved = resolve(request, known)
-    refuse_idle(resolved.idle)
-    check_batches(resolved)
+        refuse_idle(resolved.idle)
+        check_batches(resolved)
     for note in resolved.notes:
         say(f"{note}\n", fg="yellow")
     machine = _machine(device, threads, checkpoint_every)

@@ -66,7 +66,7 @@ def _trains_on_one(resolved: Resolved) -> bool:
             rule.step(rule.prepare(Batch(*one), s), s)
     except ValueError as error:
         return ALONE not in str(error)
-    except Exception:
-        # Whatever else is wrong is for the run to tell.
+    except (Exception, SystemExit):
+        # Whatever else is wrong is reported by the run.
         return True
     return True

@@ -64,6 +64,11 @@ class ExitsInBuild(Bp):
 class RaisesInBuild(Bp):
     def build(self, init):
         raise ValueError("no such kernel")
+
+class PrintsInBuild(Bp):
+    def build(self, init):
+        super().build(init)
+        speak()
 """
 FAULTY = HEAD + "".join(
     f"\nclass {name}(_Faulty):\n    def fault(self):\n        {code}\n"
@@ -175,16 +180,49 @@ def test_a_rule_that_cannot_be_built_is_never_a_success(
         assert "The code of a plugin raised it" in said.err
 
 
+AT_ONCE = """
+import os, sys
+from lbench_bp.bp import Bp
+
+class AtOnce(Bp):
+    def loss(self, batch, s):
+        {code}
+"""
+
+
+@pytest.mark.parametrize("code", ["os._exit(0)", "sys.exit(0)"])
+def test_a_rule_that_exits_while_a_step_on_one_example_is_tried_fails_alone(
+    plugin: Path, tmp_path: Path, code: str
+) -> None:
+    plugin.write_text(AT_ONCE.format(code=code))
+    study = tmp_path / "s.toml"
+    study.write_text(
+        'title = "T"\nquestion = "Q?"\ndatasets = ["digits"]\nseeds = 1\n'
+        '[set]\nepochs = 1\nbatch = 1437\n"net.widths" = [8]\n'
+        '[[arms]]\nrule = "at_once"\nset = { "net.norm" = "batch" }\n[[arms]]\nrule = "bp"\n'
+    )
+    home = ["--plugin", str(plugin), "--home", str(tmp_path / "home")]
+    # 1295 training examples in batches of 1294, 1438 in batches of 1437: one is left alone.
+    small = [*SMALL, "--net", "norm=batch", "--batch", "1294", "--threads", "1", "--no-store"]
+    run = lbench("run", "--rule", "at_once", *small, *home)
+    assert run.code == 1
+    assert "(plugin_faulty.py:7)" in run.err
+    whole = lbench("study", str(study), *ALONE, *home, "--dry-run")
+    assert whole.code == 0
+    assert "2 points" in whole.err
+
+
 @pytest.mark.parametrize(
     "words",
     [
         ["run", "--rule", "prints", *SMALL, "--threads", "1", "--no-store"],
+        ["run", "--rule", "prints_in_build", *SMALL, "--threads", "1", "--no-store"],
         ["audit", "prints"],
         ["check", "prints", "--quick"],
         ["rules", "prints"],
         ["plugins"],
     ],
-    ids=lambda words: words[0],
+    ids=lambda words: "-".join(words[:3:2]),
 )
 def test_what_a_rule_prints_is_no_part_of_the_json(
     faulty: list[str], words: list[str], capfd: pytest.CaptureFixture[str]
