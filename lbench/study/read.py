@@ -15,6 +15,7 @@ from lbench.study.definition import OBJECTIVES, Arm, Domain, Search, Span, Study
 from lbench.study.lines import Location, line_of
 
 LISTED = f"Objectives: {', '.join(OBJECTIVES)}."
+SETTINGS = "Settings of runs, such as epochs or an option of the rule, belong in 'set'. "
 LISTING = "docs/studies.md describes every field; see an example with: lbench studies screen"
 
 
@@ -298,7 +299,8 @@ def _problem(path: Path, text: str, errors: Sequence[Any]) -> UsageError:
     *table, key = [str(part) for part in location if not isinstance(part, int)] or [""]
     inside = f" of [{'.'.join(table)}]" if table else ""
     if error["type"] == "extra_forbidden":
-        hint = f"{_near(key, _fields(table))}{LISTING}"
+        elsewhere = SETTINGS if table in ([], ["arms"]) else ""
+        hint = f"{_near(key, _fields(table))}{elsewhere}{LISTING}"
         return UsageError(f"{where}: Unknown field {key!r}{inside}.", hint)
     if error["type"] == "missing":
         return UsageError(f"{where}: Field {key!r}{inside} is missing.", LISTING)

@@ -94,6 +94,22 @@ def test_what_is_wrong_is_told_with_its_line(
 
 
 @pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("seeds = 2", "epochs = 2"),
+        ("seeds = 2", "labels = [0.1]"),
+        ("leadership = [0.3, 0.7]", "leadership = [0.3]\n[[arms]]\nrule = 'bp'\nlr = 0.1"),
+    ],
+)
+def test_the_hint_for_a_setting_outside_set_says_where_it_stands(
+    tmp_path: Path, old: str, new: str
+) -> None:
+    with pytest.raises(UsageError, match="Unknown field") as raised:
+        read(tmp_path, GOOD.replace(old, new))
+    assert "belong in 'set'" in raised.value.hint
+
+
+@pytest.mark.parametrize(
     ("old", "new", "same"),
     [
         ("title = ", "# a word\ntitle = ", True),
