@@ -65,7 +65,7 @@ def status(
         print_json(rows)
         return
     print_table(
-        ["dataset", "state", "found as", "training", "test", "test reads", "digest", "path"],
+        ["dataset", "state", "found as", "training", "test", "test reads"],
         [
             [
                 row["name"],
@@ -74,18 +74,22 @@ def status(
                 count(row["train"]),
                 count(row["test"]),
                 count(row["test_reads"]),
-                (row["digest"] or NONE)[:12],
-                row["path"] or NONE,
             ]
             for row in rows
         ],
         right=[3, 4, 5],
     )
+    # Paths and digests are long: as columns they would fold all others on a narrow terminal.
     for row in rows:
+        if row["path"]:
+            digest = f", digest {row['digest'][:12]}" if row["digest"] else ""
+            click.echo(f"{row['name']}: {row['path']}{digest}")
         for note in row["notes"]:
             click.echo(f"{row['name']}: {note}")
-        if row["message"]:
-            click.echo(f"{row['message']}\n{row['hint']}\n")
+    # Datasets that are made from the same files miss the same ones.
+    for message, hint in dict.fromkeys((row["message"], row["hint"]) for row in rows):
+        if message:
+            click.echo(f"\n{message}\n{hint}")
 
 
 @command.command(epilog="Example: lbench data prepare mnist --data-dir ~/data")

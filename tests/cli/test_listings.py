@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import subprocess
 import sys
@@ -298,6 +299,18 @@ def test_data_status_shows_every_dataset() -> None:
     text = call("data", "status", "mnist")
     assert "Looked in" in text
     assert "--data-dir" in text
+
+
+def test_data_status_fits_a_narrow_terminal_and_says_once_what_is_missing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("lbench.report.table.columns", lambda: 80)
+    text = call("data", "status")
+    for name in registry().datasets:
+        assert re.search(rf"^ {name} ", text, re.MULTILINE), "a name is not folded"
+    (digits,) = parsed("data", "status", "digits")
+    assert f"\ndigits: {digits['path']}, digest {digits['digest'][:12]}\n" in text
+    assert text.count("Dataset 'mnist' was not found") == 1
 
 
 def test_data_prepare_fails_with_3_for_missing_data() -> None:
