@@ -151,3 +151,11 @@ def test_all_dependencies_have_a_range_and_a_pin() -> None:
         name, operator, _ = re.split(r"(>=)", requirement, maxsplit=1)
         assert operator
         assert name.lower() in pins
+
+
+def test_the_readmes_errors_on_mnist_are_those_of_the_table_of_all_rules() -> None:
+    measured = (ROOT / "docs" / "rules" / "measured.md").read_text()
+    shown = re.findall(r"^\| (`\w+`) \| (\d+\.\d+ ± \d+\.\d+) \|", README, flags=re.MULTILINE)
+    assert len(shown) >= 10
+    for rule, error in shown:
+        assert f"| {rule} | {error} |" in measured
