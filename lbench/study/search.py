@@ -303,21 +303,23 @@ def _open(name: str, search: Search, storage: BaseStorage) -> OptunaStudy:
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        known = len(study.get_trials(deepcopy=False))
-        study.sampler = _sampler(search.sampler, name, known)
+        drawn = sum(len(trial.params) for trial in study.get_trials(deepcopy=False))
+        study.sampler = _sampler(search.sampler, name, drawn)
     return study
 
 
-def _sampler(sampler: str, search: str, known: int) -> BaseSampler:
-    """A sampler that draws other numbers when a search goes on than when it began.
+def _sampler(sampler: str, search: str, drawn: int) -> BaseSampler:
+    """Return a sampler that draws other numbers when a search goes on than when it began.
 
     Args:
         search: what it is called.
-        known: how many trials it has.
+        drawn: how many values its trials have. The number of trials would not do: a trial whose
+            process died before its values were drawn is there already, and a later process that
+            finds as many trials would draw the same values for the next one.
     """
     from optuna import samplers
 
-    seed = address(search, known) % 2**31
+    seed = address(search, drawn) % 2**31
     if sampler == "tpe":
         return samplers.TPESampler(seed=seed)
     if sampler == "gp":

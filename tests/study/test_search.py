@@ -85,6 +85,18 @@ def test_trials_that_a_dead_process_left_keep_their_numbers_and_settings(tmp_pat
     assert len(states(second)) == 6
 
 
+def test_trials_of_a_process_that_died_before_it_drew_are_not_drawn_twice(tmp_path: Path) -> None:
+    searching(tmp_path, pruning=False).study.ask()  # and then it dies
+    second = searching(tmp_path, pruning=False)
+    drawn = second.next()  # and then it dies, with as many trials as it found
+    third = searching(tmp_path, pruning=False)
+    again, after = third.next(), third.next()
+    assert drawn is not None
+    assert after is not None
+    assert again == drawn
+    assert after[2] != drawn[2]
+
+
 def test_a_stopped_trial_goes_on_under_its_number(tmp_path: Path) -> None:
     first = searching(tmp_path)
     asked = first.next()
