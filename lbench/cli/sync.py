@@ -40,7 +40,7 @@ def command(home: Home, as_json: bool, no_mlflow: bool) -> int:
         statuses = ", ".join(f"{count} {status}" for status, count in report.statuses.items())
         click.echo(f"{_count(report.runs, 'run')} of {_count(report.cells, 'cell')}: {statuses}.")
         if report.published:
-            click.echo("MLflow shows them: lbench ui")
+            click.echo(f"MLflow shows them: lbench ui{home.option}")
     elif report.unreadable:
         click.echo("No run directory could be read.")
     else:

@@ -63,6 +63,7 @@ def test_the_command_prints_counts_and_what_it_left_out(mlflow_home: Home) -> No
     shown = CliRunner().invoke(command, arguments)
     assert shown.exit_code == 0
     assert "1 run of 1 cell: 1 finished." in shown.stdout
+    assert f"lbench ui --home {mlflow_home.root}\n" in shown.stdout
     assert str(broken) in shown.stderr
     report = json.loads(CliRunner().invoke(command, [*arguments, "--json"]).stdout)
     assert report["published"] == 1
