@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import math
+from collections.abc import Container, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from lbench.cli.common import data_dir_option, home_option, json_option, plugin_option, print_json
 from lbench.cli.progress import Progress, say
 from lbench.contained import contained
+from lbench.errors import UsageError
 from lbench.home import Home
 from lbench.rundir import RunDir
 from lbench.threads import requested
@@ -144,6 +146,7 @@ def command(
         labels=labels,
     )
     with contained():
+        refuse_misplaced(request.config, known.load("rules", rule).Config.model_fields)
         resolved = resolve(request, known)
         refuse_idle(resolved.idle)
         check_batches(resolved)
@@ -166,6 +169,21 @@ def command(
         if writer is not None and writer.error is None:
             say(f"See it in the MLflow UI with: lbench ui{home.option}\n")
     return _exit_code(outcomes, writer)
+
+
+def refuse_misplaced(settings: Mapping[str, Any], options: Container[str]) -> None:
+    """Raise UsageError when ``--set`` has what is an option of the command and not of the rule.
+
+    Args:
+        options: of the rule.
+    """
+    own = {each.name: each.opts[0] for each in click.get_current_context().command.params}
+    for name, value in settings.items():
+        if name in own and name not in options:
+            raise UsageError(
+                f"--set takes options of the rule, and {name} is none of them.",
+                f"It is an option of the command: {own[name]} {value}",
+            )
 
 
 def _machine(device: str, threads: int | None, checkpoint_every: float) -> Machine:

@@ -127,6 +127,8 @@ BAD: list[tuple[tuple[str, ...], int, tuple[str, ...]]] = [
     (("--rule", "lfnn_l", *SMALL, "--set", "selection=year"), 2, ("first_epoch or random",)),
     (("--rule", "lfnn_l", *SMALL, "--set", "leadership"), 2, ("NAME=VALUE",)),
     (("--rule", "fa", *SMALL, "--set", "leadership=0.5"), 2, ("has no options",)),
+    (("--rule", "fa", *SMALL, "--set", "lr=0.5"), 2, ("of the command: --lr 0.5",)),
+    (("--rule", "lfnn_l", *SMALL, "--set", "epochs=3"), 2, ("of the command: --epochs 3",)),
     (("--rule", "bp", *SMALL, "--lr", "fast"), 2, ("lr", "'fast'")),
     (("--rule", "bp", *SMALL, "--optimizer", "adan"), 2, ("adam, adamw or sgd",)),
     (("--rule", "bp", *SMALL, "--momentum", "0.9"), 2, ("momentum", "cannot act", "sgd")),
