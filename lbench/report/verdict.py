@@ -69,8 +69,10 @@ def verdict(group: Group) -> Verdict:
 
 
 def _method(found: BestSet) -> str:
-    """Return which tests decided, in words."""
+    """Return which tests decided, in words; "" where there was nothing to compare."""
     methods = {told.method for told in found.told if told is not None}
+    if not methods:
+        return ""
     over_seeds = "paired t tests against the lowest mean over common seeds"
     if WELCH in methods:
         over_seeds += " (Welch's where cells have other seeds)"

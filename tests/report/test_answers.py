@@ -75,6 +75,18 @@ def test_the_best_is_named_with_its_interval_and_its_seeds(trained: Trained) -> 
     )
 
 
+def test_no_test_is_named_where_one_cell_alone_has_finished(trained: Trained) -> None:
+    first, *others = told(trained.grid, CLEAR).finals
+    empty = [replace(final, runs=[]) for final in others]
+    found = ask(replace(trained.grid, finals=[first, *empty]), "best")
+    (detail,) = found.details
+    assert "nothing was compared" in detail
+    assert found.data["groups"][0]["method"] == ""
+    found = ask(replace(trained.grid, finals=[first, others[0], *empty[1:]]), "best")
+    (detail,) = found.details
+    assert "1 of 2 cells that have finished runs (paired t tests" in detail
+
+
 def test_what_cannot_be_told_apart_is_in_the_best_set(trained: Trained) -> None:
     found = ask(told(trained.grid, NOISY), "best")
     assert "not told apart from it" in found.sentence

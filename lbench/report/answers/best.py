@@ -23,11 +23,7 @@ def best(results: Results) -> Answer:
     if more:
         sentence += f" {len(more)} more comparisons below."
     details = [f"{capital(text)}." for text in more]
-    details += [
-        f"{group.title}: {SET} are {count} of {len(group.lines)} cells ({verdict.method})."
-        for group, verdict in decided
-        if (count := len(verdict.best)) and len(group.lines) > 1
-    ]
+    details += [_size(group, verdict) for group, verdict in decided if len(group.lines) > 1]
     return Answer(sentence, details, {"groups": [_data(g, v) for g, v in decided]})
 
 
@@ -53,6 +49,15 @@ def _sentence(group: Group, verdict: Verdict) -> str:
     elif len(group.known) > 1:
         text += ", lower than each other cell's"
     return text
+
+
+def _size(group: Group, verdict: Verdict) -> str:
+    """Return how many cells are in the best set, and which tests decided that."""
+    known = len(group.known)
+    if known == 1:
+        return f"{group.title}: nothing was compared, because one cell alone has finished runs."
+    cells = "cells" if known == len(group.lines) else "cells that have finished runs"
+    return f"{group.title}: {SET} are {len(verdict.best)} of {known} {cells} ({verdict.method})."
 
 
 def _data(group: Group, verdict: Verdict) -> dict[str, Any]:
