@@ -102,7 +102,8 @@ def _nothing(results: Results, home: Home, name: str) -> LbenchError:
         nothing += f"; {results.older} points are of an earlier version of its file"
     return UsageError(
         f"{nothing}.",
-        f"Run it with: {running(results.study, name)}; or give --home where its runs lie.",
+        f"Run it with: {running(results.study, name, home.option)}; or give --home where its runs "
+        "lie.",
     )
 
 
@@ -135,7 +136,7 @@ def _folder(study: Study, home: Home, name: str) -> Path:
         reason = error.strerror or str(error)
     raise UsageError(
         f"The report cannot be written to {folder}: {reason}.",
-        f"Name another folder: lbench report {shlex.quote(name)} --output FOLDER",
+        f"Name another folder: lbench report {shlex.quote(name)}{home.option} --output FOLDER",
     )
 
 

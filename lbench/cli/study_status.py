@@ -44,7 +44,7 @@ def show(study: Study, home: Home, as_json: bool, name: str) -> int:
         what = f"was never run in {home.root}"
         if results.older:
             what = f"has nothing of this version of its file in {home.root}. {_earlier(results)}"
-        cure = running(study, name)
+        cure = running(study, name, home.option)
         click.echo(f"Study {study.name} {what.rstrip('.')}. Run it with: {cure}")
         return 0
     print_table(

@@ -35,7 +35,7 @@ def command(home: Home, port: int, host: str) -> None:
 
     with _interruptible(), readable(home) as at_hand:
         page = _page(at_hand)
-        _check_port(host, port)
+        _check_port(host, port, home)
         if at_hand.copies:
             say(f"{home.root} may not be written: what is changed in the UI is lost.\n")
         _serve(at_hand, host, port, page)
@@ -72,18 +72,22 @@ def _page(home: Home) -> str:
     if page is None:
         raise UsageError(
             "There is nothing to show: the store has no MLflow tables yet.",
-            "Make them from the runs that are there: lbench sync",
+            f"Make them from the runs that are there: lbench sync{home.option}",
         )
     rebase(home)
     return page
 
 
-def _check_port(host: str, port: int) -> None:
+def _check_port(host: str, port: int, home: Home) -> None:
     problem = _taken(host, port)
     if problem is None:
         return
     free = next((other for other in range(port + 1, 65536) if _taken(host, other) is None), None)
-    hint = f"This one is free: lbench ui --port {free}" if free else "Name another --host."
+    hint = (
+        f"This one is free: lbench ui --port {free}{home.option}"
+        if free
+        else "Name another --host."
+    )
     raise UsageError(f"Port {port} of {host} cannot be used: {problem}.", hint)
 
 

@@ -100,7 +100,7 @@ class Writer:
         except ModuleNotFoundError as missing:
             error = StoreError(
                 f"The store needs {missing.name}, which is not installed.",
-                "Install it and run: lbench sync. Or give --no-store.",
+                f"Install it and run: lbench sync{self.home.option}. Or give --no-store.",
             )
         except StoreError as store_error:
             error = store_error

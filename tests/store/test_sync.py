@@ -119,7 +119,7 @@ def test_the_ui_without_a_store_says_what_to_run(home: Home) -> None:
     write_run(home)
     sync(home, metrics, mlflow=False)
     error = CliRunner().invoke(ui, ["--home", str(home.root)]).exception
-    assert "lbench sync" in getattr(error, "hint", "")
+    assert f"lbench sync --home {home.root}" in getattr(error, "hint", "")
 
 
 @pytest.fixture
@@ -138,7 +138,8 @@ def test_a_taken_port_names_a_free_one(shown_home: Home) -> None:
         arguments = ["--home", str(shown_home.root), "--port", str(port)]
         error = CliRunner().invoke(ui, arguments).exception
     assert f"Port {port}" in str(error)
-    assert re.search(r"lbench ui --port \d+", getattr(error, "hint", ""))
+    hint = rf"lbench ui --port \d+ --home {re.escape(str(shown_home.root))}"
+    assert re.search(hint, getattr(error, "hint", ""))
 
 
 @pytest.mark.skipif(not Path("/proc").exists(), reason="looks for processes in /proc")

@@ -379,6 +379,15 @@ def test_a_study_that_was_never_run_has_a_status_too(tmp_path: Path) -> None:
     assert f"Run it with: lbench study {name}" in said.out
 
 
+@pytest.mark.parametrize(
+    "words",
+    [["report", "screen"], ["study", "screen", "--collect"], ["study", "screen", "--status"]],
+)
+def test_the_way_to_run_a_study_names_the_home(words: list[str], tmp_path: Path) -> None:
+    said = lbench(*words, "--home", str(tmp_path / "none"))
+    assert f"lbench study screen --home {tmp_path / 'none'}" in said.out + said.err
+
+
 def test_more_than_two_hours_are_not_begun_unasked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
