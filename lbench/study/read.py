@@ -286,8 +286,12 @@ def unknown_objective(name: str) -> tuple[str, str]:
 
 
 def _twice(values: Sequence[Any]) -> Any:
-    """The first value that equals an earlier one, 1 and 1.0 do; None of none."""
-    return next((each for at, each in enumerate(values) if each in values[:at]), None)
+    """Return the first value that equals an earlier one; None of none.
+
+    1 and 1.0 are equal; true is no 1, and is refused where a number is wanted.
+    """
+    keys = [(isinstance(each, bool), each) for each in values]
+    return next((each for at, (_, each) in enumerate(keys) if keys[at] in keys[:at]), None)
 
 
 def _problem(path: Path, text: str, errors: Sequence[Any]) -> UsageError:

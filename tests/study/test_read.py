@@ -9,6 +9,7 @@ import pytest
 from lbench.errors import UsageError
 from lbench.registry import registry
 from lbench.study.definition import Arm, Span, Study
+from lbench.study.plan import plan
 from lbench.study.read import read_study
 
 GOOD = """\
@@ -33,6 +34,12 @@ def read(tmp_path: Path, text: str) -> Study:
     file = tmp_path / "mine.toml"
     file.write_text(text)
     return read_study(file)
+
+
+def test_true_beside_1_is_a_value_of_its_own(tmp_path: Path) -> None:
+    found = read(tmp_path, GOOD.replace("[0.3, 0.7]", "[true, 1]"))
+    with pytest.raises(UsageError, match=r"leadership .* must be a number .* but got True"):
+        plan(found, registry())
 
 
 def test_a_file_becomes_a_study(tmp_path: Path) -> None:
