@@ -7,7 +7,14 @@ from dataclasses import dataclass
 
 from lbench.report.compare.kept import Kept, NotKeptError
 from lbench.report.lines import Group, Line
-from lbench.statistics.best import MCNEMAR, PROPORTIONS, WELCH, BestSet, best_set
+from lbench.statistics.best import (
+    MCNEMAR,
+    PROPORTIONS,
+    SOME_SEEDS,
+    WELCH,
+    BestSet,
+    best_set,
+)
 from lbench.statistics.examples import Right
 from lbench.statistics.intervals import Summary
 from lbench.statistics.multiple import holm
@@ -80,6 +87,7 @@ def _method(found: BestSet) -> str:
         words
         for name, words in (
             (MCNEMAR, "McNemar's test on the test examples"),
+            (SOME_SEEDS, "McNemar's test for those seeds alone whose predictions were kept"),
             (PROPORTIONS, "two proportions of the test examples, for predictions are lost"),
         )
         if name in methods
@@ -88,7 +96,7 @@ def _method(found: BestSet) -> str:
         return f"{over_seeds}, Holm-adjusted, 5 %"
     words = f"{' and '.join(over_examples)}, Holm-adjusted, 5 %"
     which = "seeds are fewer than three or do not spread, so they"
-    if methods <= {MCNEMAR, PROPORTIONS}:
+    if methods <= {MCNEMAR, SOME_SEEDS, PROPORTIONS}:
         return f"{words} ({which} cannot decide, and nothing is said of other seeds)"
     return f"{over_seeds}; where {which} cannot decide, {words}"
 

@@ -15,6 +15,8 @@ from lbench.statistics.paired import t_test
 from lbench.statistics.signs import two_sided
 
 PAIRED, WELCH, MCNEMAR, PROPORTIONS = "paired", "welch", "mcnemar", "two proportions"
+SOME_SEEDS = "mcnemar of some seeds"
+"""McNemar's test where the predictions of some common seeds were lost."""
 SEEDS = 3
 """With fewer seeds a t test has one degree of freedom, and hardly anything is told apart."""
 UNKNOWN = 100
@@ -34,7 +36,8 @@ class Told:
         p: two-sided.
         adjusted: the same by Holm, over all groups.
         method: which test decided: ``paired`` or ``welch`` over seeds, ``mcnemar`` or ``two
-            proportions`` over test examples.
+            proportions`` over test examples, ``mcnemar of some seeds`` where not all predictions
+            of the common seeds were kept.
     """
 
     points: float
@@ -206,7 +209,9 @@ def _over_examples(
     if kept:
         mine, theirs = (np.stack(side) for side in zip(*kept, strict=True))
         worse = theirs.sum(axis=0, dtype=np.int64) - mine.sum(axis=0, dtype=np.int64)
-        return 100 * float(worse.mean()) / len(kept), two_sided(worse)[0], MCNEMAR
+        whole = len(kept) >= (len(group.keys() & lowest.keys()) or min(len(group), len(lowest)))
+        method = MCNEMAR if whole else SOME_SEEDS
+        return 100 * float(worse.mean()) / len(kept), two_sided(worse)[0], method
     a, b = _mean(group), _mean(lowest)
     return a - b, two_proportions(a, b, n), PROPORTIONS
 

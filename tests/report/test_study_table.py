@@ -42,6 +42,15 @@ def test_kept_predictions_decide_between_cells_of_one_seed(trained: Trained) -> 
     assert found.method.startswith("two proportions of the test examples")
 
 
+def test_a_report_says_where_predictions_of_some_seeds_alone_decided(trained: Trained) -> None:
+    finals = [replace(final, runs=final.runs[:2]) for final in trained.grid.finals]
+    for final in finals:
+        final.runs[0] = replace(final.runs[0], run_dir=final.runs[0].run_dir / "gone")
+    ((_, found),) = judged(replace(trained.grid, finals=finals))
+    assert found.method.startswith("McNemar's test for those seeds alone whose predictions were k")
+    assert "nothing is said of other seeds" in found.method
+
+
 def test_each_test_that_decided_is_named(trained: Trained) -> None:
     errors = [[2.0, 2.1, 1.9], [2.1, 2.0, 2.15], [89.97] * 3, [60.0, 61.0, 62.0]]
     ((_, found),) = judged(told(trained.grid, errors))

@@ -116,6 +116,14 @@ def test_kept_predictions_decide_where_seeds_cannot() -> None:
     assert lost.told[1].method == "two proportions"
 
 
+def test_a_test_on_some_of_the_common_seeds_alone_says_so() -> None:
+    low, high = vectors(1000, range(20), range(32))
+    groups = [{0: 2.0, 1: 2.0}, {0: 3.2, 1: 3.2}]
+    found = best_set(groups, 1000, lambda at, seed: None if seed else [low, high][at])
+    assert found.told[1] is not None
+    assert found.told[1].method == "mcnemar of some seeds"
+
+
 def test_predictions_are_not_asked_for_where_seeds_decide() -> None:
     def never(at: int, seed: int) -> None:
         raise AssertionError
