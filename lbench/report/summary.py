@@ -13,7 +13,7 @@ from lbench.report.compare import mean
 from lbench.report.published import Published
 from lbench.report.render import ELSEWHERE, SAMPLING, error
 from lbench.report.step_time import BUSY_NOTE, busy, step_time
-from lbench.report.table import NONE, count, mega, percent, print_table
+from lbench.report.table import NONE, count, mega, percent, print_notes, print_table
 from lbench.statistics.intervals import Summary, binomial, of_errors, of_known
 from lbench.store.rows import CellRow, RunRow
 
@@ -56,9 +56,9 @@ def render_run(result: dict[str, Any]) -> None:
     title = f"{result['cell']}\n{_where(result)}"
     print_table(["", _mean_of(finished)], rows, title=title, red=red)
     if sampling:
-        click.echo(SAMPLING)
+        print_notes([SAMPLING])
     if busy(share):
-        click.echo(BUSY_NOTE)
+        print_notes([BUSY_NOTE])
     published = [Published(**row) for row in result.get("published") or []]
     print_published(published, f"\n{ELSEWHERE}")
 

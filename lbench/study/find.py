@@ -34,5 +34,11 @@ def find(name: str, registry: Registry, home: Home | None = None) -> Study:
         return read_study(path)
     if home is not None and name.startswith(PREFIX) and name not in registry.studies:
         return tuned(name, home)
+    if name not in registry.studies:
+        if Path(f"{name}.toml").is_file():
+            raise UsageError(f"Unknown study {name!r}.", f"Did you mean the file {name}.toml?")
+        if home is not None and (home.studies / name).is_dir():
+            problem = f"Study {name!r} was run in {home.root} from a file of its own."
+            raise UsageError(problem, f"Name the file: {name}.toml with its folder.")
     entry = registry.find("studies", name)
     return read_study(entry.path, entry.name)

@@ -397,3 +397,16 @@ def test_more_than_two_hours_are_not_begun_unasked(
     assert said.code == 2
     assert "Give --yes to run it all the same" in said.err
     assert not (tmp_path / "none").exists()
+
+
+def test_a_study_of_a_file_is_named_by_its_file(
+    home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (home.studies / "mine").mkdir(parents=True)
+    words = ["report", "mine", "--home", str(home.root)]
+    said = lbench(*words)
+    assert said.code == 2
+    assert f"'mine' was run in {home.root} from a file of its own" in said.err
+    file(tmp_path, 'rules = ["bp"]')
+    monkeypatch.chdir(tmp_path)
+    assert "Did you mean the file mine.toml?" in lbench(*words).err
