@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import click
-
 from lbench.report.audit import lines
 from lbench.report.citations import print_published
 from lbench.report.compare import mean
