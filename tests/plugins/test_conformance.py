@@ -10,7 +10,8 @@ import pytest
 from lbench.registry import registry
 from lbench.testing import RuleConformance, Subject, conform
 
-pytestmark = pytest.mark.usefixtures("forked_resuming")
+# Of the code that these hundreds of tests run, each room's own tests show what is covered.
+pytestmark = [pytest.mark.no_cover, pytest.mark.usefixtures("forked_resuming")]
 
 COSTLY = ("learns", "claims_equal_measurements", "resumes_in_a_new_process")
 QUICK = {"lfnn_l": ("learns", "claims_equal_measurements")}
@@ -27,8 +28,7 @@ def thorough(name: str) -> Callable[[RuleConformance], None]:
     def test(self: RuleConformance) -> None:
         plain(self)
 
-    # A rule's own code is covered where it learns.
-    return test if name == "test_learns" else pytest.mark.no_cover(test)
+    return test
 
 
 for rule in registry().rules:

@@ -138,6 +138,7 @@ def all_that_fit(rule: str) -> list[str]:
     return [n for n in known.probes if known.owner("probes", n) in owners and n != "tasks"]
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize(
     ("rule", "options"),
     [
