@@ -102,7 +102,7 @@ def best_set(
     others = [at for at in known if at != lowest]
     examples = UNKNOWN if n is None else n
     tests = [
-        _over_seeds(groups[at], groups[lowest])
+        _over_seeds(groups[at], groups[lowest], 0.0 if n is None else 100 / n)
         or _over_examples(groups[at], groups[lowest], examples, _kept(groups, at, lowest, right))
         for at in others
     ]
@@ -185,12 +185,18 @@ def _mean(group: Mapping[int, float]) -> float:
 
 
 def _over_seeds(
-    group: Mapping[int, float], lowest: Mapping[int, float]
+    group: Mapping[int, float], lowest: Mapping[int, float], step: float
 ) -> tuple[float, float, str] | None:
-    """Return the difference, its p and the test; None where seeds cannot decide."""
+    """Return the difference, its p and the test; None where seeds cannot decide.
+
+    Args:
+        step: distance between neighbouring errors that are possible, 0 where it is not known.
+    """
     common = differences(group, lowest)
     if len(common) >= SEEDS:
-        p, _ = t_test(common)
+        if t_test(common)[0] is None:
+            return None  # all pairs differ by the same
+        p, _ = t_test(common, step)
         return None if p is None else (float(np.mean(common)), p, PAIRED)
     a, b = list(group.values()), list(lowest.values())
     if min(len(a), len(b)) < SEEDS or max(np.ptp(a), np.ptp(b)) <= EQUAL:

@@ -234,3 +234,13 @@ def test_trials_that_make_no_sense_are_refused() -> None:
         indistinguishable([float("nan")], [None], 10)
     with pytest.raises(ValueError, match="expected"):
         indistinguishable([1.0], [np.ones(9, dtype=bool)], 10)
+
+
+def test_pairs_that_hardly_spread_are_tested_with_the_resolution_of_the_test_set() -> None:
+    lower = dict.fromkeys(range(10), 100 * 20 / 359)
+    higher = {seed: 100 * (22 if seed else 21) / 359 for seed in range(10)}
+    coarse, fine = (best_set([lower, higher], n).told[1] for n in (359, None))
+    assert coarse is not None
+    assert fine is not None
+    assert coarse.method == fine.method == "paired"
+    assert coarse.p > 2 * fine.p
