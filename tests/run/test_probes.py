@@ -143,13 +143,18 @@ def all_that_fit(rule: str) -> list[str]:
     ("rule", "options"),
     [
         ("bp", {"precision": "bf16"}),
-        ("bp", {"recipe": {"dropout": 0.2}, "network_options": {"norm": "batch"}}),
-        ("fg_w", {}),
-        ("fa", {}),
         ("lfnn", {}),
-        ("lfnn_online", {"network": "one-vs-all"}),
-        ("lfnn_l", {"config": {"selection": "epoch"}}),
-        ("lfnn_l_rr", {"config": {"selection": "random"}}),
+        *(
+            pytest.param(*each, marks=[pytest.mark.slow, pytest.mark.thorough])
+            for each in (
+                ("bp", {"recipe": {"dropout": 0.2}, "network_options": {"norm": "batch"}}),
+                ("fg_w", {}),
+                ("fa", {}),
+                ("lfnn_online", {"network": "one-vs-all"}),
+                ("lfnn_l", {"config": {"selection": "epoch"}}),
+                ("lfnn_l_rr", {"config": {"selection": "random"}}),
+            )
+        ),
     ],
     ids=str,
 )

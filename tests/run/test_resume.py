@@ -58,7 +58,9 @@ def start_and_wait(home: Path, *arguments: str, checkpoints: int) -> Command:
     return process
 
 
-@pytest.mark.parametrize("rule", ["bp", "lfnn_l"])
+@pytest.mark.parametrize(
+    "rule", ["bp", pytest.param("lfnn_l", marks=[pytest.mark.slow, pytest.mark.thorough])]
+)
 def test_killed_three_times_ends_bit_identical(rule: str, tmp_path: Path) -> None:
     arguments = ("--rule", rule, *RUN)
     straight = lbench_run(*arguments, home=tmp_path / "straight")
