@@ -19,7 +19,7 @@ WORDS = 24
 """Letters of a line in a column of words; longer texts are broken."""
 NARROW = 8
 """Letters of a line in a column's name, at least."""
-HEIGHT = 50
+HEIGHT = 48
 """Lines of a table and its notes on a page of the ``article`` class."""
 NOTE = 55
 """Letters of a note that take the height of a line of the table."""
