@@ -12,8 +12,9 @@ from lbench.network import Network
 PER_THREAD = 2**26
 """Multiplications in a step's forward pass that pay for one more thread.
 
-Measured on two cores, bp and batches of 128, time of a step with one thread over that with two:
-0.8 at 0.5, 1.0 at 1.2, 1.3 at 3.4 and 1.4 at 7.3 times this number of multiplications.
+Measured on two cores with threads that sleep while they wait and batches of 128: the time of a
+step with one thread over that with two is 0.7 at 0.5, 1.0 at 1.2, 1.3 at 3.4 and 1.4 at 7.3 times
+this number of multiplications. With threads that spin, on a quiet machine, it is 1.3 at 0.5.
 """
 
 
