@@ -27,9 +27,7 @@ def colour() -> bool | None:
     """
     if os.environ.get("NO_COLOR"):
         return False
-    if any(
-        os.environ.get(name, "0") not in ("", "0") for name in ("FORCE_COLOR", "CLICOLOR_FORCE")
-    ):
+    if any(os.environ.get(name, "0") not in ("", "0") for name in FORCING):
         return True
     return False if os.environ.get("TERM") in DUMB else None
 

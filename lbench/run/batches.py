@@ -28,9 +28,9 @@ def check_batches(resolved: Resolved) -> None:
     Raises:
         UsageError: one does; names a batch that fits.
     """
-    cell = resolved.cell
-    if cell.build(0).network.couples == "none":
+    if resolved.couples == "none":
         return
+    cell = resolved.cell
     sizes = training_sizes(resolved.dataset, cell.validation, cell.labels)
     batch = cell.recipe.batch
     if not _one_alone(sizes, batch, cell.budget.examples) or _trains_on_one(resolved):

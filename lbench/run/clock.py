@@ -69,8 +69,9 @@ class Clock:
         """Seconds of training in which this thread had a core; None where a GPU does the work."""
         if self._device.type != "cpu":
             return None
-        running = self._open is not None and self._open[0] == "training"
-        return self._core + (time.thread_time() - self._open[2] if running and self._open else 0.0)
+        if self._open is None or self._open[0] != "training":
+            return self._core
+        return self._core + time.thread_time() - self._open[2]
 
     def _start(self, part: str) -> None:
         self._open = part, time.perf_counter(), time.thread_time()

@@ -59,6 +59,18 @@ class Machine:
     checkpoint_every: float = 30.0
     cores: int = field(default_factory=cores)
 
+    def build(self, cell: Cell, seed: int, run_dir: RunDir) -> tuple[Rule, Machine]:
+        """Build a run's rule on the device, and set the number of threads in torch.
+
+        Returns:
+            The rule, and this machine with the number of threads.
+        """
+        # Initial weights must not depend on the threads of whatever this process did before.
+        torch.set_num_threads(self.threads or 1)
+        rule = cell.build(seed)
+        settled = self.settle(cell, rule, run_dir)
+        return rule.to(self.device), settled
+
     def settle(self, cell: Cell, rule: Rule, run_dir: RunDir) -> Machine:
         """Decide the number of threads, and set it in torch.
 
@@ -133,13 +145,9 @@ def train(
         What ``result.json`` holds, and whether we were interrupted. With status ``killed`` there
         is no such file. With that and with ``pruned`` the same call goes on from the checkpoint.
     """
-    # Initial weights must not depend on the threads of whatever this process did before.
-    torch.set_num_threads(machine.threads or 1)
     peak = Peak(machine.device)
     cell = resolved.cell
-    rule = cell.build(seed)
-    machine = machine.settle(cell, rule, run_dir)
-    rule = rule.to(machine.device)
+    rule, machine = machine.build(cell, seed, run_dir)
     data = resident(resolved, machine.device)
     training, validation = data.training, data.validation
     plan = Plan.of(
@@ -216,10 +224,8 @@ def complete_trial(
     assert result is not None
     reporter.note("It was a trial of a search: reading the test set with its weights.")
     cell = resolved.cell
-    rule = cell.build(seed)
-    machine = machine.settle(cell, rule, run_dir)
+    rule, machine = machine.build(cell, seed, run_dir)
     test = resident(resolved, machine.device).test
-    rule = rule.to(machine.device)
     return complete(cell, rule, test, run_dir, result, reporter.note)
 
 

@@ -20,7 +20,6 @@ class Pace:
     def __init__(self) -> None:
         self._stretches: dict[str, list[tuple[int, float]]] = defaultdict(list)
         self._warm = False
-        self._seconds = 0.0
         self._core: float | None = 0.0
 
     def add(self, phase: str, steps: int, seconds: float, core: float | None) -> None:
@@ -37,7 +36,6 @@ class Pace:
             self._warm = True
             return
         self._stretches[phase].append((steps, seconds))
-        self._seconds += seconds
         self._core = None if core is None or self._core is None else self._core + core
 
     @property
@@ -61,6 +59,7 @@ class Pace:
     @property
     def core_share(self) -> float | None:
         """Share of the training time in which the run had a core; None where it is not known."""
-        if not self._seconds or self._core is None:
+        seconds = sum(time for stretches in self._stretches.values() for _, time in stretches)
+        if not seconds or self._core is None:
             return None
-        return min(1.0, self._core / self._seconds)
+        return min(1.0, self._core / seconds)

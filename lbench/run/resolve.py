@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -78,6 +78,7 @@ class Resolved:
         cell: with all defaults filled in.
         dataset: the data.
         source: where it was found.
+        couples: how the network couples the examples of a batch: ``none`` or ``mean``.
         idle: parts of the recipe that were asked for and cannot act beside the others, each with
             its reason and its cure; the cell and its fingerprint are the same without them.
         notes: what else was asked for and cannot act, in sentences; it is part of the fingerprint.
@@ -86,6 +87,7 @@ class Resolved:
     cell: Cell
     dataset: Dataset
     source: Source
+    couples: Literal["none", "mean"]
     idle: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     notes: Sequence[str] = ()
 
@@ -190,6 +192,7 @@ def resolve(request: Request, registry: Registry) -> Resolved:
         dataclasses.replace(cell, blocks=blocks, changes=changes),
         data,
         source,
+        rule_built.network.couples,
         {name: why for name, why in idle(recipe).items() if name in request.recipe},
         _notes(request, recipe, rule_built),
     )

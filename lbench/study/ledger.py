@@ -82,8 +82,8 @@ def write_ledger(home: Home, plan: Plan, command: str) -> None:
     """
     path = home.studies / plan.study.name / "plan.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    read_ledger(home, plan.study)  # what is damaged is not written over
     before = _content(path)
+    _ledger(path, plan.study, before)  # what is damaged is not written over
     version = plan.study.version
     points = dict(before.get("points", {}))
     searches = names(plan)
@@ -126,14 +126,20 @@ def read_ledger(home: Home, study: Study) -> Ledger:
         DamagedError: its ``plan.json`` is not what lbench wrote.
     """
     path = home.studies / study.name / "plan.json"
-    content = _content(path)
+    return _ledger(path, study, _content(path))
+
+
+def _ledger(path: Path, study: Study, content: Mapping[str, Any]) -> Ledger:
+    """Return what the content of a ``plan.json`` says; raise DamagedError where it cannot."""
     try:
-        return _ledger(study, content)
+        return _understood(study, content)
     except DAMAGE as error:
-        raise _damaged(path, f"{type(error).__name__}: {error}") from None
+        raise DamagedError(
+            f"{path} is damaged: {type(error).__name__}: {error}.", _again(path)
+        ) from None
 
 
-def _ledger(study: Study, content: Mapping[str, Any]) -> Ledger:
+def _understood(study: Study, content: Mapping[str, Any]) -> Ledger:
     version = study.version
     points = content.get("points", {}).values()
     current = [entry for entry in points if entry["version"] == version]
@@ -156,10 +162,6 @@ def _content(path: Path) -> dict[str, Any]:
 
 def _again(path: Path) -> str:
     return f"Move {path} away and run the study again: nothing is trained twice."
-
-
-def _damaged(path: Path, problem: str) -> DamagedError:
-    return DamagedError(f"{path} is damaged: {problem}.", _again(path))
 
 
 def _asked(plan: Plan) -> dict[str, Any]:
