@@ -1,3 +1,24 @@
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+
+import pytest
+
+from lbench.home import Home
+from lbench.study.storage import storage
 from tests.store.conftest import template as template
+
+
+@pytest.fixture(scope="session")
+def empty_searches(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Optuna's storage with nothing in it: to create one takes longer than most tests."""
+    folder = tmp_path_factory.mktemp("storage")
+    storage(Home(folder)).engine.dispose()
+    return folder / "optuna.db"
+
+
+@pytest.fixture
+def searches(tmp_path: Path, empty_searches: Path) -> None:
+    """An empty storage of Optuna in the home ``tmp_path``."""
+    shutil.copy(empty_searches, tmp_path / "optuna.db")

@@ -6,18 +6,21 @@ import contextlib
 import io
 import json
 import os
+import shutil
 import signal
 import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 from unittest import mock
 
 import pytest
 
 from lbench.cli.main import main
+from lbench.home import Home
 from lbench.study.definition import Arm, Study
 from tests.forked import Command
 
@@ -65,6 +68,13 @@ def lbench(*words: str) -> Said:
         main(list(words))
     assert isinstance(ended.value.code, int)
     return Said(ended.value.code, out.getvalue(), err.getvalue())
+
+
+def home_with_store(root: Path, template: Path) -> Home:
+    """A new home with a copy of a store whose tables are made."""
+    root.mkdir()
+    shutil.copy(template, root / "store.db")
+    return Home(root)
 
 
 def until(condition: Callable[[], bool]) -> None:

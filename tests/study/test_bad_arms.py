@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,7 @@ from lbench.study.equal import with_budgets
 from lbench.study.plan import plan
 from lbench.study.timing import costs
 from tests.run.helper import ask
-from tests.study.helper import ALONE, Said, lbench, study
+from tests.study.helper import ALONE, Said, home_with_store, lbench, study
 
 RULES = '''
 import sys
@@ -92,9 +91,7 @@ def ran(rules: Path, tmp_path_factory: pytest.TempPathFactory, template: Path) -
     folder = tmp_path_factory.mktemp("bad")
     name = str(folder / "bad.toml")
     Path(name).write_text(STUDY)
-    home = Home(folder / "home")
-    home.root.mkdir()
-    shutil.copy(template, home.root / "store.db")
+    home = home_with_store(folder / "home", template)
     words = ["study", name, "--plugin", str(rules), "--home", str(home.root)]
     return Run(name, home, lbench(*words, *ALONE, "--json"), lbench(*words, "--status", "--json"))
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import shutil
 from pathlib import Path
 
 import pytest
@@ -23,15 +22,12 @@ from lbench.study.ledger import write_ledger
 from lbench.study.plan import plan
 from lbench.study.runner import Runner
 from lbench.study.settings import request
-from tests.study.helper import ALONE, lbench, study
+from tests.study.helper import ALONE, home_with_store, lbench, study
 
 
 @pytest.fixture
 def home(tmp_path: Path, template: Path) -> Home:
-    made = Home(tmp_path / "home")
-    made.root.mkdir()
-    shutil.copy(template, made.root / "store.db")
-    return made
+    return home_with_store(tmp_path / "home", template)
 
 
 def file(tmp_path: Path, text: str) -> str:

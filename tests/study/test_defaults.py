@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,8 @@ from lbench.study.search import Searching
 from lbench.study.storage import storage
 from tests.run.helper import ask
 
+pytestmark = pytest.mark.usefixtures("searches")
+
 POINT = Point(0, "lfnn_l", "digits", "mlp", {}, {})
 SPACE: dict[str, Domain] = {
     "lr": Span(1e-4, 0.1, log=True),
@@ -23,18 +24,6 @@ SPACE: dict[str, Domain] = {
 }
 INSIDE = {"lr": 0.003, "weight_decay": 1e-3}
 OUTSIDE = {"lr": 0.003, "weight_decay": 0.0}
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("storage")
-    storage(Home(folder)).engine.dispose()
-    return folder / "optuna.db"
-
-
-@pytest.fixture(autouse=True)
-def _storage(tmp_path: Path, made: Path) -> None:
-    shutil.copy(made, tmp_path / "optuna.db")
 
 
 def searching(

@@ -26,7 +26,7 @@ from lbench.store.sync import sync
 from lbench.study.collect import collect
 from lbench.study.find import find
 from lbench.study.results import Results
-from tests.study.helper import ALONE, Said, interrupted, killed, lbench
+from tests.study.helper import ALONE, Said, home_with_store, interrupted, killed, lbench
 
 SEARCH = """
 title = "Small"
@@ -78,9 +78,7 @@ class Survived:
 def survived(tmp_path_factory: pytest.TempPathFactory, template: Path) -> Survived:
     folder = tmp_path_factory.mktemp("survived")
     (folder / "small.toml").write_text(SEARCH)
-    home = Home(folder / "home")
-    home.root.mkdir()
-    shutil.copy(template, home.root / "store.db")
+    home = home_with_store(folder / "home", template)
     words = ["study", str(folder / "small.toml"), "--home", str(home.root), "--device", "cpu"]
 
     def places() -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -17,21 +16,10 @@ from lbench.study.definition import Domain, Point, Search, Span
 from lbench.study.search import REASON, Searching, search_name
 from lbench.study.storage import reaching, storage
 
+pytestmark = pytest.mark.usefixtures("searches")
+
 POINT = Point(0, "lfnn_l", "digits", "mlp", {}, {})
 SPACE: dict[str, Domain] = {"lr": Span(1e-4, 0.1, log=True), "leadership": Span(0.1, 1.0, 0.1)}
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A storage with nothing in it: to create one takes longer than most tests."""
-    folder = tmp_path_factory.mktemp("storage")
-    storage(Home(folder)).engine.dispose()
-    return folder / "optuna.db"
-
-
-@pytest.fixture(autouse=True)
-def _storage(tmp_path: Path, made: Path) -> None:
-    shutil.copy(made, tmp_path / "optuna.db")
 
 
 def test_rules_with_one_space_are_given_the_same_quasi_random_trials(tmp_path: Path) -> None:

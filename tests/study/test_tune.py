@@ -12,7 +12,7 @@ import pytest
 
 from lbench.home import Home
 from lbench.rundir import RunDir
-from tests.study.helper import ALONE, Said, lbench
+from tests.study.helper import ALONE, Said, home_with_store, lbench
 
 RULE = '''
 from torch import nn
@@ -65,9 +65,7 @@ def tuned(tmp_path_factory: pytest.TempPathFactory, template: Path) -> Tuned:
     folder = tmp_path_factory.mktemp("tuned")
     rule = folder / "smooth.py"
     rule.write_text(RULE)
-    home = Home(folder / "home")
-    home.root.mkdir()
-    shutil.copy(template, home.root / "store.db")
+    home = home_with_store(folder / "home", template)
     words = ["tune", "--rule", "smooth", "--dataset", "digits", "--epochs", "2", "--trials", "3",
              "--seeds", "2", *ALONE]  # fmt: skip
     found = Tuned(home, rule, words, Said(0, "", ""))
