@@ -34,7 +34,7 @@ SPREADS = (0, 0.01, 0.03, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.
 ALIKE = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 30.0)
 """Sums of the beta distribution's parameters: the smaller, the fewer examples are in doubt."""
 CLOSER, MORE = 40, 50
-"""Cells of lowest coverage that are simulated again, with so many times as many draws."""
+"""Number of grid cells with the lowest coverage that are simulated again; factor on their draws."""
 
 
 @dataclass(frozen=True)

@@ -59,7 +59,7 @@ if TYPE_CHECKING:
 @click.option(
     "--threads",
     type=click.IntRange(1, 1024),
-    help="Of the CPU; else OMP_NUM_THREADS, or what the network is large enough for.",
+    help="CPU threads. Default: OMP_NUM_THREADS, else a number that fits the network's size.",
 )
 @click.option(
     "--checkpoint-every",

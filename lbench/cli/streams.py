@@ -59,7 +59,7 @@ def lost(stream: TextIO) -> bool:
 
 
 def _open(descriptor: int, name: str) -> None:
-    """Open the null device in the place of a stream that the process was started without.
+    """Open the null device for a stream that was closed when the process started.
 
     Otherwise the next file that is opened would get its descriptor, and everything that C code
     or a subprocess writes to the stream.

@@ -55,7 +55,7 @@ def running_options(command: Any) -> Any:
             click.option(
                 "--threads",
                 type=click.IntRange(1, 1024),
-                help="Per worker; else OMP_NUM_THREADS, or what the network is large enough for.",
+                help="CPU threads per worker. Default: OMP_NUM_THREADS, else by network size.",
             ),
             click.option(
                 "--timeout",

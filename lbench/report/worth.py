@@ -13,7 +13,7 @@ from lbench.statistics.intervals import Summary
 from lbench.study.results import Final, Results, SearchResult
 
 MOST = 4
-"""Searches of which each is told in an answer; of more the verdicts are counted."""
+"""An answer has a sentence per search for up to this number; beyond, it counts verdicts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class Worth:
     same: bool
 
     def as_dict(self) -> dict[str, Any]:
-        """As ``--json`` prints it."""
+        """Return the object that ``--json`` prints."""
         contrast = self.chosen_minus_defaults
         return {
             "chosen": self.same,

@@ -18,7 +18,7 @@ PAIRED, WELCH, MCNEMAR, PROPORTIONS = "paired", "welch", "mcnemar", "two proport
 SOME_SEEDS = "mcnemar of some seeds"
 """McNemar's test where the predictions of some common seeds were lost."""
 SEEDS = 3
-"""With fewer seeds a t test has one degree of freedom, and hardly anything is told apart."""
+"""With fewer seeds a t test has one degree of freedom, which hardly ever rejects."""
 UNKNOWN = 100
 """Test examples that are assumed where their number is not known: test sets have more."""
 
@@ -47,7 +47,7 @@ class Told:
 
     @property
     def apart(self) -> bool:
-        """Return whether the group has a higher error that is told apart from the lowest."""
+        """Return whether the group's error is significantly higher than the lowest."""
         return self.points > 0 and self.adjusted <= LEVEL
 
 

@@ -62,8 +62,8 @@ def _copy(file: Path, copy: Path) -> None:
         ):
             source.backup(target)
     except sqlite3.Error:
-        # Without a writer's files beside it, it cannot be opened without creating them. What is
-        # damaged is told when the copy is opened.
+        # Without a writer's files beside it, it cannot be opened without creating them.
+        # Opening the copy reports damage.
         for end in ("", *BESIDE):
             if (part := Path(f"{file}{end}")).exists():
                 shutil.copyfile(part, f"{copy}{end}")

@@ -43,5 +43,5 @@ def check_probes(plan: Plan, registry: Registry) -> None:
             except UsageError as error:
                 raise UsageError(f"At {point.key}: {error.message}", error.hint) from None
             except Exception:
-                # A probe that fails is told by its runs, which go on without it.
+                # The runs report a probe that fails, and go on without it.
                 continue

@@ -29,7 +29,7 @@ from lbench.study.settings import request
 from lbench.study.storage import storage
 
 Key = tuple[str, int, int]
-"""Of a job: the point's key, the trial (or FINAL, DEFAULTS), the seed."""
+"""Identifies a job: the point's key, the trial (or FINAL, DEFAULTS), the seed."""
 WAIT = 0.2
 """Seconds between two looks at the clock while nothing happens."""
 

@@ -53,9 +53,9 @@ def costs(
     tell: Callable[[str], None],
     cores: int = 1,
 ) -> dict[str, Cost]:
-    """Times a few steps of each kind of cell; by the point's key.
+    """Time a few steps of each kind of configuration; return the costs by the point's key.
 
-    A kind of which a step fails has no cost: that is told, and its runs will say it too.
+    A kind whose step fails has no cost. The failure is reported here, and by its runs.
 
     Args:
         threads: of torch on the CPU; None for as many as each network's runs will have.

@@ -1,4 +1,4 @@
-"""A plugin whose code raises, exits or prints is told of, and never looks like a success."""
+"""A plugin whose code raises, exits or prints is reported, and never looks like a success."""
 
 from __future__ import annotations
 
