@@ -79,19 +79,19 @@ def told(results: Results) -> list[str]:
     return [words + (f"; {same} chose the defaults." if same else ".")]
 
 
-def _same(search: SearchResult, final: Final) -> bool:
-    """Whether the search chose the defaults, as their trial or by suggesting the same."""
+def _same(search: SearchResult, final: Final | None) -> bool:
+    """Return whether the search chose the defaults, as their trial or by suggesting the same."""
     if search.best is not None and search.best.defaults:
         return True
-    return search.defaults is not None and search.defaults.cell == final.cell
+    if final is None or search.defaults is None:
+        return False
+    return search.defaults.cell == final.cell
 
 
 def _worth(search: SearchResult, final: Final | None, contrast: Contrast | None) -> Worth:
     trial = next((trial for trial in search.trials if trial.defaults), None)
     val_error = trial.values[0] if trial and trial.values else None
-    same = (search.best is not None and search.best.defaults) or (
-        final is not None and _same(search, final)
-    )
+    same = _same(search, final)
     source = final if same else search.defaults
     defaults = None if source is None else rows([(source.cell, source.runs)])[0].test
     if same:

@@ -9,7 +9,7 @@ import numpy as np
 from scipy import stats
 
 from lbench.statistics.examples import Right
-from lbench.statistics.intervals import EQUAL, check_error, check_finite, differences
+from lbench.statistics.intervals import EQUAL, check_error, check_finite, differences, resolution
 from lbench.statistics.multiple import LEVEL, holm
 from lbench.statistics.paired import t_test
 from lbench.statistics.signs import two_sided
@@ -102,7 +102,7 @@ def best_set(
     others = [at for at in known if at != lowest]
     examples = UNKNOWN if n is None else n
     tests = [
-        _over_seeds(groups[at], groups[lowest], 0.0 if n is None else 100 / n)
+        _over_seeds(groups[at], groups[lowest], resolution(n))
         or _over_examples(groups[at], groups[lowest], examples, _kept(groups, at, lowest, right))
         for at in others
     ]

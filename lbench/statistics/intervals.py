@@ -97,6 +97,11 @@ def least(n: int) -> float:
     return min(1.5, -math.log(0.025) / n)
 
 
+def resolution(examples: int | None) -> float:
+    """Return the percentage of one example of a test set; 0 where their number is not known."""
+    return 100 / examples if examples else 0.0
+
+
 def of_errors(values: Iterable[float | None], examples: int | None) -> Summary | None:
     """Return the mean of errors counted on one test set, with its 95 % interval over seeds.
 
@@ -121,7 +126,7 @@ def of_errors(values: Iterable[float | None], examples: int | None) -> Summary |
         return None
     for value in known:
         check_error(value, examples or 1)
-    found = interval(known, 100 / examples if examples else 0.0)
+    found = interval(known, resolution(examples))
     if found.low is None or found.high is None:
         return found
     return replace(found, low=max(0.0, found.low), high=min(100.0, found.high))

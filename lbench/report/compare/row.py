@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lbench.statistics.intervals import Summary, binomial, of_errors, of_known
+from lbench.statistics.intervals import Summary, binomial, of_errors, of_known, resolution
 from lbench.store.audits import together, worst
 from lbench.store.rows import CellRow, RunRow
 
@@ -57,7 +57,7 @@ class Row:
     @property
     def step(self) -> float:
         """Percentage of one test example; 0 where their number is not known."""
-        return 100 / self.cell.test_examples if self.cell.test_examples else 0.0
+        return resolution(self.cell.test_examples)
 
     @property
     def options(self) -> str:
