@@ -30,7 +30,7 @@ class RuleTrial(Trial):
         super().__init__(rule)
         self.rule = rule
         self._make_step = make_step
-        self._signals: Signals = {}
+        self._signals = Signals()
         self._known: dict[str, Tensor] = {}
         rule.attach({group.name: self._updater(group.name) for group in rule.groups()})
 
@@ -39,7 +39,7 @@ class RuleTrial(Trial):
             self._look(f"before the update of {group}")
             with torch.no_grad():
                 for name, grad in grads.items():
-                    self._signals.setdefault(name, []).append(grad.detach().clone())
+                    self._signals.add(name, grad)
                     self.params[name].sub_(grad, alpha=LR)
                     self._known[name] = self.params[name].detach().clone()
 
@@ -48,7 +48,7 @@ class RuleTrial(Trial):
     def _step(self, index: int, batch: Batch, phase: Phase | None) -> Signals:
         rule, s = self.rule, self._make_step(index, phase)
         s.rows = len(batch.target)
-        self._signals = {}
+        self._signals = Signals()
         self._known = self.values()
         rule.step(rule.prepare(batch, s), s)
         rule.after_step(s)

@@ -42,7 +42,7 @@ class StepTrial(Trial):
 
     def _step(self, index: int, batch: Batch, phase: Phase | None) -> Signals:
         names = {id(p): name for name, p in self.params.items()}
-        signals: Signals = {}
+        signals = Signals()
         known = self.values()
         stepped: set[str] = set()
 
@@ -50,7 +50,7 @@ class StepTrial(Trial):
             """What changed outside of an optimizer is a signal of its own."""
             for name, value in self.params.items():
                 if not torch.equal(value, known[name]):
-                    signals.setdefault(name, []).append(known[name] - value.detach())
+                    signals.add_change(name, known[name], value)
                     known[name] = value.detach().clone()
                     if name in stepped:
                         self.conduct.writes.append((name, "outside of its optimizer"))
@@ -59,7 +59,7 @@ class StepTrial(Trial):
             look()
             for p in _params(optimizer):
                 if id(p) in names and p.grad is not None:
-                    signals.setdefault(names[id(p)], []).append(p.grad.detach().clone())
+                    signals.add(names[id(p)], p.grad)
                     stepped.add(names[id(p)])
 
         def after(optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:

@@ -13,8 +13,34 @@ from lbench.auditing.generators import seeded
 from lbench.step import Phase
 from lbench.task import Batch
 
-Signals = dict[str, list[Tensor]]
-"""What each parameter was told in a step, by name: the gradients handed to its optimizer."""
+
+class Signals(dict[str, list[Tensor]]):
+    """The signals of one step, by the parameter's name, in the order in which they came.
+
+    A signal has the parameter's shape. It is the gradient that an optimizer got or, for a
+    parameter that changed without one, the value before minus the value after.
+
+    Attributes:
+        rounding: by the name of a parameter with such differences, the 2-norm that rounding alone
+            may give all its signals together: ε (‖before‖ + ‖after‖) for each difference, with
+            the machine epsilon ε of the parameter's type. Other parameters have no entry.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rounding: dict[str, float] = {}
+
+    def add(self, name: str, signal: Tensor) -> None:
+        """Keeps a copy of a gradient."""
+        self.setdefault(name, []).append(signal.detach().clone())
+
+    def add_change(self, name: str, before: Tensor, after: Tensor) -> None:
+        """Keeps the difference of a parameter that changed without an optimizer."""
+        with torch.no_grad():
+            self.setdefault(name, []).append(before - after)
+            size = float(before.norm() + after.norm()) * torch.finfo(after.dtype).eps
+        self.rounding[name] = self.rounding.get(name, 0.0) + size
+
 
 LR = 0.01
 """Learning rate of the audit's own plain gradient steps."""
