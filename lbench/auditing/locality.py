@@ -85,7 +85,7 @@ def spoil(
     try:
         return trial.step(at, subject.batch(at, rows[at]), phase)
     except Exception:
-        return Signals()  # whatever it raises, it cannot do without the spoilt unit: it waits for it
+        return Signals()  # it cannot do without the spoilt unit, so it waits for it
 
 
 def _redraw(unit: Unit, trial: Trial) -> None:
