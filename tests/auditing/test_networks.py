@@ -1,0 +1,61 @@
+"""The networks of the false-alarm benchmark are what they say, and train."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from lbench import Init, Network, Task
+from lbench.auditing.rules import CLASSES, SHAPE
+from lbench.randomness import Randomness
+from lbench.step import Step
+from lbench.task import Batch
+from lbench_bp.bp import Bp
+from tests.auditing.networks import UNUSUAL
+
+EVERY = pytest.mark.parametrize("name", UNUSUAL)
+
+
+def build(name: str, dropout: float = 0.0) -> Network:
+    return UNUSUAL[name].build(Init(0), SHAPE, CLASSES, dropout)
+
+
+@EVERY
+def test_a_network_has_the_size_of_an_audit(name: str) -> None:
+    network = build(name)
+    assert sum(p.numel() for p in network.parameters()) <= 50_000
+    assert 4 <= len(network.sites) + 1 <= 12
+    assert len(network.blocks) == 3
+    names = [site.name for site in network.sites]
+    assert len(set(names)) == len(names)
+
+
+@EVERY
+def test_a_blocks_parameters_belong_to_its_layers(name: str) -> None:
+    for block in build(name).blocks:
+        in_layers = {id(p) for site in block.sites for p in site.parameters()}
+        assert {id(p) for p in block.parameters()} == in_layers
+
+
+@EVERY
+def test_every_layer_is_used_and_trained(name: str) -> None:
+    network = build(name, dropout=0.3)
+    shapes = network.shapes(SHAPE)
+    assert set(shapes) == {site.name for site in network.sites}
+    rule = Bp(network, Task("audit", SHAPE, CLASSES), Bp.Config(), Init(1))
+    moved: dict[str, bool] = {}
+    rule.attach({"all": lambda grads: moved.update({n: bool(g.any()) for n, g in grads.items()})})
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(12, *SHAPE, generator=generator)
+    rule.train().step(Batch(x, torch.arange(12) % CLASSES), Step(Randomness(0)))
+    still = {name for name, _ in rule.named_parameters() if not moved[name]}
+    # A key's bias adds the same number to every score of a query.
+    assert still <= {f"network.layers.{k}.inner.1.affine.bias" for k in (1, 2)}
+
+
+def test_only_batch_norm_couples_examples() -> None:
+    for name in UNUSUAL:
+        network = build(name)
+        batch_norm = any(isinstance(m, nn.BatchNorm2d) for m in network.modules())
+        assert (network.couples == "mean") == batch_norm
