@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lbench.auditing.copying import twin
+from lbench.auditing.schedule import Place, place
 from lbench.auditing.subject import LR, Signals, Subject, Trial, Unit
 from lbench.randomness import Kind, Randomness
 from lbench.rule import Grads, Rule
@@ -82,6 +83,7 @@ class RuleSubject(Subject):
         x: (rows, channels, height, width).
         target: (rows,).
         seed: of the run's randomness.
+        places: where the step of a number stands in the run.
     """
 
     def __init__(
@@ -91,10 +93,12 @@ class RuleSubject(Subject):
         target: Tensor,
         *,
         seed: int = 0,
+        places: Callable[[int], Place] = place,
     ) -> None:
         super().__init__(type(rule).__name__, units(rule), list(rule.phases()), x, target)
         self.rule = rule
         self.randomness = Randomness(seed)
+        self.places = places
         self.used: set[str] = set()
         sites = {f"{site.name}.": site for site in rule.network.sites}
         self._labels = {
@@ -120,7 +124,7 @@ class RuleSubject(Subject):
         return RuleTrial(twin(self.rule), partial(self._step, index, count))
 
     def _step(self, shard: int, shards: int, index: int, phase: Phase | None) -> ShardStep:
-        return ShardStep(self, shard, shards, index, phase)
+        return ShardStep(self, shard, shards, self.places(index), phase)
 
     def coupling(self) -> str:
         """Rows, unless means over the batch explain it: the rule's own or BatchNorm's."""
@@ -140,14 +144,22 @@ class ShardStep(Step):
         subject: told which ways of coupling examples are used.
         shard: which part, from 0.
         shards: how many parts.
+        place: in the run; noise is addressed by its index.
     """
 
     __slots__ = ("rows", "shard", "shards", "subject")
 
     def __init__(
-        self, subject: RuleSubject, shard: int, shards: int, index: int, phase: Phase | None
+        self, subject: RuleSubject, shard: int, shards: int, place: Place, phase: Phase | None
     ) -> None:
-        super().__init__(subject.randomness, index, phase=phase, device=subject.x.device)
+        super().__init__(
+            subject.randomness,
+            place.index,
+            place.epoch,
+            phase=phase,
+            last=place.last,
+            device=subject.x.device,
+        )
         self.subject = subject
         self.shard = shard
         self.shards = shards
