@@ -72,7 +72,7 @@ def _list(home: Home, as_json: bool) -> None:
     from lbench.report.audit import short
     from lbench.report.compare import rows
     from lbench.report.render import SAMPLING, error, unfinished
-    from lbench.report.table import of
+    from lbench.report.table import of, print_notes
 
     lines = rows(_pairs(home))
     if as_json:
@@ -97,4 +97,4 @@ def _list(home: Home, as_json: bool) -> None:
         red=[at for at, line in enumerate(lines) if line.contradictions],
     )
     if any(line.sampling for line in lines):
-        click.echo(SAMPLING)
+        print_notes([SAMPLING])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from lbench.report.compare import Difference
-from lbench.report.table import NONE, fits, markdown, of, print_notes, print_table, signed
+from lbench.report.table import NONE, markdown, of, print_notes, print_parts, signed
 
 COLUMNS = (
     "", "points over seeds", "n", "t test p", "Wilcoxon p", "seeds say",
@@ -20,16 +20,10 @@ MEANING = (
 
 
 def show(differences: Sequence[Difference]) -> None:
-    """Prints the table on standard output; in a narrow terminal seeds, then examples."""
+    """Print the table on standard output; in a narrow terminal seeds, then examples."""
     if not differences:
         return
-    lines = cells(differences)
-    for kept in [range(len(COLUMNS))] if fits(COLUMNS, lines) else [SEEDS, EXAMPLES]:
-        print_table(
-            [COLUMNS[i] for i in kept],
-            [[line[i] for i in kept] for line in lines],
-            right=[at for at, i in enumerate(kept) if i in RIGHT],
-        )
+    print_parts(COLUMNS, cells(differences), [[SEEDS, EXAMPLES]], right=RIGHT)
     print_notes(notes(differences))
 
 

@@ -13,13 +13,12 @@ from lbench.report.table import (
     NONE,
     between,
     count,
-    fits,
     markdown,
     mega,
     of,
     percent,
     print_notes,
-    print_table,
+    print_parts,
     settings,
     text,
 )
@@ -32,23 +31,19 @@ COLUMNS = (
 )  # fmt: skip
 RIGHT = (5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16)
 RESULTS = (0, 1, 2, 3, 4, 5, 6, 18)
+CELLS, ERRORS = (0, 1, 2, 3, 4), (0, 1, 5, 6, 18)
 SIZES = (0, 7, 8, 9, 10, 17)
 STEPS = (0, 11, 12, 13, 14, 15, 16)
+LAYOUTS = ((RESULTS, SIZES, STEPS), (CELLS, ERRORS, SIZES, STEPS))
+"""The columns of each table in a narrow terminal, and in a narrower one."""
 SAMPLING = "* One seed: the interval of the test set's sampling alone (Wilson), not over seeds."
 ELSEWHERE = "Published, percent; network, augmentation and selection as stated"
 
 
 def show(comparison: Comparison) -> None:
-    """Print tables and notes on standard output; a narrow terminal gets three smaller tables."""
-    lines = cells(comparison.rows)
-    whole = fits(COLUMNS, lines)
-    for kept in [range(len(COLUMNS))] if whole else [RESULTS, SIZES, STEPS]:
-        print_table(
-            [COLUMNS[i] for i in kept],
-            [[line[i] for i in kept] for line in lines],
-            right=[at for at, i in enumerate(kept) if i in RIGHT],
-            red=[at for at, row in enumerate(comparison.rows) if row.contradictions],
-        )
+    """Print tables and notes on standard output; a narrow terminal gets several smaller tables."""
+    red = [at for at, row in enumerate(comparison.rows) if row.contradictions]
+    print_parts(COLUMNS, cells(comparison.rows), LAYOUTS, right=RIGHT, red=red)
     difference_table.show(comparison.differences)
     print_notes(notes(comparison))
     citations.print_published(comparison.published, f"\n{ELSEWHERE}")

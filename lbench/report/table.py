@@ -7,6 +7,7 @@ import re
 import sys
 from collections.abc import Iterable, Sequence
 
+from lbench.report import widths
 from lbench.report.terminal import coloured, columns, console, paragraph
 
 NONE = "—"
@@ -40,7 +41,7 @@ def print_table(
 ) -> None:
     """Print a table as wide as its content; ``right`` are the columns of numbers, ``red`` rows.
 
-    In a narrow terminal words are folded, and numbers stay whole.
+    In a narrow terminal cells have several lines, broken between words; numbers stay whole.
     """
     import click
     from rich import box
@@ -49,31 +50,72 @@ def print_table(
     if title:
         # Not rich's title, which is folded to the width of the table.
         click.echo(title)
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    numbers = set(right)
-    for index, name in enumerate(names):
-        number = index in numbers
-        table.add_column(
-            name, justify="right" if number else "left", no_wrap=number, overflow="fold"
-        )
-    wrong = set(red)
-    for index, row in enumerate(rows):
-        table.add_row(*row, style="red" if index in wrong else None)
+    lines, numbers, wrong = [list(row) for row in rows], set(right), set(red)
     # Piped output is for other programs and for grep: it is never wrapped.
-    printer = console(sys.stdout, columns() or UNBOUNDED)
+    room = columns() or UNBOUNDED
+    wide = widths.fitted(names, lines, numbers, room)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for index, (name, width) in enumerate(zip(names, wide, strict=True)):
+        table.add_column(
+            widths.lines(name, width),
+            justify="right" if index in numbers else "left",
+            width=width,
+            overflow="fold",
+        )
+    for index, row in enumerate(lines):
+        cells = (widths.lines(cell, width) for cell, width in zip(row, wide, strict=True))
+        table.add_row(*cells, style="red" if index in wrong else None)
+    printer = console(sys.stdout, max(room, widths.total(wide)))
     with printer.capture() as captured:
         printer.print(table)
-    lines = (line.rstrip() for line in captured.get().removesuffix("\n").split("\n"))
-    click.echo("\n".join(lines), color=coloured(sys.stdout))
+    printed = (line.rstrip() for line in captured.get().removesuffix("\n").split("\n"))
+    click.echo("\n".join(printed), color=coloured(sys.stdout))
 
 
 def fits(names: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
     """Return whether a table has room without folding; always where output is no terminal."""
     room = columns()
-    if room is None:
-        return True
-    widths = [max(len(cell) for cell in column) for column in zip(names, *rows, strict=True)]
-    return sum(widths) + 3 * len(widths) <= room
+    return room is None or widths.total(widths.natural(names, rows)) <= room
+
+
+def print_parts(
+    names: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    layouts: Iterable[Sequence[Sequence[int]]],
+    *,
+    right: Iterable[int] = (),
+    red: Iterable[int] = (),
+) -> None:
+    """Print a table whole where it fits, else as smaller tables below each other.
+
+    Args:
+        names: of the columns of the whole table.
+        rows: its cells.
+        layouts: ways to distribute the columns over tables, the widest first; the first one that
+            breaks no word is taken, or the last.
+        right: the columns of numbers.
+        red: these rows.
+    """
+    numbers, wrong = set(right), set(red)
+    parts: Sequence[Sequence[int]] = [range(len(names))]
+    if not fits(names, rows):
+        for parts in layouts:
+            if all(_whole_words(names, rows, part, numbers) for part in parts):
+                break
+    for part in parts:
+        print_table(
+            [names[i] for i in part],
+            [[row[i] for i in part] for row in rows],
+            right=[at for at, i in enumerate(part) if i in numbers],
+            red=wrong,
+        )
+
+
+def _whole_words(
+    names: Sequence[str], rows: Sequence[Sequence[str]], part: Sequence[int], numbers: set[int]
+) -> bool:
+    least = widths.narrowest(names, rows, numbers)
+    return widths.total([least[i] for i in part]) <= (columns() or UNBOUNDED)
 
 
 def markdown(

@@ -8,7 +8,7 @@ from click.testing import CliRunner
 
 from lbench.cli.compare import command
 from lbench.errors import UsageError
-from lbench.report import render, step_time
+from lbench.report import difference_table, render, step_time, table, terminal
 from lbench.report.compare import compare, rows
 from lbench.rundir import RunDir
 
@@ -212,8 +212,25 @@ def test_operations_of_a_step_and_of_a_prediction_are_columns(made_up: Any) -> N
 
 
 def test_a_narrow_terminal_loses_no_column() -> None:
-    parts = [*render.RESULTS, *render.SIZES, *render.STEPS]
-    assert sorted(set(parts)) == list(range(len(render.COLUMNS)))
+    for layout in render.LAYOUTS:
+        found = {at for part in layout for at in part}
+        assert sorted(found) == list(range(len(render.COLUMNS)))
+
+
+def test_tables_in_80_columns_have_whole_words(
+    made_up: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for rule, seeds in (("bp", 2), ("lfnn_l", 1), ("softmax_regression", 2)):
+        for seed in range(seeds):
+            made_up.run(rule, seed, 10.0 + seed, options="leadership=0.5,selection=example")
+    for module in (table, terminal):
+        monkeypatch.setattr(module, "columns", lambda: 80)
+    text = call(made_up, "bp", "lfnn_l", "softmax_regression")
+    assert max(map(len, text.splitlines())) <= 80
+    words = set(text.split())
+    assert {word for name in render.COLUMNS for word in name.split()} <= words
+    assert {word for name in difference_table.COLUMNS for word in name.split()} <= words
+    assert {"bp", "lfnn_l", "softmax_regression"} <= words
 
 
 def test_options_come_from_the_readable_id(made_up: Any) -> None:
