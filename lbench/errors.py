@@ -57,6 +57,12 @@ class DamagedError(LbenchError):
     kind = "damaged"
 
 
+class DeniedError(DamagedError):
+    """A file of a run directory or of a study that this user has no permission to read."""
+
+    kind = "denied"
+
+
 class LockedError(LbenchError):
     """Another process is working on the same thing."""
 

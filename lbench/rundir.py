@@ -32,10 +32,10 @@ from typing import Any
 
 import filelock
 
-from lbench.errors import DamagedError, LockedError
+from lbench.errors import DamagedError, DeniedError, LockedError
 from lbench.written import Result, problem
 
-UNREADABLE = (errno.EACCES, errno.EISDIR, errno.ELOOP, errno.ENOTDIR, errno.EPERM)
+UNREADABLE = (errno.EISDIR, errno.ELOOP, errno.ENOTDIR)
 """What is wrong with a file; other errors are the system's."""
 
 
@@ -160,6 +160,7 @@ def read_json(path: Path) -> dict[str, Any] | None:
 
     Raises:
         DamagedError: the file holds something else, or cannot be read.
+        DeniedError: it may not be read.
     """
     text = read_bytes(path)
     return None if text is None else _parsed(path, text)
@@ -169,7 +170,8 @@ def read_bytes(path: Path) -> bytes | None:
     """What a file holds; None where there is no such file.
 
     Raises:
-        DamagedError: something else than a file is there, or it may not be read.
+        DamagedError: something else than a file is there.
+        DeniedError: it may not be read.
     """
     try:
         return path.read_bytes()
@@ -177,6 +179,8 @@ def read_bytes(path: Path) -> bytes | None:
         if not path.is_symlink():
             return None
         reason = "it is a link to a file that is not there"
+    except PermissionError:
+        raise denied(path) from None
     except OSError as error:
         if error.errno not in UNREADABLE:
             raise
@@ -206,6 +210,22 @@ def damaged(path: Path, problem: str) -> DamagedError:
     return DamagedError(
         f"{path} is damaged: {problem}.",
         f"Move the run directory away to train the run again: {path.parent}",
+    )
+
+
+def denied(path: Path) -> DeniedError:
+    """The error for a file that may not be read, which names the outermost folder that is closed.
+
+    Args:
+        path: the file.
+    """
+    effective = os.access in os.supports_effective_ids
+    above = reversed(path.parents)
+    shut = (each for each in above if not os.access(each, os.X_OK, effective_ids=effective))
+    closed = next(shut, path)
+    return DeniedError(
+        f"There is no permission to read {closed}.",
+        "Give yourself the permission, or ask the user whose files these are.",
     )
 
 

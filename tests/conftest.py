@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -26,3 +30,12 @@ def forked_resuming(monkeypatch: pytest.MonkeyPatch) -> None:
     from tests import resuming
 
     monkeypatch.setattr("lbench.testing.practice._child", resuming.child)
+
+
+@pytest.fixture
+def shared() -> Iterator[Path]:
+    """A folder that every user may enter, as ``tmp_path`` is none."""
+    folder = Path(tempfile.mkdtemp())
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder)

@@ -6,10 +6,11 @@ import json
 import os
 from collections.abc import Iterator
 from dataclasses import asdict, fields
+from pathlib import Path
 
 import pydantic
 
-from lbench.errors import DamagedError
+from lbench.errors import DamagedError, DeniedError
 from lbench.home import Home
 from lbench.rundir import read_bytes
 from lbench.store.rows import Member
@@ -51,6 +52,8 @@ class Journal:
         """
         try:
             text = read_bytes(self.path) or b""
+        except DeniedError:
+            raise
         except DamagedError as error:
             hint = f"Move {self.path} away: its lines are in the record too."
             raise DamagedError(error.message, hint) from None
@@ -63,8 +66,21 @@ class Journal:
 
 
 def journals(home: Home) -> list[str]:
-    """The names of the studies that have one."""
-    return sorted(path.parent.name for path in home.studies.glob("*/members.jsonl"))
+    """The names of the studies that have one, or whose folder may not be looked into.
+
+    Raises:
+        OSError: the studies cannot be listed.
+    """
+    if not home.studies.exists():
+        return []
+    return sorted(folder.name for folder in home.studies.iterdir() if _has_journal(folder))
+
+
+def _has_journal(folder: Path) -> bool:
+    try:
+        return (folder / "members.jsonl").exists()
+    except PermissionError:
+        return True
 
 
 def _line(member: Member) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lbench.errors import DamagedError
-from lbench.rundir import RunDir, damaged, without_nan
+from lbench.rundir import RunDir, damaged, denied, without_nan
 from lbench.store.rows import RunRow
 from lbench.written import Spec, problem
 
@@ -30,6 +30,7 @@ def read(run_dir: RunDir, runs: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 
     Raises:
         DamagedError: a file is missing, damaged or of another format.
+        DeniedError: a file may not be read.
     """
     try:
         spec = run_dir.spec()
@@ -47,6 +48,8 @@ def read(run_dir: RunDir, runs: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         return _cell(spec), _run(spec, run_dir.result(), held, run_dir, runs)
     except DamagedError:
         raise
+    except PermissionError as error:
+        raise denied(Path(error.filename or run_dir.path)) from None
     except KeyError as error:
         wrong = f"{error} is missing"
     except DAMAGE as error:

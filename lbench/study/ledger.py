@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from lbench.errors import DamagedError
+from lbench.errors import DamagedError, DeniedError
 from lbench.home import Home
 from lbench.rundir import read_json, write_json
 from lbench.store.reading import DAMAGE
@@ -156,6 +156,8 @@ def _understood(study: Study, content: Mapping[str, Any]) -> Ledger:
 def _content(path: Path) -> dict[str, Any]:
     try:
         return read_json(path) or {}
+    except DeniedError:
+        raise
     except DamagedError as error:
         raise DamagedError(error.message, _again(path)) from None
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
 import shutil
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -19,33 +17,10 @@ from lbench.data.imagefolder import ImageFolder, Rows, hold_out
 from lbench.data.mnist import Mnist
 from lbench.data.source import Found, Source
 from lbench.errors import DataError, printable
+from tests.permissions import POSIX, no_privileges
 from tests.study.helper import lbench
 
 WriteImage = Callable[..., npt.NDArray[np.uint8]]
-NOBODY = 65534
-POSIX = pytest.mark.skipif(os.name != "posix", reason="permissions are those of POSIX")
-
-
-@pytest.fixture
-def shared(tmp_path: Path) -> Iterator[Path]:
-    """A folder that every user may enter, as ``tmp_path`` is not."""
-    folder = Path(tempfile.mkdtemp())
-    folder.chmod(0o755)
-    yield folder
-    shutil.rmtree(folder)
-
-
-@contextlib.contextmanager
-def no_privileges() -> Iterator[None]:
-    """Run as a user to whom permissions apply: they do not apply to root."""
-    if os.geteuid() != 0:
-        yield
-        return
-    os.seteuid(NOBODY)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
 
 
 def pets(root: Path, write_image: WriteImage) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -15,8 +16,9 @@ from lbench.report.summary import metrics
 from lbench.store.journal import Journal
 from lbench.store.record import Record
 from lbench.store.sync import sync
+from tests.permissions import NOBODY, POSIX, no_privileges
 from tests.store.helper import write_run
-from tests.study.helper import lbench
+from tests.study.helper import Said, lbench
 
 Damage = Callable[[Path], None]
 
@@ -125,6 +127,89 @@ def test_a_run_directory_that_is_a_link_to_nothing_is_named(home: Home) -> None:
     assert done.code == 1
     assert "1 run of 1 cell" in done.out
     assert str(run_dir) in done.err
+
+
+@POSIX
+@pytest.mark.parametrize(
+    ("closed", "mode", "taken"),
+    [
+        ("cell/seed-1", 0, 2),
+        ("cell/seed-1", 0o444, 2),
+        ("cell/seed-1/spec.json", 0, 2),
+        ("cell/seed-1/result.json", 0, 2),
+        ("cell/seed-1/lock", 0, 2),
+        ("cell", 0, 0),
+        ("cell", 0o444, 0),
+        ("", 0o444, 0),
+    ],
+)
+def test_what_may_not_be_read_is_not_called_damaged(
+    shared: Path, closed: str, mode: int, taken: int
+) -> None:
+    home = Home(shared / "home")
+    for seed in range(3):
+        (write_run(home, seed).path / "lock").touch()
+    (cell,) = home.runs.iterdir()
+    cell.rename(home.runs / "cell")
+    path = home.runs / closed
+    done = as_nobody(home, path, mode, "sync", "--no-mlflow", "--home", str(home.root))
+    assert done.code == 1
+    assert (f"{taken} runs of 1 cell" in done.out) == bool(taken)
+    assert f"Left out: There is no permission to read {path}.\n" in done.err
+    assert "damaged" not in done.err
+
+
+@POSIX
+@pytest.mark.parametrize("closed", ["", "s", "s/members.jsonl"])
+@pytest.mark.parametrize("mode", [0, 0o444])
+def test_a_study_that_may_not_be_read_is_named(shared: Path, closed: str, mode: int) -> None:
+    home = Home(shared / "home")
+    write_run(home)
+    journal = Journal(home, "s").path
+    journal.parent.mkdir(parents=True)
+    journal.write_text(json.dumps(MEMBER) + "\n")
+    path = home.studies / closed
+    done = as_nobody(home, path, mode, "sync", "--no-mlflow", "--home", str(home.root))
+    readable = path == journal and mode
+    assert done.code == (0 if readable else 1)
+    assert (str(path) in done.err) != bool(readable)
+    assert "damaged" not in done.err
+
+
+@POSIX
+def test_run_directories_that_may_not_be_listed_are_named(shared: Path) -> None:
+    home = Home(shared / "home")
+    write_run(home)
+    done = as_nobody(home, home.runs, 0, "sync", "--no-mlflow", "--home", str(home.root))
+    assert done.code == 1
+    assert f"Permission denied: {home.runs}" in done.err
+
+
+@POSIX
+def test_a_plan_that_may_not_be_read_is_not_called_damaged(shared: Path) -> None:
+    home = Home(shared / "home")
+    plan = home.studies / "screen" / "plan.json"
+    plan.parent.mkdir(parents=True)
+    plan.write_text("{}")
+    done = as_nobody(home, plan, 0, "study", "screen", "--status", "--home", str(home.root))
+    assert done.code == 1
+    assert f"There is no permission to read {plan}." in done.err
+    assert "damaged" not in done.err
+
+
+def as_nobody(home: Home, closed: Path, mode: int, *words: str) -> Said:
+    """A command of a user who owns all of a home, and took a permission from himself."""
+    assert lbench(*words).code == 0, "everything is imported"
+    if os.geteuid() == 0:
+        for path in (home.root, *home.root.rglob("*")):
+            os.chown(path, NOBODY, NOBODY)
+    before = closed.stat().st_mode
+    closed.chmod(mode)
+    try:
+        with no_privileges():
+            return lbench(*words)
+    finally:
+        closed.chmod(before)
 
 
 MEMBER = {
