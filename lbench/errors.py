@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 class LbenchError(Exception):
@@ -73,6 +73,14 @@ SYSTEM = "system"
 """Kind of what the system refuses: a full disk, a directory that may not be written."""
 
 
+MOST = 3
+"""Names that are suggested in the place of an unknown one."""
+ALIKE = 0.65
+"""Share of letters in which a name is like another; one wrong letter of three is."""
+BEGUN = 3
+"""Letters of a beginning that stands for a name."""
+
+
 def printable(text: str) -> str:
     r"""Return ``text`` with each byte of a path that is not UTF-8 written as ``\xff``.
 
@@ -88,8 +96,28 @@ def refused(error: OSError) -> str:
 
 
 def nearest(name: str, names: Iterable[str]) -> list[str]:
-    """The at most three names most like ``name``, best first."""
-    return difflib.get_close_matches(name, list(names), n=3, cutoff=0.5)
+    """The at most three names most like ``name``, best first; none where all are far from it.
+
+    A name is near if two thirds of the letters of both are alike, in their order (Ratcliff and
+    Obershelp's measure), or if it begins with ``name``. One that differs in upper case, ``-`` and
+    ``_`` alone is the only one.
+    """
+    folded = {_folded(each): each for each in names}
+    wanted = _folded(name)
+    if wanted in folded:
+        return [folded[wanted]]
+    alike = difflib.get_close_matches(wanted, folded, n=MOST, cutoff=ALIKE)
+    begun = [each for each in folded if len(wanted) >= BEGUN and each.startswith(wanted)]
+    return [folded[each] for each in dict.fromkeys([*alike, *begun])][:MOST]
+
+
+def _folded(name: str) -> str:
+    return name.casefold().replace("-", "_")
+
+
+def did_you_mean(near: Sequence[str]) -> str:
+    """``Did you mean a or b?``; "" without names."""
+    return f"Did you mean {' or '.join(near)}?" if near else ""
 
 
 def unknown(what: str, name: str, names: Iterable[str], *, listing: str) -> UsageError:
@@ -99,6 +127,5 @@ def unknown(what: str, name: str, names: Iterable[str], *, listing: str) -> Usag
         what: the noun, such as ``"rule"``.
         listing: what to run or read to see every name.
     """
-    near = nearest(name, names)
-    suggestion = f"Did you mean {' or '.join(near)}? " if near else ""
-    return UsageError(f"Unknown {what} {name!r}.", f"{suggestion}{listing}")
+    hint = f"{did_you_mean(nearest(name, names))} {listing}".lstrip()
+    return UsageError(f"Unknown {what} {name!r}.", hint)

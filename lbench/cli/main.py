@@ -16,7 +16,7 @@ from lbench import __version__
 from lbench.cli.progress import say
 from lbench.cli.streams import lost, protect
 from lbench.contained import contain_the_rest
-from lbench.errors import SYSTEM, LbenchError, nearest, refused
+from lbench.errors import SYSTEM, LbenchError, did_you_mean, nearest, refused
 from lbench.report.terminal import colour
 from lbench.threads import wait_passively
 
@@ -63,9 +63,8 @@ class Commands(click.Group):
         try:
             return super().resolve_command(ctx, args)
         except click.UsageError as error:
-            near = nearest(args[0], COMMANDS)
-            hint = f" Did you mean {' or '.join(near)}?" if near else ""
-            raise click.UsageError(f"No such command {args[0]!r}.{hint}", ctx) from error
+            said = f"No such command {args[0]!r}. {did_you_mean(nearest(args[0], COMMANDS))}"
+            raise click.UsageError(said.rstrip(), ctx) from error
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The list of commands, without importing them."""

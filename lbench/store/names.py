@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from lbench.errors import UsageError, nearest
+from lbench.errors import UsageError, did_you_mean, nearest
 
 LISTING = "Run `lbench compare` without a name to list the cells."
 SHORTEST_FINGERPRINT = 4
@@ -57,8 +57,7 @@ def one(cells: Mapping[str, str], prefix: str) -> str:
             f"Give more of the name, or what stands behind the @. {LISTING}",
         )
     near = nearest(prefix, cells.values()) or _starting_alike(prefix, cells)
-    suggestion = f"Did you mean {' or '.join(near)}? " if near else ""
-    raise UsageError(f"Unknown cell {prefix!r}.", suggestion + LISTING)
+    raise UsageError(f"Unknown cell {prefix!r}.", f"{did_you_mean(near)} {LISTING}".lstrip())
 
 
 def _starting_alike(prefix: str, cells: Mapping[str, str]) -> list[str]:

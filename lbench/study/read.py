@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import pydantic
 from pydantic import BaseModel, ConfigDict, Field
 
-from lbench.errors import UsageError, nearest
+from lbench.errors import UsageError, did_you_mean, nearest
 from lbench.study.definition import OBJECTIVES, Arm, Domain, Search, Span, Study, digest
 from lbench.study.lines import Location, line_of
 
@@ -282,7 +282,8 @@ def wrong_objectives(names: Sequence[str]) -> str | None:
 
 def unknown_objective(name: str) -> tuple[str, str]:
     """Message and hint for an objective that nobody measures."""
-    return f"Unknown objective {name!r}.", f"{_near(name, OBJECTIVES)}{LISTED}"
+    hint = f"{did_you_mean(nearest(name, OBJECTIVES))} {LISTED}".lstrip()
+    return f"Unknown objective {name!r}.", hint
 
 
 def _twice(values: Sequence[Any]) -> Any:
@@ -304,7 +305,8 @@ def _problem(path: Path, text: str, errors: Sequence[Any]) -> UsageError:
     inside = f" of [{'.'.join(table)}]" if table else ""
     if error["type"] == "extra_forbidden":
         elsewhere = SETTINGS if table in ([], ["arms"]) else ""
-        hint = f"{_near(key, _fields(table))}{elsewhere}{LISTING}"
+        near = did_you_mean(nearest(key, _fields(table)))
+        hint = f"{near} {elsewhere}{LISTING}".lstrip()
         return UsageError(f"{where}: Unknown field {key!r}{inside}.", hint)
     if error["type"] == "missing":
         return UsageError(f"{where}: Field {key!r}{inside} is missing.", LISTING)
@@ -315,11 +317,6 @@ def _problem(path: Path, text: str, errors: Sequence[Any]) -> UsageError:
     wanted = error["msg"][0].lower() + error["msg"][1:]
     given = error["input"]
     return UsageError(f"{where}: Field {key!r}{inside}: {wanted}, but got {given!r}.", LISTING)
-
-
-def _near(name: str, names: Iterable[str]) -> str:
-    near = nearest(name, names)
-    return f"Did you mean {' or '.join(near)}? " if near else ""
 
 
 def _internal(part: Any) -> bool:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
-from lbench.errors import nearest
+from lbench.errors import did_you_mean, nearest
 from lbench.run.raised import place as place_of
 from lbench.run.raised import reason as reason_of
 from lbench.testing import architecture, gradients, learning, options, practice, prediction
@@ -61,9 +61,8 @@ def expected_failures_explained(subject: Subject) -> None:
     """Every expected failure of the rule names a check of the kit and has a reason."""
     for name, reason in subject.cls.expected_failures.items():
         if name not in NAMES:
-            near = nearest(name, NAMES)
-            hint = f"; did you mean {' or '.join(near)}?" if near else ""
-            raise FailedError(f"there is no check {name!r} that could be expected to fail{hint}")
+            said = f"there is no check {name!r} that could be expected to fail. "
+            raise FailedError((said + did_you_mean(nearest(name, NAMES))).rstrip(". "))
         if name == expected_failures_explained.__name__:
             raise FailedError("this check cannot be expected to fail")
         if not reason.strip():
