@@ -19,6 +19,8 @@ PICTURES = frozenset(
 """Formats of pictures that are not read; GIF is mostly animated, and of 256 colours."""
 TEXTS = frozenset({".csv", ".json", ".md", ".txt", ".xml"})
 """Files that describe images."""
+DEEP = "two or more folders below a folder that is no class, as it has no images itself"
+"""Why an image is not read that is too deep to be meant for a class."""
 INNER = "images"
 """The folder inside a class folder that Tiny ImageNet keeps the images in."""
 
@@ -141,13 +143,27 @@ def class_images(folder: Path, unread: Unread) -> list[Path]:
     here = listing(folder)
     paths: list[Path] = []
     lost: list[str] = []
+    deep: list[Path] = []
     for label in here.folders:
         content = listing(label)
         images = images_of(label, content, unread)
         paths += images
         if not images:
             what = f"{label.relative_to(unread.root).as_posix()} ({content.what()})"
-            (lost if content.meant() else unread.no_classes).append(what)
+            if content.meant():
+                lost.append(what)
+            elif pictures := pictures_beneath(label):
+                # Figures of a program's own folder are no class, so this is no error.
+                deep += pictures
+            else:
+                unread.no_classes.append(what)
+    if deep and not (lost or paths):
+        raise MissingDataError(
+            f"{folder} has no class folders with images, but {counted(len(deep), 'image')} two or "
+            f"more folders below them, such as {min(deep).relative_to(folder).as_posix()}.",
+            HINT,
+        )
+    unread.add(DEEP, deep)
     if lost:
         raise (DataError if paths else MissingDataError)(
             f"{folder} has class folders without images that can be read: {shortened(lost)}.", HINT
@@ -193,6 +209,15 @@ def beneath(folders: Iterable[Path]) -> Iterable[Path]:
             for name in files:
                 if not ignored(name) and Path(name).suffix.lower() not in TEXTS:
                     yield Path(root, name)
+
+
+def pictures_beneath(folder: Path) -> list[Path]:
+    """List the images in ``folder`` and below, those of other formats too."""
+    return [
+        path
+        for path in beneath([folder])
+        if image_name(path.name) or path.suffix.lower() in PICTURES
+    ]
 
 
 def images_beneath(folder: Path) -> list[Path]:

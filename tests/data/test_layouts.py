@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from lbench.data.folders import DEEP
 from lbench.data.imagefolder import ImageFolder
 from lbench.data.source import MissingDataError
 from lbench.data.status import status
@@ -143,6 +144,39 @@ def test_other_folders_beside_classes_are_named(pets: Path) -> None:
     assert load(pets).notes == (
         "Not classes, as they have no images: labels (only 1 text file), notes (only 1 .bin file).",
     )
+
+
+@pytest.mark.parametrize("split", [False, True])
+def test_images_too_deep_for_a_class_are_counted(
+    pets: Path, images: Callable[..., Path], split: bool
+) -> None:
+    root = pets
+    if split:
+        (pets / "train").mkdir()
+        for name in ("cat", "dog"):
+            (pets / name).rename(pets / "train" / name)
+            images(pets / "test" / name)
+        root = pets / "train"
+    images(root / "breeds" / "dogs" / "poodle", 3)
+    images(root / "breeds" / "dogs" / "large" / "dane", 2, ".gif")
+    images(root / "runs" / "reports" / "figures", 1)
+    where = "train/breeds" if split else "breeds"
+    assert load(pets).classes == ("cat", "dog")
+    assert load(pets).notes == (
+        f"Not read: 6 files {DEEP}, such as {where}/dogs/large/dane/0.gif.",
+    )
+
+
+def test_images_that_are_all_too_deep_are_refused_with_their_number(
+    tmp_path: Path, images: Callable[..., Path]
+) -> None:
+    for label in ("cat", "dog"):
+        images(tmp_path / "all" / "the" / "animals" / label, 4)
+    with pytest.raises(DataError, match=r"8 images two or more .* the/animals/cat/0.png") as caught:
+        load(tmp_path / "all")
+    assert "--data-dir" in caught.value.hint
+    with pytest.raises(DataError, match=r"animals \(only 2 folders \(cat, dog\)\)"):
+        load(tmp_path / "all" / "the")
 
 
 def test_runs_beside_the_classes_leave_the_data_as_it_was(
