@@ -16,12 +16,19 @@ from tests import forked
 # Threads that wait must not keep cores from the other test process; torch comes with the helpers.
 wait_passively()
 
+FORKING = {"cli", "execute", "run", "study"}
+"""Rooms whose first tests need the server of `tests.forked`: it starts before them."""
+
 
 @pytest.fixture(scope="session", autouse=True)
-def _quick_starts(tmp_path_factory: pytest.TempPathFactory) -> None:
+def _quick_starts(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     folder = tmp_path_factory.getbasetemp()
     shared = folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
     forked.use(shared / "mlflow.db")
+    if any(item.path.parent.name in FORKING for item in request.session.items):
+        forked.start_server(shared)
 
 
 @pytest.fixture

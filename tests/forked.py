@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import json
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -24,10 +26,14 @@ from types import TracebackType
 from typing import Any
 from unittest import mock
 
+import filelock
+
 from tests import mlflow_once
 
 ROOT = Path(__file__).parents[1]
 SERVER = forkserver._forkserver
+LONGEST = 80
+"""Characters of a folder in which a socket has a name that the system takes (of 107)."""
 
 
 class Process(context.ForkServerProcess):
@@ -37,9 +43,7 @@ class Process(context.ForkServerProcess):
         """Start the process, and before the first one the server."""
         self.environment = dict(os.environ)
         self.template = mlflow_once.template
-        # PyTorch in the server has one thread: a fork would not have the others.
-        with contextlib.chdir(ROOT), mock.patch.dict(os.environ, OMP_NUM_THREADS="1"):
-            SERVER.ensure_running()
+        start_server(self.template and self.template.parent)
         super().start()
 
     def run(self) -> None:
@@ -60,6 +64,47 @@ class Forked(context.ForkServerContext):
 CONTEXT = Forked()
 CONTEXT.set_forkserver_preload(["tests.warm", "tests.forked"])
 _running: set[Command] = set()
+
+
+def start_server(folder: Path | None) -> None:
+    """Start the server that forks, or share the one that another process has started.
+
+    Args:
+        folder: what all processes of a test run share; None for a server of this process.
+    """
+    if SERVER._forkserver_address is not None:
+        return
+    # PyTorch in the server has one thread: a fork would not have the others.
+    surroundings = contextlib.chdir(ROOT), mock.patch.dict(os.environ, OMP_NUM_THREADS="1")
+    if folder is None or len(str(folder)) > LONGEST:
+        with surroundings[0], surroundings[1]:
+            SERVER.ensure_running()
+        return
+    there = folder / "server.json"
+    with filelock.FileLock(f"{there}.lock"):
+        if there.exists() and _share(**json.loads(there.read_text())):
+            return
+        # The socket must outlive the process that starts the server.
+        place = mock.patch.dict(multiprocessing.current_process()._config, tempdir=str(folder))
+        with surroundings[0], surroundings[1], place:
+            SERVER.ensure_running()
+        alive = f"/proc/{os.getpid()}/fd/{SERVER._forkserver_alive_fd}"
+        there.write_text(json.dumps({"address": SERVER._forkserver_address, "alive": alive}))
+
+
+def _share(address: str, alive: str) -> bool:
+    """Use the server at an address; false when the process that started it has ended.
+
+    Args:
+        alive: where its end of the pipe is that keeps the server alive.
+    """
+    try:
+        SERVER._forkserver_alive_fd = os.open(alive, os.O_WRONLY)
+    except OSError:
+        return False
+    SERVER._forkserver_address = address
+    SERVER.ensure_running = lambda: None  # type: ignore[method-assign]
+    return True
 
 
 def use(template: Path | None) -> None:
