@@ -21,9 +21,7 @@ FORKING = {"cli", "execute", "run", "study"}
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _quick_starts(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> None:
+def _quick_starts(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = tmp_path_factory.getbasetemp()
     shared = folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
     forked.use(shared / "mlflow.db")

@@ -1,0 +1,13 @@
+from __future__ import annotations
+
+import multiprocessing
+
+import pytest
+
+from lbench.execute import pool as pools
+
+
+@pytest.fixture
+def interpreters(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers start as they do for users."""
+    monkeypatch.setattr(pools, "CONTEXT", multiprocessing.get_context("spawn"))
