@@ -21,6 +21,7 @@ def param(
     step: float | None = None,
     log: bool = False,
     search: tuple[float, float] | None = None,
+    searched: bool = True,
     help: str = "",
 ) -> Any:
     """Declare an option of a rule, a network or a recipe.
@@ -31,9 +32,11 @@ def param(
         step: the grid of a search; values off the grid are allowed.
         log: a search is uniform in the logarithm.
         search: where a search begins and ends; None for all that is allowed.
+        searched: whether a search takes the option unasked; False for one that changes memory or
+            time, and no result.
         help: one line for the listings.
     """
-    extra: dict[str, Any] = {"step": step, "log": log}
+    extra: dict[str, Any] = {"step": step, "log": log, "searched": searched}
     if search is not None:
         extra["search"] = list(search)
     return Field(default, ge=low, le=high, description=help, json_schema_extra=extra)

@@ -32,7 +32,8 @@ def space(
 ) -> dict[str, Domain]:
     """What is searched for a rule: its own options, then learning rate, decay and optimizer.
 
-    Options that the study sets, or that declare no range, are left out.
+    Options that the study sets, or that declare no range, are left out; so are those that change
+    no result (``param(searched=False)``), unless the search names them.
 
     Args:
         settings: what the study sets at the point.
@@ -45,7 +46,9 @@ def space(
     config: type[Options] = registry.load("rules", rule).Config
     narrowed = {name: d for name, d in search.space.items() if name not in settings}
     own = [name for name in config.model_fields if name not in settings]
-    if search.only is not None:
+    if search.only is None:
+        own = [name for name in own if _extra(config, name).get("searched", True)]
+    else:
         own = [name for name in own if name in search.only]
     own += [name for name in narrowed if name in config.model_fields and name not in own]
     found: dict[str, Domain] = {}
@@ -109,17 +112,14 @@ def trials(search: Search, space: Mapping[str, Domain]) -> int:
 
 def declared(config: type[Options], name: str) -> Domain | None:
     """Return the domain that a search has of an option; None for one without a range."""
-    field = config.model_fields[name]
-    annotation = field.annotation
+    annotation = config.model_fields[name].annotation
     if isinstance(annotation, types.UnionType) or typing.get_origin(annotation) is typing.Union:
         return None
     if typing.get_origin(annotation) is Literal:
         return typing.get_args(annotation)
     if annotation is bool:
         return (False, True)
-    extra: dict[str, Any] = (
-        field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
-    )
+    extra = _extra(config, name)
     low, high = extra.get("search") or limits(config, name)
     if low is None or high is None or annotation not in (int, float):
         return None
@@ -127,6 +127,12 @@ def declared(config: type[Options], name: str) -> Domain | None:
     log = bool(extra.get("log")) and low > 0
     step = extra.get("step")
     return Span(low, high, float(step) if isinstance(step, (int, float)) and not log else None, log)
+
+
+def _extra(config: type[Options], name: str) -> dict[str, Any]:
+    """What the option declares beside its type and limits."""
+    extra = config.model_fields[name].json_schema_extra
+    return extra if isinstance(extra, dict) else {}
 
 
 def distribution(domain: Domain, *, whole: bool) -> BaseDistribution:

@@ -28,10 +28,15 @@ class Bp(GradientRule):
         """Options of bp."""
 
         checkpoint: bool = param(
-            False, help="Keep the blocks' inputs alone, and run each block again on the way back"
+            False,
+            searched=False,
+            help="Keep the blocks' inputs alone, and run each block again on the way back",
         )
         accumulate: int = param(
-            1, low=1, help="Parts of a batch, run one after the other; none has a single example"
+            1,
+            low=1,
+            searched=False,
+            help="Parts of a batch, run one after the other; none has a single example",
         )
 
     config: Bp.Config

@@ -36,6 +36,13 @@ def test_rate_decay_and_optimizer_are_searched_unless_they_are_set() -> None:
     assert set(of("bp", {"optimizer": "adam"}, only=())) == {"lr", "weight_decay"}
 
 
+def test_options_that_change_no_result_are_searched_where_they_are_named_alone() -> None:
+    assert set(of("bp")) == {"lr", "weight_decay", "optimizer"}
+    assert of("bp", only=("checkpoint",))["checkpoint"] == (False, True)
+    narrow: dict[str, Domain] = {"checkpoint": (True,), "accumulate": (1, 2)}
+    assert {name: of("bp", space=narrow)[name] for name in narrow} == narrow
+
+
 def test_a_study_narrows_and_chooses() -> None:
     narrow: dict[str, Domain] = {"lam": Span(0.01, 10, log=True)}
     found = of("lfnn_l", only=("lam",), space=narrow)
