@@ -13,6 +13,7 @@ from urllib.parse import unquote
 from lbench.errors import UsageError
 
 SQLITE = re.compile(r"sqlite(\+\w+)?:///(?!:memory:|file:)(?P<file>[^?]+)(\?.*)?", re.DOTALL)
+DENIED = "no permission to write"
 ELSEWHERE = "Name another directory with --home or LBENCH_HOME."
 
 
@@ -65,8 +66,24 @@ class Home:
         else:
             if os.access(self.root, os.W_OK) and os.access(self.runs, os.W_OK):
                 return
-            reason = "no permission to write"
-        raise UsageError(f"The home {self.root} cannot be used: {reason}.", ELSEWHERE)
+            reason = DENIED
+        raise self._unusable(reason)
+
+    def check(self) -> None:
+        """Check that the home can be created or written to; nothing is created.
+
+        Raises:
+            UsageError: it cannot.
+        """
+        for folder in (self.root, self.runs):
+            there = next(each for each in (folder, *folder.parents) if each.exists())
+            if not there.is_dir():
+                raise self._unusable(f"{there} is no directory")
+            if not os.access(there, os.W_OK):
+                raise self._unusable(DENIED)
+
+    def _unusable(self, reason: str) -> UsageError:
+        return UsageError(f"The home {self.root} cannot be used: {reason}.", ELSEWHERE)
 
     @property
     def store_file(self) -> Path | None:

@@ -52,13 +52,15 @@ def write(
     name: str,
     html: Path | None = None,
     output: Path | None = None,
+    data_dir: Path | None = None,
 ) -> None:
-    """Writes the report of a study and prints its answer.
+    """Writes the report of a study and prints its answer; of a search of tune what it chose too.
 
     Args:
         name: what the user called it.
         html: where the page is written too.
         output: the report's folder; None for the home's.
+        data_dir: that the line to paste names.
 
     Raises:
         UsageError: no run of it has ended, or the home may not be written.
@@ -69,8 +71,15 @@ def write(
         shutil.copyfile(report.page, html)
     if as_json:
         print_json(report.as_dict() | ({"html": str(html)} if html else {}))
-    else:
-        show(report, html)
+        return
+    show(report, html)
+    if study.path is None:
+        from lbench.cli.study_output import say_best
+        from lbench.store.readable import readable
+        from lbench.study.collect import collect
+
+        with readable(home) as at_hand:
+            say_best(collect(study, at_hand), home, data_dir)
 
 
 def make(study: Study, home: Home, name: str, output: Path | None = None) -> Report:

@@ -115,7 +115,7 @@ def command(
     if status:
         return _status(known, home, as_json, study)
     if collect:
-        write(known, home, as_json, study)
+        write(known, home, as_json, study, data_dir=running["data_dir"])
         return 0
     if known.path is None:
         from lbench.study.ledger import read_ledger
@@ -212,6 +212,8 @@ def run(
             data_dir=data_dir,
             gpu=chosen.type == "cuda",
         )
+        if not dry_run:
+            home.check()
         places = devices(workers, device)
         threads = threads or requested()
         timed = costs(wanted, torch.device(places[0]), threads, _note, cores_each(len(places)))

@@ -66,7 +66,7 @@ def command(
 
         return show(study, home, as_json, study.name)
     if collect:
-        write(study, home, as_json, study.name)
+        write(study, home, as_json, study.name, data_dir=running["data_dir"])
         return 0
     study = changed(
         study,

@@ -15,6 +15,7 @@ from pathlib import Path
 import optuna
 import pytest
 
+from lbench.errors import UsageError
 from lbench.home import Home
 from lbench.rundir import RunDir, _held_elsewhere
 from lbench.store.engine import writing
@@ -163,6 +164,25 @@ def test_what_writes_refuses_a_home_that_may_only_be_read(reading: Callable[...,
         assert refused.code == 2
         assert "cannot be used: no permission to write" in refused.err
         assert "--home" in refused.err
+
+
+def test_a_study_refuses_such_a_home_before_it_times_its_steps(
+    reading: Callable[..., Said], searched: Searched
+) -> None:
+    tune = ["tune", "--rule", "bp", "--dataset", "digits", "--trials", "1"]
+    for words in (["study", searched.study], tune):
+        refused = reading(*words)
+        assert refused.code == 2
+        assert "cannot be used: no permission to write" in refused.err
+        assert "takes about" not in refused.err
+
+
+def test_a_home_is_checked_without_being_created(tmp_path: Path) -> None:
+    Home(tmp_path / "a" / "home").check()
+    assert not (tmp_path / "a").exists()
+    (tmp_path / "file").touch()
+    with pytest.raises(UsageError, match="file is no directory"):
+        Home(tmp_path / "file" / "home").check()
 
 
 def test_a_home_whose_name_is_not_utf_8_is_refused_by_name(tmp_path: Path) -> None:

@@ -76,7 +76,9 @@ def tuned(tmp_path_factory: pytest.TempPathFactory, template: Path) -> Tuned:
 def test_a_search_of_tune_is_reported_by_the_name_that_was_printed(tuned: Tuned) -> None:
     reported = lbench("report", tuned.name, *tuned.there)
     assert reported.code == 0, reported.err
-    assert reported.out.split("\n\n")[0] == tuned.said.out.split("\n\n")[0]
+    assert reported.out == tuned.said.out
+    assert reported.out.splitlines()[-1].startswith("lbench run --rule smooth --dataset digits ")
+    assert lbench("study", tuned.name, "--collect", *tuned.there).out == tuned.said.out
     for words in (["report", tuned.name], ["study", tuned.name, "--collect"]):
         content = lbench(*words, *tuned.there, "--json").json
         assert Path(content["report"]).parent.name == tuned.name
@@ -91,7 +93,7 @@ def test_tune_has_a_status_and_collects(tuned: Tuned) -> None:
         assert (shown.code, "Nobody runs it now" in shown.out) == (0, False)
         assert "smooth/digits/mlp" in shown.out
     collected = lbench(*tuned.words, *tuned.there, "--collect")
-    assert collected.out.split("\n\n")[0] == tuned.said.out.split("\n\n")[0]
+    assert collected.out == tuned.said.out
     assert sorted(tuned.home.runs.glob("*/*/*")) == before
 
 
