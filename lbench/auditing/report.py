@@ -1,10 +1,10 @@
-"""What the audit found, held against what was claimed."""
+"""What the audit found, compared with what was claimed."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from lbench.auditing.locality import Locality
 from lbench.auditing.subject import Unit
@@ -13,6 +13,13 @@ from lbench.claims import Claims
 
 CONDUCT = {"writes": "own", "prediction": "clean", "randomness": "addressed"}
 """What every rule claims by being one."""
+MAIN = ("bp_free", "transport", "backward_depth")
+"""Without these three measurements there is no answer, whatever is claimed."""
+HIDDEN = "its outputs cannot be held while its weights change"
+NOISE = "the step draws noise that cannot be cut in two with the batch"
+
+Verdict = Literal["as claimed", "contradicted", "not measurable", "measured"]
+"""``measured``: everything was measured, and there are no claims to compare it with."""
 
 
 @dataclass
@@ -26,7 +33,7 @@ class Report:
         measured: by the claims' words; ``writes``, ``prediction`` and ``randomness`` too.
         claims: what was claimed; None where there is nobody who claims.
         local: which unit's signals moved when a later one was redrawn.
-        transport: which map's signals moved when a later one's transpose changed alone.
+        transport: which layer's signals moved when a later one's transpose changed alone.
         evidence: by the claims' words, what was seen.
         label: how modules and parameters are called.
         config: options of the rule.
@@ -45,14 +52,14 @@ class Report:
 
     @property
     def claimed(self) -> dict[str, Any]:
-        """Claims by the words of ``measured``; None where nothing is claimed."""
+        """Return claims by the words of ``measured``; None where nothing is claimed."""
         if self.claims is None:
             return dict.fromkeys(self.measured)
         return {**self.claims.as_dict(), **CONDUCT}
 
     @property
     def contradictions(self) -> list[str]:
-        """Claims that do not hold, each with what was seen instead."""
+        """Return the claims that do not hold, each with what was seen instead."""
         found = []
         for name, claimed in self.claimed.items():
             measured = self.measured[name]
@@ -66,10 +73,44 @@ class Report:
             )
         return found
 
-    def sites(self) -> list[dict[str, Any]]:
-        """The trained maps in the order in which they act.
+    @property
+    def unmeasured(self) -> list[str]:
+        """Return the words of which the audit has no measurement: main ones, and claimed ones."""
+        claimed = self.claimed
+        return [
+            name
+            for name, value in self.measured.items()
+            if value is None and (name in MAIN or claimed[name] is not None)
+        ]
 
-        Each has its ``name``, ``backward_depth`` and ``transport``: by later map the kind, or
+    @property
+    def verdict(self) -> Verdict:
+        """Return the answer in one word; a contradiction outweighs what was not measurable."""
+        if self.contradictions:
+            return "contradicted"
+        if self.unmeasured:
+            return "not measurable"
+        return "measured" if self.claims is None else "as claimed"
+
+    def unmeasurable(self) -> list[dict[str, str]]:
+        """Return each ``layer`` of which it is not known what its transpose reaches, and why."""
+        return [
+            {"layer": self.label(name), "reason": HIDDEN} for name in self.transport.unmeasurable
+        ]
+
+    def reasons(self) -> list[str]:
+        """Return why words are not measured: one sentence per reason, without a full stop."""
+        layers: dict[str, list[str]] = {}
+        if any(name in MAIN for name in self.unmeasured):
+            for each in self.unmeasurable():
+                layers.setdefault(each["reason"], []).append(each["layer"])
+        found = [f"{', '.join(names)}: {reason}" for reason, names in layers.items()]
+        return [*found, NOISE] if "couples" in self.unmeasured else found
+
+    def layers(self) -> list[dict[str, Any]]:
+        """Return the trained layers in the order in which they act.
+
+        Each has its ``name``, ``backward_depth`` and ``transport``: by changed layer the kind, or
         None where it cannot be measured.
         """
         depths = self.transport.depths()
@@ -88,7 +129,7 @@ class Report:
         ]
 
     def locality(self) -> list[dict[str, Any]]:
-        """By unit and later unit: at which step, from 1, it moved first, and whether it waits."""
+        """Return by unit and later unit at which step, from 1, it first moved, and if it waits."""
         return [
             {
                 "unit": unit,
@@ -100,20 +141,22 @@ class Report:
         ]
 
     def as_json(self) -> dict[str, Any]:
-        """Everything, as ``lbench audit --json`` prints it."""
+        """Return everything, as ``lbench audit --json`` prints it."""
         return {
             "network": self.network,
+            "verdict": self.verdict,
             "audit": self.as_dict(),
             "contradictions": self.contradictions,
+            "reasons": self.reasons(),
             "evidence": {name: texts for name, texts in self.evidence.items() if texts},
             "units": [unit.name for unit in self.units],
             "locality": self.locality(),
-            "sites": self.sites(),
-            "unmeasurable": [self.label(name) for name in self.transport.unmeasurable],
+            "layers": self.layers(),
+            "unmeasurable": self.unmeasurable(),
         }
 
     def as_dict(self) -> dict[str, Any]:
-        """The ``audit`` of ``--json``: by word, what was claimed and what was measured."""
+        """Return the ``audit`` of ``--json``: by word, what was claimed and what was measured."""
         claimed = self.claimed
         return {
             name: {"measured": value}

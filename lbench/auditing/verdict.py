@@ -12,7 +12,7 @@ from lbench.auditing.report import CONDUCT
 def verdict(
     claims: Mapping[str, Any], full: Mapping[str, Any] | None, glances: Sequence[Glance]
 ) -> dict[str, Any]:
-    """``audit`` and ``contradictions`` of a run.
+    """Return ``audit`` and ``contradictions`` of a run.
 
     Args:
         claims: by word, as in ``Claims.as_dict``.
@@ -31,6 +31,8 @@ def verdict(
         for name, value, seen in _seen(each, local):
             measured[name] = value
             steps.setdefault(f"{name}: {seen}", []).append(each.step + 1)
+    if measured.get("writes") == "foreign" and measured.get("bp_free"):
+        measured["bp_free"] = None  # what is written elsewhere may be a gradient
     contradictions += [f"{text} ({_words(which)} of the run)" for text, which in steps.items()]
     claimed = {**claims, **CONDUCT}
     return {
@@ -42,7 +44,7 @@ def verdict(
 
 
 def _seen(each: Glance, local: bool) -> Iterator[tuple[str, Any, str]]:
-    """By the claims' words what was measured at one step, and how it showed."""
+    """Yield by the claims' words what was measured at one step, and how it showed."""
     if each.writes:
         yield "writes", "foreign", each.writes[0]
     if each.generators:

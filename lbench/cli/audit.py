@@ -1,15 +1,21 @@
-"""``lbench audit``: what a rule's updates depend on, measured and held against its claims."""
+"""``lbench audit``: what updates depend on, measured and compared with what is claimed."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from lbench.cli.common import json_option, plugin_option, print_json
 from lbench.contained import contained
+
+if TYPE_CHECKING:
+    from lbench.auditing.report import Report
+
+EXIT_CODES = {"contradicted": 5, "not measurable": 6, "measured": 0, "as claimed": 0}
+"""For each verdict of a report, the worst first."""
 
 
 @click.command(name="audit")
@@ -41,12 +47,12 @@ def command(
     as_markdown: bool,
     as_json: bool,
 ) -> int:
-    """Measure what a rule's updates depend on, and hold it against what the rule claims.
+    """Measure what a rule's updates depend on, and compare it with what the rule claims.
 
     A small network of the named family is trained for a few steps on copies, in float64: whose
     weights reach whose update, who waits for whom, what is written, whether labels leak. Several
-    rules, or without a name all that are installed, make a table. The exit code is 1 when a claim
-    is contradicted.
+    rules, or without a name all that are installed, make a table. The exit code is 5 when a claim
+    is contradicted, else 6 when one could not be measured.
 
     \b
     lbench audit lfnn_l
@@ -104,16 +110,15 @@ def command(
         show(report)
         if picture is not None:
             click.echo(f"\nDrawn in {picture}.")
-    return 1 if report.contradictions else 0
+    return _exit_code([report])
 
 
 def _table(names: Sequence[str], where: dict[str, Any], *, as_markdown: bool, as_json: bool) -> int:
-    """Audits one rule after the other; one that refuses the network says why, and what would do.
+    """Audit one rule after the other; a refusal has its reason in place of a report.
 
     Raises:
         UsageError: of the last rule, when none could be audited.
     """
-    from lbench.auditing.report import Report
     from lbench.auditing.rules import audit_rule
     from lbench.cli.progress import say
     from lbench.errors import UsageError
@@ -137,4 +142,10 @@ def _table(names: Sequence[str], where: dict[str, Any], *, as_markdown: bool, as
         click.echo(audit_table.to_markdown(audits))
     else:
         audit_table.show(audits)
-    return 1 if any(map(audit_table.contradictions, audits.values())) else 0
+    return _exit_code([report for report in audits.values() if not isinstance(report, str)])
+
+
+def _exit_code(reports: Sequence[Report]) -> int:
+    """Return the exit code of the worst verdict."""
+    verdicts = {report.verdict for report in reports}
+    return next(code for verdict, code in EXIT_CODES.items() if verdict in verdicts)

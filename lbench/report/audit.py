@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lbench.report.audit_text import WORDS
+from lbench.report.audit_text import UNMEASURED, WORDS
 from lbench.report.table import NONE
 
 CONTRADICTED = "CONTRADICTED"
@@ -13,29 +13,47 @@ SAID = ("bp_free", "backward_depth", "update_locked")
 
 
 def short(audit: Mapping[str, Any] | None, contradictions: Sequence[str]) -> str:
-    """``BP-free``, ``depth 1`` or ``bp``; a dash where nothing was measured."""
+    """Return ``BP-free``, ``depth 1`` or ``bp``; a dash where there was no audit.
+
+    Where there was one and it could not tell, ``not measurable`` or ``not BP-free``.
+    """
     if contradictions:
         return CONTRADICTED
-    depth = found(audit, "backward_depth")
-    if found(audit, "bp_free"):
+    depth, bp_free = found(audit, "backward_depth"), found(audit, "bp_free")
+    if bp_free:
         return WORDS["bp_free"]
+    if depth is None and bp_free is not None:
+        return _say("bp_free", bp_free)
     if depth is None:
-        return NONE
+        return UNMEASURED if unmeasured(audit) else NONE
     if depth == "full" and found(audit, "transport") == "full":
         return "bp"
     return f"depth {depth}"
 
 
 def lines(audit: Mapping[str, Any] | None, contradictions: Sequence[str]) -> list[str]:
-    """``BP-free, backward depth 0, not update-locked``, or each contradiction with its evidence."""
+    """Return ``BP-free, backward depth 0, not update-locked``, or each contradiction.
+
+    What the audit tried to measure and could not is named as not measurable.
+    """
     if contradictions:
         return [f"{CONTRADICTED}: {text}" for text in contradictions]
     known = {name: found(audit, name) for name in SAID}
-    return [", ".join(_say(name, v) for name, v in known.items() if v is not None) or NONE]
+    said = [_say(name, value) for name, value in known.items() if value is not None]
+    said += [f"{WORDS[name]} {UNMEASURED}" for name in unmeasured(audit)]
+    return [", ".join(said) or NONE]
+
+
+def unmeasured(audit: Mapping[str, Any] | None) -> list[str]:
+    """Return which of the words that are said an audit has tried to measure and could not."""
+    entries = audit or {}
+    if all(entry.get("measured") is None for entry in entries.values()):
+        return []  # there was no audit: as of a trial, which is not audited in full
+    return [n for n in SAID if n in entries and entries[n].get("measured") is None]
 
 
 def found(audit: Mapping[str, Any] | None, name: str) -> Any:
-    """What holds of a cell: its claim where that was measured, or else what was measured.
+    """Return what holds of a cell: its claim where that was measured, or what was measured.
 
     Regrouped blocks may have another depth on the small network of the audit than on the cell's,
     so the claim for the cell's own network is the better number where nothing contradicts it.

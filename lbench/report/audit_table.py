@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from lbench.report.audit import CONTRADICTED
-from lbench.report.audit_text import WORDS, say
+from lbench.report.audit_matrix import UNKNOWN
+from lbench.report.audit_text import WORDS, say, unmeasured
 from lbench.report.table import NONE, markdown, print_notes, print_table
 
 if TYPE_CHECKING:
@@ -27,43 +28,50 @@ Audits = Mapping[str, "Report | str"]
 
 
 def show(audits: Audits) -> None:
-    """Prints what was measured, one line a rule, and each contradiction."""
+    """Print what was measured, one line per rule, and each contradiction."""
     red = [at for at, report in enumerate(audits.values()) if contradictions(report)]
     print_table(COLUMNS, cells(audits), red=red)
     print_notes(notes(audits))
 
 
 def to_markdown(audits: Audits) -> str:
-    """The same in GitHub's markdown."""
+    """Return the same in GitHub's markdown."""
     below = "\n".join(f"- {note}" for note in notes(audits))
     return "\n\n".join(part for part in (markdown(COLUMNS, cells(audits)), below) if part)
 
 
 def cells(audits: Audits) -> list[list[str]]:
-    """A table's cells, in :data:`COLUMNS`."""
+    """Return a table's cells, in :data:`COLUMNS`; a question mark where nothing is measurable."""
     return [
-        [rule, *(NONE if isinstance(report, str) else say(report.measured[n]) for n in SHOWN)]
+        [rule, *(NONE if isinstance(report, str) else _say(report.measured[n]) for n in SHOWN)]
         for rule, report in audits.items()
     ]
 
 
 def notes(audits: Audits) -> list[str]:
-    """What stands below the table: contradictions, and rules that the network does not suit."""
+    """Return contradictions, what was not measurable, and why a rule has no audit."""
     lines = [
         f"{rule}: {CONTRADICTED} {text}"
         for rule, report in audits.items()
         for text in contradictions(report)
     ]
-    return [*lines, *(f"{rule}: {why}" for rule, why in audits.items() if isinstance(why, str))]
+    for rule, report in audits.items():
+        lines += [f"{rule}: {report}"] if isinstance(report, str) else []
+        lines += [] if isinstance(report, str) else [f"{rule}: {t}" for t in unmeasured(report)]
+    return lines
 
 
 def contradictions(report: Report | str) -> Sequence[str]:
-    """Of a report; of a rule without one there are none."""
+    """Return those of a report; a rule without one has none."""
     return [] if isinstance(report, str) else report.contradictions
 
 
+def _say(value: Any) -> str:
+    return UNKNOWN if value is None else say(value)
+
+
 def as_json(audits: Audits) -> list[dict[str, Any]]:
-    """One object a rule: as of a single audit, or with its ``refusal``."""
+    """Return an object per rule: as of a single audit, or with its ``refusal``."""
     return [
         {"rule": rule, "refusal": report}
         if isinstance(report, str)

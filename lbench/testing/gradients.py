@@ -101,13 +101,16 @@ def cotangent_is_the_gradient_of_loss(subject: Subject) -> str:
 
 def claims_equal_measurements(subject: Subject) -> str:
     """The audit measures what the rule claims, and no writes, leaks or draws that none may do."""
-    found, nets = [], list(subject.places)
+    found, unseen, nets = [], [], list(subject.places)
     if not subject.quick and isinstance(attempt(subject, BATCH_NORM), Rule):
         nets.append(BATCH_NORM)
     for net in nets:
         norm = {name: value for name, value in net.spec.model_dump().items() if name == "norm"}
         report = audit_rule(subject.cls, subject.config, net.family, norm)
         found += [f"on {net.label} {each}" for each in report.contradictions]
+        unseen += [f"on {net.label} {name} could not be measured" for name in report.unmeasured]
     if found:
         raise FailedError(listed(found))
+    if unseen:
+        raise SkippedError(listed(unseen))
     return ", ".join(net.label for net in nets)

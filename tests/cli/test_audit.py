@@ -44,13 +44,15 @@ def test_json_has_what_was_claimed_and_measured() -> None:
         "writes", "prediction", "randomness",
     }  # fmt: skip
     assert content["contradictions"] == []
-    assert [site["name"] for site in content["sites"]] == ["fc1", "fc2", "fc3", "readout"]
+    assert content["verdict"] == "as claimed"
+    assert (content["unmeasurable"], content["reasons"]) == ([], [])
+    assert [layer["name"] for layer in content["layers"]] == ["fc1", "fc2", "fc3", "readout"]
     assert content["locality"][0] == {
         "unit": "block0", "redrawn": "block1", "moved_at_step": None, "waits": False,
     }  # fmt: skip
 
 
-def test_a_table_shows_depth_site_by_site() -> None:
+def test_a_table_shows_the_depth_of_each_layer() -> None:
     done = call("bp")
     assert done.exit_code == 0
     assert "What was measured is what is claimed." in done.stdout
@@ -66,10 +68,10 @@ def chatty(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
-def test_a_contradicted_claim_ends_with_one_and_its_evidence(chatty: Path) -> None:
+def test_a_contradicted_claim_ends_with_five_and_its_evidence(chatty: Path) -> None:
     arguments = ["chatty", "--plugin", str(chatty)]
     done = CliRunner().invoke(command, arguments, standalone_mode=False)
-    assert done.return_value == 1
+    assert done.return_value == 5
     assert "CONTRADICTED" in done.stdout
     assert "fc2.weight was changed before the update of block0" in " ".join(done.stdout.split())
 
@@ -90,10 +92,10 @@ def test_several_rules_make_a_table_and_a_refusal_its_reason() -> None:
     assert fg_a["refusal"].startswith("Rule fg_a")
 
 
-def test_a_contradiction_in_a_table_is_told_and_ends_with_one(chatty: Path) -> None:
+def test_a_contradiction_in_a_table_is_printed_and_ends_with_five(chatty: Path) -> None:
     arguments = ["chatty", "fa", "--plugin", str(chatty)]
     done = CliRunner().invoke(command, arguments, standalone_mode=False)
-    assert done.return_value == 1
+    assert done.return_value == 5
     assert "chatty: CONTRADICTED writes" in " ".join(done.stdout.split())
 
 

@@ -282,7 +282,8 @@ def audit(free: bool | None, depth: Any, claimed: Any = None) -> dict[str, Any]:
         (audit(False, 3, claimed=6), "depth 6"),
         (audit(False, "full"), "bp"),
         ({**audit(False, "full"), "transport": {"measured": "sign"}}, "depth full"),
-        (audit(None, None, claimed=1), "—"),
+        (audit(None, None, claimed=1), "not measurable"),
+        ({"bp_free": {"claimed": True, "measured": None}}, "—"),
         (None, "—"),
     ],
 )

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from lbench.report.audit import short
 from lbench.report.step_time import BUSY_NOTE
 from lbench.report.summary import metrics, render_run
 
@@ -116,6 +117,20 @@ def test_the_audit_is_told_in_the_words_of_the_claims(capsys: pytest.CaptureFixt
     render_run(result(run(0, 1.8), test=TEST))
     (line,) = [line for line in capsys.readouterr().out.splitlines() if "audit" in line]
     assert line.split() == ["audit", "—"]
+
+
+def test_what_the_audit_could_not_measure_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    unseen = {
+        name: {"claimed": entry["claimed"], "measured": None if name != "update_locked" else False}
+        for name, entry in AUDIT.items()
+    }
+    render_run({**result(run(0, 1.8), test=TEST), "audit": unseen, "contradictions": []})
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "not update-locked, BP-free not measurable, backward depth not measurable" in printed
+    assert short(unseen, []) == "not measurable"
+    assert short(unseen | {"bp_free": {"claimed": None, "measured": False}}, []) == "not BP-free"
+    nothing = {name: {"claimed": None, "measured": None} for name in AUDIT}
+    assert short(nothing, []) == short(None, []) == "—"
 
 
 def test_contradictions_are_told_in_red_one_a_line(

@@ -1,0 +1,36 @@
+"""The table of exit codes has every code that a command can end with."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import get_args
+
+from lbench import errors
+from lbench.auditing.report import Verdict
+from lbench.cli.audit import EXIT_CODES
+
+PAGE = (Path(__file__).parents[2] / "docs" / "json.md").read_text()
+ROWS = re.findall(r"^\| (\d+) \| ([^|]*)\| (.*) \|$", PAGE, flags=re.MULTILINE)
+
+
+def test_each_code_has_one_line() -> None:
+    assert [int(code) for code, _, _ in ROWS] == [0, 1, 2, 3, 4, 5, 6, 130]
+
+
+def test_every_kind_of_error_stands_beside_its_code() -> None:
+    kinds = {
+        each.kind: each.exit_code
+        for each in vars(errors).values()
+        if isinstance(each, type) and issubclass(each, errors.LbenchError)
+    }
+    del kinds[errors.LbenchError.kind]  # no error is of the base class itself
+    kinds |= {errors.SYSTEM: 1, "internal": 1, "interrupted": 130}
+    table = {kind: int(code) for code, told, _ in ROWS for kind in re.findall(r"`(\w+)`", told)}
+    assert table == kinds
+
+
+def test_every_verdict_of_the_audit_has_a_code_that_no_error_has() -> None:
+    assert set(EXIT_CODES) == set(get_args(Verdict))
+    assert {code for code in EXIT_CODES.values() if code} == {5, 6}
+    assert list(EXIT_CODES) == ["contradicted", "not measurable", "measured", "as claimed"]
