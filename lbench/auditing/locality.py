@@ -14,6 +14,10 @@ from lbench.auditing.transport import rank
 from lbench.step import Phase
 
 ERRORS = ("none", "scalar", "vector")
+SMALL = (1e-2,)
+"""Of a weight's size: what the last unit is changed by, so that a smooth error changes linearly."""
+LARGE = (1.0, 10.0, 0.3)
+"""The same in turn, so that a hard error changes too: an argmax, a sign, whether it was right."""
 Matrix = dict[tuple[str, str], int | None]
 """By (unit, later unit): the first step, from 0, at which the unit's signals moved; or None."""
 
@@ -29,6 +33,29 @@ class Locality:
 
     redrawn: Matrix = field(default_factory=dict)
     locked: dict[tuple[str, str], bool] = field(default_factory=dict)
+
+    @property
+    def shared(self) -> set[str]:
+        """Units that several others use, each without waiting for another of them.
+
+        Such a unit is above none of its users: a head that every block's own loss passes through.
+        """
+        users: dict[str, list[str]] = {}
+        for (one, later), waits in self.locked.items():
+            if waits:
+                users.setdefault(later, []).append(one)
+        waiting = {name for names in users.values() for name in names}
+        needs = {name: {u for u, names in users.items() if name in names} for name in waiting}
+        found = {unit for unit, names in users.items() if len(names) > 1}
+        while wrong := {u for u in found if any(needs[name] - found for name in users[u])}:
+            found -= wrong
+        return found
+
+    @property
+    def waits(self) -> list[tuple[str, str]]:
+        """Pairs of a unit and a later one above it for which it waits."""
+        shared = self.shared
+        return [pair for pair, waits in self.locked.items() if waits and pair[1] not in shared]
 
     def apart(self, one: str, other: str) -> bool:
         """Whether the update of the earlier of two units depends on the later one in no way."""
@@ -104,41 +131,71 @@ def _differ(one: Signals, other: Signals, unit: Unit) -> bool:
     return any(moved(one.get(name), other.get(name)) for name in unit.params)
 
 
-def global_error(subject: Subject, rows: Sequence[int]) -> tuple[str, list[str]]:
+def global_error(
+    subject: Subject, rows: Sequence[int], units: Sequence[Unit]
+) -> tuple[str, list[str]]:
     """What of the last unit's error reaches the units below, and which of them.
 
-    The last unit's weights are changed a little before each step, in more ways than the batch has
+    The last unit's weights are changed before each step, in more ways than the batch has
     examples: where the movements of a unit's signals span more directions than that, no number an
-    example carries them.
+    example carries them. The changes are small at first. Where they find no vector, large ones
+    look for an error that small changes leave as it is.
 
     Args:
         rows: of each step's batch.
+        units: in the order in which they act, without those that several of them share.
 
     Returns:
         none, scalar or vector; the units that moved.
     """
-    *below, last = subject.units
+    *below, last = units
     strongest, reached = "none", []
     for phase in subject.phases:
-        values, base = _remembered(subject, rows, phase)
-        generator = torch.Generator().manual_seed(1)
-        looks = []
-        for _ in range(max(rows) + 3):
-            trial = subject.trial()
-            look = []
-            for index, count in enumerate(rows):
-                trial.put(values[index])
-                own = {name: values[index][name] for name in last.params}
-                trial.put({n: v + 1e-2 * redraw(v, generator) for n, v in own.items()})
-                look.append(trial.step(index, subject.batch(index, count), phase))
-            looks.append(look)
-        for unit in below:
-            kinds = [_kind(unit, base, looks, at, count) for at, count in enumerate(rows)]
-            kind = max(kinds, key=ERRORS.index)
-            strongest = max(kind, strongest, key=ERRORS.index)
-            if kind != "none" and unit.name not in reached:
-                reached.append(unit.name)
+        probe = _Errors(subject, rows, phase, last)
+        kinds = {unit.name: "none" for unit in below}
+        for factors, most in ((SMALL, 1), (LARGE, 4)):
+            looks = probe.looks(factors, max(rows) + 3)
+            found = {unit.name: probe.kind(unit, looks) for unit in below}
+            if most > 1 and any(found[name] != kinds[name] for name in found):
+                # A hard error takes few values: it needs more changes to span its directions.
+                looks += probe.looks(factors, (most - 1) * (max(rows) + 3))
+                found = {unit.name: probe.kind(unit, looks) for unit in below}
+            kinds = {name: max(kinds[name], found[name], key=ERRORS.index) for name in found}
+            if "vector" in kinds.values():
+                break
+        strongest = max([strongest, *kinds.values()], key=ERRORS.index)
+        reached += [name for name, kind in kinds.items() if kind != "none" and name not in reached]
     return strongest, reached
+
+
+class _Errors:
+    """Steps before each of which one unit is changed and all else is put back."""
+
+    def __init__(
+        self, subject: Subject, rows: Sequence[int], phase: Phase | None, last: Unit
+    ) -> None:
+        self.subject, self.rows, self.phase, self.last = subject, rows, phase, last
+        self.values, self.base = _remembered(subject, rows, phase)
+        self.generator = torch.Generator().manual_seed(1)
+
+    def looks(self, factors: Sequence[float], count: int) -> list[list[Signals]]:
+        """The signals of every step under so many changes of these sizes."""
+        return [self._look(factors[i % len(factors)]) for i in range(count)]
+
+    def _look(self, factor: float) -> list[Signals]:
+        trial = self.subject.trial()
+        look = []
+        for index, count in enumerate(self.rows):
+            trial.put(self.values[index])
+            own = {name: self.values[index][name] for name in self.last.params}
+            trial.put({n: v + factor * redraw(v, self.generator) for n, v in own.items()})
+            look.append(trial.step(index, self.subject.batch(index, count), self.phase))
+        return look
+
+    def kind(self, unit: Unit, looks: list[list[Signals]]) -> str:
+        """What reached a unit at any of the steps."""
+        kinds = [_kind(unit, self.base, looks, at, count) for at, count in enumerate(self.rows)]
+        return max(kinds, key=ERRORS.index)
 
 
 def _remembered(

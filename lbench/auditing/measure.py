@@ -21,6 +21,22 @@ ROWS = 14
 STEPS = [7, 7, 5, 7]
 """Rows of the batches of four steps: a rule might behave at one batch size alone."""
 
+DIFFERENCES = (
+    "a difference of losses at two values of the weights uses no transpose, so the transport of a "
+    "rule of finite differences is none, which is what to claim; that a number of the output loss "
+    "reaches the blocks is a claim of global_error"
+)
+"""Why a claim of scalar transport is contradicted where no transposed weights move an update."""
+INFERRED = (
+    "that examples are coupled is measured; that it is through {} is inferred from what the step "
+    "calls"
+)
+"""No measurement of updates tells the two apart: a mean of products is a sum over pairs."""
+WRITTEN = (
+    "not measurable: what is written into another unit is an update of it that is not measured"
+)
+"""Why a rule with foreign writes is not called free of backpropagation."""
+
 
 def measure(subject: Subject, network: str, claims: Claims | None) -> Report:
     """Measures everything; the subject is left as it is.
@@ -50,18 +66,24 @@ def measure(subject: Subject, network: str, claims: Claims | None) -> Report:
     common = shared(subject, trial.model)
     leaks = label_leaks(subject, STEPS[0])
     split, noisy = split_differs(subject, ROWS)
-    error, reached = global_error(subject, few)
+    acting = [unit for unit in subject.units if unit.name not in local.shared]
+    error, reached = global_error(subject, few, acting)
     full = _full_depth(subject, moved)
     depths = moved.depths()
     depth = max(depths.values(), default=0)
 
-    locked = [f"{a} waits for {b}" for (a, b), waits in local.locked.items() if waits]
+    locked = [f"{a} waits for {b}" for a, b in local.waits]
     label = subject.label
     evidence["transport"] = _transports(subject, moved)
+    if claims is not None and claims.transport == "scalar" and moved.strongest == "none":
+        evidence["transport"] = [DIFFERENCES]
     evidence["backward_depth"] = [f"{label(n)}: {d}" for n, d in depths.items() if d == depth and d]
     evidence["update_locked"] = locked
-    evidence["global_error"] = [f"{unit} moved with {subject.units[-1].name}" for unit in reached]
+    evidence["global_error"] = [f"{unit} moved with {acting[-1].name}" for unit in reached]
+    couples = (None if noisy else subject.coupling()) if split else "none"
     evidence["couples"] = [f"{label(n)} differs when the batch is cut in two" for n in split]
+    if split and couples:
+        evidence["couples"].insert(0, INFERRED.format(couples))
     evidence["writes"] = [
         *(f"{label(name)} was changed {when}" for name, when in conduct.writes),
         *common,
@@ -69,13 +91,16 @@ def measure(subject: Subject, network: str, claims: Claims | None) -> Report:
     evidence["prediction"] = leaks
     evidence["randomness"] = [f"drew from the global generator of {g}" for g in conduct.generators]
     strongest = moved.strongest
+    free = None if strongest is None else strongest in ("none", "scalar")
+    if free and conduct.writes:
+        free, evidence["bp_free"] = None, [WRITTEN]
     measured: dict[str, Any] = {
-        "bp_free": None if strongest is None else strongest in ("none", "scalar"),
+        "bp_free": free,
         "transport": strongest,
         "backward_depth": "full" if full else None if moved.unmeasurable else depth,
         "update_locked": bool(locked),
         "global_error": error,
-        "couples": (None if noisy else subject.coupling()) if split else "none",
+        "couples": couples,
         "writes": "foreign" if conduct.writes else "shared" if common else "own",
         "prediction": "leaks" if leaks else "clean",
         "randomness": "global" if conduct.generators else "addressed",

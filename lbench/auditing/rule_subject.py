@@ -33,6 +33,9 @@ class RuleTrial(Trial):
         self._make_step = make_step
         self._signals = Signals()
         self._known: dict[str, Tensor] = {}
+        self._names: dict[int, list[str]] = {}  # a tied parameter has several
+        for name, p in self.params.items():
+            self._names.setdefault(id(p), []).append(name)
         rule.attach({group.name: self._updater(group.name) for group in rule.groups()})
 
     def _updater(self, group: str) -> Callable[[Grads], None]:
@@ -42,7 +45,8 @@ class RuleTrial(Trial):
                 for name, grad in grads.items():
                     self._signals.add(name, grad)
                     self.params[name].sub_(grad, alpha=LR)
-                    self._known[name] = self.params[name].detach().clone()
+                    value = self.params[name].detach().clone()
+                    self._known.update(dict.fromkeys(self._names[id(self.params[name])], value))
 
         return update
 

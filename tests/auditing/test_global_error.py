@@ -1,0 +1,55 @@
+"""An error of the output is found however it reaches the blocks."""
+
+from __future__ import annotations
+
+import pytest
+
+from lbench import Claims
+from lbench.auditing.locality import global_error
+from lbench.auditing.rules import audit_rule
+from lbench.rule import Rule
+from tests.auditing.cheats import FixedFeedback, Honest
+from tests.auditing.state_cheats import (
+    Differences,
+    HardFeedback,
+    SignFeedback,
+    WhetherRight,
+)
+from tests.auditing.subjects import subject
+
+FEW = (2, 3, 2)
+
+
+@pytest.mark.parametrize(
+    ("cls", "kind"),
+    [
+        (HardFeedback, "vector"),
+        (SignFeedback, "scalar"),
+        (WhetherRight, "scalar"),
+        (Honest, "none"),
+        (FixedFeedback, "none"),
+    ],
+)
+@pytest.mark.parametrize("seed", range(3))
+def test_an_error_that_small_changes_leave_as_it_is(cls: type[Rule], kind: str, seed: int) -> None:
+    own = subject(cls, seed)
+    found, reached = global_error(own, FEW, own.units)
+    assert found == kind
+    assert reached == ([] if kind == "none" else ["block0", "block1", "block2"])
+
+
+def test_a_scalar_that_comes_of_finite_differences_is_explained() -> None:
+    report = audit_rule(Differences)
+    assert report.measured["transport"] == "none"
+    assert report.measured["global_error"] == "scalar"
+    (text,) = report.contradictions
+    assert text.startswith("transport: claimed scalar, measured none (a difference of losses")
+
+
+def test_the_same_rule_may_claim_what_is_measured() -> None:
+    class Corrected(Differences):
+        @classmethod
+        def claims(cls, config, network):  # type: ignore[no-untyped-def]
+            return Claims(transport="none", backward_depth=0, global_error="scalar")
+
+    assert audit_rule(Corrected).contradictions == []
