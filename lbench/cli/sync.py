@@ -33,6 +33,7 @@ def command(home: Home, as_json: bool, no_mlflow: bool) -> int:
                 "statuses": dict(report.statuses),
                 "published": report.published,
                 "unreadable": {str(path): reason for path, reason in report.unreadable.items()},
+                "skipped": list(report.skipped),
             }
         )
         return code
@@ -47,6 +48,8 @@ def command(home: Home, as_json: bool, no_mlflow: bool) -> int:
         click.echo(f"There is nothing to sync: no run directories in {home.runs}.")
     for reason in report.unreadable.values():
         say(f"Left out: {reason}\n", fg="yellow")
+    for sentence in report.skipped:
+        say(f"{sentence}\n", fg="yellow")
     return code
 
 

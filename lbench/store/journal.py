@@ -19,11 +19,16 @@ MEMBER = pydantic.TypeAdapter(Member)
 NAMES = {field.name for field in fields(Member)}
 
 
+SHOWN = 5
+"""Numbers of lines that cannot be read, in a sentence."""
+
+
 class Journal:
     """``studies/NAME/members.jsonl``: a place that is written again moves to the run given last."""
 
     def __init__(self, home: Home, study: str) -> None:
         self.path = home.studies / study / "members.jsonl"
+        self._skipped: list[int] = []
         self._known = {_place(member): member for member in self.read()}
 
     def add(self, member: Member) -> bool:
@@ -57,12 +62,28 @@ class Journal:
         except DamagedError as error:
             hint = f"Move {self.path} away: its lines are in the record too."
             raise DamagedError(error.message, hint) from None
-        for line in text.splitlines():
+        self._skipped = []
+        for number, line in enumerate(text.splitlines(), start=1):
             try:
                 if set(json.loads(line.decode())) == NAMES:
                     yield MEMBER.validate_json(line, strict=True)
+                    continue
             except (ValueError, TypeError, RecursionError):  # pydantic's error is a ValueError
-                continue
+                pass
+            if line.strip():
+                self._skipped.append(number)
+
+    @property
+    def skipped(self) -> str:
+        """The sentence for lines that were left out when it was read last; "" for none."""
+        if not (numbers := self._skipped):
+            return ""
+        shown = ", ".join(map(str, numbers[:SHOWN])) + (", …" if len(numbers) > SHOWN else "")
+        lines = "1 line" if len(numbers) == 1 else f"{len(numbers):,} lines"
+        return (
+            f"{self.path}: {lines} cannot be read and {'is' if len(numbers) == 1 else 'are'} "
+            f"left out (line {shown}); the runs themselves are not touched."
+        )
 
 
 def journals(home: Home) -> list[str]:

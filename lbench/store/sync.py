@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +25,7 @@ class Report:
         statuses: of those, how many have which status.
         published: how many cells MLflow now shows; None when it was not asked for.
         unreadable: directories of runs and studies that were left out, with the reason.
+        skipped: a sentence for each study's journal with lines that cannot be read.
     """
 
     cells: int
@@ -32,6 +33,7 @@ class Report:
     statuses: Mapping[str, int]
     published: int | None
     unreadable: Mapping[Path, str]
+    skipped: Sequence[str]
 
 
 def sync(home: Home, summarise: Summarise, *, mlflow: bool = True) -> Report:
@@ -50,9 +52,10 @@ def sync(home: Home, summarise: Summarise, *, mlflow: bool = True) -> Report:
     """
     statuses: Counter[str] = Counter()
     unreadable: dict[Path, str] = {}
+    skipped: list[str] = []
     found = list(run_dirs(home))
     if not found and not home.has_store():
-        return Report(0, 0, {}, 0 if mlflow else None, {})
+        return Report(0, 0, {}, 0 if mlflow else None, {}, [])
     if home.store_file == home.root / "store.db":
         home.prepare()
     with Record.open(home) as record:
@@ -63,9 +66,12 @@ def sync(home: Home, summarise: Summarise, *, mlflow: bool = True) -> Report:
                 unreadable[run_dir.path] = error.message
         for study in journals(home):
             try:
-                record.join(Journal(home, study).read())
+                journal = Journal(home, study)
+                record.join(journal.read())
             except DamagedError as error:
                 unreadable[home.studies / study] = error.message
+            else:
+                skipped += [journal.skipped] if journal.skipped else []
         cells = record.cells()
         if mlflow and cells:
             from lbench.store.mlflow_view import MlflowView
@@ -79,4 +85,5 @@ def sync(home: Home, summarise: Summarise, *, mlflow: bool = True) -> Report:
         statuses=dict(statuses),
         published=len(cells) if mlflow else None,
         unreadable=unreadable,
+        skipped=skipped,
     )

@@ -79,8 +79,10 @@ def drive(
 
 def _say_gone(plan: Plan, home: Home, display: Display) -> None:
     found = storage(home) if plan.study.search and has_storage(home) else None
-    members = Journal(home, plan.study.name).read()
-    for sentence in gone.searches(home, names(plan), found, members):
+    journal = Journal(home, plan.study.name)
+    if journal.skipped:
+        display.note(journal.skipped)
+    for sentence in gone.searches(home, names(plan), found, journal.read()):
         display.note(f"{sentence} It begins anew; what was trained is not trained again.")
 
 

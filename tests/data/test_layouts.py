@@ -184,16 +184,8 @@ def test_runs_beside_the_classes_leave_the_data_as_it_was(
 ) -> None:
     monkeypatch.chdir(pets)
     words = ["run", "--rule", "bp", "--network", "mlp", "--net", "widths=4", "--epochs", "1"]
-    words += [
-        "--dataset",
-        "imagefolder",
-        "--data-dir",
-        ".",
-        "--data",
-        "size=8",
-        "--json",
-        "--no-store",
-    ]
+    words += ["--dataset", "imagefolder", "--data-dir", ".", "--data", "size=8", "--json"]
+    words += ["--no-store"]
     first, second = lbench(*words), lbench(*words, "--seeds", "2")
     assert (first.code, second.code) == (0, 0), second.err
     assert (pets / "lbench-runs").is_dir()
@@ -384,18 +376,8 @@ def test_notes_are_shown_by_every_command_that_reads_the_data(pets: Path, tmp_pa
         content = content if isinstance(content, dict) else content[0]
         assert content["notes"] == [note], words
     home = ["--home", str(tmp_path / "home")]
-    words = [
-        "run",
-        "--rule",
-        "bp",
-        "--network",
-        "mlp",
-        "--epochs",
-        "1",
-        "--no-store",
-        *home,
-        *where,
-    ]
+    words = ["run", "--rule", "bp", "--network", "mlp", "--epochs", "1", "--no-store"]
+    words += [*home, *where]
     ran = lbench(*words, "--dataset", "imagefolder", "--data", "size=8", "--json")
     assert ran.err.count(note) == 1
     assert ran.json["notes"] == [note]

@@ -236,9 +236,24 @@ def test_a_line_of_a_journal_that_cannot_be_read_costs_that_line_alone(
     good = json.dumps(MEMBER).encode()
     other = json.dumps({**MEMBER, "seed": 1}).encode()
     journal.write_bytes(b"\n".join([good, line, other, b""]))
-    assert lbench("sync", "--no-mlflow", "--home", str(home.root)).code == 0
+    done = lbench("sync", "--no-mlflow", "--home", str(home.root))
+    assert done.code == 0
+    assert done.err.count(f"{journal}: 1 line cannot be read and is left out (line 2)") == 1
+    (said,) = lbench("sync", "--no-mlflow", "--json", "--home", str(home.root)).json["skipped"]
+    assert said in done.err
     with Record.open(home) as record:
         assert [member.seed for member in record.members(study="s")] == [0, 1]
+
+
+def test_many_lines_that_cannot_be_read_are_counted_and_empty_ones_are_none(home: Home) -> None:
+    journal = Journal(home, "s").path
+    journal.parent.mkdir(parents=True)
+    good = json.dumps(MEMBER).encode()
+    journal.write_bytes(b"\n".join([good, b"", *[b"cut"] * 1200, good, b""]))
+    said = Journal(home, "s").skipped
+    assert "1,200 lines cannot be read and are left out (line 3, 4, 5, 6, 7, …)" in said
+    journal.write_bytes(good + b"\n\n")
+    assert Journal(home, "s").skipped == ""
 
 
 @pytest.mark.parametrize(

@@ -311,3 +311,16 @@ def test_a_lost_journal_is_read_from_the_record(copied: Home, searched: Searched
     file.unlink()
     assert lbench("study", searched.study, "--status", "--json").json == before
     assert lbench("report", searched.study).code == 0
+
+
+def test_a_study_that_goes_on_says_once_which_lines_of_its_journal_are_left_out(
+    copied: Home, searched: Searched
+) -> None:
+    (file,) = copied.studies.glob("*/members.jsonl")
+    kept = len(file.read_bytes().splitlines())
+    with file.open("ab") as journal:
+        journal.write(b'{"study": "cut\n')
+    again = lbench("study", searched.study, *ALONE, "--json")
+    assert again.json["trained"] == 0
+    said = f"{file}: 1 line cannot be read and is left out (line {kept + 1})"
+    assert again.err.count(said) == 1
