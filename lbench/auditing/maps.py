@@ -1,124 +1,101 @@
-"""Trained maps, what came out of them in a step, and changes that their outputs do not show."""
+"""Layers: trained matrices that act together, found by their uses in undisturbed steps."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.autograd import forward_ad
+
+from lbench.auditing.uses import Use
 
 
 @dataclass
 class Map:
-    """A module with trained matrices of its own: a linear map, a convolution, or another layer.
+    """A layer: trained matrices that are combined with data by the same calls.
 
     Args:
-        name: of the module in the model.
-        weights: names of its trained parameters of two or more dimensions.
-        params: names of all its trained parameters.
+        name: of the module that they belong to, or of the matrix where a module has several layers.
+        weights: names of the matrices.
+        params: names of all trained parameters whose signals are the layer's.
+        uses: by undisturbed step, the places of its uses in that step's list.
     """
 
     name: str
     weights: list[str]
     params: list[str]
+    uses: list[list[int]]
+
+    @property
+    def repeats(self) -> bool:
+        """Whether a step uses it more than once."""
+        return any(len(each) > 1 for each in self.uses)
 
 
-def maps(model: nn.Module) -> tuple[list[Map], list[str]]:
-    """The maps of a model, and its trained matrices that are in none.
+def layers(
+    model: nn.Module, trained: Mapping[str, Tensor], steps: Sequence[Sequence[Use]]
+) -> tuple[list[Map], list[str]]:
+    """Return the layers in the order of their first uses, and the matrices that no step used.
 
-    A module that has modules with parameters in it is no map: what its own matrices do lies inside
-    its forward pass, out of reach.
-    """
-    found, bare = [], []
-    for name, module in model.named_modules():
-        own = {n: p for n, p in module.named_parameters(recurse=False) if p.requires_grad}
-        prefix = f"{name}." if name else ""
-        weights = [prefix + n for n, p in own.items() if p.dim() > 1]
-        inner = any(True for child in module.children() for _ in child.parameters())
-        # Feedback weights in a replaced linear map or convolution do not make it a container.
-        contains = inner and not isinstance(module, nn.Linear | nn.Conv2d)
-        if contains or isinstance(module, nn.ParameterList | nn.ParameterDict):
-            bare += weights
-        elif weights:
-            found.append(Map(name, weights, [prefix + n for n in own]))
-    return found, bare
-
-
-@dataclass
-class Outputs:
-    """What came out of the maps during one step, in the order of their first call.
+    A matrix that only scales elements, as a gain does, is in neither.
 
     Args:
-        calls: by the map's name, the values of every call.
-        groups: the most groups of channels of a convolution.
+        trained: parameters of the model by all their names.
+        steps: the uses of each undisturbed step.
     """
-
-    calls: dict[str, list[Tensor]] = field(default_factory=dict)
-    groups: int = 1
-
-    def positions(self, name: str) -> int:
-        """Examples and positions of all calls: a feature vector each."""
-        axis = {2: 1, 3: 2}  # (batch, features), (batch, tokens, features); else channels first
-        return sum(t.numel() // t.shape[axis.get(t.dim(), 1)] for t in self.calls[name])
-
-
-@contextmanager
-def watched(model: nn.Module) -> Iterator[Outputs]:
-    """Within the context what comes out of the model's maps is kept."""
-    outputs = Outputs()
-
-    def keep(name: str) -> Any:
-        def hook(module: nn.Module, args: Any, output: Any) -> None:
-            if isinstance(output, Tensor) and output.dim() > 1:  # attention returns several
-                outputs.calls.setdefault(name, []).append(parts(output)[0].detach().clone())
-                outputs.groups = max(outputs.groups, getattr(module, "groups", 1))
-
-        return hook
-
-    modules = dict(model.named_modules())
-    with ExitStack() as stack:
-        for each in maps(model)[0]:
-            handle = modules[each.name].register_forward_hook(keep(each.name))
-            stack.callback(handle.remove)
-        yield outputs
-
-
-@contextmanager
-def held(model: nn.Module, name: str, outputs: Sequence[Tensor]) -> Iterator[None]:
-    """Within the context a map's outputs have the values that they had, whatever its weights.
-
-    Their graph, and their tangents in forward mode, are those of the weights as they are.
-
-    Raises:
-        CannotHoldError: the map is called more often than before, or on other shapes.
-    """
-    calls = iter(outputs)
-
-    def hook(module: nn.Module, args: Any, output: Tensor) -> Tensor:
-        primal, tangent = parts(output)
-        before = next(calls, None)
-        if before is None or before.shape != primal.shape:
-            raise CannotHoldError
-        value = before + (primal - primal.detach())  # exactly as before: what is added is 0
-        if tangent is None:
-            return value
-        dual: Tensor = forward_ad.make_dual(value, tangent)  # type: ignore[no-untyped-call]
-        return dual
-
-    handle = dict(model.named_modules())[name].register_forward_hook(hook)
-    try:
-        yield
-    finally:
-        handle.remove()
+    places: dict[str, list[list[int]]] = {}
+    scales: set[str] = set()
+    for number, uses in enumerate(steps):
+        for place, use in enumerate(uses):
+            scales |= use.params
+            for name in use.matrices if use.contracts else ():
+                places.setdefault(name, [[] for _ in steps])[number].append(place)
+    groups: dict[tuple[tuple[int, ...], ...], list[str]] = {}
+    for name, found in places.items():
+        groups.setdefault(tuple(map(tuple, found)), []).append(name)
+    owners = {name: owner(name) for name in trained}
+    shared = [owners[names[0]] for names in groups.values()]
+    found_layers = []
+    for key, names in sorted(groups.items(), key=lambda item: _first(item[0])):
+        names = sorted(names, key=list(trained).index)
+        homes = list(dict.fromkeys(owners[name] for name in names))
+        alone = all(shared.count(home) == 1 for home in homes)
+        weights = _aliases(names, trained)
+        params = [n for n in trained if alone and owners[n] in homes]
+        called = _joined(homes) if alone and all(homes) else _joined(names)
+        found_layers.append(
+            Map(called, names, _aliases([*weights, *params], trained), [list(each) for each in key])
+        )
+    seen = {id(trained[name]) for name in {*places, *scales}}
+    unused = [
+        name
+        for name, p in trained.items()
+        if p.dim() > 1 and id(p) not in seen and not seen.add(id(p))  # type: ignore[func-returns-value]
+    ]
+    return found_layers, unused
 
 
-def parts(t: Tensor) -> tuple[Tensor, Tensor | None]:
-    """The value of a tensor and its tangent, None outside of forward mode."""
-    return tuple(forward_ad.unpack_dual(t))  # type: ignore[no-untyped-call]
+def owner(name: str) -> str:
+    """The name of the module that a parameter belongs to, behind parametrizations too."""
+    module = name.rpartition(".")[0]
+    return module.split(".parametrizations.")[0].removeprefix("parametrizations.")
+
+
+def chain(uses: Sequence[Use], chosen: Collection[int]) -> int:
+    """The most of the chosen uses that come one behind the other in the flow of the data."""
+    longest: dict[int, int] = {}
+    for k in sorted(chosen):
+        behind = [longest[j] for j in longest if uses[k].before >> j & 1]
+        longest[k] = 1 + max(behind, default=0)
+    return max(longest.values(), default=0)
+
+
+def positions(uses: Sequence[Use], places: Sequence[int]) -> int:
+    """Examples and positions of the outputs of some uses: a feature vector each."""
+    axis = {2: 1, 3: 2}  # (batch, features), (batch, tokens, features); else channels first
+    outputs = [uses[place].outputs[0] for place in places]
+    return sum(t.numel() // t.shape[axis.get(t.dim(), 1)] for t in outputs if t.dim() > 1)
 
 
 def change(weight: Tensor, generator: torch.Generator) -> Tensor:
@@ -128,5 +105,26 @@ def change(weight: Tensor, generator: torch.Generator) -> Tensor:
     return (random + random.sign()).to(weight) * (2 * least)
 
 
-class CannotHoldError(Exception):
-    """A map's outputs cannot be held at the values that they had."""
+def _first(key: Sequence[Sequence[int]]) -> tuple[int, int]:
+    return next((number, places[0]) for number, places in enumerate(key) if places)
+
+
+def _aliases(names: Sequence[str], trained: Mapping[str, Tensor]) -> list[str]:
+    """All names of the tensors that some names stand for."""
+    wanted = {id(trained[name]) for name in names}
+    return [name for name, p in trained.items() if id(p) in wanted]
+
+
+def _joined(names: Sequence[str]) -> str:
+    """One name, or the dotted beginning that several have in common, or all of them."""
+    if len(names) == 1:
+        return names[0]
+    common = list(_common([name.split(".") for name in names]))
+    return ".".join(common) if common else " and ".join(names)
+
+
+def _common(parts: Sequence[Sequence[str]]) -> Iterator[str]:
+    for each in zip(*parts, strict=False):
+        if len(set(each)) > 1:
+            return
+        yield each[0]

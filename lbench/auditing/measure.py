@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
-
-import torch
-from torch import Tensor, nn
 
 from lbench.auditing.conduct import label_leaks, shared, split_differs
 from lbench.auditing.locality import global_error, locality
-from lbench.auditing.maps import maps
+from lbench.auditing.maps import chain
 from lbench.auditing.report import Report
-from lbench.auditing.subject import Subject, Trial
-from lbench.auditing.transport import Transport, longest, transport
+from lbench.auditing.subject import Subject
+from lbench.auditing.transport import Transport, transport
+from lbench.auditing.uses import Watch, watching
 from lbench.claims import Claims
 
 ROWS = 14
@@ -129,47 +126,16 @@ def _transports(subject: Subject, moved: Transport) -> list[str]:
 
 
 def _full_depth(subject: Subject, moved: Transport) -> bool:
-    """Whether transposes reach as deep as predictions are: the longest chain of maps in them."""
+    """Whether transposes reach as deep as predictions are: the longest chain of layers in them."""
     trial = subject.trial()
     batch = subject.batch(0, STEPS[0])
     trial.step(0, batch, subject.phases[0])
-    edges = _chains(trial, batch.x)
-    deepest = max((longest(name, edges) for name in edges), default=0)
-    path = [m for m in moved.maps if m.name in edges]
-    kinds = {p: k for p, k in moved.kinds.items() if set(p) <= set(edges)}
-    depths = Transport(path, kinds).depths()
-    return deepest > 0 and max(depths.values(), default=0) >= deepest
-
-
-def _chains(trial: Trial, x: Tensor) -> dict[str, list[str]]:
-    """By map: the maps that its output reaches in a prediction."""
-    ends: dict[str, tuple[list[Tensor], list[Tensor]]] = {}
-
-    def keep(name: str, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
-        if isinstance(output, Tensor):
-            given = [t for t in (*args, *kwargs.values()) if isinstance(t, Tensor)]
-            inputs, outputs = ends.setdefault(name, ([], []))
-            inputs += [t for t in given if t.requires_grad]
-            outputs.append(output)
-
-    modules = dict(trial.model.named_modules())
-    handles = [
-        modules[m.name].register_forward_hook(partial(keep, m.name), with_kwargs=True)
-        for m in maps(trial.model)[0]
-    ]
-    trial.model.eval()
-    try:
-        trial.scores(x)
-    finally:
-        for handle in handles:
-            handle.remove()
-    edges: dict[str, list[str]] = {name: [] for name in ends}
-    for later, (inputs, _) in ends.items():
-        for earlier, (_, outputs) in ends.items():
-            wanted = [t for t in outputs if t.requires_grad]
-            if earlier != later and inputs and wanted:
-                total = torch.stack([t.sum() for t in inputs]).sum()
-                grads = torch.autograd.grad(total, wanted, retain_graph=True, allow_unused=True)
-                if any(g is not None for g in grads):
-                    edges[earlier].append(later)
-    return edges
+    params = {name: trial.params[name] for name in moved.trained}
+    with watching(Watch(trial.model, params, batch.x)) as watch:
+        logits = trial.predict(batch.x)
+    before = watch.before(logits)
+    chosen = {k for k, u in enumerate(watch.uses) if u.contracts and before >> k & 1}
+    names = frozenset().union(*(watch.uses[k].params for k in chosen))
+    inside = [m for m in moved.maps if names & frozenset(m.weights)]
+    deepest = chain(watch.uses, chosen) - 1
+    return deepest > 0 and max(moved.depths(inside).values(), default=0) >= deepest

@@ -1,7 +1,7 @@
 """Whose transposed weights reach an update, and how much of them.
 
-A map's weights are changed while its outputs are held at their old values: all that follows and
-every error stay as they are, bit by bit, but its transpose does not. What moves another map's
+A layer's weights are changed while its outputs are held at their old values: all that follows and
+every error stay as they are, bit by bit, but its transpose does not. What moves another layer's
 signal then has come through the transpose. A change and twice that change have the same signs: if
 the second moves nothing more, signs were all that came through. Forward gradients move too, by
 one number an example (and position, where they are taken apart by position), so the rank of
@@ -10,16 +10,17 @@ several such movements tells a scalar from the full transpose.
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from lbench.auditing.maps import CannotHoldError, Map, Outputs, change, held, maps, watched
+from lbench.auditing.maps import Map, chain, layers, positions
+from lbench.auditing.probe import Base, Probe, trained, undisturbed
 from lbench.auditing.subject import Signals, Subject
-from lbench.step import Phase
+from lbench.auditing.uses import CannotHoldError, Use
 
 if TYPE_CHECKING:
     from lbench.auditing.locality import Locality
@@ -34,23 +35,18 @@ RANK = 1e-6
 KINDS = ("none", "scalar", None, "sign", "full")
 """From the least to the most; None: not measurable, perhaps more than was seen."""
 
+REACHES = ("sign", "full")
+"""Of these, those that make the depth of a backward pass."""
 
-@dataclass
-class Base:
-    """Undisturbed steps of a phase.
-
-    Args:
-        rows: of each step's batch.
-        values: trained parameters before each step.
-        signals: of each step.
-        outputs: of the maps at each step.
-    """
-
-    phase: Phase | None
-    rows: list[int]
-    values: list[dict[str, Tensor]] = field(default_factory=list)
-    signals: list[Signals] = field(default_factory=list)
-    outputs: list[Outputs] = field(default_factory=list)
+NOT_HELD = "its outputs cannot be held: with another transpose the step uses it in another way"
+OUTSIDE = (
+    "its weights are used outside of its own module's call, where a forward use cannot be told "
+    "from a transposed one"
+)
+SILENT = "it got no signal in the steps that were tried"
+INSIDE = "one call applies it several times, and what it does to itself there is not seen"
+NARROW = "it has too few weights to tell the full transpose from numbers per example"
+UNSEEN = "the updates depend on it in a way that the audit does not see"
 
 
 @dataclass
@@ -58,15 +54,21 @@ class Transport:
     """What was found.
 
     Args:
-        maps: in the order of their first call.
-        kinds: by (receiving map, changed map): one of ``KINDS``. Pairs without transport from an
-            earlier map to a later one are left out.
-        hidden: trained matrices that belong to no map, or whose map was never called.
+        maps: layers in the order of their first use.
+        kinds: by (receiving layer, changed layer): one of ``KINDS``. Pairs without transport from
+            an earlier layer to a later one are left out.
+        hidden: trained matrices that were not seen in use, although updates depend on them.
+        reasons: why a layer or matrix is not measurable.
+        trained: names of the parameters that were trained.
+        steps: the uses of each undisturbed step.
     """
 
     maps: list[Map] = field(default_factory=list)
     kinds: dict[tuple[str, str], str | None] = field(default_factory=dict)
     hidden: list[str] = field(default_factory=list)
+    reasons: dict[str, str] = field(default_factory=dict)
+    trained: list[str] = field(default_factory=list)
+    steps: list[list[Use]] = field(default_factory=list)
 
     @property
     def strongest(self) -> str | None:
@@ -76,17 +78,32 @@ class Transport:
 
     @property
     def unmeasurable(self) -> list[str]:
-        """Matrices whose transpose may reach an update without being seen."""
+        """Layers and matrices whose transpose may reach an update without being seen."""
         pairs = {later for (_, later), kind in self.kinds.items() if kind is None}
         return sorted({*pairs, *self.hidden})
 
-    def depths(self) -> dict[str, int]:
-        """By map: the longest chain of maps whose transposed weights reach its update."""
-        edges: dict[str, list[str]] = {m.name: [] for m in self.maps}
-        for (here, above), kind in self.kinds.items():
-            if kind in ("sign", "full") and here in edges:
-                edges[here].append(above)
-        return {name: longest(name, edges) for name in edges}
+    def depths(self, among: Sequence[Map] | None = None) -> dict[str, int]:
+        """By layer: the longest chain of uses whose transposed weights, or signs, reach its update.
+
+        A chain follows the flow of the data, so that a layer which a step applies several times
+        counts as often, and layers beside each other count once.
+
+        Args:
+            among: the layers that may be in a chain; None for all.
+        """
+        among = self.maps if among is None else among
+        return {m.name: self._depth(m, among) for m in among}
+
+    def _depth(self, m: Map, among: Sequence[Map]) -> int:
+        reached = [each for each in among if self.kinds.get((m.name, each.name)) in REACHES]
+        longest = 0
+        for number, uses in enumerate(self.steps):
+            chosen = {place for each in reached for place in each.uses[number]}
+            own = m.uses[number]
+            if m in reached:  # its first use is what is trained, not what its error passes
+                chosen -= {k for k in own if not any(uses[k].before >> j & 1 for j in own)}
+            longest = max(longest, chain(uses, chosen))
+        return longest
 
     def settle(self, subject: Subject, local: Locality) -> None:
         """What does not depend on a unit at all does not depend on its transposes."""
@@ -107,53 +124,56 @@ class Transport:
                 local.apart(*pair) for pair in local.redrawn if own in pair
             )  # it may reach, or be reached
         ]
-
-
-def longest(name: str, edges: dict[str, list[str]], path: tuple[str, ...] = ()) -> int:
-    """The longest chain of edges from a name, none of them visited twice."""
-    onward = [each for each in edges.get(name, []) if each not in (*path, name)]
-    again = int(name in edges.get(name, []))  # used at several depths
-    return max([again, *(1 + longest(each, edges, (*path, name)) for each in onward)])
+        self.reasons = {name: self.reasons[name] for name in self.unmeasurable}
 
 
 def transport(subject: Subject, rows: tuple[int, int, int], *, apart: bool) -> Transport:
-    """Measures every pair of maps, in every phase.
+    """Measures every pair of layers, in every phase.
 
     Args:
         rows: of the batches of three steps.
         apart: scalars may be one an example, position and group of channels, not one an example.
     """
-    seen, bare = maps(subject.trial().model)
-    known = {m.name: m for m in seen}
-    found = Transport()
+    found = Transport(trained=trained(subject, list(rows)))
+    bases: list[Base] = []
     for phase in subject.phases:
-        base = undisturbed(subject, phase, list(rows))
-        order = list(dict.fromkeys(name for each in base.outputs for name in each.calls))
-        found.maps += [known[name] for name in order if known[name] not in found.maps]
-        trained = [m for m in (known[n] for n in order) if any(_told(s, m) for s in base.signals)]
-        for at, name in enumerate(order):
-            again = any(len(each.calls.get(name, [])) > 1 for each in base.outputs)
-            receivers = [m for m in trained if m.name != name or again]
-            kinds = _measure(subject, base, receivers, known[name], known, apart)
-            for m, kind in kinds.items():
-                if kind != "none" or m in order[:at]:
-                    before = found.kinds.get((m, name), "none")
-                    found.kinds[m, name] = max(kind, before, key=KINDS.index)
-    called = {m.name for m in found.maps}
-    found.hidden = bare + [w for name, m in known.items() if name not in called for w in m.weights]
+        bases.append(undisturbed(subject, phase, list(rows), found.trained))
+        bases[-1].first = len(rows) * (len(bases) - 1)
+    trial = subject.trial()
+    params = {name: trial.params[name] for name in found.trained}
+    found.steps = steps = [uses for base in bases for uses in base.uses]
+    found.maps, unused = layers(trial.model, params, steps)
+    order = [m.name for m in found.maps]
+    for base in bases:
+        learners = [m for m in found.maps if any(_told(s, m) for s in base.signals)]
+        for place, later in enumerate(found.maps):
+            receivers = [m for m in learners if m is not later or _chained(later, steps)]
+            for name, kind in _measure(subject, base, receivers, later, apart, found).items():
+                if kind != "none" or name in order[:place]:
+                    before = found.kinds.get((name, later.name), "none")
+                    found.kinds[name, later.name] = max(kind, before, key=KINDS.index)
+        for name in unused:
+            probe = Probe(subject, base, Map(name, [name], [name], []), found.trained)
+            # What acts in no forward pass carries errors back: feedback weights.
+            if name not in found.hidden and probe.acts():
+                found.hidden.append(name)
+                found.reasons[name] = UNSEEN
+    for m in found.maps:
+        places = ((uses, k) for uses, at in zip(steps, m.uses, strict=True) for k in at)
+        if len(m.weights) > 1 and any(uses[k].several for uses, k in places):
+            found.kinds[m.name, m.name] = None
+            found.reasons[m.name] = INSIDE
     return found
 
 
-def undisturbed(subject: Subject, phase: Phase | None, rows: list[int]) -> Base:
-    """Runs one step for each entry of ``rows`` and keeps what went in and out."""
-    base = Base(phase, rows)
-    trial = subject.trial()
-    for index, count in enumerate(rows):
-        base.values.append(trial.values())
-        with watched(trial.model) as outputs:
-            base.signals.append(trial.step(index, subject.batch(index, count), phase))
-        base.outputs.append(outputs)
-    return base
+def _chained(m: Map, steps: Sequence[Sequence[Use]]) -> bool:
+    """Whether a step applies a layer to what came out of it."""
+    return any(
+        uses[k].before >> j & 1
+        for uses, places in zip(steps, m.uses, strict=True)
+        for k in places
+        for j in places
+    )
 
 
 def _measure(
@@ -161,23 +181,52 @@ def _measure(
     base: Base,
     receivers: list[Map],
     later: Map,
-    known: dict[str, Map],
     apart: bool,
+    found: Transport,
 ) -> dict[str, str | None]:
-    """What of a map's transpose reaches each receiver."""
+    """What of a layer's transpose reaches each receiver."""
     if not receivers:
         return {}
-    probe = Probe(subject, base, later, known)
+    probe = Probe(subject, base, later, found.trained)
+    own = frozenset(later.weights)
+    outside = any(
+        use.holdable(own, outside=True) and not use.holdable(own, outside=False)
+        for uses in base.uses
+        for use in uses
+    )
     try:
         looks = [probe.look(1) for _ in range(LOOKS)]
+        kinds: dict[str, str | None] = dict.fromkeys((m.name for m in receivers), "none")
+        moving = [m for m in receivers if _first(looks, base.signals, m) is not None]
+        if outside and moving:
+            # Held everywhere, what still moves has used the transpose.
+            kinds |= {m.name: None for m in moving}
+            found.reasons[later.name] = OUTSIDE
+            probe = Probe(subject, base, later, found.trained, outside=True)
+            looks = [probe.look(1) for _ in range(LOOKS)]
+        return kinds | _kinds(base, receivers, later, apart, probe, looks, found)
     except CannotHoldError:
+        found.reasons[later.name] = NOT_HELD
         return {m.name: None for m in receivers}
+
+
+def _kinds(
+    base: Base,
+    receivers: list[Map],
+    later: Map,
+    apart: bool,
+    probe: Probe,
+    looks: list[list[Signals]],
+    found: Transport,
+) -> dict[str, str | None]:
+    """The kinds of those receivers whose signals move, or that have none that could."""
     first = {m.name: _first(looks, base.signals, m) for m in receivers}
     moving = [m for m in receivers if first[m.name] is not None]
     # A receiver that was told nothing could not have moved.
     silent = [m for m in receivers if not any(_loud(signals, m) for signals in base.signals)]
-    kinds: dict[str, str | None] = dict.fromkeys((m.name for m in receivers), "none")
-    kinds |= {m.name: None for m in silent}
+    kinds: dict[str, str | None] = {m.name: None for m in silent}
+    if silent:
+        found.reasons.setdefault(later.name, f"{silent[0].name}: {SILENT}")
     if not moving:
         return kinds
     probe.again()
@@ -194,47 +243,9 @@ def _measure(
         directions = _directions(looks, m, base, index)
         # Where even the full transpose could not show more than that, nothing is told.
         kinds[m.name] = "full" if directions > bound else "scalar" if most > bound else None
+        if kinds[m.name] is None:
+            found.reasons.setdefault(later.name, NARROW)
     return kinds
-
-
-class Probe:
-    """Steps in which a map is changed behind its held outputs; all else is put back before each.
-
-    Args:
-        known: every map, by name: those that share a tensor with this one are held too.
-    """
-
-    def __init__(self, subject: Subject, base: Base, later: Map, known: dict[str, Map]) -> None:
-        self.subject = subject
-        self.base = base
-        self.later = later
-        params = subject.trial().params
-        own = {id(params[name]) for name in later.weights}
-        self.together = [
-            m.name for m in known.values() if own & {id(params[name]) for name in m.weights}
-        ]
-        self.again()
-
-    def again(self) -> None:
-        """Begins with the same changes anew."""
-        self.generator = torch.Generator().manual_seed(0)
-
-    def look(self, factor: int) -> list[Signals]:
-        """The signals of every step, under the next change, taken so many times."""
-        trial = self.subject.trial()
-        base, signals = self.base, []
-        for index, rows in enumerate(base.rows):
-            values = base.values[index]
-            trial.put(values)
-            for name in self.later.weights:
-                trial.put({name: values[name] + factor * change(values[name], self.generator)})
-            with ExitStack() as stack:
-                for name in self.together:
-                    outputs = base.outputs[index].calls.get(name, [])
-                    stack.enter_context(held(trial.model, name, outputs))
-                batch = self.subject.batch(index, rows)
-                signals.append(trial.step(index, batch, base.phase))
-        return signals
 
 
 def _told(signals: Signals, m: Map) -> bool:
@@ -246,23 +257,25 @@ def _loud(signals: Signals, m: Map) -> bool:
 
 
 def _first(looks: list[list[Signals]], base: list[Signals], m: Map) -> int | None:
-    """The first step at which the map's signal moved."""
+    """The first step at which the layer's signal moved."""
     for index, want in enumerate(base):
         flat = _flat(want, m)
         for look in looks:
             got = _flat(look[index], m)
-            if got.shape != flat.shape or not bool((got - flat).norm() <= MOVED * flat.norm()):
+            noise = MOVED * float(flat.norm()) + _rounding(want, m) + _rounding(look[index], m)
+            if got.shape != flat.shape or not bool((got - flat).norm() <= noise):
                 return index
     return None
 
 
 def _directions(looks: list[list[Signals]], m: Map, base: Base, index: int) -> int:
-    """How many directions the map's signal moved in at one step."""
+    """How many directions the layer's signal moved in at one step."""
     want = _flat(base.signals[index], m)
     got = [_flat(look[index], m) for look in looks]
     if any(each.shape != want.shape or not bool(torch.isfinite(each).all()) for each in got):
         return len(looks)
-    return rank(torch.stack(got) - want, MOVED * float(want.norm()))
+    rounding = max(_rounding(signals[index], m) for signals in (base.signals, *looks))
+    return rank(torch.stack(got) - want, MOVED * float(want.norm()) + 2 * rounding)
 
 
 def rank(rows: Tensor, noise: float) -> int:
@@ -276,19 +289,24 @@ def rank(rows: Tensor, noise: float) -> int:
 
 
 def _flat(signals: Signals, m: Map) -> Tensor:
-    """All that a map was told in a step, in one vector."""
+    """All signals of a layer in a step, in one vector."""
     told = [each.flatten() for name in m.params for each in signals.get(name, [])]
     return torch.cat(told) if told else torch.zeros(0, dtype=torch.float64)
 
 
-def _scalars(base: Base, m: Map, index: int, apart: bool) -> int:
-    """How many numbers a forward gradient may have told the map at one step.
+def _rounding(signals: Signals, m: Map) -> float:
+    """The norm that rounding alone may give the signals of a layer."""
+    return sum(signals.rounding.get(name, 0.0) for name in m.params)
 
-    One an example; taken apart, one an example, position and group of channels, but in a map with
-    few weights no more than half of them, so that the full transpose can show.
+
+def _scalars(base: Base, m: Map, index: int, apart: bool) -> int:
+    """How many numbers a forward gradient may have sent to the layer at one step.
+
+    One an example; taken apart, one an example, position and group of channels, but in a layer
+    with few weights no more than half of them, so that the full transpose can show.
     """
     if not apart:
         return base.rows[index]
-    outputs = base.outputs[index]
-    count = outputs.groups * outputs.positions(m.name)
+    uses, places = base.uses[index], m.uses[base.first + index]
+    count = max((uses[place].groups for place in places), default=1) * positions(uses, places)
     return max(base.rows[index], min(count, len(_flat(base.signals[index], m)) // 2))

@@ -55,11 +55,13 @@ def train(model: nn.Module) -> Step:
     return step
 
 
-def test_a_matrix_out_of_reach_is_said_and_nothing_is_called_free_of_it(batch: Batch) -> None:
+def test_a_matrix_without_a_module_of_its_own_is_a_layer_too(batch: Batch) -> None:
     model = Bare()
     report = lbench.audit(train(model), model, batch)
-    assert report.transport.unmeasurable == ["matrix"]
-    assert report.measured["bp_free"] is False  # through the readout at least
+    assert report.transport.unmeasurable == []
+    kinds = report.transport.kinds
+    assert kinds["first", "matrix"] == kinds["matrix", "readout"] == "full"
+    assert report.measured["backward_depth"] == "full"
     readout = model.readout
 
     def local(model: nn.Module, batch: Batch) -> None:
@@ -72,8 +74,27 @@ def test_a_matrix_out_of_reach_is_said_and_nothing_is_called_free_of_it(batch: B
 
     units = {"first": [model.first, readout], "rest": [model]}
     report = lbench.audit(local, model, batch, units=units)
+    assert report.transport.kinds["first", "matrix"] == "full"
+
+
+def test_a_matrix_that_is_used_by_the_step_itself_is_not_called_free(batch: Batch) -> None:
+    model = Bare()
+
+    def by_hand(model: nn.Module, batch: Batch) -> None:
+        assert isinstance(model, Bare)
+        x, y = batch
+        with torch.no_grad():
+            h = model.first(x).relu()
+            z = h @ model.matrix.T
+            error = z.softmax(1) - F.one_hot(y, 3)
+            feedback = error @ FEEDBACK[0].to(x)
+            model.matrix -= 0.1 * error.T @ h
+            model.first.weight -= 0.1 * (feedback * (h > 0)).T @ x
+
+    report = lbench.audit(by_hand, model, batch, units={"a": [model.first], "b": [model]})
     assert report.measured["bp_free"] is None
-    assert report.measured["transport"] is None
+    assert report.transport.unmeasurable == ["matrix"]
+    assert "outside of its own module's call" in report.transport.reasons["matrix"]
 
 
 class Recurrent(nn.Module):

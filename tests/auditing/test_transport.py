@@ -7,9 +7,10 @@ import torch
 from torch import Tensor, nn
 from torch.autograd import forward_ad
 
-from lbench.auditing.maps import CannotHoldError, Map, change, held, watched
+from lbench.auditing.maps import Map, change
 from lbench.auditing.rules import audit_rule
 from lbench.auditing.transport import Transport, rank
+from lbench.auditing.uses import CannotHoldError, Held, Use, Watch, watching
 from tests.auditing.cheats import FixedFeedback, Honest
 
 
@@ -61,33 +62,38 @@ def test_a_change_decides_every_sign_and_twice_the_change_decides_the_same() -> 
         assert torch.equal((before + 2 * by).sign(), by.sign())
 
 
-def test_a_held_map_keeps_its_values_and_takes_its_new_transpose() -> None:
-    model = nn.Sequential(nn.Conv1d(2, 3, 2)).double()
+def test_a_held_layer_keeps_its_values_and_takes_its_new_transpose() -> None:
+    model = nn.Sequential(nn.Conv1d(2, 3, 2), nn.GELU()).double()
+    params = dict(model.named_parameters())
     x = torch.randn(2, 2, 5, dtype=torch.float64, requires_grad=True)
-    with watched(model) as outputs:
+    with watching(Watch(model, params, x)) as watch:
         before = model(x)
     (one,) = torch.autograd.grad(before.sum(), x)
     with torch.no_grad():
         model[0].weight.mul_(3)
-    with held(model, "0", outputs.calls["0"]):
+    held = Held(frozenset({"0.weight"}), watch.uses, outside=False)
+    with watching(Watch(model, params, x, held=held)):
         after = model(x)
     assert torch.equal(after, before)
     (other,) = torch.autograd.grad(after.sum(), x)
     torch.testing.assert_close(other, 3 * one)
-    with pytest.raises(CannotHoldError), held(model, "0", outputs.calls["0"]):
+    held = Held(frozenset({"0.weight"}), watch.uses, outside=False)
+    with pytest.raises(CannotHoldError), watching(Watch(model, params, x[:1], held=held)):
         model(x[:1])
 
 
-def test_a_held_map_has_the_tangent_of_its_new_weights() -> None:
+def test_a_held_layer_has_the_tangent_of_its_new_weights() -> None:
     model = nn.Sequential(nn.Linear(3, 2, bias=False)).double()
+    params = dict(model.named_parameters())
     x, u = torch.randn(2, 4, 3, dtype=torch.float64)
-    with watched(model) as outputs:
+    with watching(Watch(model, params, x)) as watch:
         model(x)
     with torch.no_grad():
         model[0].weight.mul_(-2)
-    with forward_ad.dual_level(), held(model, "0", outputs.calls["0"]):
+    held = Held(frozenset({"0.weight"}), watch.uses, outside=False)
+    with forward_ad.dual_level(), watching(Watch(model, params, x, held=held)):
         value, tangent = forward_ad.unpack_dual(model(forward_ad.make_dual(x, u)))
-    torch.testing.assert_close(value, outputs.calls["0"][0])
+    torch.testing.assert_close(value, watch.uses[0].outputs[0])
     torch.testing.assert_close(tangent, u @ model[0].weight.T)
 
 
@@ -100,17 +106,26 @@ def test_maps_over_positions_are_measured_too(rule: str) -> None:
     assert report.contradictions == []
 
 
-def test_depth_is_the_longest_chain_and_not_the_number_of_heads() -> None:
-    names = ["a", "b", "c", "d"]
-    kinds = {
+def use(*before: int) -> Use:
+    bits = sum(1 << k for k in before)
+    none: frozenset[str] = frozenset()
+    return Use(none, none, True, none, True, False, False, 1, bits, [])
+
+
+def test_depth_is_the_longest_chain_of_uses_and_not_the_number_of_heads() -> None:
+    # a, then b twice, then c; d beside b, from a.
+    uses = [use(), use(0), use(0, 1), use(0, 1, 2), use(0)]
+    places = {"a": [0], "b": [1, 2], "c": [3], "d": [4]}
+    kinds: dict[tuple[str, str], str | None] = {
         ("a", "b"): "full",
-        ("b", "c"): "sign",
         ("a", "d"): "full",
+        ("b", "b"): "sign",
+        ("b", "c"): "full",
         ("a", "c"): "none",
-        ("d", "d"): "full",
     }
-    found = Transport([Map(n, [], []) for n in names], kinds)
-    assert found.depths() == {"a": 2, "b": 1, "c": 0, "d": 1}
+    maps = [Map(name, [], [], [each]) for name, each in places.items()]
+    found = Transport(maps, kinds, steps=[uses])
+    assert found.depths() == {"a": 2, "b": 2, "c": 0, "d": 0}
 
 
 def test_rank_counts_directions_above_the_noise() -> None:

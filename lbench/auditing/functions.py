@@ -1,0 +1,59 @@
+"""What the audit must know of PyTorch's functions by name."""
+
+from __future__ import annotations
+
+DIFFERENTIATE = frozenset({"backward", "grad"})
+"""They run a backward pass."""
+
+DRAWS = frozenset(
+    {
+        "bernoulli", "bernoulli_", "cauchy_", "exponential_", "geometric_", "log_normal_",
+        "multinomial", "normal", "normal_", "poisson", "rand", "rand_like", "randint",
+        "randint_like", "randn", "randn_like", "random_", "randperm", "uniform_",
+    }
+)  # fmt: skip
+"""They draw random numbers."""
+
+ELEMENTWISE = frozenset(
+    {
+        "__add__", "__and__", "__div__", "__eq__", "__ge__", "__gt__", "__iadd__", "__idiv__",
+        "__imul__", "__isub__", "__itruediv__", "__le__", "__lt__", "__mul__", "__ne__", "__pow__",
+        "__radd__", "__rdiv__", "__rmul__", "__rpow__", "__rsub__", "__rtruediv__", "__setitem__",
+        "__sub__", "__truediv__", "add", "add_", "addcdiv", "addcdiv_", "addcmul", "addcmul_",
+        "allclose", "atan2", "batch_norm", "broadcast_tensors", "broadcast_to", "cat", "clamp",
+        "clamp_", "clip", "concat", "concatenate", "copy_", "copysign", "copysign_", "div", "div_",
+        "divide", "eq", "equal", "expand_as", "fmax", "fmin", "fmod", "ge", "group_norm", "gt",
+        "hstack", "hypot", "instance_norm", "isclose", "layer_norm", "le", "lerp", "lerp_", "lt",
+        "masked_fill", "masked_fill_", "maximum", "minimum", "mul", "mul_", "multiply", "ne",
+        "pow", "pow_", "prelu", "remainder", "reshape_as", "rms_norm", "rsub", "stack", "sub",
+        "sub_", "subtract", "to", "true_divide", "type_as", "view_as", "vstack", "where", "xlogy",
+    }
+)  # fmt: skip
+"""They combine their arguments element by element, or put them beside each other."""
+
+RECURRENT = frozenset({"gru", "lstm", "rnn_relu", "rnn_tanh"})
+"""One call applies the same matrices at every position of a sequence."""
+
+OPENED = frozenset({"multi_head_attention_forward"})
+"""Several layers in one function of Python, whose parts are looked at one by one."""
+
+
+def elementwise(name: str) -> bool:
+    """Whether a function, by its name, combines its arguments element by element."""
+    return name in ELEMENTWISE or name.startswith(("_foreach_", "_fused_"))
+
+
+def in_place(name: str) -> bool:
+    """Whether a function, by its name, changes its first argument."""
+    if name.startswith("__"):
+        return name in ("__setitem__", "__set__") or name in _AUGMENTED
+    return name.endswith("_")
+
+
+_AUGMENTED = frozenset(
+    f"__i{operator}__"
+    for operator in (
+        "add", "and", "div", "floordiv", "lshift", "mod", "mul", "or", "pow", "rshift", "sub",
+        "truediv", "xor",
+    )
+)  # fmt: skip

@@ -1,0 +1,136 @@
+"""Undisturbed steps, and the same steps with a layer changed behind its held outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from lbench.auditing.maps import Map, change
+from lbench.auditing.subject import Signals, Subject, Trial, moved
+from lbench.auditing.uses import Held, Use, Watch, watching
+from lbench.step import Phase
+
+
+@dataclass
+class Base:
+    """Undisturbed steps of a phase.
+
+    Args:
+        rows: of each step's batch.
+        first: the number of its first step among those of all phases.
+        values: trained parameters before each step.
+        signals: of each step.
+        uses: of trained parameters in each step.
+    """
+
+    phase: Phase | None
+    rows: list[int]
+    first: int = 0
+    values: list[dict[str, Tensor]] = field(default_factory=list)
+    signals: list[Signals] = field(default_factory=list)
+    uses: list[list[Use]] = field(default_factory=list)
+
+
+def trained(subject: Subject, rows: list[int]) -> list[str]:
+    """The names of the parameters that get a signal in some phase; all others are constants."""
+    names: set[str] = set()
+    trial = subject.trial()
+    for phase in subject.phases:
+        trial = subject.trial()
+        for index, count in enumerate(rows):
+            names |= trial.step(index, subject.batch(index, count), phase).keys()
+    known = {id(trial.params[name]) for name in names}
+    return [name for name, p in trial.params.items() if id(p) in known]
+
+
+def undisturbed(
+    subject: Subject, phase: Phase | None, rows: list[int], names: Sequence[str]
+) -> Base:
+    """Runs one step for each entry of ``rows`` and keeps what went in and out.
+
+    Args:
+        names: of the trained parameters.
+    """
+    base = Base(phase, rows)
+    trial = subject.trial()
+    params = {name: trial.params[name] for name in names}
+    for index, count in enumerate(rows):
+        base.values.append(trial.values())
+        batch = subject.batch(index, count)
+        with watching(Watch(trial.model, params, batch.x, batch.target)) as watch:
+            base.signals.append(trial.step(index, batch, phase))
+        base.uses.append(watch.uses)
+    return base
+
+
+class Probe:
+    """Steps in which a layer is changed behind its held outputs; all else is as before each.
+
+    Args:
+        names: of the trained parameters.
+        outside: whether uses outside of the call of the layer's own module are held too.
+    """
+
+    def __init__(
+        self,
+        subject: Subject,
+        base: Base,
+        later: Map,
+        names: Sequence[str],
+        *,
+        outside: bool = False,
+    ) -> None:
+        self.subject = subject
+        self.base = base
+        self.later = later
+        self.names = names
+        self.outside = outside
+        self.again()
+
+    def again(self) -> None:
+        """Begins with the same changes anew."""
+        self.generator = torch.Generator().manual_seed(0)
+
+    def look(self, factor: int) -> list[Signals]:
+        """The signals of every step, under the next change, taken so many times.
+
+        Raises:
+            CannotHoldError: the changed step uses the layer otherwise than the undisturbed one.
+        """
+        trial = self.subject.trial()
+        params = {name: trial.params[name] for name in self.names}
+        base, signals = self.base, []
+        for index, rows in enumerate(base.rows):
+            self._change(trial, index, factor)
+            batch = self.subject.batch(index, rows)
+            held = Held(frozenset(self.later.weights), base.uses[index], self.outside)
+            with watching(Watch(trial.model, params, batch.x, batch.target, held)):
+                signals.append(trial.step(index, batch, base.phase))
+        return signals
+
+    def acts(self) -> bool:
+        """Whether a change shows in what layers give at any step, or in a prediction."""
+        trial, plain = self.subject.trial(), self.subject.trial()
+        params = {name: trial.params[name] for name in self.names}
+        for index, rows in enumerate(self.base.rows):
+            batch = self.subject.batch(index, rows)
+            self._change(trial, index, 1)
+            plain.put(self.base.values[index])
+            if not torch.equal(trial.predict(batch.x), plain.predict(batch.x)):
+                return True
+            with watching(Watch(trial.model, params, batch.x, batch.target)) as watch:
+                trial.step(index, batch, self.base.phase)
+            plain.step(index, batch, self.base.phase)
+            before = [t for use in self.base.uses[index] for t in use.outputs]
+            if moved(before, [t for use in watch.uses for t in use.outputs]):
+                return True
+        return False
+
+    def _change(self, trial: Trial, index: int, factor: int) -> None:
+        values = self.base.values[index]
+        trial.put(values)
+        for name in self.later.weights:
+            trial.put({name: values[name] + factor * change(values[name], self.generator)})
