@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
 from lbench.auditing.locality import redraw
 from lbench.auditing.rule_subject import RuleSubject
+from lbench.auditing.schedule import Place
 from lbench.auditing.subject import Signals
 from lbench.rule import Rule
 from lbench.step import Phase
@@ -20,7 +23,8 @@ class Glance:
 
     Args:
         step: from 0.
-        cut: everything from this unit on was redrawn in a twin.
+        cut: everything from this unit on was redrawn in a twin; empty where nothing was. Where
+            nothing moved, everything behind the first unit was redrawn in another twin.
         moved: units below the cut whose update was another one then.
         writes: parameters that changed outside of an update, in words.
         generators: global generators that were drawn from.
@@ -33,41 +37,55 @@ class Glance:
     generators: tuple[str, ...]
 
 
-def glance(rule: Rule, batch: Batch, index: int, phase: Phase | None, seed: int) -> Glance:
+def glance(rule: Rule, batch: Batch, place: Place, phase: Phase | None, seed: int) -> Glance:
     """Makes one step on copies of the rule: as it is, and with all weights above a cut redrawn.
 
-    The cut is random, another one each time. On a device whose kernels do not repeat themselves
-    bit by bit, what counts as moved is more than two equal copies differ by.
+    Only rules that claim that blocks do not depend on later ones have cuts: behind the first
+    unit, and behind a random one, another each time. On a device whose kernels do not repeat
+    themselves bit by bit, what counts as moved is more than two equal copies differ by.
 
     Args:
         batch: as the trainer has it, before the rule prepares it.
-        index: of the step in the run.
+        place: of the step in the run.
         seed: of the run.
     """
-    subject = RuleSubject(rule, batch.x, batch.target, seed=seed)
+    index = place.index
+    subject = RuleSubject(rule, batch.x, batch.target, seed=seed, places=lambda _: place)
     units = subject.units
-    generator = subject.randomness.generator("audit/cut", index)
-    cut = int(torch.randint(1, max(2, len(units)), (), generator=generator))
     base = subject.trial()
     signals = base.step(index, batch, phase)
-    exact = batch.x.device.type == "cpu"
-    repeated = None if exact else subject.trial().step(index, batch, phase)
-    twin = subject.trial()
-    for unit in units[cut:]:
-        twin.put({n: redraw(twin.params[n].detach(), generator) for n in unit.params})
-    other = twin.step(index, batch, phase)
-    moved = tuple(
-        unit.name
-        for unit in units[:cut]
-        if any(_moved(name, signals, other, repeated) for name in unit.params)
-    )
+    cut, moved = "", tuple[str, ...]()
+    if len(units) > 1 and independent(type(rule).claims(rule.config, rule.network).as_dict()):
+        exact = batch.x.device.type == "cpu"
+        repeated = None if exact else subject.trial().step(index, batch, phase)
+        generator = subject.randomness.generator("audit/cut", index)
+        drawn = int(torch.randint(1, len(units), (), generator=generator))
+        for at in dict.fromkeys((drawn, 1)):
+            twin = subject.trial()
+            for unit in units[at:]:
+                twin.put({n: redraw(twin.params[n].detach(), generator) for n in unit.params})
+            other = twin.step(index, batch, phase)
+            moved = tuple(
+                unit.name
+                for unit in units[:at]
+                if any(_moved(name, signals, other, repeated) for name in unit.params)
+            )
+            if moved or not cut:
+                cut = units[at].name
+            if moved:
+                break
     return Glance(
         index,
-        units[cut].name if cut < len(units) else "",
+        cut,
         moved,
         tuple(f"{subject.label(n)} was changed {when}" for n, when in base.conduct.writes),
         tuple(sorted(base.conduct.generators)),
     )
+
+
+def independent(claims: Mapping[str, Any]) -> bool:
+    """Whether these claims say that no block's update depends on a later block."""
+    return claims.get("update_locked") is False and claims.get("global_error") == "none"
 
 
 def _moved(name: str, one: Signals, other: Signals, repeated: Signals | None) -> bool:

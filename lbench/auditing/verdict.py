@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from lbench.auditing.glance import Glance
+from lbench.auditing.glance import Glance, independent
 from lbench.auditing.report import CONDUCT
 
 
@@ -25,7 +25,7 @@ def verdict(
     """
     measured = {name: entry["measured"] for name, entry in (full or {}).get("audit", {}).items()}
     contradictions = list((full or {}).get("contradictions", []))
-    local = claims.get("update_locked") is False and claims.get("global_error") == "none"
+    local = independent(claims)
     steps: dict[str, list[int]] = {}
     for each in glances:
         for name, value, seen in _seen(each, local):

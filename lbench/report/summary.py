@@ -48,6 +48,7 @@ def render_run(result: dict[str, Any]) -> None:
     said = lines(result.get("audit"), contradictions)
     red = range(len(rows), len(rows) + len(contradictions))
     rows += [["audit" if at == 0 else "", line] for at, line in enumerate(said)]
+    rows.append(["steps looked at", _audited(finished)])
     rows.append(["seeds finished", f"{len(finished)} of {len(runs)}{_cached(finished)}"])
     if len(finished) < len(runs):
         rows += [[f"seed {run['seed']}", run["status"]] for run in runs]
@@ -108,6 +109,15 @@ def _summary(content: dict[str, Any] | None) -> Summary | None:
         return None
     low, high = content["ci95"] or (None, None)
     return Summary(content["mean"], content["sd"], low, high, content["n"])
+
+
+def _audited(runs: list[dict[str, Any]]) -> str:
+    """Say how many steps of each run were looked at: ``14 of 4,220``."""
+    looked = sorted({len(run.get("glances") or []) for run in runs})
+    steps = {run.get("steps") for run in runs}
+    if len(steps) != 1 or None in steps:
+        return NONE
+    return f"{' to '.join(map(count, (looked[0], looked[-1])[: len(looked)]))} of {count(*steps)}"
 
 
 def _mean(runs: list[dict[str, Any]], name: str) -> float | None:

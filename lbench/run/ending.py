@@ -83,7 +83,7 @@ def complete(
     rule.load_state_dict(_weights(run_dir.path / LAST))
     best = None if result["best_epoch"] is None else _weights(run_dir.path / BEST)
     found = _test(rule, test, result, best, cell.precision, clock, run_dir)
-    glances = Glances(0, 0)
+    glances = Glances((), 0)
     glances.restore(result["glances"])
     content = {**result, **found, **audit(cell, rule, glances, clock, note, full=True)}
     write_json(run_dir.path / "result.json", content)

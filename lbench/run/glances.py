@@ -1,46 +1,102 @@
-"""Looks at a few steps of a run, on copies of its rule: the short form of the audit."""
+"""Looks at some steps of a run, on copies of its rule: the short form of the audit."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import asdict
 from typing import Any
 
+import torch
+
 from lbench.auditing.glance import Glance, glance
+from lbench.auditing.schedule import Place
+from lbench.randomness import Randomness
 from lbench.rule import Rule
+from lbench.run.plan import Plan
 from lbench.step import Phase
 from lbench.task import Batch
 
+SHARE = 0.02
+"""Of the steps of a run, what all looks may cost together, but for ``LEAST`` looks."""
+COST = 6
+"""Steps that a look takes as long as, on a multilayer perceptron with some 100,000 weights."""
+LEAST = 4
+"""Looks at a run of few steps."""
+MOST = 200
+"""Looks at most: a result lists each of them."""
+PERIODS = 60
+"""Looks that follow each other have all residues of a period that divides this."""
 
-class Glances:
-    """What was seen at the first step, and behind one and two thirds of the plan.
+
+def planned(plan: Plan, seed: int) -> frozenset[int]:
+    """Decide which steps of a run are looked at, from 0.
+
+    Some are fixed: the first step of the run and of each of its phases, the last one of the first
+    epoch, of another one and of the run, and the first one of the second epoch. The others, as
+    many as ``SHARE`` allows, are drawn, one from each of equal parts of the run.
 
     Args:
-        steps: of the plan; where there are fewer than three, each is looked at once.
+        plan: of the run.
+        seed: of the run, which addresses the draws.
+    """
+    steps = plan.steps
+    if not steps:
+        return frozenset()
+    generator = Randomness(seed).generator("audit/steps")
+
+    def draw(stop: int) -> int:
+        return int(torch.randint(stop, (), generator=generator))
+
+    ends = [plan.end(epoch) for epoch in range(plan.place(steps - 1)[0] + 1)]
+    at = {0, *(start for _, start, count in plan.phases if count), ends[0], ends[-1]}
+    at |= {ends[draw(len(ends))], min(ends[0] + 1, steps - 1)}
+    looks = min(steps, MOST, max(LEAST, int(SHARE * steps / COST)))
+    more = looks - len(at)
+    first = draw(PERIODS)
+    for part in range(more):  # none where the fixed ones are as many
+        low, high = part * steps // more, (part + 1) * steps // more
+        at.add(_with_residue(first + part, low, high, draw))
+    return frozenset(at)
+
+
+def _with_residue(residue: int, low: int, high: int, draw: Callable[[int], int]) -> int:
+    """Draw a number from low to high - 1, of that residue modulo ``PERIODS`` if there is one."""
+    least = low + (residue - low) % PERIODS
+    if least >= high:
+        return low + draw(high - low)
+    return least + PERIODS * draw(1 + (high - 1 - least) // PERIODS)
+
+
+class Glances:
+    """What was seen at some steps of a run.
+
+    Args:
+        at: the steps to look at, from 0.
         seed: of the run.
     """
 
-    def __init__(self, steps: int, seed: int) -> None:
+    def __init__(self, at: Collection[int], seed: int) -> None:
         self.seed = seed
         self.found: list[Glance] = []
-        self._at = {0, steps // 3, 2 * steps // 3}
+        self._at = frozenset(at)
 
     def due(self, index: int) -> bool:
         """Whether the step is to be looked at before it is made."""
         return index in self._at and all(index != each.step for each in self.found)
 
     def look(
-        self, rule: Rule, batch: Batch, index: int, phase: Phase, note: Callable[[str], None]
+        self, rule: Rule, batch: Batch, place: Place, phase: Phase, note: Callable[[str], None]
     ) -> None:
         """Looks at one step; what cannot be copied or run twice is told, and no more.
 
         Args:
             batch: before the rule prepares it.
+            place: of the step in the run.
         """
         try:
-            self.found.append(glance(rule, batch, index, phase, self.seed))
+            self.found.append(glance(rule, batch, place, phase, self.seed))
         except Exception as error:
-            note(f"Step {index + 1} was not audited: {type(error).__name__}: {error}")
+            note(f"Step {place.index + 1} was not audited: {type(error).__name__}: {error}")
 
     def as_list(self) -> list[dict[str, Any]]:
         """As checkpoints and results keep them."""

@@ -24,7 +24,7 @@ from lbench.rule import Rule
 from lbench.run import checkpoint, probing, raised
 from lbench.run.cell import Cell
 from lbench.run.ending import audit, complete, finish, so_far
-from lbench.run.glances import Glances
+from lbench.run.glances import Glances, planned
 from lbench.run.memory import Peak
 from lbench.run.plan import Plan
 from lbench.run.probing import Part, Probes
@@ -184,7 +184,7 @@ def train(
         reporter,
         precision=cell.precision,
         checkpoint_every=machine.checkpoint_every,
-        glances=Glances(plan.steps, seed),
+        glances=Glances(planned(plan, seed), seed),
         peak=peak,
         probes=watching,
         reads=reads,

@@ -75,6 +75,11 @@ class Plan:
             return min(self.per_epoch, self.steps - epoch * self.per_epoch)
         return (*self.starts, self.steps)[epoch + 1] - self.starts[epoch]
 
+    def end(self, epoch: int) -> int:
+        """The last step of an epoch, as far as the plan goes."""
+        start = self.starts[epoch] if self.starts else epoch * self.per_epoch
+        return start + self.count(epoch) - 1
+
     @property
     def typical(self) -> int:
         """Steps of an epoch, by which progress is told."""

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import _disable_current_modes
 
+from lbench.auditing.schedule import Place
 from lbench.data.loader import Batches, DeviceData
 from lbench.randomness import Randomness
 from lbench.recipe import Recipe
@@ -221,7 +222,8 @@ class Trainer:
         batch = Batch(*self.batches.batch(epoch, position))
         if self.glances is not None and self.glances.due(self.index):
             with self._aside():
-                self.glances.look(rule, batch, self.index, phase, self.reporter.note)
+                place = Place(self.index, epoch, last)
+                self.glances.look(rule, batch, place, phase, self.reporter.note)
         if self.probes is not None:
             self.probes.before_step(batch, s)
         watched = self.step_memory.due(self.index - start, count)

@@ -114,7 +114,7 @@ class AfterEpoch(Honest):
                 self.update(name, differentiate(loss, self._groups[name], keep=keep))
 
 
-LATE: dict[str, tuple[type[Rule], str]] = {
+CHEATS: dict[str, tuple[type[Rule], str]] = {
     "a copy of the head, refreshed every epoch": (StaleCopy, "transport"),
     "a copy of the next block's weights, refreshed every epoch": (StaleTranspose, "transport"),
     "a leak from the second epoch on": (FromSecondEpoch, "update_locked"),

@@ -7,8 +7,10 @@ import torch
 
 from lbench import Batch, Init, Rule, RuleConfig, Task
 from lbench.auditing.glance import Glance, glance
+from lbench.auditing.schedule import Place
 from lbench.auditing.verdict import verdict
 from lbench.networks.mlp import Mlp
+from tests.auditing import late_cheats
 from tests.auditing.cheats import CHEATS, Honest
 
 SHAPE = (1, 4, 4)
@@ -27,7 +29,7 @@ def batch(rows: int = 32) -> Batch:
 
 def seen(cls: type[Rule], index: int = 5) -> Glance:
     # The cut is random: of a few steps one is between blocks.
-    looks = [glance(built(cls), batch(), index + more, None, seed=0) for more in range(4)]
+    looks = [glance(built(cls), batch(), Place(index + more), None, seed=0) for more in range(4)]
     return max(looks, key=lambda each: (len(each.moved), len(each.writes), len(each.generators)))
 
 
@@ -46,6 +48,35 @@ def test_a_leak_moves_the_units_below_the_cut(cheat: str) -> None:
     assert "block0" in found.moved
 
 
+@pytest.mark.parametrize(
+    ("cheat", "honest", "late"),
+    [
+        ("a leak from the second epoch on", Place(90, 0), Place(100, 1)),
+        ("a leak in the last step of an epoch", Place(90, 1), Place(90, 1, last=True)),
+        ("a leak in every fifth step", Place(100), Place(104)),
+        ("a leak in every fiftieth step", Place(104), Place(100)),
+        (
+            "backpropagation behind the last step of an epoch",
+            Place(90, 3),
+            Place(90, 3, last=True),
+        ),
+    ],
+)
+def test_a_step_is_looked_at_where_it_stands(cheat: str, honest: Place, late: Place) -> None:
+    cls = late_cheats.CHEATS[cheat][0]
+    assert glance(built(cls), batch(), honest, None, seed=0).moved == ()
+    assert "block0" in glance(built(cls), batch(), late, None, seed=0).moved
+
+
+@pytest.mark.parametrize("cls", late_cheats.COUNTED.values())
+def test_a_count_of_the_rules_own_is_that_of_the_run(cls: type[late_cheats.Counting]) -> None:
+    for count in (0, 1, cls.period, cls.period + 1):
+        rule = built(cls)
+        rule.count.fill_(count)  # type: ignore[operator, union-attr]
+        moved = glance(rule, batch(), Place(7), None, seed=0).moved
+        assert bool(moved) is (count % cls.period == 0)
+
+
 def test_writes_and_generators_are_seen() -> None:
     assert "fc2.weight" in seen(CHEATS["in-place writes into another block"][0]).writes[0]
     assert seen(CHEATS["the global generator"][0]).generators == ("torch",)
@@ -61,14 +92,14 @@ def test_the_rule_and_the_generators_stay_as_they_are() -> None:
     rule.attach({"block0": lambda grads: pytest.fail("an update of the run itself")})
     before = {name: value.clone() for name, value in rule.state_dict().items()}
     generator = torch.get_rng_state()
-    glance(rule, batch(), 0, None, seed=0)
+    glance(rule, batch(), Place(0), None, seed=0)
     assert all(torch.equal(before[name], value) for name, value in rule.state_dict().items())
     assert torch.equal(torch.get_rng_state(), generator)
     assert rule.training
 
 
 def test_cuts_differ_from_step_to_step() -> None:
-    cuts = {glance(built(Honest), batch(), index, None, seed=0).cut for index in range(8)}
+    cuts = {glance(built(Honest), batch(), Place(index), None, seed=0).cut for index in range(8)}
     assert len(cuts) > 1
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from lbench.auditing.rules import audit_rule
 from lbench.auditing.schedule import place
-from tests.auditing.late_cheats import LATE
+from tests.auditing.late_cheats import CHEATS
 
 
 def test_the_first_steps_stand_in_two_epochs_at_their_ends_and_within() -> None:
@@ -29,8 +29,8 @@ def test_time_goes_forward() -> None:
 
 
 @pytest.mark.no_cover
-@pytest.mark.parametrize("cheat", LATE)
+@pytest.mark.parametrize("cheat", CHEATS)
 def test_every_late_cheat_contradicts_a_claim(cheat: str) -> None:
-    cls, claim = LATE[cheat]
+    cls, claim = CHEATS[cheat]
     contradictions = audit_rule(cls).contradictions
     assert any(text.startswith(f"{claim}:") for text in contradictions), contradictions

@@ -82,7 +82,7 @@ def test_json_is_one_object_with_all_that_the_contract_names(tmp_path: Path) -> 
     assert result["audit"]["bp_free"] == {"claimed": True, "measured": True}
     assert result["audit"]["backward_depth"] == {"claimed": 0, "measured": 0}
     assert result["contradictions"] == []
-    assert [len(run["glances"]) for run in result["runs"]] == [3, 3]
+    assert all(run["glances"][0]["step"] == 0 for run in result["runs"])
 
 
 def test_one_seed_has_no_interval_over_seeds(tmp_path: Path) -> None:

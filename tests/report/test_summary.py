@@ -182,3 +182,12 @@ def test_a_step_time_measured_beside_other_work_is_marked(
     said = capsys.readouterr().out
     assert "3.10†" in said
     assert BUSY_NOTE in " ".join(said.split())
+
+
+def test_how_many_steps_were_looked_at_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    looked = [{**run(0, 1.8), "steps": 4220, "glances": [{}] * 14}]
+    render_run(result(*looked, test=TEST))
+    assert "14 of 4,220" in capsys.readouterr().out
+    looked.append({**run(1, 1.8), "steps": 4220, "glances": [{}] * 13})
+    render_run(result(*looked, test=TEST))
+    assert "13 to 14 of 4,220" in capsys.readouterr().out

