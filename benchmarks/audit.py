@@ -144,11 +144,10 @@ class Cell:
             return {"outcome": "refused", "why": str(error)}
         except Exception as error:  # is counted, and ends no other audit
             return {"outcome": "failed", "why": f"{type(error).__name__}: {error}"}
-        claimed, measured = report.claimed, report.measured
         return {
-            "outcome": "contradicted" if report.contradictions else "as claimed",
+            "outcome": report.verdict,
             "contradictions": report.contradictions,
-            "unmeasured": [w for w, v in measured.items() if v is None and claimed[w] is not None],
+            "unmeasured": report.unmeasured,
         }
 
 
@@ -297,7 +296,7 @@ def false_alarms(found: Mapping[Cell, Record]) -> int:
     for text, seeds in null.items():
         print(f"{text}\n    not measurable with seeds {listed(seeds)}")
     seconds = sorted(record["seconds"] for record in found.values())
-    audited = outcomes["as claimed"] + outcomes["contradicted"]
+    audited = outcomes.total() - outcomes["refused"] - outcomes["failed"]
     print(
         f"{outcomes['contradicted']} false alarms in {audited:,} audits, with a claim that is not "
         f"measurable in {sum(bool(r.get('unmeasured')) for r in found.values()):,}; "

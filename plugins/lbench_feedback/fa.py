@@ -11,7 +11,13 @@ from lbench.network import Network
 from lbench.rule import GradientRule
 from lbench.step import Step
 from lbench.task import Batch
-from lbench_feedback.feedback import Feedback, FeedbackConv2d, FeedbackLinear, bound
+from lbench_feedback.feedback import (
+    Feedback,
+    FeedbackConv2d,
+    FeedbackLinear,
+    bound,
+    require_own_weight,
+)
 
 
 class Fa(GradientRule):
@@ -36,12 +42,14 @@ class Fa(GradientRule):
         self.maps: dict[str, FeedbackLinear | FeedbackConv2d] = {}
         _, *later = self.network.sites
         for site in later:
+            require_own_weight(site.name, site.affine)
             feedback = self.feedback(site.name, site.affine, init)
             if isinstance(site.affine, nn.Linear):
                 site.affine = self.maps[site.name] = FeedbackLinear(site.affine, feedback)
             else:
                 site.affine = self.maps[site.name] = FeedbackConv2d(site.affine, feedback)
         readout = self.network.readout
+        require_own_weight("readout", readout.linear)
         feedback = self.feedback("readout", readout.linear, init)
         readout.linear = self.maps["readout"] = FeedbackLinear(readout.linear, feedback)
 

@@ -12,6 +12,8 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 from torch.nn.grad import conv2d_input
 
+from lbench.errors import UsageError
+
 Transpose = Callable[[Tensor, Tensor, torch.Size], Tensor]
 """From a cotangent at a map's output, weights, and the shape of its input to one at its input."""
 
@@ -50,6 +52,20 @@ class Signed(Feedback):
 def bound(affine: nn.Linear | nn.Conv2d) -> float:
     """Of the law of a map's initial weights: they are uniform between -bound and bound."""
     return 1 / math.sqrt(affine.weight[0].numel())
+
+
+def require_own_weight(name: str, affine: nn.Linear | nn.Conv2d) -> None:
+    """Raise an error if a map cannot be given feedback weights beside its own.
+
+    Raises:
+        UsageError: its weight is no parameter but made from others, as by weight normalisation.
+    """
+    if not isinstance(affine.weight, nn.Parameter):
+        raise UsageError(
+            f"The weight of {name!r} is made from other parameters, and feedback weights take the "
+            "place of a weight that is a parameter itself.",
+            "Choose a network without weight normalisation and other parametrisations.",
+        )
 
 
 class FeedbackLinear(nn.Linear):

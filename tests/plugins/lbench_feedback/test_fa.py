@@ -9,7 +9,9 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn.utils.parametrizations import weight_norm
 
+from lbench.errors import UsageError
 from lbench.init import Init
 from lbench.network import Block, Network, Readout
 from lbench.networks.cnn import Cnn
@@ -214,3 +216,10 @@ def test_angle_to_bp_falls_on_a_linear_network() -> None:
 @pytest.mark.parametrize("net", [Mlp(widths=(14, 8)), Cnn(widths=(6, 8), norm="group")], ids=repr)
 def test_a_step_in_bfloat16_is_near_float32(net: small.NetworkSpec) -> None:
     assert_a_step_is_near_float32(small.make(Fa, net))
+
+
+def test_layers_whose_weights_are_made_from_others_are_refused() -> None:
+    network = NETS["mlp"].build(Init(0), SHAPE, CLASSES)
+    weight_norm(network.sites[1].affine)
+    with pytest.raises(UsageError, match="weight of 'fc2' is made from other parameters"):
+        Fa(network, Task("small", SHAPE, CLASSES), Fa.Config(), Init(1))
