@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,8 +19,23 @@ from tests import forked
 # Threads that wait must not keep cores from the other test process; torch comes with the helpers.
 wait_passively()
 
+FORKED = {"execute", "plugins", "report", "run", "study"}
+"""Rooms that import so much that their test processes are forked too."""
 FORKING = {"cli", "execute", "run", "study"}
 """Rooms whose first tests need the server of `tests.forked`: it starts before them."""
+
+
+def pytest_xdist_setupnodes(config: pytest.Config, specs: list[Any]) -> None:
+    """Fork the test processes of some rooms, unless coverage wants to see the imports."""
+    places = [(config.invocation_params.dir / arg.split("::")[0]).resolve() for arg in config.args]
+    rooms = [Path(__file__).parent / room for room in FORKED]
+    forkable = all(any(place.is_relative_to(room) for room in rooms) for place in places)
+    if config.getoption("cov_source", None) or not forkable:
+        return
+    folder = config._tmp_path_factory.getbasetemp()  # type: ignore[attr-defined]
+    forked.start_server(folder)
+    python = shlex.join([sys.executable, str(Path(__file__).with_name("interpreter.py"))])
+    specs[:] = [type(spec)(f"{spec}//id={spec.id}//python={python} {folder}") for spec in specs]
 
 
 @pytest.fixture(scope="session", autouse=True)
