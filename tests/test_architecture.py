@@ -16,7 +16,7 @@ LONGEST = 400
 
 GROUND = {
     "builtin", "claims", "contained", "errors", "home", "hooks", "plugin_check", "plugin_file",
-    "randomness", "registry", "rundir", "threads", "written",
+    "randomness", "registry", "rundir", "threads", "words", "written",
 }  # fmt: skip
 RULE = {"config", "init", "network", "probe", "recipe", "rule", "site", "step", "task"}
 FLOORS = [

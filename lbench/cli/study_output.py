@@ -11,6 +11,7 @@ import click
 from lbench.cli.progress import duration, say
 from lbench.home import Home
 from lbench.registry import registry
+from lbench.words import counted
 
 if TYPE_CHECKING:
     from lbench.report.study import Report
@@ -31,13 +32,13 @@ def say_plan(plan: Plan, places: list[str], seconds: float, unknown: int = 0) ->
     """
     study = plan.study
     say(f"{study.title}\n" if study.path is not None else f"{study.title}: {study.name}\n")
-    what = [_counted(len(plan.points), "point")]
+    what = [counted(len(plan.points), "point")]
     if study.search:
-        what.append(f"{_counted(plan.trials, 'trial')} ({study.search.sampler})")
-    finals = _counted(plan.finals, "final run")
+        what.append(f"{counted(plan.trials, 'trial')} ({study.search.sampler})")
+    finals = counted(plan.finals, "final run")
     what.append(f"{finals} and {plan.references} of the defaults" if plan.references else finals)
     datasets = ", ".join(dict.fromkeys(point.dataset for point in plan.points))
-    workers = f"{_counted(len(places), 'worker')} on {', '.join(sorted(set(places)))}"
+    workers = f"{counted(len(places), 'worker')} on {', '.join(sorted(set(places)))}"
     where = f" on {datasets}" if datasets else ""
     say(f"{', '.join(what)}{where}; {workers}.\n")
     for name, reason in plan.absent.items():
@@ -49,7 +50,7 @@ def say_plan(plan: Plan, places: list[str], seconds: float, unknown: int = 0) ->
         say(f"{note}\n")
     for lost in plan.lost:
         say(f"Cannot be trained: {lost.point.key}: {lost.reason}\n")
-    without = f" without {_counted(unknown, 'point')} that could not be timed" if unknown else ""
+    without = f" without {counted(unknown, 'point')} that could not be timed" if unknown else ""
     say(f"All of it takes about {duration(seconds)}{without}; what is there is not run again.\n\n")
 
 
@@ -62,10 +63,6 @@ def data_notes(plan: Plan) -> list[str]:
             for note in plan.resolved[point.key].dataset.notes
         )
     )
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def plan_json(plan: Plan, seconds: float) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from lbench.cli.common import home_option, json_option, print_json
 from lbench.cli.progress import say
 from lbench.errors import DamagedError
 from lbench.home import Home
+from lbench.words import counted
 
 
 @click.command("sync", epilog="Example: lbench sync --no-mlflow")
@@ -39,7 +40,7 @@ def command(home: Home, as_json: bool, no_mlflow: bool) -> int:
         return code
     if report.runs:
         statuses = ", ".join(f"{count} {status}" for status, count in report.statuses.items())
-        click.echo(f"{_count(report.runs, 'run')} of {_count(report.cells, 'cell')}: {statuses}.")
+        click.echo(f"{counted(report.runs, 'run')} of {counted(report.cells, 'cell')}: {statuses}.")
         if report.published:
             click.echo(f"MLflow shows them: lbench ui{home.option}")
     elif report.unreadable:
@@ -51,7 +52,3 @@ def command(home: Home, as_json: bool, no_mlflow: bool) -> int:
     for sentence in report.skipped:
         say(f"{sentence}\n", fg="yellow")
     return code
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" + ("" if number == 1 else "s")

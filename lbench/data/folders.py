@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 from lbench.data.dataset import MissingDataError
 from lbench.data.images import SUFFIXES
 from lbench.errors import DataError, printable
+from lbench.words import counted
 
 SYSTEM = frozenset({"thumbs.db", "desktop.ini", "__macosx"})
 """What file managers leave behind, besides names that begin with a dot; in lower case."""
@@ -229,8 +230,3 @@ def shortened(names: list[str]) -> str:
     """Join the first five names and count the others."""
     more = f" and {len(names) - 5:,} more" if len(names) > 5 else ""
     return f"{', '.join(names[:5])}{more}"
-
-
-def counted(number: int, noun: str) -> str:
-    """Return a number with its noun: ``1 file``, ``1,200 files``."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"

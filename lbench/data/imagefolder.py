@@ -16,7 +16,6 @@ from lbench.data.folders import (
     INNER,
     Unread,
     class_images,
-    counted,
     images_beneath,
     listing,
     shortened,
@@ -27,6 +26,7 @@ from lbench.data.paths import expanded
 from lbench.data.progress import progress
 from lbench.data.source import Source
 from lbench.errors import DataError, printable
+from lbench.words import counted
 
 HELD_OUT = 0.2
 LARGEST = 1024

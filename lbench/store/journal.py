@@ -14,6 +14,7 @@ from lbench.errors import DamagedError, DeniedError
 from lbench.home import Home
 from lbench.rundir import read_bytes
 from lbench.store.rows import Member
+from lbench.words import counted
 
 MEMBER = pydantic.TypeAdapter(Member)
 NAMES = {field.name for field in fields(Member)}
@@ -79,10 +80,10 @@ class Journal:
         if not (numbers := self._skipped):
             return ""
         shown = ", ".join(map(str, numbers[:SHOWN])) + (", …" if len(numbers) > SHOWN else "")
-        lines = "1 line" if len(numbers) == 1 else f"{len(numbers):,} lines"
+        verb = "is" if len(numbers) == 1 else "are"
         return (
-            f"{self.path}: {lines} cannot be read and {'is' if len(numbers) == 1 else 'are'} "
-            f"left out (line {shown}); the runs themselves are not touched."
+            f"{self.path}: {counted(len(numbers), 'line')} cannot be read and {verb} left out "
+            f"(line {shown}); the runs themselves are not touched."
         )
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from lbench.errors import StoreError
 from lbench.home import Home
 from lbench.rundir import RunDir
+from lbench.words import counted
 
 WRITTEN = ("spec.json", "result.json", "metrics.jsonl")
 """Files of which a run has written one at least."""
@@ -82,4 +83,4 @@ def unrecorded(home: Home, found: int) -> str:
 
 def directories(number: int) -> str:
     """``1 run directory``, ``2 run directories``."""
-    return "1 run directory" if number == 1 else f"{number} run directories"
+    return counted(number, "run directory", "run directories")
