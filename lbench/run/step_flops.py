@@ -40,6 +40,11 @@ class Products(TorchDispatchMode):
         super().__init__()  # type: ignore[no-untyped-call]
         self.flops = 0
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        # PyTorch would import its compiler, half a second or more, to keep it from this method.
+        return False
+
     def __torch_dispatch__(
         self,
         func: Any,

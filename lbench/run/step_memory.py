@@ -53,6 +53,11 @@ class Lifetimes(TorchDispatchMode):
         self._now = 0
         self._sizes: dict[int, int] = {}
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        # PyTorch would import its compiler, half a second or more, to keep it from this method.
+        return False
+
     def __torch_dispatch__(
         self,
         func: Any,

@@ -168,8 +168,6 @@ def resumes_in_a_new_process(subject: Subject) -> str:
 
 def resume() -> None:
     """What the new process does: reads what it shall resume, waits for the word, and reports."""
-    # PyTorch imports much of itself at the first optimizer: better now, while the other one trains.
-    torch.optim.Adam([torch.zeros(1, requires_grad=True)])
     asked = json.loads(sys.stdin.readline())
     cls = _imported(asked["module"], asked["file"], asked["class"])
     subject = Subject(cls, asked["options"])

@@ -27,6 +27,8 @@ HEAVY = (
     "pandas",
     "matplotlib",
     "torchvision",
+    # PyTorch's compiler, which its optimizer classes import.
+    "torch._dynamo",
 )
 
 

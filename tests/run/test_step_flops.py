@@ -23,6 +23,13 @@ def test_a_convolution_takes_them_at_every_position() -> None:
     assert products.flops == 2 * 2 * 8 * 8 * 5 * 3 * 3 * 3
 
 
+def test_a_compiled_product_counts_as_a_plain_one() -> None:
+    product = torch.compile(torch.mm, backend="eager")
+    with Products() as products:
+        product(torch.ones(3, 4), torch.ones(4, 5))
+    assert products.flops == 2 * 3 * 4 * 5
+
+
 def test_bp_takes_three_products_a_layer_and_two_at_the_input(tmp_path: Path) -> None:
     resolved = ask("bp", network_options={"widths": (20, 30)}, epochs=1)
     (outcome,) = run(tmp_path, resolved)
