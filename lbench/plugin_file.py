@@ -15,6 +15,7 @@ from lbench.contained import contained
 from lbench.errors import PluginError
 from lbench.plugin_check import BASES, derives
 
+RENAME = "Rename the file, with letters, digits and underscores alone, such as my_rule.py."
 HOOKS = {name for name in vars(hooks.HookSpecs) if name.startswith("lbench_")}
 
 
@@ -60,17 +61,31 @@ def hooks_of(module: ModuleType) -> object:
 
 
 def import_file(path: Path) -> ModuleType:
-    """The module of a file, imported once a process, under the file's name.
+    """Import the module of a file, once a process, under the file's name.
 
     Raises:
         PluginError: another module has this name, or the file cannot be imported.
     """
+    if problem := name_problem(path):
+        raise PluginError(f"Plugin {problem}", RENAME)
+    if (present := sys.modules.get(path.stem)) is not None:
+        return present
+    try:
+        return execute(path)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        hint = ""
+        if isinstance(error, ModuleNotFoundError):
+            hint = "A plugin file stands alone; for several files make a package: lbench new-rule"
+        raise PluginError(f"Plugin {described(error, path)}", hint) from error
+
+
+def name_problem(path: Path) -> str | None:
+    """Return why a file cannot be imported under its own name; None where it can."""
     name = path.stem
     if path.suffix != ".py" or not name.isidentifier():
-        raise PluginError(
-            f"Plugin {path.name} has not the name of a Python module.",
-            "Name it in letters, digits and underscores, such as my_rule.py.",
-        )
+        return f"{path.name} has not the name of a Python module."
     present = sys.modules.get(name)
     if present is None:
         spec = importlib.util.find_spec(name)
@@ -78,11 +93,44 @@ def import_file(path: Path) -> ModuleType:
     else:
         other = getattr(present, "__file__", None) or "built in"
     if name in sys.stdlib_module_names or (other and Path(other).resolve() != path):
-        raise PluginError(
-            f"Plugin {path} has the name of another module: {other or 'one of Python'}.",
-            "Rename the file.",
-        )
-    return present or _import(path)
+        return f"{path} has the name of another module: {other or 'one of Python'}."
+    return None
+
+
+def execute(path: Path) -> ModuleType:
+    """Import a file's module under the file's name.
+
+    Raises:
+        BaseException: what the file raises, SystemExit among it.
+    """
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[path.stem] = module
+    try:
+        # Never from bytecode: after an edit within the same second that would be the old code.
+        with contained():
+            exec(compile(path.read_text("utf-8"), path, "exec", dont_inherit=True), vars(module))
+    except BaseException:
+        del sys.modules[path.stem]
+        raise
+    return module
+
+
+def described(error: BaseException, path: Path) -> str:
+    """Return ``mine.py, line 3: NameError: …``, of an error that the import of a file raised.
+
+    Where a file beside it raised the error, the name and the line are those of that file.
+    """
+    file, line, text = path, None, str(error)
+    if isinstance(error, SyntaxError) and error.filename:
+        file, line, text = Path(error.filename), error.lineno, error.msg
+    else:
+        for frame in traceback.extract_tb(error.__traceback__):
+            if Path(frame.filename).parent == path.parent:
+                file, line = Path(frame.filename), frame.lineno
+    where = file.name if line is None else f"{file.name}, line {line}"
+    return f"{where}: {type(error).__name__}: {text}"
 
 
 def snake(name: str) -> str:
@@ -92,35 +140,3 @@ def snake(name: str) -> str:
 
 def _title(cls: type) -> str:
     return inspect.cleandoc(cls.__doc__ or cls.__name__).splitlines()[0].removesuffix(".")
-
-
-def _import(path: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[path.stem] = module
-    try:
-        # Never from bytecode: after an edit within the same second that would be the old code.
-        with contained():
-            exec(compile(path.read_text("utf-8"), path, "exec", dont_inherit=True), vars(module))
-    except BaseException as error:
-        del sys.modules[path.stem]
-        if isinstance(error, KeyboardInterrupt):
-            raise
-        hint = ""
-        if isinstance(error, ModuleNotFoundError):
-            hint = "A plugin file stands alone; for several files make a package: lbench new-rule"
-        raise PluginError(f"Plugin {_told(error, path)}", hint) from error
-    return module
-
-
-def _told(error: BaseException, path: Path) -> str:
-    """``mine.py, line 3: NameError: …``."""
-    text = str(error)
-    if isinstance(error, SyntaxError) and error.filename == str(path):
-        line, text = error.lineno, error.msg
-    else:
-        frames = traceback.extract_tb(error.__traceback__)
-        line = next((f.lineno for f in reversed(frames) if f.filename == str(path)), None)
-    where = path.name if line is None else f"{path.name}, line {line}"
-    return f"{where}: {type(error).__name__}: {text}"

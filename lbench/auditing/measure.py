@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from lbench.auditing.conduct import label_leaks, shared, split_differs
@@ -29,19 +30,24 @@ INFERRED = (
     "calls"
 )
 """No measurement of updates tells the two apart: a mean of products is a sum over pairs."""
-WRITTEN = (
-    "not measurable: what is written into another unit is an update of it that is not measured"
-)
+WRITTEN = "what is written into another unit is an update of it that is not measured"
 """Why a rule with foreign writes is not called free of backpropagation."""
 
 
-def measure(subject: Subject, network: str, claims: Claims | None) -> Report:
-    """Measures everything; the subject is left as it is.
+def measure(
+    subject: Subject,
+    network: str,
+    claims: Claims | None,
+    progress: Callable[[str], None] = lambda text: None,
+) -> Report:
+    """Measure everything; the subject is left as it is.
 
     Args:
         network: on what it is measured, in words.
-        claims: what the report holds the measurements against.
+        claims: what the report compares the measurements with.
+        progress: called with the name of each measurement before it is made.
     """
+    progress("1 of 6: what a few steps write and draw")
     evidence: dict[str, list[str]] = {}
     trial = subject.trial()
     for index, rows in enumerate(STEPS):
@@ -54,17 +60,22 @@ def measure(subject: Subject, network: str, claims: Claims | None) -> Report:
         conduct.writes += other.conduct.writes
         conduct.generators |= other.conduct.generators
 
+    progress("2 of 6: whose update moves with whom")
     local = locality(subject, STEPS)
     few = (3, 4, 3) if subject.norm_by_batch else (2, 3, 2)
     # Forward gradients taken apart by position are many numbers: allowed to those who claim them.
     apart = claims is not None and claims.transport == "scalar"
+    progress("3 of 6: whose transposed weights reach an update")
     moved = transport(subject, few, apart=apart)
     moved.settle(subject, local)
     common = shared(subject, trial.model)
+    progress("4 of 6: what predictions depend on")
     leaks = label_leaks(subject, STEPS[0])
     split, noisy = split_differs(subject, ROWS)
+    progress("5 of 6: what of the error reaches the blocks")
     acting = [unit for unit in subject.units if unit.name not in local.shared]
     error, reached = global_error(subject, few, acting)
+    progress("6 of 6: how deep predictions are")
     full = _full_depth(subject, moved)
     depths = moved.depths()
     depth = max(depths.values(), default=0)

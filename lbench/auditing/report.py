@@ -15,7 +15,6 @@ CONDUCT = {"writes": "own", "prediction": "clean", "randomness": "addressed"}
 """What every rule claims by being one."""
 MAIN = ("bp_free", "transport", "backward_depth")
 """Without these three measurements there is no answer, whatever is claimed."""
-HIDDEN = "its outputs cannot be held while its weights change"
 NOISE = "the step draws noise that cannot be cut in two with the batch"
 
 Verdict = Literal["as claimed", "contradicted", "not measurable", "measured"]
@@ -94,18 +93,22 @@ class Report:
 
     def unmeasurable(self) -> list[dict[str, str]]:
         """Return each ``layer`` of which it is not known what its transpose reaches, and why."""
+        reasons = self.transport.reasons
         return [
-            {"layer": self.label(name), "reason": HIDDEN} for name in self.transport.unmeasurable
+            {"layer": self.label(name), "reason": reasons[name]}
+            for name in self.transport.unmeasurable
         ]
 
     def reasons(self) -> list[str]:
         """Return why words are not measured: one sentence per reason, without a full stop."""
+        missing = self.unmeasured
         layers: dict[str, list[str]] = {}
-        if any(name in MAIN for name in self.unmeasured):
+        if any(name in MAIN for name in missing):
             for each in self.unmeasurable():
                 layers.setdefault(each["reason"], []).append(each["layer"])
         found = [f"{', '.join(names)}: {reason}" for reason, names in layers.items()]
-        return [*found, NOISE] if "couples" in self.unmeasured else found
+        found += self.evidence.get("bp_free", []) if "bp_free" in missing else []
+        return [*found, NOISE] if "couples" in missing else found
 
     def layers(self) -> list[dict[str, Any]]:
         """Return the trained layers in the order in which they act.

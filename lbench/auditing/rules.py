@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -32,8 +32,9 @@ def audit_rule(
     blocks: int | None = None,
     dropout: float = 0.0,
     seed: int = 0,
+    progress: Callable[[str], None] = lambda text: None,
 ) -> Report:
-    """Measures what a rule claims, on a small network of the family that ``network`` names.
+    """Measure what a rule claims, on a small network of the family that ``network`` names.
 
     Args:
         rule: a rule's name, or its class.
@@ -43,6 +44,7 @@ def audit_rule(
         blocks: how many the network is cut into.
         dropout: share of activations set to 0.
         seed: of weights, data and noise.
+        progress: called with the name of each measurement before it is made.
 
     Raises:
         UsageError: an unknown name or option, or rule and network do not fit.
@@ -55,7 +57,17 @@ def audit_rule(
         )
     entry = registry().find("networks", network)
     spec = network_spec(entry, registry().load("networks", network), network_options or {})
-    return audit_class(cls, config, spec, name, network, blocks=blocks, dropout=dropout, seed=seed)
+    return audit_class(
+        cls,
+        config,
+        spec,
+        name,
+        network,
+        blocks=blocks,
+        dropout=dropout,
+        seed=seed,
+        progress=progress,
+    )
 
 
 def audit_class(
@@ -68,6 +80,7 @@ def audit_class(
     blocks: int | None = None,
     dropout: float = 0.0,
     seed: int = 0,
+    progress: Callable[[str], None] = lambda text: None,
 ) -> Report:
     """The same of a class, checked options and a network's options."""
     small = type(spec)(**{**spec.model_dump(), **spec.small})
@@ -83,7 +96,8 @@ def audit_class(
     target = order % CLASSES
     subject = RuleSubject(audited, x, target, seed=seed)
     subject.name = name
-    report = measure(subject, _words(network, small), cls.claims(config, audited.network))
+    claims = cls.claims(config, audited.network)
+    report = measure(subject, _words(network, small), claims, progress)
     report.config = config.model_dump(mode="json")
     return report
 

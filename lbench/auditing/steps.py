@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from torch import Tensor, nn
 
 from lbench.auditing.measure import ROWS, measure
@@ -19,8 +21,9 @@ def audit(
     units: Units | None = None,
     predict: Predict | None = None,
     claims: Claims | None = None,
+    progress: Callable[[str], None] = lambda text: None,
 ) -> Report:
-    """Measures a training step that need not know of lbench.
+    """Measure a training step that need not know of lbench.
 
     Everything runs on copies in float64: of the model, the step, the optimizers and whatever else
     the step refers to. It finds mistakes, not malice.
@@ -33,7 +36,8 @@ def audit(
         units: what is trained together, from input to output, as names with modules of the
             model; by default its children with parameters.
         predict: scores from (model, inputs); by default the model is called.
-        claims: what to hold the measurements against.
+        claims: what to compare the measurements with.
+        progress: called with the name of each measurement before it is made, such as ``print``.
 
     Returns:
         The report; ``report.measured`` has the findings, ``report.evidence`` what was seen.
@@ -62,7 +66,7 @@ def audit(
     words = f"{type(model).__name__}, inputs {'x'.join(map(str, x.shape[1:]))}"
     try:
         subject.check()
-        return measure(subject, words, claims)
+        return measure(subject, words, claims, progress)
     except LbenchError:
         raise
     except Exception as error:

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from lbench.cli.common import json_option, plugin_option, print_json
+from lbench.cli.progress import Slow, say
 from lbench.contained import contained
 
 if TYPE_CHECKING:
@@ -33,6 +35,11 @@ EXIT_CODES = {"contradicted": 5, "not measurable": 6, "measured": 0, "as claimed
     help="Also draw it: a .svg, .png or .pdf file.",
 )
 @click.option("--markdown", "as_markdown", is_flag=True, help="Print a table of rules as markdown.")
+@click.option(
+    "--step",
+    metavar="FILE.py:FUNCTION",
+    help="Audit this training step of the file's variables model and batch, instead of a rule.",
+)
 @plugin_option
 @json_option
 def command(
@@ -45,6 +52,7 @@ def command(
     seed: int,
     picture: Path | None,
     as_markdown: bool,
+    step: str | None,
     as_json: bool,
 ) -> int:
     """Measure what a rule's updates depend on, and compare it with what the rule claims.
@@ -59,8 +67,16 @@ def command(
     lbench audit bp --network resnet --picture bp.svg
     lbench audit lfnn_l --network cnn --net norm=group --set selection=example
     lbench audit fa dfa pepita
+    lbench audit --step audit_net.py:step
     """
-    # Names are checked before torch is imported: mistakes are told at once.
+    # Names are checked before torch is imported, so that mistakes are reported at once.
+    if picture is not None and picture.suffix not in (".svg", ".png", ".pdf"):
+        raise click.BadParameter(
+            f"give it the ending .svg, .png or .pdf, not {picture.suffix or 'none'!r}",
+            param_hint="--picture",
+        )
+    if step is not None:
+        return _step(step, seed, picture, as_json=as_json)
     from lbench.registry import registry
 
     names = list(dict.fromkeys(rules or registry().rules))
@@ -73,11 +89,6 @@ def command(
         raise click.UsageError("--markdown and --json are two ways to print; give one of them.")
     if as_markdown and picture:
         raise click.UsageError("--picture draws one audit, --markdown prints a table; give one.")
-    if picture is not None and picture.suffix not in (".svg", ".png", ".pdf"):
-        raise click.BadParameter(
-            f"give it the ending .svg, .png or .pdf, not {picture.suffix or 'none'!r}",
-            param_hint="--picture",
-        )
     import torch
 
     from lbench.run.cell import parse_settings
@@ -95,17 +106,68 @@ def command(
         return _table(names, where, as_markdown=as_markdown, as_json=as_json)
 
     from lbench.auditing.rules import audit_rule
-    from lbench.report.audit_text import show
 
     (rule,) = names
-    with contained():
-        report = audit_rule(rule, **where)
+    with contained(), Slow(rule) as slow:
+        report = audit_rule(rule, **where, progress=slow.show)
+    head = {"rule": rule, "config": report.config}
+    return _print(report, head, picture, as_json=as_json)
+
+
+def _step(text: str, seed: int, picture: Path | None, *, as_json: bool) -> int:
+    """Audit the training step that a file has.
+
+    Raises:
+        click.UsageError: an option of rules was given.
+    """
+    context = click.get_current_context()
+    for parameter in context.command.params:
+        name = parameter.name or ""
+        given = context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+        if (
+            given
+            and name not in ("step", "seed", "picture", "as_json")
+            and context.params.get(name, True)
+        ):
+            what = "A rule's name" if name == "rules" else parameter.opts[0]
+            raise click.UsageError(
+                f"{what} is for the audit of rules; --step audits a file's step."
+            )
+
+    import torch
+
+    from lbench.auditing.step_file import load_step
+    from lbench.auditing.steps import audit
+
+    torch.set_num_threads(1)
+    found = load_step(text, seed=seed, say=lambda sentence: say(f"{sentence}\n", fg="yellow"))
+    with contained(), Slow(text) as slow:
+        report = audit(
+            found.step,
+            found.model,
+            found.batch,
+            units=found.units,
+            predict=found.predict,
+            claims=found.claims,
+            progress=slow.show,
+        )
+    return _print(report, {"step": text}, picture, as_json=as_json)
+
+
+def _print(report: Report, head: dict[str, Any], picture: Path | None, *, as_json: bool) -> int:
+    """Print a report and draw its picture; return the exit code.
+
+    Args:
+        head: of the JSON.
+    """
+    from lbench.report.audit_text import show
+
     if picture is not None:
         from lbench.report.audit_picture import draw
 
         draw(report, picture)
     if as_json:
-        print_json({"rule": rule, "config": report.config, **report.as_json()})
+        print_json({**head, **report.as_json()})
     else:
         show(report)
         if picture is not None:
@@ -120,7 +182,6 @@ def _table(names: Sequence[str], where: dict[str, Any], *, as_markdown: bool, as
         UsageError: of the last rule, when none could be audited.
     """
     from lbench.auditing.rules import audit_rule
-    from lbench.cli.progress import say
     from lbench.errors import UsageError
     from lbench.report import audit_table
 
@@ -129,8 +190,8 @@ def _table(names: Sequence[str], where: dict[str, Any], *, as_markdown: bool, as
     for number, name in enumerate(names, start=1):
         say(f"{number} of {len(names)}: {name}\n")
         try:
-            with contained():
-                audits[name] = audit_rule(name, **where)
+            with contained(), Slow(name) as slow:
+                audits[name] = audit_rule(name, **where, progress=slow.show)
         except UsageError as refusal:
             refused = refusal
             audits[name] = f"{refusal.message} {refusal.hint}".strip()

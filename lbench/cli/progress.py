@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+import threading
 import time
 from typing import Any, TextIO
 
@@ -78,6 +79,14 @@ class Progress:
         """Never: who watches can interrupt."""
         return None
 
+    def show(self, text: str) -> None:
+        """Redraw the live line; a plain line where output is not a terminal."""
+        text = f"{self.title}  {text}"
+        if self.live:
+            self._write(text)
+        else:
+            self._say(f"{text}\n")
+
     def note(self, text: str) -> None:
         """A sentence that stays."""
         self.close()
@@ -102,6 +111,46 @@ class Progress:
 
     def _say(self, text: str) -> None:
         say(text, self.stream)
+
+
+class Slow:
+    """Says on standard error what is being done, once it has taken some seconds.
+
+    A terminal has one live line; elsewhere lines follow each other at growing distances.
+
+    Args:
+        title: of what is being done.
+        after: seconds in which nothing is said.
+        stream: None for standard error.
+    """
+
+    def __init__(self, title: str, after: float = 5.0, stream: TextIO | None = None) -> None:
+        self._display = Progress(title, stream)
+        self._after = after
+        self._text = ""
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def show(self, text: str) -> None:
+        """Take what is being done now."""
+        self._text = text
+
+    def __enter__(self) -> Slow:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        self._thread.join()
+        self._display.close()
+
+    def _watch(self) -> None:
+        began = time.monotonic()
+        wait = self._after
+        while not self._done.wait(wait):
+            seconds = time.monotonic() - began
+            self._display.show(f"{self._text}  {duration(seconds)}")
+            wait = 0.5 if self._display.live else max(wait, seconds)
 
 
 def duration(seconds: float) -> str:

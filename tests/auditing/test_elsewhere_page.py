@@ -1,0 +1,73 @@
+"""The page on other people's code: its files give the answers that it says."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from click.testing import CliRunner, Result
+
+from lbench.auditing.step_file import StepFile
+from lbench.cli.main import cli
+
+PAGE = (Path(__file__).parents[2] / "docs" / "audit-elsewhere.md").read_text()
+THEIRS, OURS = re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)
+COMMANDS = re.findall(r"^\$ lbench (audit .*)$", PAGE, flags=re.MULTILINE)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    dtype = torch.get_default_dtype()
+    yield tmp_path
+    torch.set_default_dtype(dtype)
+    for name in ("their_train", "audit_net"):
+        sys.modules.pop(name, None)
+
+
+def audit(folder: Path, theirs: str, command: str, ours: str = OURS) -> Result:
+    for name in ("their_train", "audit_net"):
+        sys.modules.pop(name, None)
+    (folder / "their_train.py").write_text(theirs)
+    (folder / "audit_net.py").write_text(ours)
+    return CliRunner().invoke(cli, shlex.split(command), standalone_mode=False)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_pages_step_is_contradicted_as_it_says(folder: Path, command: str) -> None:
+    done = audit(folder, THEIRS, command)
+    assert done.return_value == 5, done.output
+    reason = "update_locked: claimed no, measured yes"
+    assert f"`{reason}`" in PAGE
+    assert reason in done.stdout
+    assert (folder / "audit.svg").exists() == ("--picture" in command)
+
+
+def test_the_mended_step_is_as_claimed(folder: Path) -> None:
+    mended = THEIRS.replace("model.block2(h)", "model.block2(h.detach())")
+    assert mended != THEIRS
+    done = audit(folder, mended, COMMANDS[0])
+    assert done.return_value == 0, done.output
+    assert "What was measured is what is claimed." in done.stdout
+
+
+def test_the_file_is_short_and_the_table_has_every_name() -> None:
+    assert len([line for line in OURS.splitlines() if line]) <= 12
+    rows = re.findall(r"^\| `?([\w ]+)`? \|", PAGE, flags=re.MULTILINE)[1:]
+    fields = [name for name in StepFile.__dataclass_fields__ if name != "step"]
+    assert rows == ["the function", *fields]
+
+
+def test_float32_inside_a_step_fails_and_a_default_dtype_mends_it(folder: Path) -> None:
+    weighted = THEIRS.replace("h = model.block1(x)", "h = model.block1(x @ torch.eye(784))")
+    assert weighted != THEIRS
+    done = audit(folder, weighted, COMMANDS[0])
+    assert "dtype" in str(done.exception)
+    double = "import torch\ntorch.set_default_dtype(torch.float64)\n" + OURS
+    assert audit(folder, weighted, COMMANDS[0], double).return_value == 5
