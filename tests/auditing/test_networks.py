@@ -61,7 +61,6 @@ def test_only_batch_norm_couples_examples() -> None:
         assert (network.couples == "mean") == batch_norm
 
 
-
 @pytest.mark.parametrize(
     ("name", "depth"),
     [
