@@ -29,8 +29,6 @@ WRONG_TODAY: Mapping[str, str] = {
     "LBFGS": "refused: attributes of the optimizer are not copied",
     "sharpness-aware minimisation": "refused: attributes of the optimizer are not copied",
     "optimizer in the backward pass": "refused: hooks of parameters are not copied",
-    "functional_call": "not measurable: the wrappers of torch.func are not followed",
-    "gradients of each example": "not measurable: the wrappers of torch.func are not followed",
 }
 """Kinds on which the audit is wrong, and how."""
 
