@@ -3,66 +3,105 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import torch
-from torch import nn
+from torch import Tensor
 
+from lbench.auditing.optimizer_state import OptimizerStates
+from lbench.auditing.state import changed, relabelled, snapshot, state
 from lbench.auditing.subject import Signals, Subject, Trial
+from lbench.auditing.turns import owners, taking_turns
+from lbench.step import Phase
 from lbench.task import Batch
 
 CLOSE = 1e-8
 """Relative; an example alone and in a batch is computed in another order."""
 
 
-def shared(subject: Subject, model: nn.Module) -> list[str]:
-    """Storage that belongs to more than one unit, in words."""
-    unit_of = {name: unit.name for unit in subject.units for name in unit.params}
-    owners: dict[int, dict[str, str]] = defaultdict(dict)
-    for name, tensor in model.state_dict(keep_vars=True).items():
-        if tensor.numel():
-            unit = unit_of.get(name) or _unit_by_module(name, unit_of)
-            owners[tensor.untyped_storage().data_ptr()].setdefault(unit, name)
-    several = [names for names in owners.values() if len(names) > 1]
-    words = [[f"{subject.label(n)} of {unit}" for unit, n in names.items()] for names in several]
+@contextmanager
+def observed(subject: Subject, trial: Trial) -> Iterator[None]:
+    """Within the context, which is around some steps, foreign writes of any state are noted."""
+    with taking_turns(subject, trial), OptimizerStates(trial).watching():
+        yield
+
+
+def shared(subject: Subject, trial: Trial) -> list[str]:
+    """Storage that is trained or written and belongs to more than one unit, in words.
+
+    Args:
+        trial: that has made its steps.
+    """
+    fresh, kept = (state(each.model, once=False) for each in (subject.trial(), trial))
+    tensors = {**trial.params, **{name: kept[name] for name in changed(fresh, kept)}}
+    owner = owners(subject.units, list(tensors))
+    several: dict[int, dict[str, str]] = defaultdict(dict)
+    for name, tensor in tensors.items():
+        if tensor.numel() and (unit := owner.get(name)) is not None:
+            several[tensor.untyped_storage().data_ptr()].setdefault(unit, name)
+    words = [
+        [f"{subject.label(n)} of {unit}" for unit, n in names.items()]
+        for names in several.values()
+        if len(names) > 1
+    ]
     return [f"{' and '.join(each)} are one tensor" for each in words]
-
-
-def _unit_by_module(name: str, unit_of: dict[str, str]) -> str:
-    """The unit of a tensor that is not trained: that of its closest trained relative."""
-    parts = name.split(".")
-    for depth in range(len(parts) - 1, 0, -1):
-        prefix = ".".join(parts[:depth]) + "."
-        units = {unit for own, unit in unit_of.items() if own.startswith(prefix)}
-        if len(units) == 1:
-            return units.pop()
-    return "the rule"
 
 
 def label_leaks(subject: Subject, rows: int) -> list[str]:
     """How predictions depend on anything but weights and input, in words."""
     batch = subject.batch(0, rows)
-    other = Batch(batch.x, (batch.target + 1) % (batch.target.max() + 1))
     phase = subject.phases[-1]
     trial, twin = subject.trial(), subject.trial()
     trial.step(0, batch, phase)
-    state = {name: value.clone() for name, value in trial.model.state_dict().items()}
+    kept, values = snapshot(trial.model), trial.values()
     scores = trial.predict(batch.x)
     leaks = []
-    if changed := _changed(trial, state):
-        leaks.append(f"predicting changed {', '.join(changed)}")
-    twin.step(0, other, phase)
-    twin.model.load_state_dict(state)
+    if names := [*changed(values, trial.params), *changed(kept, state(trial.model))]:
+        leaks.append(f"predicting changed {', '.join(map(subject.label, names))}")
+    twin.step(0, relabelled(batch), phase)
+    twin.put(values)
     if not torch.equal(twin.predict(batch.x), scores):
-        leaks.append("predictions changed with the labels of an earlier batch, weights equal")
+        _restore(twin, kept)
+        if not torch.equal(twin.predict(batch.x), scores):
+            leaks.append("predictions changed with the labels of an earlier batch, weights equal")
+        elif _by_place(subject, batch, phase):
+            leaks.append("each row is predicted by the label in its place in an earlier batch")
     alone = torch.cat([trial.predict(batch.x[i : i + 1]) for i in range(rows)])
     if not torch.allclose(alone, scores, rtol=CLOSE, atol=CLOSE * float(scores.abs().max())):
         leaks.append("an example alone is predicted otherwise than in its batch")
     return leaks
 
 
-def _changed(trial: Trial, state: dict[str, torch.Tensor]) -> list[str]:
-    return [n for n, v in trial.model.state_dict().items() if not torch.equal(v, state[n])]
+def _restore(trial: Trial, kept: Mapping[str, Tensor]) -> None:
+    """Sets all tensors of the state, which may rightly depend on labels."""
+    for name, value in state(trial.model).items():
+        if name in kept and kept[name].shape == value.shape:
+            value.data.copy_(kept[name])
+
+
+def _by_place(subject: Subject, batch: Batch, phase: Phase | None) -> bool:
+    """Whether the label of a row decides the scores of that row alone, on other inputs.
+
+    Statistics and prototypes that depend on labels change what is predicted for all rows.
+    """
+    unseen = subject.batch(1, len(batch.target)).x
+    trial = subject.trial()
+    trial.step(0, batch, phase)
+    values, scores = trial.values(), trial.predict(unseen)
+    own = 0
+    for row in range(len(batch.target)):
+        target = batch.target.clone()
+        target[row] = (target[row] + 1) % (batch.target.max() + 1)
+        twin = subject.trial()
+        twin.step(0, Batch(batch.x, target), phase)
+        twin.put(values)
+        moved = (twin.predict(unseen) - scores).abs().flatten(1).amax(1) > 0
+        own += bool(moved[row])
+        moved[row] = False
+        if bool(moved.any()):
+            return False
+    return 2 * own >= len(batch.target)
 
 
 def split_differs(subject: Subject, rows: int) -> tuple[list[str], bool]:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
+from lbench.auditing.conduct import observed
 from lbench.auditing.locality import redraw
 from lbench.auditing.rule_subject import RuleSubject
 from lbench.auditing.schedule import Place
-from lbench.auditing.subject import Signals
+from lbench.auditing.subject import Signals, Unit
 from lbench.rule import Rule
 from lbench.step import Phase
 from lbench.task import Batch
@@ -53,27 +54,34 @@ def glance(rule: Rule, batch: Batch, place: Place, phase: Phase | None, seed: in
     subject = RuleSubject(rule, batch.x, batch.target, seed=seed, places=lambda _: place)
     units = subject.units
     base = subject.trial()
-    signals = base.step(index, batch, phase)
+    with observed(subject, base):
+        signals = base.step(index, batch, phase)
     cut, moved = "", tuple[str, ...]()
     if len(units) > 1 and independent(type(rule).claims(rule.config, rule.network).as_dict()):
         exact = batch.x.device.type == "cpu"
         repeated = None if exact else subject.trial().step(index, batch, phase)
         generator = subject.randomness.generator("audit/cut", index)
         drawn = int(torch.randint(1, len(units), (), generator=generator))
-        for at in dict.fromkeys((drawn, 1)):
+
+        def moving(changed: Sequence[Unit]) -> set[str]:
+            """The other units whose update is another one when these are redrawn."""
             twin = subject.trial()
-            for unit in units[at:]:
+            for unit in changed:
                 twin.put({n: redraw(twin.params[n].detach(), generator) for n in unit.params})
             other = twin.step(index, batch, phase)
-            moved = tuple(
+            return {
                 unit.name
-                for unit in units[:at]
-                if any(_moved(name, signals, other, repeated) for name in unit.params)
-            )
-            if moved or not cut:
-                cut = units[at].name
-            if moved:
+                for unit in units
+                if unit not in changed
+                and any(_moved(name, signals, other, repeated) for name in unit.params)
+            }
+
+        for at in dict.fromkeys((drawn, 1)):
+            found = moving(units[at:])
+            if found and not _shared(units, found, moving):
+                cut, moved = units[at].name, tuple(u.name for u in units[:at] if u.name in found)
                 break
+            cut = cut or units[at].name
     return Glance(
         index,
         cut,
@@ -81,6 +89,23 @@ def glance(rule: Rule, batch: Batch, place: Place, phase: Phase | None, seed: in
         tuple(f"{subject.label(n)} was changed {when}" for n, when in base.conduct.writes),
         tuple(sorted(base.conduct.generators)),
     )
+
+
+def _shared(
+    units: Sequence[Unit], found: set[str], moving: Callable[[Sequence[Unit]], set[str]]
+) -> bool:
+    """Whether blocks moved by a unit alone that several use, such as a head of all blocks.
+
+    Args:
+        found: the units that moved.
+        moving: those that move when some are redrawn.
+    """
+    blocks = [unit for unit in units if unit.name.startswith("block")]
+    others = [unit for unit in units if unit not in blocks]
+    lowest = next((k for k, unit in enumerate(blocks) if unit.name in found), None)
+    if lowest is None or not others or blocks[lowest].name in moving(blocks[lowest + 1 :]):
+        return False
+    return len(moving(others) & {unit.name for unit in blocks}) > 1
 
 
 def independent(claims: Mapping[str, Any]) -> bool:

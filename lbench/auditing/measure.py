@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from lbench.auditing.conduct import label_leaks, shared, split_differs
+from lbench.auditing.conduct import label_leaks, observed, shared, split_differs
 from lbench.auditing.locality import global_error, locality
 from lbench.auditing.maps import chain
 from lbench.auditing.report import Report
+from lbench.auditing.state import trained_state
 from lbench.auditing.subject import Subject
 from lbench.auditing.transport import Transport, transport
 from lbench.auditing.uses import Watch, watching
@@ -32,6 +33,11 @@ INFERRED = (
 """No measurement of updates tells the two apart: a mean of products is a sum over pairs."""
 WRITTEN = "what is written into another unit is an update of it that is not measured"
 """Why a rule with foreign writes is not called free of backpropagation."""
+ELSEWHERE = (
+    "{} is no trained parameter, but a step changes it and predictions depend on it: it is trained "
+    "where no update is seen"
+)
+"""Why nothing is called absent where a network is trained in buffers or attributes."""
 
 
 def measure(
@@ -50,13 +56,15 @@ def measure(
     progress("1 of 6: what a few steps write and draw")
     evidence: dict[str, list[str]] = {}
     trial = subject.trial()
-    for index, rows in enumerate(STEPS):
-        trial.step(index, subject.batch(index, rows), subject.phases[0])
+    with observed(subject, trial):
+        for index, rows in enumerate(STEPS):
+            trial.step(index, subject.batch(index, rows), subject.phases[0])
     trial.predict(subject.batch(0, STEPS[0]).x)
     conduct = trial.conduct
     for phase in subject.phases[1:]:
         other = subject.trial()
-        other.step(0, subject.batch(0, STEPS[0]), phase)
+        with observed(subject, other):
+            other.step(0, subject.batch(0, STEPS[0]), phase)
         conduct.writes += other.conduct.writes
         conduct.generators |= other.conduct.generators
 
@@ -68,8 +76,10 @@ def measure(
     progress("3 of 6: whose transposed weights reach an update")
     moved = transport(subject, few, apart=apart)
     moved.settle(subject, local)
-    common = shared(subject, trial.model)
+    common = shared(subject, trial)
     progress("4 of 6: what predictions depend on")
+    elsewhere = trained_state(subject, STEPS[0])
+    moved.hidden += elsewhere
     leaks = label_leaks(subject, STEPS[0])
     split, noisy = split_differs(subject, ROWS)
     progress("5 of 6: what of the error reaches the blocks")
@@ -102,12 +112,14 @@ def measure(
     free = None if strongest is None else strongest in ("none", "scalar")
     if free and conduct.writes:
         free, evidence["bp_free"] = None, [WRITTEN]
+    if elsewhere:
+        evidence["bp_free"] = [ELSEWHERE.format(label(name)) for name in elsewhere]
     measured: dict[str, Any] = {
         "bp_free": free,
         "transport": strongest,
         "backward_depth": "full" if full else None if moved.unmeasurable else depth,
-        "update_locked": bool(locked),
-        "global_error": error,
+        "update_locked": None if elsewhere and not locked else bool(locked),
+        "global_error": None if elsewhere and error == "none" else error,
         "couples": couples,
         "writes": "foreign" if conduct.writes else "shared" if common else "own",
         "prediction": "leaks" if leaks else "clean",

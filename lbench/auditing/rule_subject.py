@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from lbench.auditing.copying import Copy, Original
-from lbench.auditing.repeats import repeated, unchanged
+from lbench.auditing.copying import twin
 from lbench.auditing.schedule import Place, place
-from lbench.auditing.subject import LR, Signals, Subject, Trial, Unit, moved_bits
+from lbench.auditing.subject import LR, Signals, Subject, Trial, Unit
 from lbench.randomness import Kind, Randomness
-from lbench.rule import Grads, Rule
+from lbench.rule import Grads, Group, LocalRule, Rule, View
 from lbench.step import Phase, Step
 from lbench.task import Batch
 
@@ -24,43 +24,38 @@ class RuleTrial(Trial):
     """A copy of a rule; its updates are plain gradient steps that are written down.
 
     Args:
-        copy: of the rule.
+        rule: the copy.
         make_step: the surroundings of a step.
     """
 
-    def __init__(self, copy: Copy, make_step: MakeStep) -> None:
-        (self.rule,) = copy.objects
-        super().__init__(self.rule.train())
-        rule = self.rule
-        self._copy = copy
+    def __init__(self, rule: Rule, make_step: MakeStep) -> None:
+        super().__init__(rule)
+        self.rule = rule
         self._make_step = make_step
         self._signals = Signals()
         self._known: dict[str, Tensor] = {}
         self._names: dict[int, list[str]] = {}  # a tied parameter has several
         for name, p in self.params.items():
             self._names.setdefault(id(p), []).append(name)
-        rule.attach({group.name: self._updater(group.name) for group in rule.groups()})
+        rule.attach({group.name: Updater(self, group) for group in rule.groups()})
 
-    def _updater(self, group: str) -> Callable[[Grads], None]:
-        def update(grads: Grads) -> None:
-            self._look(f"before the update of {group}")
-            with torch.no_grad():
-                for name, grad in grads.items():
-                    self._signals.add(name, grad)
-                    self.params[name].sub_(grad, alpha=LR)
-                    value = self.params[name].detach().clone()
-                    self._known.update(dict.fromkeys(self._names[id(self.params[name])], value))
-
-        return update
+    def update(self, updater: Updater, grads: Grads) -> None:
+        """Makes an update and writes it down."""
+        self._look(f"before the update of {updater.name}")
+        for name, grad in grads.items():
+            self._signals.add(name, grad)
+        updater.step({self.params[name]: grad for name, grad in grads.items()})
+        for name in grads:
+            value = self.params[name].detach().clone()
+            self._known.update(dict.fromkeys(self._names[id(self.params[name])], value))
 
     def _step(self, index: int, batch: Batch, phase: Phase | None) -> Signals:
         rule, s = self.rule, self._make_step(index, phase)
         s.rows = len(batch.target)
         self._signals = Signals()
         self._known = self.values()
-        with self._copy.inside():
-            rule.step(rule.prepare(batch, s), s)
-            rule.after_step(s)
+        rule.step(rule.prepare(batch, s), s)
+        rule.after_step(s)
         self._look("outside of every update")
         return self._signals
 
@@ -68,14 +63,92 @@ class RuleTrial(Trial):
         """Parameters change in updates and nowhere else."""
         for name, value in self.params.items():
             if moved_bits(value, self._known[name]):
-                self.conduct.writes.append((name, when))
+                self.conduct.note(name, when)
                 self._known[name] = value.detach().clone()
 
     def scores(self, x: Tensor) -> Tensor:
-        """Return the rule's own prediction."""
-        with self._copy.inside():
-            scores: Tensor = self.rule.predict(x)
-        return scores
+        """The rule's own prediction."""
+        return self.rule.predict(x)
+
+    def turns(self) -> Mapping[str, Callable[..., str]]:
+        """Of a rule that walks its blocks, what is called for one of them."""
+        if not isinstance(self.rule, LocalRule):
+            return {}
+        by_index = dict.fromkeys(("train_block", "frozen_block", "activate"), _block)
+        by_view = dict.fromkeys(("loss", "cotangent"), _viewed)
+        return {**by_index, **by_view, "train_readout": lambda *args: "readout"}
+
+
+def _block(k: int, *args: Any) -> str:
+    return f"block{k}"
+
+
+def _viewed(v: View, *args: Any) -> str:
+    return f"block{v.k}"
+
+
+class Updater:
+    """Stands for the optimizer of a group, as a rule finds it.
+
+    Args:
+        trial: writes down its updates.
+        group: its parameters.
+    """
+
+    def __init__(self, trial: RuleTrial, group: Group) -> None:
+        self.trial = trial
+        self.name = group.name
+        self.params = dict(group.params)
+        self.optimizer = PlainSteps(list(self.params.values())) if self.params else None
+
+    def __call__(self, grads: Grads) -> None:
+        """One update."""
+        self.trial.update(self, grads)
+
+    def step(self, grads: Mapping[nn.Parameter, Tensor]) -> None:
+        """Changes the parameters along their gradients."""
+        own = {id(p) for p in self.params.values()}
+        for p, grad in grads.items():
+            if id(p) in own:
+                p.grad = grad.detach()
+            else:  # of another group
+                p.data.sub_(grad.detach(), alpha=LR)
+        if self.optimizer is not None:
+            self.optimizer.step()
+        for p in grads:
+            p.grad = None
+
+
+class PlainSteps(torch.optim.Optimizer):
+    """Plain gradient steps, with the means that SGD and Adam keep in their state."""
+
+    def __init__(self, params: list[nn.Parameter]) -> None:
+        super().__init__(params, {"lr": LR})
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        """One step of the parameters that have a gradient."""
+        for group in self.param_groups:
+            for p in group["params"]:
+                if p.grad is not None:
+                    p.sub_(p.grad, alpha=LR)
+                    self._mean(self.state[p], p.grad)
+
+    @staticmethod
+    def _mean(state: dict[str, Tensor], grad: Tensor) -> None:
+        means = {"momentum_buffer": grad, "exp_avg": grad, "exp_avg_sq": grad.square()}
+        for name, value in means.items():
+            if name in state:
+                state[name].lerp_(value, 0.1)
+            else:
+                state[name] = value.clone()
+
+
+def moved_bits(one: Tensor, other: Tensor) -> bool:
+    """Whether two tensors differ anywhere, where NaN equals NaN."""
+    if torch.equal(one, other):
+        return False
+    return not torch.equal(torch.nan_to_num(one), torch.nan_to_num(other))
 
 
 class RuleSubject(Subject):
@@ -87,7 +160,6 @@ class RuleSubject(Subject):
         target: (rows,).
         seed: of the run's randomness.
         places: where the step of a number stands in the run.
-        dtype: of the copies' tensors of floating numbers; None for the rule's own.
     """
 
     def __init__(
@@ -98,17 +170,9 @@ class RuleSubject(Subject):
         *,
         seed: int = 0,
         places: Callable[[int], Place] = place,
-        dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__(type(rule).__name__, units(rule), list(rule.phases()), x, target)
         self.rule = rule
-        # Options and task cannot change; the optimizers of a run stay behind.
-        self._original = Original(
-            {"rule": rule},
-            apart=(rule.config, rule.task),
-            replaced=((rule._updates, {}),),
-            dtype=dtype,
-        )
         self.randomness = Randomness(seed)
         self.places = places
         self.used: set[str] = set()
@@ -133,19 +197,10 @@ class RuleSubject(Subject):
 
     def shard(self, index: int, count: int) -> RuleTrial:
         """A copy whose noise is that of a part of the batch."""
-        return RuleTrial(self._original.copy(), partial(self._step, index, count))
+        return RuleTrial(twin(self.rule), partial(self._step, index, count))
 
     def _step(self, shard: int, shards: int, index: int, phase: Phase | None) -> ShardStep:
         return ShardStep(self, shard, shards, self.places(index), phase)
-
-    def check(self) -> None:
-        """Check that two copies of the rule repeat each other.
-
-        Raises:
-            UsageError: they do not, or the rule changes what was not copied.
-        """
-        with unchanged(self._original, self):
-            repeated(self, self._original)
 
     def coupling(self) -> str:
         """Rows, unless means over the batch explain it: the rule's own or BatchNorm's."""

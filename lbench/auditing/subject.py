@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -32,8 +32,7 @@ class Signals(dict[str, list[Tensor]]):
 
     def add(self, name: str, signal: Tensor) -> None:
         """Keeps a copy of a gradient."""
-        dense = signal if signal.layout == torch.strided else signal.to_dense()
-        self.setdefault(name, []).append(dense.detach().clone())
+        self.setdefault(name, []).append(signal.detach().clone())
 
     def add_change(self, name: str, before: Tensor, after: Tensor) -> None:
         """Keeps the difference of a parameter that changed without an optimizer."""
@@ -65,12 +64,18 @@ class Conduct:
     """What a trial was seen to do besides its updates.
 
     Args:
-        writes: parameters that changed outside of an update, and when.
+        writes: parameters that changed outside of an update, state that changed in the turn of a
+            unit that it does not belong to, and when.
         generators: global generators that were drawn from.
     """
 
     writes: list[tuple[str, str]] = field(default_factory=list)
     generators: set[str] = field(default_factory=set)
+
+    def note(self, name: str, when: str) -> None:
+        """Keeps a write; what happens in every step is kept once."""
+        if (name, when) not in self.writes:
+            self.writes.append((name, when))
 
 
 class Trial(ABC):
@@ -99,6 +104,10 @@ class Trial(ABC):
     @abstractmethod
     def scores(self, x: Tensor) -> Tensor:
         """What is predicted, with its graph."""
+
+    def turns(self) -> Mapping[str, Callable[..., str]]:
+        """Methods of the model whose calls are units' turns: from the arguments, whose."""
+        return {}
 
     def predict(self, x: Tensor) -> Tensor:
         """Scores in evaluation mode; the model is left in training mode."""
@@ -176,10 +185,3 @@ def moved(one: list[Tensor] | None, other: list[Tensor] | None) -> bool:
     if one is None or other is None or len(one) != len(other):
         return one is not other
     return not all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
-
-
-def moved_bits(one: Tensor, other: Tensor) -> bool:
-    """Whether two tensors differ anywhere, where NaN equals NaN."""
-    if torch.equal(one, other):
-        return False
-    return not torch.equal(torch.nan_to_num(one), torch.nan_to_num(other))

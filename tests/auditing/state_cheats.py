@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from lbench import Batch, Claims, Network, RuleConfig, Step, View, spatial_mean
-from lbench.rule import GradientRule, Grads
-from tests.auditing.cheats import FixedFeedback
+from lbench import Batch, Claims, Init, Network, RuleConfig, Step, View, spatial_mean
+from lbench.rule import GradientRule, Grads, Rule
+from tests.auditing.cheats import FixedFeedback, Honest
 
 
 class HardFeedback(FixedFeedback):
@@ -77,3 +77,171 @@ class Differences(GradientRule):
     def forward(self, x: Tensor) -> Tensor:
         scores: Tensor = self.network(x)
         return scores
+
+
+class Traced(Honest):
+    """Honest: each block keeps a trace of its activity beside its head, and writes it in its turn.
+
+    Later steps draw its activity towards the trace.
+    """
+
+    def build(self, init: Init) -> None:
+        super().build(init)
+        for head, block in zip(self.heads, self.network.blocks, strict=True):
+            head.register_buffer("trace", torch.zeros(2, block.width))
+
+    def written(self, k: int) -> int:
+        """The block whose trace block ``k`` writes."""
+        return k
+
+    def loss(self, v: View, s: Step) -> Tensor:
+        before = self.trace(v.k).clone()
+        with torch.no_grad():
+            rows = spatial_mean(v.h)
+            self.trace(self.written(v.k)).mul_(0.9).add_(rows.mean(0), alpha=0.1)
+        return super().loss(v, s) + 0.01 * (spatial_mean(v.h) - before[0]).square().mean()
+
+    def trace(self, k: int) -> Tensor:
+        """(2, width)."""
+        return self.heads[k].get_buffer("trace")
+
+
+class TraceOfTheNext(Traced):
+    """In its turn a block writes the trace of the next one."""
+
+    def written(self, k: int) -> int:
+        return min(k + 1, len(self.heads) - 1)
+
+
+class TraceOfThePrevious(Traced):
+    """In its turn a block writes the trace of the one before, which uses it in the next step."""
+
+    def written(self, k: int) -> int:
+        return max(k - 1, 0)
+
+
+class ListOfTheNext(Honest):
+    """In its turn a block changes a list of tensors that the next one's head keeps."""
+
+    def build(self, init: Init) -> None:
+        super().build(init)
+        for head in self.heads:
+            head.kept = [torch.zeros(3)]  # type: ignore[assignment]
+
+    def loss(self, v: View, s: Step) -> Tensor:
+        following = self.heads[min(v.k + 1, len(self.heads) - 1)]
+        following.kept[0] = v.h.detach().mean() * torch.ones(3)  # type: ignore[index,operator]
+        return super().loss(v, s)
+
+
+class NetworkInBuffers(Honest):
+    """A second network, in buffers, is trained by backpropagation and adds to the prediction."""
+
+    def build(self, init: Init) -> None:
+        super().build(init)
+        inputs = self.task.shape[0] * self.task.shape[1] * self.task.shape[2]
+        self.keep("one", init.uniform("one", (24, inputs), 0.3))
+        self.keep("two", init.uniform("two", (self.task.classes, 24), 0.2))
+
+    def keep(self, name: str, value: Tensor) -> None:
+        self.register_buffer(name, value)
+
+    def weights(self) -> list[Tensor]:
+        return [getattr(self, name) for name in ("one", "two")]
+
+    def added(self, x: Tensor, one: Tensor, two: Tensor) -> Tensor:
+        return (x.flatten(1) @ one.T).relu() @ two.T
+
+    def predict(self, x: Tensor) -> Tensor:
+        return super().predict(x) + self.added(x, *self.weights())
+
+    def after_step(self, s: Step) -> None:
+        params = [w.detach().requires_grad_() for w in self.weights()]
+        loss = self.task.loss(self.added(self.batch.x, *params), self.batch.target)
+        grads = torch.autograd.grad(loss, params)
+        with torch.no_grad():
+            for weight, g in zip(self.weights(), grads, strict=True):
+                weight.sub_(g, alpha=0.1)
+        del self.batch
+
+    def prepare(self, batch: Batch, s: Step) -> Batch:
+        self.batch = batch
+        return batch
+
+
+class NetworkInAttributes(NetworkInBuffers):
+    """The same with its weights in a list."""
+
+    def build(self, init: Init) -> None:
+        self.hidden: list[Tensor] = []
+        super().build(init)
+
+    def keep(self, name: str, value: Tensor) -> None:
+        self.hidden.append(value)
+
+    def weights(self) -> list[Tensor]:
+        return self.hidden
+
+
+class Prototypes(Honest):
+    """Class means in a buffer decide predictions: they are trained, and no update shows it."""
+
+    means: Tensor
+
+    def build(self, init: Init) -> None:
+        super().build(init)
+        inputs = self.task.shape[0] * self.task.shape[1] * self.task.shape[2]
+        self.register_buffer("means", torch.zeros(self.task.classes, inputs))
+
+    def prepare(self, batch: Batch, s: Step) -> Batch:
+        with torch.no_grad():
+            for row, label in zip(batch.x.flatten(1), batch.target, strict=True):
+                self.means[label].lerp_(row, 0.1)
+        return batch
+
+    def predict(self, x: Tensor) -> Tensor:
+        return super().predict(x) - 0.1 * torch.cdist(x.flatten(1), self.means)
+
+
+class LabelTable(Honest):
+    """Predictions are pushed towards the labels of the last batch, which a buffer keeps."""
+
+    table: Tensor
+
+    def build(self, init: Init) -> None:
+        super().build(init)
+        self.register_buffer("table", torch.zeros(16, dtype=torch.long))
+
+    def prepare(self, batch: Batch, s: Step) -> Batch:
+        self.table[: len(batch.target)] = batch.target
+        return batch
+
+    def predict(self, x: Tensor) -> Tensor:
+        scores = super().predict(x)
+        pushed = nn.functional.one_hot(self.table[: len(x)], scores.shape[1])
+        return scores + 0.1 * pushed
+
+
+class ForeignMomentum(Honest):
+    """In its turn a block damps what the optimizer of the first one keeps."""
+
+    def loss(self, v: View, s: Step) -> Tensor:
+        if v.k and (first := getattr(self._updates["block0"], "optimizer", None)) is not None:
+            for kept in first.state.values():
+                for name in ("momentum_buffer", "exp_avg"):
+                    if isinstance(kept.get(name), Tensor):
+                        kept[name].mul_(0.5)
+        return super().loss(v, s)
+
+
+STATE_CHEATS: dict[str, tuple[type[Rule], str, object]] = {
+    "the next block's buffer": (TraceOfTheNext, "writes", "foreign"),
+    "the previous block's buffer": (TraceOfThePrevious, "writes", "foreign"),
+    "a list of the next block": (ListOfTheNext, "writes", "foreign"),
+    "a network in buffers": (NetworkInBuffers, "update_locked", None),
+    "a network in a list": (NetworkInAttributes, "update_locked", None),
+    "labels in a buffer": (LabelTable, "prediction", "leaks"),
+    "another's optimizer state": (ForeignMomentum, "writes", "foreign"),
+    "a hard error of the output": (HardFeedback, "global_error", "vector"),
+}
+"""The cheat, and what its audit must measure."""

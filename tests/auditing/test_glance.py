@@ -12,6 +12,8 @@ from lbench.auditing.verdict import verdict
 from lbench.networks.mlp import Mlp
 from tests.auditing import late_cheats
 from tests.auditing.cheats import CHEATS, Honest
+from tests.auditing.state_cheats import ForeignMomentum, TraceOfTheNext
+from tests.auditing.test_shared import OneHead, ReadoutAsHead, TwoHeads
 
 SHAPE = (1, 4, 4)
 
@@ -80,6 +82,17 @@ def test_a_count_of_the_rules_own_is_that_of_the_run(cls: type[late_cheats.Count
 def test_writes_and_generators_are_seen() -> None:
     assert "fc2.weight" in seen(CHEATS["in-place writes into another block"][0]).writes[0]
     assert seen(CHEATS["the global generator"][0]).generators == ("torch",)
+
+
+@pytest.mark.parametrize("cls", [TraceOfTheNext, ForeignMomentum])
+def test_state_that_another_unit_writes_is_seen(cls: type[Rule]) -> None:
+    (first, *_) = seen(cls).writes
+    assert "in the turn of block0" in first or "in the state of its optimizer" in first
+
+
+@pytest.mark.parametrize("cls", [OneHead, TwoHeads, ReadoutAsHead])
+def test_a_head_of_all_blocks_is_above_none_of_them(cls: type[Rule]) -> None:
+    assert seen(cls).moved == ()
 
 
 def test_the_honest_move_nothing() -> None:

@@ -1,0 +1,105 @@
+"""Who writes the state of optimizers: they themselves, or someone else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim.optimizer import (
+    register_optimizer_step_post_hook,
+    register_optimizer_step_pre_hook,
+)
+
+from lbench.auditing.subject import Trial
+
+
+class OptimizerStates:
+    """Notes what is written into the state of optimizers by anyone but themselves.
+
+    Args:
+        trial: whose parameters they update.
+    """
+
+    def __init__(self, trial: Trial) -> None:
+        self.trial = trial
+        self.names = {id(p): name for name, p in trial.params.items()}
+        self.known: dict[int, tuple[torch.optim.Optimizer, dict[str, list[Any]]]] = {}
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Within the context, which may be entered for each of several steps."""
+        handles = [
+            register_optimizer_step_pre_hook(lambda optimizer, args, kwargs: self.look(optimizer)),
+            register_optimizer_step_post_hook(lambda optimizer, args, kwargs: self.keep(optimizer)),
+        ]
+        try:
+            yield
+            for optimizer, _ in list(self.known.values()):
+                self.look(optimizer)
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def keep(self, optimizer: torch.optim.Optimizer) -> None:
+        """Takes the state as the optimizer left it."""
+        if id(optimizer) not in self.known:
+            self._own_methods(optimizer)
+        self.known[id(optimizer)] = optimizer, self._state(optimizer)
+
+    def look(self, optimizer: torch.optim.Optimizer) -> None:
+        """Notes what is another state than the optimizer left; a state of zeros was reset."""
+        if id(optimizer) not in self.known:
+            return
+        _, before = self.known[id(optimizer)]
+        now = self._state(optimizer)
+        for name, values in now.items():
+            old = before.get(name, [])
+            if not _same(old, values) and any(bool(torch.as_tensor(v).any()) for v in values):
+                self.trial.conduct.note(name, "in the state of its optimizer, outside of its step")
+        self.known[id(optimizer)] = optimizer, now
+
+    def _state(self, optimizer: torch.optim.Optimizer) -> dict[str, list[Any]]:
+        return {
+            self.names[id(p)]: list(_numbers(value))
+            for p, value in optimizer.state.items()
+            if id(p) in self.names
+        }
+
+    def _own_methods(self, optimizer: torch.optim.Optimizer) -> None:
+        """An optimizer's other methods write its own state, as ``update_hessian`` does."""
+        for name in dir(type(optimizer)):
+            own = getattr(type(optimizer), name)
+            if name.startswith("_") or hasattr(torch.optim.Optimizer, name) or not callable(own):
+                continue
+
+            def method(*args: Any, _name: str = name, **kwargs: Any) -> Any:
+                self.look(optimizer)
+                try:
+                    return getattr(type(optimizer), _name)(optimizer, *args, **kwargs)
+                finally:
+                    self.keep(optimizer)
+
+            vars(optimizer)[name] = method
+
+
+def _numbers(value: Any) -> Iterator[Any]:
+    """Copies of the tensors and numbers in a state, in their order."""
+    if isinstance(value, Tensor):
+        yield value.detach().clone()
+    elif isinstance(value, dict):
+        for each in value.values():
+            yield from _numbers(each)
+    elif isinstance(value, list | tuple):
+        for each in value:
+            yield from _numbers(each)
+    elif isinstance(value, int | float):
+        yield value
+
+
+def _same(one: list[Any], other: list[Any]) -> bool:
+    return len(one) == len(other) and all(
+        torch.equal(torch.as_tensor(a), torch.as_tensor(b)) for a, b in zip(one, other, strict=True)
+    )

@@ -1,0 +1,165 @@
+"""What a model keeps beside its trained parameters, and whether a network is trained in it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
+
+from lbench.auditing.subject import Subject, Trial
+from lbench.step import Phase
+from lbench.task import Batch
+
+DEEP = 4
+"""Containers inside containers that are searched for tensors."""
+INTERNAL = frozenset(vars(nn.Module()))
+SKIPPED = (type, torch.optim.Optimizer, torch.dtype, torch.device)
+
+
+def state(model: nn.Module, *, once: bool = True) -> dict[str, Tensor]:
+    """Returns buffers, parameters that are not trained, and tensors in attributes, by name.
+
+    Attributes are searched through lists, tuples, dicts, objects and modules that are kept in
+    them: ``memory.0``, ``memory.0.weight``.
+
+    Args:
+        once: each tensor has one name, not all names by which it is reached.
+    """
+    seen = {id(p) for p in model.parameters() if p.requires_grad}
+    registered = [
+        *model.named_buffers(remove_duplicate=once),
+        *model.named_parameters(remove_duplicate=once),
+    ]
+    found = {name: tensor for name, tensor in registered if id(tensor) not in seen}
+    if once:
+        seen |= {id(tensor) for tensor in found.values()}
+    for path, module in model.named_modules():
+        own = {k: v for k, v in vars(module).items() if k not in INTERNAL}
+        seen.add(id(module))
+        for name, value in own.items():
+            for inner, tensor in _inside(value, f"{path}.{name}" if path else name, seen, DEEP):
+                found[inner] = tensor
+                if once:
+                    seen.add(id(tensor))
+    return found
+
+
+def _inside(value: Any, name: str, seen: set[int], deep: int) -> Iterator[tuple[str, Tensor]]:
+    if id(value) in seen or not deep or isinstance(value, SKIPPED):
+        return
+    items: dict[Any, Any] = {}
+    if isinstance(value, Tensor):
+        if not torch._C._functorch.is_functorch_wrapped_tensor(value):  # inside vmap or jvp
+            yield name, value
+    elif isinstance(value, nn.Module):
+        seen.add(id(value))
+        items = {**dict(value.named_parameters()), **dict(value.named_buffers())}
+    elif isinstance(value, Mapping):
+        items = dict(value)
+    elif isinstance(value, list | tuple):
+        items = dict(enumerate(value))
+    elif not callable(value) and hasattr(value, "__dict__"):
+        seen.add(id(value))
+        items = vars(value)
+    for key, each in items.items():
+        yield from _inside(each, f"{name}.{key}", seen, deep - 1)
+
+
+def snapshot(model: nn.Module) -> dict[str, Tensor]:
+    """Returns copies of the whole state."""
+    return {name: tensor.detach().clone() for name, tensor in state(model).items()}
+
+
+def changed(before: Mapping[str, Tensor], after: Mapping[str, Tensor]) -> list[str]:
+    """Returns the names of ``after`` that are new or have another value; NaN equals NaN."""
+    return [name for name, value in after.items() if _differs(before.get(name), value)]
+
+
+def _differs(one: Tensor | None, other: Tensor) -> bool:
+    if one is None or one.shape != other.shape or one.dtype != other.dtype:
+        return True
+    if torch.equal(one, other):
+        return False
+    if not other.is_floating_point():
+        return True
+    return not torch.equal(torch.nan_to_num(one), torch.nan_to_num(other))
+
+
+def trained_state(subject: Subject, rows: int) -> list[str]:
+    """Returns the names of what is trained outside of the trained parameters.
+
+    A step changes it, predictions depend on it, and it is a matrix or depends on the labels. So
+    the running statistics of a normalisation are none of it, nor are traces and feedback weights,
+    on which no prediction depends.
+
+    Args:
+        rows: of the batches.
+    """
+    found: dict[str, None] = {}
+    for phase in subject.phases:
+        trial = subject.trial()
+        before = snapshot(trial.model)
+        for index in range(2):
+            batch = subject.batch(index, rows)
+            trial.step(index, batch, phase)
+        names = changed(before, state(trial.model))
+        used = [name for name in names if _decides(trial, name, batch.x)]
+        by_label = _by_label(subject, rows, phase) if used else set()
+        found.update(
+            dict.fromkeys(name for name in used if _matrix(trial, name) or name in by_label)
+        )
+    return list(found)
+
+
+def _matrix(trial: Trial, name: str) -> bool:
+    value = state(trial.model)[name]
+    return value.is_floating_point() and sum(size > 1 for size in value.shape) > 1
+
+
+def _decides(trial: Trial, name: str, x: Tensor) -> bool:
+    """Whether predictions are others when one tensor of the state is."""
+    value = state(trial.model).get(name)
+    if value is None or not value.numel():
+        return False
+    scores, kept = trial.predict(x), value.detach().clone()
+    try:
+        value.data.copy_(_another(kept))
+        return _differs(scores, trial.predict(x))
+    except Exception:
+        return True  # whatever it raises, it could not do with the other value
+    finally:
+        trial.model.train()
+        value.data.copy_(kept)
+
+
+def _another(value: Tensor) -> Tensor:
+    if not value.is_floating_point():
+        return value.logical_not() if value.dtype == torch.bool else value.max() - value + 1
+    generator = torch.Generator().manual_seed(0)
+    size = float(value.double().square().mean().sqrt()) or 1.0
+    noise = torch.rand(value.shape, generator=generator, dtype=torch.float64)
+    return value + (size * (0.5 + noise)).to(value)  # a variance stays positive
+
+
+def _by_label(subject: Subject, rows: int, phase: Phase | None) -> set[str]:
+    """The state that is another one after a step with other labels, but for running statistics."""
+    batch = subject.batch(0, rows)
+    one, other = subject.trial(), subject.trial()
+    one.step(0, batch, phase)
+    other.step(0, relabelled(batch), phase)
+    names = set(changed(state(one.model), state(other.model)))
+    running = {
+        f"{path}.{name}" if path else name
+        for path, module in one.model.named_modules()
+        if isinstance(module, _NormBase)
+        for name, _ in module.named_buffers(recurse=False)
+    }
+    return names - running
+
+
+def relabelled(batch: Batch) -> Batch:
+    """Returns the batch with another label for every row."""
+    return Batch(batch.x, (batch.target + 1) % (batch.target.max() + 1))
