@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lbench.depth import longest_chain
 from lbench.errors import UsageError
 from lbench.site import Site, tapped
 
@@ -139,12 +141,16 @@ class Network(nn.Module):
     Args:
         blocks: in the order in which they act.
         readout: what turns the last block's output into scores.
+
+    Attributes:
+        input_shape: (channels, height, width) of an example; a rule sets it when it is made.
     """
 
     def __init__(self, blocks: Sequence[Block], readout: Readout) -> None:
         super().__init__()
         self.layers = nn.ModuleList(blocks)
         self.readout = readout
+        self.input_shape: tuple[int, int, int] | None = None
 
     @property
     def blocks(self) -> list[Block]:
@@ -158,8 +164,21 @@ class Network(nn.Module):
 
     @property
     def block_depth(self) -> int:
-        """The most sites of any block: how many maps a gradient inside a block passes."""
-        return max(len(block.sites) for block in self.blocks)
+        """The longest chain of sites in any block: how many layers a gradient in a block passes.
+
+        Sites beside each other, as queries and keys, are no chain. Of a network whose
+        ``input_shape`` is not known yet it is the most sites of any block.
+        """
+        if self.input_shape is None:
+            return max(len(block.sites) for block in self.blocks)
+        with self._evaluating():
+            x = self._example(self.input_shape)
+            chains = []
+            for block in self.blocks:
+                chains.append(longest_chain(block, x))
+                with torch.no_grad():
+                    x = block(x)
+        return max(chains)
 
     @property
     def couples(self) -> Literal["none", "mean"]:
@@ -185,15 +204,27 @@ class Network(nn.Module):
             found[site.name] = z.shape[1:]
             return z
 
-        mode = self.training
-        self.eval()  # running statistics stay as they are
-        weight = self.sites[0].affine.weight
-        with torch.no_grad(), tapped(self.sites, look):
-            x = torch.zeros(1, *shape, dtype=weight.dtype, device=weight.device)
+        with self._evaluating(), torch.no_grad(), tapped(self.sites, look):
+            x = self._example(shape)
             for block in self.blocks:
                 x = block(x)
-        self.train(mode)
         return found
+
+    @contextmanager
+    def _evaluating(self) -> Iterator[None]:
+        """Within the context running statistics stay as they are."""
+        mode = self.training
+        self.eval()
+        try:
+            yield
+        finally:
+            self.train(mode)
+
+    def _example(self, shape: tuple[int, int, int]) -> Tensor:
+        """(1, channels, height, width), random numbers of the type of the weights."""
+        weight = self.sites[0].affine.weight
+        generator = torch.Generator().manual_seed(0)
+        return torch.randn(1, *shape, generator=generator).to(weight)
 
     def regrouped(self, count: int) -> Network:
         """The same layers in ``count`` blocks, the earlier ones larger where it does not divide.

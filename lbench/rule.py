@@ -82,6 +82,7 @@ class Rule(nn.Module):
     def __init__(self, network: Network, task: Task, config: RuleConfig, init: Init) -> None:
         super().__init__()
         self.network = network
+        self.network.input_shape = task.shape
         self.task = task
         self.config = config
         self.build(init)

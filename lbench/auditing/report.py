@@ -106,7 +106,7 @@ class Report:
         if any(name in MAIN for name in missing):
             for each in self.unmeasurable():
                 layers.setdefault(each["reason"], []).append(each["layer"])
-        found = [f"{', '.join(names)}: {reason}" for reason, names in layers.items()]
+        found = [f"for {', '.join(names)}, {reason}" for reason, names in layers.items()]
         found += self.evidence.get("bp_free", []) if "bp_free" in missing else []
         return [*found, NOISE] if "couples" in missing else found
 

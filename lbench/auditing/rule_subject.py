@@ -9,9 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lbench.auditing.copying import twin
+from lbench.auditing.copying import Copy, Original
+from lbench.auditing.repeats import repeated, unchanged
 from lbench.auditing.schedule import Place, place
-from lbench.auditing.subject import LR, Signals, Subject, Trial, Unit
+from lbench.auditing.subject import LR, Signals, Subject, Trial, Unit, moved_bits
 from lbench.randomness import Kind, Randomness
 from lbench.rule import Grads, Group, LocalRule, Rule, View
 from lbench.step import Phase, Step
@@ -24,13 +25,15 @@ class RuleTrial(Trial):
     """A copy of a rule; its updates are plain gradient steps that are written down.
 
     Args:
-        rule: the copy.
+        copy: of the rule.
         make_step: the surroundings of a step.
     """
 
-    def __init__(self, rule: Rule, make_step: MakeStep) -> None:
-        super().__init__(rule)
-        self.rule = rule
+    def __init__(self, copy: Copy, make_step: MakeStep) -> None:
+        (self.rule,) = copy.objects
+        super().__init__(self.rule.train())
+        rule = self.rule
+        self._copy = copy
         self._make_step = make_step
         self._signals = Signals()
         self._known: dict[str, Tensor] = {}
@@ -54,8 +57,9 @@ class RuleTrial(Trial):
         s.rows = len(batch.target)
         self._signals = Signals()
         self._known = self.values()
-        rule.step(rule.prepare(batch, s), s)
-        rule.after_step(s)
+        with self._copy.inside():
+            rule.step(rule.prepare(batch, s), s)
+            rule.after_step(s)
         self._look("outside of every update")
         return self._signals
 
@@ -67,8 +71,10 @@ class RuleTrial(Trial):
                 self._known[name] = value.detach().clone()
 
     def scores(self, x: Tensor) -> Tensor:
-        """The rule's own prediction."""
-        return self.rule.predict(x)
+        """Return the rule's own prediction."""
+        with self._copy.inside():
+            scores: Tensor = self.rule.predict(x)
+        return scores
 
     def turns(self) -> Mapping[str, Callable[..., str]]:
         """Of a rule that walks its blocks, what is called for one of them."""
@@ -144,13 +150,6 @@ class PlainSteps(torch.optim.Optimizer):
                 state[name] = value.clone()
 
 
-def moved_bits(one: Tensor, other: Tensor) -> bool:
-    """Whether two tensors differ anywhere, where NaN equals NaN."""
-    if torch.equal(one, other):
-        return False
-    return not torch.equal(torch.nan_to_num(one), torch.nan_to_num(other))
-
-
 class RuleSubject(Subject):
     """A rule; the original is never run.
 
@@ -160,6 +159,7 @@ class RuleSubject(Subject):
         target: (rows,).
         seed: of the run's randomness.
         places: where the step of a number stands in the run.
+        dtype: of the copies' tensors of floating numbers; None for the rule's own.
     """
 
     def __init__(
@@ -170,9 +170,17 @@ class RuleSubject(Subject):
         *,
         seed: int = 0,
         places: Callable[[int], Place] = place,
+        dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__(type(rule).__name__, units(rule), list(rule.phases()), x, target)
         self.rule = rule
+        # Options and task cannot change; the optimizers of a run stay behind.
+        self._original = Original(
+            {"rule": rule},
+            apart=(rule.config, rule.task),
+            replaced=((rule._updates, {}),),
+            dtype=dtype,
+        )
         self.randomness = Randomness(seed)
         self.places = places
         self.used: set[str] = set()
@@ -197,10 +205,19 @@ class RuleSubject(Subject):
 
     def shard(self, index: int, count: int) -> RuleTrial:
         """A copy whose noise is that of a part of the batch."""
-        return RuleTrial(twin(self.rule), partial(self._step, index, count))
+        return RuleTrial(self._original.copy(), partial(self._step, index, count))
 
     def _step(self, shard: int, shards: int, index: int, phase: Phase | None) -> ShardStep:
         return ShardStep(self, shard, shards, self.places(index), phase)
+
+    def check(self) -> None:
+        """Check that two copies of the rule repeat each other.
+
+        Raises:
+            UsageError: they do not, or the rule changes what was not copied.
+        """
+        with unchanged(self._original, self):
+            repeated(self, self._original)
 
     def coupling(self) -> str:
         """Rows, unless means over the batch explain it: the rule's own or BatchNorm's."""

@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 
-from lbench.auditing.copying import copied
 from lbench.auditing.measure import ROWS, measure
 from lbench.auditing.report import Report
 from lbench.auditing.rule_subject import RuleSubject
@@ -89,14 +88,14 @@ def audit_class(
     if blocks is not None and blocks < len(built.blocks):
         built = built.regrouped(blocks)
     rule = cls(built, Task("audit", SHAPE, CLASSES), config, init)
-    (audited,) = copied(rule, dtype=torch.float64)  # tensors that are no buffers too
     randomness = Randomness(seed)
     x = randomness.draw("audit/x", 0, (2 * ROWS, *SHAPE)).double()
     order = torch.randperm(2 * ROWS, generator=randomness.generator("audit/target"))
     target = order % CLASSES
-    subject = RuleSubject(audited, x, target, seed=seed)
+    subject = RuleSubject(rule, x, target, seed=seed, dtype=torch.float64)
     subject.name = name
-    claims = cls.claims(config, audited.network)
+    subject.check()
+    claims = cls.claims(config, rule.network)
     report = measure(subject, _words(network, small), claims, progress)
     report.config = config.model_dump(mode="json")
     return report

@@ -7,12 +7,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim.optimizer import (
-    register_optimizer_step_post_hook,
-    register_optimizer_step_pre_hook,
-)
 
-from lbench.auditing.copying import copied
+from lbench.auditing.copying import Copy, Original
+from lbench.auditing.optimizers import Watch
+from lbench.auditing.repeats import repeated, unchanged
 from lbench.auditing.subject import Signals, Subject, Trial, Unit
 from lbench.errors import UsageError
 from lbench.step import Phase
@@ -21,65 +19,39 @@ from lbench.task import Batch
 StepFunction = Callable[[nn.Module, tuple[Tensor, Tensor]], Any]
 Predict = Callable[[nn.Module, Tensor], Tensor]
 Units = Mapping[str, Sequence[nn.Module]]
+MOST_CALLS = 64
+"""Calls of a step, at most, until parameters change."""
 
 
 class StepTrial(Trial):
     """A copy of a training step with its model and optimizers.
 
-    Its signals are the gradients that optimizers find; of a parameter that changed without an
-    optimizer, the change.
+    Its signals are those that :class:`~lbench.auditing.optimizers.Watch` finds.
 
     Args:
-        step: called with the model and (inputs, labels).
-        model: the copy.
-        predict: from the model and inputs to scores.
+        copy: of the step, the model and ``predict``.
+        calls: of the step for each step of the audit.
     """
 
-    def __init__(self, step: StepFunction, model: nn.Module, predict: Predict) -> None:
-        super().__init__(model)
-        self._function = step
-        self._predict = predict
+    def __init__(self, copy: Copy, calls: int) -> None:
+        self._function, model, self._predict = copy.objects
+        super().__init__(model.train())
+        self._copy = copy
+        self._calls = calls
 
     def _step(self, index: int, batch: Batch, phase: Phase | None) -> Signals:
-        names = {id(p): name for name, p in self.params.items()}
-        signals = Signals()
-        known = self.values()
-        stepped: set[str] = set()
-
-        def look() -> None:
-            """What changed outside of an optimizer is a signal of its own."""
-            for name, value in self.params.items():
-                if not torch.equal(value, known[name]):
-                    signals.add_change(name, known[name], value)
-                    known[name] = value.detach().clone()
-                    if name in stepped:
-                        self.conduct.writes.append((name, "outside of its optimizer"))
-
-        def before(optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
-            look()
-            for p in _params(optimizer):
-                if id(p) in names and p.grad is not None:
-                    signals.add(names[id(p)], p.grad)
-                    stepped.add(names[id(p)])
-
-        def after(optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
-            known.update(self.values())
-
-        handles = [
-            register_optimizer_step_pre_hook(before),
-            register_optimizer_step_post_hook(after),
-        ]
-        try:
-            self._function(self.model, (batch.x, batch.target))
-        finally:
-            for handle in handles:
-                handle.remove()
-        look()
-        return signals
+        watch = Watch(self.params)
+        with self._copy.inside(), watch.running():
+            for _ in range(self._calls):
+                self._function(self.model, (batch.x, batch.target))
+        self.conduct.writes += watch.writes
+        return watch.signals
 
     def scores(self, x: Tensor) -> Tensor:
-        """What the caller's ``predict`` says."""
-        return self._predict(self.model, x)
+        """Return what the caller's ``predict`` returns."""
+        with self._copy.inside():
+            scores: Tensor = self._predict(self.model, x)
+        return scores
 
 
 class StepSubject(Subject):
@@ -108,13 +80,14 @@ class StepSubject(Subject):
     ) -> None:
         name = getattr(step, "__name__", type(step).__name__)
         super().__init__(name, _units(model, units), [None], x, target)
-        self._original = (step, model, predict or _call)
-        self._before = {n: v.detach().clone() for n, v in model.state_dict().items()}
+        self.model = model
+        roots = {"step": step, "model": model, "predict": predict or _call}
+        self._original = Original(roots, dtype=torch.float64)
+        self._calls = 1
 
     def trial(self) -> StepTrial:
-        """A copy of step, model and all else that the step refers to, in float64."""
-        step, model, predict = copied(*self._original, dtype=torch.float64)
-        return StepTrial(step, model.train(), predict)
+        """Return a copy of step, model and all else that the step refers to, in float64."""
+        return StepTrial(self._original.copy(), self._calls)
 
     def shard(self, index: int, count: int) -> StepTrial:
         """A copy without dropout: a part of a batch cannot be given its part of the masks."""
@@ -132,42 +105,28 @@ class StepSubject(Subject):
     def norm_by_batch(self) -> bool:
         """Whether the model has BatchNorm."""
         kind = nn.modules.batchnorm._BatchNorm
-        return any(isinstance(m, kind) for m in self._original[1].modules())
+        return any(isinstance(m, kind) for m in self.model.modules())
 
     def check(self) -> None:
-        """Whether the step can be measured at all.
+        """Check that the step can be measured at all.
+
+        A step that adds up gradients over several calls counts as one step with all these calls.
 
         Raises:
             UsageError: it trains nothing of its model, does not repeat itself, or trains what
                 was not copied.
         """
-        batch = self.batch(0, min(7, len(self.x)))
-        one, two = (self.trial().step(0, batch, None) for _ in range(2))
-        if any(not torch.equal(v, self._before[n]) for n, v in self._state()):
-            raise UsageError(
-                f"Step {self.name} trained the model itself, not the copy that it was given.",
-                "Let it use its first argument, def step(model, batch), and optimizers that it "
-                "reads from variables around it or from an object that it belongs to.",
-            )
-        if not one:
-            raise UsageError(
-                f"Step {self.name} changed no parameter of its model.",
-                "Give the model that the step trains, with parameters that ask for gradients. What "
-                "only adds up gradients is no step: audit what changes the parameters.",
-            )
-        if any(not torch.equal(a, b) for n in one for a, b in zip(one[n], two[n], strict=True)):
-            raise UsageError(
-                f"Step {self.name} does not repeat itself: two copies on the same batch, with the "
-                "same random numbers, gave other gradients.",
-                "Keep its state in the model, its optimizers, or variables that it refers to.",
-            )
-
-    def _state(self) -> list[tuple[str, Tensor]]:
-        return list(self._original[1].state_dict().items())
-
-
-def _params(optimizer: torch.optim.Optimizer) -> list[Tensor]:
-    return [p for group in optimizer.param_groups for p in group["params"]]
+        with unchanged(self._original, self):
+            while not repeated(self, self._original):
+                if self._calls >= MOST_CALLS:
+                    raise UsageError(
+                        f"Step {self.name} changed no parameter of its model in {self._calls} "
+                        "calls.",
+                        "Give the model that the step trains, with parameters that ask for "
+                        "gradients. What only adds up gradients is no step: audit what changes "
+                        "the parameters.",
+                    )
+                self._calls *= 2
 
 
 def _call(model: nn.Module, x: Tensor) -> Tensor:

@@ -32,7 +32,8 @@ class Signals(dict[str, list[Tensor]]):
 
     def add(self, name: str, signal: Tensor) -> None:
         """Keeps a copy of a gradient."""
-        self.setdefault(name, []).append(signal.detach().clone())
+        dense = signal if signal.layout == torch.strided else signal.to_dense()
+        self.setdefault(name, []).append(dense.detach().clone())
 
     def add_change(self, name: str, before: Tensor, after: Tensor) -> None:
         """Keeps the difference of a parameter that changed without an optimizer."""
@@ -185,3 +186,10 @@ def moved(one: list[Tensor] | None, other: list[Tensor] | None) -> bool:
     if one is None or other is None or len(one) != len(other):
         return one is not other
     return not all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+def moved_bits(one: Tensor, other: Tensor) -> bool:
+    """Whether two tensors differ anywhere, where NaN equals NaN."""
+    if torch.equal(one, other):
+        return False
+    return not torch.equal(torch.nan_to_num(one), torch.nan_to_num(other))

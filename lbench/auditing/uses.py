@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
 from torch.nn.modules.module import (
     register_module_forward_hook,
     register_module_forward_pre_hook,
@@ -140,8 +141,9 @@ class Held:
         before = next(self._left, None)
         if before is None or [t.shape for t in before.outputs] != [t.shape for t in outputs]:
             raise CannotHoldError
-        for output, value in zip(outputs, before.outputs, strict=True):
-            output.data.copy_(value)
+        with temporarily_clear_interpreter_stack():
+            for output, value in zip(outputs, before.outputs, strict=True):
+                output.data.copy_(value)
 
 
 class Watch(TorchFunctionMode):
@@ -278,10 +280,14 @@ class Watch(TorchFunctionMode):
             name in RECURRENT,
             _groups(name, given),
             total.uses,
-            [t.detach().clone() for t in outputs] if self._held is None else [],
+            [],
         )
+        values = [_unwrapped(t) for t in outputs]
         if self._held is not None:
-            self._held.hold(use, outputs)
+            self._held.hold(use, values)
+        else:
+            with temporarily_clear_interpreter_stack():
+                use.outputs += [t.detach().clone() for t in values]
         if contracts:
             total |= Origin(uses=1 << len(self.uses))
         self.uses.append(use)
@@ -293,13 +299,13 @@ class Watch(TorchFunctionMode):
     def _origin(self, t: Tensor) -> Origin:
         if (found := self._origins.get(id(t))) is not None:
             return found
-        # What a custom function returns is known by its memory.
-        return self._stores.get(_store(t), CONSTANT)
+        # What a custom function or a transform of torch.func returns is known by its memory.
+        return self._stores.get(_store(_unwrapped(t)), CONSTANT)
 
     def _note(self, t: Tensor, origin: Origin) -> None:
         self._kept.append(t)
         self._origins[id(t)] = origin
-        if (store := _store(t)) not in self._own_stores:
+        if (store := _store(_unwrapped(t))) not in self._own_stores:
             self._stores[store] = origin
 
 
@@ -366,8 +372,15 @@ def _tensors(value: Any) -> Iterator[Tensor]:
             yield from _tensors(each)
 
 
+def _unwrapped(t: Tensor) -> Tensor:
+    """The tensor inside the wrappers of torch.func's transforms."""
+    while torch._C._functorch.is_functorch_wrapped_tensor(t):
+        t = torch._C._functorch.get_unwrapped(t)
+    return t
+
+
 def _store(t: Tensor) -> int:
-    """The address of a tensor's memory; of a wrapper that has none, as of torch.func, its id."""
+    """The address of a tensor's memory; of one that has none, as a sparse one, its id."""
     try:
         return int(t.untyped_storage()._cdata)
     except (RuntimeError, NotImplementedError):

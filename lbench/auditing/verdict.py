@@ -10,7 +10,10 @@ from lbench.auditing.report import CONDUCT
 
 
 def verdict(
-    claims: Mapping[str, Any], full: Mapping[str, Any] | None, glances: Sequence[Glance]
+    claims: Mapping[str, Any],
+    full: Mapping[str, Any] | None,
+    glances: Sequence[Glance],
+    opened: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Return ``audit`` and ``contradictions`` of a run.
 
@@ -18,6 +21,7 @@ def verdict(
         claims: by word, as in ``Claims.as_dict``.
         full: ``audit`` and ``contradictions`` of the full audit; None where there is none.
         glances: of the run's own steps.
+        opened: files of the dataset that the rule's code opened in the run.
 
     Returns:
         ``audit``: by word ``claimed`` and ``measured`` (None where nothing was measured);
@@ -31,6 +35,9 @@ def verdict(
         for name, value, seen in _seen(each, local):
             measured[name] = value
             steps.setdefault(f"{name}: {seen}", []).append(each.step + 1)
+    for file in opened:
+        measured["prediction"] = "leaks"
+        contradictions.append(f"prediction: the rule's code opened {file}, a file of the dataset")
     if measured.get("writes") == "foreign" and measured.get("bp_free"):
         measured["bp_free"] = None  # what is written elsewhere may be a gradient
     contradictions += [f"{text} ({_words(which)} of the run)" for text, which in steps.items()]

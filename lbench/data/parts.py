@@ -1,4 +1,4 @@
-"""What a run trains on, chooses by and is tested on, resident on its device."""
+"""What a run trains on, chooses by and, apart from these, is tested on, on its device."""
 
 from __future__ import annotations
 
@@ -61,17 +61,15 @@ class SequenceData(DeviceData):
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """The data of a run.
+    """The data of a run while it trains: the test set is not there.
 
     Args:
         training: what the rule learns from.
         validation: what was held out of it; None when nothing was.
-        test: read at the end.
     """
 
     training: DeviceData
     validation: DeviceData | None
-    test: DeviceData
 
 
 def parts(
@@ -82,7 +80,7 @@ def parts(
     standardize: bool,
     device: torch.device | str = "cpu",
 ) -> Parts:
-    """Split a dataset and copy it to the device.
+    """Split the training examples of a dataset and copy them to the device.
 
     Both shares are taken of each class, and of each task of a sequence, by itself. A permuted
     task holds out the same images as every other one.
@@ -95,24 +93,26 @@ def parts(
     Raises:
         DataError: there are too few examples to hold any out.
     """
-    train, held, test = [], [], []
+    train, held = [], []
     for segment in _segments(data):
         kept, out = _kept(data, segment, validation, labels)
         train.append(kept)
         held.append(out)
-        test.append(segment.test)
-    moments = (data.mean, data.std) if standardize else (None, None)
-
-    def resident(split: Split, tasks: Sequence[Labels]) -> DeviceData:
-        if not data.segments:
-            return DeviceData.of(split, tasks[0], device, *moments)
-        return _sequence(split, tasks, data.segments, device, *moments)
-
+    moments = _moments(data, standardize)
     return Parts(
-        resident(data.train, train),
-        resident(data.train, held) if validation else None,
-        resident(data.test, test),
+        _on_device(data, data.train, train, device, moments),
+        _on_device(data, data.train, held, device, moments) if validation else None,
     )
+
+
+def unseen(data: Dataset, *, standardize: bool, device: torch.device | str = "cpu") -> DeviceData:
+    """Copy the test set to the device.
+
+    Args:
+        standardize: whether by the moments of the whole training set.
+    """
+    tasks = [segment.test for segment in _segments(data)]
+    return _on_device(data, data.test, tasks, device, _moments(data, standardize))
 
 
 def training_sizes(data: Dataset, validation: float, labels: float) -> list[int]:
@@ -122,6 +122,25 @@ def training_sizes(data: Dataset, validation: float, labels: float) -> list[int]
         DataError: as of ``parts``.
     """
     return [len(_kept(data, segment, validation, labels)[0]) for segment in _segments(data)]
+
+
+Moments = tuple[Sequence[float] | None, Sequence[float] | None]
+
+
+def _moments(data: Dataset, standardize: bool) -> Moments:
+    return (data.mean, data.std) if standardize else (None, None)
+
+
+def _on_device(
+    data: Dataset,
+    split: Split,
+    tasks: Sequence[Labels],
+    device: torch.device | str,
+    moments: Moments,
+) -> DeviceData:
+    if not data.segments:
+        return DeviceData.of(split, tasks[0], device, *moments)
+    return _sequence(split, tasks, data.segments, device, *moments)
 
 
 def _segments(data: Dataset) -> Sequence[Segment]:

@@ -73,7 +73,7 @@ def layers(report: Report) -> Matrix:
     ]
     cells = [row + [UNKNOWN] * len(hidden) for row in cells]
     cells += [[UNKNOWN] * (len(columns) + len(hidden)) for _ in hidden]
-    depths = [str(layer["backward_depth"]) for layer in found] + [UNKNOWN] * len(hidden)
+    depths = [_depth(layer) for layer in found] + [UNKNOWN] * len(hidden)
     title = "Whose transposed weights reach an update?"
     return Matrix(title, "changed", [*names, *hidden], [*columns, *hidden], cells, depths)
 
@@ -120,6 +120,12 @@ def _order(matrix: Matrix) -> list[str]:
 
 def _mark(cell: str) -> str:
     return LETTERS.get(cell) or (WAITS if cell.endswith(WAITS) else cell or " ")
+
+
+def _depth(layer: dict[str, Any]) -> str:
+    """Return a layer's depth, as a lower bound where something may reach it without being seen."""
+    least = None in layer["transport"].values() and layer["backward_depth"] != "full"
+    return f"{'≥ ' if least else ''}{layer['backward_depth']}"
 
 
 def _followed(found: list[dict[str, Any]], name: str) -> bool:

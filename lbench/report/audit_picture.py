@@ -25,9 +25,9 @@ UNIT_LEGEND = (
     (NOTHING, GREY, "it never moves"),
 )
 LAYER_LEGEND = (
-    ("full", RED, "the transposed weights reach it"),
-    ("sign", ORANGE, "their signs alone reach it"),
-    ("scalar", SKY, "one number per example reaches it"),
+    ("full", RED, "full: the transposed weights reach it"),
+    ("sign", ORANGE, "sign: their signs alone reach it"),
+    ("scalar", SKY, "scalar: one number per example reaches it"),
     (NOTHING, GREY, "nothing reaches it"),
     (UNKNOWN, WHITE, "not measurable"),
 )
@@ -50,8 +50,10 @@ def draw(report: Report, path: Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    units = Panel(audit_matrix.units(report), "redrawn unit (gives)", UNIT_LEGEND)
-    layers = Panel(audit_matrix.layers(report), "changed layer (gives), outputs held", LAYER_LEGEND)
+    units = Panel(audit_matrix.units(report), "columns: redrawn unit (gives)", UNIT_LEGEND)
+    layers = Panel(
+        audit_matrix.layers(report), "columns: changed layer (gives), outputs held", LAYER_LEGEND
+    )
     table = words(report)
     left = max(4.2, units.width)
     width = left + layers.width + 3 * GAP
@@ -76,7 +78,7 @@ class Panel:
 
     Args:
         matrix: what is drawn.
-        columns: what its columns are called.
+        columns: what its columns are.
         legend: by text in a cell its colour and meaning.
     """
 
@@ -93,7 +95,9 @@ class Panel:
         self.left = CHARACTER * max(map(len, [*matrix.rows, "update of (receives)"])) + 0.1
         self.above = LINE * 2 + 0.1 + CHARACTER * max(map(len, self.names))
         cells = self.left + self.cell * len(self.names)
-        said = CHARACTER * max(len(matrix.title), *(len(text) + 9 for _, _, text in legend))
+        said = CHARACTER * max(
+            len(matrix.title), len(columns), *(len(text) + 9 for _, _, text in legend)
+        )
         self.width = max(cells, said)
         rows = self.cell * len(matrix.rows)
         self.height = self.above + rows + LINE * (len(self.legend) + 2)
@@ -102,7 +106,7 @@ class Panel:
         """Draw it with its upper left corner there, in inches."""
         matrix, cell = self.matrix, self.cell
         _write(figure, x, y, matrix.title, weight="bold")
-        _write(figure, x + self.left, y + LINE, f"columns: {self.columns}")
+        _write(figure, x, y + LINE, self.columns)
         _write(figure, x, y + self.above - LINE, "update of (receives)")
         wide, high = cell * len(self.names), cell * len(matrix.rows)
         axes = _axes(figure, x + self.left, y + self.above, wide, high)

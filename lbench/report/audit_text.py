@@ -36,7 +36,7 @@ KINDS = (
     "Row: whose update. Column: the layer whose weights were changed while its outputs were held, "
     "so that its transpose alone was another. full, sign, scalar: what of it reached the update; "
     "·: nothing; ?: not measurable. Depth: the longest chain of layers whose transposes reach the "
-    "update."
+    "update, or at least (≥) that."
 )
 
 

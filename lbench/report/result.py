@@ -66,6 +66,7 @@ def _run_json(outcome: Outcome) -> dict[str, Any]:
         "audit": None,
         "contradictions": [],
         "glances": [],
+        "files_opened": [],
         "predict_flops": None,
         **result,
         "run_dir": str(outcome.run_dir),

@@ -26,10 +26,15 @@ LAST = "weights.pt"
 BEST = "weights-best-val.pt"
 
 
-def finish(trainer: Trainer, test: DeviceData, run_dir: RunDir, *, trial: bool) -> dict[str, Any]:
+def finish(
+    trainer: Trainer, test: Callable[[], DeviceData], run_dir: RunDir, *, trial: bool
+) -> dict[str, Any]:
     """Keeps the weights, and reads the test set for the last and the best-validation ones.
 
     A trial's run keeps validation logits instead, and leaves the test set alone.
+
+    Args:
+        test: the test set, which nothing has loaded before.
     """
     rule, clock, precision, best = trainer.rule, trainer.clock, trainer.precision, trainer.best
     with clock.measure("evaluation"):
@@ -46,7 +51,7 @@ def finish(trainer: Trainer, test: DeviceData, run_dir: RunDir, *, trial: bool) 
     }
     if not trial:
         weights = None if best is None else best.weights
-        return {**result, **_test(rule, test, result, weights, precision, clock, run_dir)}
+        return {**result, **_test(rule, test(), result, weights, precision, clock, run_dir)}
     if trainer.validation is not None:
         with clock.measure("evaluation"):
             validation = evaluate(rule, trainer.validation, precision)
@@ -84,7 +89,7 @@ def complete(
     best = None if result["best_epoch"] is None else _weights(run_dir.path / BEST)
     found = _test(rule, test, result, best, cell.precision, clock, run_dir)
     glances = Glances((), 0)
-    glances.restore(result["glances"])
+    glances.restore(result["glances"], result.get("files_opened", ()))
     content = {**result, **found, **audit(cell, rule, glances, clock, note, full=True)}
     write_json(run_dir.path / "result.json", content)
     return content
@@ -103,8 +108,14 @@ def audit(
     claims = rule.claims(cell.config, rule.network).as_dict()
     measured = audited(cell, rule.network, note) if full else None
     return {
-        **verdict(claims, measured, glances.found if glances else []),
+        **verdict(
+            claims,
+            measured,
+            glances.found if glances else [],
+            glances.opened if glances else [],
+        ),
         "glances": glances.as_list() if glances else [],
+        "files_opened": list(glances.opened) if glances else [],
         "seconds": clock.seconds(),
     }
 
@@ -154,6 +165,7 @@ def ended(status: str, reason: str | None) -> dict[str, Any]:
         "audit": None,
         "contradictions": [],
         "glances": [],
+        "files_opened": [],
         "ended": time.time(),
     }
 

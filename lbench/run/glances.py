@@ -73,10 +73,12 @@ class Glances:
     Args:
         at: the steps to look at, from 0.
         seed: of the run.
+        opened: files of the dataset that the rule's code has opened; others may append to it.
     """
 
-    def __init__(self, at: Collection[int], seed: int) -> None:
+    def __init__(self, at: Collection[int], seed: int, opened: list[str] | None = None) -> None:
         self.seed = seed
+        self.opened = [] if opened is None else opened
         self.found: list[Glance] = []
         self._at = frozenset(at)
 
@@ -105,9 +107,10 @@ class Glances:
             for each in self.found
         ]
 
-    def restore(self, kept: Iterable[Mapping[str, Any]]) -> None:
+    def restore(self, kept: Iterable[Mapping[str, Any]], opened: Iterable[str]) -> None:
         """Takes what an earlier process saw; these steps are not looked at again."""
         self.found = [_glance(each) for each in kept]
+        self.opened += [name for name in opened if name not in self.opened]
 
 
 def _glance(kept: Mapping[str, Any]) -> Glance:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from types import FrameType
 from typing import Any
 
@@ -24,11 +25,12 @@ from lbench.rule import Rule
 from lbench.run import checkpoint, probing, raised
 from lbench.run.cell import Cell
 from lbench.run.ending import audit, complete, finish, so_far
+from lbench.run.files import Files
 from lbench.run.glances import Glances, planned
 from lbench.run.memory import Peak
 from lbench.run.plan import Plan
 from lbench.run.probing import Part, Probes
-from lbench.run.resident import resident
+from lbench.run.resident import resident, unseen_data
 from lbench.run.resolve import VALIDATION, Resolved
 from lbench.run.threads import threads_for
 from lbench.run.trainer import (
@@ -147,9 +149,12 @@ def train(
     """
     peak = Peak(machine.device)
     cell = resolved.cell
-    rule, machine = machine.build(cell, seed, run_dir)
+    reading = Files(resolved, reporter.note)
+    with reading.watched():
+        rule, machine = machine.build(cell, seed, run_dir)
     data = resident(resolved, machine.device)
     training, validation = data.training, data.validation
+    test = partial(unseen_data, resolved, machine.device)
     plan = Plan.of(
         [len(segment) for segment in training.segments],
         cell.recipe.batch,
@@ -168,7 +173,7 @@ def train(
     )
     watching, reads = None, Reads()
     if probes:
-        scene = _scene(resolved, rule, data, randomness, plan, reads)
+        scene = _scene(resolved, rule, data, test, randomness, plan, reads)
         watching = Probes(probes, scene, run_dir, reporter.note)
     _write_spec(resolved, rule, seed, attempt, run_dir, machine, reporter, training, validation)
     (run_dir.path / "result.json").unlink(missing_ok=True)  # of a pruned run that goes on
@@ -184,15 +189,15 @@ def train(
         reporter,
         precision=cell.precision,
         checkpoint_every=machine.checkpoint_every,
-        glances=Glances(planned(plan, seed), seed),
+        glances=Glances(planned(plan, seed), seed, reading.of_dataset),
         peak=peak,
         probes=watching,
         reads=reads,
     )
-    with _stopping(trainer):
+    with _stopping(trainer), reading.watched():
         try:
             trainer.train()
-            result = finish(trainer, data.test, run_dir, trial=trial)
+            result = finish(trainer, test, run_dir, trial=trial)
         except StoppedError as stopped:
             if str(stopped) == INTERRUPTED:
                 return so_far(trainer, "killed", INTERRUPTED), True
@@ -225,7 +230,7 @@ def complete_trial(
     reporter.note("It was a trial of a search: reading the test set with its weights.")
     cell = resolved.cell
     rule, machine = machine.build(cell, seed, run_dir)
-    test = resident(resolved, machine.device).test
+    test = unseen_data(resolved, machine.device)
     return complete(cell, rule, test, run_dir, result, reporter.note)
 
 
@@ -233,22 +238,19 @@ def _scene(
     resolved: Resolved,
     rule: Rule,
     data: Parts,
+    test: Callable[[], DeviceData],
     randomness: Randomness,
     plan: Plan,
     reads: Reads,
 ) -> Scene:
     """What probes may look at: the same examples are held out under both protocols."""
 
-    def judged() -> list[Part]:
-        examples = data.validation
-        if examples is None:
-            examples = data.test
-            reads.count += 1
-        return [
-            Part(examples, torch.arange(each.start, each.stop, device=examples.device))
-            for each in examples.segments
-        ]
+    def read() -> list[Part]:
+        reads.count += 1
+        return _tasks_of(test())
 
+    # Probes are reached from a rule's updates: under the strict protocol they hold no test set.
+    judged = read if data.validation is None else partial(_tasks_of, data.validation)
     training: Examples = data.training
     heldout: Examples | None = data.validation
     if heldout is None:
@@ -259,6 +261,13 @@ def _scene(
     tasks, epochs = len(resolved.dataset.segments), resolved.cell.budget.epochs or 1
     ends = range(epochs, tasks * epochs + 1, epochs)
     return Scene(rule, training, heldout, randomness, plan.steps, plan.per_epoch, ends, judged)
+
+
+def _tasks_of(examples: DeviceData) -> list[Part]:
+    return [
+        Part(examples, torch.arange(each.start, each.stop, device=examples.device))
+        for each in examples.segments
+    ]
 
 
 def _write_spec(

@@ -6,14 +6,15 @@ import json
 
 import torch
 
-from lbench.data.parts import Parts, parts
+from lbench.data.loader import DeviceData
+from lbench.data.parts import Parts, parts, unseen
 from lbench.run.resolve import Resolved
 
 _kept: dict[str, Parts] = {}
 
 
 def resident(resolved: Resolved, device: torch.device) -> Parts:
-    """What a run trains on and is tested on; the last one's, when it has the same data.
+    """What a run trains on and chooses by; the last one's, when it has the same data.
 
     Only that is kept: what else lies on the device would count as a run's memory.
     """
@@ -30,3 +31,9 @@ def resident(resolved: Resolved, device: torch.device) -> Parts:
             device=device,
         )
     return _kept[key]
+
+
+def unseen_data(resolved: Resolved, device: torch.device) -> DeviceData:
+    """What a run is tested on: copied anew, for nothing of lbench keeps it while a rule trains."""
+    standardize = resolved.source.standardize
+    return unseen(resolved.dataset, standardize=standardize, device=device)

@@ -82,6 +82,7 @@ class Resolved:
         idle: parts of the recipe that were asked for and cannot act beside the others, each with
             its reason and its cure; the cell and its fingerprint are the same without them.
         notes: what else was asked for and cannot act, in sentences; it is part of the fingerprint.
+        data_dir: where data was looked for first.
     """
 
     cell: Cell
@@ -90,6 +91,7 @@ class Resolved:
     couples: Literal["none", "mean"]
     idle: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     notes: Sequence[str] = ()
+    data_dir: Path | None = None
 
 
 def refuse_idle(idle: Mapping[str, tuple[str, str]]) -> None:
@@ -195,6 +197,7 @@ def resolve(request: Request, registry: Registry) -> Resolved:
         rule_built.network.couples,
         {name: why for name, why in idle(recipe).items() if name in request.recipe},
         _notes(request, recipe, rule_built),
+        request.data_dir,
     )
 
 

@@ -330,6 +330,7 @@ class Trainer:
             "best": None if best is None else [best.error, best.epoch, best.weights],
             "seconds": self.clock.seconds(),
             "glances": [] if self.glances is None else self.glances.as_list(),
+            "files_opened": [] if self.glances is None else self.glances.opened,
             "step_memory_mib": self.step_memory.mib,
             "step_flops": self.step_flops.flops,
             "probes": {} if self.probes is None else self.probes.save(),
@@ -375,7 +376,7 @@ class Trainer:
         self._looked = self.clock.seconds()["training"], 0.0
         if self.glances is not None:
             # Checkpoints of older versions have none.
-            self.glances.restore(state.get("glances", []))
+            self.glances.restore(state.get("glances", []), state.get("files_opened", []))
         self.reads.count = state.get("test_reads", 0)
         self.step_memory = StepMemory(state.get("step_memory_mib"))
         self.step_flops = StepFlops(state.get("step_flops"))

@@ -59,3 +59,24 @@ def test_only_batch_norm_couples_examples() -> None:
         network = build(name)
         batch_norm = any(isinstance(m, nn.BatchNorm2d) for m in network.modules())
         assert (network.couples == "mean") == batch_norm
+
+
+@pytest.mark.parametrize(
+    ("name", "depth"),
+    [
+        ("ResNet-18", 2),  # the downsampling is beside the first convolution
+        ("attention", 2),  # queries, keys and values are beside each other
+        ("gated", 2),
+        ("tied convolution", 2),  # one layer, applied twice
+        ("weight norm", 1),
+        ("ConvNeXt", 3),
+        ("squeeze and excitation", 4),
+    ],
+)
+def test_the_depth_of_a_block_follows_the_flow_of_its_data(name: str, depth: int) -> None:
+    network = build(name)
+    network.input_shape = SHAPE
+    state = {key: value.clone() for key, value in network.state_dict().items()}
+    assert network.block_depth == depth
+    assert network.training
+    assert all(torch.equal(state[key], value) for key, value in network.state_dict().items())

@@ -68,7 +68,10 @@ def test_the_summary_says_what_was_not_measurable_and_why(
 ) -> None:
     show(unseen(FREE))
     printed = " ".join(capsys.readouterr().out.split())
-    assert "Not measurable: BP-free, weight transport, backward depth, because matrix" in printed
+    assert (
+        "Not measurable: BP-free, weight transport, backward depth, because for matrix, its"
+        in printed
+    )
     assert "What was measured is what is claimed" not in printed
     assert "weight transport none not measurable" in printed
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -116,6 +117,18 @@ def test_the_picture_is_drawn(ending: str, tmp_path: Path) -> None:
     content = file.read_bytes()
     assert content.startswith(b"\x89PNG" if ending == "png" else b"<?xml")
     assert len(content) > 5000
+
+
+def test_the_picture_has_a_legend_axes_and_claims_as_text(tmp_path: Path) -> None:
+    file = tmp_path / "audit.svg"
+    assert call("lg_bp", "--picture", str(file)).exit_code == 0
+    shown = [text.strip() for text in re.findall(r"<text[^>]*>([^<]*)<", file.read_text())]
+    assert {"claimed", "measured", "weight transport", "update-locked"} <= set(shown)
+    assert shown.count("full: the transposed weights reach it") == 1
+    assert not any(text.startswith("scalar") for text in shown)  # nothing here is of that kind
+    assert "columns: changed layer (gives), outputs held" in shown
+    assert shown.count("update of (receives)") == 2
+    assert "What was measured is what is claimed." in shown
 
 
 @pytest.mark.parametrize(

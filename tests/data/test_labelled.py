@@ -54,7 +54,6 @@ def test_the_share_is_taken_behind_the_holdout() -> None:
     assert few.validation is not None
     assert all_labels.validation is not None
     assert few.validation.images.equal(all_labels.validation.images)
-    assert few.test.images.equal(all_labels.test.images)
     assert len(few.training) == pytest.approx(0.05 * len(all_labels.training), abs=5)
     known = {image.numpy().tobytes() for image in all_labels.training.images}
     assert all(image.numpy().tobytes() in known for image in few.training.images)

@@ -12,7 +12,7 @@ from lbench.data.dataset import Dataset
 from lbench.data.digits import Digits
 from lbench.data.loader import Batches
 from lbench.data.mnist import Mnist
-from lbench.data.parts import SequenceData, held_out, parts
+from lbench.data.parts import SequenceData, held_out, parts, unseen
 from lbench.data.permutation import permutation
 from lbench.data.sequence import PermutedDigits, PermutedMnist, SplitDigits, SplitMnist
 from lbench.data.source import Source
@@ -50,11 +50,13 @@ def test_examples_of_several_tasks_in_one_batch_get_their_own_order() -> None:
 
 
 def test_images_are_held_once_however_many_tasks_there_are() -> None:
-    few, many = (parts(PermutedDigits(tasks=t).load(), 0.1, standardize=False) for t in (1, 20))
+    sources = [PermutedDigits(tasks=t).load() for t in (1, 20)]
+    few, many = (parts(data, 0.1, standardize=False) for data in sources)
+    tests = [unseen(data, standardize=False) for data in sources]
     for one, other in (
         (few.training, many.training),
         (few.validation, many.validation),
-        (few.test, many.test),
+        tests,
     ):
         assert one is not None
         assert other is not None
@@ -82,8 +84,9 @@ def test_a_task_is_the_same_however_many_tasks_there_are() -> None:
 def test_split_tasks_have_two_classes_each(scenario: str) -> None:
     plain, sequence = Digits().load(), SplitDigits(scenario=scenario).load()
     assert sequence.num_classes == (2 if scenario == "domain" else 10)
-    data = parts(sequence, 0, standardize=False)
-    for examples, split in ((data.training, plain.train), (data.test, plain.test)):
+    training = parts(sequence, 0, standardize=False).training
+    test = unseen(sequence, standardize=False)
+    for examples, split in ((training, plain.train), (test, plain.test)):
         for task, segment in enumerate(examples.segments):
             rows = np.flatnonzero(split.labels // 2 == task)
             pixels = examples.pixels(torch.arange(segment.start, segment.stop))

@@ -1,0 +1,100 @@
+"""Whether copies of a step repeat each other, and whether the original stays as it was."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+import torch
+
+from lbench.auditing.copying import Original
+from lbench.auditing.subject import Signals, Subject, moved_bits
+from lbench.errors import UsageError
+
+ROWS = 7
+SPOILT = " after a copy whose weights were NaN"
+HINT = (
+    "Keep its state in buffers of the model, in optimizers, or in variables and attributes that "
+    "copy.deepcopy can copy. What compiled code, files or other installed packages keep to "
+    "themselves is not copied."
+)
+
+
+def repeated(subject: Subject, original: Original) -> Signals:
+    """Return the signals of one step, after checking that other copies have the same.
+
+    Another copy makes the same step, and one more makes it after a copy whose weights all were
+    NaN: a state that copies share would carry the NaN from one to the next.
+
+    Raises:
+        UsageError: two copies have different signals; it names the state that they share where
+            that can be seen.
+    """
+    before = original.state()
+    batch = subject.batch(0, min(ROWS, len(subject.x)))
+    found = Signals()
+    for phase in subject.phases:
+        signals = subject.trial().step(0, batch, phase)
+        found = found or signals
+        if not _alike(signals, subject.trial().step(0, batch, phase)):
+            raise _refusal(subject, original, before, "")
+        spoilt = subject.trial()
+        spoilt.put({n: torch.full_like(p, torch.nan) for n, p in spoilt.params.items()})
+        with suppress(Exception):  # whatever it makes of NaN
+            spoilt.step(0, batch, phase)
+        try:
+            alike = _alike(signals, subject.trial().step(0, batch, phase))
+        except Exception as error:
+            raise _refusal(subject, original, before, SPOILT) from error
+        if not alike:
+            raise _refusal(subject, original, before, SPOILT)
+    return found
+
+
+@contextmanager
+def unchanged(original: Original, subject: Subject) -> Iterator[None]:
+    """Check that nothing of the original is another one after the context.
+
+    Raises:
+        UsageError: a tensor of the original has changed.
+    """
+    before = original.fingerprint()
+    try:
+        yield
+    except UsageError as error:
+        if (changed := original.changed(before)) is not None:
+            raise _not_the_copy(subject, changed) from error
+        raise
+    if (changed := original.changed(before)) is not None:
+        raise _not_the_copy(subject, changed)
+
+
+def _alike(one: Signals, other: Signals) -> bool:
+    return one.keys() == other.keys() and all(
+        len(one[name]) == len(other[name])
+        and not any(moved_bits(a, b) for a, b in zip(one[name], other[name], strict=True))
+        for name in one
+    )
+
+
+def _refusal(
+    subject: Subject, original: Original, before: dict[str, object], when: str
+) -> UsageError:
+    after = original.state()
+    names = [name for name, state in before.items() if after.get(name) != state]
+    shared = [*names, *(each for each in original.shared if each not in names)]
+    found = f" State that is not copied: {', '.join(shared)}." if shared else ""
+    return UsageError(
+        f"{subject.name} does not repeat itself: two copies on the same batch, with the same "
+        f"random numbers, gave other gradients{when}.{found}",
+        HINT,
+    )
+
+
+def _not_the_copy(subject: Subject, changed: str) -> UsageError:
+    return UsageError(
+        f"{subject.name} trained the model itself, or what belongs to it, not the copy that it "
+        f"was given: {changed} has changed.",
+        "Let it use its first argument, def step(model, batch), and optimizers that it reads from "
+        "variables around it or from an object that it belongs to.",
+    )
