@@ -17,6 +17,9 @@ from lbench.auditing.step_subject import StepSubject
 from lbench.auditing.subject import Unit
 from lbench.auditing.turns import owners
 from lbench.rule import Rule
+from tests.auditing.cheats import Honest
+from tests.auditing.snippets_backprop import BACKPROPAGATION
+from tests.auditing.snippets_honest import HONEST
 from tests.auditing.state_cheats import (
     STATE_CHEATS,
     LabelTable,
@@ -67,6 +70,30 @@ def test_prototypes_of_classes_are_no_leak_of_labels_and_a_table_by_place_is() -
     assert label_leaks(subject(Prototypes), 7) == []
     first, *_ = label_leaks(subject(LabelTable), 7)
     assert first == "each row is predicted by the label in its place in an earlier batch"
+
+
+class Remembers(Honest):
+    """Keeps its last scores and, in the cheat, mixes them into the next ones."""
+
+    mixes = False
+
+    def predict(self, x: Tensor) -> Tensor:
+        scores = super().predict(x)
+        if self.mixes and (last := getattr(self, "last", None)) is not None:
+            scores = scores + 0.1 * last.mean(0)
+        self.last = scores
+        return scores
+
+
+class Mixes(Remembers):
+    mixes = True
+
+
+def test_a_prediction_may_be_kept_but_not_used_in_the_next_one() -> None:
+    assert label_leaks(subject(Remembers), 7) == []
+    assert "the same batch is predicted otherwise after other predictions" in label_leaks(
+        subject(Mixes), 7
+    )
 
 
 def test_state_is_found_wherever_a_module_keeps_it() -> None:
@@ -251,3 +278,15 @@ def test_a_plain_network_in_buffers_is_never_called_free_of_backpropagation() ->
     report = lbench.audit(step, model, (torch.randn(14, 20), torch.arange(14) % 3))
     assert report.measured["bp_free"] is None
     assert report.transport.unmeasurable == ["w"]
+
+
+@pytest.mark.parametrize("name", ["DFA by forward hooks", "old weight_norm", "old spectral_norm"])
+@pytest.mark.filterwarnings("ignore")
+def test_attributes_that_a_forward_pass_sets_are_no_leak(name: str) -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        made = (BACKPROPAGATION[name] if name in BACKPROPAGATION else HONEST[name].build)()
+    x, y = made.batch
+    plain = StepSubject(made.step, made.model, x.double(), y, made.units, made.predict)
+    assert label_leaks(plain, 7) == []
+    assert trained_state(plain, 7) == []
