@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, grad, vmap
+from torch.func import functional_call, grad, jacfwd, vjp, vmap
 from torch.nn import functional as F
 from torch.nn.utils import parametrizations
 from torch.utils.checkpoint import checkpoint
@@ -271,6 +271,57 @@ def gradients_of_each_example() -> Snippet:
     return Snippet(step, model)
 
 
+def vector_jacobian_product() -> Snippet:
+    model = three()
+
+    def step(model: nn.Module, batch: Batch) -> None:
+        params = {name: p.detach() for name, p in model.named_parameters()}
+        logits, back = vjp(lambda each: functional_call(model, each, (batch[0],)), params)
+        for name, g in back(output_error(logits, batch[1]))[0].items():
+            model.get_parameter(name).data.sub_(g, alpha=0.1)
+
+    return Snippet(step, model)
+
+
+def forward_mode_along_every_weight() -> Snippet:
+    """The exact gradient, one directional derivative per weight."""
+    model = nn.Sequential(
+        nn.Linear(6, 4), nn.Tanh(), nn.Linear(4, 4), nn.Tanh(), nn.Linear(4, CLASSES)
+    )
+
+    def step(model: nn.Module, batch: Batch) -> None:
+        def loss(params: dict[str, Tensor]) -> Tensor:
+            return F.cross_entropy(functional_call(model, params, (batch[0],)), batch[1])
+
+        params = {name: p.detach() for name, p in model.named_parameters()}
+        for name, g in jacfwd(loss)(params).items():
+            model.get_parameter(name).data.sub_(g, alpha=0.1)
+
+    return Snippet(step, model, torch.randn(ROWS, 6))
+
+
+class Product(torch.autograd.Function):
+    """A linear layer with a backward pass of its own, which is the exact one."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        return x @ weight.T + bias
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> Any:
+        (g,) = grads
+        x, weight = ctx.saved_tensors
+        return g @ weight, g.T @ x, g.sum(0)
+
+
+class ProductLayer(nn.Linear):
+    """The layer that it makes."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return cast(Tensor, Product.apply(x, self.weight, self.bias))
+
+
 class Cell(nn.Module):
     """A recurrent network, its cell written by hand."""
 
@@ -469,6 +520,11 @@ BACKPROPAGATION: dict[str, Callable[[], Snippet]] = {
     "optimizer in the backward pass": optimizer_in_backward,
     "functional_call": functional,
     "gradients of each example": gradients_of_each_example,
+    "vjp": vector_jacobian_product,
+    "forward mode along every weight": forward_mode_along_every_weight,
+    "layers that are autograd Functions": wrapped(
+        lambda layer: ProductLayer(layer.in_features, layer.out_features)
+    ),
     "recurrent cell by hand": module(Cell),
     "GRUCell": module(Gru),
     "LSTM": module(Lstm),
