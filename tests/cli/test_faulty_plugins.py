@@ -31,10 +31,12 @@ RULES = {
 }
 HEAD = """
 import ctypes, os, subprocess, sys
+from functools import cache
 from os import _exit
 import torch
 from lbench_bp.bp import Bp
 
+@cache  # once says as much as in every step
 def speak():
     print("python speaks")
     os.write(1, b"the descriptor speaks\\n")
@@ -47,7 +49,7 @@ print("import speaks")
 
 class _Faulty(Bp):
     def loss(self, batch, s):
-        if s.index == 3:
+        if s.index >= 3:  # an audit's steps are few, and far into a run
             self.fault()
         return super().loss(batch, s)
 
