@@ -134,7 +134,7 @@ class ListOfTheNext(Honest):
         return super().loss(v, s)
 
 
-class NetworkInBuffers(Honest):
+class NetworkInBuffers(FixedFeedback):
     """A second network, in buffers, is trained by backpropagation and adds to the prediction."""
 
     def build(self, init: Init) -> None:
@@ -234,14 +234,17 @@ class ForeignMomentum(Honest):
         return super().loss(v, s)
 
 
-STATE_CHEATS: dict[str, tuple[type[Rule], str, object]] = {
-    "the next block's buffer": (TraceOfTheNext, "writes", "foreign"),
-    "the previous block's buffer": (TraceOfThePrevious, "writes", "foreign"),
-    "a list of the next block": (ListOfTheNext, "writes", "foreign"),
-    "a network in buffers": (NetworkInBuffers, "update_locked", None),
-    "a network in a list": (NetworkInAttributes, "update_locked", None),
-    "labels in a buffer": (LabelTable, "prediction", "leaks"),
-    "another's optimizer state": (ForeignMomentum, "writes", "foreign"),
-    "a hard error of the output": (HardFeedback, "global_error", "vector"),
+CHEATS: dict[str, tuple[type[Rule], str]] = {
+    "writes into the next block's buffer": (TraceOfTheNext, "writes"),
+    "writes into the previous block's buffer": (TraceOfThePrevious, "writes"),
+    "writes into a list of the next block": (ListOfTheNext, "writes"),
+    "labels kept in a buffer and read in predict": (LabelTable, "prediction"),
+    "writes into another block's optimizer state": (ForeignMomentum, "writes"),
+    "a hard error of the output, sent to the blocks": (HardFeedback, "global_error"),
 }
-"""The cheat, and what its audit must measure."""
+"""The cheat, and a claim that its audit must find contradicted."""
+HIDDEN: dict[str, type[Rule]] = {
+    "a network trained in buffers": NetworkInBuffers,
+    "a network trained in a list of tensors": NetworkInAttributes,
+}
+"""Cheats beside which the audit must call nothing absent: their training is not measurable."""

@@ -21,7 +21,8 @@ from tests.auditing.cheats import Honest
 from tests.auditing.snippets_backprop import BACKPROPAGATION
 from tests.auditing.snippets_honest import HONEST
 from tests.auditing.state_cheats import (
-    STATE_CHEATS,
+    CHEATS,
+    HIDDEN,
     LabelTable,
     NetworkInBuffers,
     Prototypes,
@@ -31,14 +32,21 @@ from tests.auditing.subjects import subject
 
 
 @pytest.mark.no_cover
-@pytest.mark.parametrize("cheat", STATE_CHEATS)
-def test_every_cheat_shows_in_what_is_measured(cheat: str) -> None:
-    cls, word, value = STATE_CHEATS[cheat]
-    report = audit_rule(cls)
-    assert report.measured[word] == value
-    if value is None:
-        assert "trained where no update is seen" in report.evidence["bp_free"][0]
-        assert report.transport.unmeasurable
+@pytest.mark.parametrize("cheat", CHEATS)
+def test_every_cheat_contradicts_a_claim(cheat: str) -> None:
+    cls, claim = CHEATS[cheat]
+    contradictions = audit_rule(cls).contradictions
+    assert any(text.startswith(f"{claim}:") for text in contradictions), contradictions
+
+
+@pytest.mark.no_cover
+@pytest.mark.parametrize("cheat", HIDDEN)
+def test_beside_a_hidden_network_nothing_is_called_absent(cheat: str) -> None:
+    report = audit_rule(HIDDEN[cheat])
+    for word in ("bp_free", "transport", "backward_depth", "update_locked", "global_error"):
+        assert report.measured[word] is None
+    assert report.transport.unmeasurable
+    assert "trained where no update is seen" in report.evidence["bp_free"][0]
 
 
 @pytest.mark.no_cover
