@@ -131,6 +131,10 @@ class PlainSteps(torch.optim.Optimizer):
     def __init__(self, params: list[nn.Parameter]) -> None:
         super().__init__(params, {"lr": LR})
 
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Keeps a group. PyTorch's own method imports its compiler, which a run does not need."""
+        self.param_groups.append({**self.defaults, **param_group})
+
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
         """One step of the parameters that have a gradient."""
