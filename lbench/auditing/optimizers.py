@@ -15,6 +15,7 @@ from torch.optim.optimizer import (
 )
 
 from lbench.auditing.subject import Signals, moved_bits
+from lbench.auditing.uses import unfollowed
 
 
 class Watch:
@@ -60,6 +61,7 @@ class Watch:
                 handle.remove()
         self._outside()
 
+    @unfollowed
     def _before(self, optimizer: Optimizer, args: Any, kwargs: Any) -> Any:
         if not self._active:
             self._outside()
@@ -86,6 +88,7 @@ class Watch:
 
         return reading
 
+    @unfollowed
     def _gradients(self, optimizer: Optimizer, *, fresh: bool) -> None:
         """Keep the gradients of an optimizer's parameters; ``fresh`` ones only if they are new."""
         for p in held_by(optimizer):
@@ -100,6 +103,7 @@ class Watch:
                 told.add(id(p))
             self._read[name] = mark
 
+    @unfollowed
     def _after(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         held = {id(p) for each in self._active for p in held_by(each)}
         told = self._told.pop() if self._told else set()
@@ -116,6 +120,7 @@ class Watch:
                 continue  # the outer optimizer's step goes on
             self._keep(name, before, p)
 
+    @unfollowed
     def _outside(self) -> None:
         """What changed outside of an optimizer is a signal."""
         for name, before, p in self._changes():

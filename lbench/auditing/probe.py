@@ -94,8 +94,12 @@ class Probe:
         """Begins with the same changes anew."""
         self.generator = torch.Generator().manual_seed(0)
 
-    def look(self, factor: int) -> list[Signals]:
-        """The signals of every step, under the next change, taken so many times.
+    def look(self, factor: int, last: int | None = None) -> list[Signals]:
+        """The signals of the steps, under the next change, taken that number of times.
+
+        Args:
+            factor: how often the change is added.
+            last: the last step that is made, from 0; None for all.
 
         Raises:
             CannotHoldError: the changed step uses the layer otherwise than the undisturbed one.
@@ -103,7 +107,7 @@ class Probe:
         trial = self.subject.trial()
         params = {name: trial.params[name] for name in self.names}
         base, signals = self.base, []
-        for index, rows in enumerate(base.rows):
+        for index, rows in enumerate(base.rows[: None if last is None else last + 1]):
             self._change(trial, index, factor)
             batch = self.subject.batch(index, rows)
             held = Held(frozenset(self.later.weights), base.uses[index], self.outside)

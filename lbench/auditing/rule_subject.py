@@ -13,6 +13,7 @@ from lbench.auditing.copying import Copy, Original
 from lbench.auditing.repeats import repeated, unchanged
 from lbench.auditing.schedule import Place, place
 from lbench.auditing.subject import LR, Signals, Subject, Trial, Unit, moved_bits
+from lbench.auditing.uses import unfollowed
 from lbench.randomness import Kind, Randomness
 from lbench.rule import Grads, Group, LocalRule, Rule, View
 from lbench.step import Phase, Step
@@ -42,6 +43,7 @@ class RuleTrial(Trial):
             self._names.setdefault(id(p), []).append(name)
         rule.attach({group.name: Updater(self, group) for group in rule.groups()})
 
+    @unfollowed
     def update(self, updater: Updater, grads: Grads) -> None:
         """Makes an update and writes it down."""
         self._look(f"before the update of {updater.name}")
@@ -63,6 +65,7 @@ class RuleTrial(Trial):
         self._look("outside of every update")
         return self._signals
 
+    @unfollowed
     def _look(self, when: str) -> None:
         """Parameters change in updates and nowhere else."""
         for name, value in self.params.items():

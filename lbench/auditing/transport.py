@@ -230,12 +230,17 @@ def _kinds(
     if not moving:
         return kinds
     probe.again()
-    twice = [probe.look(2) for _ in range(LOOKS)]
-    pairs = list(zip(looks, twice, strict=True))
-    more = [m for m in moving if any(_first([b], a, m) is not None for a, b in pairs)]
+    more: list[Map] = []
+    for once in looks:
+        twice = [probe.look(2)]
+        more += [m for m in moving if m not in more and _first(twice, once, m) is not None]
+        if len(more) == len(moving):
+            break
     kinds |= {m.name: "sign" for m in moving if m not in more}
     bounds = {m.name: _scalars(base, m, first[m.name] or 0, apart) for m in more}
-    looks += [probe.look(1) for _ in range(min(MOST, max(bounds.values(), default=0) + 2) - LOOKS)]
+    last = max((first[m.name] or 0 for m in more), default=0)
+    wanted = min(MOST, max(bounds.values(), default=0) + 2)
+    looks += [probe.look(1, last) for _ in range(LOOKS, wanted)]
     weights = sum(base.values[0][name].numel() for name in later.weights)
     for m in more:
         index, bound = first[m.name] or 0, bounds[m.name]
@@ -284,8 +289,10 @@ def rank(rows: Tensor, noise: float) -> int:
     rows = rows[norms > noise]
     if not len(rows):
         return 0
-    sizes = torch.linalg.svdvals(rows / rows.norm(dim=1, keepdim=True))
-    return int((sizes > RANK * sizes[0]).sum())
+    rows = rows / rows.norm(dim=1, keepdim=True)
+    # The products of the rows have the squares of their singular values.
+    sizes = torch.linalg.eigvalsh(rows @ rows.T)
+    return int((sizes > RANK**2 * sizes[-1]).sum())
 
 
 def _flat(signals: Signals, m: Map) -> Tensor:

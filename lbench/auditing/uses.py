@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import FunctionType
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +26,9 @@ from lbench.auditing.functions import (
     elementwise,
     in_place,
 )
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +50,8 @@ class Origin:
     uses: int = 0
 
     def __or__(self, other: Origin) -> Origin:
+        if other is CONSTANT or other == self:
+            return self
         return Origin(
             self.params | other.params,
             self.data or other.data,
@@ -218,36 +224,41 @@ class Watch(TorchFunctionMode):
             for t in _tensors(output):
                 self._note(t, TARGET)
             return output
-        given = [(t, self._origin(t)) for t in _tensors((args, kwargs))]
-        data = any(origin.data for _, origin in given)
-        weighted = data and any(origin.weight for _, origin in given)
-        if weighted and name in OPENED:
-            with self:
-                return _opened(func)(*args, **kwargs)
+        given: list[tuple[Tensor, Origin]] | None = None
+        if name in OPENED:
+            given = self._given(args, kwargs)
+            if _weighted(given):
+                with self:
+                    return _opened(func)(*args, **kwargs)
         output = func(*args, **kwargs)
-        changed = list(_tensors(args[:1])) if in_place(name) else [*_tensors(kwargs.get("out"))]
-        outputs = [*_tensors(output)]
-        if outputs or changed:
-            if weighted and not any(id(t) in self._own for t in changed):
+        changed = _tensors(args[:1]) if in_place(name) else _tensors(kwargs.get("out"))
+        if (outputs := _tensors(output)) or changed:
+            given = self._given(args, kwargs) if given is None else given
+            if _weighted(given) and not any(id(t) in self._own for t in changed):
                 total = self._used(name, given, outputs or changed)
             else:
-                total = self._total(func, name, given, data)
+                total = self._total(func, name, given)
             for t in (*outputs, *changed):
                 if id(t) not in self._own and self._origin(t) != total:
                     self._note(t, total)
-        elif data and name in ("numpy", "item", "tolist", "__array__"):
-            self._left_torch = True
+        elif name in ("numpy", "item", "tolist", "__array__"):
+            self._left_torch |= any(o.data for _, o in self._given(args, kwargs))
         return output
 
-    def _total(
-        self, func: Any, name: str, given: Sequence[tuple[Tensor, Origin]], data: bool
-    ) -> Origin:
+    def _given(self, args: Any, kwargs: Any) -> list[tuple[Tensor, Origin]]:
+        tensors = _tensors(args)
+        if kwargs:
+            tensors += _tensors(kwargs)
+        return [(t, self._origin(t)) for t in tensors]
+
+    def _total(self, func: Any, name: str, given: Sequence[tuple[Tensor, Origin]]) -> Origin:
         if func == GRAD:
             return TARGET
         total = Origin(noise=True) if name in DRAWS else CONSTANT
         for _, origin in given:
-            total |= origin
-        if data and total.params:  # a parameter's own update
+            if origin is not total:
+                total |= origin
+        if total.data and total.params:  # a parameter's own update
             total = Origin(frozenset(), True, total.target, total.noise, total.uses)
         if not given and self._left_torch and name in ("tensor", "as_tensor", "from_numpy"):
             total |= INPUT
@@ -313,6 +324,17 @@ GRAD: Any = vars(torch._C.TensorBase)["grad"].__get__
 _OPENED: dict[FunctionType, FunctionType] = {}
 
 
+def unfollowed(function: Callable[P, R]) -> Callable[P, R]:
+    """Decorate what the audit itself does during a step: a watch does not follow it."""
+
+    @functools.wraps(function)
+    def plain(*args: P.args, **kwargs: P.kwargs) -> R:
+        with torch._C.DisableTorchFunction():
+            return function(*args, **kwargs)
+
+    return plain
+
+
 @contextmanager
 def watching(watch: Watch) -> Iterator[Watch]:
     """Within the context a step or prediction is followed."""
@@ -360,16 +382,26 @@ def _never(*args: Any) -> bool:
     return False
 
 
-def _tensors(value: Any) -> Iterator[Tensor]:
+def _weighted(given: Sequence[tuple[Tensor, Origin]]) -> bool:
+    """Whether trained parameters are combined with data."""
+    return any(o.data for _, o in given) and any(o.weight for _, o in given)
+
+
+def _tensors(value: Any) -> list[Tensor]:
     """The tensors in a value, in containers too."""
     if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, tuple | list | set | frozenset):
+        return [value]
+    if type(value) is torch.Size:
+        return []
+    if isinstance(value, tuple | list | set | frozenset):
+        found = []
         for each in value:
-            yield from _tensors(each)
-    elif isinstance(value, Mapping):
-        for each in value.values():
-            yield from _tensors(each)
+            if isinstance(each, Tensor):
+                found.append(each)
+            elif isinstance(each, tuple | list | set | frozenset | Mapping):
+                found += _tensors(each)
+        return found
+    return _tensors(list(value.values())) if isinstance(value, Mapping) else []
 
 
 def _unwrapped(t: Tensor) -> Tensor:
