@@ -47,7 +47,7 @@ class OptimizerStates:
         """Takes the state as the optimizer left it."""
         if id(optimizer) not in self.known:
             self._own_methods(optimizer)
-        self.known[id(optimizer)] = optimizer, self._state(optimizer)
+        self.known[id(optimizer)] = optimizer, _copied(self._state(optimizer))
 
     def look(self, optimizer: torch.optim.Optimizer) -> None:
         """Notes what is another state than the optimizer left; a state of zeros was reset."""
@@ -55,11 +55,12 @@ class OptimizerStates:
             return
         _, before = self.known[id(optimizer)]
         now = self._state(optimizer)
-        for name, values in now.items():
-            old = before.get(name, [])
-            if not _same(old, values) and any(bool(torch.as_tensor(v).any()) for v in values):
+        changed = [name for name, values in now.items() if not _same(before.get(name, []), values)]
+        for name in changed:
+            if any(bool(torch.as_tensor(value).any()) for value in now[name]):
                 self.trial.conduct.note(name, "in the state of its optimizer, outside of its step")
-        self.known[id(optimizer)] = optimizer, now
+        if changed:
+            self.known[id(optimizer)] = optimizer, _copied(now)
 
     def _state(self, optimizer: torch.optim.Optimizer) -> dict[str, list[Any]]:
         return {
@@ -86,9 +87,9 @@ class OptimizerStates:
 
 
 def _numbers(value: Any) -> Iterator[Any]:
-    """Copies of the tensors and numbers in a state, in their order."""
+    """The tensors and numbers in a state, in their order."""
     if isinstance(value, Tensor):
-        yield value.detach().clone()
+        yield value.detach()
     elif isinstance(value, dict):
         for each in value.values():
             yield from _numbers(each)
@@ -97,6 +98,13 @@ def _numbers(value: Any) -> Iterator[Any]:
             yield from _numbers(each)
     elif isinstance(value, int | float):
         yield value
+
+
+def _copied(state: dict[str, list[Any]]) -> dict[str, list[Any]]:
+    return {
+        name: [value.clone() if isinstance(value, Tensor) else value for value in values]
+        for name, values in state.items()
+    }
 
 
 def _same(one: list[Any], other: list[Any]) -> bool:

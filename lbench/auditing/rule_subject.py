@@ -149,12 +149,13 @@ class PlainSteps(torch.optim.Optimizer):
 
     @staticmethod
     def _mean(state: dict[str, Tensor], grad: Tensor) -> None:
-        means = {"momentum_buffer": grad, "exp_avg": grad, "exp_avg_sq": grad.square()}
-        for name, value in means.items():
-            if name in state:
-                state[name].lerp_(value, 0.1)
-            else:
-                state[name] = value.clone()
+        square = grad.square()
+        if state:
+            state["exp_avg"].lerp_(grad, 0.1)
+            state["exp_avg_sq"].lerp_(square, 0.1)
+        else:
+            state["exp_avg"] = state["momentum_buffer"] = grad.clone()
+            state["exp_avg_sq"] = square
 
 
 class RuleSubject(Subject):
