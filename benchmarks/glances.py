@@ -4,7 +4,7 @@ Claims: in a run of ten epochs of MNIST (mlp-275k, strict protocol) they take at
 processor time of its training steps; a leak in every fifth step, which begins anywhere, is seen in
 at least 18 of 20 runs. The rate for every fiftieth step has no bar.
 
-The costs of a step and of a look are medians of processor time on one thread, in turn. The rates
+The costs of a step and of a look are means of processor time on one thread, in turn. The rates
 are of the steps that the looks of 20 seeds fall on, each made by a rule that counts its steps.
 
     LBENCH_DATA=DIR python benchmarks/glances.py [--repeats 60]
@@ -66,7 +66,7 @@ def cost(name: str, repeats: int) -> bool:
             call(repeat + 3)
             if repeat >= 0:
                 seconds[what].append(time.process_time() - begin)
-    each, one = (statistics.median(seconds[what]) for what in ("step", "look"))
+    each, one = (statistics.fmean(seconds[what]) for what in ("step", "look"))
     looks = len(planned(MNIST, 0))
     print(
         f"{name}: a step takes {1e3 * each:.2f} ms, a look {1e3 * one:.2f} ms "

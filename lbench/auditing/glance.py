@@ -10,9 +10,13 @@ import torch
 
 from lbench.auditing.conduct import observed
 from lbench.auditing.locality import redraw
+from lbench.auditing.maps import Map, layers
+from lbench.auditing.probe import Base, Probe
 from lbench.auditing.rule_subject import RuleSubject
 from lbench.auditing.schedule import Place
 from lbench.auditing.subject import Signals, Unit
+from lbench.auditing.uses import CannotHoldError, Watch, watching
+from lbench.randomness import Randomness
 from lbench.rule import Rule
 from lbench.step import Phase
 from lbench.task import Batch
@@ -25,10 +29,12 @@ class Glance:
     Args:
         step: from 0.
         cut: everything from this unit on was redrawn in a twin; empty where nothing was. Where
-            nothing moved, everything behind the first unit was redrawn in another twin.
+            nothing moved, everything behind the first unit may have been redrawn in another twin.
         moved: units below the cut whose update was another one then.
         writes: parameters that changed outside of an update, in words.
         generators: global generators that were drawn from.
+        changed: a layer whose weights were changed behind its held outputs; empty where none was.
+        follows: layers whose update was another one then.
     """
 
     step: int
@@ -36,58 +42,53 @@ class Glance:
     moved: tuple[str, ...]
     writes: tuple[str, ...]
     generators: tuple[str, ...]
+    changed: str = ""
+    follows: tuple[str, ...] = ()
 
 
 def glance(rule: Rule, batch: Batch, place: Place, phase: Phase | None, seed: int) -> Glance:
-    """Makes one step on copies of the rule: as it is, and with all weights above a cut redrawn.
+    """Makes one step on copies of the rule, as it is and in ways that its claims make comparable.
 
-    Only rules that claim that blocks do not depend on later ones have cuts: behind the first
-    unit, and behind a random one, another each time. On a device whose kernels do not repeat
-    themselves bit by bit, what counts as moved is more than two equal copies differ by.
+    Where the rule claims that blocks do not depend on later ones, all weights behind a random
+    unit are redrawn. Where it claims that no transposed weights reach an update, those of a random
+    layer are changed behind its held outputs; at the end of an epoch the step behind it is made
+    too, for it shows what was copied there. Of a rule that claims both, one or the other is looked
+    at, at random. On a device whose kernels do not repeat themselves bit
+    by bit, what counts as moved is more than two equal copies differ by.
 
     Args:
         batch: as the trainer has it, before the rule prepares it.
         place: of the step in the run.
         seed: of the run.
     """
-    index = place.index
-    subject = RuleSubject(rule, batch.x, batch.target, seed=seed, places=lambda _: place)
-    units = subject.units
-    base = subject.trial()
-    with observed(subject, base):
-        signals = base.step(index, batch, phase)
+    claims = type(rule).claims(rule.config, rule.network).as_dict()
     cut, moved = "", tuple[str, ...]()
-    if len(units) > 1 and independent(type(rule).claims(rule.config, rule.network).as_dict()):
-        exact = batch.x.device.type == "cpu"
-        repeated = None if exact else subject.trial().step(index, batch, phase)
-        generator = subject.randomness.generator("audit/cut", index)
-        drawn = int(torch.randint(1, len(units), (), generator=generator))
-
-        def moving(changed: Sequence[Unit]) -> set[str]:
-            """The other units whose update is another one when these are redrawn."""
-            twin = subject.trial()
-            for unit in changed:
-                twin.put({n: redraw(twin.params[n].detach(), generator) for n in unit.params})
-            other = twin.step(index, batch, phase)
-            return {
-                unit.name
-                for unit in units
-                if unit not in changed
-                and any(_moved(name, signals, other, repeated) for name in unit.params)
-            }
-
-        for at in dict.fromkeys((drawn, 1)):
-            found = moving(units[at:])
-            if found and not _shared(units, found, moving):
+    changed, follows = "", tuple[str, ...]()
+    apart, held = independent(claims), claims["transport"] == "none"
+    generator = Randomness(seed).generator("audit/cut", place.index)
+    if apart and held:  # one of both: together they would take too long
+        held = bool(torch.randint(2, (), generator=generator))
+        apart = not held
+    look = _Look(rule, batch, place, phase, seed, generator, watched=held)
+    if held:
+        changed, follows = look.changed()
+    units = look.subject.units
+    if apart and len(units) > 1:
+        for at in dict.fromkeys((look.drawn(1, len(units)), 1)):
+            found = look.moving(units[at:])
+            if found and not _shared(units, found, look.moving):
                 cut, moved = units[at].name, tuple(u.name for u in units[:at] if u.name in found)
                 break
             cut = cut or units[at].name
+    label, conduct = look.subject.label, look.base.conduct
     return Glance(
-        index,
+        place.index,
         cut,
         moved,
-        tuple(f"{subject.label(n)} was changed {when}" for n, when in base.conduct.writes),
-        tuple(sorted(base.conduct.generators)),
+        tuple(f"{label(n)} was changed {when}" for n, when in conduct.writes),
+        tuple(sorted(conduct.generators)),
+        changed,
+        follows,
     )
 
 
@@ -113,14 +114,108 @@ def independent(claims: Mapping[str, Any]) -> bool:
     return claims.get("update_locked") is False and claims.get("global_error") == "none"
 
 
-def _moved(name: str, one: Signals, other: Signals, repeated: Signals | None) -> bool:
-    if (name in one) != (name in other):
-        return True
-    if name not in one:
-        return False
-    if len(one[name]) != len(other[name]):
-        return True
-    a, b = torch.stack(one[name]), torch.stack(other[name])
-    if repeated is None:
-        return not torch.equal(a, b)
-    return float((a - b).norm()) > 10 * float((a - torch.stack(repeated[name])).norm())
+class _Look:
+    """A step as it is, to compare others with.
+
+    Args:
+        generator: of all that is drawn.
+        watched: whether the uses of weights are kept, as ``changed`` needs them.
+    """
+
+    def __init__(
+        self,
+        rule: Rule,
+        batch: Batch,
+        place: Place,
+        phase: Phase | None,
+        seed: int,
+        generator: torch.Generator,
+        *,
+        watched: bool,
+    ) -> None:
+        def places(number: int) -> Place:
+            behind = Place(place.index + number, place.epoch + place.last)
+            return behind if number else place
+
+        self.subject = RuleSubject(rule, batch.x, batch.target, seed=seed, places=places)
+        self.steps = 2 if watched and place.last else 1
+        self.phase = phase
+        self.rows = len(batch.target)
+        self.exact = batch.x.device.type == "cpu"
+        self.generator = generator
+        self.base = self.subject.trial()
+        self.signals: list[Signals] = []
+        self.uses = Base(phase, [self.rows] * self.steps)
+        with observed(self.subject, self.base):
+            for number in range(self.steps):
+                self._step(number, watched)
+        self.repeated = None if self.exact else self._made()
+
+    def _step(self, number: int, watched: bool) -> None:
+        whole = self.subject.batch(number, self.rows)
+        if not watched:
+            self.signals.append(self.base.step(number, whole, self.phase))
+            return
+        self.uses.values.append(self.base.values())
+        with watching(Watch(self.base.model, self.base.params, whole.x, whole.target)) as watch:
+            self.signals.append(self.base.step(number, whole, self.phase))
+        self.uses.uses.append(watch.uses)
+
+    def _made(self) -> list[Signals]:
+        trial = self.subject.trial()
+        return [
+            trial.step(number, self.subject.batch(number, self.rows), self.phase)
+            for number in range(self.steps)
+        ]
+
+    def drawn(self, low: int, high: int) -> int:
+        """A number from low to high - 1, or low."""
+        return int(torch.randint(low, max(low + 1, high), (), generator=self.generator))
+
+    def moving(self, redrawn: Sequence[Unit]) -> set[str]:
+        """The other units whose update is another one when some are redrawn."""
+        twin = self.subject.trial()
+        for unit in redrawn:
+            twin.put({n: redraw(twin.params[n].detach(), self.generator) for n in unit.params})
+        other = twin.step(0, self.subject.batch(0, self.rows), self.phase)
+        others = [unit for unit in self.subject.units if unit not in redrawn]
+        return {u.name for u in others if any(self._moved(n, 0, other) for n in u.params)}
+
+    def changed(self) -> tuple[str, tuple[str, ...]]:
+        """Changes a layer behind its held outputs: its name, and the layers that moved."""
+        told = {name for signals in self.signals for name in signals}
+        found, _ = layers(self.base.model, self.base.params, self.uses.uses)
+        every = [m for m in found if told & {*m.weights}]
+        if len(every) < 2:
+            return "", ()
+        later = every[self.drawn(1, len(every))]
+        probe = Probe(self.subject, self.uses, later, list(self.base.params), outside=True)
+        probe.generator = self.generator
+        try:
+            others = probe.look(1)
+        except CannotHoldError:
+            return "", ()
+        follows = [m for m in every if m is not later and self._follows(m, others)]
+        label = self.subject.label
+        return label(later.name), tuple(label(m.name) for m in follows)
+
+    def _follows(self, m: Map, others: list[Signals]) -> bool:
+        return any(
+            self._moved(name, number, other)
+            for number, other in enumerate(others)
+            for name in m.params
+        )
+
+    def _moved(self, name: str, number: int, other: Signals) -> bool:
+        one = self.signals[number]
+        if (name in one) != (name in other):
+            return True
+        if name not in one:
+            return False
+        if len(one[name]) != len(other[name]):
+            return True
+        a, b = torch.stack(one[name]), torch.stack(other[name])
+        if self.repeated is None:
+            return not torch.equal(a, b)
+        noise = float((a - torch.stack(self.repeated[number][name])).norm())
+        return float((a - b).norm()) > 10 * noise

@@ -38,8 +38,9 @@ def verdict(
     for file in opened:
         measured["prediction"] = "leaks"
         contradictions.append(f"prediction: the rule's code opened {file}, a file of the dataset")
-    if measured.get("writes") == "foreign" and measured.get("bp_free"):
-        measured["bp_free"] = None  # what is written elsewhere may be a gradient
+    followed = any(each.follows for each in glances)
+    if (followed or measured.get("writes") == "foreign") and measured.get("bp_free"):
+        measured["bp_free"] = None  # what follows weights or is written elsewhere may be a gradient
     contradictions += [f"{text} ({_words(which)} of the run)" for text, which in steps.items()]
     claimed = {**claims, **CONDUCT}
     return {
@@ -57,6 +58,12 @@ def _seen(each: Glance, local: bool) -> Iterator[tuple[str, Any, str]]:
     if each.generators:
         generators = " and ".join(each.generators)
         yield "randomness", "global", f"drew from the global generator of {generators}"
+    if each.follows:
+        yield (
+            "transport",
+            None,  # a number an example or the full transpose: one change does not tell
+            f"the update of {each.follows[0]} follows the weights of {each.changed}",
+        )
     if local and each.moved:
         yield "update_locked", True, f"the update of {each.moved[0]} changed with {each.cut}"
 

@@ -18,7 +18,7 @@ from lbench.task import Batch
 
 SHARE = 0.02
 """Of the steps of a run, what all looks may cost together, but for ``LEAST`` looks."""
-COST = 6
+COST = 7
 """Steps that a look takes as long as, on a multilayer perceptron with some 100,000 weights."""
 LEAST = 4
 """Looks at a run of few steps."""

@@ -99,6 +99,35 @@ class CountingToFifty(Counting):
     period = 50
 
 
+class CountingFeedback(Fa):
+    """Feedback alignment whose every ``period``-th step has the weights themselves as feedback."""
+
+    period = 5
+    count: Tensor
+
+    def build(self, init: Init) -> None:
+        super().build(init)
+        start = init.uniform("count", (1,), 0.5).add(0.5).mul(self.period)
+        self.register_buffer("count", start.long())
+
+    def step(self, batch: Batch, s: Step) -> None:
+        if int(self.count) % self.period:
+            super().step(batch, s)
+            return
+        affine = [site.affine for site in self.network.sites[1:]]
+        kept = [each.feedback.weight.clone() for each in affine]
+        with torch.no_grad():
+            for each in affine:
+                each.feedback.weight.copy_(each.weight)
+        super().step(batch, s)
+        with torch.no_grad():
+            for each, value in zip(affine, kept, strict=True):
+                each.feedback.weight.copy_(value)
+
+    def after_step(self, s: Step) -> None:
+        self.count += 1
+
+
 class AfterEpoch(Honest):
     """Behind the last step of an epoch every block takes a step of end-to-end backpropagation."""
 
@@ -143,5 +172,6 @@ CHEATS: dict[str, tuple[type[Rule], str]] = {
 COUNTED: dict[str, type[Rule]] = {
     "a leak in every fifth step, by a count of its own": Counting,
     "a leak in every fiftieth step, by a count of its own": CountingToFifty,
+    "the weights as feedback in every fifth step, by a count of its own": CountingFeedback,
 }
 """What only a run's own steps can show: the count of a copy that is audited is another one."""

@@ -10,6 +10,7 @@ from lbench.auditing.glance import Glance, glance
 from lbench.auditing.schedule import Place
 from lbench.auditing.verdict import verdict
 from lbench.networks.mlp import Mlp
+from lbench_feedback.fa import Fa
 from tests.auditing import late_cheats
 from tests.auditing.cheats import CHEATS, Honest
 from tests.auditing.state_cheats import ForeignMomentum, TraceOfTheNext
@@ -71,12 +72,32 @@ def test_a_step_is_looked_at_where_it_stands(cheat: str, honest: Place, late: Pl
 
 
 @pytest.mark.parametrize("cls", late_cheats.COUNTED.values())
-def test_a_count_of_the_rules_own_is_that_of_the_run(cls: type[late_cheats.Counting]) -> None:
-    for count in (0, 1, cls.period, cls.period + 1):
+def test_a_count_of_the_rules_own_is_that_of_the_run(cls: type[Rule]) -> None:
+    period: int = cls.period  # type: ignore[attr-defined]
+    for count in (0, 1, period, period + 1):
         rule = built(cls)
         rule.count.fill_(count)  # type: ignore[operator, union-attr]
-        moved = glance(rule, batch(), Place(7), None, seed=0).moved
-        assert bool(moved) is (count % cls.period == 0)
+        found = glance(rule, batch(), Place(7), None, seed=0)
+        assert bool(found.moved or found.follows) is (count % period == 0)
+
+
+def test_a_copy_made_at_the_end_of_an_epoch_shows_in_the_step_behind_it() -> None:
+    late = [Place(7, 0, last=last) for last in (False, True)]
+    cls = late_cheats.StaleTranspose
+    honest, found = (glance(built(cls), batch(), each, None, seed=0) for each in late)
+    assert honest.changed
+    assert not honest.follows
+    assert found.changed in ("fc2", "fc3", "readout")
+    assert "fc1" in found.follows
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+def test_fixed_feedback_follows_no_weights(precision: torch.dtype) -> None:
+    with torch.autocast("cpu", precision, enabled=precision is torch.bfloat16):
+        for index in range(6):
+            found = glance(built(Fa), batch(), Place(index, 1, last=index > 3), None, seed=0)
+            assert found.changed
+            assert found.follows == ()
 
 
 def test_writes_and_generators_are_seen() -> None:
@@ -130,6 +151,20 @@ def test_a_verdict_takes_the_worse_of_full_audit_and_run() -> None:
     leak = verdict(CLAIMS, full, [Glance(3, "block1", ("block0",), (), ())])
     assert leak["audit"]["update_locked"] == {"claimed": False, "measured": True}
     assert "block0 changed with block1 (step 4 of the run)" in leak["contradictions"][0]
+
+
+def test_a_step_that_follows_weights_contradicts_those_who_claim_none() -> None:
+    full = {
+        "audit": {name: {"measured": value} for name, value in (("transport", "none"),)},
+        "contradictions": [],
+    }
+    claims = {"bp_free": True, "transport": "none", "update_locked": True}
+    leak = Glance(3, "", (), (), (), "fc2", ("fc1",))
+    found = verdict(claims, full, [leak])
+    text = "transport: the update of fc1 follows the weights of fc2 (step 4 of the run)"
+    assert found["contradictions"] == [text]
+    assert found["audit"]["transport"] == {"claimed": "none", "measured": None}
+    assert found["audit"]["bp_free"]["measured"] is None
 
 
 def test_dependence_contradicts_only_those_who_claim_independence() -> None:
