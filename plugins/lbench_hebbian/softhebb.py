@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from lbench.claims import Claims
 from lbench.config import RuleConfig, param
+from lbench.errors import UsageError
 from lbench.init import Init
 from lbench.network import Network
 from lbench.recipe import Recipe
@@ -95,6 +96,12 @@ class SoftHebb(LocalRule):
         block, group = self.network.blocks[k], f"block{k}"
         with passing(block.sites) as passed:
             z = block.scores(normalized(x), s)
+        if len(passed) > len(block.sites):
+            raise UsageError(
+                f"A layer of block {block.name!r} acts more than once, and rule softhebb has one "
+                "update per layer and step.",
+                "Choose a network that applies each of its layers once.",
+            )
         descents = {affine.weight: self.descent(affine, u, s) for affine, u in passed}
         self.update(group, {name: descents[p] for name, p in self._groups[group].items()})
         return block.emit(self.activate(k, z.detach()), s)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from lbench.errors import UsageError
 from lbench.init import Init
 from lbench.networks.cnn import Cnn
 from lbench.networks.lfnn_v1 import LfnnV1
@@ -23,6 +24,7 @@ from lbench.run.optim import Update
 from lbench.step import Step
 from lbench.task import Batch, Task
 from lbench_hebbian.softhebb import READOUT, SoftHebb
+from tests.auditing.networks import UNUSUAL
 from tests.plugins import small
 from tests.plugins.small import CLASSES, NETS
 
@@ -224,3 +226,11 @@ def test_a_step_in_bfloat16_is_finite_and_alike(net: small.NetworkSpec) -> None:
     for name, grad in exact.items():
         assert rough[name].dtype == torch.float32
         assert (rough[name] - grad).norm() < 0.2 * grad.norm() + 1e-2, name
+
+
+def test_a_layer_that_acts_twice_is_refused() -> None:
+    rule = small.make(SoftHebb, UNUSUAL["tied convolution"])
+    rule.attach({group.name: lambda grads: None for group in rule.groups()})
+    batch = Batch(torch.randn(6, *small.SHAPE, dtype=torch.float64), torch.arange(6) % CLASSES)
+    with pytest.raises(UsageError, match="'tied1' acts more than once"):
+        rule.train().step(batch, Step(Randomness(0)))
