@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -41,7 +42,7 @@ class StepTrial(Trial):
 
     def _step(self, index: int, batch: Batch, phase: Phase | None) -> Signals:
         watch = Watch(self.params)
-        with self._copy.inside(), watch.running():
+        with self._copy.inside(), double_precision(), watch.running():
             for _ in range(self._calls):
                 self._function(self.model, (batch.x, batch.target))
         self.conduct.writes += watch.writes
@@ -49,7 +50,7 @@ class StepTrial(Trial):
 
     def scores(self, x: Tensor) -> Tensor:
         """Return what the caller's ``predict`` returns."""
-        with self._copy.inside():
+        with self._copy.inside(), double_precision():
             scores: Tensor = self._predict(self.model, x)
         return scores
 
@@ -127,6 +128,17 @@ class StepSubject(Subject):
                         "the parameters.",
                     )
                 self._calls *= 2
+
+
+@contextmanager
+def double_precision() -> Iterator[None]:
+    """Within the context new tensors of floating numbers are float64, as the copies are."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
 
 
 def _call(model: nn.Module, x: Tensor) -> Tensor:

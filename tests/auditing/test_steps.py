@@ -141,6 +141,19 @@ def test_updates_by_hand_are_seen_as_well(batch: Batch) -> None:
     assert lbench.audit(step, MODEL, batch).measured["backward_depth"] == "full"
 
 
+def test_a_step_may_make_tensors_of_the_default_type(batch: Batch) -> None:
+    def step(model: nn.Module, batch: Batch) -> None:
+        x, y = batch
+        wanted = torch.eye(3)[y]
+        OPTIMIZER.zero_grad()
+        scores = model(x + 0.1 * torch.randn(x.shape))
+        (scores - wanted).square().sum().add((scores @ torch.ones(3, 1)).sum()).backward()
+        OPTIMIZER.step()
+
+    assert lbench.audit(step, MODEL, batch).measured["transport"] == "full"
+    assert torch.get_default_dtype() == torch.float32
+
+
 class Training:
     """A step that is a method of an object with model and optimizer."""
 
