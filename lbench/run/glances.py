@@ -18,7 +18,7 @@ from lbench.task import Batch
 
 SHARE = 0.02
 """Of the steps of a run, what all looks may cost together, but for ``LEAST`` looks."""
-COST = 7
+COST = 9
 """Steps that a look takes as long as, on a multilayer perceptron with some 100,000 weights."""
 LEAST = 4
 """Looks at a run of few steps."""
@@ -32,7 +32,7 @@ def planned(plan: Plan, seed: int) -> frozenset[int]:
     """Decide which steps of a run are looked at, from 0.
 
     Some are fixed: the first step of the run and of each of its phases, the last one of the first
-    epoch, of another one and of the run, and the first one of the second epoch. The others, as
+    epoch and of the run, and the first one of the second epoch. The others, as
     many as ``SHARE`` allows, are drawn, one from each of equal parts of the run.
 
     Args:
@@ -47,9 +47,9 @@ def planned(plan: Plan, seed: int) -> frozenset[int]:
     def draw(stop: int) -> int:
         return int(torch.randint(stop, (), generator=generator))
 
-    ends = [plan.end(epoch) for epoch in range(plan.place(steps - 1)[0] + 1)]
-    at = {0, *(start for _, start, count in plan.phases if count), ends[0], ends[-1]}
-    at |= {ends[draw(len(ends))], min(ends[0] + 1, steps - 1)}
+    end = plan.end(0)
+    at = {0, end, min(end + 1, steps - 1), steps - 1}
+    at |= {start for _, start, count in plan.phases if count}
     looks = min(steps, MOST, max(LEAST, int(SHARE * steps / COST)))
     more = looks - len(at)
     first = draw(PERIODS)
