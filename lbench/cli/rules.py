@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from lbench.claims import Claims
 from lbench.cli.common import (
     json_option,
     name_argument,
@@ -19,18 +20,11 @@ from lbench.contained import contained
 from lbench.errors import LbenchError
 from lbench.hooks import RuleEntry
 from lbench.registry import registry
-from lbench.report.table import NONE, text
+from lbench.report.audit_text import WORDS, say
+from lbench.report.table import text
 from lbench.report.terminal import paragraph
 
 CLAIMED_ON = "mnist"
-CLAIMS = {
-    "bp_free": "BP-free",
-    "transport": "weight transport",
-    "backward_depth": "backward depth",
-    "update_locked": "update-locked",
-    "global_error": "global error",
-    "couples": "couples examples",
-}
 
 
 @click.command(epilog="Example: lbench rules bp")
@@ -109,8 +103,8 @@ def _show(content: dict[str, Any]) -> None:
     if "error" in claims:
         click.echo(f"  {claims['error']}")
     else:
-        for claim, label in CLAIMS.items():
-            click.echo(f"  {label:18}{_say(claims[claim])}")
+        for claim in Claims().as_dict():
+            click.echo(f"  {WORDS[claim]:18}{say(claims[claim])}")
 
     if content["options"]:
         rows = [[o["name"], text(o["default"]), o["values"], o["help"]] for o in content["options"]]
@@ -126,9 +120,3 @@ def _show(content: dict[str, Any]) -> None:
     print_published(agreeing, ELSEWHERE)
     if others := len(numbers) - len(agreeing):
         click.echo(f"{others} more with other options: lbench rules {content['name']} --json")
-
-
-def _say(value: Any) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return NONE if value is None else str(value)
