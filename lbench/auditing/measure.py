@@ -34,7 +34,7 @@ INFERRED = (
 WRITTEN = "what is written into another unit is an update of it that is not measured"
 """Why a rule with foreign writes is not called free of backpropagation."""
 ELSEWHERE = (
-    "{} is no trained parameter, but a step changes it and predictions depend on it: it is trained "
+    "it is no trained parameter, but a step changes it and predictions depend on it: it is trained "
     "where no update is seen"
 )
 """Why nothing is called absent where a network is trained in buffers or attributes."""
@@ -73,13 +73,17 @@ def measure(
     few = (3, 4, 3) if subject.norm_by_batch else (2, 3, 2)
     # Forward gradients taken apart by position are many numbers: allowed to those who claim them.
     apart = claims is not None and claims.transport == "scalar"
-    progress("3 of 6: whose transposed weights reach an update")
-    moved = transport(subject, few, apart=apart)
+    third = "3 of 6: whose transposed weights reach an update"
+    progress(third)
+    moved = transport(
+        subject, few, apart=apart, progress=lambda where: progress(f"{third}, {where}")
+    )
     moved.settle(subject, local)
     common = shared(subject, trial)
     progress("4 of 6: what predictions depend on")
     elsewhere = trained_state(subject, STEPS[0])
     moved.hidden += elsewhere
+    moved.reasons |= dict.fromkeys(elsewhere, ELSEWHERE)
     leaks = label_leaks(subject, STEPS[0])
     split, noisy = split_differs(subject, ROWS)
     progress("5 of 6: what of the error reaches the blocks")
@@ -112,8 +116,6 @@ def measure(
     free = None if strongest is None else strongest in ("none", "scalar")
     if free and conduct.writes:
         free, evidence["bp_free"] = None, [WRITTEN]
-    if elsewhere:
-        evidence["bp_free"] = [ELSEWHERE.format(label(name)) for name in elsewhere]
     measured: dict[str, Any] = {
         "bp_free": free,
         "transport": strongest,

@@ -103,7 +103,7 @@ class Report:
         """Return why words are not measured: one sentence per reason, without a full stop."""
         missing = self.unmeasured
         layers: dict[str, list[str]] = {}
-        if any(name in MAIN for name in missing):
+        if any(name != "couples" for name in missing):
             for each in self.unmeasurable():
                 layers.setdefault(each["reason"], []).append(each["layer"])
         found = [f"for {', '.join(names)}, {reason}" for reason, names in layers.items()]

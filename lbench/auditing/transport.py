@@ -10,7 +10,7 @@ several such movements tells a scalar from the full transpose.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -127,12 +127,19 @@ class Transport:
         self.reasons = {name: self.reasons[name] for name in self.unmeasurable}
 
 
-def transport(subject: Subject, rows: tuple[int, int, int], *, apart: bool) -> Transport:
+def transport(
+    subject: Subject,
+    rows: tuple[int, int, int],
+    *,
+    apart: bool,
+    progress: Callable[[str], None] = lambda text: None,
+) -> Transport:
     """Measures every pair of layers, in every phase.
 
     Args:
         rows: of the batches of three steps.
         apart: scalars may be one an example, position and group of channels, not one an example.
+        progress: called with which layer is changed next.
     """
     found = Transport(trained=trained(subject, list(rows)))
     bases: list[Base] = []
@@ -147,6 +154,7 @@ def transport(subject: Subject, rows: tuple[int, int, int], *, apart: bool) -> T
     for base in bases:
         learners = [m for m in found.maps if any(_told(s, m) for s in base.signals)]
         for place, later in enumerate(found.maps):
+            progress(f"layer {place + 1} of {len(found.maps)}")
             receivers = [m for m in learners if m is not later or _chained(later, steps)]
             for name, kind in _measure(subject, base, receivers, later, apart, found).items():
                 if kind != "none" or name in order[:place]:

@@ -45,8 +45,9 @@ def test_beside_a_hidden_network_nothing_is_called_absent(cheat: str) -> None:
     report = audit_rule(HIDDEN[cheat])
     for word in ("bp_free", "transport", "backward_depth", "update_locked", "global_error"):
         assert report.measured[word] is None
-    assert report.transport.unmeasurable
-    assert "trained where no update is seen" in report.evidence["bp_free"][0]
+    assert report.verdict == "not measurable"
+    assert report.unmeasurable()
+    assert "trained where no update is seen" in report.reasons()[0]
 
 
 @pytest.mark.no_cover
