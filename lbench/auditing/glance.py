@@ -15,7 +15,8 @@ from lbench.auditing.probe import Base, Probe
 from lbench.auditing.rule_subject import RuleSubject
 from lbench.auditing.schedule import Place
 from lbench.auditing.subject import Signals, Unit
-from lbench.auditing.uses import CannotHoldError, Watch, watching
+from lbench.auditing.uses import CannotHoldError
+from lbench.auditing.watch import Watch, watching
 from lbench.randomness import Randomness
 from lbench.rule import Rule
 from lbench.step import Phase

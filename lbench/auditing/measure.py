@@ -12,7 +12,7 @@ from lbench.auditing.report import Report
 from lbench.auditing.state import trained_state
 from lbench.auditing.subject import Subject
 from lbench.auditing.transport import Transport, transport
-from lbench.auditing.uses import Watch, watching
+from lbench.auditing.watch import Watch, watching
 from lbench.claims import Claims
 
 ROWS = 14

@@ -15,7 +15,7 @@ from torch.optim.optimizer import (
 )
 
 from lbench.auditing.subject import Signals, moved_bits
-from lbench.auditing.uses import unfollowed
+from lbench.auditing.watch import unfollowed
 
 
 class Watch:

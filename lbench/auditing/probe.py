@@ -10,7 +10,8 @@ from torch import Tensor
 
 from lbench.auditing.maps import Map, change
 from lbench.auditing.subject import Signals, Subject, Trial, moved
-from lbench.auditing.uses import Held, Use, Watch, watching
+from lbench.auditing.uses import Held, Use
+from lbench.auditing.watch import Watch, watching
 from lbench.step import Phase
 
 

@@ -13,7 +13,7 @@ from lbench.auditing.copying import Copy, Original
 from lbench.auditing.repeats import repeated, unchanged
 from lbench.auditing.schedule import Place, place
 from lbench.auditing.subject import LR, Signals, Subject, Trial, Unit, moved_bits
-from lbench.auditing.uses import unfollowed
+from lbench.auditing.watch import unfollowed
 from lbench.randomness import Kind, Randomness
 from lbench.rule import Grads, Group, LocalRule, Rule, View
 from lbench.step import Phase, Step

@@ -10,7 +10,8 @@ from torch.autograd import forward_ad
 from lbench.auditing.maps import Map, change
 from lbench.auditing.rules import audit_rule
 from lbench.auditing.transport import Transport, rank
-from lbench.auditing.uses import CannotHoldError, Held, Use, Watch, watching
+from lbench.auditing.uses import CannotHoldError, Held, Use
+from lbench.auditing.watch import Watch, watching
 from tests.auditing.cheats import FixedFeedback, Honest
 
 

@@ -1,0 +1,346 @@
+"""Following the tensors of a step to where it combines its data with trained parameters."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FunctionType
+from typing import Any, ParamSpec, TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
+from torch.nn.modules.module import (
+    register_module_forward_hook,
+    register_module_forward_pre_hook,
+)
+from torch.overrides import TorchFunctionMode
+
+from lbench.auditing.functions import (
+    DIFFERENTIATE,
+    DRAWS,
+    OPENED,
+    RECURRENT,
+    elementwise,
+    in_place,
+)
+from lbench.auditing.uses import Held, Use
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """What a tensor was computed from in this step.
+
+    Args:
+        params: names of the trained parameters, of a tensor that was computed from no data.
+        data: whether it was computed from the batch.
+        target: whether it was computed from the batch's labels, or is a gradient.
+        noise: whether it was drawn at random.
+        uses: bit ``k`` is set where use ``k`` of the step is among what it was computed from.
+    """
+
+    params: frozenset[str] = frozenset()
+    data: bool = False
+    target: bool = False
+    noise: bool = False
+    uses: int = 0
+
+    def __or__(self, other: Origin) -> Origin:
+        if other is CONSTANT or other == self:
+            return self
+        return Origin(
+            self.params | other.params,
+            self.data or other.data,
+            self.target or other.target,
+            self.noise or other.noise,
+            self.uses | other.uses,
+        )
+
+    @property
+    def weight(self) -> bool:
+        """Whether it was computed from trained parameters alone."""
+        return bool(self.params) and not self.data
+
+
+CONSTANT = Origin()
+INPUT = Origin(data=True)
+TARGET = Origin(data=True, target=True)
+
+
+class Watch(TorchFunctionMode):
+    """Follows the tensors of a step or prediction and keeps each use of a parameter.
+
+    Args:
+        model: whose modules are called.
+        params: trained parameters by name; a tensor may have several names.
+        inputs: the batch's examples, or what a prediction is made for.
+        target: the batch's labels.
+        held: parameters whose uses are held.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        params: Mapping[str, Tensor],
+        inputs: Tensor,
+        target: Tensor | None = None,
+        held: Held | None = None,
+    ) -> None:
+        super().__init__()
+        self.uses: list[Use] = []
+        self._held = held
+        self._origins: dict[int, Origin] = {}
+        self._stores: dict[int, Origin] = {}
+        self._kept: list[Tensor] = []  # an id must not be given to another tensor meanwhile
+        self._left_torch = False
+        self._own: dict[int, str] = {}
+        for name, p in params.items():
+            self._own.setdefault(id(p), name)
+        self._own_stores: set[int] = set()
+        for p in params.values():
+            self._note(p, Origin(frozenset({self._own[id(p)]})))
+        self._own_stores |= {_store(p) for p in params.values()}
+        self._note(inputs, INPUT)
+        if target is not None:
+            self._note(target, TARGET)
+        self._modules = {id(m): _names(m, self._own) for m in model.modules()}
+        # Modules that are being called, each with the backward pass in which it was called.
+        self._stack: list[tuple[frozenset[str], int]] = []
+
+    def before(self, t: Tensor) -> int:
+        """Bit ``k`` is set where use ``k`` is among what a tensor was computed from."""
+        return self._origin(t).uses
+
+    def called(self, module: nn.Module, args: Any) -> None:
+        """Hook of every module, before all others: its call begins."""
+        if (names := self._modules.get(id(module))) is None:
+            return
+        self._stack.append((names, torch._C._current_graph_task_id()))
+        for t in _tensors(args):
+            origin = self._origin(t)
+            # Noise that is sent through a module is what the module is applied to.
+            if origin.noise and not origin.params and not origin.data:
+                self._note(t, origin | INPUT)
+
+    def returned(self, module: nn.Module, args: Any, output: Any) -> None:
+        """Hook of every module, before all others: its call ends."""
+        if id(module) in self._modules:
+            self._stack.pop()
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        """Call a function of PyTorch and note what its outputs were computed from."""
+        kwargs = kwargs or {}
+        name = getattr(func, "__name__", "")
+        if name in DIFFERENTIATE:
+            with self:
+                output = _opened(func)(*args, **kwargs)
+            for t in _tensors(output):
+                self._note(t, TARGET)
+            return output
+        given: list[tuple[Tensor, Origin]] | None = None
+        if name in OPENED:
+            given = self._given(args, kwargs)
+            if _weighted(given):
+                with self:
+                    return _opened(func)(*args, **kwargs)
+        output = func(*args, **kwargs)
+        changed = _tensors(args[:1]) if in_place(name) else _tensors(kwargs.get("out"))
+        if (outputs := _tensors(output)) or changed:
+            given = self._given(args, kwargs) if given is None else given
+            if _weighted(given) and not any(id(t) in self._own for t in changed):
+                total = self._used(name, given, outputs or changed)
+            else:
+                total = self._total(func, name, given)
+            for t in (*outputs, *changed):
+                if id(t) not in self._own and self._origin(t) != total:
+                    self._note(t, total)
+        elif name in ("numpy", "item", "tolist", "__array__"):
+            self._left_torch |= any(o.data for _, o in self._given(args, kwargs))
+        return output
+
+    def _given(self, args: Any, kwargs: Any) -> list[tuple[Tensor, Origin]]:
+        tensors = _tensors(args)
+        if kwargs:
+            tensors += _tensors(kwargs)
+        return [(t, self._origin(t)) for t in tensors]
+
+    def _total(self, func: Any, name: str, given: Sequence[tuple[Tensor, Origin]]) -> Origin:
+        if func == GRAD:
+            return TARGET
+        total = Origin(noise=True) if name in DRAWS else CONSTANT
+        for _, origin in given:
+            if origin is not total:
+                total |= origin
+        if total.data and total.params:  # a parameter's own update
+            total = Origin(frozenset(), True, total.target, total.noise, total.uses)
+        if not given and self._left_torch and name in ("tensor", "as_tensor", "from_numpy"):
+            total |= INPUT
+        return total
+
+    def _used(
+        self, name: str, given: Sequence[tuple[Tensor, Origin]], outputs: list[Tensor]
+    ) -> Origin:
+        """Keep a use, hold it if it is to be held, and return what its output was computed from."""
+        total, params, matrices = CONSTANT, set[str](), set[str]()
+        for t, origin in given:
+            if not origin.weight:
+                total |= origin
+                continue
+            params |= origin.params
+            if t.dim() > 1:
+                matrices |= origin.params
+        contracts = bool(matrices) and not elementwise(name)
+        if matrices and not contracts and all(t.numel() == 1 for t, o in given if o.data):
+            return Origin(frozenset(params))  # a matrix times one number stays a matrix
+        if torch._C._current_graph_task_id() != (self._stack[-1][1] if self._stack else -1):
+            return total  # part of a backward pass
+        use = Use(
+            frozenset(params),
+            frozenset(matrices),
+            contracts,
+            self._inside(params),
+            bool(self._stack),
+            total.target,
+            name in RECURRENT,
+            _groups(name, given),
+            total.uses,
+            [],
+        )
+        values = [_unwrapped(t) for t in outputs]
+        if self._held is not None:
+            self._held.hold(use, values)
+        else:
+            with temporarily_clear_interpreter_stack():
+                use.outputs += [t.detach().clone() for t in values]
+        if contracts:
+            total |= Origin(uses=1 << len(self.uses))
+        self.uses.append(use)
+        return total
+
+    def _inside(self, params: set[str]) -> frozenset[str]:
+        return frozenset(name for names, _ in self._stack for name in names if name in params)
+
+    def _origin(self, t: Tensor) -> Origin:
+        if (found := self._origins.get(id(t))) is not None:
+            return found
+        # What a custom function or a transform of torch.func returns is known by its memory.
+        return self._stores.get(_store(_unwrapped(t)), CONSTANT)
+
+    def _note(self, t: Tensor, origin: Origin) -> None:
+        self._kept.append(t)
+        self._origins[id(t)] = origin
+        if (store := _store(_unwrapped(t))) not in self._own_stores:
+            self._stores[store] = origin
+
+
+GRAD: Any = vars(torch._C.TensorBase)["grad"].__get__
+_OPENED: dict[FunctionType, FunctionType] = {}
+
+
+def unfollowed(function: Callable[P, R]) -> Callable[P, R]:
+    """Decorate what the audit itself does during a step: a watch does not follow it."""
+
+    @functools.wraps(function)
+    def plain(*args: P.args, **kwargs: P.kwargs) -> R:
+        with torch._C.DisableTorchFunction():
+            return function(*args, **kwargs)
+
+    return plain
+
+
+@contextmanager
+def watching(watch: Watch) -> Iterator[Watch]:
+    """Within the context a step or prediction is followed."""
+    # Of all modules: the model may make some while it runs. Before the hooks of each module.
+    handles = [
+        register_module_forward_pre_hook(watch.called),
+        register_module_forward_hook(watch.returned, always_call=True),
+    ]
+    try:
+        with watch:
+            yield watch
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _opened(function: Any) -> Any:
+    """A function of PyTorch that leaves it to its parts to be overridden."""
+    if not isinstance(function, FunctionType):
+        return function
+    if function not in _OPENED:
+        asks = ("has_torch_function", "has_torch_function_unary", "has_torch_function_variadic")
+        variables = {**function.__globals__, **dict.fromkeys(asks, _never)}
+        opened = FunctionType(
+            function.__code__,
+            variables,
+            function.__name__,
+            function.__defaults__,
+            function.__closure__,
+        )
+        opened.__kwdefaults__ = function.__kwdefaults__
+        _OPENED[function] = opened
+    return _OPENED[function]
+
+
+def _groups(name: str, given: Sequence[tuple[Tensor, Origin]]) -> int:
+    """Groups of channels of a convolution, as the shapes of its input and weight say."""
+    if not name.startswith("conv") or "transpose" in name:
+        return 1
+    (x, _), (weight, _), *_ = given
+    return max(1, x.shape[1] // weight.shape[1])
+
+
+def _never(*args: Any) -> bool:
+    return False
+
+
+def _weighted(given: Sequence[tuple[Tensor, Origin]]) -> bool:
+    """Whether trained parameters are combined with data."""
+    return any(o.data for _, o in given) and any(o.weight for _, o in given)
+
+
+def _tensors(value: Any) -> list[Tensor]:
+    """The tensors in a value, in containers too."""
+    if isinstance(value, Tensor):
+        return [value]
+    if type(value) is torch.Size:
+        return []
+    if isinstance(value, tuple | list | set | frozenset):
+        found = []
+        for each in value:
+            if isinstance(each, Tensor):
+                found.append(each)
+            elif isinstance(each, tuple | list | set | frozenset | Mapping):
+                found += _tensors(each)
+        return found
+    return _tensors(list(value.values())) if isinstance(value, Mapping) else []
+
+
+def _unwrapped(t: Tensor) -> Tensor:
+    """The tensor inside the wrappers of torch.func's transforms."""
+    while torch._C._functorch.is_functorch_wrapped_tensor(t):
+        t = torch._C._functorch.get_unwrapped(t)
+    return t
+
+
+def _store(t: Tensor) -> int:
+    """The address of a tensor's memory; of one that has none, as a sparse one, its id."""
+    try:
+        return int(t.untyped_storage()._cdata)
+    except (RuntimeError, NotImplementedError):
+        return id(t)
+
+
+def _names(module: nn.Module, own: Mapping[int, str]) -> frozenset[str]:
+    """The parameters of a module itself, behind parametrizations too, by their first names."""
+    inner = [m for name, m in module.named_children() if name == "parametrizations"]
+    params = [*module.parameters(recurse=False), *(p for m in inner for p in m.parameters())]
+    return frozenset(own[id(p)] for p in params if id(p) in own)
