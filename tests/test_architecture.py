@@ -18,7 +18,7 @@ GROUND = {
     "builtin", "claims", "contained", "errors", "home", "hooks", "plugin_check", "plugin_file",
     "randomness", "registry", "rundir", "threads", "words", "written",
 }  # fmt: skip
-RULE = {"config", "init", "network", "probe", "recipe", "rule", "site", "step", "task"}
+RULE = {"config", "depth", "init", "network", "probe", "recipe", "rule", "site", "step", "task"}
 FLOORS = [
     {"ground"},
     {"rule", "statistics"},
