@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from lbench.auditing.decay import without_decay
 from lbench.auditing.maps import Map, change
 from lbench.auditing.subject import Signals, Subject, Trial, moved
 from lbench.auditing.uses import Held, Use
@@ -109,11 +110,12 @@ class Probe:
         params = {name: trial.params[name] for name in self.names}
         base, signals = self.base, []
         for index, rows in enumerate(base.rows[: None if last is None else last + 1]):
-            self._change(trial, index, factor)
+            changes = self._change(trial, index, factor)
             batch = self.subject.batch(index, rows)
             held = Held(frozenset(self.later.weights), base.uses[index], self.outside)
             with watching(Watch(trial.model, params, batch.x, batch.target, held)):
                 signals.append(trial.step(index, batch, base.phase))
+            without_decay(signals[-1], base.signals[index], changes)
         return signals
 
     def acts(self) -> bool:
@@ -134,8 +136,10 @@ class Probe:
                 return True
         return False
 
-    def _change(self, trial: Trial, index: int, factor: int) -> None:
+    def _change(self, trial: Trial, index: int, factor: int) -> dict[str, Tensor]:
         values = self.base.values[index]
         trial.put(values)
-        for name in self.later.weights:
-            trial.put({name: values[name] + factor * change(values[name], self.generator)})
+        weights = self.later.weights
+        changes = {name: factor * change(values[name], self.generator) for name in weights}
+        trial.put({name: values[name] + by for name, by in changes.items()})
+        return changes
