@@ -13,8 +13,8 @@ class Claims:
     Args:
         transport: whose transposed weights reach an update: none, a scalar (forward gradients),
             signs, or the full weights.
-        backward_depth: the longest chain of sites whose transposed weights reach an update; 0, 1, …
-            or "full".
+        backward_depth: the longest chain of layers whose transposed weights reach an update; 0, 1,
+            … or "full".
         update_locked: a block cannot update before the blocks above it have run.
         global_error: what of the readout's error reaches the blocks.
         couples: how an example's update depends on the rest of its batch, beyond the mean of
