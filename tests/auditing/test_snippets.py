@@ -10,9 +10,8 @@ from torch import Tensor
 
 import lbench
 from lbench.auditing.report import Report
-from tests.auditing.snippets import Snippet
-from tests.auditing.snippets_backprop import BACKPROPAGATION
-from tests.auditing.snippets_honest import HONEST
+from tests.auditing.snippets import BACKPROPAGATION, HONEST
+from tests.auditing.snippets.step import Snippet
 
 pytestmark = [
     pytest.mark.no_cover,

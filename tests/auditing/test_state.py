@@ -18,8 +18,7 @@ from lbench.auditing.subject import Unit
 from lbench.auditing.turns import owners
 from lbench.rule import Rule
 from tests.auditing.cheats import Honest
-from tests.auditing.snippets_backprop import BACKPROPAGATION
-from tests.auditing.snippets_honest import HONEST
+from tests.auditing.snippets import BACKPROPAGATION, HONEST
 from tests.auditing.state_cheats import (
     CHEATS,
     HIDDEN,

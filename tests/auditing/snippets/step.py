@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -39,6 +39,28 @@ class Snippet:
         return self.x, torch.arange(len(self.x)) % CLASSES
 
 
+@dataclass
+class Case:
+    """A training step and the right verdict on it.
+
+    Args:
+        build: makes the step.
+        transport: the strongest of the kinds.
+        depth: the longest chain of layers whose transposed weights reach an update.
+        locked: whether a layer waits for those above; None where this is not the question.
+    """
+
+    build: Callable[[], Snippet]
+    transport: Literal["none", "scalar", "sign", "full"] = "none"
+    depth: int = 0
+    locked: bool | None = None
+
+    @property
+    def bp_free(self) -> bool:
+        """As claims say it."""
+        return self.transport in ("none", "scalar")
+
+
 def three(wrap: Callable[[nn.Linear], nn.Module] = lambda layer: layer) -> nn.Sequential:
     """Two hidden layers and the output layer, each wrapped."""
     return nn.Sequential(
@@ -58,6 +80,16 @@ def training(model: nn.Module, optimizer: torch.optim.Optimizer | None = None) -
         optimizer.step()
 
     return step
+
+
+def trained(build: Callable[[], nn.Module]) -> Callable[[], Snippet]:
+    """Make a builder of a network with the loop that everybody writes."""
+
+    def make() -> Snippet:
+        model = build()
+        return Snippet(training(model), model)
+
+    return make
 
 
 def output_error(logits: Tensor, y: Tensor) -> Tensor:
