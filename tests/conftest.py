@@ -19,10 +19,13 @@ from tests import forked
 # Threads that wait must not keep cores from the other test process; torch comes with the helpers.
 wait_passively()
 
-FORKED = {"execute", "plugins", "report", "run", "study"}
+FORKED = {"cli", "execute", "plugins", "report", "run", "study"}
 """Rooms that import so much that their test processes are forked too."""
 FORKING = {"cli", "execute", "run", "study"}
 """Rooms whose first tests need the server of `tests.forked`: it starts before them."""
+
+LONG = {"test_probe_figures.py", "test_running.py", "test_study_report.py"}
+"""Modules that take longer than the others of their room."""
 
 
 def pytest_xdist_setupnodes(config: pytest.Config, specs: list[Any]) -> None:
@@ -30,12 +33,17 @@ def pytest_xdist_setupnodes(config: pytest.Config, specs: list[Any]) -> None:
     places = [(config.invocation_params.dir / arg.split("::")[0]).resolve() for arg in config.args]
     rooms = [Path(__file__).parent / room for room in FORKED]
     forkable = all(any(place.is_relative_to(room) for room in rooms) for place in places)
-    if config.getoption("cov_source", None) or not forkable:
+    if config.getoption("cov_source", None) or not forkable or not forked.shareable(forked.SERVER):
         return
     folder = config._tmp_path_factory.getbasetemp()  # type: ignore[attr-defined]
     forked.start_server(folder)
     python = shlex.join([sys.executable, str(Path(__file__).with_name("interpreter.py"))])
     specs[:] = [type(spec)(f"{spec}//id={spec.id}//python={python} {folder}") for spec in specs]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the modules that take long, so that none is left to one process at the end."""
+    items.sort(key=lambda item: item.path.name not in LONG)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -50,8 +50,8 @@ class Process(context.ForkServerProcess):
         """Do what the process is for."""
         take_environment(self.environment)
         use(self.template)
-        # The server is there, although this process has not started it.
-        SERVER.ensure_running = lambda: None  # type: ignore[method-assign]
+        if shareable(SERVER):  # it is there, although this process has not started it
+            SERVER.ensure_running = lambda: None  # type: ignore[method-assign]
         super().run()
 
 
@@ -66,17 +66,28 @@ CONTEXT.set_forkserver_preload(["tests.warm", "tests.forked"])
 _running: set[Command] = set()
 
 
+def shareable(server: Any) -> bool:
+    """Whether processes can share a server: it has an address and a pipe, but no key.
+
+    Python 3.14 gives it a key that only the process which has started it knows. Where this is
+    false, every process has a server of its own.
+    """
+    known = {"_forkserver_address", "_forkserver_alive_fd"} <= vars(server).keys()
+    # The pipe is opened through the folder in which Linux lists the files of a process.
+    return known and "_forkserver_authkey" not in vars(server) and Path("/proc/self/fd").is_dir()
+
+
 def start_server(folder: Path | None) -> None:
     """Start the server that forks, or share the one that another process has started.
 
     Args:
         folder: what all processes of a test run share; None for a server of this process.
     """
-    if SERVER._forkserver_address is not None:
+    if getattr(SERVER, "_forkserver_address", None) is not None:
         return
     # PyTorch in the server has one thread: a fork would not have the others.
     surroundings = contextlib.chdir(ROOT), mock.patch.dict(os.environ, OMP_NUM_THREADS="1")
-    if folder is None or len(str(folder)) > LONGEST:
+    if folder is None or len(str(folder)) > LONGEST or not shareable(SERVER):
         with surroundings[0], surroundings[1]:
             SERVER.ensure_running()
         return

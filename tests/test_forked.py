@@ -1,0 +1,58 @@
+"""Test processes share one server that forks, where Python lets them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from multiprocessing import forkserver
+from pathlib import Path
+
+import pytest
+
+from tests import forked
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], forkserver.ForkServer]]:
+    """A server that imports nothing, as another process would come to have it."""
+    made = []
+
+    def new() -> forkserver.ForkServer:
+        made.append(forkserver.ForkServer())
+        monkeypatch.setattr(forked, "SERVER", made[-1])
+        return made[-1]
+
+    yield new
+    for each in made:
+        if each._forkserver_pid is None:  # it shares one, which ends with the last end of its pipe
+            os.close(each._forkserver_alive_fd)
+    for each in made:
+        each._stop()
+
+
+def test_the_second_process_shares_the_server_of_the_first(
+    server: Callable[[], forkserver.ForkServer], tmp_path: Path
+) -> None:
+    if not forked.shareable(forked.SERVER):
+        pytest.skip("this Python has a server for each process")
+    addresses = []
+    for _ in range(2):
+        one = server()
+        forked.start_server(tmp_path)
+        addresses.append(one._forkserver_address)
+    assert addresses[0] == addresses[1]
+    assert str(tmp_path) in addresses[0]
+
+
+def test_a_server_with_a_key_is_not_shared(
+    server: Callable[[], forkserver.ForkServer], tmp_path: Path
+) -> None:
+    addresses = set()
+    for _ in range(2):
+        one = server()
+        one._forkserver_authkey = b"of Python 3.14"
+        forked.start_server(tmp_path)
+        addresses.add(one._forkserver_address)
+    assert None not in addresses
+    assert len(addresses) == 2
+    assert list(tmp_path.iterdir()) == []
