@@ -37,7 +37,7 @@ protocol = "strict"
 seeds = 2
 
 [set]
-epochs = 12
+epochs = 6
 "net.widths" = [20]
 
 [search]
@@ -303,7 +303,7 @@ def test_a_changed_file_says_that_there_is_an_earlier_version(
     words = ["study", str(path), "--home", str(home.root), "--status"]
     path.write_text(SEARCH.replace("Small", "Other words"))
     assert "lfnn_l/digits/mlp" in lbench(*words).out
-    path.write_text(SEARCH.replace("epochs = 12", "epochs = 13"))
+    path.write_text(SEARCH.replace("epochs = 6", "epochs = 7"))
     said = lbench(*words).out
     assert "has nothing of this version of its file" in said
     assert "2 points of an earlier version are left out" in said
@@ -393,5 +393,5 @@ def test_a_trial_of_a_study_is_a_run_like_any_other(survived: Survived, tmp_path
     (run,) = done["runs"]
     assert run["val_error"] == best["val_error"]
     assert run["test_error"] is not None
-    assert len(RunDir(Path(run["run_dir"])).epochs()) == 12
+    assert len(RunDir(Path(run["run_dir"])).epochs()) == 6
     assert lbench(*words).json["runs"][0]["cached"]
