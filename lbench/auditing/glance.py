@@ -146,7 +146,7 @@ class _Look:
         self.generator = generator
         self.base = self.subject.trial()
         self.signals: list[Signals] = []
-        self.uses = Base(phase, [self.rows] * self.steps)
+        self.uses = Base(phase, [self.rows] * self.steps, signals=self.signals)
         with observed(self.subject, self.base):
             for number in range(self.steps):
                 self._step(number, watched)

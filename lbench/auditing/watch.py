@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FunctionType
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -71,6 +72,11 @@ CONSTANT = Origin()
 INPUT = Origin(data=True)
 TARGET = Origin(data=True, target=True)
 
+MARK = "_lbench_origin"
+"""Attribute of tensors and of their memory: the number of a watch, and an origin."""
+UNMARKED = (-1, CONSTANT)
+_NUMBERS = itertools.count()
+
 
 class Watch(TorchFunctionMode):
     """Follows the tensors of a step or prediction and keeps each use of a parameter.
@@ -94,9 +100,7 @@ class Watch(TorchFunctionMode):
         super().__init__()
         self.uses: list[Use] = []
         self._held = held
-        self._origins: dict[int, Origin] = {}
-        self._stores: dict[int, Origin] = {}
-        self._kept: list[Tensor] = []  # an id must not be given to another tensor meanwhile
+        self._number = next(_NUMBERS)
         self._left_torch = False
         self._own: dict[int, str] = {}
         for name, p in params.items():
@@ -104,7 +108,8 @@ class Watch(TorchFunctionMode):
         self._own_stores: set[int] = set()
         for p in params.values():
             self._note(p, Origin(frozenset({self._own[id(p)]})))
-        self._own_stores |= {_store(p) for p in params.values()}
+        stores = [_store(p) for p in params.values()]
+        self._own_stores |= {store._cdata for store in stores if store is not None}
         self._note(inputs, INPUT)
         if target is not None:
             self._note(target, TARGET)
@@ -228,16 +233,19 @@ class Watch(TorchFunctionMode):
         return frozenset(name for names, _ in self._stack for name in names if name in params)
 
     def _origin(self, t: Tensor) -> Origin:
-        if (found := self._origins.get(id(t))) is not None:
-            return found
+        number, origin = t.__dict__.get(MARK, UNMARKED)
+        if number == self._number:
+            return cast(Origin, origin)
         # What a custom function or a transform of torch.func returns is known by its memory.
-        return self._stores.get(_store(_unwrapped(t)), CONSTANT)
+        if (store := _store(t)) is not None:
+            number, origin = store.__dict__.get(MARK, UNMARKED)
+        return origin if number == self._number else CONSTANT
 
     def _note(self, t: Tensor, origin: Origin) -> None:
-        self._kept.append(t)
-        self._origins[id(t)] = origin
-        if (store := _store(_unwrapped(t))) not in self._own_stores:
-            self._stores[store] = origin
+        # On the tensor itself: so it is forgotten with it, and nothing is kept alive for it.
+        mark = t.__dict__[MARK] = (self._number, origin)
+        if (store := _store(t)) is not None and store._cdata not in self._own_stores:
+            store.__dict__[MARK] = mark
 
 
 GRAD: Any = vars(torch._C.TensorBase)["grad"].__get__
@@ -331,12 +339,12 @@ def _unwrapped(t: Tensor) -> Tensor:
     return t
 
 
-def _store(t: Tensor) -> int:
-    """The address of a tensor's memory; of one that has none, as a sparse one, its id."""
+def _store(t: Tensor) -> torch.UntypedStorage | None:
+    """The memory of a tensor; None of one that has none of its own, as a sparse one."""
     try:
-        return int(t.untyped_storage()._cdata)
+        return _unwrapped(t).untyped_storage()
     except (RuntimeError, NotImplementedError):
-        return id(t)
+        return None
 
 
 def _names(module: nn.Module, own: Mapping[int, str]) -> frozenset[str]:
