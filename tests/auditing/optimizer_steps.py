@@ -273,7 +273,9 @@ KINDS: dict[str, Kind] = {
     "closure": closed(Adam),
     "closure, by keyword": closed(Adam, named=True),
     "LBFGS": closed(lambda p: LBFGS(p, lr=0.1, max_iter=3)),
-    "LBFGS, line search": closed(lambda p: LBFGS(p, line_search_fn="strong_wolfe"), named=True),
+    "LBFGS, line search": closed(
+        lambda p: LBFGS(p, max_iter=3, line_search_fn="strong_wolfe"), named=True
+    ),
     "SAM, closure": closed(lambda p: Sam(p, SGD, lr=0.1), before=True),
     "SAM, two calls": two_calls,
     "no Optimizer": no_optimizer,

@@ -1,44 +1,59 @@
-"""Each planted cheat is found, and the honest rules that they imitate are not accused."""
+"""Each planted cheat is found, and the evidence says what it does."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
-from lbench import LocalRule
-from lbench.auditing.rules import audit_rule
-from tests.auditing.cheats import CHEATS, FixedFeedback, Honest
+from tests.auditing import cheats, late_cheats, state_cheats
+from tests.auditing.audits import audited, few
+
+CHEATS = {**cheats.CHEATS, **late_cheats.CHEATS, **state_cheats.CHEATS}
+
+# Of each contradicted claim, and of each place where the cheat hides.
+QUICK = [
+    "a forgotten detach",
+    "a hidden end-to-end loss of weight 0.001",
+    "a transposed copy of the head, refreshed every step",
+    "labels read in predict",
+    "the global generator",
+    "in-place writes into another block",
+    "a leak through a shared normalisation",
+    "a leak in every other step",
+    "a leak in the last step of an epoch",
+    "writes into the next block's buffer",
+]
+
+
+def test_every_cheat_has_a_name_of_its_own() -> None:
+    parts = (cheats.CHEATS, late_cheats.CHEATS, state_cheats.CHEATS)
+    assert len(CHEATS) == sum(len(part) for part in parts)
 
 
 @pytest.mark.no_cover
-@pytest.mark.parametrize("cheat", CHEATS)
+@pytest.mark.parametrize("cheat", few(CHEATS, QUICK))
 def test_every_cheat_contradicts_a_claim(cheat: str) -> None:
     cls, claim = CHEATS[cheat]
-    contradictions = audit_rule(cls).contradictions
+    contradictions = audited(cls).contradictions
     assert any(text.startswith(f"{claim}:") for text in contradictions), contradictions
-
-
-@pytest.mark.no_cover
-@pytest.mark.parametrize(
-    ("network", "options"),
-    [("mlp", {}), ("cnn", {}), ("resnet", {"norm": "group"}), ("mixer", {})],
-)
-@pytest.mark.parametrize("cls", [Honest, FixedFeedback])
-def test_the_honest_are_not_accused(
-    cls: type[LocalRule], network: str, options: dict[str, Any]
-) -> None:
-    assert audit_rule(cls, network=network, network_options=options).contradictions == []
 
 
 def test_the_evidence_names_who_reaches_whom() -> None:
     cls, _ = CHEATS["a transposed copy of the head, refreshed every step"]
-    evidence = audit_rule(cls).evidence["transport"]
+    evidence = audited(cls).evidence["transport"]
     assert "the update of fc1 follows the transposed weights of heads.0" in evidence
     cls, _ = CHEATS["in-place writes into another block"]
-    assert (
-        "fc2.weight was changed before the update of block0" in audit_rule(cls).evidence["writes"]
-    )
+    assert "fc2.weight was changed before the update of block0" in audited(cls).evidence["writes"]
     cls, _ = CHEATS["a leak through a shared normalisation"]
-    shared = audit_rule(cls).evidence["writes"]
+    shared = audited(cls).evidence["writes"]
     assert any("are one tensor" in text and "fc1.norm.weight of block0" in text for text in shared)
+
+
+@pytest.mark.no_cover
+@pytest.mark.parametrize("cheat", few(state_cheats.HIDDEN, ["a network trained in buffers"]))
+def test_beside_a_hidden_network_nothing_is_called_absent(cheat: str) -> None:
+    report = audited(state_cheats.HIDDEN[cheat])
+    for word in ("bp_free", "transport", "backward_depth", "update_locked", "global_error"):
+        assert report.measured[word] is None
+    assert report.verdict == "not measurable"
+    assert report.unmeasurable()
+    assert "trained where no update is seen" in report.reasons()[0]

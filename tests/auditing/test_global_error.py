@@ -8,6 +8,7 @@ from lbench import Claims
 from lbench.auditing.locality import global_error
 from lbench.auditing.rules import audit_rule
 from lbench.rule import Rule
+from tests.auditing.audits import few
 from tests.auditing.cheats import FixedFeedback, Honest
 from tests.auditing.state_cheats import (
     Differences,
@@ -30,7 +31,7 @@ FEW = (2, 3, 2)
         (FixedFeedback, "none"),
     ],
 )
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", few(range(3), [0]))
 def test_an_error_that_small_changes_leave_as_it_is(cls: type[Rule], kind: str, seed: int) -> None:
     own = subject(cls, seed)
     found, reached = global_error(own, FEW, own.units)

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import lbench
+from tests.auditing.audits import few
 from tests.auditing.test_steps import Batch, Step
 
 
@@ -46,7 +47,7 @@ def predictive_coding(model: nn.Sequential, tolerance: float) -> Step:
     return step
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", few(range(5), [0]))
 def test_a_loop_with_a_tolerance_ends_in_a_verdict(seed: int) -> None:
     with torch.random.fork_rng():
         torch.manual_seed(seed)

@@ -14,10 +14,14 @@ import lbench
 from lbench.auditing.step_subject import StepSubject
 from lbench.auditing.subject import Signals
 from lbench.errors import UsageError
+from tests.auditing.audits import few
 from tests.auditing.optimizer_steps import KINDS, NAMES, loss_of, network
 from tests.auditing.test_steps import Batch, Step, Two, batch, seeded
 
 __all__ = ["batch", "seeded"]  # fixtures
+
+AUDITED = ["SGD", "scheduler", "closure", "LBFGS", "SAM, two calls", "no Optimizer", "in backward"]
+"""What is audited in the quick tests; the signals of each kind are looked at there too."""
 
 
 def signals_of(step: Step, model: nn.Module, batch: Batch, steps: int = 3) -> list[Signals]:
@@ -41,7 +45,7 @@ def test_every_parameter_has_its_signal_at_every_step(kind: str, batch: Batch) -
     assert all(p.grad is None for p in model.parameters())
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", few(KINDS, AUDITED))
 def test_backpropagation_by_any_optimizer_is_measured(kind: str, batch: Batch) -> None:
     model = network()
     report = lbench.audit(KINDS[kind](model), model, batch)

@@ -15,6 +15,7 @@ from lbench.auditing.locality import Locality
 from lbench.auditing.rules import audit_rule
 from lbench.rule import GradientRule, Group, LocalRule, Rule, trained
 from lbench.task import Batch
+from tests.auditing.audits import few
 from tests.auditing.cheats import Honest
 
 
@@ -74,7 +75,7 @@ class ReadoutAsHead(LocalRule):
     ("cls", "shared"),
     [(OneHead, {"head"}), (TwoHeads, {"head", "other"}), (ReadoutAsHead, {"readout"})],
 )
-@pytest.mark.parametrize("network", ["mlp", "cnn"])
+@pytest.mark.parametrize("network", few(["mlp", "cnn"], ["mlp"]))
 def test_a_head_of_all_blocks_is_above_none_of_them(
     cls: type[Rule], shared: set[str], network: str
 ) -> None:
@@ -107,7 +108,7 @@ class Bank(GradientRule):
 
 
 @pytest.mark.parametrize("rule", ["bp", "dfa", "lfnn_v2", Bank])
-@pytest.mark.parametrize("blocks", [2, 3])
+@pytest.mark.parametrize("blocks", few([2, 3], [2]))
 def test_what_all_blocks_wait_for_together_is_above_them(
     rule: str | type[Rule], blocks: int
 ) -> None:

@@ -4,53 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.autograd import forward_ad
 
 from lbench.auditing.maps import Map, change
-from lbench.auditing.rules import audit_rule
 from lbench.auditing.transport import Transport, rank
 from lbench.auditing.uses import CannotHoldError, Held, Use
 from lbench.auditing.watch import Watch, watching
-from tests.auditing.cheats import FixedFeedback, Honest
-
-
-class SignFeedback(FixedFeedback):
-    """The head's error comes back through the signs of its weights."""
-
-    def carried(self, k: int) -> Tensor:
-        head = self.heads[k]
-        assert isinstance(head, nn.Linear)
-        return 0.1 * head.weight.detach().sign()
-
-
-class OneNumber(FixedFeedback):
-    """All that a block hears of its head's transpose is one number an example."""
-
-    def loss(self, v, s):  # type: ignore[no-untyped-def]
-        head = self.heads[v.k]
-        h = v.h if v.h.dim() == 2 else v.h.mean((2, 3))
-        own = self.task.loss(head(h.detach()), v.target)
-        direction = s.noise(f"direction{v.k}", (len(h), h.shape[1])).to(h.dtype)
-        slope = ((self.error(v) @ head.weight.detach()) * direction).sum(1, keepdim=True)
-        return own + (h * slope * direction).sum()
-
-
-@pytest.mark.parametrize(
-    ("cls", "kind"),
-    [(Honest, "full"), (SignFeedback, "sign"), (OneNumber, "scalar"), (FixedFeedback, "none")],
-)
-@pytest.mark.parametrize("network", ["mlp", "cnn"])
-def test_a_heads_transpose_is_seen_for_what_it_is(
-    cls: type[Honest], kind: str, network: str
-) -> None:
-    report = audit_rule(cls, network=network, network_options={})
-    kinds = report.transport.kinds
-    for k in range(3):
-        assert kinds[f"network.layers.{k}.site.affine", f"heads.{k}"] == kind
-    others = [value for pair, value in kinds.items() if pair[1] != f"heads.{pair[0][15:16]}"]
-    assert set(others) == {"none"}
-    assert report.measured["bp_free"] == (kind in ("none", "scalar"))
 
 
 def test_a_change_decides_every_sign_and_twice_the_change_decides_the_same() -> None:
@@ -96,15 +56,6 @@ def test_a_held_layer_has_the_tangent_of_its_new_weights() -> None:
         value, tangent = forward_ad.unpack_dual(model(forward_ad.make_dual(x, u)))
     torch.testing.assert_close(value, watch.uses[0].outputs[0])
     torch.testing.assert_close(tangent, u @ model[0].weight.T)
-
-
-@pytest.mark.parametrize(
-    "rule", ["bp", "fa", pytest.param("fg_a", marks=[pytest.mark.slow, pytest.mark.thorough])]
-)
-def test_maps_over_positions_are_measured_too(rule: str) -> None:
-    report = audit_rule(rule, network="mixer")
-    assert report.transport.unmeasurable == []
-    assert report.contradictions == []
 
 
 def use(*before: int) -> Use:
