@@ -12,15 +12,13 @@ from lbench.auditing.report import Report
 from lbench.auditing.rules import audit_rule
 from lbench.rule import Rule
 
-THOROUGH = [pytest.mark.slow, pytest.mark.thorough]
+THOROUGH = [pytest.mark.slow, pytest.mark.thorough, pytest.mark.no_cover]
 
 
 @functools.cache
-def audited(
-    cls: str | type[Rule], network: str = "mlp", blocks: int | None = None, **options: Any
-) -> Report:
+def audited(cls: str | type[Rule], network: str = "mlp", **options: Any) -> Report:
     """Make the audit of a rule on a network with these options, once for all tests that read it."""
-    return audit_rule(cls, network=network, network_options=options, blocks=blocks)
+    return audit_rule(cls, network=network, network_options=options)
 
 
 def few(cases: Iterable[Any], quick: Collection[Any]) -> list[Any]:

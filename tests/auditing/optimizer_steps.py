@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from torch.optim import LBFGS, SGD, Adam, Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR, LambdaLR
 
-from tests.auditing.test_steps import Batch, Step
+from tests.auditing.snippets.step import Batch, Step
 
 Kind = Callable[[nn.Module], Step]
 NAMES = {"0.weight", "0.bias", "2.weight", "2.bias", "4.weight", "4.bias"}

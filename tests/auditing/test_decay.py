@@ -9,9 +9,7 @@ from torch.nn import functional as F
 
 import lbench
 from lbench.auditing.decay import decays
-from tests.auditing.test_steps import Batch, batch, seeded
-
-__all__ = ["batch", "seeded"]  # fixtures
+from tests.auditing.snippets.step import Batch
 
 
 def normal(*shape: int) -> Tensor:

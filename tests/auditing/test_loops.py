@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 import lbench
 from tests.auditing.audits import few
-from tests.auditing.test_steps import Batch, Step
+from tests.auditing.snippets.step import Batch, Step
 
 
 def predictive_coding(model: nn.Sequential, tolerance: float) -> Step:

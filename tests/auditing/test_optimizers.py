@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import pytest
 import torch
 from torch import nn
-from torch.nn import functional as F
 from torch.optim import SGD, Optimizer
 
 import lbench
@@ -16,9 +16,10 @@ from lbench.auditing.subject import Signals
 from lbench.errors import UsageError
 from tests.auditing.audits import few
 from tests.auditing.optimizer_steps import KINDS, NAMES, loss_of, network
-from tests.auditing.test_steps import Batch, Step, Two, batch, seeded
+from tests.auditing.snippets.step import Batch, Step
+from tests.auditing.two_blocks import Two, local_step, optimizers
 
-__all__ = ["batch", "seeded"]  # fixtures
+sgd = functools.partial(SGD, lr=0.1)
 
 AUDITED = ["SGD", "scheduler", "closure", "LBFGS", "SAM, two calls", "no Optimizer", "in backward"]
 """What is audited in the quick tests; the signals of each kind are looked at there too."""
@@ -124,24 +125,15 @@ def test_sparse_gradients_are_signals(batch: Batch) -> None:
 def test_a_change_by_hand_beside_an_optimizer_is_an_update_of_its_own(batch: Batch) -> None:
     """Weight decay, clipping and projections by hand write into no other unit."""
     model = Two(norm=False, dropout=0.0)
-    first = SGD([*model.one.parameters(), *model.head1.parameters()], lr=0.1)
-    second = SGD([*model.two.parameters(), *model.head2.parameters()], lr=0.1)
 
-    def step(model: nn.Module, batch: Batch) -> None:
-        assert isinstance(model, Two)
-        h = model.one(batch[0])
-        first.zero_grad()
-        second.zero_grad()
-        F.cross_entropy(model.head1(h), batch[1]).backward()
-        F.cross_entropy(model.head2(model.two(h.detach())), batch[1]).backward()
-        first.step()
-        second.step()
-        with torch.no_grad():
-            for p in model.parameters():
-                p.mul_(0.99).clamp_(-1, 1)
-            weight = model.one[0].weight
-            weight.div_(weight.norm(dim=1, keepdim=True).clamp(min=1))
+    @torch.no_grad()
+    def by_hand() -> None:
+        for p in model.parameters():
+            p.mul_(0.99).clamp_(-1, 1)
+        weight = model.one[0].weight
+        weight.div_(weight.norm(dim=1, keepdim=True).clamp(min=1))
 
+    step = local_step(model, by=optimizers(model, sgd), after=by_hand)
     report = lbench.audit(step, model, batch, units=model.units())
     assert report.measured["writes"] == "own"
     assert report.measured["update_locked"] is False
@@ -152,8 +144,7 @@ def test_an_optimizer_that_changes_what_it_does_not_hold_writes_into_a_foreign_u
     batch: Batch,
 ) -> None:
     model = Two(norm=False, dropout=0.0)
-    first = SGD([*model.one.parameters(), *model.head1.parameters()], lr=0.1)
-    second = SGD([*model.two.parameters(), *model.head2.parameters()], lr=0.1)
+    first, second = optimizers(model, sgd)
 
     @torch.no_grad()
     def hook(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
@@ -161,17 +152,7 @@ def test_an_optimizer_that_changes_what_it_does_not_hold_writes_into_a_foreign_u
 
     second.register_step_post_hook(hook)
 
-    def step(model: nn.Module, batch: Batch) -> None:
-        assert isinstance(model, Two)
-        h = model.one(batch[0])
-        first.zero_grad()
-        second.zero_grad()
-        F.cross_entropy(model.head1(h), batch[1]).backward()
-        F.cross_entropy(model.head2(model.two(h.detach())), batch[1]).backward()
-        first.step()
-        second.step()
-
-    report = lbench.audit(step, model, batch, units=model.units())
+    report = lbench.audit(local_step(model, by=(first, second)), model, batch, units=model.units())
     assert report.measured["writes"] == "foreign"
     assert report.evidence["writes"][0] == (
         "one.0.weight was changed in the step of another optimizer (SGD)"
@@ -180,21 +161,12 @@ def test_an_optimizer_that_changes_what_it_does_not_hold_writes_into_a_foreign_u
 
 def test_a_write_by_hand_that_depends_on_another_unit_is_seen(batch: Batch) -> None:
     model = Two(norm=False, dropout=0.0)
-    first = SGD([*model.one.parameters(), *model.head1.parameters()], lr=0.1)
-    second = SGD([*model.two.parameters(), *model.head2.parameters()], lr=0.1)
 
-    def step(model: nn.Module, batch: Batch) -> None:
-        assert isinstance(model, Two)
-        h = model.one(batch[0])
-        first.zero_grad()
-        second.zero_grad()
-        F.cross_entropy(model.head1(h), batch[1]).backward()
-        F.cross_entropy(model.head2(model.two(h.detach())), batch[1]).backward()
-        first.step()
-        second.step()
-        with torch.no_grad():
-            model.one[0].weight.add_(model.two[0].weight.mean(), alpha=1e-3)
+    @torch.no_grad()
+    def by_hand() -> None:
+        model.one[0].weight.add_(model.two[0].weight.mean(), alpha=1e-3)
 
+    step = local_step(model, by=optimizers(model, sgd), after=by_hand)
     report = lbench.audit(step, model, batch, units=model.units())
     assert report.measured["update_locked"] is True
 

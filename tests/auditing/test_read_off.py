@@ -10,9 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import lbench
-from tests.auditing.test_steps import Batch, batch, seeded
-
-__all__ = ["batch", "seeded"]  # fixtures
+from tests.auditing.snippets.step import Batch
 
 Read = Callable[[nn.Module, int, Tensor], Tensor]
 MODEL = nn.Sequential(nn.Linear(20, 30), nn.ReLU(), nn.Linear(30, 30), nn.ReLU(), nn.Linear(30, 3))

@@ -19,9 +19,7 @@ from lbench.errors import UsageError
 from tests.auditing.audits import few
 from tests.auditing.cheats import Honest
 from tests.auditing.optimizer_steps import loss_of, network
-from tests.auditing.test_steps import Batch, batch, seeded
-
-__all__ = ["batch", "seeded"]  # fixtures
+from tests.auditing.snippets.step import Batch
 
 MEAN = {"loss": 1.0}
 

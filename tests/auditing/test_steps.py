@@ -3,74 +3,17 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn import functional as F
 
 import lbench
 from lbench.errors import UsageError
-
-Batch = tuple[Tensor, Tensor]
-Step = Callable[[nn.Module, Batch], Any]
-
-
-@pytest.fixture(autouse=True)
-def seeded() -> Iterator[None]:
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        yield
-
-
-@pytest.fixture
-def batch() -> Batch:
-    return torch.randn(14, 20), torch.arange(14) % 3
-
-
-class Two(nn.Module):
-    """Two blocks with a head each."""
-
-    def __init__(self, norm: bool = True, dropout: float = 0.2) -> None:
-        super().__init__()
-        self.one = nn.Sequential(nn.Linear(20, 30), nn.ReLU(), nn.Dropout(dropout))
-        self.two = nn.Sequential(
-            nn.Linear(30, 30), nn.BatchNorm1d(30) if norm else nn.Identity(), nn.ReLU()
-        )
-        self.head1, self.head2 = nn.Linear(30, 3), nn.Linear(30, 3)
-
-    def forward(self, x: Tensor) -> Tensor:
-        scores: Tensor = self.head2(self.two(self.one(x)))
-        return scores
-
-    def units(self) -> dict[str, list[nn.Module]]:
-        return {"one": [self.one, self.head1], "two": [self.two, self.head2]}
-
-
-def local_step(model: Two, *, detach: bool = True, clip: str = "") -> Step:
-    """Each block has its optimizer and its loss."""
-    first = torch.optim.Adam([*model.one.parameters(), *model.head1.parameters()])
-    second = torch.optim.Adam([*model.two.parameters(), *model.head2.parameters()])
-
-    def step(model: nn.Module, batch: Batch) -> None:
-        assert isinstance(model, Two)
-        x, y = batch
-        h = model.one(x)
-        scores = model.head2(model.two(h.detach() if detach else h))
-        first.zero_grad()
-        second.zero_grad()
-        (F.cross_entropy(model.head1(h), y) + F.cross_entropy(scores, y)).backward()
-        if clip == "all":
-            nn.utils.clip_grad_norm_(model.parameters(), 0.1)
-        for unit in [first, second] if clip == "block" else []:
-            nn.utils.clip_grad_norm_(unit.param_groups[0]["params"], 0.1)
-        first.step()
-        second.step()
-
-    return step
-
+from tests.auditing.snippets.step import Batch
+from tests.auditing.two_blocks import Training, Two, local_step
 
 MODEL = nn.Sequential(nn.Linear(20, 30), nn.ReLU(), nn.Linear(30, 30), nn.ReLU(), nn.Linear(30, 3))
 OPTIMIZER = torch.optim.SGD(MODEL.parameters(), lr=0.1, momentum=0.9)
@@ -152,26 +95,6 @@ def test_a_step_may_make_tensors_of_the_default_type(batch: Batch) -> None:
 
     assert lbench.audit(step, MODEL, batch).measured["transport"] == "full"
     assert torch.get_default_dtype() == torch.float32
-
-
-class Training:
-    """A step that is a method of an object with model and optimizer."""
-
-    def __init__(self) -> None:
-        self.model = Two(norm=False, dropout=0.0)
-        self.optimizer = torch.optim.AdamW(self.model.parameters())
-        self.labels: Tensor | None = None
-
-    def step(self, model: nn.Module, batch: Batch, weight: float = 1.0) -> None:
-        x, y = batch
-        self.labels = y
-        self.optimizer.zero_grad()
-        (weight * F.cross_entropy(model(x), y)).backward()
-        self.optimizer.step()
-
-    def leaky(self, model: nn.Module, x: Tensor) -> Tensor:
-        assert self.labels is not None
-        return model(x) + F.one_hot(self.labels[: len(x)], 3)
 
 
 def test_methods_and_partials_are_copied_with_their_objects(batch: Batch) -> None:
