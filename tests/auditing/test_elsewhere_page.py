@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import torch
 from click.testing import CliRunner, Result
 
 from lbench.auditing.step_file import StepFile
@@ -24,18 +23,16 @@ COMMANDS = re.findall(r"^\$ lbench (audit .*)$", PAGE, flags=re.MULTILINE)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
-    dtype = torch.get_default_dtype()
     yield tmp_path
-    torch.set_default_dtype(dtype)
     for name in ("their_train", "audit_net"):
         sys.modules.pop(name, None)
 
 
-def audit(folder: Path, theirs: str, command: str, ours: str = OURS) -> Result:
+def audit(folder: Path, theirs: str, command: str) -> Result:
     for name in ("their_train", "audit_net"):
         sys.modules.pop(name, None)
     (folder / "their_train.py").write_text(theirs)
-    (folder / "audit_net.py").write_text(ours)
+    (folder / "audit_net.py").write_text(OURS)
     return CliRunner().invoke(cli, shlex.split(command), standalone_mode=False)
 
 
@@ -64,10 +61,13 @@ def test_the_file_is_short_and_the_table_has_every_name() -> None:
     assert rows == ["the function", *fields]
 
 
-def test_float32_inside_a_step_fails_and_a_default_dtype_mends_it(folder: Path) -> None:
-    weighted = THEIRS.replace("h = model.block1(x)", "h = model.block1(x @ torch.eye(784))")
-    assert weighted != THEIRS
-    done = audit(folder, weighted, COMMANDS[0])
+def test_float32_by_name_inside_a_step_fails_and_the_inputs_dtype_mends_it(folder: Path) -> None:
+    def weighted(weights: str) -> str:
+        theirs = THEIRS.replace("h = model.block1(x)", f"h = model.block1(x @ {weights})")
+        assert theirs != THEIRS
+        return theirs
+
+    done = audit(folder, weighted("torch.eye(784).float()"), COMMANDS[0])
     assert "dtype" in str(done.exception)
-    double = "import torch\ntorch.set_default_dtype(torch.float64)\n" + OURS
-    assert audit(folder, weighted, COMMANDS[0], double).return_value == 5
+    for weights in ("torch.eye(784)", "torch.eye(784).to(x.dtype)"):
+        assert audit(folder, weighted(weights), COMMANDS[0]).return_value == 5
