@@ -11,14 +11,12 @@ CHEATS = {**cheats.CHEATS, **late_cheats.CHEATS, **state_cheats.CHEATS}
 
 # Of each contradicted claim, and of each place where the cheat hides.
 QUICK = [
-    "a forgotten detach",
     "a hidden end-to-end loss of weight 0.001",
     "a transposed copy of the head, refreshed every step",
     "labels read in predict",
     "the global generator",
     "in-place writes into another block",
     "a leak through a shared normalisation",
-    "a leak in every other step",
     "a leak in the last step of an epoch",
     "writes into the next block's buffer",
 ]

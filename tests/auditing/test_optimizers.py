@@ -21,7 +21,7 @@ from tests.auditing.two_blocks import Two, local_step, optimizers
 
 sgd = functools.partial(SGD, lr=0.1)
 
-AUDITED = ["SGD", "scheduler", "closure", "LBFGS", "SAM, two calls", "no Optimizer", "in backward"]
+AUDITED = ["SGD", "LBFGS", "SAM, two calls", "no Optimizer", "in backward"]
 """What is audited in the quick tests; the signals of each kind are looked at there too."""
 
 

@@ -107,7 +107,7 @@ class Bank(GradientRule):
         return self.task.loss(scores, batch.target)
 
 
-@pytest.mark.parametrize("rule", ["bp", "dfa", "lfnn_v2", Bank])
+@pytest.mark.parametrize("rule", few(["bp", "dfa", "lfnn_v2", Bank], ["dfa", Bank]))
 @pytest.mark.parametrize("blocks", few([2, 3], [2]))
 def test_what_all_blocks_wait_for_together_is_above_them(
     rule: str | type[Rule], blocks: int
