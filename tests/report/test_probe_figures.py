@@ -24,6 +24,8 @@ from lbench.study.definition import Arm, Study
 from lbench.study.results import Results
 from tests.report.studies import crowded, every_text_inside, grid
 
+pytestmark = [pytest.mark.slow, pytest.mark.thorough]
+
 WATCHED = Study(
     name="watched",
     title="Everything watched",

@@ -138,6 +138,8 @@ def all_that_fit(rule: str) -> list[str]:
     return [n for n in known.probes if known.owner("probes", n) in owners and n != "tasks"]
 
 
+@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.no_cover
 @pytest.mark.parametrize(
     ("rule", "options"),
@@ -280,6 +282,8 @@ def test_rows_that_were_lost_start_the_run_again(
     assert len(table(found.run_dir, "online")) == 3 * 41
 
 
+@pytest.mark.slow
+@pytest.mark.thorough
 def test_time_and_memory_of_probes_are_nobodys(tmp_path: Path, brought: None) -> None:
     resolved = ask(epochs=1)
     plain = run(tmp_path / "plain", resolved)[0].result

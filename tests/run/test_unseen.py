@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from torch import Tensor
 
 from lbench import Batch, Init, Rule, Step
@@ -43,7 +44,7 @@ def trained(home: Path, cls: type[Rule], **changes: Any) -> tuple[Outcome, list[
     reporter = Silent()
     resolved = with_rule(cls, **changes)
     (outcome,) = run(home, resolved, reporter=reporter)
-    assert outcome.result["status"] == "finished"
+    assert outcome.result["status"] == "finished", outcome.result["reason"]
     assert describe(resolved, [outcome])["contradictions"] == outcome.result["contradictions"]
     return outcome, reporter.notes
 
@@ -188,16 +189,20 @@ class Looks(Honest):
 
     def step(self, batch: Batch, s: Step) -> None:
         if s.index == 3:
-            modules = [m for name, m in sys.modules.items() if name.partition(".")[0] == "lbench"]
+            modules = [m for name, m in [*sys.modules.items()] if name.startswith("lbench.")]
             roots = [self, batch, s, *(vars(module) for module in modules)]
             type(self).found = [type(each).__name__ for each in holders(roots)]
         super().step(batch, s)
 
 
+def _count(each: np.ndarray | Tensor) -> int:
+    return each.numel() if isinstance(each, Tensor) else each.size
+
+
 def holders(roots: list[Any]) -> Iterator[Any]:
     """Arrays and tensors with the digits of the test set."""
     wanted = Digits().load().test.images
-    globals_of = {id(vars(module)) for module in sys.modules.values()} - {id(r) for r in roots}
+    globals_of = {id(vars(module)) for module in [*sys.modules.values()]} - {id(r) for r in roots}
     seen, left = {id(wanted)}, list(roots)
     while left:
         each = left.pop()
@@ -206,10 +211,10 @@ def holders(roots: list[Any]) -> Iterator[Any]:
             continue
         seen.add(id(each))
         if isinstance(each, np.ndarray | Tensor):
-            values = np.asarray(each.detach() if isinstance(each, Tensor) else each)
-            alike = values.dtype == np.uint8 and values.size == wanted.size
-            if alike and np.array_equal(values.reshape(wanted.shape), wanted):
-                yield each
+            if each.dtype in (np.uint8, torch.uint8) and _count(each) == wanted.size:
+                values = np.asarray(each).reshape(wanted.shape)
+                if np.array_equal(values, wanted):
+                    yield each
             continue
         left += gc.get_referents(each)
 

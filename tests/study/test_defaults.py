@@ -84,6 +84,8 @@ def test_what_is_better_than_the_defaults_is_chosen(tmp_path: Path) -> None:
     assert not found.chose_defaults
 
 
+@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("settings", [INSIDE, OUTSIDE], ids=["inside", "outside"])
 @pytest.mark.parametrize("status", ["running", "killed", "finished", "failed", "diverged"])
 def test_a_search_that_goes_on_has_the_defaults_once(

@@ -88,6 +88,8 @@ def searched(tmp_path_factory: pytest.TempPathFactory) -> Searched:
     return Searched(Home(home), str(study))
 
 
+@pytest.mark.slow
+@pytest.mark.thorough
 def test_every_command_works_in_a_home_of_any_name(
     searched: Searched, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -139,6 +141,8 @@ def reading(
         assert {path: path.stat().st_mtime for path in home.rglob("*")} == before
 
 
+@pytest.mark.slow
+@pytest.mark.thorough
 def test_what_only_reads_works_in_a_home_that_may_only_be_read(
     reading: Callable[..., Said], searched: Searched, tmp_path: Path
 ) -> None:

@@ -28,6 +28,8 @@ from lbench.study.find import find
 from lbench.study.results import Results
 from tests.study.helper import ALONE, Said, home_with_store, interrupted, killed, lbench
 
+pytestmark = [pytest.mark.slow, pytest.mark.thorough]
+
 SEARCH = """
 title = "Small"
 question = "Which rule is better?"
