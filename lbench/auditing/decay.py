@@ -31,8 +31,9 @@ def without_decay(signals: Signals, plain: Signals, changes: Mapping[str, Tensor
 def decays(movement: Tensor, by: Tensor, signal: Tensor) -> bool:
     """Whether each number of a signal moved with its own weight, as in decay or Oja's rule.
 
-    The factor may be another one for each output (the first dimension) or for each input. A
-    transpose mixes the changes of many weights.
+    The factor may be another one for each output (the first dimension) or for each input. Weights
+    that are set to a constant, as on a diagonal or under a mask, move by all of their change, the
+    others by nothing. A transpose mixes the changes of many weights.
 
     Args:
         movement: of the signal.
@@ -45,4 +46,5 @@ def decays(movement: Tensor, by: Tensor, signal: Tensor) -> bool:
         factor = (one * two).sum(1, keepdim=True) / two.square().sum(1, keepdim=True)
         if bool((one - factor * two).norm() <= noise):
             return True
-    return False
+    constant = (movement - by).abs() < movement.abs()
+    return bool((movement - constant * by).norm() <= noise)

@@ -31,6 +31,31 @@ ELEMENTWISE = frozenset(
 )  # fmt: skip
 """They combine their arguments element by element, or put them beside each other."""
 
+SCALES = frozenset(
+    {
+        "__div__", "__idiv__", "__imul__", "__itruediv__", "__mul__", "__rdiv__", "__rmul__",
+        "__rtruediv__", "__truediv__", "addcmul", "addcmul_", "div", "div_", "divide",
+        "masked_fill", "masked_fill_", "mul", "mul_", "multiply", "true_divide", "where",
+    }
+)  # fmt: skip
+"""Of these, they multiply."""
+
+SHIFTS = frozenset(
+    {
+        "__add__", "__iadd__", "__isub__", "__radd__", "__rsub__", "__sub__", "add", "add_",
+        "fmax", "fmin", "maximum", "minimum", "rsub", "sub", "sub_", "subtract",
+    }
+)  # fmt: skip
+"""Of these, they add or compare."""
+
+REPEATS = frozenset({"repeat", "repeat_interleave", "tile"})
+"""They put copies of a tensor beside each other."""
+
+PRODUCTS = frozenset(
+    {"__matmul__", "__rmatmul__", "dot", "einsum", "inner", "matmul", "mv", "tensordot", "vdot"}
+)
+"""They sum over features of vectors too."""
+
 RECURRENT = frozenset({"gru", "lstm", "rnn_relu", "rnn_tanh"})
 """One call applies the same matrices at every position of a sequence."""
 

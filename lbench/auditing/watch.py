@@ -6,7 +6,7 @@ import functools
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import replace
 from types import FunctionType
 from typing import Any, ParamSpec, TypeVar, cast
 
@@ -23,54 +23,19 @@ from lbench.auditing.functions import (
     DIFFERENTIATE,
     DRAWS,
     OPENED,
+    PRODUCTS,
     RECURRENT,
+    REPEATS,
+    SCALES,
     elementwise,
     in_place,
 )
+from lbench.auditing.origins import CONSTANT, INPUT, TARGET, Origin, spread, summed, weighted
 from lbench.auditing.uses import Held, Use
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
-
-@dataclass(frozen=True, slots=True)
-class Origin:
-    """What a tensor was computed from in this step.
-
-    Args:
-        params: names of the trained parameters, of a tensor that was computed from no data.
-        data: whether it was computed from the batch.
-        target: whether it was computed from the batch's labels, or is a gradient.
-        noise: whether it was drawn at random.
-        uses: bit ``k`` is set where use ``k`` of the step is among what it was computed from.
-    """
-
-    params: frozenset[str] = frozenset()
-    data: bool = False
-    target: bool = False
-    noise: bool = False
-    uses: int = 0
-
-    def __or__(self, other: Origin) -> Origin:
-        if other is CONSTANT or other == self:
-            return self
-        return Origin(
-            self.params | other.params,
-            self.data or other.data,
-            self.target or other.target,
-            self.noise or other.noise,
-            self.uses | other.uses,
-        )
-
-    @property
-    def weight(self) -> bool:
-        """Whether it was computed from trained parameters alone."""
-        return bool(self.params) and not self.data
-
-
-CONSTANT = Origin()
-INPUT = Origin(data=True)
-TARGET = Origin(data=True, target=True)
 
 MARK = "_lbench_origin"
 """Attribute of tensors and of their memory: the number of a watch, and an origin."""
@@ -105,6 +70,7 @@ class Watch(TorchFunctionMode):
         self._own: dict[int, str] = {}
         for name, p in params.items():
             self._own.setdefault(id(p), name)
+        self._matrices = {name for name, p in params.items() if p.dim() > 1}
         self._own_stores: set[int] = set()
         for p in params.values():
             self._note(p, Origin(frozenset({self._own[id(p)]})))
@@ -152,14 +118,14 @@ class Watch(TorchFunctionMode):
         given: list[tuple[Tensor, Origin]] | None = None
         if name in OPENED:
             given = self._given(args, kwargs)
-            if _weighted(given):
+            if weighted(given):
                 with self:
                     return _opened(func)(*args, **kwargs)
         output = func(*args, **kwargs)
         changed = _tensors(args[:1]) if in_place(name) else _tensors(kwargs.get("out"))
         if (outputs := _tensors(output)) or changed:
             given = self._given(args, kwargs) if given is None else given
-            if _weighted(given) and not any(id(t) in self._own for t in changed):
+            if weighted(given) and not any(id(t) in self._own for t in changed):
                 total = self._used(name, given, outputs or changed)
             else:
                 total = self._total(func, name, given)
@@ -184,7 +150,9 @@ class Watch(TorchFunctionMode):
             if origin is not total:
                 total |= origin
         if total.data and total.params:  # a parameter's own update
-            total = Origin(frozenset(), True, total.target, total.noise, total.uses)
+            total = replace(total, params=frozenset())
+        if name in REPEATS and total.data:
+            total = replace(total, repeated=True)
         if not given and self._left_torch and name in ("tensor", "as_tensor", "from_numpy"):
             total |= INPUT
         return total
@@ -199,19 +167,30 @@ class Watch(TorchFunctionMode):
                 total |= origin
                 continue
             params |= origin.params
-            if t.dim() > 1:
+            if t.dim() > 1 or (name in PRODUCTS and t.numel() > 1):
                 matrices |= origin.params
         contracts = bool(matrices) and not elementwise(name)
+        over = spread(name, given, self._matrices)
+        joins = not elementwise(name) and sum(t.numel() > 1 for t, _ in given) > 1
+        over_now = summed(name, given, outputs, joins=joins)
         if matrices and not contracts and all(t.numel() == 1 for t, o in given if o.data):
             return Origin(frozenset(params))  # a matrix times one number stays a matrix
         if torch._C._current_graph_task_id() != (self._stack[-1][1] if self._stack else -1):
             return total  # part of a backward pass
+        if over and name in SCALES:
+            return replace(total, scaled=total.scaled | over)
+        if over_now:
+            params |= over_now
+            matrices |= over_now
+            contracts = True
+        elif not params:
+            return replace(total, scaled=_NONE, shifted=_NONE) if joins else total
         use = Use(
             frozenset(params),
             frozenset(matrices),
             contracts,
-            self._inside(params),
-            bool(self._stack),
+            _NONE if over else self._inside(params),
+            bool(self._stack) and not over,
             total.target,
             name in RECURRENT,
             _groups(name, given),
@@ -224,8 +203,15 @@ class Watch(TorchFunctionMode):
         else:
             with temporarily_clear_interpreter_stack():
                 use.outputs += [t.detach().clone() for t in values]
+        if over:
+            total = replace(total, shifted=total.shifted | over)
         if contracts:
-            total |= Origin(uses=1 << len(self.uses))
+            total = Origin(
+                data=True,
+                target=total.target,
+                noise=total.noise,
+                uses=total.uses | 1 << len(self.uses),
+            )
         self.uses.append(use)
         return total
 
@@ -239,7 +225,9 @@ class Watch(TorchFunctionMode):
         # What a custom function or a transform of torch.func returns is known by its memory.
         if (store := _store(t)) is not None:
             number, origin = store.__dict__.get(MARK, UNMARKED)
-        return origin if number == self._number else CONSTANT
+        if number == self._number:
+            return cast(Origin, origin)
+        return INPUT if self._left_torch and _foreign(t) else CONSTANT
 
     def _note(self, t: Tensor, origin: Origin) -> None:
         # On the tensor itself: so it is forgotten with it, and nothing is kept alive for it.
@@ -248,6 +236,7 @@ class Watch(TorchFunctionMode):
             store.__dict__[MARK] = mark
 
 
+_NONE = frozenset[str]()
 GRAD: Any = vars(torch._C.TensorBase)["grad"].__get__
 _OPENED: dict[FunctionType, FunctionType] = {}
 
@@ -310,9 +299,12 @@ def _never(*args: Any) -> bool:
     return False
 
 
-def _weighted(given: Sequence[tuple[Tensor, Origin]]) -> bool:
-    """Whether trained parameters are combined with data."""
-    return any(o.data for _, o in given) and any(o.weight for _, o in given)
+def _foreign(t: Tensor) -> bool:
+    """Whether a tensor's memory is not PyTorch's own, as that of an array of NumPy."""
+    try:
+        return not _unwrapped(t).untyped_storage().resizable()
+    except (RuntimeError, NotImplementedError):
+        return False
 
 
 def _tensors(value: Any) -> list[Tensor]:
@@ -348,7 +340,15 @@ def _store(t: Tensor) -> torch.UntypedStorage | None:
 
 
 def _names(module: nn.Module, own: Mapping[int, str]) -> frozenset[str]:
-    """The parameters of a module itself, behind parametrizations too, by their first names."""
-    inner = [m for name, m in module.named_children() if name == "parametrizations"]
-    params = [*module.parameters(recurse=False), *(p for m in inner for p in m.parameters())]
-    return frozenset(own[id(p)] for p in params if id(p) in own)
+    """The parameters of a module itself, by their first names.
+
+    They include those behind parametrizations, and those in containers that cannot be called.
+    """
+    params = [*module.parameters(recurse=False)]
+    found = set[str]()
+    for name, inner in module.named_children():
+        if name == "parametrizations":
+            params += inner.parameters()
+        elif type(inner).forward is nn.Module.forward:
+            found |= _names(inner, own)
+    return frozenset(found | {own[id(p)] for p in params if id(p) in own})

@@ -107,13 +107,19 @@ class Matrices(nn.Module):
         return x @ self.out[0].T
 
 
-@pytest.mark.parametrize("build", [Recurrent, Matrices])
-def test_what_cannot_be_held_is_never_called_free(build: type[nn.Module], batch: Batch) -> None:
-    model = build()
+def test_what_cannot_be_held_is_never_called_free(batch: Batch) -> None:
+    model = Recurrent()
     report = lbench.audit(training(model), model, batch)
     assert report.transport.unmeasurable
     assert report.measured["bp_free"] is not True
     assert report.measured["transport"] in (None, "full")
+
+
+def test_matrices_in_a_list_belong_to_the_module_that_has_the_list(batch: Batch) -> None:
+    model = Matrices()
+    report = lbench.audit(training(model), model, batch)
+    assert report.transport.unmeasurable == []
+    assert report.measured["transport"] == report.measured["backward_depth"] == "full"
 
 
 class Sequence(nn.Module):
