@@ -93,7 +93,7 @@ class Original:
         for t, (version, grad, values) in zip(self._tensors, before, strict=True):
             now = id(t.grad) if t.is_leaf else None
             if (t._version, now) != (version, grad) or (
-                values is not None and not torch.equal(t.nan_to_num(), values)
+                values is not None and not torch.equal(t.detach().nan_to_num(), values)
             ):
                 return self.walk.name(t)
         return None

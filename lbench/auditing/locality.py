@@ -122,8 +122,9 @@ def _redraw(unit: Unit, trial: Trial) -> None:
 
 def redraw(value: Tensor, generator: torch.Generator) -> Tensor:
     """Normal numbers of the same mean square; of 0.1 where all are 0."""
-    size = value.double().square().mean().sqrt().item() or 0.1
-    random = torch.randn(value.shape, generator=generator, dtype=torch.float64)
+    size = value.abs().double().square().mean().sqrt().item() or 0.1
+    dtype = torch.complex128 if value.is_complex() else torch.float64
+    random = torch.randn(value.shape, generator=generator, dtype=dtype)
     return (size * random).to(value)
 
 

@@ -163,4 +163,5 @@ def _full_depth(subject: Subject, moved: Transport) -> bool:
     names = frozenset().union(*(watch.uses[k].params for k in chosen))
     inside = [m for m in moved.maps if names & frozenset(m.weights)]
     deepest = chain(watch.uses, chosen) - 1
-    return deepest > 0 and max(moved.depths(inside).values(), default=0) >= deepest
+    found = max(*moved.depths(inside).values(), moved.depth_along(watch.uses, inside), 0)
+    return 0 < deepest <= found

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._C._functorch import is_functorch_wrapped_tensor
 from torch.nn.modules.batchnorm import _NormBase
 
 from lbench.auditing.subject import Subject, Trial
@@ -33,7 +34,11 @@ def state(model: nn.Module, *, once: bool = True) -> dict[str, Tensor]:
         *model.named_buffers(remove_duplicate=once),
         *model.named_parameters(remove_duplicate=once),
     ]
-    found = {name: tensor for name, tensor in registered if id(tensor) not in seen}
+    found = {
+        name: tensor
+        for name, tensor in registered
+        if id(tensor) not in seen and not is_functorch_wrapped_tensor(tensor)
+    }
     if once:
         seen |= {id(tensor) for tensor in found.values()}
     for path, module in model.named_modules():
@@ -52,7 +57,7 @@ def _inside(value: Any, name: str, seen: set[int], deep: int) -> Iterator[tuple[
         return
     items: dict[Any, Any] = {}
     if isinstance(value, Tensor):
-        if not torch._C._functorch.is_functorch_wrapped_tensor(value):  # inside vmap or jvp
+        if not is_functorch_wrapped_tensor(value):  # inside vmap or jvp
             yield name, value
     elif isinstance(value, nn.Module):
         seen.add(id(value))

@@ -51,7 +51,12 @@ class StepTrial(Trial):
     def scores(self, x: Tensor) -> Tensor:
         """Return what the caller's ``predict`` returns."""
         with self._copy.inside(), double_precision():
-            scores: Tensor = self._predict(self.model, x)
+            scores = self._predict(self.model, x)
+        if not isinstance(scores, Tensor):
+            raise UsageError(
+                f"Predicting returns a {type(scores).__name__}, not a tensor of logits.",
+                "Give predict=, a function that returns the logits for a model and inputs.",
+            )
         return scores
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor, nn
 
 from lbench.auditing.measure import ROWS, measure
@@ -61,7 +62,9 @@ def audit(
     x, target = batch
     if len(x) < ROWS:
         raise UsageError(f"The audit needs a batch of at least {ROWS} rows, but got {len(x)}.")
-    x = x.detach().double() if x.is_floating_point() else x
+    x = x.detach()
+    if x.is_floating_point() or x.is_complex():
+        x = x.to(torch.complex128 if x.is_complex() else torch.float64)
     subject = StepSubject(step, model, x, target, units, predict)
     words = f"{type(model).__name__}, inputs {'x'.join(map(str, x.shape[1:]))}"
     try:

@@ -17,7 +17,8 @@ from lbench.task import Batch
 class Signals(dict[str, list[Tensor]]):
     """The signals of one step, by the parameter's name, in the order in which they came.
 
-    A signal has the parameter's shape. It is the gradient that an optimizer got or, for a
+    A signal has the parameter's shape (of a complex one, with real and imaginary parts as the
+    last axis). It is the gradient that an optimizer got or, for a
     parameter that changed without one, the value before minus the value after.
 
     Attributes:
@@ -33,14 +34,18 @@ class Signals(dict[str, list[Tensor]]):
     def add(self, name: str, signal: Tensor) -> None:
         """Keeps a copy of a gradient."""
         dense = signal if signal.layout == torch.strided else signal.to_dense()
-        self.setdefault(name, []).append(dense.detach().clone())
+        self.setdefault(name, []).append(_real(dense.detach()).clone())
 
     def add_change(self, name: str, before: Tensor, after: Tensor) -> None:
         """Keeps the difference of a parameter that changed without an optimizer."""
         with torch.no_grad():
-            self.setdefault(name, []).append(before - after)
+            self.setdefault(name, []).append(_real(before - after))
             size = float(before.norm() + after.norm()) * torch.finfo(after.dtype).eps
         self.rounding[name] = self.rounding.get(name, 0.0) + size
+
+
+def _real(t: Tensor) -> Tensor:
+    return torch.view_as_real(t.resolve_conj()) if t.is_complex() else t
 
 
 LR = 0.01

@@ -30,7 +30,9 @@ def copy_tensors(
     """
     storages: dict[tuple[int, torch.dtype], Tensor] = {}
     for t in tensors:
-        own = None if id(t) in as_they_are or not t.is_floating_point() else dtype
+        own = None if id(t) in as_they_are else dtype
+        if not t.is_floating_point():
+            own = dtype.to_complex() if dtype and t.is_complex() else None
         if type(t) not in (Tensor, nn.Parameter):
             twin = copy.deepcopy(t if t.is_leaf else t.detach(), memo)
             if own is not None and not nn.parameter.is_lazy(twin):

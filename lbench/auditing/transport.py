@@ -10,7 +10,7 @@ several such movements tells a scalar from the full transpose.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -95,15 +95,37 @@ class Transport:
         return {m.name: self._depth(m, among) for m in among}
 
     def _depth(self, m: Map, among: Sequence[Map]) -> int:
+        chains = [
+            self._chain(m, among, uses, {each.name: each.uses[number] for each in among})
+            for number, uses in enumerate(self.steps)
+        ]
+        return max(chains, default=0)
+
+    def depth_along(self, uses: Sequence[Use], among: Sequence[Map]) -> int:
+        """The longest chain of uses of a prediction whose transposes reach one and the same update.
+
+        Where states relax towards an equilibrium, a step applies its layers in no order.
+        """
+        places = {
+            m.name: [k for k, u in enumerate(uses) if u.contracts and u.matrices & {*m.weights}]
+            for m in among
+        }
+        return max((self._chain(m, among, uses, places) for m in among), default=0)
+
+    def _chain(
+        self,
+        m: Map,
+        among: Sequence[Map],
+        uses: Sequence[Use],
+        places: Mapping[str, Sequence[int]],
+    ) -> int:
+        """The longest chain of the uses of those layers whose transposes reach a layer's update."""
         reached = [each for each in among if self.kinds.get((m.name, each.name)) in REACHES]
-        longest = 0
-        for number, uses in enumerate(self.steps):
-            chosen = {place for each in reached for place in each.uses[number]}
-            own = m.uses[number]
-            if m in reached:  # its first use is what is trained, not what its error passes
-                chosen -= {k for k in own if not any(uses[k].before >> j & 1 for j in own)}
-            longest = max(longest, chain(uses, chosen))
-        return longest
+        chosen = {place for each in reached for place in places[each.name]}
+        own = places[m.name]
+        if m in reached:  # its first use is what is trained, not what its error passes
+            chosen -= {k for k in own if not any(uses[k].before >> j & 1 for j in own)}
+        return chain(uses, chosen)
 
     def settle(self, subject: Subject, local: Locality) -> None:
         """What does not depend on a unit at all does not depend on its transposes."""

@@ -117,14 +117,14 @@ class Watch(TorchFunctionMode):
             return output
         given: list[tuple[Tensor, Origin]] | None = None
         if name in OPENED:
-            given = self._given(args, kwargs)
+            given = self._given(name, args, kwargs)
             if weighted(given):
                 with self:
                     return _opened(func)(*args, **kwargs)
         output = func(*args, **kwargs)
         changed = _tensors(args[:1]) if in_place(name) else _tensors(kwargs.get("out"))
         if (outputs := _tensors(output)) or changed:
-            given = self._given(args, kwargs) if given is None else given
+            given = self._given(name, args, kwargs) if given is None else given
             if weighted(given) and not any(id(t) in self._own for t in changed):
                 total = self._used(name, given, outputs or changed)
             else:
@@ -133,14 +133,19 @@ class Watch(TorchFunctionMode):
                 if id(t) not in self._own and self._origin(t) != total:
                     self._note(t, total)
         elif name in ("numpy", "item", "tolist", "__array__"):
-            self._left_torch |= any(o.data for _, o in self._given(args, kwargs))
+            self._left_torch |= any(o.data for _, o in self._given(name, args, kwargs))
         return output
 
-    def _given(self, args: Any, kwargs: Any) -> list[tuple[Tensor, Origin]]:
+    def _given(self, name: str, args: Any, kwargs: Any) -> list[tuple[Tensor, Origin]]:
         tensors = _tensors(args)
         if kwargs:
             tensors += _tensors(kwargs)
-        return [(t, self._origin(t)) for t in tensors]
+        given = [(t, self._origin(t)) for t in tensors]
+        if name in ("__getitem__", "__setitem__") and len(args) > 1:
+            # An index, such as the choice of an expert, passes no error back.
+            places = {id(t) for t in _tensors(args[1:2])}
+            given = [(t, replace(o, uses=0) if id(t) in places else o) for t, o in given]
+        return given
 
     def _total(self, func: Any, name: str, given: Sequence[tuple[Tensor, Origin]]) -> Origin:
         if func == GRAD:

@@ -13,7 +13,6 @@ import lbench
 from lbench.auditing.decay import decays
 from tests.auditing.snippets.step import Batch, training
 
-
 Form = Callable[[Tensor, Tensor], Tensor]
 
 
