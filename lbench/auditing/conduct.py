@@ -70,7 +70,8 @@ def label_leaks(subject: Subject, rows: int) -> list[str]:
         elif _by_place(subject, batch, phase):
             leaks.append("each row is predicted by the label in its place in an earlier batch")
     alone = torch.cat([trial.predict(batch.x[i : i + 1]) for i in range(rows)])
-    if not torch.allclose(alone, scores, rtol=CLOSE, atol=CLOSE * float(scores.abs().max())):
+    close = torch.allclose(alone, scores, rtol=CLOSE, atol=CLOSE * float(scores.abs().max()))
+    if not close and not trial.noisy:  # noise is another one for another number of rows
         leaks.append("an example alone is predicted otherwise than in its batch")
     if not torch.equal(trial.predict(batch.x), scores):
         leaks.append("the same batch is predicted otherwise after other predictions")

@@ -191,9 +191,8 @@ class _Look:
             return "", ()
         later = every[self.drawn(1, len(every))]
         probe = Probe(self.subject, self.uses, later, list(self.base.params), outside=True)
-        probe.generator = self.generator
         try:
-            others = probe.look(1)
+            others = probe.look(self.drawn(0, 2**31))
         except CannotHoldError:
             return "", ()
         follows = [m for m in every if m is not later and self._follows(m, others)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 
 import torch
 from torch import Tensor
@@ -71,34 +71,48 @@ def locality(subject: Subject, rows: Sequence[int]) -> Locality:
     """
     found = Locality()
     for phase in subject.phases:
-        base = run(subject, rows, phase)
+        base = Steps(subject, rows, phase)
         for index, later in enumerate(subject.units[1:], start=1):
-            redrawn = run(subject, rows, phase, partial(_redraw, later))
-            spoilt = [spoil(subject, rows, phase, later, at) for at in range(len(rows))]
+            redrawn = Steps(subject, rows, phase, partial(_redraw, later))
+            spoilt = cache(partial(spoil, subject, rows, phase, later))
             for unit in subject.units[:index]:
                 pair = (unit.name, later.name)
-                steps = [at for at in range(len(rows)) if _differ(base[at], redrawn[at], unit)]
-                if (before := found.redrawn.get(pair)) is not None:
-                    steps.append(before)
+                first = (at for at in range(len(rows)) if _differ(base[at], redrawn[at], unit))
+                steps = [
+                    at for at in (next(first, None), found.redrawn.get(pair)) if at is not None
+                ]
                 found.redrawn[pair] = min(steps, default=None)
-                waits = any(_differ(*pair, unit) for pair in zip(base, spoilt, strict=True))
-                found.locked[pair] = found.locked.get(pair, False) or waits
+                found.locked[pair] = found.locked.get(pair, False) or any(
+                    _differ(base[at], spoilt(at), unit) for at in range(len(rows))
+                )
     return found
 
 
-def run(
-    subject: Subject,
-    rows: Sequence[int],
-    phase: Phase | None,
-    change: Callable[[Trial], None] | None = None,
-) -> list[Signals]:
-    """The signals of some steps, after a change of the first one's weights."""
-    trial = subject.trial()
-    if change is not None:
-        change(trial)
-    return [
-        trial.step(index, subject.batch(index, count), phase) for index, count in enumerate(rows)
-    ]
+class Steps:
+    """The signals of some steps, each made when it is first asked for.
+
+    Args:
+        rows: of each step's batch.
+        change: of the copy that makes the steps, before the first one.
+    """
+
+    def __init__(
+        self,
+        subject: Subject,
+        rows: Sequence[int],
+        phase: Phase | None,
+        change: Callable[[Trial], None] = lambda trial: None,
+    ) -> None:
+        self._subject, self._rows, self._phase = subject, rows, phase
+        self._trial = subject.trial()
+        change(self._trial)
+        self._made: list[Signals] = []
+
+    def __getitem__(self, at: int) -> Signals:
+        for index in range(len(self._made), at + 1):
+            batch = self._subject.batch(index, self._rows[index])
+            self._made.append(self._trial.step(index, batch, self._phase))
+        return self._made[at]
 
 
 def spoil(
@@ -153,7 +167,11 @@ def global_error(
     strongest, reached = "none", []
     for phase in subject.phases:
         probe = _Errors(subject, rows, phase, last)
-        kinds = {unit.name: "none" for unit in below}
+        kinds = dict.fromkeys((unit.name for unit in below), "none")
+        looks = probe.looks(SMALL, rows[0] + 1, steps=1)
+        first = {probe.kind(unit, looks) for unit in below}
+        if first == {"vector"}:  # nothing can be more
+            return "vector", [unit.name for unit in below]
         for factors, most in ((SMALL, 1), (LARGE, 4)):
             looks = probe.looks(factors, max(rows) + 3)
             found = {unit.name: probe.kind(unit, looks) for unit in below}
@@ -179,14 +197,16 @@ class _Errors:
         self.values, self.base = _remembered(subject, rows, phase)
         self.generator = torch.Generator().manual_seed(1)
 
-    def looks(self, factors: Sequence[float], count: int) -> list[list[Signals]]:
-        """The signals of every step under so many changes of these sizes."""
-        return [self._look(factors[i % len(factors)]) for i in range(count)]
+    def looks(
+        self, factors: Sequence[float], count: int, steps: int | None = None
+    ) -> list[list[Signals]]:
+        """The signals of every step, or of the first ones, under so many changes of these sizes."""
+        return [self._look(factors[i % len(factors)], steps) for i in range(count)]
 
-    def _look(self, factor: float) -> list[Signals]:
+    def _look(self, factor: float, steps: int | None) -> list[Signals]:
         trial = self.subject.trial()
         look = []
-        for index, count in enumerate(self.rows):
+        for index, count in enumerate(self.rows[:steps]):
             trial.put(self.values[index])
             own = {name: self.values[index][name] for name in self.last.params}
             trial.put({n: v + factor * redraw(v, self.generator) for n, v in own.items()})
@@ -195,7 +215,8 @@ class _Errors:
 
     def kind(self, unit: Unit, looks: list[list[Signals]]) -> str:
         """What reached a unit at any of the steps."""
-        kinds = [_kind(unit, self.base, looks, at, count) for at, count in enumerate(self.rows)]
+        made = enumerate(self.rows[: len(looks[0])])
+        kinds = [_kind(unit, self.base, looks, at, count) for at, count in made]
         return max(kinds, key=ERRORS.index)
 
 

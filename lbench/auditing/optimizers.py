@@ -114,7 +114,7 @@ class Watch:
             if id(p) not in held:
                 self.writes.append((name, f"in the step of another optimizer ({kind})"))
             elif id(p) in told:
-                self._known[name] = p.detach().clone()
+                self._remember(name, p)
                 continue
             elif self._active:
                 continue  # the outer optimizer's step goes on
@@ -128,7 +128,13 @@ class Watch:
 
     def _keep(self, name: str, before: Tensor, p: Tensor) -> None:
         self.signals.add_change(name, before, p.detach())
-        self._known[name] = p.detach().clone()
+        self._remember(name, p)
+
+    def _remember(self, name: str, p: Tensor) -> None:
+        if self._known[name].shape == p.shape:
+            self._known[name].copy_(p.detach())  # quicker than memory that is new
+        else:
+            self._known[name] = p.detach().clone()
 
     def _changes(self) -> list[tuple[str, Tensor, Tensor]]:
         return [

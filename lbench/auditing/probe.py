@@ -90,16 +90,12 @@ class Probe:
         self.later = later
         self.names = names
         self.outside = outside
-        self.again()
 
-    def again(self) -> None:
-        """Begins with the same changes anew."""
-        self.generator = torch.Generator().manual_seed(0)
-
-    def look(self, factor: int, last: int | None = None) -> list[Signals]:
-        """The signals of the steps, under the next change, taken that number of times.
+    def look(self, number: int, *, factor: int = 1, last: int | None = None) -> list[Signals]:
+        """The signals of the steps under a change, which is another one before each step.
 
         Args:
+            number: of the change, from 0.
             factor: how often the change is added.
             last: the last step that is made, from 0; None for all.
 
@@ -110,7 +106,7 @@ class Probe:
         params = {name: trial.params[name] for name in self.names}
         base, signals = self.base, []
         for index, rows in enumerate(base.rows[: None if last is None else last + 1]):
-            changes = self._change(trial, index, factor)
+            changes = self._change(trial, index, number, factor)
             batch = self.subject.batch(index, rows)
             held = Held(frozenset(self.later.weights), base.uses[index], self.outside)
             with watching(Watch(trial.model, params, batch.x, batch.target, held)):
@@ -124,7 +120,7 @@ class Probe:
         params = {name: trial.params[name] for name in self.names}
         for index, rows in enumerate(self.base.rows):
             batch = self.subject.batch(index, rows)
-            self._change(trial, index, 1)
+            self._change(trial, index, 0, 1)
             plain.put(self.base.values[index])
             if not torch.equal(trial.predict(batch.x), plain.predict(batch.x)):
                 return True
@@ -136,10 +132,11 @@ class Probe:
                 return True
         return False
 
-    def _change(self, trial: Trial, index: int, factor: int) -> dict[str, Tensor]:
+    def _change(self, trial: Trial, index: int, number: int, factor: int) -> dict[str, Tensor]:
+        generator = torch.Generator().manual_seed(len(self.base.rows) * number + index)
         values = self.base.values[index]
         trial.put(values)
         weights = self.later.weights
-        changes = {name: factor * change(values[name], self.generator) for name in weights}
+        changes = {name: factor * change(values[name], generator) for name in weights}
         trial.put({name: values[name] + by for name, by in changes.items()})
         return changes

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch._C._functorch import is_functorch_wrapped_tensor
 from torch.nn.modules.batchnorm import _NormBase
 
-from lbench.auditing.subject import Subject, Trial
+from lbench.auditing.subject import Subject, Trial, set_training
 from lbench.step import Phase
 from lbench.task import Batch
 
@@ -111,10 +111,15 @@ def trained_state(subject: Subject, rows: int) -> list[str]:
             batch = subject.batch(index, rows)
             trial.step(index, batch, phase)
         names = changed(before, state(trial.model))
-        used = [name for name in names if _decides(trial, name, batch.x)]
-        by_label = _by_label(subject, rows, phase) if used else set()
+        matrices = {name for name in names if _matrix(trial, name)}
+        others = set(names) - matrices - _running(trial)
+        labelled = _by_label(subject, rows, phase) & others if others else set()
         found.update(
-            dict.fromkeys(name for name in used if _matrix(trial, name) or name in by_label)
+            dict.fromkeys(
+                name
+                for name in names
+                if name in matrices | labelled and _decides(trial, name, batch.x)
+            )
         )
     return list(found)
 
@@ -136,7 +141,7 @@ def _decides(trial: Trial, name: str, x: Tensor) -> bool:
     except Exception:
         return True  # whatever it raises, it could not do with the other value
     finally:
-        trial.model.train()
+        set_training(trial.model, True)
         value.data.copy_(kept)
 
 
@@ -150,19 +155,22 @@ def _another(value: Tensor) -> Tensor:
 
 
 def _by_label(subject: Subject, rows: int, phase: Phase | None) -> set[str]:
-    """The state that is another one after a step with other labels, but for running statistics."""
+    """The state that is another one after a step with other labels."""
     batch = subject.batch(0, rows)
     one, other = subject.trial(), subject.trial()
     one.step(0, batch, phase)
     other.step(0, relabelled(batch), phase)
-    names = set(changed(state(one.model), state(other.model)))
-    running = {
+    return set(changed(state(one.model), state(other.model)))
+
+
+def _running(trial: Trial) -> set[str]:
+    """The running statistics of normalisations."""
+    return {
         f"{path}.{name}" if path else name
-        for path, module in one.model.named_modules()
+        for path, module in trial.model.named_modules()
         if isinstance(module, _NormBase)
         for name, _ in module.named_buffers(recurse=False)
     }
-    return names - running
 
 
 def relabelled(batch: Batch) -> Batch:

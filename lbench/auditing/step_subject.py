@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from lbench.auditing.copying import Copy, Original
+from lbench.auditing.located import located
 from lbench.auditing.optimizers import Watch
-from lbench.auditing.repeats import repeated, unchanged
-from lbench.auditing.subject import Signals, Subject, Trial, Unit
+from lbench.auditing.repeats import ROWS, repeated, unchanged
+from lbench.auditing.subject import Signals, Subject, Trial, Unit, set_training
 from lbench.errors import UsageError
 from lbench.step import Phase
 from lbench.task import Batch
@@ -36,7 +39,7 @@ class StepTrial(Trial):
 
     def __init__(self, copy: Copy, calls: int) -> None:
         self._function, model, self._predict = copy.objects
-        super().__init__(model.train())
+        super().__init__(set_training(model, True))
         self._copy = copy
         self._calls = calls
 
@@ -49,9 +52,20 @@ class StepTrial(Trial):
         return watch.signals
 
     def scores(self, x: Tensor) -> Tensor:
-        """Return what the caller's ``predict`` returns."""
-        with self._copy.inside(), double_precision():
-            scores = self._predict(self.model, x)
+        """Return what the caller's ``predict`` returns.
+
+        Raises:
+            UsageError: it failed, or returned no tensor.
+        """
+        try:
+            with self._copy.inside(), double_precision():
+                scores = self._predict(self.model, x)
+        except Exception as error:
+            raise UsageError(
+                f"The step ran, but predicting failed: {located(error)}",
+                "Where predicting is more than model(inputs), give predict(model, inputs), which "
+                "returns logits. It is run on copies, in float64, on 1 to 14 rows.",
+            ) from error
         if not isinstance(scores, Tensor):
             raise UsageError(
                 f"Predicting returns a {type(scores).__name__}, not a tensor of logits.",
@@ -68,7 +82,8 @@ class StepSubject(Subject):
         model: what the step trains.
         x: (rows, …), float64.
         target: (rows,).
-        units: names and modules, in the order in which they act; None for the model's children.
+        units: names and modules, in the order in which they act; None for the model's children,
+            and those in its lists of modules.
         predict: from the model and inputs to scores; None for calling the model.
 
     Raises:
@@ -105,13 +120,23 @@ class StepSubject(Subject):
 
     def coupling(self) -> str:
         """BatchNorm couples by means; anything else may couple by rows."""
-        return "mean" if self.norm_by_batch else "rows"
+        return "mean" if any(isinstance(m, _BatchNorm) for m in self.model.modules()) else "rows"
 
-    @property
+    @cached_property
     def norm_by_batch(self) -> bool:
-        """Whether the model has BatchNorm."""
-        kind = nn.modules.batchnorm._BatchNorm
-        return any(isinstance(m, kind) for m in self.model.modules())
+        """Whether a step gives a BatchNorm of the model one vector for each example."""
+        trial = self.trial()
+        alone: list[bool] = []
+
+        def look(module: nn.Module, args: Any) -> None:
+            if isinstance(module, _BatchNorm) and args:
+                alone.append(args[0][0].numel() == args[0].shape[1])
+
+        handles = [m.register_forward_pre_hook(look) for m in trial.model.modules()]
+        trial.step(0, self.batch(0, ROWS), None)
+        for handle in handles:
+            handle.remove()
+        return any(alone)
 
     def check(self) -> None:
         """Check that the step can be measured at all.
@@ -158,17 +183,32 @@ def _units(model: nn.Module, units: Units | None) -> list[Unit]:
         return [own[id(p)] for m in modules for p in m.parameters() if id(p) in own]
 
     if units is None:
-        children = list(model.named_children())
+        children = list(_children(model))
         while len(trained := [(name, m) for name, m in children if names([m])]) == 1:
-            children = [(f"{trained[0][0]}.{n}", m) for n, m in trained[0][1].named_children()]
+            children = [(f"{trained[0][0]}.{n}", m) for n, m in _children(trained[0][1])]
         units = {name: [m] for name, m in trained}
     inside = {id(m) for m in model.modules()}
     for name, modules in units.items():
         if any(id(m) not in inside for m in modules):
             raise UsageError(f"Unit {name!r} of the audit has modules that are not the model's.")
+    if not own:
+        raise UsageError(
+            f"Model {type(model).__name__} has no trained parameters.",
+            "Modules in a plain list are no part of the model that has the list. Where that is "
+            "how it keeps its layers, write: model = torch.nn.ModuleList(net.layers)",
+        )
     if len(units) < 2:
         raise UsageError(
             f"The audit needs at least two units with parameters, but found {len(units)}.",
             "Name them: units={'block1': [model.conv1, model.head1], 'block2': [model.conv2]}.",
         )
     return [Unit(name, names(modules)) for name, modules in units.items()]
+
+
+def _children(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """Yield a model's children, and in the place of a list of modules those in it."""
+    for name, module in model.named_children():
+        if isinstance(module, nn.ModuleList | nn.ModuleDict):
+            yield from ((f"{name}.{inner}", each) for inner, each in _children(module))
+        else:
+            yield name, module

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from lbench.auditing.located import located
 from lbench.auditing.measure import ROWS, measure
 from lbench.auditing.report import Report
 from lbench.auditing.step_subject import Predict, StepFunction, StepSubject, Units
@@ -35,7 +36,7 @@ def audit(
         batch: (inputs, labels), at least 14 rows; small images or features, so that there are
             changes of a weight that its inputs cannot see.
         units: what is trained together, from input to output, as names with modules of the
-            model; by default its children with parameters.
+            model; by default its children with parameters, and those in its lists of modules.
         predict: scores from (model, inputs); by default the model is called.
         claims: what to compare the measurements with.
         progress: called with the name of each measurement before it is made, such as ``print``.
@@ -74,7 +75,8 @@ def audit(
         raise
     except Exception as error:
         raise UsageError(
-            f"Step {subject.name} cannot be audited: {type(error).__name__}: {error}",
+            f"Step {subject.name} cannot be audited: {located(error)}",
             "It is run on copies, in float64, on batches of 2 to 14 rows: it must take any number "
-            "of rows, and all that it refers to must be such as copy.deepcopy can copy.",
+            "of rows and floating numbers of that type, and all that it refers to must be such as "
+            "copy.deepcopy can copy.",
         ) from error

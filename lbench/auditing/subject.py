@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -89,6 +90,9 @@ class Trial(ABC):
 
     Args:
         model: whose parameters the units name.
+
+    Attributes:
+        noisy: whether the last prediction drew random numbers.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -96,6 +100,7 @@ class Trial(ABC):
         named = model.named_parameters(remove_duplicate=False)
         self.params = {name: p for name, p in named if p.requires_grad}
         self.conduct = Conduct()
+        self.noisy = False
 
     def step(self, index: int, batch: Batch, phase: Phase | None) -> Signals:
         """Makes one training step; random numbers are those of this index."""
@@ -116,11 +121,16 @@ class Trial(ABC):
         return {}
 
     def predict(self, x: Tensor) -> Tensor:
-        """Scores in evaluation mode; the model is left in training mode."""
-        self.model.eval()
-        with torch.no_grad():
+        """Scores in evaluation mode; the model is left in training mode.
+
+        Random numbers are the same each time.
+        """
+        set_training(self.model, False)
+        drawn: set[str] = set()
+        with torch.no_grad(), seeded(0, drawn):
             scores = self.scores(x)
-        self.model.train()
+        self.noisy = bool(drawn)
+        set_training(self.model, True)
         return scores
 
     def values(self) -> dict[str, Tensor]:
@@ -186,6 +196,25 @@ class Subject(ABC):
         return Batch(self.x[start : start + rows], self.target[start : start + rows])
 
 
+def set_training(module: nn.Module, training: bool) -> nn.Module:
+    """Sets a model's mode as ``module.train(training)`` does, and returns the model.
+
+    Some modules have a training loop of their own as ``train``, which is not called.
+    """
+    own = type(module).train
+    if own is not nn.Module.train and _takes_mode(own):
+        return module.train(training)
+    module.training = training
+    for child in module.children():
+        set_training(child, training)
+    return module
+
+
+def _takes_mode(train: Callable[..., object]) -> bool:
+    mode = list(inspect.signature(train).parameters.values())[1:]
+    return len(mode) == 1 and (mode[0].name == "mode" or mode[0].default is True)
+
+
 def moved(one: list[Tensor] | None, other: list[Tensor] | None) -> bool:
     """Whether two signals differ in any bit; NaN differs from every number."""
     if one is None or other is None or len(one) != len(other):
@@ -197,4 +226,6 @@ def moved_bits(one: Tensor, other: Tensor) -> bool:
     """Whether two tensors differ anywhere, where NaN equals NaN."""
     if torch.equal(one, other):
         return False
+    if not bool(one.sum().isnan()):  # one pass without a copy, where nothing is NaN
+        return True
     return not torch.equal(torch.nan_to_num(one), torch.nan_to_num(other))

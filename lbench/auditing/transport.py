@@ -19,14 +19,16 @@ from torch import Tensor
 
 from lbench.auditing.maps import Map, chain, layers, positions
 from lbench.auditing.probe import Base, Probe, trained, undisturbed
-from lbench.auditing.subject import Signals, Subject
+from lbench.auditing.subject import Signals, Subject, moved
 from lbench.auditing.uses import CannotHoldError, Use
 
 if TYPE_CHECKING:
     from lbench.auditing.locality import Locality
 
 LOOKS = 2
-"""Changes that are tried where nothing has moved yet."""
+"""Changes of a small layer that are tried in each step where nothing has moved yet."""
+LARGE = 256
+"""Weights of a layer that one change is enough for: so many signs are never drawn alike twice."""
 MOST = 96
 """Changes at most: more numbers than these are not told from the full transpose."""
 MOVED = 1e-12
@@ -224,8 +226,10 @@ def _measure(
         for uses in base.uses
         for use in uses
     )
+    weights = sum(base.values[0][name].numel() for name in later.weights)
+    count = 1 if weights >= LARGE else LOOKS
     try:
-        looks = [probe.look(1) for _ in range(LOOKS)]
+        looks = [probe.look(number) for number in range(count)]
         kinds: dict[str, str | None] = dict.fromkeys((m.name for m in receivers), "none")
         moving = [m for m in receivers if _first(looks, base.signals, m) is not None]
         if outside and moving:
@@ -233,7 +237,7 @@ def _measure(
             kinds |= {m.name: None for m in moving}
             found.reasons[later.name] = OUTSIDE
             probe = Probe(subject, base, later, found.trained, outside=True)
-            looks = [probe.look(1) for _ in range(LOOKS)]
+            looks = [probe.look(number) for number in range(count)]
         return kinds | _kinds(base, receivers, later, apart, probe, looks, found)
     except CannotHoldError:
         found.reasons[later.name] = NOT_HELD
@@ -259,18 +263,12 @@ def _kinds(
         found.reasons.setdefault(later.name, f"{silent[0].name}: {SILENT}")
     if not moving:
         return kinds
-    probe.again()
-    more: list[Map] = []
-    for once in looks:
-        twice = [probe.look(2)]
-        more += [m for m in moving if m not in more and _first(twice, once, m) is not None]
-        if len(more) == len(moving):
-            break
+    more = _more(probe, looks, moving, max(first[m.name] or 0 for m in moving))
     kinds |= {m.name: "sign" for m in moving if m not in more}
     bounds = {m.name: _scalars(base, m, first[m.name] or 0, apart) for m in more}
     last = max((first[m.name] or 0 for m in more), default=0)
     wanted = min(MOST, max(bounds.values(), default=0) + 2)
-    looks += [probe.look(1, last) for _ in range(LOOKS, wanted)]
+    looks += [probe.look(number, last=last) for number in range(len(looks), wanted)]
     weights = sum(base.values[0][name].numel() for name in later.weights)
     for m in more:
         index, bound = first[m.name] or 0, bounds[m.name]
@@ -281,6 +279,27 @@ def _kinds(
         if kinds[m.name] is None:
             found.reasons.setdefault(later.name, NARROW)
     return kinds
+
+
+def _more(probe: Probe, looks: list[list[Signals]], moving: list[Map], last: int) -> list[Map]:
+    """The layers in whose signals twice a change moves more than the change itself.
+
+    Args:
+        looks: under single changes; as many as are needed are added.
+        last: step until which every one of the layers has moved.
+    """
+    more: list[Map] = []
+    for number in range(LOOKS):
+        if number == len(looks):
+            looks.append(probe.look(number))
+        # Often the steps until all have moved tell; else all steps do.
+        for until in (last, None):
+            twice = probe.look(number, factor=2, last=until)
+            found = [m for m in moving if m not in more]
+            more += [m for m in found if _first([twice], looks[number], m) is not None]
+            if len(more) == len(moving):
+                return more
+    return more
 
 
 def _told(signals: Signals, m: Map) -> bool:
@@ -294,9 +313,12 @@ def _loud(signals: Signals, m: Map) -> bool:
 def _first(looks: list[list[Signals]], base: list[Signals], m: Map) -> int | None:
     """The first step at which the layer's signal moved."""
     for index, want in enumerate(base):
-        flat = _flat(want, m)
         for look in looks:
-            got = _flat(look[index], m)
+            if index >= len(look) or not any(
+                moved(want.get(n), look[index].get(n)) for n in m.params
+            ):
+                continue
+            flat, got = _flat(want, m), _flat(look[index], m)
             noise = MOVED * float(flat.norm()) + _rounding(want, m) + _rounding(look[index], m)
             if got.shape != flat.shape or not bool((got - flat).norm() <= noise):
                 return index
@@ -316,18 +338,20 @@ def _directions(looks: list[list[Signals]], m: Map, base: Base, index: int) -> i
 def rank(rows: Tensor, noise: float) -> int:
     """The rank of (looks, …) movements; a row of norm ``noise`` or less is none."""
     norms = rows.norm(dim=1)
-    rows = rows[norms > noise]
-    if not len(rows):
+    loud = norms > noise
+    if not bool(loud.any()):
         return 0
-    rows = rows / rows.norm(dim=1, keepdim=True)
-    # The products of the rows have the squares of their singular values.
-    sizes = torch.linalg.eigvalsh(rows @ rows.T)
+    # The products of the rows of norm 1 have the squares of their singular values.
+    products = (rows @ rows.T)[loud][:, loud] / torch.outer(norms[loud], norms[loud])
+    sizes = torch.linalg.eigvalsh(products)
     return int((sizes > RANK**2 * sizes[-1]).sum())
 
 
 def _flat(signals: Signals, m: Map) -> Tensor:
     """All signals of a layer in a step, in one vector."""
     told = [each.flatten() for name in m.params for each in signals.get(name, [])]
+    if len(told) == 1:
+        return told[0]
     return torch.cat(told) if told else torch.zeros(0, dtype=torch.float64)
 
 

@@ -192,7 +192,7 @@ class Walk:
                     yield name, value
         for module in modules.values():
             own = vars(module)
-            read = (id(own), names & own.keys())
+            read = (id(own), names.intersection(own))
             if self._is_own(module.__name__) and read not in self._modules_read:
                 self._modules_read.add(read)
                 yield from self._read(own, read[1])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -80,6 +81,7 @@ class Watch(TorchFunctionMode):
         if target is not None:
             self._note(target, TARGET)
         self._modules = {id(m): _names(m, self._own) for m in model.modules()}
+        self._forwards = {getattr(type(m).forward, "__code__", None) for m in model.modules()}
         # Modules that are being called, each with the backward pass in which it was called.
         self._stack: list[tuple[frozenset[str], int]] = []
 
@@ -221,7 +223,22 @@ class Watch(TorchFunctionMode):
         return total
 
     def _inside(self, params: set[str]) -> frozenset[str]:
-        return frozenset(name for names, _ in self._stack for name in names if name in params)
+        called = frozenset(name for names, _ in self._stack for name in names)
+        return frozenset(params) & (called if params <= called else called | self._entered())
+
+    def _entered(self) -> frozenset[str]:
+        """The parameters of modules whose forward method runs, called by its name or not.
+
+        ``layer.forward(x)`` calls no hooks.
+        """
+        found = frozenset[str]()
+        frame = sys._getframe()
+        while (outer := frame.f_back) is not None:
+            frame, code = outer, outer.f_code
+            if code in self._forwards and code.co_argcount:
+                module = frame.f_locals.get(code.co_varnames[0])
+                found |= self._modules.get(id(module), frozenset())
+        return found
 
     def _origin(self, t: Tensor) -> Origin:
         number, origin = t.__dict__.get(MARK, UNMARKED)

@@ -69,5 +69,8 @@ def test_float32_by_name_inside_a_step_fails_and_the_inputs_dtype_mends_it(folde
 
     done = audit(folder, weighted("torch.eye(784).float()"), COMMANDS[0])
     assert "dtype" in str(done.exception)
+    lines = weighted("torch.eye(784).float()").splitlines()
+    at = next(n for n, text in enumerate(lines, start=1) if ".float()" in text)
+    assert f"their_train.py, line {at}: RuntimeError: " in str(done.exception)
     for weights in ("torch.eye(784)", "torch.eye(784).to(x.dtype)"):
         assert audit(folder, weighted(weights), COMMANDS[0]).return_value == 5
