@@ -177,7 +177,8 @@ class Watch(TorchFunctionMode):
             if t.dim() > 1 or (name in PRODUCTS and t.numel() > 1):
                 matrices |= origin.params
         contracts = bool(matrices) and not elementwise(name)
-        over = spread(name, given, self._matrices)
+        # Outside of a forward pass it is an update's own, such as Oja's decay.
+        over = spread(name, given, self._matrices) if self._stack else _NONE
         joins = not elementwise(name) and sum(t.numel() > 1 for t, _ in given) > 1
         over_now = summed(name, given, outputs, joins=joins)
         if matrices and not contracts and all(t.numel() == 1 for t, o in given if o.data):

@@ -165,7 +165,7 @@ def test_modules_beside_the_file_can_be_imported_and_main_is_not_run(folder: Pat
         (PLAIN + "\nunits = {'a': model[0], 'b': [3]}", "is no list of modules"),
         (PLAIN + "\npredict = 3", "predict in audited_net.py is an int, not a function"),
         (PLAIN + "\nclaims = {'transport': 'none'}", "claims in audited_net.py is a dict"),
-        (PLAIN.replace("model(x)", "model(x.float())"), "cannot be audited: RuntimeError: mat1"),
+        (PLAIN.replace("model(x)", "model(x.float())"), "line 14: RuntimeError: mat1"),
     ],
 )  # fmt: skip
 def test_each_mistake_in_a_file_has_its_message(folder: Path, text: str, says: str) -> None:
