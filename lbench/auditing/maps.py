@@ -17,7 +17,7 @@ class Map:
 
     Args:
         name: of the module that they belong to, or of the matrix where a module has several layers.
-        weights: names of the matrices.
+        weights: names of the matrices; none of what is only a receiver, such as a gain.
         params: names of all trained parameters whose signals are the layer's.
         uses: by undisturbed step, the places of its uses in that step's list.
     """
@@ -74,6 +74,32 @@ def layers(
         if p.dim() > 1 and id(p) not in seen and not seen.add(id(p))  # type: ignore[func-returns-value]
     ]
     return found_layers, unused
+
+
+def others(
+    trained: Collection[str], found: Sequence[Map], steps: Sequence[Sequence[Use]]
+) -> list[Map]:
+    """Return what is trained and in no layer, such as gains and biases, by the module it is in.
+
+    Args:
+        trained: names of parameters that act.
+        found: the layers.
+        steps: the uses of each undisturbed step.
+    """
+    known = {name for m in found for name in m.params}
+    homes: dict[str, list[str]] = {}
+    for name in trained:
+        if name not in known:
+            homes.setdefault(owner(name), []).append(name)
+    return [
+        Map(
+            home or _joined(names),
+            [],
+            names,
+            [[k for k, use in enumerate(uses) if use.params & {*names}] for uses in steps],
+        )
+        for home, names in homes.items()
+    ]
 
 
 def owner(name: str) -> str:

@@ -135,7 +135,7 @@ def measure(
 def _transports(subject: Subject, moved: Transport) -> list[str]:
     """Every pair where something reached: from another unit first, scalars last."""
     unit = {name: each.name for each in subject.units for name in each.params}
-    home = {m.name: unit.get(m.weights[0]) for m in moved.maps}
+    home = {m.name: unit.get(m.params[0]) for m in (*moved.maps, *moved.others)}
     words = {
         "full": "the transposed weights of",
         "sign": "the signs of the weights of",

@@ -114,6 +114,7 @@ class Watch:
             if id(p) not in held:
                 self.writes.append((name, f"in the step of another optimizer ({kind})"))
             elif id(p) in told:
+                self.signals.add_update(name, before, p.detach())
                 self._remember(name, p)
                 continue
             elif self._active:

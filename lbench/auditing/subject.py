@@ -18,19 +18,22 @@ from lbench.task import Batch
 class Signals(dict[str, list[Tensor]]):
     """The signals of one step, by the parameter's name, in the order in which they came.
 
-    A signal has the parameter's shape (of a complex one, with real and imaginary parts as the
-    last axis). It is the gradient that an optimizer got or, for a
-    parameter that changed without one, the value before minus the value after.
+    A signal has the parameter's shape; one of a complex parameter has real and imaginary parts as
+    a last axis. It is the gradient that an optimizer got or, for a parameter that changed without
+    one, the value before minus the value after.
 
     Attributes:
         rounding: by the name of a parameter with such differences, the 2-norm that rounding alone
             may give all its signals together: ε (‖before‖ + ‖after‖) for each difference, with
             the machine epsilon ε of the parameter's type. Other parameters have no entry.
+        updates: what optimizers took from parameters whose gradients are signals, and the 2-norm
+            that rounding alone may give it.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.rounding: dict[str, float] = {}
+        self.updates: dict[str, tuple[Tensor, float]] = {}
 
     def add(self, name: str, signal: Tensor) -> None:
         """Keeps a copy of a gradient."""
@@ -41,8 +44,18 @@ class Signals(dict[str, list[Tensor]]):
         """Keeps the difference of a parameter that changed without an optimizer."""
         with torch.no_grad():
             self.setdefault(name, []).append(_real(before - after))
-            size = float(before.norm() + after.norm()) * torch.finfo(after.dtype).eps
-        self.rounding[name] = self.rounding.get(name, 0.0) + size
+        self.rounding[name] = self.rounding.get(name, 0.0) + _rounding(before, after)
+
+    def add_update(self, name: str, before: Tensor, after: Tensor) -> None:
+        """Keeps what an optimizer made of a parameter's gradients."""
+        with torch.no_grad():
+            change, size = before - after, _rounding(before, after)
+        known, rounding = self.updates.get(name, (torch.zeros_like(change), 0.0))
+        self.updates[name] = known + change, rounding + size
+
+
+def _rounding(before: Tensor, after: Tensor) -> float:
+    return float(before.norm() + after.norm()) * torch.finfo(after.dtype).eps
 
 
 def _real(t: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from lbench.auditing.maps import Map, chain, layers, positions
+from lbench.auditing.maps import Map, chain, layers, others, positions
 from lbench.auditing.probe import Base, Probe, trained, undisturbed
 from lbench.auditing.subject import Signals, Subject, moved
 from lbench.auditing.uses import CannotHoldError, Use
@@ -48,6 +48,7 @@ OUTSIDE = (
 SILENT = "it got no signal in the steps that were tried"
 INSIDE = "one call applies it several times, and what it does to itself there is not seen"
 NARROW = "it has too few weights to tell the full transpose from numbers per example"
+OWN_WAY = "an optimizer follows it in its own step, not by the gradients that it gets"
 UNSEEN = "the updates depend on it in a way that the audit does not see"
 
 
@@ -57,6 +58,8 @@ class Transport:
 
     Args:
         maps: layers in the order of their first use.
+        others: what else is trained, such as gains and biases of modules of their own; it has an
+            update, and no transpose.
         kinds: by (receiving layer, changed layer): one of ``KINDS``. Pairs without transport from
             an earlier layer to a later one are left out.
         hidden: trained matrices that were not seen in use, although updates depend on them.
@@ -66,6 +69,7 @@ class Transport:
     """
 
     maps: list[Map] = field(default_factory=list)
+    others: list[Map] = field(default_factory=list)
     kinds: dict[tuple[str, str], str | None] = field(default_factory=dict)
     hidden: list[str] = field(default_factory=list)
     reasons: dict[str, str] = field(default_factory=dict)
@@ -132,7 +136,7 @@ class Transport:
     def settle(self, subject: Subject, local: Locality) -> None:
         """What does not depend on a unit at all does not depend on its transposes."""
         unit = {name: each.name for each in subject.units for name in each.params}
-        home = {m.name: unit.get(m.weights[0]) for m in self.maps}
+        home = {m.name: unit.get(m.params[0]) for m in (*self.maps, *self.others)}
         for earlier, later in [pair for pair, kind in self.kinds.items() if kind is None]:
             one, two = home[earlier], home[later]
             if one is not None and two is not None and local.apart(one, two):
@@ -175,11 +179,14 @@ def transport(
     found.steps = steps = [uses for base in bases for uses in base.uses]
     found.maps, unused = layers(trial.model, params, steps)
     order = [m.name for m in found.maps]
+    acting = [name for name in found.trained if name not in unused]
+    found.others = [m for m in others(acting, found.maps, steps) if m.name not in order]
     for base in bases:
         learners = [m for m in found.maps if any(_told(s, m) for s in base.signals)]
         for place, later in enumerate(found.maps):
             progress(f"layer {place + 1} of {len(found.maps)}")
             receivers = [m for m in learners if m is not later or _chained(later, steps)]
+            receivers += [m for m in found.others if any(_loud(s, m) for s in base.signals)]
             for name, kind in _measure(subject, base, receivers, later, apart, found).items():
                 if kind != "none" or name in order[:place]:
                     before = found.kinds.get((name, later.name), "none")
@@ -232,6 +239,10 @@ def _measure(
         looks = [probe.look(number) for number in range(count)]
         kinds: dict[str, str | None] = dict.fromkeys((m.name for m in receivers), "none")
         moving = [m for m in receivers if _first(looks, base.signals, m) is not None]
+        updated = [m for m in receivers if m is not later and _updated(looks, base.signals, m)]
+        if not moving and updated:
+            kinds |= {m.name: None for m in updated}
+            found.reasons[later.name] = OWN_WAY
         if outside and moving:
             # Held everywhere, what still moves has used the transpose.
             kinds |= {m.name: None for m in moving}
@@ -319,10 +330,25 @@ def _first(looks: list[list[Signals]], base: list[Signals], m: Map) -> int | Non
             ):
                 continue
             flat, got = _flat(want, m), _flat(look[index], m)
-            noise = MOVED * float(flat.norm()) + _rounding(want, m) + _rounding(look[index], m)
+            noise = MOVED * _size(want, m) + _rounding(want, m) + _rounding(look[index], m)
             if got.shape != flat.shape or not bool((got - flat).norm() <= noise):
                 return index
     return None
+
+
+def _updated(looks: list[list[Signals]], base: list[Signals], m: Map) -> bool:
+    """Whether optimizers took something else from a layer."""
+    for index, want in enumerate(base):
+        for name in m.params:
+            change, rounding = want.updates.get(name, (None, 0.0))
+            for look in looks:
+                other, more = look[index].updates.get(name, (None, 0.0))
+                if change is None or other is None:
+                    continue
+                noise = MOVED * float(change.norm()) + rounding + more
+                if not bool((change - other).norm() <= noise):
+                    return True
+    return False
 
 
 def _directions(looks: list[list[Signals]], m: Map, base: Base, index: int) -> int:
@@ -332,7 +358,8 @@ def _directions(looks: list[list[Signals]], m: Map, base: Base, index: int) -> i
     if any(each.shape != want.shape or not bool(torch.isfinite(each).all()) for each in got):
         return len(looks)
     rounding = max(_rounding(signals[index], m) for signals in (base.signals, *looks))
-    return rank(torch.stack(got) - want, MOVED * float(want.norm()) + 2 * rounding)
+    size = _size(base.signals[index], m)
+    return rank(torch.stack(got) - want, MOVED * size + 2 * rounding)
 
 
 def rank(rows: Tensor, noise: float) -> int:
@@ -353,6 +380,16 @@ def _flat(signals: Signals, m: Map) -> Tensor:
     if len(told) == 1:
         return told[0]
     return torch.cat(told) if told else torch.zeros(0, dtype=torch.float64)
+
+
+def _size(signals: Signals, m: Map) -> float:
+    """The norm of a layer's signals; of all signals where it is a gain or a bias alone.
+
+    In front of a normalisation these may have no gradient but rounding errors.
+    """
+    if m.weights:
+        return float(_flat(signals, m).norm())
+    return max((float(t.norm()) for told in signals.values() for t in told), default=0.0)
 
 
 def _rounding(signals: Signals, m: Map) -> float:

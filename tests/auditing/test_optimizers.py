@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.optim import SGD, Optimizer
 
 import lbench
@@ -177,3 +179,45 @@ def test_a_step_that_never_changes_a_parameter_is_refused(batch: Batch) -> None:
 
     with pytest.raises(UsageError, match="changed no parameter of its model in 64 calls"):
         lbench.audit(step, network(), batch)
+
+
+class Secret(Optimizer):
+    """Adds to every gradient what it was given beside it."""
+
+    def __init__(self, params: Iterable[Tensor]) -> None:
+        super().__init__(params, {})
+        self.beside: dict[Tensor, Tensor] = {}
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:
+        for p in self.param_groups[0]["params"]:
+            p -= 0.1 * (p.grad + self.beside.get(p, 0.0))
+
+
+@pytest.mark.parametrize("secret", [False, True])
+def test_what_an_optimizer_adds_to_its_gradients_is_not_called_free(
+    secret: bool, batch: Batch
+) -> None:
+    model = nn.Sequential(nn.Linear(20, 12), nn.Tanh(), nn.Linear(12, 3))
+    optimizer = Secret(model.parameters())
+    feedback = torch.randn(3, 12)
+
+    def step(model: nn.Module, batch: Batch) -> None:
+        assert isinstance(model, nn.Sequential)
+        x, y = batch
+        params = list(model.parameters())
+        if secret:
+            grads = torch.autograd.grad(F.cross_entropy(model(x), y), params)
+            optimizer.beside = dict(zip(params, grads, strict=True))
+        hidden = model[0](x)
+        logits = model[2](hidden.detach().tanh())
+        error = logits.detach().softmax(1) - F.one_hot(y, 3)
+        optimizer.zero_grad()
+        (F.cross_entropy(logits, y) + (hidden * (error @ feedback)).sum()).backward()
+        optimizer.step()
+
+    report = lbench.audit(step, model, batch)
+    assert report.measured["bp_free"] is (None if secret else True)
+    assert report.transport.unmeasurable == (["2"] if secret else [])
+    if secret:
+        assert "an optimizer follows it" in report.transport.reasons["2"]

@@ -174,3 +174,42 @@ def test_what_cannot_be_measured_is_said(model: nn.Module, rows: int, says: str)
 def test_units_must_be_of_the_model(batch: Batch) -> None:
     with pytest.raises(UsageError, match="'b' of the audit has modules that are not"):
         lbench.audit(plain_step, MODEL, batch, units={"a": [MODEL[0]], "b": [nn.Linear(2, 2)]})
+
+
+def test_gains_that_backpropagation_trains_are_seen(batch: Batch) -> None:
+    """The matrices learn by direct feedback, what normalises between them end to end."""
+    model = nn.Sequential(
+        nn.Linear(20, 12), nn.LayerNorm(12), nn.ReLU(),
+        nn.Linear(12, 12), nn.LayerNorm(12), nn.ReLU(), nn.Linear(12, 3),
+    )  # fmt: skip
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    feedback = [torch.randn(3, 12) for _ in range(2)]
+
+    def local(model: nn.Module, batch: Batch) -> None:
+        assert isinstance(model, nn.Sequential)
+        x, y = batch
+        first = model[0](x)
+        second = model[3](model[1](first.detach()).relu().detach())
+        logits = model[6](model[4](second.detach()).relu().detach())
+        error = logits.detach().softmax(1) - F.one_hot(y, 3)
+        optimizer.zero_grad()
+        sent = sum((z * (error @ b)).sum() for z, b in zip((first, second), feedback, strict=True))
+        (F.cross_entropy(logits, y) + sent).backward()
+
+    def honest(model: nn.Module, batch: Batch) -> None:
+        local(model, batch)
+        optimizer.step()
+
+    def mixed(model: nn.Module, batch: Batch) -> None:
+        assert isinstance(model, nn.Sequential)
+        local(model, batch)
+        gains = [*model[1].parameters(), *model[4].parameters()]
+        grads = torch.autograd.grad(F.cross_entropy(model(batch[0]), batch[1]), gains)
+        for p, grad in zip(gains, grads, strict=True):
+            p.grad = grad
+        optimizer.step()
+
+    assert lbench.audit(honest, model, batch).measured["bp_free"] is True
+    report = lbench.audit(mixed, model, batch)
+    assert report.measured["bp_free"] is False
+    assert "the update of 1 follows the transposed weights of 3" in report.evidence["transport"]
