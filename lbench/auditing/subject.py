@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import torch
@@ -98,6 +100,19 @@ class Conduct:
             self.writes.append((name, when))
 
 
+@contextmanager
+def uncompiled() -> Iterator[None]:
+    """Within the context what ``torch.compile`` returned runs as it was written.
+
+    It would be compiled anew for every copy, and the audit's own hooks with it.
+    """
+    if "torch._dynamo" not in sys.modules:  # nothing is compiled; importing it takes seconds
+        yield
+        return
+    with torch.compiler.set_stance("force_eager"):
+        yield
+
+
 class Trial(ABC):
     """A copy of the subject that may be changed and run.
 
@@ -119,7 +134,7 @@ class Trial(ABC):
         """Makes one training step; random numbers are those of this index."""
         # A copy: a step may prepare its batch in place.
         own = Batch(batch.x.clone(), batch.target.clone())
-        with seeded(index, self.conduct.generators):
+        with seeded(index, self.conduct.generators), uncompiled():
             return self._step(index, own, phase)
 
     @abstractmethod
@@ -140,7 +155,7 @@ class Trial(ABC):
         """
         set_training(self.model, False)
         drawn: set[str] = set()
-        with torch.no_grad(), seeded(0, drawn):
+        with torch.no_grad(), seeded(0, drawn), uncompiled():
             scores = self.scores(x)
         self.noisy = bool(drawn)
         set_training(self.model, True)

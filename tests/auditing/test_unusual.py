@@ -161,3 +161,19 @@ def test_a_model_that_returns_no_tensor_needs_predict(batch: Batch) -> None:
         lbench.audit(step, model, batch)
     report = lbench.audit(step, model, batch, predict=lambda model, x: model(x)["logits"])
     assert report.measured["backward_depth"] == "full"
+
+
+@pytest.mark.slow  # the compiler takes seconds to import
+def test_what_is_compiled_runs_as_it_was_written(batch: Batch) -> None:
+    compiled: list[int] = []
+
+    def backend(module: Any, inputs: Any) -> Any:
+        compiled.append(len(inputs))
+        return module.forward
+
+    model = three()
+    model[2] = torch.compile(model[2], backend=backend)
+    assert lbench.audit(training(model), model, batch).measured["backward_depth"] == "full"
+    assert compiled == []
+    model(batch[0])
+    assert compiled != []
