@@ -19,7 +19,7 @@ from tests import forked
 # Threads that wait must not keep cores from the other test process; torch comes with the helpers.
 wait_passively()
 
-FORKED = {"cli", "execute", "plugins", "report", "run", "study"}
+FORKED = {"auditing", "cli", "execute", "plugins", "report", "run", "study"}
 """Rooms that import so much that their test processes are forked too."""
 FORKING = {"cli", "execute", "run", "study"}
 """Rooms whose first tests need the server of `tests.forked`: it starts before them."""

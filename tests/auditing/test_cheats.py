@@ -9,15 +9,11 @@ from tests.auditing.audits import audited, few
 
 CHEATS = {**cheats.CHEATS, **late_cheats.CHEATS, **state_cheats.CHEATS}
 
-# Of each contradicted claim, and of each place where the cheat hides.
+# Of several contradicted claims; tox has the others.
 QUICK = [
-    "a hidden end-to-end loss of weight 0.001",
-    "a transposed copy of the head, refreshed every step",
+    "a forgotten detach",
     "labels read in predict",
     "the global generator",
-    "in-place writes into another block",
-    "a leak through a shared normalisation",
-    "a leak in the last step of an epoch",
     "writes into the next block's buffer",
 ]
 

@@ -76,7 +76,7 @@ def test_depth_is_the_longest_chain_of_uses_and_not_the_number_of_heads() -> Non
         ("a", "c"): "none",
     }
     maps = [Map(name, [], [], [each]) for name, each in places.items()]
-    found = Transport(maps, kinds, steps=[uses])
+    found = Transport(maps, kinds=kinds, steps=[uses])
     assert found.depths() == {"a": 2, "b": 2, "c": 0, "d": 0}
 
 
