@@ -9,8 +9,8 @@ from functools import cache, partial
 import torch
 from torch import Tensor
 
+from lbench.auditing.movement import rank
 from lbench.auditing.subject import Signals, Subject, Trial, Unit, moved
-from lbench.auditing.transport import rank
 from lbench.step import Phase
 
 ERRORS = ("none", "scalar", "vector")

@@ -14,12 +14,17 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
-
 from lbench.auditing.maps import Map, chain, layers, others, positions
+from lbench.auditing.movement import (
+    count_directions,
+    first_moved,
+    flat,
+    nonzero,
+    signalled,
+    update_moved,
+)
 from lbench.auditing.probe import Base, Probe, trained, undisturbed
-from lbench.auditing.subject import Signals, Subject, moved
+from lbench.auditing.subject import Signals, Subject
 from lbench.auditing.uses import CannotHoldError, Use
 
 if TYPE_CHECKING:
@@ -31,9 +36,6 @@ LARGE = 256
 """Weights of a layer that one change is enough for: so many signs are never drawn alike twice."""
 MOST = 96
 """Changes at most: more numbers than these are not told from the full transpose."""
-MOVED = 1e-12
-"""Relative; what does not come through the transpose is equal bit by bit."""
-RANK = 1e-6
 KINDS = ("none", "scalar", None, "sign", "full")
 """From the least to the most; None: not measurable, perhaps more than was seen."""
 
@@ -182,11 +184,11 @@ def transport(
     acting = [name for name in found.trained if name not in unused]
     found.others = [m for m in others(acting, found.maps, steps) if m.name not in order]
     for base in bases:
-        learners = [m for m in found.maps if any(_told(s, m) for s in base.signals)]
+        learners = [m for m in found.maps if any(signalled(s, m) for s in base.signals)]
         for place, later in enumerate(found.maps):
             progress(f"layer {place + 1} of {len(found.maps)}")
             receivers = [m for m in learners if m is not later or _chained(later, steps)]
-            receivers += [m for m in found.others if any(_loud(s, m) for s in base.signals)]
+            receivers += [m for m in found.others if any(nonzero(s, m) for s in base.signals)]
             for name, kind in _measure(subject, base, receivers, later, apart, found).items():
                 if kind != "none" or name in order[:place]:
                     before = found.kinds.get((name, later.name), "none")
@@ -238,8 +240,8 @@ def _measure(
     try:
         looks = [probe.look(number) for number in range(count)]
         kinds: dict[str, str | None] = dict.fromkeys((m.name for m in receivers), "none")
-        moving = [m for m in receivers if _first(looks, base.signals, m) is not None]
-        updated = [m for m in receivers if m is not later and _updated(looks, base.signals, m)]
+        moving = [m for m in receivers if first_moved(looks, base.signals, m) is not None]
+        updated = [m for m in receivers if m is not later and update_moved(looks, base.signals, m)]
         if not moving and updated:
             kinds |= {m.name: None for m in updated}
             found.reasons[later.name] = OWN_WAY
@@ -265,10 +267,10 @@ def _kinds(
     found: Transport,
 ) -> dict[str, str | None]:
     """The kinds of those receivers whose signals move, or that have none that could."""
-    first = {m.name: _first(looks, base.signals, m) for m in receivers}
+    first = {m.name: first_moved(looks, base.signals, m) for m in receivers}
     moving = [m for m in receivers if first[m.name] is not None]
     # A receiver that was told nothing could not have moved.
-    silent = [m for m in receivers if not any(_loud(signals, m) for signals in base.signals)]
+    silent = [m for m in receivers if not any(nonzero(signals, m) for signals in base.signals)]
     kinds: dict[str, str | None] = {m.name: None for m in silent}
     if silent:
         found.reasons.setdefault(later.name, f"{silent[0].name}: {SILENT}")
@@ -283,8 +285,8 @@ def _kinds(
     weights = sum(base.values[0][name].numel() for name in later.weights)
     for m in more:
         index, bound = first[m.name] or 0, bounds[m.name]
-        most = min(len(looks), weights, len(_flat(base.signals[index], m)))
-        directions = _directions(looks, m, base, index)
+        most = min(len(looks), weights, len(flat(base.signals[index], m)))
+        directions = count_directions(looks, m, base, index)
         # Where even the full transpose could not show more than that, nothing is told.
         kinds[m.name] = "full" if directions > bound else "scalar" if most > bound else None
         if kinds[m.name] is None:
@@ -307,94 +309,10 @@ def _more(probe: Probe, looks: list[list[Signals]], moving: list[Map], last: int
         for until in (last, None):
             twice = probe.look(number, factor=2, last=until)
             found = [m for m in moving if m not in more]
-            more += [m for m in found if _first([twice], looks[number], m) is not None]
+            more += [m for m in found if first_moved([twice], looks[number], m) is not None]
             if len(more) == len(moving):
                 return more
     return more
-
-
-def _told(signals: Signals, m: Map) -> bool:
-    return any(name in signals for name in m.params)
-
-
-def _loud(signals: Signals, m: Map) -> bool:
-    return _told(signals, m) and bool(_flat(signals, m).any())
-
-
-def _first(looks: list[list[Signals]], base: list[Signals], m: Map) -> int | None:
-    """The first step at which the layer's signal moved."""
-    for index, want in enumerate(base):
-        for look in looks:
-            if index >= len(look) or not any(
-                moved(want.get(n), look[index].get(n)) for n in m.params
-            ):
-                continue
-            flat, got = _flat(want, m), _flat(look[index], m)
-            noise = MOVED * _size(want, m) + _rounding(want, m) + _rounding(look[index], m)
-            if got.shape != flat.shape or not bool((got - flat).norm() <= noise):
-                return index
-    return None
-
-
-def _updated(looks: list[list[Signals]], base: list[Signals], m: Map) -> bool:
-    """Whether optimizers took something else from a layer."""
-    for index, want in enumerate(base):
-        for name in m.params:
-            change, rounding = want.updates.get(name, (None, 0.0))
-            for look in looks:
-                other, more = look[index].updates.get(name, (None, 0.0))
-                if change is None or other is None:
-                    continue
-                noise = MOVED * float(change.norm()) + rounding + more
-                if not bool((change - other).norm() <= noise):
-                    return True
-    return False
-
-
-def _directions(looks: list[list[Signals]], m: Map, base: Base, index: int) -> int:
-    """How many directions the layer's signal moved in at one step."""
-    want = _flat(base.signals[index], m)
-    got = [_flat(look[index], m) for look in looks]
-    if any(each.shape != want.shape or not bool(torch.isfinite(each).all()) for each in got):
-        return len(looks)
-    rounding = max(_rounding(signals[index], m) for signals in (base.signals, *looks))
-    size = _size(base.signals[index], m)
-    return rank(torch.stack(got) - want, MOVED * size + 2 * rounding)
-
-
-def rank(rows: Tensor, noise: float) -> int:
-    """The rank of (looks, …) movements; a row of norm ``noise`` or less is none."""
-    norms = rows.norm(dim=1)
-    loud = norms > noise
-    if not bool(loud.any()):
-        return 0
-    # The products of the rows of norm 1 have the squares of their singular values.
-    products = (rows @ rows.T)[loud][:, loud] / torch.outer(norms[loud], norms[loud])
-    sizes = torch.linalg.eigvalsh(products)
-    return int((sizes > RANK**2 * sizes[-1]).sum())
-
-
-def _flat(signals: Signals, m: Map) -> Tensor:
-    """All signals of a layer in a step, in one vector."""
-    told = [each.flatten() for name in m.params for each in signals.get(name, [])]
-    if len(told) == 1:
-        return told[0]
-    return torch.cat(told) if told else torch.zeros(0, dtype=torch.float64)
-
-
-def _size(signals: Signals, m: Map) -> float:
-    """The norm of a layer's signals; of all signals where it is a gain or a bias alone.
-
-    In front of a normalisation these may have no gradient but rounding errors.
-    """
-    if m.weights:
-        return float(_flat(signals, m).norm())
-    return max((float(t.norm()) for told in signals.values() for t in told), default=0.0)
-
-
-def _rounding(signals: Signals, m: Map) -> float:
-    """The norm that rounding alone may give the signals of a layer."""
-    return sum(signals.rounding.get(name, 0.0) for name in m.params)
 
 
 def _scalars(base: Base, m: Map, index: int, apart: bool) -> int:
@@ -407,4 +325,4 @@ def _scalars(base: Base, m: Map, index: int, apart: bool) -> int:
         return base.rows[index]
     uses, places = base.uses[index], m.uses[base.first + index]
     count = max((uses[place].groups for place in places), default=1) * positions(uses, places)
-    return max(base.rows[index], min(count, len(_flat(base.signals[index], m)) // 2))
+    return max(base.rows[index], min(count, len(flat(base.signals[index], m)) // 2))

@@ -12,7 +12,7 @@ from lbench.auditing.report import Report
 from lbench.auditing.rules import audit_rule
 from lbench.rule import Rule
 
-THOROUGH = [pytest.mark.slow, pytest.mark.thorough, pytest.mark.no_cover]
+SLOW = [pytest.mark.slow, pytest.mark.no_cover]
 
 
 @functools.cache
@@ -22,8 +22,8 @@ def audited(cls: str | type[Rule], network: str = "mlp", **options: Any) -> Repo
 
 
 def few(cases: Iterable[Any], quick: Collection[Any]) -> list[Any]:
-    """Mark all parameters as thorough but for the quick ones, each of which must be there."""
+    """Mark all parameters as slow but for the quick ones, each of which must be there."""
     cases = list(cases)
     missing = [case for case in quick if case not in cases]
     assert not missing, f"no such cases: {missing}"
-    return [case if case in quick else pytest.param(case, marks=THOROUGH) for case in cases]
+    return [case if case in quick else pytest.param(case, marks=SLOW) for case in cases]

@@ -9,7 +9,7 @@ from tests.auditing.audits import audited, few
 
 CHEATS = {**cheats.CHEATS, **late_cheats.CHEATS, **state_cheats.CHEATS}
 
-# Of several contradicted claims; tox has the others.
+# Of several contradicted claims; the others are slow.
 QUICK = [
     "a forgotten detach",
     "labels read in predict",

@@ -6,7 +6,7 @@ import pytest
 from torch import Tensor, nn
 
 from lbench import LocalRule
-from tests.auditing.audits import THOROUGH, audited, few
+from tests.auditing.audits import SLOW, audited, few
 from tests.auditing.cheats import FixedFeedback, Honest
 
 
@@ -35,7 +35,7 @@ class OneNumber(FixedFeedback):
     ("cls", "kind"),
     [(Honest, "full"), (SignFeedback, "sign"), (OneNumber, "scalar"), (FixedFeedback, "none")],
 )
-@pytest.mark.parametrize("network", ["mlp", pytest.param("cnn", marks=THOROUGH)])
+@pytest.mark.parametrize("network", ["mlp", pytest.param("cnn", marks=SLOW)])
 def test_a_heads_transpose_is_seen_for_what_it_is(
     cls: type[Honest], kind: str, network: str
 ) -> None:
@@ -54,9 +54,9 @@ def test_a_heads_transpose_is_seen_for_what_it_is(
     ("network", "options"),
     [
         ("mlp", {}),
-        pytest.param("cnn", {}, marks=THOROUGH),
-        pytest.param("resnet", {"norm": "group"}, marks=THOROUGH),
-        pytest.param("mixer", {}, marks=THOROUGH),
+        pytest.param("cnn", {}, marks=SLOW),
+        pytest.param("resnet", {"norm": "group"}, marks=SLOW),
+        pytest.param("mixer", {}, marks=SLOW),
     ],
 )
 def test_the_honest_are_not_accused(

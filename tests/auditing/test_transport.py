@@ -8,7 +8,8 @@ from torch import nn
 from torch.autograd import forward_ad
 
 from lbench.auditing.maps import Map, change
-from lbench.auditing.transport import Transport, rank
+from lbench.auditing.movement import rank
+from lbench.auditing.transport import Transport
 from lbench.auditing.uses import CannotHoldError, Held, Use
 from lbench.auditing.watch import Watch, watching
 

@@ -100,6 +100,7 @@ class Many(Alignment):
     repeats: ClassVar[int] = 2500
 
 
+@pytest.mark.slow
 def test_fg_w_is_unbiased_with_the_variance_of_its_law() -> None:
     """Var g = (P + 1)|g|² for v ~ N(0, 1) over P weights (E|D v|² = (P + 2)|g|²)."""
     rule = made(FgW, Mlp(widths=(2,)), perturb_readout=True)

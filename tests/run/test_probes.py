@@ -139,24 +139,23 @@ def all_that_fit(rule: str) -> list[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.thorough
 @pytest.mark.no_cover
 @pytest.mark.parametrize(
     ("rule", "options"),
     [
-        ("bp", {"precision": "bf16"}),
-        ("lfnn", {}),
         *(
-            pytest.param(*each, marks=[pytest.mark.slow, pytest.mark.thorough])
+            pytest.param(*each, marks=pytest.mark.thorough)
             for each in (
-                ("bp", {"recipe": {"dropout": 0.2}, "network_options": {"norm": "batch"}}),
-                ("fg_w", {}),
+                ("bp", {"precision": "bf16"}),
+                ("lfnn", {}),
                 ("fa", {}),
                 ("lfnn_online", {"network": "one-vs-all"}),
                 ("lfnn_l", {"config": {"selection": "epoch"}}),
-                ("lfnn_l_rr", {"config": {"selection": "random"}}),
             )
         ),
+        ("bp", {"recipe": {"dropout": 0.2}, "network_options": {"norm": "batch"}}),
+        ("fg_w", {}),
+        ("lfnn_l_rr", {"config": {"selection": "random"}}),
     ],
     ids=str,
 )
