@@ -18,6 +18,8 @@ from tests.auditing.state_cheats import (
 )
 from tests.auditing.subjects import subject
 
+pytestmark = [pytest.mark.slow, pytest.mark.no_cover]
+
 FEW = (2, 3, 2)
 
 

@@ -11,6 +11,8 @@ import lbench
 from tests.auditing.audits import few
 from tests.auditing.snippets.step import Batch, Step
 
+pytestmark = [pytest.mark.slow, pytest.mark.no_cover]
+
 
 def predictive_coding(model: nn.Sequential, tolerance: float) -> Step:
     """Predictive coding (Whittington and Bogacz 2017) that relaxes until the energy settles."""

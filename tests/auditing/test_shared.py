@@ -18,6 +18,8 @@ from lbench.task import Batch
 from tests.auditing.audits import few
 from tests.auditing.cheats import Honest
 
+pytestmark = [pytest.mark.slow, pytest.mark.no_cover]
+
 
 class OneHead(LocalRule):
     """All blocks learn through one linear head, which learns from all of them."""
