@@ -340,7 +340,7 @@ def names(text: str, known: Iterable[str], separator: str = ",") -> list[str]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seeds", type=int, default=SEEDS, help="At most so many per cell.")
+    parser.add_argument("--seeds", type=int, default=SEEDS, help="Most seeds per cell.")
     parser.add_argument("--rules", default="all", help="Names, or an empty text for none.")
     parser.add_argument("--networks", default="all", help="Names, with semicolons between them.")
     parser.add_argument("--cheats", default="all", help=f"Of {', '.join(CHEATS)}.")

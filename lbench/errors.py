@@ -74,7 +74,7 @@ SYSTEM = "system"
 
 
 MOST = 3
-"""Names that are suggested in the place of an unknown one."""
+"""Most names that are suggested instead of an unknown one."""
 ALIKE = 0.65
 """Share of letters in which a name is like another; one wrong letter of three is."""
 BEGUN = 3

@@ -212,13 +212,14 @@ class Network(nn.Module):
 
     @contextmanager
     def _evaluating(self) -> Iterator[None]:
-        """Within the context running statistics stay as they are."""
-        mode = self.training
+        """Within the context running statistics stay as they are; each module keeps its mode."""
+        modes = [(module, module.training) for module in self.modules()]
         self.eval()
         try:
             yield
         finally:
-            self.train(mode)
+            for module, mode in modes:
+                module.training = mode
 
     def _example(self, shape: tuple[int, int, int]) -> Tensor:
         """(1, channels, height, width), random numbers of the type of the weights."""

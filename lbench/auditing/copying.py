@@ -40,7 +40,7 @@ class Original:
     Args:
         roots: by a name for messages.
         apart: objects that copies share with the original.
-        replaced: what copies have in the place of other objects.
+        replaced: what copies have instead of other objects.
         dtype: of every tensor of floating numbers among the copies; None for the original's.
 
     Attributes:

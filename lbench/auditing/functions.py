@@ -38,7 +38,7 @@ SCALES = frozenset(
         "masked_fill", "masked_fill_", "mul", "mul_", "multiply", "true_divide", "where",
     }
 )  # fmt: skip
-"""Of these, they multiply."""
+"""The elementwise functions that multiply."""
 
 SHIFTS = frozenset(
     {
@@ -46,7 +46,7 @@ SHIFTS = frozenset(
         "fmax", "fmin", "maximum", "minimum", "rsub", "sub", "sub_", "subtract",
     }
 )  # fmt: skip
-"""Of these, they add or compare."""
+"""The elementwise functions that add or compare."""
 
 REPEATS = frozenset({"repeat", "repeat_interleave", "tile"})
 """They put copies of a tensor beside each other."""

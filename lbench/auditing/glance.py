@@ -185,7 +185,7 @@ class _Look:
     def changed(self) -> tuple[str, tuple[str, ...]]:
         """Changes a layer behind its held outputs: its name, and the layers that moved."""
         told = {name for signals in self.signals for name in signals}
-        found, _ = layers(self.base.model, self.base.params, self.uses.uses)
+        found, _ = layers(self.base.params, self.uses.uses)
         every = [m for m in found if told & {*m.weights}]
         if len(every) < 2:
             return "", ()

@@ -15,7 +15,7 @@ from lbench.step import Phase
 
 ERRORS = ("none", "scalar", "vector")
 SMALL = (1e-2,)
-"""Of a weight's size: what the last unit is changed by, so that a smooth error changes linearly."""
+"""Relative change of the last unit, so small that a smooth error changes linearly."""
 LARGE = (1.0, 10.0, 0.3)
 """The same in turn, so that a hard error changes too: an argmax, a sign, whether it was right."""
 Matrix = dict[tuple[str, str], int | None]
@@ -200,7 +200,7 @@ class _Errors:
     def looks(
         self, factors: Sequence[float], count: int, steps: int | None = None
     ) -> list[list[Signals]]:
-        """The signals of every step, or of the first ones, under so many changes of these sizes."""
+        """Return the signals of all steps, or of the first ones, under changes of these sizes."""
         return [self._look(factors[i % len(factors)], steps) for i in range(count)]
 
     def _look(self, factor: float, steps: int | None) -> list[Signals]:

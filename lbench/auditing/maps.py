@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from lbench.auditing.uses import Use
 
@@ -27,14 +27,9 @@ class Map:
     params: list[str]
     uses: list[list[int]]
 
-    @property
-    def repeats(self) -> bool:
-        """Whether a step uses it more than once."""
-        return any(len(each) > 1 for each in self.uses)
-
 
 def layers(
-    model: nn.Module, trained: Mapping[str, Tensor], steps: Sequence[Sequence[Use]]
+    trained: Mapping[str, Tensor], steps: Sequence[Sequence[Use]]
 ) -> tuple[list[Map], list[str]]:
     """Return the layers in the order of their first uses, and the matrices that no step used.
 
@@ -68,12 +63,11 @@ def layers(
             Map(called, names, _aliases([*weights, *params], trained), [list(each) for each in key])
         )
     seen = {id(trained[name]) for name in {*places, *scales}}
-    unused = [
-        name
-        for name, p in trained.items()
-        if p.dim() > 1 and id(p) not in seen and not seen.add(id(p))  # type: ignore[func-returns-value]
-    ]
-    return found_layers, unused
+    unused: dict[int, str] = {}  # a tied matrix by its first name
+    for name, p in trained.items():
+        if p.dim() > 1 and id(p) not in seen:
+            unused.setdefault(id(p), name)
+    return found_layers, list(unused.values())
 
 
 def others(

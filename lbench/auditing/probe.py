@@ -35,6 +35,10 @@ class Base:
     signals: list[Signals] = field(default_factory=list)
     uses: list[list[Use]] = field(default_factory=list)
 
+    def numel(self, layer: Map) -> int:
+        """How many weights a layer has."""
+        return sum(self.values[0][name].numel() for name in layer.weights)
+
 
 def trained(subject: Subject, rows: list[int]) -> list[str]:
     """The names of the parameters that get a signal in some phase; all others are constants."""

@@ -80,7 +80,7 @@ class RuleTrial(Trial):
         return scores
 
     def turns(self) -> Mapping[str, Callable[..., str]]:
-        """Of a rule that walks its blocks, what is called for one of them."""
+        """Return the methods that a rule which walks its blocks calls for one block."""
         if not isinstance(self.rule, LocalRule):
             return {}
         by_index = dict.fromkeys(("train_block", "frozen_block", "activate"), _block)

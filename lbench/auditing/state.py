@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch._C._functorch import is_functorch_wrapped_tensor
 from torch.nn.modules.batchnorm import _NormBase
 
-from lbench.auditing.subject import Subject, Trial, set_training
+from lbench.auditing.subject import Subject, Trial, moved_bits, set_training
 from lbench.step import Phase
 from lbench.task import Batch
 
@@ -86,11 +86,7 @@ def changed(before: Mapping[str, Tensor], after: Mapping[str, Tensor]) -> list[s
 def _differs(one: Tensor | None, other: Tensor) -> bool:
     if one is None or one.shape != other.shape or one.dtype != other.dtype:
         return True
-    if torch.equal(one, other):
-        return False
-    if not other.is_floating_point():
-        return True
-    return not torch.equal(torch.nan_to_num(one), torch.nan_to_num(other))
+    return moved_bits(one, other)
 
 
 def trained_state(subject: Subject, rows: int) -> list[str]:

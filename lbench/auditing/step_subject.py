@@ -206,7 +206,7 @@ def _units(model: nn.Module, units: Units | None) -> list[Unit]:
 
 
 def _children(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """Yield a model's children, and in the place of a list of modules those in it."""
+    """Yield a model's children; for a list of modules, yield its members instead."""
     for name, module in model.named_children():
         if isinstance(module, nn.ModuleList | nn.ModuleDict):
             yield from ((f"{name}.{inner}", each) for inner, each in _children(module))

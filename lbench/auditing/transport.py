@@ -33,14 +33,14 @@ if TYPE_CHECKING:
 LOOKS = 2
 """Changes of a small layer that are tried in each step where nothing has moved yet."""
 LARGE = 256
-"""Weights of a layer that one change is enough for: so many signs are never drawn alike twice."""
+"""Layers with at least this many weights are changed once: random signs never equal their own."""
 MOST = 96
 """Changes at most: more numbers than these are not told from the full transpose."""
 KINDS = ("none", "scalar", None, "sign", "full")
 """From the least to the most; None: not measurable, perhaps more than was seen."""
 
 REACHES = ("sign", "full")
-"""Of these, those that make the depth of a backward pass."""
+"""The kinds that count for the depth of a backward pass."""
 
 NOT_HELD = "its outputs cannot be held: with another transpose the step uses it in another way"
 OUTSIDE = (
@@ -179,7 +179,7 @@ def transport(
     trial = subject.trial()
     params = {name: trial.params[name] for name in found.trained}
     found.steps = steps = [uses for base in bases for uses in base.uses]
-    found.maps, unused = layers(trial.model, params, steps)
+    found.maps, unused = layers(params, steps)
     order = [m.name for m in found.maps]
     acting = [name for name in found.trained if name not in unused]
     found.others = [m for m in others(acting, found.maps, steps) if m.name not in order]
@@ -235,8 +235,7 @@ def _measure(
         for uses in base.uses
         for use in uses
     )
-    weights = sum(base.values[0][name].numel() for name in later.weights)
-    count = 1 if weights >= LARGE else LOOKS
+    count = 1 if base.numel(later) >= LARGE else LOOKS
     try:
         looks = [probe.look(number) for number in range(count)]
         kinds: dict[str, str | None] = dict.fromkeys((m.name for m in receivers), "none")
@@ -282,10 +281,9 @@ def _kinds(
     last = max((first[m.name] or 0 for m in more), default=0)
     wanted = min(MOST, max(bounds.values(), default=0) + 2)
     looks += [probe.look(number, last=last) for number in range(len(looks), wanted)]
-    weights = sum(base.values[0][name].numel() for name in later.weights)
     for m in more:
         index, bound = first[m.name] or 0, bounds[m.name]
-        most = min(len(looks), weights, len(flat(base.signals[index], m)))
+        most = min(len(looks), base.numel(later), len(flat(base.signals[index], m)))
         directions = count_directions(looks, m, base, index)
         # Where even the full transpose could not show more than that, nothing is told.
         kinds[m.name] = "full" if directions > bound else "scalar" if most > bound else None

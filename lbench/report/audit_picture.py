@@ -140,7 +140,7 @@ class Panel:
 
 
 def _heading(report: Report, most: int) -> list[tuple[str, str]]:
-    """Return lines of at most so many characters with their colours: on what, and the verdict."""
+    """Return the title and the verdict as lines of limited width, each with its colour."""
     told = [(f"{report.subject} on {report.network}", "black")]
     told += [(f"CONTRADICTED  {text}", RED) for text in report.contradictions]
     told += [(text, RED) for text in unmeasured(report)]

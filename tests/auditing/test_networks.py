@@ -80,3 +80,12 @@ def test_the_depth_of_a_block_follows_the_flow_of_its_data(name: str, depth: int
     assert network.block_depth == depth
     assert network.training
     assert all(torch.equal(state[key], value) for key, value in network.state_dict().items())
+
+
+def test_the_depth_of_a_block_leaves_each_module_in_its_mode() -> None:
+    network = build("ResNet-18")
+    network.input_shape = SHAPE
+    still = network.blocks[0].eval()
+    assert network.block_depth == 2
+    assert network.training
+    assert not any(module.training for module in still.modules())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, cast
 
 import torch
@@ -12,9 +12,10 @@ from torch.nn import functional as F
 from tests.auditing.snippets.step import Batch, Snippet, three
 
 
-def closure() -> Snippet:
+def closing(make: Callable[[Iterable[Tensor]], torch.optim.Optimizer]) -> Snippet:
+    """An optimizer that calls for the loss itself."""
     model = three()
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    optimizer = make(model.parameters())
 
     def step(model: nn.Module, batch: Batch) -> None:
         def evaluate() -> Tensor:
@@ -26,22 +27,14 @@ def closure() -> Snippet:
         optimizer.step(evaluate)
 
     return Snippet(step, model)
+
+
+def closure() -> Snippet:
+    return closing(lambda params: torch.optim.SGD(params, lr=0.1, momentum=0.9))
 
 
 def lbfgs() -> Snippet:
-    model = three()
-    optimizer = torch.optim.LBFGS(model.parameters(), lr=0.1, max_iter=2)
-
-    def step(model: nn.Module, batch: Batch) -> None:
-        def evaluate() -> Tensor:
-            optimizer.zero_grad()
-            loss = F.cross_entropy(model(batch[0]), batch[1])
-            loss.backward()
-            return loss
-
-        optimizer.step(evaluate)
-
-    return Snippet(step, model)
+    return closing(lambda params: torch.optim.LBFGS(params, lr=0.1, max_iter=2))
 
 
 class SharpnessAware(torch.optim.Optimizer):
