@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
 from lbench.site import Site, tapped
 
-if TYPE_CHECKING:
-    from lbench.network import Block
 
-
-def longest_chain(block: Block, x: Tensor) -> int:
+def longest_chain(block: Callable[[Tensor], object], sites: Sequence[Site], x: Tensor) -> int:
     """Return the most calls of a block's sites that come one behind the other.
 
     Noise is added to what one site gives; the sites whose output then changes come behind it.
@@ -22,12 +19,13 @@ def longest_chain(block: Block, x: Tensor) -> int:
 
     Args:
         block: in evaluation mode.
+        sites: of the block.
         x: (1, …), an input of the block.
     """
-    plain = _outputs(block, x, None)
+    plain = _outputs(block, sites, x, None)
     chains: list[int] = []  # by call: the longest chain that begins there, from the last call on
     for call in reversed(range(len(plain))):
-        noisy = _outputs(block, x, call)
+        noisy = _outputs(block, sites, x, call)
         behind = [
             chains[-1 - (later - call - 1)]
             for later in range(call + 1, len(plain))
@@ -37,7 +35,9 @@ def longest_chain(block: Block, x: Tensor) -> int:
     return max(chains, default=0)
 
 
-def _outputs(block: Block, x: Tensor, noisy: int | None) -> list[Tensor]:
+def _outputs(
+    block: Callable[[Tensor], object], sites: Sequence[Site], x: Tensor, noisy: int | None
+) -> list[Tensor]:
     """What each call of a site gives, with noise on one of them."""
     found: list[Tensor] = []
     generator = torch.Generator().manual_seed(0)
@@ -50,6 +50,6 @@ def _outputs(block: Block, x: Tensor, noisy: int | None) -> list[Tensor]:
         noise = torch.randn(z.shape, generator=generator, dtype=torch.float64).to(z)
         return z + (1 + z.abs().max()) * noise
 
-    with torch.no_grad(), tapped(block.sites, look):
+    with torch.no_grad(), tapped(sites, look):
         block(x)
     return found

@@ -175,7 +175,7 @@ class Network(nn.Module):
             x = self._example(self.input_shape)
             chains = []
             for block in self.blocks:
-                chains.append(longest_chain(block, x))
+                chains.append(longest_chain(block, block.sites, x))
                 with torch.no_grad():
                     x = block(x)
         return max(chains)

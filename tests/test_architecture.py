@@ -1,9 +1,12 @@
-"""The rooms of lbench and who may enter which: imports run downwards only."""
+"""What lbench's modules may have: the package imports nothing, and no file is long.
+
+Which modules may import which is in the contracts of pyproject.toml, for ``lint-imports``.
+"""
 
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -14,70 +17,21 @@ ROOT = Path(lbench.__file__).parent
 REPOSITORY = ROOT.parent
 LONGEST = 400
 
-GROUND = {
-    "builtin", "claims", "contained", "errors", "home", "hooks", "plugin_check", "plugin_file",
-    "randomness", "registry", "rundir", "threads", "words", "written",
-}  # fmt: skip
-RULE = {"config", "depth", "init", "network", "probe", "recipe", "rule", "site", "step", "task"}
-FLOORS = [
-    {"ground"},
-    {"rule", "statistics"},
-    {"data", "networks"},
-    {"auditing", "store"},
-    {"probes", "run"},
-    {"execute"},
-    {"study", "testing"},
-    {"report"},
-    {"cli"},
-]
-FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 
-
-def room(module: str) -> str:
-    """``lbench.data.mnist`` lies in ``data``; the modules beside the packages in two rooms."""
-    name = module.split(".")[1]
-    if name == "__main__":
-        return "cli"
-    return "ground" if name in GROUND else "rule" if name in RULE else name
-
-
-def modules() -> Iterator[tuple[str, Path]]:
-    for path in sorted(ROOT.rglob("*.py")):
-        name = ".".join(path.relative_to(REPOSITORY).with_suffix("").parts)
-        yield name.removesuffix(".__init__"), path
-
-
-def imports(path: Path) -> set[str]:
-    """Every module that a file imports, inside functions and for type checkers too."""
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path} has a relative import"
-            module = node.module or ""
-            folder = REPOSITORY / Path(*module.split("."))
-            for alias in node.names:
-                inner = folder / alias.name
-                is_module = inner.with_suffix(".py").is_file() or inner.is_dir()
-                found.add(f"{module}.{alias.name}" if is_module else module)
-    return found
-
-
-MODULES = [(name, path) for name, path in modules() if name != "lbench"]
-
-
-@pytest.mark.parametrize(("name", "path"), MODULES, ids=[name for name, _ in MODULES])
-def test_imports_run_downwards(name: str, path: Path) -> None:
-    here = room(name)
-    assert here in FLOOR, f"{name} lies in no room of the design"
-    for target in imports(path):
-        assert not target.startswith("lbench_"), f"{name} imports the plugin {target}"
-        if target.startswith("lbench."):
-            there = room(target)
-            assert there == here or FLOOR[there] < FLOOR[here], (
-                f"{name} ({here}) imports {target} ({there})"
-            )
+def test_every_package_is_under_the_contracts_of_imports() -> None:
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
+    tools = project["tool"]
+    ours = {name.partition(".")[0] for name in tools["setuptools"]["packages"]}
+    entries = project["project"]["entry-points"]["lbench"].values()
+    assert ours >= {name.partition(".")[0] for name in entries}
+    linted = tools["importlinter"]
+    assert set(linted["root_packages"]) == ours
+    (circles,) = [each["ancestors"] for each in linted["contracts"] if "ancestors" in each]
+    assert set(circles) == ours
+    (layers,) = [
+        each["layers"] for each in linted["contracts"] if "lbench" in each.get("layers", ())
+    ]
+    assert {name for layer in layers for name in layer.split(" | ")} == ours
 
 
 def test_the_package_itself_imports_nothing() -> None:

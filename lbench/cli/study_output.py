@@ -16,7 +16,7 @@ from lbench.words import counted
 if TYPE_CHECKING:
     from lbench.report.study import Report
     from lbench.study.definition import Study
-    from lbench.study.plan import Plan
+    from lbench.study.planned import Plan
     from lbench.study.results import Results
     from lbench.study.runner import Ending
 

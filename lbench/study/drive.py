@@ -18,7 +18,7 @@ from lbench.rundir import alone
 from lbench.store.journal import Journal
 from lbench.study import gone
 from lbench.study.ledger import names, write_ledger
-from lbench.study.plan import Plan
+from lbench.study.planned import Plan
 from lbench.study.runner import Display, Ending, Runner
 from lbench.study.storage import has_storage, reaching, storage
 from lbench.threads import cores

@@ -3,31 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from dataclasses import replace
 
 from lbench.errors import UsageError
 from lbench.run.resolve import VALIDATION
 from lbench.study.definition import Lost, Point
+from lbench.study.planned import Budget, Plan
 from lbench.study.settings import EQUAL
 
-if TYPE_CHECKING:
-    from lbench.study.plan import Plan
-
 BASE = "bp"
-
-
-@dataclass(frozen=True, slots=True)
-class Budget:
-    """In examples that are trained on, repetitions counted.
-
-    Args:
-        trial: of a run of a search, which holds validation examples out.
-        final: of a run of the table.
-    """
-
-    trial: int
-    final: int
 
 
 def check_equal(plan: Plan) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from lbench.study.plan import Plan
+from lbench.study.planned import Plan
 from lbench.study.space import trials
 from lbench.study.timing import Cost
 

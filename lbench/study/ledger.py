@@ -12,7 +12,7 @@ from lbench.home import Home
 from lbench.rundir import read_json, write_json
 from lbench.store.reading import DAMAGE
 from lbench.study.definition import Domain, Point, Search, Span, Study
-from lbench.study.plan import Plan
+from lbench.study.planned import Plan
 from lbench.study.search import search_name
 from lbench.study.space import trials
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,52 +15,14 @@ from lbench.run import raised
 from lbench.run.batches import check_batches
 from lbench.run.resolve import VALIDATION, Resolved, refuse_idle, resolve
 from lbench.study.definition import Arm, Domain, Lost, Point, Span, Study
-from lbench.study.equal import Budget, check_equal
+from lbench.study.equal import check_equal
+from lbench.study.planned import Plan
 from lbench.study.probes import check_probes
 from lbench.study.settings import EQUAL, TASK, check_settings, check_types, request
-from lbench.study.space import check_space, space, trials
+from lbench.study.space import check_space, space
 
 SMALL = 64 * 2**20
 """Bytes of training pixels up to which a dataset is taken on a CPU without being asked for."""
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What a study will do.
-
-    Args:
-        study: with what was changed on the command line.
-        points: in order.
-        spaces: of the search at each point, by its key.
-        resolved: the cell at each point before its search, by key: what is timed.
-        absent: datasets of the study that are left out, with the reason.
-        budgets: where a run takes as many operations as one of ``bp``, by the point's key.
-        lost: points that cannot be trained, which are not among ``points``.
-    """
-
-    study: Study
-    points: Sequence[Point]
-    spaces: Mapping[str, Mapping[str, Domain]]
-    resolved: Mapping[str, Resolved]
-    absent: Mapping[str, str] = field(default_factory=dict)
-    budgets: Mapping[str, Budget] = field(default_factory=dict)
-    lost: Sequence[Lost] = ()
-
-    @property
-    def trials(self) -> int:
-        """Of all searches."""
-        search = self.study.search
-        return sum(trials(search, space) for space in self.spaces.values()) if search else 0
-
-    @property
-    def finals(self) -> int:
-        """Runs of the table."""
-        return self.study.seeds * len(self.points)
-
-    @property
-    def references(self) -> int:
-        """Runs of the defaults with the same seeds, which what a search chose is compared with."""
-        return self.finals if self.study.search else 0
 
 
 def plan(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import torch
 
@@ -12,9 +10,7 @@ from lbench.errors import UsageError
 from lbench.probe import Probe, Scene
 from lbench.randomness import Randomness
 from lbench.registry import Registry
-
-if TYPE_CHECKING:
-    from lbench.study.plan import Plan
+from lbench.study.planned import Plan
 
 
 def check_probes(plan: Plan, registry: Registry) -> None:

@@ -23,7 +23,7 @@ from lbench.study.defaults import defaults, values_of
 from lbench.study.definition import Point
 from lbench.study.ledger import names
 from lbench.study.place import DEFAULTS, FINAL, Place, objectives
-from lbench.study.plan import Plan
+from lbench.study.planned import Plan
 from lbench.study.search import Searching, which
 from lbench.study.settings import request
 from lbench.study.storage import storage

@@ -14,7 +14,7 @@ from lbench.randomness import address
 from lbench.registry import Registry
 from lbench.study.defaults import SETTINGS, VALUES, best_of, has_defaults, inside
 from lbench.study.definition import Domain, Point, Search, Span, digest
-from lbench.study.equal import Budget
+from lbench.study.planned import Budget
 from lbench.study.space import distribution, trials, whole
 
 if TYPE_CHECKING:

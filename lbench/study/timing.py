@@ -22,7 +22,7 @@ from lbench.run.resolve import Resolved
 from lbench.run.step_flops import StepFlops
 from lbench.run.threads import threads_for
 from lbench.step import Phase, Step
-from lbench.study.plan import Plan
+from lbench.study.planned import Plan
 from lbench.task import Batch
 
 WARM, SECONDS, MOST = 3, 0.4, 100

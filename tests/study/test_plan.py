@@ -16,10 +16,10 @@ from lbench.run.resolve import Request, resolve
 from lbench.study import plan as planning
 from lbench.study.definition import Arm, Point, Search, Span
 from lbench.study.drive import cores_each, devices
-from lbench.study.equal import Budget, with_budgets
+from lbench.study.equal import with_budgets
 from lbench.study.find import find
 from lbench.study.ledger import names
-from lbench.study.plan import Plan
+from lbench.study.planned import Budget, Plan
 from lbench.study.settings import as_flags
 from lbench.study.timing import costs
 from tests.study.helper import study
