@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -135,6 +135,18 @@ class Readout(nn.Module):
         return scores
 
 
+class Pass(NamedTuple):
+    """One pass of an example through a site.
+
+    Args:
+        site: that it went through.
+        shape: of its z, without the batch.
+    """
+
+    site: Site
+    shape: torch.Size
+
+
 class Network(nn.Module):
     """Blocks and a readout.
 
@@ -198,10 +210,17 @@ class Network(nn.Module):
 
         A block's h has the shape of its last site's z.
         """
-        found: dict[str, torch.Size] = {}
+        return {site.name: size for site, size in self.passes(shape)}
+
+    def passes(self, shape: tuple[int, int, int]) -> list[Pass]:
+        """Return each pass through a site in a forward pass of one example of ``shape``, in order.
+
+        A site that acts several times has as many passes.
+        """
+        found: list[Pass] = []
 
         def look(site: Site, z: Tensor) -> Tensor:
-            found[site.name] = z.shape[1:]
+            found.append(Pass(site, z.shape[1:]))
             return z
 
         with self._evaluating(), torch.no_grad(), tapped(self.sites, look):

@@ -268,7 +268,7 @@ def _kinds(
     """The kinds of those receivers whose signals move, or that have none that could."""
     first = {m.name: first_moved(looks, base.signals, m) for m in receivers}
     moving = [m for m in receivers if first[m.name] is not None]
-    # A receiver that was told nothing could not have moved.
+    # A receiver without any signal could not have moved.
     silent = [m for m in receivers if not any(nonzero(signals, m) for signals in base.signals)]
     kinds: dict[str, str | None] = {m.name: None for m in silent}
     if silent:
@@ -277,17 +277,20 @@ def _kinds(
         return kinds
     more = _more(probe, looks, moving, max(first[m.name] or 0 for m in moving))
     kinds |= {m.name: "sign" for m in moving if m not in more}
-    bounds = {m.name: _scalars(base, m, first[m.name] or 0, apart) for m in more}
+    scalars = {m.name: _scalars(base, m, first[m.name] or 0, apart) for m in more}
     last = max((first[m.name] or 0 for m in more), default=0)
-    wanted = min(MOST, max(bounds.values(), default=0) + 2)
+    wanted = min(MOST, max((least for least, _ in scalars.values()), default=0) + 2)
     looks += [probe.look(number, last=last) for number in range(len(looks), wanted)]
     for m in more:
-        index, bound = first[m.name] or 0, bounds[m.name]
-        most = min(len(looks), base.numel(later), len(flat(base.signals[index], m)))
+        index, (least, most) = first[m.name] or 0, scalars[m.name]
+        visible = min(len(looks), base.numel(later), len(flat(base.signals[index], m)))
         directions = count_directions(looks, m, base, index)
-        # Where even the full transpose could not show more than that, nothing is told.
-        kinds[m.name] = "full" if directions > bound else "scalar" if most > bound else None
-        if kinds[m.name] is None:
+        if directions > most:
+            kinds[m.name] = "full"
+        elif directions <= least < visible:
+            kinds[m.name] = "scalar"
+        else:  # scalars and the full transpose may both move the signal in that many directions
+            kinds[m.name] = None
             found.reasons.setdefault(later.name, NARROW)
     return kinds
 
@@ -313,14 +316,18 @@ def _more(probe: Probe, looks: list[list[Signals]], moving: list[Map], last: int
     return more
 
 
-def _scalars(base: Base, m: Map, index: int, apart: bool) -> int:
-    """How many numbers a forward gradient may have sent to the layer at one step.
+def _scalars(base: Base, m: Map, index: int, apart: bool) -> tuple[int, int]:
+    """Return how many numbers a forward gradient may have sent to the layer at one step.
 
-    One an example; taken apart, one an example, position and group of channels, but in a layer
-    with few weights no more than half of them, so that the full transpose can show.
+    One per example; taken apart, one per example, position and group of channels. The groups
+    may be those of a layer behind this one, whose units then reach one of them each.
+
+    Returns:
+        As many as leave half of the layer's parameters for the full transpose to show, and all.
     """
+    rows = base.rows[index]
     if not apart:
-        return base.rows[index]
+        return rows, rows
     uses, places = base.uses[index], m.uses[base.first + index]
-    count = max((uses[place].groups for place in places), default=1) * positions(uses, places)
-    return max(base.rows[index], min(count, len(flat(base.signals[index], m)) // 2))
+    count = max((use.groups for use in uses), default=1) * positions(uses, places)
+    return max(rows, min(count, len(flat(base.signals[index], m)) // 2)), max(rows, count)

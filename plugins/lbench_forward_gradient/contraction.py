@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
-import torch
 from torch import Tensor, nn
 
-from lbench.network import Block
+from lbench.network import Block, Pass
 from lbench.networks.norm import LocalNorm
 from lbench.site import Site
 
@@ -44,38 +44,43 @@ class Reach(NamedTuple):
         return (sums * u.reshape(batch, self.groups, -1, u[0, 0].numel())).view_as(u)
 
 
-def reaches(block: Block, shapes: Mapping[str, torch.Size]) -> list[Reach]:
-    """What the units at each of a block's sites can change in its h, in the order of the sites.
+def reaches(block: Block, passes: Sequence[Pass]) -> list[Reach]:
+    """Return what the units of a block can change in its h, for each pass through one of its sites.
 
     The last site's units act on h one by one; as in the paper the groups are those of its map.
-    From an earlier site on, all affine maps and normalisations behind it count. Shortcuts do not:
+    From an earlier pass on, all affine maps and normalisations behind it count. Shortcuts do not:
     they keep positions and channels, or run beside convolutions that mix them all.
 
     Args:
-        shapes: of each site's z for one example, by the site's name.
+        passes: through the sites of the network, in their order.
     """
-    last = block.sites[-1].affine
+    own = [each for each in passes if each.site in block.sites]
+    last = own[-1].site.affine
     found = [Reach(local=True, groups=last.groups if isinstance(last, nn.Conv2d) else 1)]
-    for before, site in reversed(list(zip(block.sites[:-1], block.sites[1:], strict=True))):
-        # Where two sites differ in resolution, a stride or pooling lies between them.
-        size = Reach(shapes[before.name][1:] == shapes[site.name][1:], groups=0)
-        found.append(size.then(_affine(site)).then(_norm(site.norm)).then(found[-1]))
+    for before, after in reversed(list(pairwise(own))):
+        # Where two passes differ in resolution, there is a stride or pooling between them.
+        size = Reach(before.shape[1:] == after.shape[1:], groups=0)
+        through = _affine(after.site).then(_norm(after.site.norm))
+        found.append(size.then(through).then(found[-1]))
     return found[::-1]
 
 
-def channel_groups(block: Block, shapes: Mapping[str, torch.Size]) -> dict[Site, int]:
-    """Into how many groups of channels, in order, each site's own parameters fall.
+def channel_groups(block: Block, passes: Sequence[Pass]) -> dict[Site, int]:
+    """Return into how many groups of channels, in order, each site's own parameters fall.
 
-    A parameter of an output channel reaches what that channel's unit reaches, behind the site's
-    normalisation. One of a linear map may serve all channels, so it is in no group of its own.
+    A parameter of an output channel reaches what that channel's unit reaches in any pass, behind
+    the site's normalisation. One of a linear map may serve all channels, so it is in no group of
+    its own.
 
     Args:
-        shapes: of each site's z for one example, by the site's name.
+        passes: through the sites of the network, in their order.
     """
-    return {
-        site: _norm(site.norm).then(reach).groups if isinstance(site.affine, nn.Conv2d) else 1
-        for site, reach in zip(block.sites, reaches(block, shapes), strict=True)
-    }
+    own = [each for each in passes if each.site in block.sites]
+    found: dict[Site, int] = dict.fromkeys(block.sites, 0)
+    for (site, _), reach in zip(own, reaches(block, passes), strict=True):
+        groups = _norm(site.norm).then(reach).groups if isinstance(site.affine, nn.Conv2d) else 1
+        found[site] = math.gcd(found[site], groups)
+    return found
 
 
 def contract_groups(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from torch.autograd import forward_ad
-
 from lbench.config import param
 from lbench.init import Init
 from lbench.rule import differentiate
@@ -11,7 +9,13 @@ from lbench.site import tapped
 from lbench.step import Step
 from lbench.task import Batch
 from lbench_forward_gradient.bases import Estimate, ForwardGradient, ForwardGradientConfig
-from lbench_forward_gradient.perturbation import Perturbation, by_example, check, split
+from lbench_forward_gradient.perturbation import (
+    Perturbation,
+    by_example,
+    check,
+    forward_mode,
+    split,
+)
 
 
 class ActivityConfig(ForwardGradientConfig):
@@ -38,7 +42,7 @@ class FgA(ForwardGradient):
     def estimate(self, batch: Batch, s: Step, draw: int) -> Estimate:
         noisy = []
         x = batch.x
-        with forward_ad.dual_level():
+        with forward_mode():
             for block in self.network.blocks:
                 noise = Perturbation(s, block.activate, mask=self.config.mask, draw=draw)
                 with tapped(block.sites, noise):

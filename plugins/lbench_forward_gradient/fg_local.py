@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.autograd import forward_ad
 from torch.nn import functional as F
 
 from lbench.claims import Claims
@@ -16,7 +15,14 @@ from lbench.site import tapped
 from lbench.step import Step
 from lbench.task import Batch
 from lbench_forward_gradient.bases import cotangent, linear_heads
-from lbench_forward_gradient.perturbation import by_example, check, dual, same_dtype, split
+from lbench_forward_gradient.perturbation import (
+    by_example,
+    check,
+    dual,
+    forward_mode,
+    same_dtype,
+    split,
+)
 
 
 class FgLocal(GradientRule):
@@ -70,7 +76,7 @@ class FgLocal(GradientRule):
 
     def derivative(self, k: int, h: Tensor, tangent: Tensor, s: Step) -> Tensor:
         """The scores' derivative along a tangent of block ``k``'s h, (batch, classes)."""
-        with forward_ad.dual_level(), tapped(self.network.sites, same_dtype):
+        with forward_mode(), tapped(self.network.sites, same_dtype):
             x = self.network.blocks[k].emit(dual(h, tangent), s)
             for block in self.network.blocks[k + 1 :]:
                 x = block(x, s)

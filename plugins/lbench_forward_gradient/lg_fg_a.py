@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from torch import Tensor
-from torch.autograd import forward_ad
 
 from lbench.init import Init
 from lbench.rule import differentiate
@@ -12,7 +11,7 @@ from lbench.step import Step
 from lbench_forward_gradient.bases import Estimate, LocalForwardGradient
 from lbench_forward_gradient.contraction import reaches
 from lbench_forward_gradient.fg_a import ActivityConfig
-from lbench_forward_gradient.perturbation import Perturbation, check, split
+from lbench_forward_gradient.perturbation import Perturbation, check, forward_mode, split
 
 
 class LgFgA(LocalForwardGradient):
@@ -32,13 +31,13 @@ class LgFgA(LocalForwardGradient):
     def build(self, init: Init) -> None:
         check("lg_fg_a", self.network)
         super().build(init)
-        shapes = self.network.shapes(self.task.shape)
-        self.reaches = [reaches(block, shapes) for block in self.network.blocks]
+        passes = self.network.passes(self.task.shape)
+        self.reaches = [reaches(block, passes) for block in self.network.blocks]
 
     def estimate(self, k: int, x: Tensor, target: Tensor, s: Step, draw: int) -> Estimate:
         block = self.network.blocks[k]
         noise = Perturbation(s, block.activate, mask=self.config.mask, draw=draw)
-        with forward_ad.dual_level(), tapped(block.sites, noise):
+        with forward_mode(), tapped(block.sites, noise):
             h, tangent = split(self.activate(k, block.scores(x, s)))
         assert tangent is not None
         scores, error, products = self.replicated(k, h, tangent, target)

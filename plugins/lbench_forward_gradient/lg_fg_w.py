@@ -29,10 +29,10 @@ class LgFgW(LocalForwardGradient):
 
     def build(self, init: Init) -> None:
         super().build(init)
-        shapes = self.network.shapes(self.task.shape)
+        passes = self.network.passes(self.task.shape)
         self.channel_groups: list[dict[str, int]] = []  # by block and the parameter's name
         for k, block in enumerate(self.network.blocks):
-            by_site = channel_groups(block, shapes)
+            by_site = channel_groups(block, passes)
             site_of = {p: site for site in block.sites for p in site.parameters()}
             named = trained(block, f"network.layers.{k}.")
             self.channel_groups.append({name: by_site[site_of[p]] for name, p in named.items()})

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from torch import Tensor, nn
@@ -34,7 +37,8 @@ class Perturbation:
     """A tap that adds noise to the tangent of each site's z, and cuts the graph there.
 
     Ren et al. 2023 (arXiv:2210.03310), Section 3: noise acts behind the normalisation and before
-    the activation, independent for each example and unit. Used within a ``dual_level``.
+    the activation, independent for each example and unit, and for each pass through a site that
+    acts several times. Used within :func:`forward_mode`.
 
     Args:
         s: the step, which draws the noise.
@@ -51,11 +55,15 @@ class Perturbation:
         self.mask = mask
         self.draw = draw
         self.noisy: list[Noisy] = []
+        self.passes: Counter[str] = Counter()  # by site
 
     def __call__(self, site: Site, z: Tensor) -> Tensor:
         """A dual number of constants: the value, and the tangent with the noise in it."""
         value, tangent = split(z)
-        u = self.s.noise(f"perturbation/{self.draw}/{site.name}", value.shape).to(value.dtype)
+        self.passes[site.name] += 1
+        again = f"/{count}" if (count := self.passes[site.name]) > 1 else ""
+        name = f"perturbation/{self.draw}/{site.name}{again}"
+        u = self.s.noise(name, value.shape).to(value.dtype)
         constant = value.detach()
         if self.mask:
             passed = split(self.activate(dual(constant, u))).tangent
@@ -63,6 +71,27 @@ class Perturbation:
         self.noisy.append(Noisy(site, value, u))
         # See same_dtype.
         return dual(constant, u if tangent is None else u + tangent.detach().to(u.dtype))
+
+
+@contextmanager
+def forward_mode() -> Iterator[None]:
+    """Within the context tensors may be dual numbers.
+
+    Raises:
+        UsageError: the network has an operation without a forward derivative in PyTorch, such as
+            ``torch.nn.utils.parametrizations.weight_norm``.
+    """
+    with forward_ad.dual_level():
+        try:
+            yield
+        except NotImplementedError as error:
+            if not (found := re.search(r"forward AD with (\S+)", str(error))):
+                raise
+            raise UsageError(
+                f"This rule takes directional derivatives in a pass forward, but PyTorch has no "
+                f"forward derivative of {found[1]}, which this network uses.",
+                "Choose a network without it, or another rule.",
+            ) from error
 
 
 def same_dtype(_: Site, z: Tensor) -> Tensor:
@@ -87,7 +116,7 @@ def along(rule: Rule, v: Mapping[str, Tensor], draw: int, *args: Any) -> Parts:
     params = dict(rule.named_parameters())
     state = dict(rule.named_buffers()) if draw else {}
     state = {name: buffer.clone() for name, buffer in state.items()}
-    with forward_ad.dual_level(), tapped(rule.network.sites, same_dtype):
+    with forward_mode(), tapped(rule.network.sites, same_dtype):
         state |= {name: dual(params[name].detach(), u) for name, u in v.items()}
         return split(functional_call(rule, state, args))
 

@@ -65,7 +65,7 @@ def test_the_honest_are_not_accused(
     assert audited(cls, network, **options).contradictions == []
 
 
-@pytest.mark.parametrize("rule", few(["bp", "fa", "fg_a"], ["fa"]))
+@pytest.mark.parametrize("rule", few(["bp", "fa", "fg_a", "lg_fg_a", "lg_fg_w"], ["fa"]))
 def test_maps_over_positions_are_measured_too(rule: str) -> None:
     report = audited(rule, "mixer")
     assert report.transport.unmeasurable == []

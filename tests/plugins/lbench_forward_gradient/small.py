@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lbench.init import Init
-from lbench.network import Block, Network, Readout, spatial_mean
+from lbench.network import Block, Network, Pass, Readout, spatial_mean
 from lbench.networks.cnn import Cnn
 from lbench.networks.mixer import LocalMixer
 from lbench.networks.mlp import Mlp
@@ -45,6 +45,25 @@ class Pointwise(NetworkSpec):
         return Network(blocks, Readout(init.linear("readout", 8, classes)))
 
 
+class Twice(Block):
+    """A block whose site acts twice, with the activation between."""
+
+    def scores(self, x: Tensor, s: Step | None = None) -> Tensor:
+        z: Tensor = self.site(self.activate(self.site(x)))
+        return z
+
+
+class Tied(NetworkSpec):
+    """A convolution, and one that acts twice."""
+
+    def build(
+        self, init: Init, shape: tuple[int, int, int], classes: int, dropout: float = 0.0
+    ) -> Network:
+        first = Site("first", init.conv("first", shape[0], 4, 3))
+        twice = Site("twice", init.conv("twice", 4, 4, 1, groups=2), LocalNorm(2))
+        return Network([Block(first), Twice(twice)], Readout(init.linear("readout", 4, classes)))
+
+
 class Net(NamedTuple):
     """A small network, cut into ``blocks`` where that is given."""
 
@@ -66,6 +85,7 @@ NETS = {
     "pointwise": Net(Pointwise(), blocks=1),
     "pointwise with pooling": Net(Pointwise(pool=2), blocks=1),
     "pointwise with norm over all": Net(Pointwise(norm="all"), blocks=1),
+    "tied": Net(Tied()),
     "mixer": Net(MIXER),
     "mixer without norm": Net(MIXER.model_copy(update={"norm": False})),
     "mixer in one block": Net(MIXER, blocks=1),
@@ -99,10 +119,25 @@ def gradients(rule: Rule, batch: Batch, s: Step | None = None) -> dict[str, Tens
     return found
 
 
+def passed(stream: str) -> str:
+    """The site and, behind its first, the number of its pass, of a perturbation's stream."""
+    return stream.split("/", 2)[2]
+
+
+def passes(rule: Rule, sites: Sequence[Site]) -> dict[str, Pass]:
+    """The passes through some sites, named as in :func:`passed`, in their order."""
+    found: dict[str, Pass] = {}
+    for each in rule.network.passes(rule.task.shape):
+        if each.site in sites:
+            number = 1 + sum(other.site is each.site for other in found.values())
+            found[each.site.name if number == 1 else f"{each.site.name}/{number}"] = each
+    return found
+
+
 class Basis(Step):
     """For q copies of each example, noise that is sqrt(q) times each of q basis vectors.
 
-    They span the units of some sites, which lie behind each other in the order of ``offsets``;
+    They span the units in some passes through sites, one after the other as ``offsets`` says;
     all others have no noise. Copies of an example share all else that is random.
     """
 
@@ -117,7 +152,7 @@ class Basis(Step):
         if not stream.startswith("perturbation/"):
             rows = super().noise(stream, (size, *shape[1:]), kind)
             return rows.repeat_interleave(self.count, 0)
-        start = self.offsets.get(stream.rpartition("/")[2])
+        start = self.offsets.get(passed(stream))
         if start is None:
             return torch.zeros(shape)
         vectors = math.sqrt(self.count) * torch.eye(self.count, dtype=torch.float64)
@@ -130,11 +165,10 @@ def mean_over_basis(rule: Rule, batch: Batch, sites: Sequence[Site]) -> dict[str
     Each example has its own noise and gradients are means over examples, so that one step on
     copies has the whole basis.
     """
-    shapes = rule.network.shapes(rule.task.shape)
     offsets, count = {}, 0
-    for site in sites:
-        offsets[site.name] = count
-        count += shapes[site.name].numel()
+    for name, each in passes(rule, sites).items():
+        offsets[name] = count
+        count += each.shape.numel()
     copies = Batch(batch.x.repeat_interleave(count, 0), batch.target.repeat_interleave(count, 0))
     return gradients(rule, copies, Basis(offsets, count))
 

@@ -18,7 +18,7 @@ from lbench.randomness import Kind, Randomness
 from lbench.recipe import Recipe
 from lbench.rule import Rule
 from lbench.run.optim import Update
-from lbench.site import Site, tapped
+from lbench.site import Site, cut, tapped
 from lbench.step import Step
 from lbench.task import Batch, Task
 from lbench_bp.bp import Bp
@@ -37,7 +37,7 @@ PARTS = ("weight", "bias")
 
 
 class Recorded(Step):
-    """Remembers the perturbations that it drew, in float64, by the site's name."""
+    """Remembers the perturbations that it drew, in float64, by the pass through a site."""
 
     def __init__(self, index: int = 0) -> None:
         super().__init__(Randomness(5), index)
@@ -48,21 +48,22 @@ class Recorded(Step):
     ) -> Tensor:
         u = super().noise(stream, shape, kind)
         if stream.startswith("perturbation/"):
-            self.drawn[stream.rpartition("/")[2]] = u.double()
+            self.drawn[small.passed(stream)] = u.double()
         return u
 
 
 def cotangents(rule: Rule, batch: Batch, s: Step) -> dict[str, Tensor]:
-    """bp's gradient of the mean loss at every z, by the site's name."""
-    leaves: dict[str, Tensor] = {}
+    """bp's gradient of the mean loss at every z, by the pass through a site."""
+    leaves: list[Tensor] = []
 
     def add_zero(site: Site, z: Tensor) -> Tensor:
-        leaves[site.name] = torch.zeros_like(z, requires_grad=True)
-        return z + leaves[site.name]
+        leaves.append(torch.zeros_like(z, requires_grad=True))
+        return z + leaves[-1]
 
     with tapped(rule.network.sites, add_zero):
         loss = F.cross_entropy(rule.network(batch.x, s), batch.target)
-    return dict(zip(leaves, torch.autograd.grad(loss, list(leaves.values())), strict=True))
+    names = small.passes(rule, rule.network.sites)
+    return dict(zip(names, torch.autograd.grad(loss, leaves), strict=True))
 
 
 @NET
@@ -88,17 +89,11 @@ def test_the_estimate_is_the_noise_times_the_exact_slope_of_each_example(net: Ne
     found = small.gradients(rule, batch, s)
     exact = cotangents(rule, batch, s)
     slope = sum((exact[name] * u).flatten(1).sum(1) for name, u in s.drawn.items())
-    kept: dict[str, Tensor] = {}
-
-    def cut(site: Site, z: Tensor) -> Tensor:
-        kept[site.name] = z
-        return z.detach()
-
-    with tapped(rule.network.sites, cut):
+    with cut(rule.network.sites) as kept:
         rule.network(batch.x, s)
     estimates = [slope.view(-1, *[1] * (u.dim() - 1)) * u for u in s.drawn.values()]
     params = dict(rule.network.layers.named_parameters(prefix="network.layers"))
-    grads = torch.autograd.grad([kept[name] for name in s.drawn], list(params.values()), estimates)
+    grads = torch.autograd.grad([z for _, z in kept], list(params.values()), estimates)
     for name, grad in zip(params, grads, strict=True):
         torch.testing.assert_close(found[name], grad, rtol=1e-10, atol=1e-13)
 

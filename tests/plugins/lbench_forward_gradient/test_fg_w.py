@@ -7,15 +7,19 @@ import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torch.nn.utils.parametrizations import weight_norm
 
+from lbench.errors import UsageError
 from lbench.init import Init
 from lbench.networks.cnn import Cnn
 from lbench.networks.mlp import Mlp
 from lbench.randomness import Randomness
+from lbench.rule import Rule
 from lbench.step import Step
 from lbench.task import Batch, Task
 from lbench_bp.bp import Bp
 from lbench_forward_gradient.fg_w import FgW
+from lbench_forward_gradient.lg_fg_w import LgFgW
 
 from . import small
 from .small import NETS, Given, Net
@@ -161,3 +165,15 @@ def test_batch_norms_statistics_change_once_a_step_however_many_draws_there_are(
         assert torch.equal(first[name], several[name])
         torch.testing.assert_close(first[name], value, rtol=1e-12, atol=1e-14)
     assert bp["network.layers.0.site.norm.running_mean"].abs().sum() > 0
+
+
+@pytest.mark.parametrize("rule", [FgW, LgFgW])
+def test_a_network_without_forward_derivatives_is_refused_with_the_operation(
+    rule: type[Rule],
+) -> None:
+    network = NETS["mlp"].spec.build(Init(1), small.SHAPE, small.CLASSES)
+    for site in network.sites:
+        weight_norm(site.affine)
+    made = rule(network, Task("toy", small.SHAPE, small.CLASSES), rule.Config(), Init(1)).double()
+    with pytest.raises(UsageError, match="no forward derivative of _weight_norm_interface"):
+        small.gradients(made, small.batch_of())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import pytest
@@ -49,18 +50,22 @@ def test_no_unit_changes_what_its_contraction_leaves_out(net: Net) -> None:
     rule = small.make(LgFgA, net)
     x = small.batch_of(1).x
     for block, reaches in zip(rule.network.blocks, rule.reaches, strict=True):
-        for number, (site, reach) in enumerate(zip(block.sites, reaches, strict=True)):
+        passes = small.passes(rule, block.sites).values()
+        for number, ((_, shape), reach) in enumerate(zip(passes, reaches, strict=True)):
 
-            def h_of(z: Tensor, x: Tensor = x, site: Site = site, block: Block = block) -> Tensor:
-                def tap(other: Site, old: Tensor) -> Tensor:
-                    z_ = z if other is site else old
+            def h_of(
+                z: Tensor, x: Tensor = x, number: int = number, block: Block = block
+            ) -> Tensor:
+                count = itertools.count()
+
+                def tap(_: Site, old: Tensor) -> Tensor:
+                    z_ = z if next(count) == number else old
                     return F.softplus(z_)  # what ReLU then lets through
 
                 with tapped(block.sites, tap):
                     h: Tensor = block.activate(block.scores(x))
                 return h
 
-            shape = rule.network.shapes(small.SHAPE)[site.name]
             jacobian = torch.autograd.functional.jacobian(h_of, torch.zeros(1, *shape).double())
             h_shape = jacobian.shape[1 : -1 - len(shape)]
             j = jacobian.reshape(h_shape[0], math.prod(h_shape[1:]), shape[0], -1)
