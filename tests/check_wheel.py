@@ -1,9 +1,9 @@
 """What the installed wheel has and does, in a clean environment and an empty directory.
 
 Run by tox: ``python check_wheel.py TREE EMPTY``, where ``EMPTY`` is made. The wheel has every file
-of the tree that it should have, and no other; lbench runs; a rule of someone else and a new one
-are installed beside it, tested, used and removed again. Where a step has several lists of
-commands, these run side by side.
+of the tree that it should have, and no other, and its licence; lbench runs; a rule of someone else
+and a new one are installed beside it, tested, used and removed again. Where a step has several
+lists of commands, these run side by side.
 """
 
 from __future__ import annotations
@@ -106,7 +106,19 @@ def differences(tree: Path) -> list[str]:
         problems += [f"{name}/{each}: {what}" for each, what in compare(tree / folder, installed)]
     brought = {path.parts[0] for path in importlib.metadata.files("lbench") or []}
     known = {*packages, "..", f"lbench-{importlib.metadata.version('lbench')}.dist-info"}
-    return problems + [f"{stray} is in the wheel" for stray in sorted(brought - known)]
+    problems += [f"{stray} is in the wheel" for stray in sorted(brought - known)]
+    return problems + licence(tree)
+
+
+def licence(tree: Path) -> list[str]:
+    """What the wheel says wrongly, or lacks, of the licence."""
+    installed = importlib.metadata.distribution("lbench")
+    expression = installed.metadata["License-Expression"]
+    text = installed.read_text("licenses/LICENSE")
+    problems = [] if expression == "MIT" else [f"the licence of the wheel is {expression}, not MIT"]
+    if text != (tree / "LICENSE").read_text():
+        problems.append("licenses/LICENSE differs from LICENSE, or is missing")
+    return problems
 
 
 def compare(source: Path, installed: Path) -> list[tuple[Path, str]]:
