@@ -198,6 +198,14 @@ def equivalence(trials: int) -> Iterator[Check]:
 
 
 def several(trials: int) -> Iterator[Check]:
+    fewer = max(trials // 4, 200)
+    yield from comparisons(trials)
+    yield from sets_by_seed(trials)
+    yield from sets_by_example(fewer)
+    yield from sets_of_trials(fewer)
+
+
+def comparisons(trials: int) -> Iterator[Check]:
     for n in (3, 10):
 
         def rejects(rng: Draws, n: int = n) -> bool | None:
@@ -209,6 +217,9 @@ def several(trials: int) -> Iterator[Check]:
 
         where = f"10 comparisons with one cell, {n} seeds: any rejected"
         yield Check("Holm", where, often(trials, rejects), SIZE, trials)
+
+
+def sets_by_seed(trials: int) -> Iterator[Check]:
     for n, groups in ((3, 5), (3, 10), (5, 5), (10, 10)):
         for paired in (True, False):
 
@@ -228,7 +239,9 @@ def several(trials: int) -> Iterator[Check]:
             name = "best set"
             yield Check(name, f"{where}: a given one left out", 100 * one, SIZE, trials)
             yield Check(name, f"{where}: any left out", 100 * some, NONE, trials)
-    fewer = max(trials // 4, 200)
+
+
+def sets_by_example(trials: int) -> Iterator[Check]:
     for n, count in ((360, 2), (10_000, 2), (10_000, 1)):
         for kept in (True, False):
 
@@ -245,11 +258,14 @@ def several(trials: int) -> Iterator[Check]:
 
             where = f"5 equal groups of {plural(count, 'seed')}, {n:,} test examples, "
             where += "McNemar" if kept else "two proportions"
-            found = often(fewer, lost)
-            yield Check("best set", f"{where}: a given one left out", found, SIZE, fewer)
+            found = often(trials, lost)
+            yield Check("best set", f"{where}: a given one left out", found, SIZE, trials)
+
+
+def sets_of_trials(trials: int) -> Iterator[Check]:
     for n in (143, 5000):
         rng, told = np.random.default_rng(0), []
-        for _ in range(fewer):
+        for _ in range(trials):
             vectors = list(networks(rng, n, 20, (1.0,))[0])
             errors = [100 * float(1 - vector.mean()) for vector in vectors]
             found = indistinguishable(errors, vectors, n)
@@ -257,8 +273,8 @@ def several(trials: int) -> Iterator[Check]:
         one, some = np.mean(told, axis=0)
         where = f"20 equal trials, {n:,} validation examples"
         name = "indistinguishable trials"
-        yield Check(name, f"{where}: a given one left out", 100 * one, SIZE, fewer)
-        yield Check(name, f"{where}: any left out", 100 * some, NONE, fewer)
+        yield Check(name, f"{where}: a given one left out", 100 * one, SIZE, trials)
+        yield Check(name, f"{where}: any left out", 100 * some, NONE, trials)
 
 
 def middle(trials: int) -> Iterator[Check]:

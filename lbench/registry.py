@@ -11,7 +11,7 @@ import functools
 import importlib
 import importlib.metadata
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -173,35 +173,35 @@ class Registry:
         manager.register(module, plugin.name)
         others = set(manager.get_plugins()) - {module}
         brought: dict[str, list[hooks.Entry]] = {}
-        for kind, cls in KINDS.items():
+        for kind in KINDS:
             found = manager.subset_hook_caller(f"lbench_{kind}", others)()
             for entries in found:
                 if not isinstance(entries, (list, tuple)):
                     raise PluginError(f"Its hook lbench_{kind} returned {entries!r}, not a list.")
             brought[kind] = [entry for entries in found for entry in entries]
             plugin.brings[kind] = [getattr(entry, "name", "?") for entry in brought[kind]]
-            for entry in brought[kind]:
-                if not isinstance(entry, cls):
-                    raise PluginError(
-                        f"Its hook lbench_{kind} returned {entry!r}, not a {cls.__name__}."
-                    )
-                if problem := entry_problem(entry):
-                    raise PluginError(
-                        f"Its entry of {noun(kind)} {entry.name!r} is wrong: {problem}."
-                    )
+            _check_entries(kind, brought[kind])
         for kind, names in plugin.brings.items():
-            for name in names:
-                if (kind, name) in self.owners:
-                    raise PluginError(
-                        f"Its {noun(kind)} {name!r} is taken by plugin "
-                        f"{self.owner(kind, name)!r}; rename it, or take one of the two away."
-                    )
-                if names.count(name) > 1:
-                    raise PluginError(f"It brings {noun(kind)} {name!r} twice.")
+            self._check_names(kind, names)
         for kind, entries in brought.items():
             for entry in entries:
                 self.entries(kind)[entry.name] = entry
                 self.owners[kind, entry.name] = plugin.name
+
+    def _check_names(self, kind: str, names: Sequence[str]) -> None:
+        """That the names which a plugin brings are free, and each is brought once.
+
+        Raises:
+            PluginError: one is not.
+        """
+        for name in names:
+            if (kind, name) in self.owners:
+                raise PluginError(
+                    f"Its {noun(kind)} {name!r} is taken by plugin "
+                    f"{self.owner(kind, name)!r}; rename it, or take one of the two away."
+                )
+            if names.count(name) > 1:
+                raise PluginError(f"It brings {noun(kind)} {name!r} twice.")
 
 
 def build(entry_points: Iterable[importlib.metadata.EntryPoint]) -> Registry:
@@ -224,6 +224,20 @@ def build(entry_points: Iterable[importlib.metadata.EntryPoint]) -> Registry:
         if plugin.error and manager.has_plugin(plugin.name):
             manager.unregister(name=plugin.name)
     return registry
+
+
+def _check_entries(kind: str, entries: Iterable[Any]) -> None:
+    """That what a hook returned are entries of its kind.
+
+    Raises:
+        PluginError: one is not.
+    """
+    cls = KINDS[kind]
+    for entry in entries:
+        if not isinstance(entry, cls):
+            raise PluginError(f"Its hook lbench_{kind} returned {entry!r}, not a {cls.__name__}.")
+        if problem := entry_problem(entry):
+            raise PluginError(f"Its entry of {noun(kind)} {entry.name!r} is wrong: {problem}.")
 
 
 def noun(kind: str) -> str:

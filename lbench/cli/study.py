@@ -15,13 +15,14 @@ from lbench.cli.progress import duration, say
 from lbench.cli.report import make, show, write
 from lbench.cli.study_output import ending_json, plan_json, say_best, say_plan
 from lbench.contained import contained
-from lbench.errors import UsageError
+from lbench.errors import LbenchError, UsageError
 from lbench.home import Home
 from lbench.registry import registry
 from lbench.threads import requested
 
 if TYPE_CHECKING:
     from lbench.study.definition import Study
+    from lbench.study.runner import Ending
 
 ASK_BEYOND = 2 * 3600
 """Seconds of an estimate above which the command asks before it begins."""
@@ -251,18 +252,22 @@ def run(
     report = make(study, home, name) if results is not None and results.ended else None
     if as_json:
         print_json(ending_json(study, ending, report, results))
-    else:
-        if report is not None:
-            show(report)
-        if paste and results is not None:
-            say_best(results, home, data_dir)
-    if writer.error is not None:
-        say(f"{writer.error.hint}\n")
+    elif report is not None:
+        show(report)
+    if paste and results is not None and not as_json:
+        say_best(results, home, data_dir)
+    return _exit_code(ending, writer.error)
+
+
+def _exit_code(ending: Ending, error: LbenchError | None) -> int:
+    """The exit code of a study that has run; says what the store lacks."""
+    if error is not None:
+        say(f"{error.hint}\n")
     if ending.stopped == "interrupted":
         return 130
     if ending.unfinished:
         return 1
-    return 0 if writer.error is None else writer.error.exit_code
+    return 0 if error is None else error.exit_code
 
 
 def _note(text: str) -> None:

@@ -342,26 +342,48 @@ class Trainer:
         self._last_save = time.monotonic()
 
     def _resume(self) -> None:
-        state, damaged = checkpoint.load(self.run_dir.path)
-        for problem in damaged:
-            self.reporter.note(problem)
-        journal = self.run_dir.journal
-        length = journal.stat().st_size if journal.exists() else 0
-        if state is not None and length < state["journal"]:
-            self.reporter.note(f"{journal} lacks lines that its checkpoint has: starting again.")
-            state = None
-        if state is not None and self.probes is not None:
-            # Checkpoints of older versions have none.
-            lacking = self.probes.lacking(state.get("probes", {}))
-            if lacking is not None:
-                self.reporter.note(f"{lacking}: starting again.")
-                state = None
+        """Go on from the last checkpoint, or begin where there is none."""
+        state = self._checkpoint()
         if self.probes is not None:
             self.probes.restore({} if state is None else state["probes"])
+        journal = self.run_dir.journal
         if state is None:
             journal.unlink(missing_ok=True)
             checkpoint.clear(self.run_dir.path)
             return
+        self._restore(state)
+        if journal.exists():
+            # Lines behind the checkpoint will be written again.
+            os.truncate(journal, state["journal"])
+        if self.index >= self.plan.steps:
+            self.reporter.note("Goes on from its checkpoint at the end of training.")
+            return
+        epoch, position = self.plan.place(self.index)
+        where = f"step {position} of epoch {epoch + 1}" if position else f"epoch {epoch + 1}"
+        self.reporter.note(f"Goes on from its checkpoint at {where}.")
+
+    def _checkpoint(self) -> dict[str, Any] | None:
+        """What the last checkpoint holds; None, with a note, where a run cannot go on from it."""
+        state, damaged = checkpoint.load(self.run_dir.path)
+        for problem in damaged:
+            self.reporter.note(problem)
+        if state is None:
+            return None
+        journal = self.run_dir.journal
+        length = journal.stat().st_size if journal.exists() else 0
+        if length < state["journal"]:
+            self.reporter.note(f"{journal} lacks lines that its checkpoint has: starting again.")
+            return None
+        if self.probes is not None:
+            # Checkpoints of older versions have none.
+            lacking = self.probes.lacking(state.get("probes", {}))
+            if lacking is not None:
+                self.reporter.note(f"{lacking}: starting again.")
+                return None
+        return state
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        """Take over everything but the probes from a checkpoint."""
         self.index = state["index"]
         self._saved = state["number"] + 1
         self.rule.load_state_dict(state["rule"])
@@ -380,12 +402,3 @@ class Trainer:
         self.reads.count = state.get("test_reads", 0)
         self.step_memory = StepMemory(state.get("step_memory_mib"))
         self.step_flops = StepFlops(state.get("step_flops"))
-        if journal.exists():
-            # Lines behind the checkpoint will be written again.
-            os.truncate(journal, state["journal"])
-        if self.index >= self.plan.steps:
-            self.reporter.note("Goes on from its checkpoint at the end of training.")
-            return
-        epoch, position = self.plan.place(self.index)
-        where = f"step {position} of epoch {epoch + 1}" if position else f"epoch {epoch + 1}"
-        self.reporter.note(f"Goes on from its checkpoint at {where}.")

@@ -112,8 +112,7 @@ class MlflowView:
         above: str | None = None,
         run: RunRow | None = None,
     ) -> str:
-        from mlflow.entities import Metric, Param, RunTag
-        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+        from mlflow.entities import RunTag
 
         if known is not None and known.data.tags.get(PUBLISHED) == shown.digest():
             return str(known.info.run_id)
@@ -121,26 +120,14 @@ class MlflowView:
         if known is None:
             known = self._client.create_run(experiment, shown.started, tags, shown.name)
         run_id = str(known.info.run_id)
-        if not known.data.params:
-            parameters = [Param(key, value) for key, value in shown.parameters.items()]
-            for few in _batches(parameters, PARAMETERS_A_BATCH):
-                self._client.log_batch(run_id, params=few)
         if known.inputs is None or not known.inputs.dataset_inputs:
             self._client.log_inputs(run_id, [dataset])
-        if known.data.metrics:
-            self._forget_metrics(run_id)
         for key in known.data.tags.keys() - tags.keys():
             if key.startswith(("lbench.", "audit.")):
                 self._client.delete_tag(run_id, key)
-        for some in _batches([Metric(*point) for point in shown.points], METRICS_A_BATCH):
-            self._client.log_batch(run_id, metrics=some)
+        self._log_numbers(known, shown)
         if run is not None:
-            # Not by the client: it remembers where a run's artifacts lay before a home was moved.
-            folder = get_artifact_repository(known.info.artifact_uri)
-            for name in ("result.json", "metrics.jsonl"):
-                file = run.run_dir / name
-                if os.access(file, os.R_OK) and file.is_file():
-                    folder.log_artifact(str(file))  # type: ignore[no-untyped-call]
+            _copy_files(run, known)
         if shown.ended is None:
             self._client.update_run(run_id, shown.status, shown.name)
         else:
@@ -150,6 +137,20 @@ class MlflowView:
         marked = {**tags, PUBLISHED: shown.digest()}
         self._client.log_batch(run_id, tags=[RunTag(key, value) for key, value in marked.items()])
         return run_id
+
+    def _log_numbers(self, known: Run, shown: Shown) -> None:
+        """Log parameters, where there are none yet, and metrics in the place of older ones."""
+        from mlflow.entities import Metric, Param
+
+        run_id = str(known.info.run_id)
+        if not known.data.params:
+            parameters = [Param(key, value) for key, value in shown.parameters.items()]
+            for few in _batches(parameters, PARAMETERS_A_BATCH):
+                self._client.log_batch(run_id, params=few)
+        if known.data.metrics:
+            self._forget_metrics(run_id)
+        for some in _batches([Metric(*point) for point in shown.points], METRICS_A_BATCH):
+            self._client.log_batch(run_id, metrics=some)
 
     def _known(self, cell: CellRow) -> dict[tuple[str, str], Run]:
         """The cell's runs in MLflow by fingerprint and attempt; the parent's are empty."""
@@ -267,6 +268,18 @@ def _dataset(cell: CellRow, runs: list[RunRow]) -> DatasetInput:
         profile=json.dumps(sizes),
     )
     return DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])
+
+
+def _copy_files(run: RunRow, known: Run) -> None:
+    """Copy a run's result and journal, as far as they can be read, to its artifacts."""
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    # Not by the client: it remembers where a run's artifacts lay before a home was moved.
+    folder = get_artifact_repository(known.info.artifact_uri)
+    for name in ("result.json", "metrics.jsonl"):
+        file = run.run_dir / name
+        if os.access(file, os.R_OK) and file.is_file():
+            folder.log_artifact(str(file))  # type: ignore[no-untyped-call]
 
 
 def _batches(items: list[T], size: int) -> Iterator[list[T]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -49,16 +49,8 @@ def plan(
     study = _of_rules(study, rules, registry)
     _check_names(study, registry)
     wanted = dict.fromkeys(datasets or study.datasets)
-    for name in wanted:
-        registry.find("datasets", name)
-    absent: dict[str, str] = {}
-    there: list[str] = []
-    for name in wanted:
-        reason = _absent(name, registry, data_dir, asked=bool(datasets), large=gpu)
-        if reason is None:
-            there.append(name)
-        else:
-            absent[name] = reason
+    absent = _all_absent(wanted, registry, data_dir, asked=bool(datasets), large=gpu)
+    there = [name for name in wanted if name not in absent]
     if not there:
         raise DataError(
             f"None of the datasets of study {study.name} is there: "
@@ -72,7 +64,28 @@ def plan(
             f"Study {study.name} has two points called {twice}.",
             "Give the arms of one rule different names: name = …",
         )
-    resolved, spaces, lost = {}, {}, list[Lost]()
+    resolved, spaces, lost = _resolved(study, points, registry, data_dir)
+    keys = [each.point.key for each in lost]
+    points = [point for point in points if point.key not in keys]
+    _refuse_idle(points, resolved, spaces)
+    _check_searched(study, points, spaces)
+    found = Plan(study, points, spaces, resolved, absent, lost=lost)
+    check_equal(found)
+    check_probes(found, registry)
+    return found
+
+
+def _resolved(
+    study: Study, points: Sequence[Point], registry: Registry, data_dir: Path | None
+) -> tuple[dict[str, Resolved], dict[str, Mapping[str, Domain]], list[Lost]]:
+    """The cell and the space of each point, by its key, and the points that cannot be trained.
+
+    Raises:
+        UsageError: a setting does not fit; says at which point.
+    """
+    resolved: dict[str, Resolved] = {}
+    spaces: dict[str, Mapping[str, Domain]] = {}
+    lost: list[Lost] = []
     for point in points:
         try:
             if study.path is not None:
@@ -92,14 +105,7 @@ def plan(
             continue
         if problem := _too_small(resolved[point.key], spaces.get(point.key, {})):
             lost.append(Lost(point, problem))
-    keys = [each.point.key for each in lost]
-    points = [point for point in points if point.key not in keys]
-    _refuse_idle(points, resolved, spaces)
-    _check_searched(study, points, spaces)
-    found = Plan(study, points, spaces, resolved, absent, lost=lost)
-    check_equal(found)
-    check_probes(found, registry)
-    return found
+    return resolved, spaces, lost
 
 
 def _too_small(resolved: Resolved, space: Mapping[str, Domain]) -> str | None:
@@ -209,6 +215,21 @@ def _has(rule: str, name: str, registry: Registry) -> bool:
     known = registry.load("rules", rule).Config.model_fields
     common = (*Recipe.model_fields, *TASK, EQUAL)
     return name in known or name in common or name.startswith(("net.", "data."))
+
+
+def _all_absent(
+    names: Iterable[str], registry: Registry, data_dir: Path | None, *, asked: bool, large: bool
+) -> dict[str, str]:
+    """The datasets that are left out, with the reason; the arguments are those of `_absent`.
+
+    Raises:
+        UsageError: nobody brings one of them, whether the others are there or not.
+    """
+    names = list(names)
+    for name in names:
+        registry.find("datasets", name)
+    reasons = {n: _absent(n, registry, data_dir, asked=asked, large=large) for n in names}
+    return {name: reason for name, reason in reasons.items() if reason is not None}
 
 
 def _absent(

@@ -32,6 +32,8 @@ class _Span(_Part):
 
 _Values = list[Any]
 _Found = tuple[Location, int, Any]
+Wrong = Callable[..., UsageError]
+"""From a location, a problem and perhaps a hint to the error that says them with the line."""
 DEEPEST = 20
 """Levels of lists and tables in a file; a study needs six."""
 
@@ -209,6 +211,16 @@ def _check(path: Path, text: str, file: _File) -> None:
     def wrong(location: Location, problem: str, hint: str = LISTING) -> UsageError:
         return UsageError(f"{_where(path, text, location)}: {problem}", hint)
 
+    _check_fields(file, wrong)
+    _check_axes((), file, wrong)
+    for index, arm in enumerate(file.arms):
+        _check_axes(("arms", index), arm, wrong)
+    if file.search is not None:
+        _check_search(file.search, wrong)
+
+
+def _check_fields(file: _File, wrong: Wrong) -> None:
+    """That the fields at the top fit each other."""
     if bool(file.rules) == bool(file.arms):
         problem = "Give rules, or [[arms]] with a rule each; one of the two."
         raise wrong(("rules",), problem)
@@ -221,22 +233,21 @@ def _check(path: Path, text: str, file: _File) -> None:
             raise wrong((name,), f"Field {name!r} has {twice!r} twice.")
     if file.networks and file.arms and all(arm.network for arm in file.arms):
         raise wrong(("networks",), "networks cannot act: every arm has a network of its own.")
-    parts: list[tuple[Location, _File | _Arm]] = [((), file)]
-    parts += [(("arms", index), arm) for index, arm in enumerate(file.arms)]
-    for location, part in parts:
-        for key, values in part.axes.items():
-            here = (*location, "axes", key)
-            if not values:
-                raise wrong(here, f"Axis {key} has no value.")
-            if (twice := _twice(values)) is not None:
-                raise wrong(here, f"Axis {key} has the value {twice!r} twice.")
-            if key in part.set:
-                raise wrong(here, f"{key} is set, and an axis too.")
-    if file.search is not None:
-        _check_search(file.search, wrong)
 
 
-def _check_search(search: _Search, wrong: Callable[..., UsageError]) -> None:
+def _check_axes(location: Location, part: _File | _Arm, wrong: Wrong) -> None:
+    """That each axis has values, each once, and is not set beside."""
+    for key, values in part.axes.items():
+        here = (*location, "axes", key)
+        if not values:
+            raise wrong(here, f"Axis {key} has no value.")
+        if (twice := _twice(values)) is not None:
+            raise wrong(here, f"Axis {key} has the value {twice!r} twice.")
+        if key in part.set:
+            raise wrong(here, f"{key} is set, and an axis too.")
+
+
+def _check_search(search: _Search, wrong: Wrong) -> None:
     here: Location = ("search", "objectives")
     for objective in search.objectives:
         if objective not in OBJECTIVES:
@@ -251,24 +262,30 @@ def _check_search(search: _Search, wrong: Callable[..., UsageError]) -> None:
         problem = "pruning cannot act: with several objectives no trial is worse than another."
         raise wrong(("search", "pruning"), problem)
     for key, domain in search.space.items():
-        here = ("search", "space", key)
-        if isinstance(domain, list):
-            if not domain:
-                raise wrong(here, f"{key} has no value.")
-            if (twice := _twice(domain)) is not None:
-                raise wrong(here, f"{key} has the value {twice!r} twice.")
-            continue
-        if not domain.low < domain.high:
-            raise wrong(
-                here, f"{key} goes from {domain.low:g} to {domain.high:g}: low must be less than "
-                "high."
-            )  # fmt: skip
-        if domain.log and domain.low <= 0:
-            raise wrong(here, f"{key} is logarithmic, so low must be positive.")
-        if domain.log and domain.step is not None:
-            raise wrong(here, f"{key} is logarithmic, so it has no step.")
-        if domain.step is not None and domain.step > domain.high - domain.low:
-            raise wrong(here, f"{key} has a step that is wider than its range.")
+        if problem := _of_span(domain) if isinstance(domain, _Span) else _of_values(domain):
+            raise wrong(("search", "space", key), f"{key} {problem}")
+
+
+def _of_values(values: Sequence[Any]) -> str | None:
+    """What is wrong with the values that a search may take; None for nothing."""
+    if not values:
+        return "has no value."
+    if (twice := _twice(values)) is not None:
+        return f"has the value {twice!r} twice."
+    return None
+
+
+def _of_span(span: _Span) -> str | None:
+    """What is wrong with a range that is searched; None for nothing."""
+    if not span.low < span.high:
+        return f"goes from {span.low:g} to {span.high:g}: low must be less than high."
+    if span.log and span.low <= 0:
+        return "is logarithmic, so low must be positive."
+    if span.log and span.step is not None:
+        return "is logarithmic, so it has no step."
+    if span.step is not None and span.step > span.high - span.low:
+        return "has a step that is wider than its range."
+    return None
 
 
 def wrong_objectives(names: Sequence[str]) -> str | None:

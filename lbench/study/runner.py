@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from collections.abc import Mapping
@@ -133,21 +134,17 @@ class Runner:
         Raises:
             LbenchError: the disk is full or data has gone: what was running can be continued.
         """
-        deadline = None if timeout is None else time.monotonic() + timeout
+        deadline = math.inf if timeout is None else time.monotonic() + timeout
         asked = False
         self._show()
         if self.writer is not None:
             # What a driver that died had written down and not shown yet.
             cells = dict.fromkeys(member.cell for member in self._journal.read())
             self._publish |= dict.fromkeys(self.writer.unpublished(cells))
-        while True:
-            while self.stop is None and pool.idle() and (job := self._next()) is not None:
-                self._jobs[cast(Key, job.key)] = job
-                pool.submit(job)
-            if not self._jobs:
-                break
-            if deadline is not None and time.monotonic() > deadline and self.stop is None:
-                self.stop = "timeout"
+        self._submit(pool)
+        while self._jobs:
+            if time.monotonic() > deadline:
+                self.stop = self.stop or "timeout"
             if self.stop is not None and not asked:
                 asked = True
                 pool.stop()
@@ -157,6 +154,7 @@ class Runner:
                 self._take(event, pool)
             if not events:
                 self._publish_one()
+            self._submit(pool)
         while self._publish:
             self._publish_one()
         if self._failure is not None:
@@ -166,6 +164,12 @@ class Runner:
         self._unfinished |= {each.point.key: each.reason for each in self.plan.lost}
         complete = all(place.done for place in self._places.values())
         return Ending(complete, self.stop, self._trained, self._unfinished)
+
+    def _submit(self, pool: Pool) -> None:
+        """Give every idle worker a job, as long as there are some."""
+        while self.stop is None and pool.idle() and (job := self._next()) is not None:
+            self._jobs[cast(Key, job.key)] = job
+            pool.submit(job)
 
     def _next(self) -> Job | None:
         """A job of the next point that has one: searches take turns, final runs do not."""
@@ -263,41 +267,50 @@ class Runner:
 
     def _end(self, key: Key, event: Ended) -> None:
         place, job = self._places[key[0]], self._jobs.pop(key)
-        status, reason = event.status, event.result["reason"]
-        if event.kind == LockedError.kind:
+        if event.kind == LockedError.kind and self.stop is None:
             # Another process trains this very run.
-            if self.stop is None:
-                self._again.append(job)
-                return
-            status = "killed"
-        elif event.kind in (DataError.kind, SYSTEM):
-            # Not this run's fault, and the next ones would fail alike: it goes on another time.
-            self._failure = self._failure or _failure(event)
-            self.stop = self.stop or "failure"
-            status = "killed"
-        elif status == "killed" and self.stop is None:
-            # Not because it was asked to: its worker died, and died again.
-            status = "failed"
+            self._again.append(job)
+            return
+        status = self._status(event)
         if not event.cached and status != "killed":
             self._trained += 1
         if self.writer is not None and event.run_dir is not None and key in self._cells:
             self.writer.take(RunDir(event.run_dir))
             self._publish[self._cells[key]] = None
         if key[1] in (FINAL, DEFAULTS):
-            if status == "killed":
-                return
-            place.ended += 1
-            if status != "finished":
-                how = f"{status}: {_with_traceback(event)}"
-                self.display.note(f"{self._name(key)} {how}")
-                if key[1] == FINAL:
-                    self._unfinished[self._name(key)] = how
-            self.display.final(key[0], place.ended, place.wanted)
+            self._end_final(key, event, status)
             return
         assert place.searching is not None
         values = objectives(event.result, event.run_dir) if status == "finished" else {}
-        if place.searching.ended_seed(key[1], key[2], status, reason, values):
+        if place.searching.ended_seed(key[1], key[2], status, event.result["reason"], values):
             self._show_search(key[0], place.searching)
+
+    def _status(self, event: Ended) -> str:
+        """How a run ended: ``killed`` where it can go on; what stops a study stops it here."""
+        if event.kind == LockedError.kind:
+            return "killed"
+        if event.kind in (DataError.kind, SYSTEM):
+            # Not this run's fault, and the next ones would fail alike: it goes on another time.
+            self._failure = self._failure or _failure(event)
+            self.stop = self.stop or "failure"
+            return "killed"
+        if event.status == "killed" and self.stop is None:
+            # Not because it was asked to: its worker died, and died again.
+            return "failed"
+        return event.status
+
+    def _end_final(self, key: Key, event: Ended, status: str) -> None:
+        """Count a run that is no trial, and say why it has not finished."""
+        if status == "killed":
+            return
+        place = self._places[key[0]]
+        place.ended += 1
+        if status != "finished":
+            how = f"{status}: {_with_traceback(event)}"
+            self.display.note(f"{self._name(key)} {how}")
+            if key[1] == FINAL:
+                self._unfinished[self._name(key)] = how
+        self.display.final(key[0], place.ended, place.wanted)
 
     def _publish_one(self) -> None:
         if self._publish and self.writer is not None:

@@ -28,17 +28,7 @@ def parameters_accounted(subject: Subject) -> str:
     note = ""
     for net in subject.places:
         rule = subject.build(net)
-        groups = rule.groups()
-        for name, times in Counter(group.name for group in groups).items():
-            if times > 1:
-                raise FailedError(f"on {net.label} {times} groups are named {name}")
-        own = {id(p): name for name, p in rule.named_parameters()}
-        held: dict[int, list[str]] = {}
-        for group in groups:
-            for name, p in group.params.items():
-                if id(p) not in own:
-                    raise FailedError(f"{name} in group {group.name} is no parameter of the rule")
-                held.setdefault(id(p), []).append(group.name)
+        held = _groups_of(rule, net.label)
         for name, p in rule.named_parameters():
             places = held.get(id(p), [])
             if p.requires_grad and len(places) != 1:
@@ -54,6 +44,26 @@ def parameters_accounted(subject: Subject) -> str:
             raise FailedError(f"on {net.label} the graph of predict reaches no trained parameter")
         note = note or f"{net.label}: " + ", ".join(f"P_{k} {n:,}" for k, n in counts.items())
     return note
+
+
+def _groups_of(rule: Rule, label: str) -> dict[int, list[str]]:
+    """The names of the groups of each parameter, by its id.
+
+    Raises:
+        FailedError: two groups have one name, or one has what is no parameter of the rule.
+    """
+    groups = rule.groups()
+    for name, times in Counter(group.name for group in groups).items():
+        if times > 1:
+            raise FailedError(f"on {label} {times} groups are named {name}")
+    own = {id(p) for p in rule.parameters()}
+    held: dict[int, list[str]] = {}
+    for group in groups:
+        for name, p in group.params.items():
+            if id(p) not in own:
+                raise FailedError(f"{name} in group {group.name} is no parameter of the rule")
+            held.setdefault(id(p), []).append(group.name)
+    return held
 
 
 def cotangent_is_the_gradient_of_loss(subject: Subject) -> str:

@@ -144,26 +144,42 @@ def resumes_in_a_new_process(subject: Subject) -> str:
             raise FailedError(f"the resumed run {_ended(answer['result'])}")
         if Path(answer["run_dir"]) != run_dir or answer["first"] <= state["index"]:
             raise FailedError("the new process does not go on from the checkpoint")
-        for name in ("weights.pt", "weights-best-val.pt"):
-            states = [
-                checkpoint.read_tensors(each / name)["rule"] for each in (straight.run_dir, run_dir)
-            ]
-            if names := differing(*states):
-                raise FailedError(
-                    f"resumed at step {state['index']}, the run ends with another {listed(names)}: "
-                    "state outside parameters and buffers is lost"
-                )
+        _same_ending(straight.run_dir, run_dir, state["index"])
         errors = ("train_error", "val_error", "test_error", "test_loss", "steps")
         if names := differing(
             {name: straight.result[name] for name in errors},
             {name: answer["result"][name] for name in errors},
         ):
             raise FailedError(f"the resumed run ends with another {listed(names)}")
-        for one, other in zip(_journal(straight.run_dir), _journal(run_dir), strict=True):
-            if names := differing(one, other):
-                where = f"epoch {one['epoch']} of the resumed run"
-                raise FailedError(f"{where} has another {listed(names)} in its journal")
+        _same_journal(straight.run_dir, run_dir)
     return f"from step {state['index']} of {answer['result']['steps']}"
+
+
+def _same_ending(straight: Path, resumed: Path, index: int) -> None:
+    """That a run which was resumed at a step ends with the weights of one that was not stopped.
+
+    Raises:
+        FailedError: it does not.
+    """
+    for name in ("weights.pt", "weights-best-val.pt"):
+        states = [checkpoint.read_tensors(each / name)["rule"] for each in (straight, resumed)]
+        if names := differing(*states):
+            raise FailedError(
+                f"resumed at step {index}, the run ends with another {listed(names)}: "
+                "state outside parameters and buffers is lost"
+            )
+
+
+def _same_journal(straight: Path, resumed: Path) -> None:
+    """That both runs have written the same lines.
+
+    Raises:
+        FailedError: they have not.
+    """
+    for one, other in zip(_journal(straight), _journal(resumed), strict=True):
+        if names := differing(one, other):
+            where = f"epoch {one['epoch']} of the resumed run"
+            raise FailedError(f"{where} has another {listed(names)} in its journal")
 
 
 def resume() -> None:
