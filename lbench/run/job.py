@@ -54,12 +54,14 @@ class Machine:
         threads: of torch on the CPU; None for as many as pay for the network.
         checkpoint_every: seconds between checkpoints.
         cores: that a run may use where ``threads`` is None.
+        audited: whether some steps of the run and its rule on a small network are looked at.
     """
 
     device: torch.device
     threads: int | None = None
     checkpoint_every: float = 30.0
     cores: int = field(default_factory=cores)
+    audited: bool = True
 
     def build(self, cell: Cell, seed: int, run_dir: RunDir) -> tuple[Rule, Machine]:
         """Build a run's rule on the device, and set the number of threads in torch.
@@ -189,7 +191,7 @@ def train(
         reporter,
         precision=cell.precision,
         checkpoint_every=machine.checkpoint_every,
-        glances=Glances(planned(plan, seed), seed, reading.of_dataset),
+        glances=Glances(planned(plan, seed) if machine.audited else (), seed, reading.of_dataset),
         peak=peak,
         probes=watching,
         reads=reads,
@@ -204,7 +206,7 @@ def train(
             result = so_far(trainer, "pruned", str(stopped))
         except DivergedError as error:
             result = so_far(trainer, "diverged", str(error))
-        full = not trial and result["status"] != "pruned"
+        full = machine.audited and not trial and result["status"] != "pruned"
         result |= audit(cell, rule, trainer.glances, trainer.clock, reporter.note, full=full)
     if result["status"] == "pruned":
         write_json(run_dir.path / "result.json", result)

@@ -14,8 +14,9 @@ from torch import nn
 from lbench.config import RuleConfig, param
 from lbench.errors import UsageError
 from lbench.init import Init
-from lbench.rule import Rule, View
+from lbench.rule import Grads, Rule, View
 from lbench.step import Phase, Step
+from lbench.task import Batch
 from lbench.testing import CHECKS, Outcome, Subject, conform, examine
 
 from . import wrong
@@ -60,6 +61,23 @@ def test_every_check_has_a_rule_that_fails_it() -> None:
 def test_right_rules_learn_and_resume() -> None:
     for name in COSTLY:
         assert outcome(name, wrong.ClosedForm).status == "passed"
+
+
+def test_a_rule_that_does_not_learn_in_few_epochs_has_many() -> None:
+    class Late(wrong.Plain):
+        """Stays as it is for five epochs of digits."""
+
+        def gradients(self, batch: Batch, s: Step) -> Grads:
+            grads = super().gradients(batch, s)
+            return {name: g if s.index > 225 else 0 * g for name, g in grads.items()}
+
+    few, many = "after 4 epochs of digits", "after 12 epochs of digits"
+    assert outcome("learns", wrong.ClosedForm).detail.endswith(few)
+    assert outcome("learns", wrong.ClosedForm, quick=False).detail.endswith(many)
+    assert outcome("learns", Late).detail.endswith(many)
+    # Of so few epochs one of its phases has one, which shows no loss that falls.
+    phased = Subject("cwc", {"schedule": "staggered"})
+    assert examine(CHECK["learns"], phased).detail.endswith(many)
 
 
 def test_a_check_says_its_claim_in_a_sentence() -> None:
