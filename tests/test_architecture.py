@@ -33,6 +33,24 @@ def test_every_package_is_under_the_contracts_of_imports() -> None:
     assert {name for layer in layers for name in layer.split(" | ")} == ours
 
 
+def taken_from_the_package(path: Path) -> set[str]:
+    """Public names that a file imports from ``lbench`` itself; modules and the version are none."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names if alias.name == "lbench"}
+        elif isinstance(node, ast.ImportFrom) and node.module == "lbench":
+            found |= {alias.name for alias in node.names}
+    modules = {each.stem for each in ROOT.iterdir()}
+    return found - modules - {"__version__"}
+
+
+def test_no_module_of_lbench_imports_a_public_name_past_the_contracts() -> None:
+    # The package loads such a name from its room, wherever that is: the contracts see no import.
+    taken = {path: taken_from_the_package(path) for path in ROOT.rglob("*.py")}
+    assert {path: names for path, names in taken.items() if names} == {}
+
+
 def test_the_package_itself_imports_nothing() -> None:
     tree = ast.parse((ROOT / "__init__.py").read_text())
     # What stands under "if TYPE_CHECKING" is for type checkers alone.
