@@ -31,7 +31,8 @@ def create_tables(file: Path, create: Create, folder: Path) -> None:
     with tempfile.TemporaryDirectory(prefix=PREFIX, dir=folder) as beside:
         made = Path(beside) / "made.db"
         create(made)
-        with closing(sqlite3.connect(file, BUSY_SECONDS, isolation_level=None)) as store:
+        connecting = sqlite3.connect(file, timeout=BUSY_SECONDS, isolation_level=None)
+        with closing(connecting) as store:
             store.execute("ATTACH DATABASE ? AS made", (str(made),))
             store.execute("BEGIN IMMEDIATE")
             try:
