@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from lbench.hooks import StudyEntry as StudyEntry
     from lbench.hooks import hookimpl as hookimpl
     from lbench.init import Init as Init
+    from lbench.layer import Layer as Layer
+    from lbench.layer import cut as cut
+    from lbench.layer import tapped as tapped
     from lbench.network import Block as Block
     from lbench.network import Chain as Chain
     from lbench.network import Network as Network
@@ -41,9 +44,6 @@ if TYPE_CHECKING:
     from lbench.rule import View as View
     from lbench.rule import differentiate as differentiate
     from lbench.rule import trained as trained
-    from lbench.site import Site as Site
-    from lbench.site import cut as cut
-    from lbench.site import tapped as tapped
     from lbench.step import Phase as Phase
     from lbench.step import Step as Step
     from lbench.task import Batch as Batch
@@ -76,19 +76,19 @@ _HOMES = {
     "RuleConfig": "config",
     "RuleEntry": "hooks",
     "Scene": "probe",
-    "Site": "site",
+    "Layer": "layer",
     "Step": "step",
     "StudyEntry": "hooks",
     "Task": "task",
     "UsageError": "errors",
     "View": "rule",
     "audit": "auditing.steps",
-    "cut": "site",
+    "cut": "layer",
     "differentiate": "rule",
     "hookimpl": "hooks",
     "param": "config",
     "spatial_mean": "network",
-    "tapped": "site",
+    "tapped": "layer",
     "trained": "rule",
 }
 

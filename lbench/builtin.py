@@ -175,7 +175,7 @@ def lbench_probes() -> list[ProbeEntry]:
         ),
         ProbeEntry(
             "alignment",
-            "Angle of each site's update to the gradient of the output loss; bias and variance",
+            "Angle of each layer's update to the gradient of the output loss; bias and variance",
             "lbench.probes.alignment:Alignment",
         ),
         ProbeEntry(

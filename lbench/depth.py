@@ -7,25 +7,25 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from lbench.site import Site, tapped
+from lbench.layer import Layer, tapped
 
 
-def longest_chain(block: Callable[[Tensor], object], sites: Sequence[Site], x: Tensor) -> int:
-    """Return the most calls of a block's sites that come one behind the other.
+def longest_chain(block: Callable[[Tensor], object], layers: Sequence[Layer], x: Tensor) -> int:
+    """Return the most calls of a block's layers that come one behind the other.
 
-    Noise is added to what one site gives; the sites whose output then changes come behind it.
-    Sites beside each other, as queries and keys, are no chain; a site that is called twice on
+    Noise is added to what one layer gives; the layers whose output then changes come behind it.
+    Layers beside each other, as queries and keys, are no chain; a layer that is called twice on
     its own output counts twice.
 
     Args:
         block: in evaluation mode.
-        sites: of the block.
+        layers: of the block.
         x: (1, …), an input of the block.
     """
-    plain = _outputs(block, sites, x, None)
+    plain = _outputs(block, layers, x, None)
     chains: list[int] = []  # by call: the longest chain that begins there, from the last call on
     for call in reversed(range(len(plain))):
-        noisy = _outputs(block, sites, x, call)
+        noisy = _outputs(block, layers, x, call)
         behind = [
             chains[-1 - (later - call - 1)]
             for later in range(call + 1, len(plain))
@@ -36,13 +36,13 @@ def longest_chain(block: Callable[[Tensor], object], sites: Sequence[Site], x: T
 
 
 def _outputs(
-    block: Callable[[Tensor], object], sites: Sequence[Site], x: Tensor, noisy: int | None
+    block: Callable[[Tensor], object], layers: Sequence[Layer], x: Tensor, noisy: int | None
 ) -> list[Tensor]:
-    """What each call of a site gives, with noise on one of them."""
+    """What each call of a layer gives, with noise on one of them."""
     found: list[Tensor] = []
     generator = torch.Generator().manual_seed(0)
 
-    def look(site: Site, z: Tensor) -> Tensor:
+    def look(layer: Layer, z: Tensor) -> Tensor:
         found.append(z)
         if len(found) - 1 != noisy:
             return z
@@ -50,6 +50,6 @@ def _outputs(
         noise = torch.randn(z.shape, generator=generator, dtype=torch.float64).to(z)
         return z + (1 + z.abs().max()) * noise
 
-    with torch.no_grad(), tapped(sites, look):
+    with torch.no_grad(), tapped(layers, look):
         block(x)
     return found

@@ -13,53 +13,53 @@ from torch.nn import functional as F
 
 from lbench.depth import longest_chain
 from lbench.errors import UsageError
-from lbench.site import Site, tapped
+from lbench.layer import Layer, tapped
 
 if TYPE_CHECKING:
     from lbench.step import Step
 
 
 class Block(nn.Module):
-    """One site, its activation, then pooling and dropout: ``emit(activate(scores(x)))``.
+    """One layer, its activation, then pooling and dropout: ``emit(activate(preactivation(x)))``.
 
-    A block of several sites overrides ``sites`` and ``scores``; the same elementwise activation
-    stands behind each of them.
+    A block of several layers overrides ``layers`` and ``preactivation``; the same elementwise
+    activation stands behind each of them.
 
     Args:
-        site: the affine map with its normalisation; the last one, where there are several.
+        layer: the affine map with its normalisation; the last one, where there are several.
         pool: side of the max pooling that :meth:`emit` applies; 1 for none.
         dropout: share of emitted activations set to 0 in training.
     """
 
-    def __init__(self, site: Site, *, pool: int = 1, dropout: float = 0.0) -> None:
+    def __init__(self, layer: Layer, *, pool: int = 1, dropout: float = 0.0) -> None:
         super().__init__()
-        self.site = site
+        self.layer = layer
         self.pool = pool
         self.dropout = dropout
 
     @property
-    def sites(self) -> list[Site]:
+    def layers(self) -> list[Layer]:
         """The affine maps, in the order in which they act."""
-        return [self.site]
+        return [self.layer]
 
     @property
     def name(self) -> str:
-        """The names of the sites, joined."""
-        return "+".join(site.name for site in self.sites)
+        """The names of the layers, joined."""
+        return "+".join(layer.name for layer in self.layers)
 
     @property
     def width(self) -> int:
-        """Features or channels of the last site."""
-        return self.sites[-1].width
+        """Features or channels of the last layer."""
+        return self.layers[-1].width
 
     @property
     def convolutional(self) -> bool:
         """Whether the block's output has spatial positions."""
-        return isinstance(self.sites[-1].affine, nn.Conv2d)
+        return isinstance(self.layers[-1].affine, nn.Conv2d)
 
-    def scores(self, x: Tensor, s: Step | None = None) -> Tensor:
+    def preactivation(self, x: Tensor, s: Step | None = None) -> Tensor:
         """z: the values before the last activation."""
-        z: Tensor = self.site(x)
+        z: Tensor = self.layer(x)
         return z
 
     def activate(self, z: Tensor) -> Tensor:
@@ -83,8 +83,8 @@ class Block(nn.Module):
         return h * keep.to(h.dtype).div_(1 - self.dropout)
 
     def forward(self, x: Tensor, s: Step | None = None) -> Tensor:
-        """``emit(activate(scores(x)))``."""
-        return self.emit(self.activate(self.scores(x, s)), s)
+        """``emit(activate(preactivation(x)))``."""
+        return self.emit(self.activate(self.preactivation(x, s)), s)
 
 
 class Chain(Block):
@@ -98,16 +98,16 @@ class Chain(Block):
         return list(self.parts)  # type: ignore[arg-type]
 
     @property
-    def sites(self) -> list[Site]:
+    def layers(self) -> list[Layer]:
         """The affine maps of all parts."""
-        return [site for part in self._parts() for site in part.sites]
+        return [layer for part in self._parts() for layer in part.layers]
 
-    def scores(self, x: Tensor, s: Step | None = None) -> Tensor:
-        """The last part's scores behind all earlier parts."""
+    def preactivation(self, x: Tensor, s: Step | None = None) -> Tensor:
+        """The last part's preactivation behind all earlier parts."""
         *head, last = self._parts()
         for part in head:
             x = part(x, s)
-        return last.scores(x, s)
+        return last.preactivation(x, s)
 
     def activate(self, z: Tensor) -> Tensor:
         """The last part's activation."""
@@ -131,19 +131,19 @@ class Readout(nn.Module):
 
     def forward(self, h: Tensor) -> Tensor:
         """(batch, width) or (batch, width, height, width) to (batch, classes)."""
-        scores: Tensor = self.linear(spatial_mean(h))
-        return scores
+        logits: Tensor = self.linear(spatial_mean(h))
+        return logits
 
 
 class Pass(NamedTuple):
-    """One pass of an example through a site.
+    """One pass of an example through a layer.
 
     Args:
-        site: that it went through.
+        layer: that it went through.
         shape: of its z, without the batch.
     """
 
-    site: Site
+    layer: Layer
     shape: torch.Size
 
 
@@ -152,42 +152,40 @@ class Network(nn.Module):
 
     Args:
         blocks: in the order in which they act.
-        readout: what turns the last block's output into scores.
+        readout: what turns the last block's output into logits.
 
     Attributes:
+        blocks: in the order in which they act; a module list.
         input_shape: (channels, height, width) of an example; a rule sets it when it is made.
     """
 
+    blocks: Sequence[Block]
+
     def __init__(self, blocks: Sequence[Block], readout: Readout) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(blocks)
+        self.blocks = nn.ModuleList(blocks)  # type: ignore[assignment]
         self.readout = readout
         self.input_shape: tuple[int, int, int] | None = None
 
     @property
-    def blocks(self) -> list[Block]:
-        """The blocks, in the order in which they act."""
-        return list(self.layers)  # type: ignore[arg-type]
-
-    @property
-    def sites(self) -> list[Site]:
-        """The sites of all blocks, in the order in which they act."""
-        return [site for block in self.blocks for site in block.sites]
+    def layers(self) -> list[Layer]:
+        """The layers of all blocks, in the order in which they act."""
+        return [layer for block in self.blocks for layer in block.layers]
 
     @property
     def block_depth(self) -> int:
-        """The longest chain of sites in any block: how many layers a gradient in a block passes.
+        """The longest chain of layers in any block: how many layers a gradient in a block passes.
 
-        Sites beside each other, as queries and keys, are no chain. Of a network whose
-        ``input_shape`` is not known yet it is the most sites of any block.
+        Layers beside each other, as queries and keys, are no chain. Of a network whose
+        ``input_shape`` is not known yet it is the most layers of any block.
         """
         if self.input_shape is None:
-            return max(len(block.sites) for block in self.blocks)
+            return max(len(block.layers) for block in self.blocks)
         with self._evaluating():
             x = self._example(self.input_shape)
             chains = []
             for block in self.blocks:
-                chains.append(longest_chain(block, block.sites, x))
+                chains.append(longest_chain(block, block.layers, x))
                 with torch.no_grad():
                     x = block(x)
         return max(chains)
@@ -202,28 +200,28 @@ class Network(nn.Module):
         """(batch, channels, height, width) to (batch, classes)."""
         for block in self.blocks:
             x = block(x, s)
-        scores: Tensor = self.readout(x)
-        return scores
+        logits: Tensor = self.readout(x)
+        return logits
 
     def shapes(self, shape: tuple[int, int, int]) -> dict[str, torch.Size]:
-        """The shape of each site's z for one example of ``shape``, by the site's name.
+        """The shape of each layer's z for one example of ``shape``, by the layer's name.
 
-        A block's h has the shape of its last site's z.
+        A block's h has the shape of its last layer's z.
         """
-        return {site.name: size for site, size in self.passes(shape)}
+        return {layer.name: size for layer, size in self.passes(shape)}
 
     def passes(self, shape: tuple[int, int, int]) -> list[Pass]:
-        """Return each pass through a site in a forward pass of one example of ``shape``, in order.
+        """Return each pass through a layer in a forward pass of one example of ``shape``, in order.
 
-        A site that acts several times has as many passes.
+        A layer that acts several times has as many passes.
         """
         found: list[Pass] = []
 
-        def look(site: Site, z: Tensor) -> Tensor:
-            found.append(Pass(site, z.shape[1:]))
+        def look(layer: Layer, z: Tensor) -> Tensor:
+            found.append(Pass(layer, z.shape[1:]))
             return z
 
-        with self._evaluating(), torch.no_grad(), tapped(self.sites, look):
+        with self._evaluating(), torch.no_grad(), tapped(self.layers, look):
             x = self._example(shape)
             for block in self.blocks:
                 x = block(x)
@@ -242,7 +240,7 @@ class Network(nn.Module):
 
     def _example(self, shape: tuple[int, int, int]) -> Tensor:
         """(1, channels, height, width), random numbers of the type of the weights."""
-        weight = self.sites[0].affine.weight
+        weight = self.layers[0].affine.weight
         generator = torch.Generator().manual_seed(0)
         return torch.randn(1, *shape, generator=generator).to(weight)
 
@@ -274,18 +272,18 @@ def spatial_mean(h: Tensor) -> Tensor:
     return h.mean((2, 3)) if h.dim() == 4 else h.flatten(1)
 
 
-def reached(scores: Tensor, parameters: Sequence[nn.Parameter]) -> list[bool]:
-    """Return which parameters the graph of ``scores`` reaches; none where it keeps no graph."""
-    if not scores.requires_grad:
+def reached(logits: Tensor, parameters: Sequence[nn.Parameter]) -> list[bool]:
+    """Return which parameters the graph of ``logits`` reaches; none where it keeps no graph."""
+    if not logits.requires_grad:
         return [False] * len(parameters)
-    grads = torch.autograd.grad(scores.sum(), parameters, allow_unused=True)
+    grads = torch.autograd.grad(logits.sum(), parameters, allow_unused=True)
     return [grad is not None for grad in grads]
 
 
 def affecting(
     predict: Callable[[], Tensor], parameters: Sequence[nn.Parameter]
 ) -> list[nn.Parameter]:
-    """Return the parameters without whose values the scores are others, graph or no graph.
+    """Return the parameters without whose values the logits are others, graph or no graph.
 
     Each in turn is NaN, which spreads through what is computed from it; all are as before
     afterwards.

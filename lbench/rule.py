@@ -24,7 +24,7 @@ from lbench.step import Phase, Step
 from lbench.task import Batch, Task
 
 Grads = Mapping[str, Tensor]
-"""Gradients by the name of the parameter in the rule, such as ``network.layers.0.site…``."""
+"""Gradients by the name of the parameter in the rule, such as ``network.blocks.0.layer…``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +119,7 @@ class Rule(nn.Module):
         }
         groups = []
         for k, block in enumerate(blocks):
-            params = trained(block, f"network.layers.{k}.")
+            params = trained(block, f"network.blocks.{k}.")
             for name, entries in lists.items():
                 params |= trained(entries[k], f"{name}.{k}.")
             groups.append(Group(f"block{k}", params))
@@ -147,9 +147,9 @@ class Rule(nn.Module):
     def predict(self, x: Tensor) -> Tensor:
         """Scores (batch, classes) for inputs (batch, channels, height, width)."""
         for k, block in enumerate(self.network.blocks):
-            x = block.emit(self.activate(k, block.scores(x)))
-        scores: Tensor = self.network.readout(x)
-        return scores
+            x = block.emit(self.activate(k, block.preactivation(x)))
+        logits: Tensor = self.network.readout(x)
+        return logits
 
     def attach(self, updates: Mapping[str, Callable[[Grads], None]]) -> None:
         """Gives the rule the optimizers of its groups; the trainer calls it."""
@@ -210,7 +210,7 @@ class LocalRule(Rule):
         """
         block, group = self.network.blocks[k], f"block{k}"
         params = self._groups[group]
-        z = block.scores(x, s)
+        z = block.preactivation(x, s)
         if self._closed_form:
             with torch.no_grad():
                 h = self.activate(k, z)
@@ -230,7 +230,7 @@ class LocalRule(Rule):
         block = self.network.blocks[k]
         block.eval()
         with torch.no_grad():
-            x = block.emit(self.activate(k, block.scores(x)))
+            x = block.emit(self.activate(k, block.preactivation(x)))
         block.train()
         return x
 

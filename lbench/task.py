@@ -23,20 +23,20 @@ class Task:
     shape: tuple[int, int, int]
     classes: int
 
-    def loss(self, scores: Tensor, target: Tensor) -> Tensor:
-        """Mean cross-entropy of scores (batch, classes) and labels (batch,)."""
-        return F.cross_entropy(scores, target)
+    def loss(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Mean cross-entropy of logits (batch, classes) and labels (batch,)."""
+        return F.cross_entropy(logits, target)
 
-    def error(self, scores: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        """The loss, and the output error: its gradient at the scores, (batch, classes).
+    def output_error(self, logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """The loss, and the output error: its gradient at the logits, (batch, classes).
 
         An example's row has the 1/batch of the mean in it. Neither has a graph.
         """
         with torch.enable_grad():
-            scores = scores.detach().requires_grad_()
-            loss = self.loss(scores, target)
-        (error,) = torch.autograd.grad(loss, scores)
-        return loss.detach(), error
+            logits = logits.detach().requires_grad_()
+            loss = self.loss(logits, target)
+        (output_error,) = torch.autograd.grad(loss, logits)
+        return loss.detach(), output_error
 
 
 @dataclass(slots=True)

@@ -17,7 +17,7 @@ import torch
 from pydantic_core import PydanticUndefined
 
 import lbench
-from lbench import config, probe, rule, site
+from lbench import config, layer, probe, rule
 from lbench.data.loader import DeviceData
 from lbench.init import Init
 from lbench.network import Chain, Network
@@ -178,7 +178,7 @@ def instances() -> dict[str, Any]:
         "Block": network.blocks[0],
         "Chain": chain,
         "Readout": network.readout,
-        "Site": network.sites[0],
+        "Layer": network.layers[0],
         "Step": Step(Randomness(0)),
         "Init": init,
     }
@@ -209,7 +209,7 @@ def test_every_public_name_is_on_the_page() -> None:
 
 def test_the_kinds_of_noise_and_the_aliases_are_as_said() -> None:
     assert str(rule.Grads) == "collections.abc.Mapping[str, torch.Tensor]"
-    assert str(site.Tap).startswith("collections.abc.Callable[[lbench.site.Site, torch.Tensor]")
+    assert str(layer.Tap).startswith("collections.abc.Callable[[lbench.layer.Layer, torch.Tensor]")
     for kind in get_args(probe.Kind):
         assert f'`"{kind}"`' in PAGE
     for kind in ("normal", "uniform", "sign"):

@@ -71,9 +71,9 @@ def lbench_rules():
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def layer(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory for PYTHONPATH that holds the plugins and their distribution's metadata."""
-    folder = tmp_path_factory.mktemp("site")
+    folder = tmp_path_factory.mktemp("layer")
     info = folder / "third_party-1.2.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: third-party\nVersion: 1.2\n")
@@ -84,13 +84,13 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def call(site: Path, *args: str) -> subprocess.CompletedProcess[str]:
-    return forked.run(*args, env={**os.environ, "PYTHONPATH": str(site)})
+def call(layer: Path, *args: str) -> subprocess.CompletedProcess[str]:
+    return forked.run(*args, env={**os.environ, "PYTHONPATH": str(layer)})
 
 
 @pytest.fixture(scope="module")
-def plugins(site: Path) -> dict[str, dict[str, object]]:
-    found = call(site, "plugins", "--json")
+def plugins(layer: Path) -> dict[str, dict[str, object]]:
+    found = call(layer, "plugins", "--json")
     assert found.returncode == 0, found.stderr
     return {plugin["name"]: plugin for plugin in json.loads(found.stdout)}
 
@@ -119,10 +119,10 @@ def test_a_broken_plugin_is_shown_with_its_error(
     assert plugins[name]["version"] == "1.2"
 
 
-def test_everything_else_works(site: Path, plugins: dict[str, dict[str, object]]) -> None:
+def test_everything_else_works(layer: Path, plugins: dict[str, dict[str, object]]) -> None:
     for name in ("core", "bp", "good"):
         assert plugins[name]["error"] is None
-    found = call(site, "rules", "--json")
+    found = call(layer, "rules", "--json")
     assert found.returncode == 0
     rules = {rule["name"]: rule["plugin"] for rule in json.loads(found.stdout)}
     assert rules["mine"] == "good"
@@ -142,16 +142,16 @@ def test_everything_else_works(site: Path, plugins: dict[str, dict[str, object]]
     ],
 )
 def test_asking_for_what_a_broken_plugin_brings_says_so(
-    site: Path, args: list[str], said: str
+    layer: Path, args: list[str], said: str
 ) -> None:
-    found = call(site, *args)
+    found = call(layer, *args)
     assert found.returncode == 2
     assert said in found.stderr
     assert "Traceback" not in found.stderr
 
 
-def test_an_unknown_name_mentions_that_plugins_are_missing(site: Path) -> None:
-    found = call(site, "rules", "mina")
+def test_an_unknown_name_mentions_that_plugins_are_missing(layer: Path) -> None:
+    found = call(layer, "rules", "mina")
     assert found.returncode == 2
     assert "Did you mean mine" in found.stderr
     assert "plugins left out: absent, " in found.stderr

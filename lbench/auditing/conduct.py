@@ -55,7 +55,7 @@ def label_leaks(subject: Subject, rows: int) -> list[str]:
     trial, twin = subject.trial(), subject.trial()
     trial.step(0, batch, phase)
     kept, values = snapshot(trial.model), trial.values()
-    scores = trial.predict(batch.x)
+    logits = trial.predict(batch.x)
     leaks = []
     # A module may keep its last output as an attribute, which nothing reads.
     now = {**dict(trial.model.named_buffers()), **dict(trial.model.named_parameters())}
@@ -63,17 +63,17 @@ def label_leaks(subject: Subject, rows: int) -> list[str]:
         leaks.append(f"predicting changed {', '.join(map(subject.label, names))}")
     twin.step(0, relabelled(batch), phase)
     twin.put(values)
-    if not torch.equal(twin.predict(batch.x), scores):
+    if not torch.equal(twin.predict(batch.x), logits):
         _restore(twin, kept)
-        if not torch.equal(twin.predict(batch.x), scores):
+        if not torch.equal(twin.predict(batch.x), logits):
             leaks.append("predictions changed with the labels of an earlier batch, weights equal")
         elif _by_place(subject, batch, phase):
             leaks.append("each row is predicted by the label in its place in an earlier batch")
     alone = torch.cat([trial.predict(batch.x[i : i + 1]) for i in range(rows)])
-    close = torch.allclose(alone, scores, rtol=CLOSE, atol=CLOSE * float(scores.abs().max()))
+    close = torch.allclose(alone, logits, rtol=CLOSE, atol=CLOSE * float(logits.abs().max()))
     if not close and not trial.noisy:  # noise is another one for another number of rows
         leaks.append("an example alone is predicted otherwise than in its batch")
-    if not torch.equal(trial.predict(batch.x), scores):
+    if not torch.equal(trial.predict(batch.x), logits):
         leaks.append("the same batch is predicted otherwise after other predictions")
     return leaks
 
@@ -86,14 +86,14 @@ def _restore(trial: Trial, kept: Mapping[str, Tensor]) -> None:
 
 
 def _by_place(subject: Subject, batch: Batch, phase: Phase | None) -> bool:
-    """Whether the label of a row decides the scores of that row alone, on other inputs.
+    """Whether the label of a row decides the logits of that row alone, on other inputs.
 
     Statistics and prototypes that depend on labels change what is predicted for all rows.
     """
     unseen = subject.batch(1, len(batch.target)).x
     trial = subject.trial()
     trial.step(0, batch, phase)
-    values, scores = trial.values(), trial.predict(unseen)
+    values, logits = trial.values(), trial.predict(unseen)
     own = 0
     for row in range(len(batch.target)):
         target = batch.target.clone()
@@ -101,7 +101,7 @@ def _by_place(subject: Subject, batch: Batch, phase: Phase | None) -> bool:
         twin = subject.trial()
         twin.step(0, Batch(batch.x, target), phase)
         twin.put(values)
-        moved = (twin.predict(unseen) - scores).abs().flatten(1).amax(1) > 0
+        moved = (twin.predict(unseen) - logits).abs().flatten(1).amax(1) > 0
         own += bool(moved[row])
         moved[row] = False
         if bool(moved.any()):

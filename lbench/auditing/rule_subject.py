@@ -73,11 +73,11 @@ class RuleTrial(Trial):
                 self.conduct.note(name, when)
                 self._known[name] = value.detach().clone()
 
-    def scores(self, x: Tensor) -> Tensor:
+    def logits(self, x: Tensor) -> Tensor:
         """Return the rule's own prediction."""
         with self._copy.inside():
-            scores: Tensor = self.rule.predict(x)
-        return scores
+            logits: Tensor = self.rule.predict(x)
+        return logits
 
     def turns(self) -> Mapping[str, Callable[..., str]]:
         """Return the methods that a rule which walks its blocks calls for one block."""
@@ -192,14 +192,14 @@ class RuleSubject(Subject):
         self.randomness = Randomness(seed)
         self.places = places
         self.used: set[str] = set()
-        sites = {f"{site.name}.": site for site in rule.network.sites}
+        layers = {f"{layer.name}.": layer for layer in rule.network.layers}
         self._labels = {
-            name: next((label for label, site in sites.items() if site is module), "")
+            name: next((label for label, layer in layers.items() if layer is module), "")
             for name, module in rule.named_modules()
         }
 
     def label(self, name: str) -> str:
-        """Sites by their own names: ``fc1.weight``, ``conv2.norm.bias``."""
+        """Layers by their own names: ``fc1.weight``, ``conv2.norm.bias``."""
         parts = name.split(".")
         for end in range(len(parts), 0, -1):
             if own := self._labels.get(".".join(parts[:end])):
@@ -302,7 +302,7 @@ def units(rule: Rule) -> list[Unit]:
     found: dict[str, list[str]] = {f"block{k}": [] for k in range(len(blocks))}
     for name in names:
         first, second, *rest = [*name.split("."), "", ""]
-        if (first, second) == ("network", "layers"):
+        if (first, second) == ("network", "blocks"):
             unit = f"block{rest[0]}"
         elif first in lists:
             unit = f"block{second}"

@@ -130,10 +130,10 @@ def _decides(trial: Trial, name: str, x: Tensor) -> bool:
     value = state(trial.model).get(name)
     if value is None or not value.numel():
         return False
-    scores, kept = trial.predict(x), value.detach().clone()
+    logits, kept = trial.predict(x), value.detach().clone()
     try:
         value.data.copy_(_another(kept))
-        return _differs(scores, trial.predict(x))
+        return _differs(logits, trial.predict(x))
     except Exception:
         return True  # whatever it raises, it could not do with the other value
     finally:

@@ -51,7 +51,7 @@ class StepTrial(Trial):
         self.conduct.writes += watch.writes
         return watch.signals
 
-    def scores(self, x: Tensor) -> Tensor:
+    def logits(self, x: Tensor) -> Tensor:
         """Return what the caller's ``predict`` returns.
 
         Raises:
@@ -59,19 +59,19 @@ class StepTrial(Trial):
         """
         try:
             with self._copy.inside(), double_precision():
-                scores = self._predict(self.model, x)
+                logits = self._predict(self.model, x)
         except Exception as error:
             raise UsageError(
                 f"The step ran, but predicting failed: {located(error)}",
                 "Where predicting is more than model(inputs), give predict(model, inputs), which "
                 "returns logits. It is run on copies, in float64, on 1 to 14 rows.",
             ) from error
-        if not isinstance(scores, Tensor):
+        if not isinstance(logits, Tensor):
             raise UsageError(
-                f"Predicting returns a {type(scores).__name__}, not a tensor of logits.",
+                f"Predicting returns a {type(logits).__name__}, not a tensor of logits.",
                 "Give predict=, a function that returns the logits for a model and inputs.",
             )
-        return scores
+        return logits
 
 
 class StepSubject(Subject):
@@ -84,7 +84,7 @@ class StepSubject(Subject):
         target: (rows,).
         units: names and modules, in the order in which they act; None for the model's children,
             and those in its lists of modules.
-        predict: from the model and inputs to scores; None for calling the model.
+        predict: from the model and inputs to logits; None for calling the model.
 
     Raises:
         UsageError: fewer than two units, or units that are not the model's.
@@ -172,8 +172,8 @@ def double_precision() -> Iterator[None]:
 
 
 def _call(model: nn.Module, x: Tensor) -> Tensor:
-    scores: Tensor = model(x)
-    return scores
+    logits: Tensor = model(x)
+    return logits
 
 
 def _units(model: nn.Module, units: Units | None) -> list[Unit]:

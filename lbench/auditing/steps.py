@@ -37,7 +37,7 @@ def audit(
             changes of a weight that its inputs cannot see.
         units: what is trained together, from input to output, as names with modules of the
             model; by default its children with parameters, and those in its lists of modules.
-        predict: scores from (model, inputs); by default the model is called.
+        predict: logits from (model, inputs); by default the model is called.
         claims: what to compare the measurements with.
         progress: called with the name of each measurement before it is made, such as ``print``.
 

@@ -141,7 +141,7 @@ class Trial(ABC):
     def _step(self, index: int, batch: Batch, phase: Phase | None) -> Signals: ...
 
     @abstractmethod
-    def scores(self, x: Tensor) -> Tensor:
+    def logits(self, x: Tensor) -> Tensor:
         """What is predicted, with its graph."""
 
     def turns(self) -> Mapping[str, Callable[..., str]]:
@@ -156,10 +156,10 @@ class Trial(ABC):
         set_training(self.model, False)
         drawn: set[str] = set()
         with torch.no_grad(), seeded(0, drawn), uncompiled():
-            scores = self.scores(x)
+            logits = self.logits(x)
         self.noisy = bool(drawn)
         set_training(self.model, True)
-        return scores
+        return logits
 
     def values(self) -> dict[str, Tensor]:
         """Copies of all trained parameters."""

@@ -159,13 +159,13 @@ def describe(
             x = block(x)
         layers = [
             {
-                "name": site.name,
-                "map": _map(site.affine),
-                "norm": None if site.norm is None else type(site.norm).__name__,
-                "width": site.width,
-                "parameters": _size(site),
+                "name": layer.name,
+                "map": _map(layer.affine),
+                "norm": None if layer.norm is None else type(layer.norm).__name__,
+                "width": layer.width,
+                "parameters": _size(layer),
             }
-            for site in block.sites
+            for layer in block.layers
         ]
         rows.append(
             {

@@ -8,11 +8,11 @@ from typing import Any, ClassVar, Literal
 from lbench.config import param
 from lbench.errors import UsageError
 from lbench.init import Init
+from lbench.layer import Layer
 from lbench.network import Block, Network, Readout
 from lbench.networks.norm import norm
 from lbench.networks.pooling import halving
 from lbench.networks.spec import NetworkSpec
-from lbench.site import Site
 
 WIDTHS = (60, 60, 120, 120, 220, 220)
 
@@ -49,7 +49,7 @@ class Cnn(NetworkSpec):
             size = [side // pool for side in size]
             conv = init.conv(name, inputs, width, 3, bias=self.norm == "none")
             blocks.append(
-                Block(Site(name, conv, norm(self.norm, width)), pool=pool, dropout=dropout)
+                Block(Layer(name, conv, norm(self.norm, width)), pool=pool, dropout=dropout)
             )
             inputs = width
         return Network(blocks, Readout(init.linear("readout", inputs, classes)))

@@ -9,10 +9,10 @@ from typing import Any, ClassVar
 from lbench.config import param
 from lbench.errors import UsageError
 from lbench.init import Init
+from lbench.layer import Layer
 from lbench.network import Block, Network, Readout
 from lbench.networks.pooling import halving
 from lbench.networks.spec import NetworkSpec
-from lbench.site import Site
 
 KERNEL = 5
 SIDES = (32, 14, 5)
@@ -52,8 +52,8 @@ class Lenet(NetworkSpec):
             pool = halving(size) if number < len(SIDES) else 1
             size = [side // pool for side in size]
             conv = init.conv(name, inputs, width, KERNEL, padding=padding)
-            blocks.append(Block(Site(name, conv), pool=pool, dropout=dropout))
+            blocks.append(Block(Layer(name, conv), pool=pool, dropout=dropout))
             inputs = width
         linear = init.linear("fc1", inputs * math.prod(size), hidden)
-        blocks.append(Block(Site("fc1", linear), dropout=dropout))
+        blocks.append(Block(Layer("fc1", linear), dropout=dropout))
         return Network(blocks, Readout(init.linear("readout", hidden, classes)))

@@ -11,10 +11,10 @@ from torch.nn import functional as F
 from lbench.config import param
 from lbench.errors import UsageError
 from lbench.init import Init
+from lbench.layer import Layer
 from lbench.network import Block, Chain, Network, Readout
 from lbench.networks.pooling import halving
 from lbench.networks.spec import NetworkSpec
-from lbench.site import Site
 from lbench.step import Step
 
 
@@ -22,16 +22,16 @@ class NormBehindPool(Block):
     """A block that is pooled, then normalised, then dropped out.
 
     Args:
-        site: the affine map.
+        layer: the affine map.
         norm: behind the pooling, or None.
         pool: side of the max pooling.
         dropout: share of emitted activations set to 0 in training.
     """
 
     def __init__(
-        self, site: Site, norm: nn.Module | None, *, pool: int = 1, dropout: float = 0.0
+        self, layer: Layer, norm: nn.Module | None, *, pool: int = 1, dropout: float = 0.0
     ) -> None:
-        super().__init__(site, dropout=dropout)
+        super().__init__(layer, dropout=dropout)
         self.side = pool
         self.norm = norm
 
@@ -67,13 +67,13 @@ class LfnnV1(NetworkSpec):
                 "Give it two for each block, as in --net widths=128,64,64,128.",
             )
         inputs, *size = shape
-        sites = []
+        layers = []
         for number, width in enumerate(self.widths, start=1):
             name = f"conv{number}"
-            sites.append(Site(name, init.conv(name, inputs, width, 3)))
+            layers.append(Layer(name, init.conv(name, inputs, width, 3)))
             inputs = width
         blocks = []
-        for first, second in zip(sites[::2], sites[1::2], strict=True):
+        for first, second in zip(layers[::2], layers[1::2], strict=True):
             pool = halving(size)
             size = [side // pool for side in size]
             behind = nn.BatchNorm2d(second.width, affine=False) if self.norm == "batch" else None

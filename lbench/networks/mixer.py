@@ -10,14 +10,14 @@ from torch import Tensor, nn
 from lbench.config import param
 from lbench.errors import UsageError
 from lbench.init import Init
+from lbench.layer import Layer
 from lbench.network import Block, Network, Readout
 from lbench.networks.norm import LocalNorm
 from lbench.networks.spec import NetworkSpec
-from lbench.site import Site
 from lbench.step import Step
 
 
-class TokenSite(Site):
+class TokenLayer(Layer):
     """A linear map over the positions, the same for each channel."""
 
     def transform(self, x: Tensor) -> Tensor:
@@ -27,31 +27,31 @@ class TokenSite(Site):
 
 
 class Mixer(Block):
-    """Sites one behind the other; a shortcut from the input joins the last, where there is one.
+    """Layers one behind the other; a shortcut from the input joins the last, where there is one.
 
     Args:
-        sites: in the order in which they act.
+        layers: in the order in which they act.
         shortcut: whether the block's input is added before the last activation.
         dropout: share of emitted activations set to 0 in training.
     """
 
-    def __init__(self, sites: list[Site], *, shortcut: bool, dropout: float = 0.0) -> None:
-        *inner, last = sites
+    def __init__(self, layers: list[Layer], *, shortcut: bool, dropout: float = 0.0) -> None:
+        *inner, last = layers
         super().__init__(last, dropout=dropout)
         self.inner = nn.ModuleList(inner)
         self.shortcut = shortcut
 
     @property
-    def sites(self) -> list[Site]:
+    def layers(self) -> list[Layer]:
         """All of them, in the order in which they act."""
-        return [*cast("list[Site]", list(self.inner)), self.site]
+        return [*cast("list[Layer]", list(self.inner)), self.layer]
 
-    def scores(self, x: Tensor, s: Step | None = None) -> Tensor:
-        """The last site's z, with the shortcut in it."""
+    def preactivation(self, x: Tensor, s: Step | None = None) -> Tensor:
+        """The last layer's z, with the shortcut in it."""
         h = x
-        for site in self.inner:
-            h = self.activate(site(h))
-        z: Tensor = self.site(h, x if self.shortcut else None)
+        for layer in self.inner:
+            h = self.activate(layer(h))
+        z: Tensor = self.layer(h, x if self.shortcut else None)
         return z
 
 
@@ -89,22 +89,22 @@ class LocalMixer(NetworkSpec):
             )
         side, tokens, channels = height // self.patches, self.patches**2, self.channels
 
-        def dense(name: str, kernel: int = 1, inputs: int = channels, groups: int = 1) -> Site:
+        def dense(name: str, kernel: int = 1, inputs: int = channels, groups: int = 1) -> Layer:
             conv = init.conv(
                 name, inputs, channels, kernel, stride=kernel, padding=0, groups=groups
             )
-            return Site(name, conv, self._norm(groups))
+            return Layer(name, conv, self._norm(groups))
 
-        def grouped(number: int) -> Site:
+        def grouped(number: int) -> Layer:
             return dense(f"group{number}", groups=self.groups)
 
         patch = dense("patch", side, inputs)
         blocks: list[Block] = [Mixer([patch, grouped(1)], shortcut=False, dropout=dropout)]
         for number in range(2, self.depth + 1):
             mix = f"token{number}"
-            token = TokenSite(mix, init.linear(mix, tokens, tokens), self._norm(1))
-            sites = [token, dense(f"fc{number}"), grouped(number)]
-            blocks.append(Mixer(sites, shortcut=True, dropout=dropout))
+            token = TokenLayer(mix, init.linear(mix, tokens, tokens), self._norm(1))
+            layers = [token, dense(f"fc{number}"), grouped(number)]
+            blocks.append(Mixer(layers, shortcut=True, dropout=dropout))
         return Network(blocks, Readout(init.linear("readout", channels, classes)))
 
     def _norm(self, groups: int) -> nn.Module | None:

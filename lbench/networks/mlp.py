@@ -9,10 +9,10 @@ from typing import Any, ClassVar, Literal
 from lbench.config import param
 from lbench.errors import UsageError
 from lbench.init import Init
+from lbench.layer import Layer
 from lbench.network import Block, Network, Readout
 from lbench.networks.norm import norm
 from lbench.networks.spec import NetworkSpec
-from lbench.site import Site
 
 
 class Mlp(NetworkSpec):
@@ -42,7 +42,7 @@ class Mlp(NetworkSpec):
         for number, width in enumerate(widths, start=1):
             name = f"fc{number}"
             linear = init.linear(name, inputs, width, bias=self.norm == "none")
-            site = Site(name, linear, norm(self.norm, width, maps=False))
-            blocks.append(Block(site, dropout=dropout))
+            layer = Layer(name, linear, norm(self.norm, width, maps=False))
+            blocks.append(Block(layer, dropout=dropout))
             inputs = width
         return Network(blocks, Readout(init.linear("readout", inputs, classes)))

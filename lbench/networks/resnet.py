@@ -11,10 +11,10 @@ from torch.nn import functional as F
 from lbench.config import param
 from lbench.errors import UsageError
 from lbench.init import Init
+from lbench.layer import Layer
 from lbench.network import Block, Network, Readout
 from lbench.networks.norm import norm
 from lbench.networks.spec import NetworkSpec
-from lbench.site import Site
 from lbench.step import Step
 
 STAGES = 3
@@ -25,25 +25,27 @@ class Residual(Block):
 
     Args:
         first: the block's activation stands behind it too.
-        second: the site that the shortcut joins.
+        second: the layer that the shortcut joins.
         stride: of the first convolution.
         dropout: share of emitted activations set to 0 in training.
     """
 
-    def __init__(self, first: Site, second: Site, *, stride: int = 1, dropout: float = 0.0) -> None:
+    def __init__(
+        self, first: Layer, second: Layer, *, stride: int = 1, dropout: float = 0.0
+    ) -> None:
         super().__init__(second, dropout=dropout)
         self.first = first
         self.stride = stride
 
     @property
-    def sites(self) -> list[Site]:
+    def layers(self) -> list[Layer]:
         """First and second."""
-        return [self.first, self.site]
+        return [self.first, self.layer]
 
-    def scores(self, x: Tensor, s: Step | None = None) -> Tensor:
+    def preactivation(self, x: Tensor, s: Step | None = None) -> Tensor:
         """The second convolution's z, with the shortcut in it."""
         hidden = self.activate(self.first(x))
-        z: Tensor = self.site(hidden, self.shortcut(x))
+        z: Tensor = self.layer(hidden, self.shortcut(x))
         return z
 
     def shortcut(self, x: Tensor) -> Tensor:
@@ -79,19 +81,19 @@ class Resnet(NetworkSpec):
                 f"The nearest are {near[0]} and {near[1]}.",
             )
 
-        def site(name: str, inputs: int, width: int, stride: int = 1) -> Site:
+        def layer(name: str, inputs: int, width: int, stride: int = 1) -> Layer:
             conv = init.conv(name, inputs, width, 3, stride=stride, bias=self.norm == "none")
-            return Site(name, conv, norm(self.norm, width))
+            return Layer(name, conv, norm(self.norm, width))
 
         inputs = self.width
-        blocks = [Block(site("conv1", shape[0], inputs), dropout=dropout)]
+        blocks = [Block(layer("conv1", shape[0], inputs), dropout=dropout)]
         for stage in range(1, STAGES + 1):
             width = self.width * 2 ** (stage - 1)
             for pair in range(1, pairs + 1):
                 name = f"stage{stage}.{pair}"
                 stride = 2 if stage > 1 and pair == 1 else 1
-                first = site(f"{name}.first", inputs, width, stride)
-                second = site(f"{name}.second", width, width)
+                first = layer(f"{name}.first", inputs, width, stride)
+                second = layer(f"{name}.second", width, width)
                 blocks.append(Residual(first, second, stride=stride, dropout=dropout))
                 inputs = width
         return Network(blocks, Readout(init.linear("readout", inputs, classes)))

@@ -9,11 +9,11 @@ from typing import Any, ClassVar, Literal
 from lbench.config import param
 from lbench.errors import UsageError
 from lbench.init import Init
+from lbench.layer import Layer
 from lbench.network import Block, Network, Readout
 from lbench.networks.norm import norm
 from lbench.networks.pooling import halving
 from lbench.networks.spec import NetworkSpec
-from lbench.site import Site
 
 
 class Vgg(NetworkSpec):
@@ -63,14 +63,16 @@ class Vgg(NetworkSpec):
             name = f"conv{number}"
             pool = halving(size) if number in self.pools else 1
             size = [side // pool for side in size]
-            site = Site(name, init.conv(name, inputs, width, 3, bias=bias), norm(self.norm, width))
-            blocks.append(Block(site, pool=pool, dropout=dropout))
+            layer = Layer(
+                name, init.conv(name, inputs, width, 3, bias=bias), norm(self.norm, width)
+            )
+            blocks.append(Block(layer, pool=pool, dropout=dropout))
             inputs = width
         inputs *= math.prod(size) if self.hidden else 1  # the readout takes means over space
         for number, width in enumerate(self.hidden, start=1):
             name = f"fc{number}"
             linear = init.linear(name, inputs, width, bias=bias)
-            site = Site(name, linear, norm(self.norm, width, maps=False))
-            blocks.append(Block(site, dropout=dropout))
+            layer = Layer(name, linear, norm(self.norm, width, maps=False))
+            blocks.append(Block(layer, dropout=dropout))
             inputs = width
         return Network(blocks, Readout(init.linear("readout", inputs, classes)))

@@ -47,8 +47,10 @@ class Alignment(Probe):
     """
 
     columns: ClassVar = {
-        "site": Column("str", "The site, readout, or all: each parameter that prediction reaches"),
-        "block": Column("int", "Index of the site's block, from 0; None for readout and all"),
+        "layer": Column(
+            "str", "The layer, readout, or all: each parameter that prediction reaches"
+        ),
+        "block": Column("int", "Index of the layer's block, from 0; None for readout and all"),
         "cosine": Column("float", "Cosine between update and gradient, mean over repeats"),
         "mean_cosine": Column("float", "Cosine between the repeats' mean update and the gradient"),
         "update_norm": Column("float", "Norm of the repeats' mean update"),
@@ -60,7 +62,7 @@ class Alignment(Probe):
     repeats: ClassVar[int] = REPEATS
 
     def begin(self) -> None:
-        """Draws the batch, and finds which parameters belong to which site."""
+        """Draws the batch, and finds which parameters belong to which layer."""
         scene = self.scene
         order = torch.randperm(len(scene.training), generator=self.generator("batch"))
         self.batch = Batch(*scene.training.batch(order[:BATCH].to(scene.training.labels.device)))
@@ -78,15 +80,15 @@ class Alignment(Probe):
         updates = [first, *(self.update(s, repeat)[0] for repeat in more)]
         gradient = output_gradient(self.scene.rule, self.batch, updates[0])
         parts = {
-            site: (k, [name for name in of if name in gradient])
-            for site, (k, of) in self.parts.items()
+            layer: (k, [name for name in of if name in gradient])
+            for layer, (k, of) in self.parts.items()
         }
         parts["all"] = (None, list(gradient))
-        for site, (k, of) in parts.items():
+        for layer, (k, of) in parts.items():
             if of:
                 g = vector(gradient, of)
                 u = torch.stack([vector(each, of) for each in updates])
-                self.record(site=site, block=k, **compared(u, g), repeats=len(updates))
+                self.record(layer=layer, block=k, **compared(u, g), repeats=len(updates))
 
     def update(self, s: Step, repeat: int) -> tuple[Vectors, bool]:
         """What a copy of the rule hands over in this step with the repeat's own noise, if any."""
@@ -109,12 +111,12 @@ class Alignment(Probe):
 
 
 def parts(rule: Rule) -> dict[str, tuple[int | None, list[str]]]:
-    """Block and names of trained parameters of each site and of the readout."""
+    """Block and names of trained parameters of each layer and of the readout."""
     names = {id(p): name for group in rule.groups() for name, p in group.params.items()}
     found: dict[str, tuple[int | None, list[str]]] = {}
     for k, block in enumerate(rule.network.blocks):
-        for site in block.sites:
-            found[site.name] = (k, [names[id(p)] for p in site.parameters() if id(p) in names])
+        for layer in block.layers:
+            found[layer.name] = (k, [names[id(p)] for p in layer.parameters() if id(p) in names])
     readout = rule.network.readout.parameters()
     found["readout"] = (None, [names[id(p)] for p in readout if id(p) in names])
     return found

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from lbench.layer import Layer, tapped
 from lbench.probe import Examples
 from lbench.rule import Rule
-from lbench.site import Site, tapped
 
 CHUNK = 500
 """Examples at a time."""
@@ -21,14 +21,14 @@ def hidden(rule: Rule, x: Tensor) -> dict[int, tuple[Tensor, Tensor]]:
     What the block passes on is ``block.emit(h)``.
     """
     blocks = rule.network.blocks
-    last = {id(block.sites[-1]): k for k, block in enumerate(blocks)}
+    last = {id(block.layers[-1]): k for k, block in enumerate(blocks)}
     found: dict[int, Tensor] = {}
 
-    def look(site: Site, z: Tensor) -> Tensor:
-        found.setdefault(last[id(site)], z)
+    def look(layer: Layer, z: Tensor) -> Tensor:
+        found.setdefault(last[id(layer)], z)
         return z
 
-    with tapped([block.sites[-1] for block in blocks], look):
+    with tapped([block.layers[-1] for block in blocks], look):
         rule.predict(x)
     return {k: (z, rule.activate(k, z)) for k, z in sorted(found.items())}
 

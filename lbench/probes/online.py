@@ -24,10 +24,10 @@ class Online(Probe):
 
     def before_step(self, batch: Batch, s: Step) -> None:
         """Predicts the batch."""
-        scores = self.scene.rule.predict(batch.x).float()
-        wrong = (scores.argmax(1) != batch.target).double().mean()
+        logits = self.scene.rule.predict(batch.x).float()
+        wrong = (logits.argmax(1) != batch.target).double().mean()
         self.record(
             examples=len(batch.target),
-            loss=self.scene.rule.task.loss(scores, batch.target),
+            loss=self.scene.rule.task.loss(logits, batch.target),
             error=100 * wrong,
         )

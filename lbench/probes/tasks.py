@@ -47,9 +47,9 @@ class Tasks(Probe):
         for task, examples in enumerate(self.scene.judged(), start=1):
             wrong, loss = 0, 0.0
             for x, target in chunks(examples):
-                scores = self.scene.rule.predict(x).float()
-                wrong += int((scores.argmax(1) != target).sum())
-                loss += float(F.cross_entropy(scores, target, reduction="sum"))
+                logits = self.scene.rule.predict(x).float()
+                wrong += int((logits.argmax(1) != target).sum())
+                loss += float(F.cross_entropy(logits, target, reduction="sum"))
             self.record(
                 trained=ends.index(epoch) + 1,
                 task=task,

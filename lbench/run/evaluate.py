@@ -63,18 +63,18 @@ def predict_flops(rule: Rule, data: DeviceData, precision: str) -> float:
 def evaluate(rule: Rule, data: DeviceData, precision: str) -> Evaluation:
     """Predictions of the rule in evaluation mode; the rule is left in training mode."""
     rule.eval()
-    logits = []
+    batches = []
     with torch.no_grad(), autocast(data.device, precision):
         for start in range(0, len(data), BATCH):
             stop = min(start + BATCH, len(data))
             x, _ = data.batch(torch.arange(start, stop, device=data.device))
-            logits.append(rule.predict(x).float())
+            batches.append(rule.predict(x).float())
     rule.train()
-    scores = torch.cat(logits)
-    wrong = scores.argmax(1) != data.labels
+    logits = torch.cat(batches)
+    wrong = logits.argmax(1) != data.labels
     errors, losses = [], []
     for segment in data.segments:
         rows = slice(segment.start, segment.stop)
         errors.append(100 * wrong[rows].sum().item() / len(segment))
-        losses.append(F.cross_entropy(scores[rows], data.labels[rows]).item())
-    return Evaluation(sum(errors) / len(errors), sum(losses) / len(losses), scores.half().cpu())
+        losses.append(F.cross_entropy(logits[rows], data.labels[rows]).item())
+    return Evaluation(sum(errors) / len(errors), sum(losses) / len(losses), logits.half().cpu())

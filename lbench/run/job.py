@@ -107,7 +107,7 @@ def parameters(rule: Rule, shape: tuple[int, int, int]) -> dict[str, int]:
     """Return P_inf, P_aux and P_fix: reached by ``predict``, other trained, never trained.
 
     What the graph of ``predict`` reaches counts. Where it has cut the graph, or keeps none, what
-    changes the scores counts too.
+    changes the logits counts too.
     """
     device = next(rule.parameters()).device
     trained = {id(p): p for group in rule.groups() for p in group.params.values()}

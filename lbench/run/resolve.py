@@ -16,6 +16,7 @@ from lbench.data.dataset import Dataset
 from lbench.data.source import Source
 from lbench.errors import UsageError
 from lbench.init import Init
+from lbench.layer import Layer, tapped
 from lbench.network import Network
 from lbench.networks.spec import NetworkSpec, network_spec
 from lbench.recipe import Recipe, idle
@@ -23,7 +24,6 @@ from lbench.registry import Registry
 from lbench.rule import Rule
 from lbench.run.cell import Budget, Cell
 from lbench.run.digest import code_digest
-from lbench.site import Site, tapped
 from lbench.task import Task
 
 RECIPE = "See them with: lbench run --help"
@@ -227,15 +227,15 @@ def _notes(request: Request, recipe: Recipe, rule: Rule) -> list[str]:
 
 def _uses(rule: Rule, network: Network) -> bool:
     """Whether a prediction of the rule runs any map of the network."""
-    seen: list[Site] = []
+    seen: list[Layer] = []
 
-    def tap(site: Site, z: Tensor) -> Tensor:
-        seen.append(site)
+    def tap(layer: Layer, z: Tensor) -> Tensor:
+        seen.append(layer)
         return z
 
     rule.eval()
     try:
-        with torch.no_grad(), tapped(network.sites, tap):
+        with torch.no_grad(), tapped(network.layers, tap):
             rule.predict(torch.zeros(2, *rule.task.shape))
     except Exception:
         # What is wrong with its prediction is for its runs to tell.

@@ -25,7 +25,9 @@ def multiplications(network: Network, shape: tuple[int, int, int]) -> int:
         shape: of an example, (channels, height, width).
     """
     outputs = network.shapes(shape)
-    return sum(site.affine.weight[0].numel() * outputs[site.name].numel() for site in network.sites)
+    return sum(
+        layer.affine.weight[0].numel() * outputs[layer.name].numel() for layer in network.layers
+    )
 
 
 def threads_for(network: Network, shape: tuple[int, int, int], batch: int, cores: int) -> int:

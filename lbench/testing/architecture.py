@@ -24,7 +24,7 @@ from lbench.testing.subject import (
     SkippedError,
     Subject,
     attempt,
-    scores,
+    logits,
     steps,
     toy,
     train,
@@ -34,7 +34,7 @@ COLOUR = (3, 8, 8)
 
 
 def networks_train(subject: Subject) -> str:
-    """Each of mlp, cnn, resnet and mixer trains to finite scores, or is refused with a hint."""
+    """Each of mlp, cnn, resnet and mixer trains to finite logits, or is refused with a hint."""
     return _tried(subject, NETS)
 
 
@@ -87,7 +87,7 @@ def _once_a_step(rule: Rule, net: Net) -> None:
                 )
             before[k] = now
     held = [count for each in norms.values() for count in _tracked(each)]
-    scores(rule, toy()[0].x)
+    logits(rule, toy()[0].x)
     if held != [count for each in norms.values() for count in _tracked(each)]:
         raise FailedError(f"on {net.label} predicting updates the statistics")
 
@@ -107,16 +107,16 @@ def _tried(subject: Subject, nets: Iterable[Net]) -> str:
                 continue
             batches = toy((12, 7), net.shape)
             losses = train(rule, batches)
-            found = scores(rule, batches[0].x)
+            found = logits(rule, batches[0].x)
         except FailedError as error:
             raise FailedError(f"on {net.label}: {error}") from error
         except Exception as error:
             error.add_note(f"on {net.label}")
             raise
         if found.shape != (12, CLASSES):
-            raise FailedError(f"scores on {net.label} have shape {tuple(found.shape)}")
+            raise FailedError(f"logits on {net.label} have shape {tuple(found.shape)}")
         if not (torch.isfinite(losses).all() and torch.isfinite(found).all()):
-            raise FailedError(f"losses or scores on {net.label} are not finite")
+            raise FailedError(f"losses or logits on {net.label} are not finite")
         accepted.append(net.label)
     words = f"refused: {'; '.join(refused)}" if refused else ""
     if not accepted:

@@ -82,7 +82,7 @@ def cotangent_is_the_gradient_of_loss(subject: Subject) -> str:
         batch = rule.prepare(Batch(batch.x.double(), batch.target), s)
         x = batch.x
         for k, block in enumerate(rule.network.blocks):
-            z = block.scores(x, s).detach().requires_grad_()
+            z = block.preactivation(x, s).detach().requires_grad_()
             h = rule.activate(k, z)
             loss = rule.loss(View(k, batch.x, x, z, h, batch.target), s)
             with torch.no_grad():

@@ -10,7 +10,7 @@ from lbench.testing.subject import (
     Subject,
     differing,
     listed,
-    scores,
+    logits,
     toy,
     train,
     weights,
@@ -39,7 +39,7 @@ def global_randomness_unused(subject: Subject) -> None:
             with seeded(seed, touched):
                 rule = subject.build(net)
                 train(rule, toy())
-                scores(rule, toy()[0].x)
+                logits(rule, toy()[0].x)
             if touched:
                 raise FailedError(
                     f"on {net.label} it draws from the global generator of "
@@ -87,7 +87,7 @@ def nan_reported(subject: Subject) -> str:
 
 
 def small_batches(subject: Subject) -> None:
-    """A batch of one example, and a last one that is short, leave finite weights and scores."""
+    """A batch of one example, and a last one that is short, leave finite weights and logits."""
     for net in subject.places:
         rule = subject.build(net)
         losses = train(rule, toy((12, 1, 5)))
@@ -96,8 +96,8 @@ def small_batches(subject: Subject) -> None:
         for name, value in weights(rule).items():
             if isinstance(value, torch.Tensor) and not torch.isfinite(value).all():
                 raise FailedError(f"on {net.label} {name} is not finite after a batch of 1")
-        if not torch.isfinite(scores(rule, toy((1,))[0].x)).all():
-            raise FailedError(f"on {net.label} the scores of one example are not finite")
+        if not torch.isfinite(logits(rule, toy((1,))[0].x)).all():
+            raise FailedError(f"on {net.label} the logits of one example are not finite")
 
 
 def _text(losses: torch.Tensor) -> str:

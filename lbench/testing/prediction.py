@@ -13,7 +13,7 @@ from lbench.testing.subject import (
     Subject,
     differing,
     listed,
-    scores,
+    logits,
     toy,
     train,
     weights,
@@ -42,7 +42,7 @@ def predict_changes_nothing(subject: Subject) -> None:
                 raise FailedError(f"on {net.label} predicting puts {named} into training mode")
             if first.shape != (len(x), CLASSES):
                 raise FailedError(
-                    f"on {net.label} scores have shape {tuple(first.shape)}, "
+                    f"on {net.label} logits have shape {tuple(first.shape)}, "
                     f"not {(len(x), CLASSES)}"
                 )
             if not torch.equal(first, rule.predict(x)):
@@ -51,13 +51,13 @@ def predict_changes_nothing(subject: Subject) -> None:
         gap = (alone - first).abs().max().item() / max(first.abs().max().item(), 1e-12)
         if not gap <= TOLERANCE:
             raise FailedError(
-                f"on {net.label} an example's scores differ by {gap:.2g} of the largest when it "
+                f"on {net.label} an example's logits differ by {gap:.2g} of the largest when it "
                 "is predicted alone and in a batch"
             )
 
 
 def state_restores_predictions(subject: Subject) -> None:
-    """What state_dict holds loads without pickled code, and gives another instance its scores."""
+    """What state_dict holds loads without pickled code, and gives another instance its logits."""
     for net in subject.places:
         rule = subject.build(net)
         batch, *_ = batches = toy()
@@ -73,7 +73,7 @@ def state_restores_predictions(subject: Subject) -> None:
             ) from error
         other = subject.build(net, seed=1)
         other.load_state_dict(state)
-        if not torch.equal(scores(rule, batch.x), scores(other, batch.x)):
+        if not torch.equal(logits(rule, batch.x), logits(other, batch.x)):
             raise FailedError(
                 f"on {net.label} a rule of another seed that loads its state predicts otherwise; "
                 "keep what prediction needs in parameters and buffers"
@@ -88,7 +88,7 @@ def labels_unused_at_prediction(subject: Subject) -> None:
         train(rule, [*early, last])
         train(other, [*early, Batch(last.x, (last.target + 1) % CLASSES)])
         other.load_state_dict(weights(rule))
-        if not torch.equal(scores(rule, last.x), scores(other, last.x)):
+        if not torch.equal(logits(rule, last.x), logits(other, last.x)):
             raise FailedError(
                 f"on {net.label} predictions depend on the labels of the batch before, beyond "
                 "the weights"

@@ -183,7 +183,7 @@ def train(rule: Rule, batches: Sequence[Batch], seed: int = 0) -> Tensor:
     return torch.stack([s.logs["loss"].float() for s in steps(rule, batches, seed)])
 
 
-def scores(rule: Rule, x: Tensor) -> Tensor:
+def logits(rule: Rule, x: Tensor) -> Tensor:
     """What the rule predicts in evaluation; it is left there."""
     rule.eval()
     with torch.no_grad():

@@ -95,8 +95,8 @@ class Cwc(LocalRule):
             return super().predict(x)
         *below, last = self.network.blocks
         for k, block in enumerate(below):
-            x = block.emit(self.activate(k, block.scores(x)))
-        return self.goodness(len(below), self.activate(len(below), last.scores(x)))
+            x = block.emit(self.activate(k, block.preactivation(x)))
+        return self.goodness(len(below), self.activate(len(below), last.preactivation(x)))
 
 
 def members(width: int, classes: int) -> Tensor:

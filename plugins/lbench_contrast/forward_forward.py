@@ -69,7 +69,7 @@ class ForwardForward(LocalRule):
         usual = 1.0 if self.config.goodness == "sum" else 2.0
         # Normalised z have a mean square of 1, of which relu leaves half: θ = 1 is out of reach
         # where the norm learns no scale, and far from where blocks begin where it does.
-        defaults = [0.5 if block.sites[-1].norm else usual for block in self.network.blocks]
+        defaults = [0.5 if block.layers[-1].norm else usual for block in self.network.blocks]
         self.thetas = [default if given is None else given for default in defaults]
 
     def prepare(self, batch: Batch, s: Step) -> Batch:
@@ -101,16 +101,16 @@ class ForwardForward(LocalRule):
         relative to the highest: that changes neither their order nor their cross-entropy, and
         keeps small differences of large sums apart in few bits.
         """
-        scores = []
+        logits = []
         for label in range(self.task.classes):
             labels = torch.full((len(x),), label, device=x.device)
             h, margins = overlaid(x, labels, self.task.classes), []
             for k, block in enumerate(self.network.blocks):
-                h = self.activate(k, block.scores(normalized(h)))
+                h = self.activate(k, block.preactivation(normalized(h)))
                 margins.append(self.margin(k, h))
                 h = block.emit(h)
-            scores.append(torch.stack(margins[1:] or margins).sum(0))
-        together = torch.stack(scores, 1)
+            logits.append(torch.stack(margins[1:] or margins).sum(0))
+        together = torch.stack(logits, 1)
         return together - together.amax(1, keepdim=True)
 
     def margin(self, k: int, h: Tensor) -> Tensor:

@@ -11,17 +11,17 @@ from torch import Tensor, nn
 from lbench.claims import Claims
 from lbench.config import RuleConfig, param
 from lbench.init import Init
+from lbench.layer import Layer, cut
 from lbench.network import Block, Chain, Network
 from lbench.networks.norm import statistics_held
 from lbench.recipe import Recipe
 from lbench.rule import GradientRule, Grads, differentiate
-from lbench.site import Site, cut
 from lbench.step import Step
 from lbench.task import Batch
 
 
 class Pepita(GradientRule):
-    """What a site changes between x and x' = x + F e, times its input in the second pass.
+    """What a layer changes between x and x' = x + F e, times its input in the second pass.
 
     With e = p - e_t of the first pass, a prime for the second pass and h_0 = x (Dellaferrera &
     Kreiman 2022, arXiv:2201.11665, Algorithm 1): dW_l = (h_l - h'_l) h'_{l-1}^T, and
@@ -64,42 +64,44 @@ class Pepita(GradientRule):
 
     def gradients(self, batch: Batch, s: Step) -> Grads:
         with torch.no_grad():
-            first, scores = self.walk(batch.x, s)
-        loss, error = self.task.error(scores, batch.target)
+            first, logits = self.walk(batch.x, s)
+        loss, output_error = self.task.output_error(logits, batch.target)
         s.log("loss", loss)
-        change = (error * len(error)) @ self.feedback  # F e; the mean's 1/B is not part of e
+        change = (
+            output_error * len(output_error)
+        ) @ self.feedback  # F e; the mean's 1/B is not part of e
         with statistics_held(self.network):
-            second, scores = self.walk(batch.x + change.view_as(batch.x), s)
-        _, error = self.task.error(scores, batch.target)
+            second, logits = self.walk(batch.x + change.view_as(batch.x), s)
+        _, output_error = self.task.output_error(logits, batch.target)
         contrasts = [contrast(one, other) for one, other in zip(first, second, strict=True)]
-        outputs = [*(site.z for site in second), scores]
-        return differentiate(outputs, self._trained, [*contrasts, error])
+        outputs = [*(layer.z for layer in second), logits]
+        return differentiate(outputs, self._trained, [*contrasts, output_error])
 
     def walk(self, x: Tensor, s: Step) -> tuple[list[Passed], Tensor]:
-        """Every site in order, and the scores (batch, classes). Both walks drop the same units."""
+        """Every layer in order, and the logits (batch, classes). Both walks drop the same units."""
         passed: list[Passed] = []
         for k, block in enumerate(self.network.blocks):
-            with cut(block.sites) as sites:
+            with cut(block.layers) as layers:
                 x = block(x, s)
-            ends = {part.sites[-1].name: part for part in parts(block)}
-            for site, z in sites:
+            ends = {part.layers[-1].name: part for part in parts(block)}
+            for layer, z in layers:
                 h = self.activate(k, z.detach())
                 passed.append(
-                    Passed(site, z, ends[site.name].drop(h, s) if site.name in ends else h)
+                    Passed(layer, z, ends[layer.name].drop(h, s) if layer.name in ends else h)
                 )
         return passed, self.network.readout(x)
 
 
 class Passed(NamedTuple):
-    """A site in one walk.
+    """A layer in one walk.
 
     Args:
-        site: which.
-        z: with a graph to the site's parameters and nothing else.
+        layer: which.
+        z: with a graph to the layer's parameters and nothing else.
         h: what its activation made of it, behind dropout and before pooling.
     """
 
-    site: Site
+    layer: Layer
     z: Tensor
     h: Tensor
 
@@ -113,5 +115,5 @@ def parts(block: Block) -> list[Block]:
 
 def contrast(first: Passed, second: Passed) -> Tensor:
     """The cotangent at the second z: h - h', a mean over examples and the uses of a weight."""
-    uses = second.z.numel() // second.site.width  # by all examples, at all positions
+    uses = second.z.numel() // second.layer.width  # by all examples, at all positions
     return ((first.h - second.h) / uses).to(second.z.dtype)

@@ -51,13 +51,13 @@ def lbench_rules() -> list[RuleEntry]:
         ),
         RuleEntry(
             "dfa",
-            "Direct feedback alignment: fixed random weights carry the output error to every site",
+            "Direct feedback alignment: fixed random weights carry the output error to every layer",
             "Nøkland 2016, arXiv:1609.01596",
             "lbench_feedback.dfa:Dfa",
         ),
         RuleEntry(
             "drtp",
-            "Direct random target projection: fixed random weights carry the label to every site",
+            "Direct random target projection: fixed random weights carry the label to every layer",
             "Frenkel, Lefebvre & Bol 2019, arXiv:1909.01311",
             "lbench_feedback.drtp:Drtp",
         ),

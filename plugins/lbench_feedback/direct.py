@@ -1,4 +1,4 @@
-"""Fixed random weights from the classes to every site, which dfa and drtp share."""
+"""Fixed random weights from the classes to every layer, which dfa and drtp share."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from torch import Tensor, nn
 
 from lbench.config import RuleConfig, param
 from lbench.init import Init
+from lbench.layer import Layer
 from lbench.rule import Rule
-from lbench.site import Site
 
 
 class Direct(Rule):
-    """Base of rules in which every site gets a signal (batch, classes) through a B of its own.
+    """Base of rules in which every layer gets a signal (batch, classes) through a B of its own.
 
-    B is stored as the weight (classes, units) of a readout on that site, by the law of one.
+    B is stored as the weight (classes, units) of a readout on that layer, by the law of one.
     """
 
     class Config(RuleConfig):
@@ -36,20 +36,20 @@ class Direct(Rule):
     def build(self, init: Init) -> None:
         shapes = self.network.shapes(self.task.shape)
         self.feedback = nn.ParameterList()
-        self.places: dict[str, tuple[int, int]] = {}  # by site: its block, and its B
+        self.places: dict[str, tuple[int, int]] = {}  # by layer: its block, and its B
         for k, block in enumerate(self.network.blocks):
-            for site in block.sites:
-                shape = shapes[site.name]
+            for layer in block.layers:
+                shape = shapes[layer.name]
                 units = shape.numel() if self.config.conv == "full" else shape[0]
                 b = init.uniform(
-                    f"feedback/{site.name}", (self.task.classes, units), 1 / math.sqrt(units)
+                    f"feedback/{layer.name}", (self.task.classes, units), 1 / math.sqrt(units)
                 )
-                self.places[site.name] = k, len(self.feedback)
+                self.places[layer.name] = k, len(self.feedback)
                 self.feedback.append(nn.Parameter(b, requires_grad=False))
 
-    def delta(self, site: Site, z: Tensor, signal: Tensor) -> Tensor:
+    def delta(self, layer: Layer, z: Tensor, signal: Tensor) -> Tensor:
         """(B signal) * phi'(z), of the shape of z; the signal has a mean's 1/batch in it."""
-        k, index = self.places[site.name]
+        k, index = self.places[layer.name]
         if self.config.reduction == "sum":
             signal = signal * len(signal)
         z = z.detach().requires_grad_()

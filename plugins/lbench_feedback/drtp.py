@@ -1,4 +1,4 @@
-"""drtp: direct random target projection, the label sent straight to every site."""
+"""drtp: direct random target projection, the label sent straight to every layer."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from torch.nn import functional as F
 
 from lbench.claims import Claims
 from lbench.config import RuleConfig
+from lbench.layer import cut
 from lbench.network import Network
 from lbench.rule import LocalRule, differentiate
-from lbench.site import cut
 from lbench.step import Step
 from lbench.task import Batch
 from lbench_feedback.direct import Direct
 
 
 class Drtp(Direct, LocalRule):
-    """Each site gets the one-hot label e_t, not an error, through a fixed random B of its own.
+    """Each layer gets the one-hot label e_t, not an error, through a fixed random B of its own.
 
     delta_l = (B_l e_t) * phi'(z_l) (Frenkel, Lefebvre & Bol 2019, arXiv:1909.01311),
-    so that a site learns as soon as it has run. The sign is immaterial, as B and -B have the same
+    so that a layer learns as soon as it has run. The sign is immaterial, as B and -B have the same
     law. The readout learns by the delta rule, from the exact gradient of the loss.
     """
 
@@ -36,12 +36,12 @@ class Drtp(Direct, LocalRule):
 
     def train_block(self, k: int, x: Tensor, batch: Batch, s: Step) -> Tensor:
         block, group = self.network.blocks[k], f"block{k}"
-        with cut(block.sites) as passed:
-            z = block.scores(x, s)
+        with cut(block.layers) as passed:
+            z = block.preactivation(x, s)
         with torch.no_grad():
             emitted = block.emit(self.activate(k, z), s)
         label = F.one_hot(batch.target, self.task.classes).to(batch.x.dtype) / len(x)
-        deltas = [self.delta(site, each, label) for site, each in passed]
+        deltas = [self.delta(layer, each, label) for layer, each in passed]
         outputs = [each for _, each in passed]
         self.update(group, differentiate(outputs, self._groups[group], deltas))
         return emitted

@@ -40,14 +40,14 @@ class Fa(GradientRule):
 
     def build(self, init: Init) -> None:
         self.maps: dict[str, FeedbackLinear | FeedbackConv2d] = {}
-        _, *later = self.network.sites
-        for site in later:
-            require_own_weight(site.name, site.affine)
-            feedback = self.feedback(site.name, site.affine, init)
-            if isinstance(site.affine, nn.Linear):
-                site.affine = self.maps[site.name] = FeedbackLinear(site.affine, feedback)
+        _, *later = self.network.layers
+        for layer in later:
+            require_own_weight(layer.name, layer.affine)
+            feedback = self.feedback(layer.name, layer.affine, init)
+            if isinstance(layer.affine, nn.Linear):
+                layer.affine = self.maps[layer.name] = FeedbackLinear(layer.affine, feedback)
             else:
-                site.affine = self.maps[site.name] = FeedbackConv2d(site.affine, feedback)
+                layer.affine = self.maps[layer.name] = FeedbackConv2d(layer.affine, feedback)
         readout = self.network.readout
         require_own_weight("readout", readout.linear)
         feedback = self.feedback("readout", readout.linear, init)

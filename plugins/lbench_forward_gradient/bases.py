@@ -69,8 +69,10 @@ class ForwardGradient(GradientRule):
         )
 
     def groups(self) -> list[Group]:
+        named = trained(self.network, "network.")
+        blocks = {n: p for n, p in named.items() if not n.startswith("network.readout.")}
         return [
-            Group("blocks", trained(self.network.layers, "network.layers.")),
+            Group("blocks", blocks),
             Group(
                 "readout",
                 trained(self.network.readout, "network.readout."),
@@ -128,10 +130,12 @@ class LocalForwardGradient(LocalRule):
 
     def replicated(self, k: int, h: Tensor, tangent: Tensor, target: Tensor) -> Replicated:
         """The local loss and its directional derivative, unit by unit of h."""
-        scores = self.heads[k](spatial_mean(h))
-        _, error = self.task.error(scores, target)
+        logits = self.heads[k](spatial_mean(h))
+        _, output_error = self.task.output_error(logits, target)
         with torch.no_grad():
-            return Replicated(scores, error, cotangent(self.heads[k], error, h) * tangent)
+            return Replicated(
+                logits, output_error, cotangent(self.heads[k], output_error, h) * tangent
+            )
 
 
 def one_draw(config: RuleConfig) -> bool:
@@ -143,14 +147,14 @@ class Replicated(NamedTuple):
     """A block's local loss.
 
     Args:
-        scores: the head's, with a graph to it.
-        error: of the mean loss at the scores.
+        logits: the head's, with a graph to it.
+        output_error: of the mean loss at the logits.
         products: of the cotangent and the tangent at h, (batch, channels, …): summed over the
             channels of a group, the directional derivative of that position's and group's loss.
     """
 
-    scores: Tensor
-    error: Tensor
+    logits: Tensor
+    output_error: Tensor
     products: Tensor
 
 
@@ -161,14 +165,14 @@ def linear_heads(network: Network, classes: int, init: Init) -> nn.ModuleList:
     )
 
 
-def cotangent(head: nn.Module, error: Tensor, h: Tensor) -> Tensor:
+def cotangent(head: nn.Module, output_error: Tensor, h: Tensor) -> Tensor:
     """A head's loss's gradient at h in closed form: the same at all positions, which it averages.
 
     Args:
         head: a linear map of the spatial mean.
-        error: at its scores, (batch, classes).
+        output_error: at its logits, (batch, classes).
         h: (batch, channels, …), the shape that is wanted.
     """
     weight = cast(nn.Linear, head).weight
-    at_mean = error @ weight
+    at_mean = output_error @ weight
     return at_mean.view(*h.shape[:2], *[1] * (h.dim() - 2)) / h[0, 0].numel()

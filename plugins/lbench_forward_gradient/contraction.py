@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
+from lbench.layer import Layer
 from lbench.network import Block, Pass
 from lbench.networks.norm import LocalNorm
-from lbench.site import Site
 
 
 class Reach(NamedTuple):
@@ -35,7 +35,7 @@ class Reach(NamedTuple):
 
         Args:
             products: of the cotangent and the tangent of the block's h, (batch, channels, …).
-            u: noise at a site's z, (batch, channels, …).
+            u: noise at a layer's z, (batch, channels, …).
         """
         batch = len(u)
         sums = products.reshape(batch, self.groups, -1, products[0, 0].numel()).sum(2, keepdim=True)
@@ -45,41 +45,41 @@ class Reach(NamedTuple):
 
 
 def reaches(block: Block, passes: Sequence[Pass]) -> list[Reach]:
-    """Return what the units of a block can change in its h, for each pass through one of its sites.
+    """Return what a block's units can change in its h, for each pass through one of its layers.
 
-    The last site's units act on h one by one; as in the paper the groups are those of its map.
+    The last layer's units act on h one by one; as in the paper the groups are those of its map.
     From an earlier pass on, all affine maps and normalisations behind it count. Shortcuts do not:
     they keep positions and channels, or run beside convolutions that mix them all.
 
     Args:
-        passes: through the sites of the network, in their order.
+        passes: through the layers of the network, in their order.
     """
-    own = [each for each in passes if each.site in block.sites]
-    last = own[-1].site.affine
+    own = [each for each in passes if each.layer in block.layers]
+    last = own[-1].layer.affine
     found = [Reach(local=True, groups=last.groups if isinstance(last, nn.Conv2d) else 1)]
     for before, after in reversed(list(pairwise(own))):
         # Where two passes differ in resolution, there is a stride or pooling between them.
         size = Reach(before.shape[1:] == after.shape[1:], groups=0)
-        through = _affine(after.site).then(_norm(after.site.norm))
+        through = _affine(after.layer).then(_norm(after.layer.norm))
         found.append(size.then(through).then(found[-1]))
     return found[::-1]
 
 
-def channel_groups(block: Block, passes: Sequence[Pass]) -> dict[Site, int]:
-    """Return into how many groups of channels, in order, each site's own parameters fall.
+def channel_groups(block: Block, passes: Sequence[Pass]) -> dict[Layer, int]:
+    """Return into how many groups of channels, in order, each layer's own parameters fall.
 
     A parameter of an output channel reaches what that channel's unit reaches in any pass, behind
-    the site's normalisation. One of a linear map may serve all channels, so it is in no group of
+    the layer's normalisation. One of a linear map may serve all channels, so it is in no group of
     its own.
 
     Args:
-        passes: through the sites of the network, in their order.
+        passes: through the layers of the network, in their order.
     """
-    own = [each for each in passes if each.site in block.sites]
-    found: dict[Site, int] = dict.fromkeys(block.sites, 0)
-    for (site, _), reach in zip(own, reaches(block, passes), strict=True):
-        groups = _norm(site.norm).then(reach).groups if isinstance(site.affine, nn.Conv2d) else 1
-        found[site] = math.gcd(found[site], groups)
+    own = [each for each in passes if each.layer in block.layers]
+    found: dict[Layer, int] = dict.fromkeys(block.layers, 0)
+    for (layer, _), reach in zip(own, reaches(block, passes), strict=True):
+        groups = _norm(layer.norm).then(reach).groups if isinstance(layer.affine, nn.Conv2d) else 1
+        found[layer] = math.gcd(found[layer], groups)
     return found
 
 
@@ -102,9 +102,9 @@ def contract_groups(
     return dict(v)
 
 
-def _affine(site: Site) -> Reach:
-    """Through a site's map; one that is no convolution mixes everything."""
-    conv = site.affine
+def _affine(layer: Layer) -> Reach:
+    """Through a layer's map; one that is no convolution mixes everything."""
+    conv = layer.affine
     if isinstance(conv, nn.Conv2d):
         return Reach(local=set(conv.kernel_size) == {1}, groups=conv.groups)
     return Reach(local=False, groups=1)

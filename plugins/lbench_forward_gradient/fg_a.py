@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from lbench.config import param
 from lbench.init import Init
+from lbench.layer import tapped
 from lbench.rule import differentiate
-from lbench.site import tapped
 from lbench.step import Step
 from lbench.task import Batch
 from lbench_forward_gradient.bases import Estimate, ForwardGradient, ForwardGradientConfig
@@ -28,7 +28,7 @@ class FgA(ForwardGradient):
     """Noise at every z times the directional derivative of the loss along it, a number an example.
 
     One forward pass carries values and tangents (Ren et al. 2023, Section 3). With u the noise at
-    z and D_b = <dL_b/dz, u_b> summed over all sites, D_b u_b is an unbiased estimate of dL_b/dz.
+    z and D_b = <dL_b/dz, u_b> summed over all layers, D_b u_b is an unbiased estimate of dL_b/dz.
     """
 
     class Config(ActivityConfig):
@@ -45,14 +45,14 @@ class FgA(ForwardGradient):
         with forward_mode():
             for block in self.network.blocks:
                 noise = Perturbation(s, block.activate, mask=self.config.mask, draw=draw)
-                with tapped(block.sites, noise):
+                with tapped(block.layers, noise):
                     x = block(x, s)
                 noisy += noise.noisy
-            scores, tangent = split(self.network.readout(x))
+            logits, tangent = split(self.network.readout(x))
         assert tangent is not None
-        loss, error = self.task.error(scores, batch.target)
-        slope = (error * tangent.detach()).sum(1)  # D_b / B
-        # The graph was cut behind every z: each cotangent reaches its own site only.
-        outputs = [scores, *(site.z for site in noisy)]
-        cotangents = [error, *(by_example(slope, site.u) for site in noisy)]
+        loss, output_error = self.task.output_error(logits, batch.target)
+        slope = (output_error * tangent.detach()).sum(1)  # D_b / B
+        # The graph was cut behind every z: each cotangent reaches its own layer only.
+        outputs = [logits, *(layer.z for layer in noisy)]
+        cotangents = [output_error, *(by_example(slope, layer.u) for layer in noisy)]
         return Estimate(loss, differentiate(outputs, self._trained, cotangents))

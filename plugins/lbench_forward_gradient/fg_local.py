@@ -9,9 +9,9 @@ from torch.nn import functional as F
 from lbench.claims import Claims
 from lbench.config import RuleConfig
 from lbench.init import Init
+from lbench.layer import tapped
 from lbench.network import Network, spatial_mean
 from lbench.rule import GradientRule, Grads, differentiate
-from lbench.site import tapped
 from lbench.step import Step
 from lbench.task import Batch
 from lbench_forward_gradient.bases import cotangent, linear_heads
@@ -58,25 +58,25 @@ class FgLocal(GradientRule):
         features: list[Tensor] = []
         x = batch.x
         for block in blocks:
-            features.append(block.activate(block.scores(x, s)))
+            features.append(block.activate(block.preactivation(x, s)))
             x = block.emit(features[-1].detach(), s)
-        scores = self.network.readout(last(x, s))
-        loss, error = self.task.error(scores, batch.target)
+        logits = self.network.readout(last(x, s))
+        loss, output_error = self.task.output_error(logits, batch.target)
         s.log("loss", loss)
-        outputs, cotangents = [scores], [error]
+        outputs, cotangents = [logits], [output_error]
         for k, (head, h) in enumerate(zip(self.heads, features, strict=True)):
             local = head(spatial_mean(h.detach()))
-            _, own = self.task.error(local, batch.target)
+            _, own = self.task.output_error(local, batch.target)
             with torch.no_grad():
                 unit = direction(head, own, h)
-                slope = (error * self.derivative(k, h.detach(), unit, s)).sum(1)
+                slope = (output_error * self.derivative(k, h.detach(), unit, s)).sum(1)
             outputs += [local, h]
             cotangents += [own, by_example(slope, unit)]
         return differentiate(outputs, self._trained, cotangents)
 
     def derivative(self, k: int, h: Tensor, tangent: Tensor, s: Step) -> Tensor:
-        """The scores' derivative along a tangent of block ``k``'s h, (batch, classes)."""
-        with forward_mode(), tapped(self.network.sites, same_dtype):
+        """The logits' derivative along a tangent of block ``k``'s h, (batch, classes)."""
+        with forward_mode(), tapped(self.network.layers, same_dtype):
             x = self.network.blocks[k].emit(dual(h, tangent), s)
             for block in self.network.blocks[k + 1 :]:
                 x = block(x, s)
@@ -85,7 +85,7 @@ class FgLocal(GradientRule):
         return found
 
 
-def direction(head: nn.Module, error: Tensor, h: Tensor) -> Tensor:
+def direction(head: nn.Module, output_error: Tensor, h: Tensor) -> Tensor:
     """u_b / |u_b| at h, for each example; 0 where the local loss is flat."""
-    guess = cotangent(head, error, h).expand_as(h)
+    guess = cotangent(head, output_error, h).expand_as(h)
     return F.normalize(guess.flatten(1), eps=1e-30).view_as(h).to(h.dtype)

@@ -31,18 +31,18 @@ class FgW(ForwardGradient):
     config: FgW.Config
 
     def forward(self, x: Tensor, s: Step) -> Tensor:
-        """What is perturbed: the network's scores."""
-        scores: Tensor = self.network(x, s)
-        return scores
+        """What is perturbed: the network's logits."""
+        logits: Tensor = self.network(x, s)
+        return logits
 
     def estimate(self, batch: Batch, s: Step, draw: int) -> Estimate:
         whole = self.config.perturb_readout
         v = directions(self._trained if whole else self._groups["blocks"], s, draw)
-        scores, tangent = along(self, v, draw, batch.x, s)
+        logits, tangent = along(self, v, draw, batch.x, s)
         assert tangent is not None
-        loss, error = self.task.error(scores, batch.target)
-        slope = (error * tangent.detach()).sum()  # D
+        loss, output_error = self.task.output_error(logits, batch.target)
+        slope = (output_error * tangent.detach()).sum()  # D
         grads = {name: u.mul_(slope) for name, u in v.items()}
         if not whole:
-            grads |= differentiate(scores, self._groups["readout"], error)
+            grads |= differentiate(logits, self._groups["readout"], output_error)
         return Estimate(loss, grads)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from torch import Tensor
 
 from lbench.init import Init
+from lbench.layer import tapped
 from lbench.rule import differentiate
-from lbench.site import tapped
 from lbench.step import Step
 from lbench_forward_gradient.bases import Estimate, LocalForwardGradient
 from lbench_forward_gradient.contraction import reaches
@@ -37,16 +37,16 @@ class LgFgA(LocalForwardGradient):
     def estimate(self, k: int, x: Tensor, target: Tensor, s: Step, draw: int) -> Estimate:
         block = self.network.blocks[k]
         noise = Perturbation(s, block.activate, mask=self.config.mask, draw=draw)
-        with forward_mode(), tapped(block.sites, noise):
-            h, tangent = split(self.activate(k, block.scores(x, s)))
+        with forward_mode(), tapped(block.layers, noise):
+            h, tangent = split(self.activate(k, block.preactivation(x, s)))
         assert tangent is not None
-        scores, error, products = self.replicated(k, h, tangent, target)
+        logits, output_error, products = self.replicated(k, h, tangent, target)
         # Summed over the channels of a group, the products are a_{b,p,g}.
         cotangents = [
-            reach.contract(products, site.u)
-            for reach, site in zip(self.reaches[k], noise.noisy, strict=True)
+            reach.contract(products, layer.u)
+            for reach, layer in zip(self.reaches[k], noise.noisy, strict=True)
         ]
         # The graph was cut behind every z, and before the head.
-        outputs = [scores, *(site.z for site in noise.noisy)]
+        outputs = [logits, *(layer.z for layer in noise.noisy)]
         params = self._groups[f"block{k}"]
-        return Estimate(h, differentiate(outputs, params, [error, *cotangents]))
+        return Estimate(h, differentiate(outputs, params, [output_error, *cotangents]))

@@ -32,21 +32,21 @@ class LgFgW(LocalForwardGradient):
         passes = self.network.passes(self.task.shape)
         self.channel_groups: list[dict[str, int]] = []  # by block and the parameter's name
         for k, block in enumerate(self.network.blocks):
-            by_site = channel_groups(block, passes)
-            site_of = {p: site for site in block.sites for p in site.parameters()}
-            named = trained(block, f"network.layers.{k}.")
-            self.channel_groups.append({name: by_site[site_of[p]] for name, p in named.items()})
+            by_layer = channel_groups(block, passes)
+            layer_of = {p: layer for layer in block.layers for p in layer.parameters()}
+            named = trained(block, f"network.blocks.{k}.")
+            self.channel_groups.append({name: by_layer[layer_of[p]] for name, p in named.items()})
 
     def forward(self, k: int, x: Tensor, s: Step) -> Tensor:
         """What is perturbed: the h of block ``k``."""
-        return self.activate(k, self.network.blocks[k].scores(x, s))
+        return self.activate(k, self.network.blocks[k].preactivation(x, s))
 
     def estimate(self, k: int, x: Tensor, target: Tensor, s: Step, draw: int) -> Estimate:
         groups, params = self.channel_groups[k], self._groups[f"block{k}"]
         v = directions({name: params[name] for name in groups}, s, draw)
         h, tangent = along(self, v, draw, k, x, s)
         assert tangent is not None
-        scores, error, products = self.replicated(k, h, tangent, target)
+        logits, output_error, products = self.replicated(k, h, tangent, target)
         grads = contract_groups(products, v, groups)
         own = {name: p for name, p in params.items() if name not in groups}
-        return Estimate(h, grads | differentiate(scores, own, error))
+        return Estimate(h, grads | differentiate(logits, own, output_error))

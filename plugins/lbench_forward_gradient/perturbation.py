@@ -13,36 +13,36 @@ from torch.autograd import forward_ad
 from torch.func import functional_call
 
 from lbench.errors import UsageError
+from lbench.layer import Layer, tapped
 from lbench.network import Network
 from lbench.rule import Rule
-from lbench.site import Site, tapped
 from lbench.step import Step
 
 
 class Noisy(NamedTuple):
-    """A site that was perturbed.
+    """A layer that was perturbed.
 
     Args:
-        site: whose z it was.
-        z: with a graph to the site's parameters and nothing else.
+        layer: whose z it was.
+        z: with a graph to the layer's parameters and nothing else.
         u: its noise, of the same shape.
     """
 
-    site: Site
+    layer: Layer
     z: Tensor
     u: Tensor
 
 
 class Perturbation:
-    """A tap that adds noise to the tangent of each site's z, and cuts the graph there.
+    """A tap that adds noise to the tangent of each layer's z, and cuts the graph there.
 
     Ren et al. 2023 (arXiv:2210.03310), Section 3: noise acts behind the normalisation and before
-    the activation, independent for each example and unit, and for each pass through a site that
+    the activation, independent for each example and unit, and for each pass through a layer that
     acts several times. Used within :func:`forward_mode`.
 
     Args:
         s: the step, which draws the noise.
-        activate: what stands behind each site.
+        activate: what stands behind each layer.
         mask: leave out the units whose noise the activation does not let through.
         draw: number of the draw within the step.
     """
@@ -55,20 +55,20 @@ class Perturbation:
         self.mask = mask
         self.draw = draw
         self.noisy: list[Noisy] = []
-        self.passes: Counter[str] = Counter()  # by site
+        self.passes: Counter[str] = Counter()  # by layer
 
-    def __call__(self, site: Site, z: Tensor) -> Tensor:
+    def __call__(self, layer: Layer, z: Tensor) -> Tensor:
         """A dual number of constants: the value, and the tangent with the noise in it."""
         value, tangent = split(z)
-        self.passes[site.name] += 1
-        again = f"/{count}" if (count := self.passes[site.name]) > 1 else ""
-        name = f"perturbation/{self.draw}/{site.name}{again}"
+        self.passes[layer.name] += 1
+        again = f"/{count}" if (count := self.passes[layer.name]) > 1 else ""
+        name = f"perturbation/{self.draw}/{layer.name}{again}"
         u = self.s.noise(name, value.shape).to(value.dtype)
         constant = value.detach()
         if self.mask:
             passed = split(self.activate(dual(constant, u))).tangent
             u = u if passed is None else u.masked_fill(passed == 0, 0)
-        self.noisy.append(Noisy(site, value, u))
+        self.noisy.append(Noisy(layer, value, u))
         # See same_dtype.
         return dual(constant, u if tangent is None else u + tangent.detach().to(u.dtype))
 
@@ -94,7 +94,7 @@ def forward_mode() -> Iterator[None]:
             ) from error
 
 
-def same_dtype(_: Site, z: Tensor) -> Tensor:
+def same_dtype(_: Layer, z: Tensor) -> Tensor:
     """A tap: a normalisation in bfloat16 has its tangent in float32, with which no map goes on."""
     value, tangent = split(z)
     return z if tangent is None else dual(value, tangent.to(value.dtype))
@@ -116,7 +116,7 @@ def along(rule: Rule, v: Mapping[str, Tensor], draw: int, *args: Any) -> Parts:
     params = dict(rule.named_parameters())
     state = dict(rule.named_buffers()) if draw else {}
     state = {name: buffer.clone() for name, buffer in state.items()}
-    with forward_mode(), tapped(rule.network.sites, same_dtype):
+    with forward_mode(), tapped(rule.network.layers, same_dtype):
         state |= {name: dual(params[name].detach(), u) for name, u in v.items()}
         return split(functional_call(rule, state, args))
 

@@ -44,7 +44,7 @@ class BpDeepSup(GradientRule):
     def gradients(self, batch: Batch, s: Step) -> Grads:
         x, local = batch.x, []
         for k, block in enumerate(self.network.blocks):
-            h = self.activate(k, block.scores(x, s))
+            h = self.activate(k, block.preactivation(x, s))
             local.append(self.task.loss(self.heads[k](h), batch.target))
             x = block.emit(h, s)
         loss = self.task.loss(self.network.readout(x), batch.target)

@@ -54,10 +54,11 @@ class Frozen(GradientRule):
         return default.model_copy(update={"lr": max(default.lr, 3e-3)})
 
     def build(self, init: Init) -> None:
-        self.network.layers.requires_grad_(False)
+        for block in self.network.blocks:
+            block.requires_grad_(False)
         with torch.no_grad():
-            for site in self.network.sites:
-                site.affine.weight.mul_(self.config.scale)
+            for layer in self.network.layers:
+                layer.affine.weight.mul_(self.config.scale)
 
     def loss(self, batch: Batch, s: Step) -> Tensor:
         return self.task.loss(self.network(batch.x, s), batch.target)

@@ -38,7 +38,7 @@ def heads(network: Network, task: Task, config: HeadConfig, init: Init) -> nn.Mo
     """A classifier a block, of its h."""
     shapes = network.shapes(task.shape)
     return nn.ModuleList(
-        classifier(block, shapes[block.sites[-1].name], task.classes, config, init, f"heads.{k}")
+        classifier(block, shapes[block.layers[-1].name], task.classes, config, init, f"heads.{k}")
         for k, block in enumerate(network.blocks)
     )
 
@@ -46,10 +46,10 @@ def heads(network: Network, task: Task, config: HeadConfig, init: Init) -> nn.Mo
 def classifier(
     block: Block, shape: tuple[int, ...], classes: int, config: HeadConfig, init: Init, name: str
 ) -> nn.Sequential:
-    """Hidden layers of the problem, pooling, perhaps a hidden layer, and a linear map to scores.
+    """Hidden layers of the problem, pooling, perhaps a hidden layer, and a linear map to logits.
 
     Hidden layers of the problem are as wide as the block, with the kind of normalisation of its
-    last site and a bias where that has one: 3x3 convolutions, 1x1 where there is one position,
+    last layer and a bias where that has one: 3x3 convolutions, 1x1 where there is one position,
     linear maps where there is none.
 
     Args:
@@ -61,7 +61,7 @@ def classifier(
         name: of those values.
     """
     width, *size = shape
-    last = block.sites[-1]
+    last = block.layers[-1]
     bias = last.affine.bias is not None
     layers: list[nn.Module] = []
     for number in range(1, config.k):

@@ -19,7 +19,7 @@ from lbench.task import Batch
 class SoftmaxRegression(GradientRule):
     """Multinomial logistic regression: what needs no hidden layer.
 
-    With scores o = W x + b, p = softmax(o) and B examples, the gradient at W is
+    With logits o = W x + b, p = softmax(o) and B examples, the gradient at W is
     (1/B) sum_b (p_b - e_{t_b}) x_b^T. The network's layers are never run: they count as fixed.
     """
 
@@ -47,5 +47,5 @@ class SoftmaxRegression(GradientRule):
         return self.task.loss(self.predict(batch.x), batch.target)
 
     def predict(self, x: Tensor) -> Tensor:
-        scores: Tensor = self.linear(x.flatten(1))
-        return scores
+        logits: Tensor = self.linear(x.flatten(1))
+        return logits

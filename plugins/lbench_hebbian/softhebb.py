@@ -16,10 +16,10 @@ from lbench.claims import Claims
 from lbench.config import RuleConfig, param
 from lbench.errors import UsageError
 from lbench.init import Init
+from lbench.layer import Layer
 from lbench.network import Network
 from lbench.recipe import Recipe
 from lbench.rule import Group, LocalRule
-from lbench.site import Site
 from lbench.step import Step
 from lbench.task import Batch
 from lbench_contrast.forward_forward import normalized
@@ -41,7 +41,7 @@ class SoftHebb(LocalRule):
 
     over the batch and all positions, with + for the channel of largest u and - for the others,
     and the sums of a map divided by the largest of them. Weights are drawn with a norm of 25; a
-    neuron whose norm has come to 1 has learned. Every site learns from its own input. There are
+    neuron whose norm has come to 1 has learned. Every layer learns from its own input. There are
     no biases and a norm has no scale and shift. The readout learns from labels.
 
     A block, and the readout, see their input divided by its root mean square.
@@ -73,12 +73,13 @@ class SoftHebb(LocalRule):
         return default.model_copy(update={"optimizer": "sgd", "momentum": 0.0, "lr": 0.1})
 
     def build(self, init: Init) -> None:
-        self.network.layers.requires_grad_(False)
-        for site in self.network.sites:
-            weight, bias = site.affine.weight, site.affine.bias
+        for block in self.network.blocks:
+            block.requires_grad_(False)
+        for layer in self.network.layers:
+            weight, bias = layer.affine.weight, layer.affine.bias
             std = RADIUS / math.sqrt(weight[0].numel())
             with torch.no_grad():
-                weight.copy_(init.normal(f"softhebb/{site.name}", weight.shape, std))
+                weight.copy_(init.normal(f"softhebb/{layer.name}", weight.shape, std))
                 if bias is not None:
                     bias.zero_()
             weight.requires_grad_()
@@ -94,9 +95,9 @@ class SoftHebb(LocalRule):
 
     def train_block(self, k: int, x: Tensor, batch: Batch, s: Step) -> Tensor:
         block, group = self.network.blocks[k], f"block{k}"
-        with passing(block.sites) as passed:
-            z = block.scores(normalized(x), s)
-        if len(passed) > len(block.sites):
+        with passing(block.layers) as passed:
+            z = block.preactivation(normalized(x), s)
+        if len(passed) > len(block.layers):
             raise UsageError(
                 f"A layer of block {block.name!r} acts more than once, and rule softhebb has one "
                 "update per layer and step.",
@@ -111,9 +112,9 @@ class SoftHebb(LocalRule):
 
     def predict(self, x: Tensor) -> Tensor:
         for k, block in enumerate(self.network.blocks):
-            x = block.emit(self.activate(k, block.scores(normalized(x))))
-        scores: Tensor = self.network.readout(normalized(x))
-        return scores
+            x = block.emit(self.activate(k, block.preactivation(normalized(x))))
+        logits: Tensor = self.network.readout(normalized(x))
+        return logits
 
     def descent(self, affine: Affine, u: Tensor, s: Step) -> Tensor:
         """-dw of a map without the recipe's eta; ``u`` has a graph to its weight alone."""
@@ -136,8 +137,8 @@ class SoftHebb(LocalRule):
 
 
 @contextmanager
-def passing(sites: Sequence[Site]) -> Iterator[list[tuple[Affine, Tensor]]]:
-    """Within the context the graph is cut behind every site's map, in front of its norm.
+def passing(layers: Sequence[Layer]) -> Iterator[list[tuple[Affine, Tensor]]]:
+    """Within the context the graph is cut behind every layer's map, in front of its norm.
 
     Yields:
         The maps that were passed, each with its output, whose graph ends at that map.
@@ -149,6 +150,6 @@ def passing(sites: Sequence[Site]) -> Iterator[list[tuple[Affine, Tensor]]]:
         return u.detach()
 
     with ExitStack() as stack:
-        for site in sites:
-            stack.callback(site.affine.register_forward_hook(keep).remove)
+        for layer in layers:
+            stack.callback(layer.affine.register_forward_hook(keep).remove)
         yield passed

@@ -28,17 +28,17 @@ class BinaryWorkers(Workers):
         self.ranked = (classes, self.count)
 
     def activate(self, block: Block, z: Tensor) -> Tensor:
-        return self._scores(z).sigmoid().view_as(z)
+        return self._logits(z).sigmoid().view_as(z)
 
     def predict(self, z: Tensor, h: Tensor) -> Predictions:
-        scores = self._scores(z)
-        return Predictions(scores, h.view_as(scores))
+        logits = self._logits(z)
+        return Predictions(logits, h.view_as(logits))
 
     def mask(self, choice: Choice, z: Tensor) -> Tensor:
         return choice.leads.flatten(1)
 
-    def pull(self, error: Tensor, predictions: Predictions, z: Tensor, h: Tensor) -> Tensor:
-        return error.view_as(z)
+    def pull(self, grad: Tensor, predictions: Predictions, z: Tensor, h: Tensor) -> Tensor:
+        return grad.view_as(z)
 
     def losses(self, y: Tensor, target: Tensor) -> Tensor:
         """Binary cross-entropy of every worker, (batch, classes, workers); above 87 it is 87."""
@@ -51,7 +51,7 @@ class BinaryWorkers(Workers):
             return (values * choice.leads).sum(2, keepdim=True) / self.leaders
         return values.gather(2, choice.model[..., None].expand(len(values), -1, 1))
 
-    def error(
+    def logits_grad(
         self,
         predictions: Predictions,
         target: Tensor,
@@ -65,7 +65,7 @@ class BinaryWorkers(Workers):
         dz = (y - t)/(nB), a follower's dz = 2(y - y*)·y(1 - y)/((W - n)B), or
         2(z - z*)/((W - n)B) where logits are copied.
         """
-        scores, y = predictions
+        logits, y = predictions
         lead, follow = weights
         batch = len(target)
         divisor = batch * (self.leaders if self.config.leader_loss == "mean" else 1)
@@ -73,17 +73,17 @@ class BinaryWorkers(Workers):
         g = (y - own).mul_(choice.leads * (lead / divisor))
         followers = self.count - self.leaders
         if followers:
-            logits = self.config.follow == "logits"
-            copied = scores if logits else y
+            copies_logits = self.config.follow == "logits"
+            copied = logits if copies_logits else y
             gap = copied - self.reference(copied, choice)
-            if not logits:
+            if not copies_logits:
                 gap.mul_(y * (1 - y))
             g.addcmul_(gap, (1 - choice.leads) * (2 * follow / (followers * batch)))
         return g
 
     def loss(
         self,
-        scores: Tensor,
+        logits: Tensor,
         target: Tensor,
         choice: Choice,
         weights: tuple[float, float],
@@ -91,18 +91,18 @@ class BinaryWorkers(Workers):
         """The same losses as a scalar, for autograd."""
         lead, follow = weights
         batch = len(target)
-        own = F.one_hot(target, self.classes)[..., None].to(scores.dtype).expand_as(scores)
-        cross_entropy = F.binary_cross_entropy_with_logits(scores, own, reduction="none")
+        own = F.one_hot(target, self.classes)[..., None].to(logits.dtype).expand_as(logits)
+        cross_entropy = F.binary_cross_entropy_with_logits(logits, own, reduction="none")
         divisor = self.leaders if self.config.leader_loss == "mean" else 1
         total = lead * (cross_entropy * choice.leads).sum() / (batch * divisor)
         followers = self.count - self.leaders
         if followers:
-            copied = scores if self.config.follow == "logits" else scores.sigmoid()
+            copied = logits if self.config.follow == "logits" else logits.sigmoid()
             squares = (copied - self.reference(copied, choice).detach()).square()
             total = total + follow * (squares * (1 - choice.leads)).sum() / (followers * batch)
         return total
 
-    def _scores(self, z: Tensor) -> Tensor:
+    def _logits(self, z: Tensor) -> Tensor:
         """By class and worker; of a bfloat16 block in float32, so that losses differ."""
         z = z.float() if z.dtype is torch.bfloat16 else z
         return z.view(-1, self.classes, self.count)

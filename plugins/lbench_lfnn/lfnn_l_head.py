@@ -20,7 +20,7 @@ class LfnnLHead(LfnnLRr):
     class Config(LfnnLRr.Config):
         """Options of lfnn_l_head."""
 
-        scale: float = param(1.0, low=0.25, high=64.0, log=True, help="Factor on a head's scores")
+        scale: float = param(1.0, low=0.25, high=64.0, log=True, help="Factor on a head's logits")
 
     config: LfnnLHead.Config
     trained_readouts: ClassVar[bool] = True

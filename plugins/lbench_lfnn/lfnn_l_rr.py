@@ -24,7 +24,7 @@ class LfnnLRr(LocalLeaderRule):
     Worker w has M units and predicts y_w = softmax(scale · A_w f(h_w)) with A_w random and never
     trained; leaders and followers then learn as in ``lfnn_l`` (Yin et al. 2023,
     arXiv:2310.07885, Section 2), and the block passes on relu(z). A worker whose units are its
-    scores solves a convex problem; this one does not. One worker that leads is ``rand_local``
+    logits solves a convex problem; this one does not. One worker that leads is ``rand_local``
     (Mostafa et al. 2018, arXiv:1711.06756).
     """
 
@@ -33,7 +33,7 @@ class LfnnLRr(LocalLeaderRule):
 
         workers: int = param(5, low=1, help="Workers a block; units are shared out among them")
         scale: float = param(
-            8.0, low=0.25, high=64.0, log=True, help="Factor on a readout's scores"
+            8.0, low=0.25, high=64.0, log=True, help="Factor on a readout's logits"
         )
         lam: float = param(
             1.0, low=0.0, search=(0.0, 100.0), help="Weight of the follower loss (λ)"
@@ -67,7 +67,7 @@ class LfnnLRr(LocalLeaderRule):
             Readouts(
                 init,
                 block.name,
-                shapes[block.sites[-1].name],
+                shapes[block.layers[-1].name],
                 self.task.classes,
                 self.config,
                 workers=self.config.workers,

@@ -69,7 +69,7 @@ class LfnnLV1(LocalRule):
         self.heads = nn.ModuleList()
         self.network.eval()  # a norm in emit keeps its statistics
         for block in self.network.blocks:
-            features = block.emit(torch.zeros(1, *shapes[block.sites[-1].name])).numel()
+            features = block.emit(torch.zeros(1, *shapes[block.layers[-1].name])).numel()
             self.heads.append(init.linear(f"head.{block.name}", features, classes))
         self.network.train()
         self.workers = init.linear("workers", features, count * classes)
@@ -94,32 +94,32 @@ class LfnnLV1(LocalRule):
 
     def train_readout(self, x: Tensor, target: Tensor, s: Step) -> None:
         """Trains output layer, workers and gate, all on what one forward pass gave."""
-        scores = self.scores(x)
-        p = scores.detach().softmax(2)
+        logits = self.logits(x)
+        p = logits.detach().softmax(2)
         output = self.task.loss(self.network.readout(self.gated(p).detach()), target)
         s.log("loss", output.detach())
         self.update("readout", differentiate(output, self._groups["readout"]))
 
         labels = target[:, None].expand(-1, self.config.workers)
-        losses = F.cross_entropy(scores.transpose(1, 2), labels, reduction="none")
+        losses = F.cross_entropy(logits.transpose(1, 2), labels, reduction="none")
         self.update("workers", differentiate(losses.mean(), self._groups["workers"]))
 
         leads = self.leads(losses.detach(), s).to(p.dtype)
         for _ in range(self.config.gate_steps):
-            error = F.binary_cross_entropy_with_logits(self.gate(p.flatten(1)), leads)
-            self.update("gate", differentiate(error, self._groups["gate"]))
+            loss = F.binary_cross_entropy_with_logits(self.gate(p.flatten(1)), leads)
+            self.update("gate", differentiate(loss, self._groups["gate"]))
 
     def predict(self, x: Tensor) -> Tensor:
         for k, block in enumerate(self.network.blocks):
-            x = block.emit(self.activate(k, block.scores(x)))
-        scores: Tensor = self.network.readout(self.gated(self.scores(x).softmax(2)))
-        return scores
+            x = block.emit(self.activate(k, block.preactivation(x)))
+        logits: Tensor = self.network.readout(self.gated(self.logits(x).softmax(2)))
+        return logits
 
-    def scores(self, x: Tensor) -> Tensor:
+    def logits(self, x: Tensor) -> Tensor:
         """What the last block passes on to relu(z), (batch, workers, classes)."""
         z = self.workers(x.flatten(1))
-        scores: Tensor = F.relu(z).view(-1, self.config.workers, self.task.classes)
-        return scores
+        logits: Tensor = F.relu(z).view(-1, self.config.workers, self.task.classes)
+        return logits
 
     def gated(self, p: Tensor) -> Tensor:
         """Probabilities (batch, workers, classes) times their worker's gate, flattened."""

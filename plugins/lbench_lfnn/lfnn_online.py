@@ -53,8 +53,8 @@ class LfnnOnline(GlobalLeaderRule):
         ]
         super().build(init)
 
-    def output_loss(self, scores: Tensor, target: Tensor) -> Tensor:
+    def output_loss(self, logits: Tensor, target: Tensor) -> Tensor:
         """Binary cross-entropy, averaged over the batch and added over the classes."""
-        own = F.one_hot(target, self.task.classes).to(scores.dtype)
-        entropy = F.binary_cross_entropy_with_logits(scores, own, reduction="sum")
+        own = F.one_hot(target, self.task.classes).to(logits.dtype)
+        entropy = F.binary_cross_entropy_with_logits(logits, own, reduction="sum")
         return entropy / len(target)

@@ -73,9 +73,9 @@ class LfnnV2(GradientRule):
             x = block(x, s)
         output = self.task.loss(self.network.readout(x), batch.target)
         s.log("loss", output.detach())
-        scores = self.bank(spatial_mean(x)).view(len(x), self.task.classes, -1)
-        choice = self.selection.choose(scores.detach().softmax(1), batch.target, s)
-        local = self.workers.loss(scores, batch.target, choice, (1.0, self.config.lam))
+        logits = self.bank(spatial_mean(x)).view(len(x), self.task.classes, -1)
+        choice = self.selection.choose(logits.detach().softmax(1), batch.target, s)
+        local = self.workers.loss(logits, batch.target, choice, (1.0, self.config.lam))
         return differentiate(output + local, self._trained)
 
     def after_step(self, s: Step) -> None:

@@ -42,7 +42,7 @@ class LeaderFollowerRule(Rule):
 
 
 class UnitRule(LeaderFollowerRule):
-    """Forms workers whose units are scores."""
+    """Forms workers whose units are logits."""
 
     config: UnitConfig
     workers: list[UnitWorkers]  # type: ignore[assignment]
@@ -62,14 +62,14 @@ class LocalLeaderRule(LeaderFollowerRule, LocalRule):
         workers = self.workers[v.k]
         predictions = workers.predict(v.z, v.h)
         choice = self.selection(v.k).choose(predictions.y, v.target, s)
-        error = workers.error(predictions, v.target, choice, self.weights)
-        return workers.pull(error, predictions, v.z, v.h)
+        grad = workers.logits_grad(predictions, v.target, choice, self.weights)
+        return workers.pull(grad, predictions, v.z, v.h)
 
     def loss(self, v: View, s: Step) -> Tensor:
         workers = self.workers[v.k]
         predictions = workers.predict(v.z, v.h)
         choice = self.selection(v.k).choose(predictions.y.detach(), v.target, s)
-        return workers.loss(predictions.scores, v.target, choice, self.weights)
+        return workers.loss(predictions.logits, v.target, choice, self.weights)
 
 
 class GlobalLeaderRule(LeaderFollowerRule, GradientRule):
@@ -96,40 +96,40 @@ class GlobalLeaderRule(LeaderFollowerRule, GradientRule):
         super().build(init)
         self.weights = (self.config.lambda1, self.config.lambda2)
         self._params = [
-            trained(block, f"network.layers.{k}.") for k, block in enumerate(self.network.blocks)
+            trained(block, f"network.blocks.{k}.") for k, block in enumerate(self.network.blocks)
         ]
         self._readout = trained(self.network.readout, "network.readout.")
 
-    def output_loss(self, scores: Tensor, target: Tensor) -> Tensor:
-        """L_g of the readout's scores (batch, classes), a scalar."""
-        return self.task.loss(scores, target)
+    def output_loss(self, logits: Tensor, target: Tensor) -> Tensor:
+        """L_g of the readout's logits (batch, classes), a scalar."""
+        return self.task.loss(logits, target)
 
     def gradients(self, batch: Batch, s: Step) -> Grads:
-        """Walks up block by block, then down, with the leaders' mask on the error at each z."""
-        inputs, scores, cut, hidden, outputs = [], [], [], [], []
+        """Walks up block by block, then down, with the leaders' mask on the gradient at each z."""
+        inputs, preactivations, cut, hidden, outputs = [], [], [], [], []
         x = batch.x
         for k, block in enumerate(self.network.blocks):
             inputs.append(x)
-            scores.append(block.scores(x, s))
-            cut.append(scores[-1].detach().requires_grad_())
+            preactivations.append(block.preactivation(x, s))
+            cut.append(preactivations[-1].detach().requires_grad_())
             hidden.append(self.activate(k, cut[-1]))
             outputs.append(block.emit(hidden[-1], s))
             x = outputs[-1].detach().requires_grad_()
         loss = self.output_loss(self.network.readout(x), batch.target)
         s.log("loss", loss.detach())
-        *head, error = torch.autograd.grad(loss, [*self._readout.values(), x])
+        *head, grad = torch.autograd.grad(loss, [*self._readout.values(), x])
         grads: dict[str, Tensor] = dict(zip(self._readout, head, strict=True))
-        for k in reversed(range(len(scores))):
+        for k in reversed(range(len(preactivations))):
             # Popped, so that a block's tensors are freed on the way down.
-            z, x, affine = cut.pop(), inputs.pop(), scores.pop()
-            (delta,) = torch.autograd.grad(outputs.pop(), z, error)
+            z, x, affine = cut.pop(), inputs.pop(), preactivations.pop()
+            (delta,) = torch.autograd.grad(outputs.pop(), z, grad)
             local, leads = self._local(k, z.detach(), hidden.pop().detach(), batch.target, s)
             passed = delta if self.through_followers else delta * leads
             below = k > 0
             own = torch.addcmul(local, delta, leads)
             grads |= differentiate(affine, self._params[k], own, keep=below)
             if below:
-                (error,) = torch.autograd.grad(affine, x, passed)
+                (grad,) = torch.autograd.grad(affine, x, passed)
         return grads
 
     def _local(
@@ -139,8 +139,8 @@ class GlobalLeaderRule(LeaderFollowerRule, GradientRule):
         workers = self.workers[k]
         predictions = workers.predict(z, h)
         choice = self.selection(k).choose(predictions.y, target, s)
-        error = workers.error(predictions, target, choice, self.weights)
-        return workers.pull(error, predictions, z, h), workers.mask(choice, z)
+        grad = workers.logits_grad(predictions, target, choice, self.weights)
+        return workers.pull(grad, predictions, z, h), workers.mask(choice, z)
 
 
 def couples(

@@ -48,32 +48,32 @@ def stack(network: Network, classes: int, init: Init) -> None:
         UsageError: a layer is not fully connected, has a width that is no multiple of the
             classes, or a normalisation that mixes units.
     """
-    sites, inputs = network.sites, None
-    for site in sites:
-        affine = site.affine
+    layers, inputs = network.layers, None
+    for layer in layers:
+        affine = layer.affine
         if not isinstance(affine, nn.Linear) or inputs not in (None, affine.in_features):
             raise UsageError(
                 "Stacked binary networks have fully connected layers, each on the one before; "
-                f"{site.name!r} is none.",
+                f"{layer.name!r} is none.",
                 NETWORK,
             )
-        if site.norm is not None and not isinstance(site.norm, _BatchNorm):
+        if layer.norm is not None and not isinstance(layer.norm, _BatchNorm):
             raise UsageError(
-                f"The normalisation of {site.name!r} would mix the classes' networks.",
+                f"The normalisation of {layer.name!r} would mix the classes' networks.",
                 "Give --net norm=none or norm=batch.",
             )
-        require_multiple(site.name, affine.out_features, classes, f"{classes} classes")
+        require_multiple(layer.name, affine.out_features, classes, f"{classes} classes")
         inputs = affine.out_features
-    for site in sites[1:]:
-        affine = site.affine
-        site.affine = Stacked(
+    for layer in layers[1:]:
+        affine = layer.affine
+        layer.affine = Stacked(
             init.linear(
-                f"stacked.{site.name}",
+                f"stacked.{layer.name}",
                 affine.weight.shape[1] // classes,
-                site.width,
+                layer.width,
                 bias=affine.bias is not None,
             ),
             classes,
         )
-    readout = init.linear("stacked.readout", sites[-1].width // classes, classes)
+    readout = init.linear("stacked.readout", layers[-1].width // classes, classes)
     network.readout = Stacked(readout, classes)  # type: ignore[assignment]

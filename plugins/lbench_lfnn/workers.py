@@ -25,11 +25,11 @@ class Predictions(NamedTuple):
     """What the workers of a block predict.
 
     Args:
-        scores: (batch, classes, workers).
+        logits: (batch, classes, workers).
         y: their softmax over classes.
     """
 
-    scores: Tensor
+    logits: Tensor
     y: Tensor
 
 
@@ -84,8 +84,8 @@ class Workers:
         """What the workers of a block predict from its z and h."""
         raise NotImplementedError
 
-    def pull(self, error: Tensor, predictions: Predictions, z: Tensor, h: Tensor) -> Tensor:
-        """From a cotangent at the scores, which may be overwritten, to one at ``z``."""
+    def pull(self, grad: Tensor, predictions: Predictions, z: Tensor, h: Tensor) -> Tensor:
+        """From a cotangent at the logits, which may be overwritten, to one at ``z``."""
         raise NotImplementedError
 
     def mask(self, choice: Choice, z: Tensor) -> Tensor:
@@ -115,14 +115,14 @@ class Workers:
             return values.index_select(2, choice.model)
         return values.gather(2, choice.model.view(-1, 1, 1).expand(-1, self.classes, 1))
 
-    def error(
+    def logits_grad(
         self,
         predictions: Predictions,
         target: Tensor,
         choice: Choice,
         weights: tuple[float, float],
     ) -> Tensor:
-        """The gradient of the leader and follower losses at the scores s, in closed form.
+        """The gradient of the leader and follower losses at the logits s, in closed form.
 
         With n leaders among W workers, batch B and K classes (all derived from Section 2 of the
         paper): a leader's ds = (y - e_t)/(nB); a follower's, with r = 2(y - y*)/((W - n)BK), is
@@ -131,7 +131,7 @@ class Workers:
         Args:
             weights: of the leader loss and of the follower loss.
         """
-        scores, y = predictions
+        logits, y = predictions
         lead, follow = weights
         batch = len(target)
         divisor = batch * (self.leaders if self.config.leader_loss == "mean" else 1)
@@ -140,10 +140,10 @@ class Workers:
         if followers:
             scale = 2 * follow / (followers * batch * self.classes)
             follows = ((1 - choice.leads) * scale)[:, None]
-            logits = self.config.follow == "logits"
-            copied = scores if logits else y
+            copies_logits = self.config.follow == "logits"
+            copied = logits if copies_logits else y
             gap = (copied - self.reference(copied, choice)).mul_(follows)
-            if logits:
+            if copies_logits:
                 g = torch.addcmul(gap, y, leads)
             else:
                 inner = (y * gap).sum(1, keepdim=True)
@@ -156,21 +156,21 @@ class Workers:
 
     def loss(
         self,
-        scores: Tensor,
+        logits: Tensor,
         target: Tensor,
         choice: Choice,
         weights: tuple[float, float],
     ) -> Tensor:
         """The same losses as a scalar, for autograd (Section 2 of the paper)."""
         lead, follow = weights
-        log_y = scores.log_softmax(1)
+        log_y = logits.log_softmax(1)
         labels = target[:, None].expand(-1, self.count)
         cross_entropy = F.nll_loss(log_y, labels, reduction="none")
         divisor = self.leaders if self.config.leader_loss == "mean" else 1
         total = lead * (cross_entropy * choice.leads).sum() / (len(target) * divisor)
         followers = self.count - self.leaders
         if followers:
-            copied = scores if self.config.follow == "logits" else log_y.exp()
+            copied = logits if self.config.follow == "logits" else log_y.exp()
             reference = self.reference(copied, choice).detach()
             squares = (copied - reference).square().mean(1)
             total = total + follow * (squares * (1 - choice.leads)).sum() / (
@@ -195,7 +195,7 @@ def require_multiple(name: str, width: int, size: int, words: str) -> None:
 
 
 class UnitWorkers(Workers):
-    """Workers whose units are scores.
+    """Workers whose units are logits.
 
     A fully connected worker of one unit a class predicts softmax(z) (Section 2 of the paper). A
     worker with several units a class, or with channels, has the mean of its activated units, over
@@ -211,7 +211,7 @@ class UnitWorkers(Workers):
 
     Raises:
         UsageError: the width is no multiple of classes times units, or the block ends in another
-            activation than ReLU and its scores are means.
+            activation than ReLU and its logits are means.
     """
 
     def __init__(self, block: Block, classes: int, config: UnitConfig) -> None:
@@ -237,10 +237,10 @@ class UnitWorkers(Workers):
             return block.activate(z)
         if self.forward == "relu":
             return F.relu(z)
-        return self.scores(z, z).softmax(1).view_as(z)
+        return self.logits(z, z).softmax(1).view_as(z)
 
-    def scores(self, z: Tensor, h: Tensor) -> Tensor:
-        """Class scores of every worker, (batch, classes, workers); of a bfloat16 block in float32.
+    def logits(self, z: Tensor, h: Tensor) -> Tensor:
+        """Class logits of every worker, (batch, classes, workers); of a bfloat16 block in float32.
 
         In bfloat16 many workers would have one and the same loss, and rank by their index.
         """
@@ -252,10 +252,10 @@ class UnitWorkers(Workers):
         return (z.float() if half else z).view(-1, self.classes, self.count)
 
     def predict(self, z: Tensor, h: Tensor) -> Predictions:
-        """Every worker's scores and their softmax, which is what it passes on where it can be."""
-        scores = self.scores(z, h)
+        """Every worker's logits and their softmax, which is what it passes on where it can be."""
+        logits = self.logits(z, h)
         passed_on = not self.averaged and self.forward != "relu"
-        return Predictions(scores, h.view_as(scores) if passed_on else scores.softmax(1))
+        return Predictions(logits, h.view_as(logits) if passed_on else logits.softmax(1))
 
     def mask(self, choice: Choice, z: Tensor) -> Tensor:
         return self.spread(choice.leads[:, None].expand(-1, self.classes, -1), z)
@@ -269,12 +269,12 @@ class UnitWorkers(Workers):
         spread = values[..., None].expand(-1, -1, -1, self.units * positions)
         return spread.reshape(rows, *z.shape[1:])
 
-    def pull(self, error: Tensor, predictions: Predictions, z: Tensor, h: Tensor) -> Tensor:
+    def pull(self, grad: Tensor, predictions: Predictions, z: Tensor, h: Tensor) -> Tensor:
         if not self.averaged:
             inside = self.forward == "relu_softmax"
-            return (error * (predictions.scores > 0) if inside else error).view_as(z)
+            return (grad * (predictions.logits > 0) if inside else grad).view_as(z)
         size = z[0].numel() // (self.classes * self.count)
-        return self.spread(error.div_(size), z) * (h > 0)
+        return self.spread(grad.div_(size), z) * (h > 0)
 
 
 class ReadoutWorkers(Workers):
@@ -290,9 +290,9 @@ class ReadoutWorkers(Workers):
         self.readouts = readouts
 
     def predict(self, z: Tensor, h: Tensor) -> Predictions:
-        scores = self.readouts(h)
-        return Predictions(scores, scores.softmax(1))
+        logits = self.readouts(h)
+        return Predictions(logits, logits.softmax(1))
 
-    def pull(self, error: Tensor, predictions: Predictions, z: Tensor, h: Tensor) -> Tensor:
+    def pull(self, grad: Tensor, predictions: Predictions, z: Tensor, h: Tensor) -> Tensor:
         # Blocks end in relu: h > 0 is its derivative.
-        return self.readouts.pull(error, h) * (h > 0)
+        return self.readouts.pull(grad, h) * (h > 0)

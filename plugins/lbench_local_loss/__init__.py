@@ -48,7 +48,7 @@ def lbench_rules() -> list[RuleEntry]:
         ),
         RuleEntry(
             "mono_forward",
-            "Each block scores the classes itself; the scores are the prediction",
+            "Each block rates the classes itself; the logits are the prediction",
             "Gong et al. 2025, arXiv:2501.09238",
             "lbench_local_loss.mono_forward:MonoForward",
         ),

@@ -45,7 +45,7 @@ class LocalLoss(LocalRule):
     def shapes(self) -> list[tuple[str, torch.Size]]:
         """Each block's name and the shape of its h for one example."""
         shapes = self.network.shapes(self.task.shape)
-        return [(block.name, shapes[block.sites[-1].name]) for block in self.network.blocks]
+        return [(block.name, shapes[block.layers[-1].name]) for block in self.network.blocks]
 
 
 class Similarity(LocalLoss):

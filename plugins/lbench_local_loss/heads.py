@@ -69,9 +69,9 @@ class Predictor(nn.Module):
         nn.init.zeros_(self.linear.weight)
 
     def forward(self, h: Tensor) -> Tensor:
-        """(batch, width) or (batch, channels, height, width) to scores (batch, classes)."""
-        scores: Tensor = self.linear(self.pool(h).flatten(1))
-        return scores
+        """(batch, width) or (batch, channels, height, width) to logits (batch, classes)."""
+        logits: Tensor = self.linear(self.pool(h).flatten(1))
+        return logits
 
 
 def similarity_map(init: Init, name: str, shape: tuple[int, ...]) -> nn.Module:

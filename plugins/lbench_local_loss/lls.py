@@ -17,13 +17,13 @@ from lbench_local_loss.base import LocalLoss
 
 
 class Lls(LocalLoss):
-    """A block minimises the cross-entropy of scores against a fixed basis: CE(C a / T, t).
+    """A block minimises the cross-entropy of logits against a fixed basis: CE(C a / T, t).
 
     a is h, average-pooled to 4x4 in the first block and to 2x2 in later ones, flattened and of
     length 1 for each example; C[k, j] = sin(f_k j) with frequencies f_k evenly spaced from 50 to
     512 (Apolinario, Roy and Roy 2024, arXiv:2405.15868, and its code). With ``mode=gain`` (LLS-M)
     each class's score has a trained factor, with ``mode=mixing`` (LLS-MxM) a trained matrix mixes
-    the scores.
+    the logits.
     """
 
     class Config(RuleConfig):
@@ -35,7 +35,7 @@ class Lls(LocalLoss):
         basis: Literal["cosine", "square"] = param(
             "cosine", help="Waves, or their signs; the paper's name for what is a sine"
         )
-        temperature: float = param(1.0, low=0.01, high=100, log=True, help="Divides the scores")
+        temperature: float = param(1.0, low=0.01, high=100, log=True, help="Divides the logits")
 
     config: Lls.Config
 
@@ -96,9 +96,9 @@ class Waves(nn.Module):
         """(batch, width) or (batch, channels, height, width) to (batch, classes)."""
         if h.dim() == 4:
             h = F.adaptive_avg_pool2d(h, (self.size[0], self.size[1]))
-        scores = F.linear(F.normalize(h.flatten(1)), self.basis)
+        logits = F.linear(F.normalize(h.flatten(1)), self.basis)
         if self.gain is not None:
-            scores = scores * self.gain
+            logits = logits * self.gain
         if self.mixing is not None:
-            scores = self.mixing(scores)
-        return scores
+            logits = self.mixing(logits)
+        return logits

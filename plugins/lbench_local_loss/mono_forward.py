@@ -1,4 +1,4 @@
-"""mono_forward: each block scores the classes itself, and the scores are the prediction."""
+"""mono_forward: each block rates the classes itself, and the logits are the prediction."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ class MonoForward(LocalLoss):
 
     def goodness(self, k: int, h: Tensor) -> Tensor:
         """(batch, …) to (batch, classes)."""
-        scores: Tensor = self.projections[k](h.flatten(1))
-        return scores
+        logits: Tensor = self.projections[k](h.flatten(1))
+        return logits
 
     def loss(self, v: View, s: Step) -> Tensor:
         loss = F.cross_entropy(self.goodness(v.k, v.h), v.target)
@@ -52,10 +52,10 @@ class MonoForward(LocalLoss):
         """There is none."""
 
     def predict(self, x: Tensor) -> Tensor:
-        scores = []
+        logits = []
         for k, block in enumerate(self.network.blocks):
-            h = self.activate(k, block.scores(x))
+            h = self.activate(k, block.preactivation(x))
             if self.config.score == "sum" or k == len(self.network.blocks) - 1:
-                scores.append(self.goodness(k, h))
+                logits.append(self.goodness(k, h))
             x = block.emit(h)
-        return torch.stack(scores).sum(0)
+        return torch.stack(logits).sum(0)

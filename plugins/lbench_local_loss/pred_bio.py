@@ -38,6 +38,6 @@ class PredBio(Pred, Coded):
         return head
 
     def loss(self, v: View, s: Step) -> Tensor:
-        scores = self.predictors[v.k](v.h)
-        bits = (self.codes[v.k][v.target] > 0).to(scores.dtype)
-        return F.binary_cross_entropy_with_logits(scores, bits)
+        logits = self.predictors[v.k](v.h)
+        bits = (self.codes[v.k][v.target] > 0).to(logits.dtype)
+        return F.binary_cross_entropy_with_logits(logits, bits)

@@ -16,10 +16,10 @@ from lbench_local_loss.readouts import ReadoutConfig, Readouts, require_relu
 
 
 class RandLocal(LocalLoss):
-    """A block minimises the cross-entropy of scores A h, with A random and never trained.
+    """A block minimises the cross-entropy of logits A h, with A random and never trained.
 
     Mostafa, Ramesh & Cauwenberghs 2018, arXiv:1711.06756. With p = softmax(scale · A f(h)) and
-    batch B, the error at the scores is (p − e_t)/B; it reaches the block through Aᵀ, which is
+    batch B, the error at the logits is (p − e_t)/B; it reaches the block through Aᵀ, which is
     fixed, so no trained weights are transported to a block of one map.
     """
 
@@ -45,6 +45,6 @@ class RandLocal(LocalLoss):
 
     def cotangent(self, v: View, s: Step) -> Tensor:
         readout = cast(Readouts, self.readouts[v.k])
-        _, error = self.task.error(readout(v.h).squeeze(2), v.target)
+        _, output_error = self.task.output_error(readout(v.h).squeeze(2), v.target)
         # Blocks end in relu: h > 0 is its derivative.
-        return readout.pull(error.unsqueeze(2), v.h) * (v.h > 0)
+        return readout.pull(output_error.unsqueeze(2), v.h) * (v.h > 0)

@@ -25,14 +25,14 @@ class ReadoutConfig(RuleConfig):
     norm: Literal["none", "layer"] = param(
         "none", help="layer: what a readout sees is centred and scaled for each example"
     )
-    scale: float = param(4.0, low=0.25, high=64.0, log=True, help="Factor on a readout's scores")
+    scale: float = param(4.0, low=0.25, high=64.0, log=True, help="Factor on a readout's logits")
 
 
 class Readouts(nn.Module):
     """Readouts of the units (channels) of a block, each of units of its own.
 
     With f the activations of a worker's units, or their means over a grid on each feature map,
-    its scores are scale · (A f + c). A is uniform in ±1/√(numbers in f); c, which starts at 0, is
+    its logits are scale · (A f + c). A is uniform in ±1/√(numbers in f); c, which starts at 0, is
     there only when it is trained. Worker after worker owns neighbouring units; where they cannot
     have equally many, earlier ones have one more. A is stored side by side, (classes, features).
 
@@ -89,7 +89,7 @@ class Readouts(nn.Module):
         self.bias = nn.Parameter(torch.zeros(classes, workers)) if trained else None
 
     def forward(self, h: Tensor) -> Tensor:
-        """(batch, units, …) to every worker's scores, (batch, classes, workers).
+        """(batch, units, …) to every worker's logits, (batch, classes, workers).
 
         In float32 at least: in bfloat16 many workers would have the same loss.
         """
@@ -100,14 +100,14 @@ class Readouts(nn.Module):
             bias = None if self.bias is None else self.scale * self.bias.flatten()
             return F.linear(f, self.matrix(), bias).view(-1, self.classes, self.count)
 
-    def pull(self, error: Tensor, h: Tensor) -> Tensor:
-        """From a cotangent at the scores, (batch, classes, workers), to one at ``h``.
+    def pull(self, grad: Tensor, h: Tensor) -> Tensor:
+        """From a cotangent at the logits, (batch, classes, workers), to one at ``h``.
 
-        With f' = (f − mean)/d, as normalised for one worker, and g' = scale · Aᵀ error, the
+        With f' = (f − mean)/d, as normalised for one worker, and g' = scale · Aᵀ grad, the
         cotangent at f is (g' − mean(g') − f'·mean(g'·f')) / d.
         """
         with torch.autocast(h.device.type, enabled=False):
-            g = error.flatten(1) @ self.matrix()
+            g = grad.flatten(1) @ self.matrix()
             if self.normalized:
                 f, deviation = self.standardized(self.features(h))
                 g = (g - self.mean(g) - f * self.mean(g * f)) / deviation

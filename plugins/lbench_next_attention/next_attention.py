@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from lbench.claims import Claims
 from lbench.config import RuleConfig, param
 from lbench.init import Init
+from lbench.layer import Layer, tapped
 from lbench.network import Network
 from lbench.rule import Group, differentiate, trained
-from lbench.site import Site, tapped
 from lbench.step import Step
 from lbench.task import Batch
 from lbench_feedback.fa import Fa
@@ -75,7 +75,7 @@ class NextAttention(Fa):
     def build(self, init: Init) -> None:
         super().build(init)
         if self.config.order == "topdown":
-            holders: list[tuple[nn.Module, str]] = [(s, "affine") for s in self.network.sites[1:]]
+            holders: list[tuple[nn.Module, str]] = [(s, "affine") for s in self.network.layers[1:]]
             for holder, name in [*holders, (self.network.readout, "linear")]:
                 affine = getattr(holder, name)
                 kind = TopDownLinear if isinstance(affine, nn.Linear) else TopDownConv2d
@@ -111,10 +111,10 @@ class NextAttention(Fa):
         if not self.config.gate:
             return super().loss(batch, s)
 
-        def gate(site: Site, z: Tensor) -> Tensor:
+        def gate(layer: Layer, z: Tensor) -> Tensor:
             return gated(z, s.mean)
 
-        with tapped(self.network.sites, gate):
+        with tapped(self.network.layers, gate):
             return super().loss(batch, s)
 
     def step(self, batch: Batch, s: Step) -> None:

@@ -82,7 +82,7 @@ class ForgottenDetach(Honest):
     def step(self, batch: Batch, s: Step) -> None:
         x, losses = batch.x, []
         for k, block in enumerate(self.network.blocks):
-            z = block.scores(x, s)
+            z = block.preactivation(x, s)
             h = self.activate(k, z)
             losses.append(self.loss(View(k, batch.x, x, z, h, batch.target), s))
             x = block.emit(h, s)
@@ -99,7 +99,7 @@ class SeparateOptimizers(Honest):
         x = batch.x
         losses = []
         for k, block in enumerate(self.network.blocks):
-            h = self.activate(k, block.scores(x, s))
+            h = self.activate(k, block.preactivation(x, s))
             losses.append(self.task.loss(self.heads[k](spatial_mean(h)), batch.target))
             x = block.emit(h, s)
         losses.append(self.task.loss(self.network.readout(x), batch.target))
@@ -143,9 +143,9 @@ class RefreshedTranspose(Fa):
 
     def after_step(self, s: Step) -> None:
         with torch.no_grad():
-            for site in self.network.sites[1:]:
-                assert isinstance(site.affine, FeedbackLinear | FeedbackConv2d)
-                site.affine.feedback.weight.copy_(site.affine.weight)
+            for layer in self.network.layers[1:]:
+                assert isinstance(layer.affine, FeedbackLinear | FeedbackConv2d)
+                layer.affine.feedback.weight.copy_(layer.affine.weight)
 
 
 class LabelsInPredict(Honest):
@@ -156,11 +156,11 @@ class LabelsInPredict(Honest):
         return batch
 
     def predict(self, x: Tensor) -> Tensor:
-        scores = super().predict(x)
+        logits = super().predict(x)
         seen = getattr(self, "seen", None)
         if seen is not None and len(seen) == len(x):
-            scores = scores + 0.1 * nn.functional.one_hot(seen, scores.shape[1])
-        return scores
+            logits = logits + 0.1 * nn.functional.one_hot(seen, logits.shape[1])
+        return logits
 
 
 class GlobalGenerator(Honest):
@@ -178,19 +178,19 @@ class ForeignWrite(Honest):
         blocks = self.network.blocks
         if v.k + 1 < len(blocks):
             with torch.no_grad():
-                blocks[v.k + 1].sites[0].affine.weight.mul_(0.999)
+                blocks[v.k + 1].layers[0].affine.weight.mul_(0.999)
         return super().loss(v, s)
 
 
 class SharedNorm(Honest):
-    """One normalisation, with scale and shift that every block's loss trains, behind all sites."""
+    """One normalisation, with scale and shift that every block's loss trains, behind all layers."""
 
     def build(self, init: Init) -> None:
         super().build(init)
-        sites = [block.sites[-1] for block in self.network.blocks]
-        norm = nn.GroupNorm(1, sites[0].width)
-        for site in sites:
-            site.norm = norm
+        layers = [block.layers[-1] for block in self.network.blocks]
+        norm = nn.GroupNorm(1, layers[0].width)
+        for layer in layers:
+            layer.norm = norm
 
 
 class LateLeak(ForgottenDetach):

@@ -29,9 +29,9 @@ class StaleTranspose(Fa):
     def after_step(self, s: Step) -> None:
         if s.last:
             with torch.no_grad():
-                for site in self.network.sites[1:]:
-                    assert isinstance(site.affine, FeedbackLinear | FeedbackConv2d)
-                    site.affine.feedback.weight.copy_(site.affine.weight)
+                for layer in self.network.layers[1:]:
+                    assert isinstance(layer.affine, FeedbackLinear | FeedbackConv2d)
+                    layer.affine.feedback.weight.copy_(layer.affine.weight)
 
 
 class Sometimes(ForgottenDetach):
@@ -114,7 +114,7 @@ class CountingFeedback(Fa):
         if int(self.count) % self.period:
             super().step(batch, s)
             return
-        affine = [site.affine for site in self.network.sites[1:]]
+        affine = [layer.affine for layer in self.network.layers[1:]]
         kept = [each.feedback.weight.clone() for each in affine]
         with torch.no_grad():
             for each in affine:
@@ -153,7 +153,7 @@ class ReadsTestSet(Honest):
             x = torch.from_numpy(test.images).float() / 255
             with torch.no_grad():
                 for block in self.network.blocks:
-                    x = block.emit(block.activate(block.scores(x, s)), s)
+                    x = block.emit(block.activate(block.preactivation(x, s)), s)
             loss = self.task.loss(self.network.readout(x), torch.from_numpy(test.labels))
             self.update("readout", differentiate(loss, self._groups["readout"]))
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import weight_norm
 
-from lbench import Block, Init, Network, Readout, Site, Step, spatial_mean
+from lbench import Block, Init, Layer, Network, Readout, Step, spatial_mean
 from lbench.config import param
 from lbench.networks.norm import norm
 from lbench.networks.spec import NetworkSpec
@@ -27,46 +27,46 @@ class Several(Block):
     """A block of several layers; the last one makes the preactivation of the block.
 
     Args:
-        sites: the layers, in the order in which they act.
+        layers: the layers, in the order in which they act.
         dropout: share of emitted activations set to 0 in training.
     """
 
-    def __init__(self, *sites: Site, dropout: float = 0.0) -> None:
-        *inner, last = sites
+    def __init__(self, *layers: Layer, dropout: float = 0.0) -> None:
+        *inner, last = layers
         super().__init__(last, dropout=dropout)
         self.inner = nn.ModuleList(inner)
 
     @property
-    def sites(self) -> list[Site]:
+    def layers(self) -> list[Layer]:
         """All layers, in the order in which they act."""
-        return [*cast("list[Site]", list(self.inner)), self.site]
+        return [*cast("list[Layer]", list(self.inner)), self.layer]
 
 
 class Parallel(Several):
     """Two convolutions, and a third beside them that makes the shortcut (option B of ResNet-18)."""
 
-    def scores(self, x: Tensor, s: Step | None = None) -> Tensor:
+    def preactivation(self, x: Tensor, s: Step | None = None) -> Tensor:
         """The second convolution's output with the downsampled input added."""
-        first, beside, second = self.sites
+        first, beside, second = self.layers
         return cast(Tensor, second(self.activate(first(x)), beside(x)))
 
 
 class Identity(Several):
     """Two convolutions and the block's input, as it is, beside them."""
 
-    def scores(self, x: Tensor, s: Step | None = None) -> Tensor:
+    def preactivation(self, x: Tensor, s: Step | None = None) -> Tensor:
         """The second convolution's output with the input added."""
-        first, second = self.sites
+        first, second = self.layers
         return cast(Tensor, second(self.activate(first(x)), x))
 
 
 class Attention(Several):
     """Attention of one head over the positions, then the projection, with a shortcut."""
 
-    def scores(self, x: Tensor, s: Step | None = None) -> Tensor:
+    def preactivation(self, x: Tensor, s: Step | None = None) -> Tensor:
         """The projection of (batch, channels, positions), with the input added."""
-        query, key, value, projection = self.sites
-        q, k, v = (site(x).flatten(2) for site in (query, key, value))
+        query, key, value, projection = self.layers
+        q, k, v = (layer(x).flatten(2) for layer in (query, key, value))
         weights = (q.transpose(1, 2) @ k / q.shape[1] ** 0.5).softmax(2)
         mixed = (v @ weights.transpose(1, 2)).view_as(x)
         return cast(Tensor, projection(mixed, x))
@@ -75,18 +75,18 @@ class Attention(Several):
 class Gated(Several):
     """A gated linear unit and the layer that reads it (Shazeer 2020, arXiv:2002.05202)."""
 
-    def scores(self, x: Tensor, s: Step | None = None) -> Tensor:
+    def preactivation(self, x: Tensor, s: Step | None = None) -> Tensor:
         """What the output layer makes of the values times their gates."""
-        gate, value, output = self.sites
+        gate, value, output = self.layers
         return cast(Tensor, output(value(x) * gate(x).sigmoid()))
 
 
 class Twice(Several):
     """One convolution that acts twice, with the activation between."""
 
-    def scores(self, x: Tensor, s: Step | None = None) -> Tensor:
+    def preactivation(self, x: Tensor, s: Step | None = None) -> Tensor:
         """The preactivation of the second use, with the input added."""
-        return cast(Tensor, self.site(self.activate(self.site(x)), x))
+        return cast(Tensor, self.layer(self.activate(self.layer(x)), x))
 
 
 class LayerScale(nn.Module):
@@ -104,9 +104,9 @@ class LayerScale(nn.Module):
 class ConvNext(Several):
     """A depthwise convolution, a wide layer, and a scaled narrow one beside a shortcut."""
 
-    def scores(self, x: Tensor, s: Step | None = None) -> Tensor:
+    def preactivation(self, x: Tensor, s: Step | None = None) -> Tensor:
         """The scaled output of the narrow layer, with the input added."""
-        depthwise, wide, narrow = self.sites
+        depthwise, wide, narrow = self.layers
         return cast(Tensor, narrow(self.activate(wide(depthwise(x))), x))
 
     def activate(self, z: Tensor) -> Tensor:
@@ -117,9 +117,9 @@ class ConvNext(Several):
 class Squeeze(Several):
     """A convolution, gates for its channels from their means, and a convolution that reads them."""
 
-    def scores(self, x: Tensor, s: Step | None = None) -> Tensor:
+    def preactivation(self, x: Tensor, s: Step | None = None) -> Tensor:
         """The last convolution's output, with the input added."""
-        wide, squeeze, excite, narrow = self.sites
+        wide, squeeze, excite, narrow = self.layers
         h = self.activate(wide(x))
         gates = excite(self.activate(squeeze(spatial_mean(h)))).sigmoid()
         return cast(Tensor, narrow(h * gates[:, :, None, None], x))
@@ -128,9 +128,9 @@ class Squeeze(Several):
 class Shuffled(Several):
     """Two grouped convolutions; the channels of all groups are mixed between them."""
 
-    def scores(self, x: Tensor, s: Step | None = None) -> Tensor:
+    def preactivation(self, x: Tensor, s: Step | None = None) -> Tensor:
         """The second convolution's output, with the input added."""
-        first, second = self.sites
+        first, second = self.layers
         h = self.activate(first(x))
         groups = second.affine.groups  # type: ignore[union-attr]
         mixed = h.view(len(h), groups, -1, *h.shape[2:]).transpose(1, 2).reshape(h.shape)
@@ -157,13 +157,13 @@ class Unusual(NetworkSpec):
     def conv(
         self, init: Init, name: str, inputs: int, outputs: int, kernel: int = 3, *,
         stride: int = 1, groups: int = 1, plain: bool = False,
-    ) -> Site:  # fmt: skip
+    ) -> Layer:  # fmt: skip
         """A convolution; a plain one has no normalisation behind it."""
         kind = "none" if plain else self.norm
         conv = init.conv(
             name, inputs, outputs, kernel, stride=stride, groups=groups, bias=kind == "none"
         )
-        return Site(name, conv, norm(kind, outputs))
+        return Layer(name, conv, norm(kind, outputs))
 
 
 class ResNet18(Unusual):
@@ -231,11 +231,11 @@ class WeightNormed(Unusual):
 
     norm: Literal["batch", "group", "none"] = param("none", help="Behind the convolutions")
 
-    def conv(self, init: Init, *args: object, **options: object) -> Site:  # type: ignore[override]
+    def conv(self, init: Init, *args: object, **options: object) -> Layer:  # type: ignore[override]
         """A convolution with weight normalisation."""
-        site = super().conv(init, *args, **options)  # type: ignore[arg-type]
-        weight_norm(site.affine)
-        return site
+        layer = super().conv(init, *args, **options)  # type: ignore[arg-type]
+        weight_norm(layer.affine)
+        return layer
 
     def blocks(self, init: Init, dropout: float) -> Sequence[Block]:
         w = self.width
@@ -267,8 +267,8 @@ class SqueezeExcite(Unusual):
         found = []
         for k in (1, 2):
             wide = self.conv(init, f"squeeze{k}.wide", w, w)
-            fewer = Site(f"squeeze{k}.squeeze", init.linear(f"squeeze{k}.squeeze", w, w // 2))
-            gates = Site(f"squeeze{k}.excite", init.linear(f"squeeze{k}.excite", w // 2, w))
+            fewer = Layer(f"squeeze{k}.squeeze", init.linear(f"squeeze{k}.squeeze", w, w // 2))
+            gates = Layer(f"squeeze{k}.excite", init.linear(f"squeeze{k}.excite", w // 2, w))
             narrow = self.conv(init, f"squeeze{k}.narrow", w, w, 1)
             found.append(Squeeze(wide, fewer, gates, narrow, dropout=dropout))
         return found

@@ -13,11 +13,11 @@ from tests.auditing.cheats import FixedFeedback, Honest
 class HardFeedback(FixedFeedback):
     """A fixed matrix carries to each block which class the whole network chose wrongly."""
 
-    def hard(self, scores: Tensor, target: Tensor) -> Tensor:
+    def hard(self, logits: Tensor, target: Tensor) -> Tensor:
         """(batch, classes): the chosen class minus the right one."""
-        classes = scores.shape[1]
-        chosen = nn.functional.one_hot(scores.argmax(1), classes)
-        return (chosen - nn.functional.one_hot(target, classes)).to(scores.dtype)
+        classes = logits.shape[1]
+        chosen = nn.functional.one_hot(logits.argmax(1), classes)
+        return (chosen - nn.functional.one_hot(target, classes)).to(logits.dtype)
 
     def step(self, batch: Batch, s: Step) -> None:
         with torch.no_grad():
@@ -33,22 +33,22 @@ class HardFeedback(FixedFeedback):
 class SignFeedback(HardFeedback):
     """The same with the sign of how far the right class is ahead, one number an example."""
 
-    def hard(self, scores: Tensor, target: Tensor) -> Tensor:
-        own = scores.gather(1, target[:, None])
-        rest = scores.scatter(1, target[:, None], -torch.inf).amax(1, keepdim=True)
+    def hard(self, logits: Tensor, target: Tensor) -> Tensor:
+        own = logits.gather(1, target[:, None])
+        rest = logits.scatter(1, target[:, None], -torch.inf).amax(1, keepdim=True)
         right = (rest - own).sign()
-        return right.expand(-1, scores.shape[1])
+        return right.expand(-1, logits.shape[1])
 
 
 class WhetherRight(HardFeedback):
     """Each block learns twice as much from the examples that the whole network has wrong."""
 
-    def hard(self, scores: Tensor, target: Tensor) -> Tensor:
-        return (scores.argmax(1) != target).to(scores.dtype)
+    def hard(self, logits: Tensor, target: Tensor) -> Tensor:
+        return (logits.argmax(1) != target).to(logits.dtype)
 
     def loss(self, v: View, s: Step) -> Tensor:
-        scores = self.heads[v.k](spatial_mean(v.h))
-        each = nn.functional.cross_entropy(scores, v.target, reduction="none")
+        logits = self.heads[v.k](spatial_mean(v.h))
+        each = nn.functional.cross_entropy(logits, v.target, reduction="none")
         return ((1 + self.sent) * each).mean()
 
 
@@ -75,8 +75,8 @@ class Differences(GradientRule):
         return {n: slope * each for n, each in v.items()}
 
     def forward(self, x: Tensor) -> Tensor:
-        scores: Tensor = self.network(x)
-        return scores
+        logits: Tensor = self.network(x)
+        return logits
 
 
 class Traced(Honest):
@@ -217,9 +217,9 @@ class LabelTable(Honest):
         return batch
 
     def predict(self, x: Tensor) -> Tensor:
-        scores = super().predict(x)
-        pushed = nn.functional.one_hot(self.table[: len(x)], scores.shape[1])
-        return scores + 0.1 * pushed
+        logits = super().predict(x)
+        pushed = nn.functional.one_hot(self.table[: len(x)], logits.shape[1])
+        return logits + 0.1 * pushed
 
 
 class ForeignMomentum(Honest):

@@ -42,7 +42,7 @@ def test_a_heads_transpose_is_seen_for_what_it_is(
     report = audited(cls, network)
     kinds = report.transport.kinds
     for k in range(3):
-        assert kinds[f"network.layers.{k}.site.affine", f"heads.{k}"] == kind
+        assert kinds[f"network.blocks.{k}.layer.affine", f"heads.{k}"] == kind
     others = [value for pair, value in kinds.items() if pair[1] != f"heads.{pair[0][15:16]}"]
     assert set(others) == {"none"}
     assert report.measured["bp_free"] == (kind in ("none", "scalar"))

@@ -34,8 +34,8 @@ class Bare(nn.Module):
         self.readout = nn.Linear(3, 3)
 
     def forward(self, x: Tensor) -> Tensor:
-        scores: Tensor = self.readout(F.linear(self.first(x).relu(), self.matrix))
-        return scores
+        logits: Tensor = self.readout(F.linear(self.first(x).relu(), self.matrix))
+        return logits
 
 
 def test_a_matrix_without_a_module_of_its_own_is_a_layer_too(batch: Batch) -> None:
@@ -89,8 +89,8 @@ class Recurrent(nn.Module):
         self.readout = nn.Linear(6, 3)
 
     def forward(self, x: Tensor) -> Tensor:
-        scores: Tensor = self.readout(self.cell(x.view(len(x), 5, 4))[0][:, -1])
-        return scores
+        logits: Tensor = self.readout(self.cell(x.view(len(x), 5, 4))[0][:, -1])
+        return logits
 
 
 class Matrices(nn.Module):
@@ -134,8 +134,8 @@ class Sequence(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         h = self.up(self.conv(x[:, None]).relu()).relu().flatten(1)
-        scores: Tensor = self.readout(self.again(self.again(h).relu()).relu())
-        return scores
+        logits: Tensor = self.readout(self.again(self.again(h).relu()).relu())
+        return logits
 
 
 def test_other_layers_and_recurrence_are_measured(batch: Batch) -> None:
@@ -189,8 +189,8 @@ class Parallel(nn.Module):
         self.readout = nn.Linear(18, 3)
 
     def forward(self, x: Tensor) -> Tensor:
-        scores: Tensor = self.readout(torch.cat([self.one(x), self.two(x)], 1).relu())
-        return scores
+        logits: Tensor = self.readout(torch.cat([self.one(x), self.two(x)], 1).relu())
+        return logits
 
 
 def test_maps_beside_each_other_are_one_deep(batch: Batch) -> None:
@@ -208,12 +208,12 @@ def feedback_alignment(model: nn.Sequential, batch: Batch) -> Tensor:
     x, y = batch
     z1 = model[0](x)
     z2 = model[2](z1.detach().relu())
-    scores = model[4](z2.detach().relu())
-    error = (scores.detach().softmax(1) - F.one_hot(y, 3)) / len(y)
+    logits = model[4](z2.detach().relu())
+    error = (logits.detach().softmax(1) - F.one_hot(y, 3)) / len(y)
     sent = sum(
         (z * (z > 0) * (error @ b.to(error))).sum() for z, b in zip((z1, z2), FEEDBACK, strict=True)
     )
-    return F.cross_entropy(scores, y) + sent
+    return F.cross_entropy(logits, y) + sent
 
 
 def honest(model: nn.Module, batch: Batch) -> None:

@@ -25,16 +25,16 @@ def build(name: str, dropout: float = 0.0) -> Network:
 def test_a_network_has_the_size_of_an_audit(name: str) -> None:
     network = build(name)
     assert sum(p.numel() for p in network.parameters()) <= 50_000
-    assert 4 <= len(network.sites) + 1 <= 12
+    assert 4 <= len(network.layers) + 1 <= 12
     assert len(network.blocks) == 3
-    names = [site.name for site in network.sites]
+    names = [layer.name for layer in network.layers]
     assert len(set(names)) == len(names)
 
 
 @EVERY
 def test_a_blocks_parameters_belong_to_its_layers(name: str) -> None:
     for block in build(name).blocks:
-        in_layers = {id(p) for site in block.sites for p in site.parameters()}
+        in_layers = {id(p) for layer in block.layers for p in layer.parameters()}
         assert {id(p) for p in block.parameters()} == in_layers
 
 
@@ -42,7 +42,7 @@ def test_a_blocks_parameters_belong_to_its_layers(name: str) -> None:
 def test_every_layer_is_used_and_trained(name: str) -> None:
     network = build(name, dropout=0.3)
     shapes = network.shapes(SHAPE)
-    assert set(shapes) == {site.name for site in network.sites}
+    assert set(shapes) == {layer.name for layer in network.layers}
     rule = Bp(network, Task("audit", SHAPE, CLASSES), Bp.Config(), Init(1))
     moved: dict[str, bool] = {}
     rule.attach({"all": lambda grads: moved.update({n: bool(g.any()) for n, g in grads.items()})})
@@ -51,7 +51,7 @@ def test_every_layer_is_used_and_trained(name: str) -> None:
     rule.train().step(Batch(x, torch.arange(12) % CLASSES), Step(Randomness(0)))
     still = {name for name, _ in rule.named_parameters() if not moved[name]}
     # A key's bias adds the same number to every score of a query.
-    assert still <= {f"network.layers.{k}.inner.1.affine.bias" for k in (1, 2)}
+    assert still <= {f"network.blocks.{k}.inner.1.affine.bias" for k in (1, 2)}
 
 
 def test_only_batch_norm_couples_examples() -> None:

@@ -33,8 +33,8 @@ class OneHead(LocalRule):
         return [*super().groups(), Group("head", trained(self.head, "head."))]
 
     def scored(self, h: Tensor) -> Tensor:
-        scores: Tensor = self.head(spatial_mean(h))
-        return scores
+        logits: Tensor = self.head(spatial_mean(h))
+        return logits
 
     def step(self, batch: Batch, s: Step) -> None:
         self.losses: list[Tensor] = []
@@ -105,8 +105,8 @@ class Bank(GradientRule):
         x = batch.x
         for block in self.network.blocks:
             x = block(x, s)
-        scores = self.network.readout(x) + self.head(spatial_mean(x))
-        return self.task.loss(scores, batch.target)
+        logits = self.network.readout(x) + self.head(spatial_mean(x))
+        return self.task.loss(logits, batch.target)
 
 
 @pytest.mark.parametrize("rule", few(["bp", "dfa", "lfnn_v2", Bank], ["dfa", Bank]))
@@ -132,7 +132,7 @@ def test_units_are_shared_that_several_use_and_that_wait_for_no_other() -> None:
 
 
 class Towers(nn.Module):
-    """Two blocks, and a head that scores each of them."""
+    """Two blocks, and a head that classifies each of them."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -140,8 +140,8 @@ class Towers(nn.Module):
         self.head = nn.Linear(24, 3)
 
     def forward(self, x: Tensor) -> Tensor:
-        scores: Tensor = self.head(self.two(self.one(x).relu()).relu())
-        return scores
+        logits: Tensor = self.head(self.two(self.one(x).relu()).relu())
+        return logits
 
 
 def _local(model: Towers, x: Tensor, y: Tensor) -> Tensor:
@@ -178,7 +178,7 @@ class TiedInside(Honest):
     def build(self, init: Init) -> None:
         super().build(init)
         *_, last = self.network.blocks
-        first, second = last.sites[-2:]
+        first, second = last.layers[-2:]
         second.affine.weight = first.affine.weight
 
 

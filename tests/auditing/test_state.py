@@ -60,16 +60,16 @@ def test_prototypes_of_classes_are_no_leak_of_labels_and_a_table_by_place_is() -
 
 
 class Remembers(Honest):
-    """Keeps its last scores and, in the cheat, mixes them into the next ones."""
+    """Keeps its last logits and, in the cheat, mixes them into the next ones."""
 
     mixes = False
 
     def predict(self, x: Tensor) -> Tensor:
-        scores = super().predict(x)
+        logits = super().predict(x)
         if self.mixes and (last := getattr(self, "last", None)) is not None:
-            scores = scores + 0.1 * last.mean(0)
-        self.last = scores
-        return scores
+            logits = logits + 0.1 * last.mean(0)
+        self.last = logits
+        return logits
 
 
 class Mixes(Remembers):
@@ -121,8 +121,8 @@ class Pair(nn.Module):
         self.two.register_buffer("mean", torch.zeros(8))
 
     def forward(self, x: Tensor) -> Tensor:
-        scores: Tensor = self.two(self.one(x).relu())
-        return scores
+        logits: Tensor = self.two(self.one(x).relu())
+        return logits
 
 
 def _writes(model: nn.Module, step: Any) -> list[tuple[str, str]]:
@@ -214,8 +214,8 @@ class Constant(nn.Module):
         self.two.codes = self.one.codes
 
     def forward(self, x: Tensor) -> Tensor:
-        scores: Tensor = self.two(self.one(x).relu())
-        return scores
+        logits: Tensor = self.two(self.one(x).relu())
+        return logits
 
 
 @pytest.mark.parametrize("writes", [False, True])
@@ -250,8 +250,8 @@ def test_a_plain_network_in_buffers_is_never_called_free_of_backpropagation() ->
             self.one, self.two = nn.Linear(20, 4), nn.Linear(4, 3)
 
         def forward(self, x: Tensor) -> Tensor:
-            scores: Tensor = self.two(self.one(x)) + x @ self.get_buffer("w").T
-            return scores
+            logits: Tensor = self.two(self.one(x)) + x @ self.get_buffer("w").T
+            return logits
 
     model = Buffers()
 

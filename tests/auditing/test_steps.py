@@ -89,8 +89,8 @@ def test_a_step_may_make_tensors_of_the_default_type(batch: Batch) -> None:
         x, y = batch
         wanted = torch.eye(3)[y]
         OPTIMIZER.zero_grad()
-        scores = model(x + 0.1 * torch.randn(x.shape))
-        (scores - wanted).square().sum().add((scores @ torch.ones(3, 1)).sum()).backward()
+        logits = model(x + 0.1 * torch.randn(x.shape))
+        (logits - wanted).square().sum().add((logits @ torch.ones(3, 1)).sum()).backward()
         OPTIMIZER.step()
 
     assert lbench.audit(step, MODEL, batch).measured["transport"] == "full"

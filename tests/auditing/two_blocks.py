@@ -25,8 +25,8 @@ class Two(nn.Module):
         self.head1, self.head2 = nn.Linear(30, 3), nn.Linear(30, 3)
 
     def forward(self, x: Tensor) -> Tensor:
-        scores: Tensor = self.head2(self.two(self.one(x)))
-        return scores
+        logits: Tensor = self.head2(self.two(self.one(x)))
+        return logits
 
     def units(self) -> dict[str, list[nn.Module]]:
         return {"one": [self.one, self.head1], "two": [self.two, self.head2]}
@@ -61,10 +61,10 @@ def local_step(
         assert isinstance(model, Two)
         x, y = batch
         h = model.one(x)
-        scores = model.head2(model.two(h.detach() if detach else h))
+        logits = model.head2(model.two(h.detach() if detach else h))
         first.zero_grad()
         second.zero_grad()
-        (F.cross_entropy(model.head1(h), y) + F.cross_entropy(scores, y)).backward()
+        (F.cross_entropy(model.head1(h), y) + F.cross_entropy(logits, y)).backward()
         if clip == "all":
             nn.utils.clip_grad_norm_(model.parameters(), 0.1)
         for unit in [first, second] if clip == "block" else []:

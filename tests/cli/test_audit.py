@@ -24,7 +24,7 @@ class Chatty(LocalRule):
 
     def loss(self, v, s):
         for block in self.network.blocks[v.k + 1 :]:
-            block.sites[0].affine.weight.data.mul_(0.9)
+            block.layers[0].affine.weight.data.mul_(0.9)
         return v.h.square().mean()
 '''
 

@@ -32,10 +32,10 @@ def test_what_is_written_passes_its_own_tests(base: str, tmp_path: Path) -> None
     assert sorted(written["files"]) == sorted(
         str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()
     )
-    site = install(folder, tmp_path / "site")
+    layer = install(folder, tmp_path / "layer")
     # That a run resumes in a new process is shown where the package is really installed: in tox.
     quick = ["-q", "-p", "no:cacheprovider", "-k", "not resumes"]
-    env = {**os.environ, "PYTHONPATH": str(site)}
+    env = {**os.environ, "PYTHONPATH": str(layer)}
     done = forked.run(*quick, does=forked.testing, cwd=folder, env=env)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "1 deselected" in done.stdout

@@ -103,7 +103,7 @@ class Chatty(LocalRule):
 
     def loss(self, v, s):
         for block in self.network.blocks[v.k + 1 :]:
-            block.sites[0].affine.weight.data.mul_(0.9)
+            block.layers[0].affine.weight.data.mul_(0.9)
         return v.h.square().mean()
 """
 
@@ -235,9 +235,9 @@ def edit(path: Path, old: str, new: str) -> None:
 @pytest.fixture
 def plugin(tmp_path: Path) -> Path:
     """A distribution with a rule of its own on ``sys.path``: what pip would have installed."""
-    site = tmp_path / "site"
-    package = site / "lbench_rule_half"
-    info = site / "lbench_rule_half-1.0.dist-info"
+    layer = tmp_path / "layer"
+    package = layer / "lbench_rule_half"
+    info = layer / "lbench_rule_half-1.0.dist-info"
     package.mkdir(parents=True)
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: lbench-rule-half\nVersion: 1.0\n")
@@ -251,7 +251,7 @@ def plugin(tmp_path: Path) -> Path:
         "    def loss(self, batch, s):\n"
         "        return 0.5 * self.task.loss(self.network(batch.x, s), batch.target)\n"
     )
-    return site
+    return layer
 
 
 def test_an_edited_rule_is_trained_again_and_says_so(plugin: Path, tmp_path: Path) -> None:

@@ -61,17 +61,17 @@ def images(shape: tuple[int, int, int] = SHAPE) -> Tensor:
 
 
 @EVERY
-def test_k_blocks_hold_all_sites_once_and_in_order(name: str) -> None:
+def test_k_blocks_hold_all_layers_once_and_in_order(name: str) -> None:
     network = build(name)
-    own = [[site.name for site in block.sites] for block in network.blocks]
-    names = [site.name for site in network.sites]
+    own = [[layer.name for layer in block.layers] for block in network.blocks]
+    names = [layer.name for layer in network.layers]
     assert len(set(names)) == len(names)
     ends = {sum(map(len, own[:k])) for k in range(1, len(own) + 1)}
     for count in range(1, len(own) + 1):
         grouped = network.regrouped(count)
         assert len(grouped.blocks) == count
-        assert [site.name for site in grouped.sites] == names
-        sizes = [len(block.sites) for block in grouped.blocks]
+        assert [layer.name for layer in grouped.layers] == names
+        sizes = [len(block.layers) for block in grouped.blocks]
         assert {sum(sizes[:k]) for k in range(1, count + 1)} <= ends
         assert grouped.block_depth == max(sizes)
 
@@ -102,15 +102,15 @@ def test_k_blocks_compute_the_same(name: str, train: bool) -> None:
 
 @EVERY
 def test_a_block_emits_what_it_makes_of_its_scores(name: str) -> None:
-    """With shapes as ``shapes`` foretells them: h is as large as its last site's z."""
+    """With shapes as ``shapes`` foretells them: h is as large as its last layer's z."""
     network = build(name).eval()
     shapes = network.shapes(SHAPE)
     for grouped in (network, network.regrouped(1)):
         x = images()
         for block in grouped.blocks:
-            z = block.scores(x)
+            z = block.preactivation(x)
             h = block.activate(z)
-            assert z.shape[1:] == h.shape[1:] == shapes[block.sites[-1].name]
+            assert z.shape[1:] == h.shape[1:] == shapes[block.layers[-1].name]
             assert (h.dim() == 4) == block.convolutional
             assert z.shape[1] == block.width
             torch.testing.assert_close(block.emit(h), block(x))
@@ -118,11 +118,11 @@ def test_a_block_emits_what_it_makes_of_its_scores(name: str) -> None:
 
 
 @EVERY
-def test_all_parameters_of_blocks_lie_in_their_sites(name: str) -> None:
+def test_all_parameters_of_blocks_lie_in_their_layers(name: str) -> None:
     network = build(name)
     for block in network.blocks:
-        sites = {id(p) for site in block.sites for p in site.parameters()}
-        assert {id(p) for p in block.parameters()} == sites
+        layers = {id(p) for layer in block.layers for p in layer.parameters()}
+        assert {id(p) for p in block.parameters()} == layers
 
 
 @EVERY
@@ -145,16 +145,16 @@ def test_a_network_takes_a_shape_or_refuses_it_with_a_hint(
                 build(name, shape)
             assert caught.value.hint
             return
-    scores = build(name, shape)(images(shape))
-    assert scores.shape == (4, CLASSES)
-    assert scores.isfinite().all()
+    logits = build(name, shape)(images(shape))
+    assert logits.shape == (4, CLASSES)
+    assert logits.isfinite().all()
 
 
 @pytest.mark.parametrize("cls", THIN)
 def test_the_audits_network_takes_its_images(cls: type[NetworkSpec]) -> None:
     network = cls(**cls.small).build(Init(0), (1, 3, 3), 3)
     assert 2 <= len(network.blocks) <= 5
-    assert min(site.width for site in network.sites) >= 9
+    assert min(layer.width for layer in network.layers) >= 9
 
 
 @pytest.mark.parametrize("cls", THIN)

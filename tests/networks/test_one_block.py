@@ -59,13 +59,13 @@ def batch_of(size: int = 6) -> Batch:
     return Batch(x, torch.randint(CLASSES, (size,), generator=g))
 
 
-def sites_of(rule: Rule, grads: dict[str, Tensor]) -> dict[str, Tensor]:
+def layers_of(rule: Rule, grads: dict[str, Tensor]) -> dict[str, Tensor]:
     """Gradients by the parameter, which regrouped blocks hold under another name."""
     names = {id(p): name for name, p in rule.named_parameters()}
     return {
-        f"{site.name}.{own}": grads[names[id(p)]]
-        for site in rule.network.sites
-        for own, p in site.named_parameters()
+        f"{layer.name}.{own}": grads[names[id(p)]]
+        for layer in rule.network.layers
+        for own, p in layer.named_parameters()
     }
 
 
@@ -76,10 +76,10 @@ def test_lg_bp_of_one_block_is_bp_where_its_head_is_the_readout(name: str) -> No
     with torch.no_grad():
         for p, q in zip(rule.heads.parameters(), bp.network.readout.parameters(), strict=True):
             p.copy_(q)
-    expected = sites_of(bp, small.gradients(bp, batch))
-    small.assert_same(sites_of(rule, small.gradients(rule, batch)), expected)
+    expected = layers_of(bp, small.gradients(bp, batch))
+    small.assert_same(layers_of(rule, small.gradients(rule, batch)), expected)
     whole = make(LgBp, NETS[name])  # with its own heads and blocks it is not
-    own = sites_of(whole, small.gradients(whole, batch))
+    own = layers_of(whole, small.gradients(whole, batch))
     assert any((own[key] - value).abs().max() > 1e-4 for key, value in expected.items())
 
 
@@ -95,4 +95,4 @@ def test_a_head_on_what_is_passed_on_is_the_readout_behind_pooling(name: str) ->
         head.weight.copy_(readout.weight.repeat_interleave(positions, 1) / positions)
         head.bias.copy_(readout.bias)
     expected, found = small.gradients(bp, batch), small.gradients(rule, batch)
-    small.assert_same(sites_of(rule, found), sites_of(bp, expected))
+    small.assert_same(layers_of(rule, found), layers_of(bp, expected))

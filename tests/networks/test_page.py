@@ -84,7 +84,7 @@ def test_the_pages_sizes_are_those_of_the_code(row: list[str]) -> None:
                 built(name, dataset)
             continue
         network, _ = built(name, dataset)
-        assert len(network.sites) + 1 == number(layers)
+        assert len(network.layers) + 1 == number(layers)
         assert len(network.blocks) == number(blocks)
         assert count(network) == number(size)
 
@@ -159,7 +159,7 @@ def test_weights_and_biases_are_those_of_the_papers_shapes(
     assert count(network) == size
     # BatchNorm's scale and shift stand in the place of the biases.
     normed = spec.model_copy(update={"norm": "batch"}).build(Init(0), *SHAPES[dataset])
-    assert count(normed) == size + sum(site.width for site in network.sites)
+    assert count(normed) == size + sum(layer.width for layer in network.layers)
 
 
 @pytest.mark.parametrize(

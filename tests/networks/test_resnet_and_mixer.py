@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lbench import Init, Network, Site, tapped
+from lbench import Init, Layer, Network, tapped
 from lbench.errors import UsageError
 from lbench.networks.mixer import LocalMixer
 from lbench.networks.norm import LocalNorm
@@ -26,7 +26,7 @@ def count(module: nn.Module) -> int:
 def test_resnets_have_the_published_size(depth: int, parameters: int) -> None:
     network = Resnet(depth=depth).build(Init(0), (3, 32, 32), 10)
     assert count(network) == parameters
-    assert len(network.sites) + 1 == depth
+    assert len(network.layers) + 1 == depth
 
 
 @pytest.mark.parametrize(
@@ -50,21 +50,21 @@ def test_a_residual_block_is_two_convolutions_and_its_input() -> None:
     x = torch.randn(2, 4, 8, 8, dtype=torch.float64)
     same, halved = network.blocks[1:3]
 
-    def conv(x: Tensor, site: Site, stride: int = 1) -> Tensor:
-        return F.conv2d(x, site.affine.weight, site.affine.bias, stride, 1)
+    def conv(x: Tensor, layer: Layer, stride: int = 1) -> Tensor:
+        return F.conv2d(x, layer.affine.weight, layer.affine.bias, stride, 1)
 
-    expected = F.relu(conv(F.relu(conv(x, same.sites[0])), same.sites[1]) + x)
+    expected = F.relu(conv(F.relu(conv(x, same.layers[0])), same.layers[1]) + x)
     torch.testing.assert_close(same(x), expected)
     shortcut = torch.zeros(2, 8, 4, 4, dtype=torch.float64)
     shortcut[:, 2:6] = x[:, :, ::2, ::2]
-    hidden = F.relu(conv(x, halved.sites[0], 2))
-    torch.testing.assert_close(halved(x), F.relu(conv(hidden, halved.sites[1]) + shortcut))
+    hidden = F.relu(conv(x, halved.layers[0], 2))
+    torch.testing.assert_close(halved(x), F.relu(conv(hidden, halved.layers[1]) + shortcut))
 
 
 def test_a_mixer_block_mixes_tokens_then_channels_then_channels_of_a_group() -> None:
     network = LocalMixer(patches=2, channels=6, groups=3, depth=2).build(Init(0), (1, 4, 4), 5)
     block = network.double().blocks[1]
-    token, fc, grouped = block.sites
+    token, fc, grouped = block.layers
     x = torch.randn(2, 6, 2, 2, dtype=torch.float64)
     tokens = x.flatten(2)  # (batch, channels, tokens)
 
@@ -92,26 +92,28 @@ NETWORKS: list[tuple[Network, tuple[int, int, int]]] = [
 
 
 @pytest.mark.parametrize(("network", "shape"), NETWORKS)
-def test_a_tap_sees_each_site_once_and_may_cut_there(
+def test_a_tap_sees_each_layer_once_and_may_cut_there(
     network: Network, shape: tuple[int, int, int]
 ) -> None:
     kept: dict[str, Tensor] = {}
 
-    def cut(site: Site, z: Tensor) -> Tensor:
-        assert site.name not in kept
-        kept[site.name] = z
+    def cut(layer: Layer, z: Tensor) -> Tensor:
+        assert layer.name not in kept
+        kept[layer.name] = z
         return z.detach()
 
     network.train()
-    with tapped(network.sites, cut):
+    with tapped(network.layers, cut):
         network(torch.randn(4, *shape))
-    assert [site.name for site in network.sites] == list(kept)
+    assert [layer.name for layer in network.layers] == list(kept)
     assert {name: z.shape[1:] for name, z in kept.items()} == network.shapes(shape)
-    for site in network.sites:
-        (kept[site.name].square().sum()).backward()
+    for layer in network.layers:
+        (kept[layer.name].square().sum()).backward()
         reached = {name for name, p in network.named_parameters() if p.grad is not None}
         assert reached == {
-            name for name, p in network.named_parameters() if any(p is q for q in site.parameters())
+            name
+            for name, p in network.named_parameters()
+            if any(p is q for q in layer.parameters())
         }
         network.zero_grad()
 

@@ -26,8 +26,8 @@ def images(*shape: int) -> Tensor:
 
 
 def affine(network: Network, name: str) -> tuple[Tensor, Tensor | None]:
-    (site,) = [site for site in network.sites if site.name == name]
-    return site.affine.weight, site.affine.bias
+    (layer,) = [layer for layer in network.layers if layer.name == name]
+    return layer.affine.weight, layer.affine.bias
 
 
 def normalised(z: Tensor) -> Tensor:
@@ -68,7 +68,7 @@ def test_vggs_layers_are_those_of_the_paper() -> None:
 def test_a_multiplier_leaves_the_fully_connected_layer_alone() -> None:
     spec = Vgg(widths=(4, 6), pools=(2,), hidden=(7,))
     wide = spec.model_copy(update={"multiplier": 1.5}).build(Init(0), (1, 4, 4), 5)
-    assert [site.width for site in wide.sites] == [6, 9, 7]
+    assert [layer.width for layer in wide.layers] == [6, 9, 7]
 
 
 def test_a_vgg_without_hidden_layers_reads_means_over_space() -> None:
@@ -90,7 +90,7 @@ def test_lenet_is_lenet_on_images_of_28_and_32(side: int) -> None:
     h = F.relu(F.linear(h.flatten(1), *affine(network, "fc1")))
     readout = network.readout.linear
     torch.testing.assert_close(network(x), F.linear(h, readout.weight, readout.bias))
-    assert [site.width for site in network.sites] == [6, 16, 120, 84]
+    assert [layer.width for layer in network.layers] == [6, 16, 120, 84]
 
 
 def test_an_lfnn_block_is_two_convolutions_pooled_and_then_normalised() -> None:
@@ -134,7 +134,7 @@ def test_an_mlps_layers_are_normalised_before_their_activation(kind: Any) -> Non
 
 def test_normalisation_is_of_features_behind_fully_connected_layers() -> None:
     network = Vgg(widths=(4,), hidden=(6,), pools=()).build(Init(0), (1, 4, 4), 5)
-    norms = [type(site.norm) for site in network.sites]
+    norms = [type(layer.norm) for layer in network.layers]
     assert norms == [nn.BatchNorm2d, nn.BatchNorm1d]
     assert network.couples == "mean"
     assert LfnnV1(widths=(4, 4)).build(Init(0), (1, 4, 4), 5).couples == "mean"

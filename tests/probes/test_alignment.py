@@ -36,21 +36,21 @@ NETS: list[NetworkSpec] = [
 def rows_of(rule: Rule, kind: type[Alignment] = Alignment, index: int = 0) -> dict[str, Any]:
     probe = kind("alignment", scene(rule))
     rows = look(probe, lambda: probe.before_step(batch(), step_of(index)))
-    return {row["site"]: row for row in rows}
+    return {row["layer"]: row for row in rows}
 
 
 @pytest.mark.parametrize("net", NETS, ids=str)
-def test_bp_has_cosine_1_bias_0_and_variance_0_at_every_site(net: NetworkSpec) -> None:
+def test_bp_has_cosine_1_bias_0_and_variance_0_at_every_layer(net: NetworkSpec) -> None:
     rule = made(Bp, net)
     rows = rows_of(rule)
-    assert list(rows) == [*(site.name for site in rule.network.sites), "readout", "all"]
+    assert list(rows) == [*(layer.name for layer in rule.network.layers), "readout", "all"]
     for row in rows.values():
         assert row["cosine"] == pytest.approx(1, abs=1e-6)
         assert row["mean_cosine"] == row["cosine"]
         assert (row["variance"], row["repeats"]) == (0, 1)
         assert 0 <= row["bias"] < 1e-8
         assert row["update_norm"] == pytest.approx(row["gradient_norm"], rel=1e-4)
-    blocks = {site.name: k for k, b in enumerate(rule.network.blocks) for site in b.sites}
+    blocks = {layer.name: k for k, b in enumerate(rule.network.blocks) for layer in b.layers}
     assert {name: row["block"] for name, row in rows.items()} == {
         **blocks, "readout": None, "all": None
     }  # fmt: skip
@@ -72,7 +72,7 @@ def test_the_true_gradient_is_that_of_bp_whatever_a_rules_backward_pass(net: Net
         found = output_gradient(rule, batch(), names)[name]
         assert torch.allclose(found, expected, atol=1e-12), name
     rows = rows_of(rule)
-    below = rule.network.sites[0].name
+    below = rule.network.layers[0].name
     assert rows[below]["cosine"] < 0.9
     assert rows["readout"]["cosine"] == pytest.approx(1, abs=1e-6)
 

@@ -65,7 +65,7 @@ def test_errors_are_those_of_a_fit_to_what_blocks_pass_on() -> None:
 def test_gaussian_classes_are_read_from_the_input_and_noise_is_not() -> None:
     rule = made(Bp, Mlp(widths=(9, 8)))
     with torch.no_grad():
-        rule.network.blocks[1].site.affine.weight.zero_()
+        rule.network.blocks[1].layer.affine.weight.zero_()
     rows = rows_of(rule)
     assert rows[-1]["error"] < 5
     assert rows[1]["error"] == pytest.approx(100 * (1 - 1 / CLASSES))
@@ -95,7 +95,7 @@ def test_blocks_are_seen_as_predicting_runs_them() -> None:
         found = hidden(rule, batch().x)
         h = found[0][1]
         scaled = h / h.square().mean(1, keepdim=True).sqrt().clamp_min(1e-8)
-        expected = rule.network.blocks[1].scores(scaled)
+        expected = rule.network.blocks[1].preactivation(scaled)
     assert torch.allclose(found[1][0], expected, atol=1e-4)
     assert list(rows_of(made(SoftmaxRegression, Mlp(widths=(9,))))) == [-1]
     assert list(rows_of(made(Bp, Cnn(widths=(4, 6))))) == [-1, 0, 1]

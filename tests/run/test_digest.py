@@ -99,7 +99,7 @@ def test_an_updated_dependency_is_not_the_authors_code(
 def test_pydantic_from_which_networks_derive_is_not_the_authors_code(
     digest_of: Digest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = installed(tmp_path / "site", FILES)
+    folder = installed(tmp_path / "layer", FILES)
     before = digest_of(folder)
     updated = tmp_path / "main.py"
     shutil.copy(str(pydantic.main.__file__), updated)
@@ -120,7 +120,7 @@ def test_code_that_is_moved_or_installed_keeps_its_digest(
     for place in places:
         write(place, own)
     (tmp_path / "linked").symlink_to(places[0])
-    places += [tmp_path / "linked", installed(tmp_path / "site", FILES)]
+    places += [tmp_path / "linked", installed(tmp_path / "layer", FILES)]
     assert len({digest_of(place) for place in places}) == 1
 
 

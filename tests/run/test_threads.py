@@ -38,8 +38,8 @@ def test_multiplications_of_an_mlp_are_its_weights() -> None:
 def test_multiplications_of_a_convolution_count_at_every_position() -> None:
     network = built("cnn")
     expected, passed = 0, []
-    for site in network.sites:
-        site.affine.register_forward_hook(lambda module, given, z: passed.append((module, z)))
+    for layer in network.layers:
+        layer.affine.register_forward_hook(lambda module, given, z: passed.append((module, z)))
     network.eval()(torch.zeros(1, *MNIST))
     for module, z in passed:
         expected += math.prod(module.weight.shape[1:]) * math.prod(z.shape[1:])

@@ -47,17 +47,17 @@ def test_reported_errors_are_those_of_the_kept_weights_and_logits(tmp_path: Path
     outcome = run(tmp_path, resolved)[0]
     data = resolved.dataset
     x = torch.from_numpy(np.array(data.test.images)).float() / 255
-    for weights, logits, error in (
+    for weights, name, error in (
         ("weights.pt", "test_logits.npy", "test_error"),
         ("weights-best-val.pt", "test_logits_best_val.npy", "test_error_at_best_val"),
     ):
         rule = resolved.cell.build(seed=5)
         rule.load_state_dict(read_tensors(outcome.run_dir / weights)["rule"])
-        scores = rule.eval().predict(x)
-        wrong = (scores.argmax(1).numpy() != data.test.labels).mean() * 100
+        logits = rule.eval().predict(x)
+        wrong = (logits.argmax(1).numpy() != data.test.labels).mean() * 100
         assert outcome.result[error] == pytest.approx(wrong)
-        kept = np.load(outcome.run_dir / logits)
-        assert np.abs(kept.astype(np.float32) - scores.detach().numpy()).max() < 2e-3
+        kept = np.load(outcome.run_dir / name)
+        assert np.abs(kept.astype(np.float32) - logits.detach().numpy()).max() < 2e-3
     kept_rows, held = holdout(data.train.labels, 0.1, data.digest)
     rule = resolved.cell.build(seed=5)
     rule.load_state_dict(read_tensors(outcome.run_dir / "weights.pt")["rule"])
@@ -176,7 +176,7 @@ def test_phases_share_the_budget_and_leave_other_groups_bit_identical() -> None:
         ("second", 10, 30),
     ]
     batch = Batch(torch.rand(10, 1, 8, 8), torch.arange(10))
-    for index, moving in ((0, "layers.0"), (10, ("layers.1", "readout"))):
+    for index, moving in ((0, "blocks.0"), (10, ("blocks.1", "readout"))):
         before = {k: v.clone() for k, v in rule.network.state_dict().items()}
         phase = plan.phase(index)[0]
         rule.step(batch, Step(Randomness(0), index, phase=phase))

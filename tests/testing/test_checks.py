@@ -94,7 +94,7 @@ def test_a_failure_says_where_in_the_rules_file_it_arose() -> None:
 def test_a_refusal_with_a_hint_is_told_and_does_not_fail() -> None:
     class NoMixer(wrong.Plain):
         def build(self, init: Init) -> None:
-            if any(site.name == "token2" for site in self.network.sites):
+            if any(layer.name == "token2" for layer in self.network.layers):
                 raise UsageError("Tokens do not fit.", "Take another network.")
 
     found = outcome("networks_train", NoMixer)
@@ -113,7 +113,7 @@ def test_what_no_network_can_show_is_skipped_with_the_reason() -> None:
 def test_the_quick_form_looks_at_one_network_and_the_full_form_at_all() -> None:
     class IdleOnCnn(wrong.Plain):
         def build(self, init: Init) -> None:
-            if isinstance(self.network.sites[0].affine, nn.Conv2d):
+            if isinstance(self.network.layers[0].affine, nn.Conv2d):
                 self.idle = nn.Parameter(init.normal("idle", (3,), 1.0))
 
     assert outcome("every_parameter_moves", IdleOnCnn).status == "passed"

@@ -37,22 +37,22 @@ class Heads(LocalRule):
 
 
 class ClosedForm(LocalRule):
-    """Right: the first units of each block are its class scores; the gradient is written out."""
+    """Right: the first units of each block are its class logits; the gradient is written out."""
 
     factor = 1.0
 
     def loss(self, v: View, s: Step) -> Tensor:
-        return self.task.loss(self._scores(v.z), v.target)
+        return self.task.loss(self._logits(v.z), v.target)
 
     def cotangent(self, v: View, s: Step) -> Tensor:
         classes, positions = self.task.classes, v.z[0, 0].numel()
-        error = self._scores(v.z).softmax(1) - F.one_hot(v.target, classes)
+        error = self._logits(v.z).softmax(1) - F.one_hot(v.target, classes)
         given = torch.zeros_like(v.z)
         spread = error.view(*error.shape, *(1,) * (v.z.dim() - 2)) / (len(error) * positions)
         given[:, :classes] = self.factor * spread
         return given
 
-    def _scores(self, z: Tensor) -> Tensor:
+    def _logits(self, z: Tensor) -> Tensor:
         return z[:, : self.task.classes].flatten(2).mean(2) if z.dim() > 2 else (
             z[:, : self.task.classes]
         )  # fmt: skip
@@ -109,13 +109,13 @@ class LooseOptions(Plain):
 
 class CrashesOnMixer(Plain):
     def build(self, init: Init) -> None:
-        if any(site.name == "token2" for site in self.network.sites):
+        if any(layer.name == "token2" for layer in self.network.layers):
             raise ValueError("tokens")
 
 
 class RefusesWithoutHint(Plain):
     def build(self, init: Init) -> None:
-        if any(site.name == "token2" for site in self.network.sites):
+        if any(layer.name == "token2" for layer in self.network.layers):
             raise UsageError("Tokens do not fit.")
 
 
@@ -216,18 +216,18 @@ class CountsPredictions(Plain):
 
 
 class CentresBatch(Plain):
-    """An example's scores depend on whom it is predicted with."""
+    """An example's logits depend on whom it is predicted with."""
 
     def predict(self, x: Tensor) -> Tensor:
-        scores = super().predict(x)
-        return scores - 0.1 * scores.mean(0) if len(x) > 1 else scores
+        logits = super().predict(x)
+        return logits - 0.1 * logits.mean(0) if len(x) > 1 else logits
 
 
 class LeavesTraining(Plain):
     def predict(self, x: Tensor) -> Tensor:
-        scores = super().predict(x)
+        logits = super().predict(x)
         self.train()
-        return scores
+        return logits
 
 
 class RemembersLabels(Plain):
@@ -242,8 +242,8 @@ class RemembersLabels(Plain):
         return batch
 
     def predict(self, x: Tensor) -> Tensor:
-        scores = super().predict(x)
-        return scores if self.counts is None else scores + 0.01 * self.counts
+        logits = super().predict(x)
+        return logits if self.counts is None else logits + 0.01 * self.counts
 
 
 class UnsavedState(Plain):

@@ -20,7 +20,7 @@ class SignPred(LocalRule):
         δh = (M ⊙ sign(W))ᵀ e / √width        (3)  what the block gets in place of Wᵀ e
 
     M is 1 but for a share ``wrong`` of its entries, drawn once, which are −1. 1/√width is the
-    bound of W's initial values. Inside a block of several sites the error goes on exactly.
+    bound of W's initial values. Inside a block of several layers the error goes on exactly.
 
     Feedback by signs is Liao, Leibo & Poggio's (2016, arXiv:1510.05067), who use it throughout a
     network under one output loss; here there is no error from other blocks.
@@ -37,10 +37,10 @@ class SignPred(LocalRule):
 
     @classmethod
     def claims(cls, config: RuleConfig, network: Network) -> Claims:
-        sites = network.block_depth
+        layers = network.block_depth
         return Claims(
-            transport="sign" if sites == 1 else "full",
-            backward_depth=sites,
+            transport="sign" if layers == 1 else "full",
+            backward_depth=layers,
             update_locked=False,
             global_error="none",
             couples=network.couples,
@@ -59,8 +59,8 @@ class SignPred(LocalRule):
         h, head = spatial_mean(v.h), self.heads[v.k]
         signs = F.linear(h, self.feedback(v.k))
         # The value is the classifier's; its weights see h alone, h sees the signs alone.
-        scores = head(h.detach()) + (signs - signs.detach())
-        return self.task.loss(scores, v.target)
+        logits = head(h.detach()) + (signs - signs.detach())
+        return self.task.loss(logits, v.target)
 
     def feedback(self, k: int) -> Tensor:
         """What stands for W in (3), (classes, width)."""

@@ -79,7 +79,7 @@ def test_a_share_of_the_signs_is_turned_around_once_and_for_all() -> None:
         (Resnet(depth=8, width=8).build(Init(0), SHAPE, CLASSES), "full", 2),
     ],
 )
-def test_blocks_of_several_sites_transport_their_weights(
+def test_blocks_of_several_layers_transport_their_weights(
     network: Network, transport: str, depth: int
 ) -> None:
     claims = SignPred.claims(SignPred.Config(), network)

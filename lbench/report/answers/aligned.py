@@ -6,7 +6,7 @@ from typing import Any
 
 from lbench.report.answers.answer import UNDECIDED, Answer, joined
 from lbench.report.answers.watched import shown
-from lbench.report.figures.aligned import ALL, over_run, repeats, sites
+from lbench.report.figures.aligned import ALL, layers, over_run, repeats
 from lbench.report.measured import Measured, by_place, measured
 from lbench.statistics.intervals import Summary, interval
 from lbench.study.results import Results
@@ -35,9 +35,9 @@ def alignment(results: Results) -> Answer:
 
 def _detail(each: Measured) -> str:
     maps = [
-        f"{site} {shown(interval(list(values.values())), 0)}°"
-        for site in sites(each)
-        if site != ALL and (values := over_run(each, site, "cosine"))
+        f"{layer} {shown(interval(list(values.values())), 0)}°"
+        for layer in layers(each)
+        if layer != ALL and (values := over_run(each, layer, "cosine"))
     ]
     words = f"{each.line.title} on {each.group.title}: {joined(maps, most=10) or 'no map'}"
     bias = over_run(each, ALL, "bias")
@@ -61,5 +61,5 @@ def _data(place: str, each: Measured, angle: Summary) -> dict[str, Any]:
         "angle": angle.as_dict(),
         "bias": over_run(each, ALL, "bias"),
         "variance": over_run(each, ALL, "variance") if repeats(each) > 1 else None,
-        "sites": {site: over_run(each, site, "cosine") for site in sites(each)},
+        "layers": {layer: over_run(each, layer, "cosine") for layer in layers(each)},
     }

@@ -51,13 +51,13 @@ def angle(cosine: float) -> float:
     return math.degrees(math.acos(max(-1.0, min(1.0, cosine))))
 
 
-def curve(each: Measured, site: str, column: str) -> Curve:
-    """A column over training, of one site; steps that a seed lacks a value at are left out."""
+def curve(each: Measured, layer: str, column: str) -> Curve:
+    """A column over training, of one layer; steps that a seed lacks a value at are left out."""
     found: dict[int, list[float]] = {}
     for columns in each.tables.values():
-        rows = zip(columns["step"], columns["site"], columns[column], strict=True)
+        rows = zip(columns["step"], columns["layer"], columns[column], strict=True)
         for step, mine, value in rows:
-            if mine == site and value is not None:
+            if mine == layer and value is not None:
                 found.setdefault(step, []).append(angle(value) if "cosine" in column else value)
     return [
         (step, float(np.mean(values)), min(values), max(values))
@@ -65,10 +65,10 @@ def curve(each: Measured, site: str, column: str) -> Curve:
     ]
 
 
-def sites(each: Measured) -> list[str]:
+def layers(each: Measured) -> list[str]:
     """Names of the maps in their order, all together last."""
     first = next(iter(each.tables.values()))
-    names = dict.fromkeys(first["site"])
+    names = dict.fromkeys(first["layer"])
     return [name for name in names if name != ALL] + [ALL]
 
 
@@ -81,16 +81,23 @@ def _angles(place: str, cells: Sequence[Measured], name: str) -> Figure:
     shown = cells[:PANELS]
     picture, axes = panels(len(shown), height=2.7)
     data: list[dict[str, Any]] = []
-    order = list(dict.fromkeys(site for each in cells for site in sites(each)))
+    order = list(dict.fromkeys(layer for each in cells for layer in layers(each)))
     for number, each in enumerate(cells):
-        for site in sites(each):
-            points = curve(each, site, "cosine")
+        for layer in layers(each):
+            points = curve(each, layer, "cosine")
             data += [
-                {"panel": each.line.title, "site": site, "step": s, "angle": m, "low": a, "high": b}
+                {
+                    "panel": each.line.title,
+                    "layer": layer,
+                    "step": s,
+                    "angle": m,
+                    "low": a,
+                    "high": b,
+                }
                 for s, m, a, b in points
             ]
             if number < len(axes) and points:
-                _angle(axes[number], points, site, order)
+                _angle(axes[number], points, layer, order)
     for panel, each in zip(axes, shown, strict=True):
         panel.axhline(90, color=FAINT, linewidth=1)
         panel.set_ylim(0, max(100.0, panel.get_ylim()[1]))
@@ -110,19 +117,19 @@ def _angles(place: str, cells: Sequence[Measured], name: str) -> Figure:
     return Figure(name, f"Angle to the gradient on {place}", caption, picture, data)
 
 
-def _angle(axes: Axes, points: Curve, site: str, order: Sequence[str]) -> None:
+def _angle(axes: Axes, points: Curve, layer: str, order: Sequence[str]) -> None:
     import matplotlib as mpl
 
     style: dict[str, Any] = {"color": INK, "linestyle": "-", "linewidth": 2.0}
-    if site != ALL:
-        share = order.index(site) / max(1, len(order) - 2)
+    if layer != ALL:
+        share = order.index(layer) / max(1, len(order) - 2)
         style = {
             "color": mpl.colormaps["cividis"](0.05 + 0.85 * share),
-            "linestyle": look(order.index(site))["linestyle"],
+            "linestyle": look(order.index(layer))["linestyle"],
             "linewidth": 1.4,
         }
     at = [step for step, *_ in points]
-    axes.plot(at, [mean for _, mean, _, _ in points], label=clipped(site), **style)
+    axes.plot(at, [mean for _, mean, _, _ in points], label=clipped(layer), **style)
     low, high = [a for *_, a, _ in points], [b for *_, b in points]
     axes.fill_between(at, low, high, color=style["color"], alpha=0.12, linewidth=0)
 
@@ -169,14 +176,14 @@ def _parts(place: str, cells: Sequence[Measured], name: str) -> Figure:
     return Figure(name, title, caption, picture, data)
 
 
-def over_run(each: Measured, site: str, column: str) -> Mapping[int, float]:
-    """A column's mean over the looks at a site, by seed; angles in degrees."""
+def over_run(each: Measured, layer: str, column: str) -> Mapping[int, float]:
+    """A column's mean over the looks at a layer, by seed; angles in degrees."""
     found: dict[int, float] = {}
     for seed, columns in each.tables.items():
         mine = [
             angle(value) if "cosine" in column else value
-            for name, value in zip(columns["site"], columns[column], strict=True)
-            if name == site and value is not None
+            for name, value in zip(columns["layer"], columns[column], strict=True)
+            if name == layer and value is not None
         ]
         values: Numbers = numbers(mine)
         if len(values):

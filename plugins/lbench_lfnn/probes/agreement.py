@@ -23,7 +23,7 @@ EXAMPLES = 5000
 class Agreement(WorkersProbe):
     """How much leaders' predictions differ from each other, and from a linear classifier's.
 
-    A worker whose units are the scores of all classes solves a convex problem (lfnn_l of Yin et
+    A worker whose units are the logits of all classes solves a convex problem (lfnn_l of Yin et
     al. 2023, arXiv:2310.07885, Section 2): its leaders should come to agree in probabilities, in
     the first block with those of a logistic regression of the input. The leaders are those who
     led most in the epoch's last step. All numbers are means over at most 5,000 held-out examples.
@@ -83,8 +83,8 @@ class Agreement(WorkersProbe):
         for x, target in chunks(self.scene.heldout, self.idx):
             for k, y in self.predictions(x).items():
                 found.setdefault(k, []).append(y)
-            if (scores := self.regress(x)) is not None:
-                linear.append(scores[:, :, None])
+            if (logits := self.regress(x)) is not None:
+                linear.append(logits[:, :, None])
             targets.append(target)
         blocks = {k: torch.cat(parts) for k, parts in found.items()}
         return blocks, torch.cat(linear) if linear else None, torch.cat(targets)
@@ -98,8 +98,8 @@ class Agreement(WorkersProbe):
         if self.regression is None:
             self.regression = fit(self.scene.training, workers.classes, binary=binary)
         weight, bias = self.regression
-        scores = x.flatten(1).double() @ weight + bias
-        return scores.sigmoid() if binary else scores.softmax(1)
+        logits = x.flatten(1).double() @ weight + bias
+        return logits.sigmoid() if binary else logits.softmax(1)
 
 
 def vectors(y: Tensor, label: int | None) -> Tensor:

@@ -37,7 +37,7 @@ class Leaders(WorkersProbe):
         self.owners, self.blocks = [], {}
         for k, block in enumerate(self.rule.network.blocks):
             self.owners.append(owners(self.rule.workers[k], block))
-            affine = block.sites[-1].affine
+            affine = block.layers[-1].affine
             for p in affine.weight, affine.bias:
                 if p is not None:
                     self.blocks[names[id(p)]] = k

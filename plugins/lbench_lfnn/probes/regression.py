@@ -45,16 +45,16 @@ def fit(examples: Examples, classes: int, *, binary: bool) -> tuple[Tensor, Tens
         slope, shift = PENALTY * weight, torch.zeros_like(bias)
         for x, target in chunks(examples):
             rows = x.flatten(1).double() - mean
-            scores, own = rows @ weight + bias, F.one_hot(target, classes).double()
+            logits, own = rows @ weight + bias, F.one_hot(target, classes).double()
             if binary:
-                error = scores.sigmoid() - own
-                entropy = F.binary_cross_entropy_with_logits(scores, own, reduction="sum")
+                grad = logits.sigmoid() - own
+                entropy = F.binary_cross_entropy_with_logits(logits, own, reduction="sum")
             else:
-                error = scores.softmax(1) - own
-                entropy = F.cross_entropy(scores, target, reduction="sum")
+                grad = logits.softmax(1) - own
+                entropy = F.cross_entropy(logits, target, reduction="sum")
             loss += entropy / len(examples)
-            slope.addmm_(rows.T, error, alpha=1 / len(examples))
-            shift += error.sum(0) / len(examples)
+            slope.addmm_(rows.T, grad, alpha=1 / len(examples))
+            shift += grad.sum(0) / len(examples)
         v.grad, bias.grad = scale.T @ slope, shift
         return loss
 

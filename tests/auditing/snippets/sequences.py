@@ -76,5 +76,5 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         h = self.embed(x.view(len(x), 4, 5))
-        scores = self.query(h) @ self.key(h).transpose(1, 2) / 12**0.5
-        return cast(Tensor, self.readout((scores.softmax(2) @ self.value(h)).mean(1)))
+        logits = self.query(h) @ self.key(h).transpose(1, 2) / 12**0.5
+        return cast(Tensor, self.readout((logits.softmax(2) @ self.value(h)).mean(1)))

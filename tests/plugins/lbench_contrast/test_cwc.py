@@ -62,7 +62,7 @@ def test_a_step_equals_numpy_by_hand() -> None:
     found = small.gradients(rule, batch)
     x, onehot = batch.x.flatten(1).numpy(), np.eye(CLASSES)[batch.target.numpy()]
     for k in range(3):
-        name = f"network.layers.{k}.site.affine"
+        name = f"network.blocks.{k}.layer.affine"
         h = np.maximum(x @ v[f"{name}.weight"].T + v[f"{name}.bias"], 0)
         own = channels(h.shape[1], CLASSES)
         goodness = np.stack([(h[:, each] ** 2).mean(1) for each in own], 1)
@@ -76,8 +76,8 @@ def test_a_step_equals_numpy_by_hand() -> None:
         np.testing.assert_allclose(found[f"{name}.bias"].numpy(), dz.sum(0), atol=1e-13)
         assert np.abs(dz.sum(0)).max() > 1e-4
         x = h
-    scores = x @ v["network.readout.linear.weight"].T + v["network.readout.linear.bias"]
-    p = np.exp(scores - scores.max(1, keepdims=True))
+    logits = x @ v["network.readout.linear.weight"].T + v["network.readout.linear.bias"]
+    p = np.exp(logits - logits.max(1, keepdims=True))
     p /= p.sum(1, keepdims=True)
     bias = found["network.readout.linear.bias"].numpy()
     np.testing.assert_allclose(bias, (p - onehot).mean(0), atol=1e-13)
@@ -102,7 +102,7 @@ def test_later_blocks_change_no_earlier_ones_gradient(net: small.NetworkSpec) ->
     broken = small.gradients(rule, batch)
     assert set(broken) == set(clean)
     for name, grad in clean.items():
-        above = name.startswith((f"network.layers.{last}.", "network.readout."))
+        above = name.startswith((f"network.blocks.{last}.", "network.readout."))
         assert torch.equal(broken[name], grad) != above, name
 
 
@@ -117,13 +117,13 @@ def test_every_parameter_learns(net: small.NetworkSpec, predict: str) -> None:
 def test_the_readout_is_there_only_where_it_predicts(net: small.NetworkSpec) -> None:
     rule, x = make(net, predict="goodness").eval(), small.batch_of().x
     assert isinstance(rule.network.readout, nn.Identity)
-    total = sum(p.numel() for p in rule.network.layers.parameters())
+    total = sum(p.numel() for p in rule.network.blocks.parameters())
     assert parameters(rule.float(), small.SHAPE) == {"inf": total, "aux": 0, "fix": 0}
     rule.double()
     h = x
     for block in rule.network.blocks[:-1]:
         h = block(h)
-    h = rule.network.blocks[-1].scores(h).relu().view(6, rule.network.blocks[-1].width, -1)
+    h = rule.network.blocks[-1].preactivation(h).relu().view(6, rule.network.blocks[-1].width, -1)
     own = channels(h.shape[1], CLASSES)
     expected = torch.stack([h[:, each].square().mean((1, 2)) for each in own], 1)
     torch.testing.assert_close(rule.predict(x), expected)
@@ -147,7 +147,7 @@ def test_staggered_blocks_stop_from_the_bottom_up() -> None:
         before = {name: p.clone() for name, p in rule.named_parameters()}
         rule.step(small.batch_of(), Step(Randomness(0), k, phase=phase))
         moved = {name for name, p in rule.named_parameters() if not torch.equal(p, before[name])}
-        still = tuple(f"network.layers.{j}." for j in range(k))
+        still = tuple(f"network.blocks.{j}." for j in range(k))
         assert moved == {name for name in before if not name.startswith(still or "-")}
     assert len(make(schedule="staggered", predict="goodness").phases()) == 3
 

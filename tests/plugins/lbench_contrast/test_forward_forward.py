@@ -154,8 +154,8 @@ def by_hand(rule: ForwardForward, both: Batch) -> tuple[dict[str, Any], float]:
     grads, losses = {}, []
     for k in range(len(rule.network.blocks)):
         x = x / np.sqrt((x**2).mean(1, keepdims=True))
-        site = f"network.layers.{k}.site.affine"
-        h = np.maximum(x @ p[f"{site}.weight"].T + p[f"{site}.bias"], 0)
+        layer = f"network.blocks.{k}.layer.affine"
+        h = np.maximum(x @ p[f"{layer}.weight"].T + p[f"{layer}.bias"], 0)
         units = h.shape[1]
         theta = rule.config.theta
         if rule.config.goodness == "sum":
@@ -170,7 +170,7 @@ def by_hand(rule: ForwardForward, both: Batch) -> tuple[dict[str, Any], float]:
             [-1 / (1 + np.exp(own - theta)) / n, 1 / (1 + np.exp(theta - wrong)) / n]
         )
         dz = error[:, None] * slope
-        grads[f"{site}.weight"], grads[f"{site}.bias"] = dz.T @ x, dz.sum(0)
+        grads[f"{layer}.weight"], grads[f"{layer}.bias"] = dz.T @ x, dz.sum(0)
         x = h
     return grads, float(np.mean(losses))
 
@@ -200,7 +200,7 @@ def test_later_blocks_change_no_earlier_ones_gradient(net: str) -> None:
             p.fill_(math.nan)
     broken = gradients(rule, batch)
     for name, grad in clean.items():
-        last = name.startswith(f"network.layers.{len(blocks) - 1}.")
+        last = name.startswith(f"network.blocks.{len(blocks) - 1}.")
         assert torch.equal(broken[name], grad) != last, name
 
 
@@ -223,7 +223,7 @@ def test_an_input_of_zeros_stays_zero() -> None:
     rule, batch = make(), batch_of()
     rule.attach({group.name: lambda grads: None for group in rule.groups()})
     h = rule.train_block(0, torch.zeros_like(batch.x), batch, Step(Randomness(0)))
-    bias = rule.network.blocks[0].site.affine.bias
+    bias = rule.network.blocks[0].layer.affine.bias
     torch.testing.assert_close(h, torch.relu(bias).expand_as(h))
 
 
@@ -232,7 +232,7 @@ def test_a_batch_norm_sees_own_and_wrong_labels_once_and_together() -> None:
     gradients(rule, batch, s)
     x = rule.prepare(batch, s).x
     x = x / x.square().mean((1, 2, 3), keepdim=True).sqrt()
-    first = rule.network.blocks[0].site
+    first = rule.network.blocks[0].layer
     z = first.affine(x)
     assert first.norm.num_batches_tracked == 1
     torch.testing.assert_close(first.norm.running_mean, 0.1 * z.mean((0, 2, 3)))
@@ -265,8 +265,8 @@ def test_the_predicted_label_has_the_highest_goodness_over_later_blocks(
             x[label] = high
             for k in range(len(widths)):
                 x = x / np.sqrt((x**2).mean())
-                site = f"network.layers.{k}.site.affine"
-                x = np.maximum(p[f"{site}.weight"] @ x + p[f"{site}.bias"], 0)
+                layer = f"network.blocks.{k}.layer.affine"
+                x = np.maximum(p[f"{layer}.weight"] @ x + p[f"{layer}.bias"], 0)
                 if k > 0 or len(widths) == 1:
                     totals[b, label] += (x**2).sum() if goodness == "sum" else (x**2).mean()
     found = rule.eval().predict(batch.x.clone())

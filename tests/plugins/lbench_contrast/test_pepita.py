@@ -80,17 +80,17 @@ def test_pepita_equals_an_implementation_in_numpy(dropout: float) -> None:
     """Both passes have the same masks, and h is compared behind dropout."""
     rule, batch = make(NETS["mlp"], scale=0.5, dropout=dropout), batch_of()
     masks = {
-        f"network.layers.{k}.site.affine": (
+        f"network.blocks.{k}.layer.affine": (
             Step(Randomness(0)).noise(f"dropout/fc{k + 1}", (6, width), "uniform") >= dropout
         ).numpy()
         / (1 - dropout)
         for k, width in enumerate((9, 8, 7))
     }
     values = {name: p.detach().numpy() for name, p in rule.named_parameters()}
-    names = [f"network.layers.{k}.site.affine" for k in range(3)] + ["network.readout.linear"]
+    names = [f"network.blocks.{k}.layer.affine" for k in range(3)] + ["network.readout.linear"]
 
     def walk(x: Array) -> list[Array]:
-        """The input, every h, and the scores."""
+        """The input, every h, and the logits."""
         h = [x]
         for name in names:
             h.append(h[-1] @ values[f"{name}.weight"].T + values[f"{name}.bias"])
@@ -148,7 +148,7 @@ def test_no_error_changes_nothing(net: NetworkSpec) -> None:
 
 def test_a_convolution_learns_from_the_mean_over_its_positions() -> None:
     rule, batch = make(Cnn(widths=(4,), norm="none"), scale=0.5), batch_of()
-    conv, linear = rule.network.sites[0].affine, rule.network.readout.linear
+    conv, linear = rule.network.layers[0].affine, rule.network.readout.linear
     with torch.no_grad():
         onehot = F.one_hot(batch.target, CLASSES)
         first = conv(batch.x).relu()
@@ -159,7 +159,7 @@ def test_a_convolution_learns_from_the_mean_over_its_positions() -> None:
         weight = torch.einsum("bop,bip->boip", contrast, F.unfold(x, 3, padding=1)).mean((0, 3))
         last = linear(second.mean((2, 3))).softmax(1) - onehot
     found = gradients(rule, batch)
-    name = "network.layers.0.site.affine"
+    name = "network.blocks.0.layer.affine"
     torch.testing.assert_close(found[f"{name}.weight"].flatten(1), weight)
     torch.testing.assert_close(found[f"{name}.bias"], contrast.mean((0, 2)))
     torch.testing.assert_close(found["network.readout.linear.bias"], last.mean(0))

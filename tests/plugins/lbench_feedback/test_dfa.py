@@ -1,4 +1,4 @@
-"""dfa sends the output error to every site through its own fixed random weights."""
+"""dfa sends the output error to every layer through its own fixed random weights."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def feed(rule: Dfa, weight: Tensor) -> None:
 
 @CONV
 @pytest.mark.parametrize("net", ONE_SITE.values(), ids=ONE_SITE)
-def test_with_one_site_and_the_same_feedback_dfa_is_fa(net: small.NetworkSpec, conv: str) -> None:
+def test_with_one_layer_and_the_same_feedback_dfa_is_fa(net: small.NetworkSpec, conv: str) -> None:
     fa, dfa = small.make(Fa, net), small.make(Dfa, net, conv=conv)
     feed(dfa, fa.network.readout.linear.feedback.weight)
     batch = small.batch_of()
@@ -57,7 +57,7 @@ def test_with_one_site_and_the_same_feedback_dfa_is_fa(net: small.NetworkSpec, c
 
 @CONV
 @pytest.mark.parametrize("net", ONE_SITE.values(), ids=ONE_SITE)
-def test_with_one_site_and_the_readout_as_feedback_dfa_is_bp(
+def test_with_one_layer_and_the_readout_as_feedback_dfa_is_bp(
     net: small.NetworkSpec, conv: str
 ) -> None:
     bp, dfa = small.make(Bp, net), small.make(Dfa, net, conv=conv)
@@ -84,7 +84,7 @@ def test_the_readout_gets_the_gradient_of_bp(net: small.NetworkSpec, conv: str) 
 def test_dfa_equals_an_implementation_in_numpy() -> None:
     rule, batch = small.make(Dfa, Mlp(widths=(9, 8, 7))), small.batch_of()
     values = {name: p.detach().numpy() for name, p in rule.named_parameters()}
-    names = [f"network.layers.{k}.site.affine" for k in range(3)] + ["network.readout.linear"]
+    names = [f"network.blocks.{k}.layer.affine" for k in range(3)] + ["network.readout.linear"]
     h, z = [batch.x.flatten(1).numpy()], []
     for name in names:
         z.append(h[-1] @ values[f"{name}.weight"].T + values[f"{name}.bias"])
@@ -106,13 +106,13 @@ def test_convolutions_get_the_error_at_each_unit_or_for_each_channel(conv: str) 
     batch, params = small.batch_of(), dict(rule.named_parameters())
     x, walk = batch.x, []
     for k, pool in enumerate((1, 2, 1)):
-        affine = f"network.layers.{k}.site.affine"
+        affine = f"network.blocks.{k}.layer.affine"
         z = F.conv2d(x, params[f"{affine}.weight"], params[f"{affine}.bias"], padding=1)
         walk.append((affine, x, z))
         x = F.max_pool2d(z.relu(), pool)
     readout = (params[f"network.readout.linear.{name}"] for name in ("weight", "bias"))
-    scores = F.linear(x.mean((2, 3)), *readout)
-    e = (scores.softmax(1) - F.one_hot(batch.target, CLASSES)) / len(x)
+    logits = F.linear(x.mean((2, 3)), *readout)
+    e = (logits.softmax(1) - F.one_hot(batch.target, CLASSES)) / len(x)
     found = small.gradients(rule, batch)
     for k, (affine, x, z) in enumerate(walk):
         channels, side = z.shape[1], z.shape[2]
@@ -153,8 +153,8 @@ def test_hidden_gradients_may_be_sums_over_the_batch(net: small.NetworkSpec) -> 
 def test_feedback_is_fixed_and_has_the_law_of_a_readout(net: small.NetworkSpec, conv: str) -> None:
     rule = small.make(Dfa, net, conv=conv)
     shapes = rule.network.shapes(SHAPE)
-    for site, b in zip(rule.network.sites, rule.feedback, strict=True):
-        channels, units = shapes[site.name][0], shapes[site.name].numel()
+    for layer, b in zip(rule.network.layers, rule.feedback, strict=True):
+        channels, units = shapes[layer.name][0], shapes[layer.name].numel()
         count = channels if conv == "channel" else units
         assert b.shape == (CLASSES, count)
         assert 0.7 / math.sqrt(count) < b.abs().max() <= 1 / math.sqrt(count)

@@ -1,4 +1,4 @@
-"""drtp sends the label to every site through its own fixed random weights, and no error."""
+"""drtp sends the label to every layer through its own fixed random weights, and no error."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def assert_equal(found: Grads, expected: Grads) -> None:
 def test_drtp_equals_an_implementation_in_numpy() -> None:
     rule, batch = small.make(Drtp, Mlp(widths=(9, 8, 7))), small.batch_of()
     values = {name: p.detach().numpy() for name, p in rule.named_parameters()}
-    names = [f"network.layers.{k}.site.affine" for k in range(3)] + ["network.readout.linear"]
+    names = [f"network.blocks.{k}.layer.affine" for k in range(3)] + ["network.readout.linear"]
     h, z = [batch.x.flatten(1).numpy()], []
     for name in names:
         z.append(h[-1] @ values[f"{name}.weight"].T + values[f"{name}.bias"])
@@ -65,8 +65,8 @@ def test_drtp_equals_an_implementation_in_numpy() -> None:
 class LabelForError(Task):
     """A task whose output error is the label."""
 
-    def error(self, scores: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        return self.loss(scores, target), F.one_hot(target, CLASSES).to(scores) / len(target)
+    def output_error(self, logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        return self.loss(logits, target), F.one_hot(target, CLASSES).to(logits) / len(target)
 
 
 @NET
@@ -106,15 +106,15 @@ def test_a_block_learns_nothing_from_the_blocks_above_it(net: small.NetworkSpec)
         assert_equal({n: found[n] for n in below}, {n: hidden[n] for n in below})
 
 
-def test_within_a_block_a_site_learns_nothing_from_the_sites_above_it() -> None:
+def test_within_a_block_a_layer_learns_nothing_from_the_layers_above_it() -> None:
     rule, batch = small.make(Drtp, Mlp(widths=(9, 8, 7)), blocks=1), small.batch_of()
     before = small.gradients(rule, batch)
     redraw(rule.network.blocks[0].parts[2])
     after = small.gradients(rule, batch)
     for part in range(2):
-        name = f"network.layers.0.parts.{part}.site.affine.weight"
+        name = f"network.blocks.0.parts.{part}.layer.affine.weight"
         assert torch.equal(after[name], before[name])
-    name = "network.layers.0.parts.2.site.affine.weight"
+    name = "network.blocks.0.parts.2.layer.affine.weight"
     assert not torch.equal(after[name], before[name])
 
 
@@ -143,12 +143,12 @@ def test_the_readout_gets_the_gradient_of_bp(net: small.NetworkSpec, dropout: fl
 
 
 @NET
-def test_labels_reach_every_site(net: small.NetworkSpec) -> None:
+def test_labels_reach_every_layer(net: small.NetworkSpec) -> None:
     rule, batch = small.make(Drtp, net), small.batch_of()
     one = small.gradients(rule, batch)
     other = small.gradients(rule, Batch(batch.x, (batch.target + 1) % CLASSES))
     weights = [name for name in one if name.endswith("affine.weight")]
-    assert len(weights) == len(rule.network.sites)
+    assert len(weights) == len(rule.network.layers)
     assert not any(torch.equal(one[name], other[name]) for name in weights)
 
 

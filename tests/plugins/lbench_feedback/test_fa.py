@@ -13,6 +13,7 @@ from torch.nn.utils.parametrizations import weight_norm
 
 from lbench.errors import UsageError
 from lbench.init import Init
+from lbench.layer import Layer
 from lbench.network import Block, Network, Readout
 from lbench.networks.cnn import Cnn
 from lbench.networks.mlp import Mlp
@@ -21,7 +22,6 @@ from lbench.recipe import Recipe
 from lbench.rule import differentiate
 from lbench.run.job import parameters
 from lbench.run.optim import Update
-from lbench.site import Site
 from lbench.step import Step
 from lbench.task import Batch, Task
 from lbench_bp.bp import Bp
@@ -92,7 +92,7 @@ def test_backward_pass_reads_no_weights(net: small.NetworkSpec) -> None:
 def test_fa_equals_an_implementation_in_numpy() -> None:
     rule, batch = small.make(Fa, Mlp(widths=(9, 8, 7))), small.batch_of()
     values = {name: p.detach().numpy() for name, p in rule.named_parameters()}
-    names = [f"network.layers.{k}.site.affine" for k in range(3)] + ["network.readout.linear"]
+    names = [f"network.blocks.{k}.layer.affine" for k in range(3)] + ["network.readout.linear"]
     h: list[Array] = [batch.x.flatten(1).numpy()]
     z: list[Array] = []
     for name in names:
@@ -118,7 +118,7 @@ def test_feedback_stays_as_it_was_drawn(net: str) -> None:
     rule.attach({group.name: Update(group, recipe) for group in rule.groups()})
     state = {name: value.clone() for name, value in rule.state_dict().items()}
     kept = [name for name in state if ".feedback." in name]
-    assert len(kept) == len(rule.network.sites)  # all but the first, and the readout
+    assert len(kept) == len(rule.network.layers)  # all but the first, and the readout
     for index in range(3):
         rule.step(small.batch_of(seed=index), Step(Randomness(0), index))
     for name, value in rule.state_dict().items():
@@ -136,9 +136,9 @@ def test_feedback_stays_as_it_was_drawn(net: str) -> None:
 @NET
 def test_feedback_has_the_law_of_the_weights_and_is_fixed(net: small.NetworkSpec) -> None:
     rule = small.make(Fa, net)
-    first = rule.network.sites[0].affine
+    first = rule.network.layers[0].affine
     assert first not in affines(rule)
-    assert len(affines(rule)) == len(rule.network.sites)
+    assert len(affines(rule)) == len(rule.network.layers)
     fixed = 0
     for affine in affines(rule):
         weight, feedback = affine.weight, affine.feedback.weight
@@ -183,7 +183,7 @@ class Linear(Block):
 
 
 def linear_network(init: Init) -> Network:
-    blocks = [Linear(Site("fc1", init.linear("fc1", 32, 20)))]
+    blocks = [Linear(Layer("fc1", init.linear("fc1", 32, 20)))]
     return Network(blocks, Readout(init.linear("readout", 20, CLASSES)))
 
 
@@ -203,7 +203,7 @@ def test_angle_to_bp_falls_on_a_linear_network() -> None:
         bp.load_state_dict(fa.state_dict(), strict=False)
         found = small.gradients(fa, batch, index)
         one, other = (
-            grads["network.layers.0.site.affine.weight"].flatten()
+            grads["network.blocks.0.layer.affine.weight"].flatten()
             for grads in (found, small.gradients(bp, batch, index))
         )
         cosine = torch.cosine_similarity(one, other, dim=0)
@@ -220,6 +220,6 @@ def test_a_step_in_bfloat16_is_near_float32(net: small.NetworkSpec) -> None:
 
 def test_layers_whose_weights_are_made_from_others_are_refused() -> None:
     network = NETS["mlp"].build(Init(0), SHAPE, CLASSES)
-    weight_norm(network.sites[1].affine)
+    weight_norm(network.layers[1].affine)
     with pytest.raises(UsageError, match="weight of 'fc2' is made from other parameters"):
         Fa(network, Task("small", SHAPE, CLASSES), Fa.Config(), Init(1))

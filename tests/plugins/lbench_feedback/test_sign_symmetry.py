@@ -91,9 +91,9 @@ def test_with_weights_of_one_size_usf_is_proportional_to_bp(net: str) -> None:
     bp.load_state_dict(usf.state_dict())
     batch, factor, expected = small.batch_of(), 1.0, {}
     exact = small.gradients(bp, batch)
-    modules = [usf.network.readout.linear, *(site.affine for site in usf.network.sites[::-1])]
+    modules = [usf.network.readout.linear, *(layer.affine for layer in usf.network.layers[::-1])]
     for depth, module in enumerate(modules):
-        layer = "network.readout." if depth == 0 else f"network.layers.{3 - depth}."
+        layer = "network.readout." if depth == 0 else f"network.blocks.{3 - depth}."
         expected |= {name: factor * g for name, g in exact.items() if name.startswith(layer)}
         factor *= scale(module.weight) / size
     small.assert_same(small.gradients(usf, batch), expected)
@@ -126,7 +126,7 @@ def test_brsf_draws_its_sizes_anew_in_every_step_and_not_within_one(net: small.N
         assert not (second[name] == b).any()
     one, two = (small.gradients(rule, batch, index) for index in (0, 1))
     small.assert_same(small.gradients(rule, batch, 0), one)
-    below = "network.layers.0.site.affine.weight"
+    below = "network.blocks.0.layer.affine.weight"
     assert (one[below] - two[below]).norm() > 0.01 * one[below].norm()
 
 

@@ -115,7 +115,7 @@ def test_behind_enough_noise_the_next_step_is_one_of_bp() -> None:
     found, expected = (small.gradients(rule, batch) for rule in (wm, bp))
     far = small.gradients(small.make(Fa, NETS["cnn"]), batch)
     for name in expected:
-        if name.endswith("site.affine.weight"):
+        if name.endswith("layer.affine.weight"):
             size = expected[name].norm()
             assert (found[name] - expected[name]).norm() < 0.1 * size
             assert (far[name] - expected[name]).norm() > 0.5 * size

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lbench.init import Init
+from lbench.layer import Layer
 from lbench.network import Block, Network, Pass, Readout, spatial_mean
 from lbench.networks.cnn import Cnn
 from lbench.networks.mixer import LocalMixer
@@ -21,7 +22,6 @@ from lbench.networks.resnet import Resnet
 from lbench.networks.spec import NetworkSpec
 from lbench.randomness import Kind, Randomness
 from lbench.rule import Rule
-from lbench.site import Site
 from lbench.step import Step
 from lbench.task import Batch, Task
 
@@ -38,18 +38,18 @@ class Pointwise(NetworkSpec):
         self, init: Init, shape: tuple[int, int, int], classes: int, dropout: float = 0.0
     ) -> Network:
         norm = LocalNorm(2) if self.norm == "groups of two" else nn.GroupNorm(1, 8)
-        first = Site("first", init.conv("first", shape[0], 8, 1))
-        second = Site("second", init.conv("second", 8, 8, 1, groups=4), norm)
-        third = Site("third", init.conv("third", 8, 8, 1, groups=4))
+        first = Layer("first", init.conv("first", shape[0], 8, 1))
+        second = Layer("second", init.conv("second", 8, 8, 1, groups=4), norm)
+        third = Layer("third", init.conv("third", 8, 8, 1, groups=4))
         blocks = [Block(first, pool=self.pool), Block(second), Block(third)]
         return Network(blocks, Readout(init.linear("readout", 8, classes)))
 
 
 class Twice(Block):
-    """A block whose site acts twice, with the activation between."""
+    """A block whose layer acts twice, with the activation between."""
 
-    def scores(self, x: Tensor, s: Step | None = None) -> Tensor:
-        z: Tensor = self.site(self.activate(self.site(x)))
+    def preactivation(self, x: Tensor, s: Step | None = None) -> Tensor:
+        z: Tensor = self.layer(self.activate(self.layer(x)))
         return z
 
 
@@ -59,8 +59,8 @@ class Tied(NetworkSpec):
     def build(
         self, init: Init, shape: tuple[int, int, int], classes: int, dropout: float = 0.0
     ) -> Network:
-        first = Site("first", init.conv("first", shape[0], 4, 3))
-        twice = Site("twice", init.conv("twice", 4, 4, 1, groups=2), LocalNorm(2))
+        first = Layer("first", init.conv("first", shape[0], 4, 3))
+        twice = Layer("twice", init.conv("twice", 4, 4, 1, groups=2), LocalNorm(2))
         return Network([Block(first), Twice(twice)], Readout(init.linear("readout", 4, classes)))
 
 
@@ -120,24 +120,24 @@ def gradients(rule: Rule, batch: Batch, s: Step | None = None) -> dict[str, Tens
 
 
 def passed(stream: str) -> str:
-    """The site and, behind its first, the number of its pass, of a perturbation's stream."""
+    """The layer and, behind its first, the number of its pass, of a perturbation's stream."""
     return stream.split("/", 2)[2]
 
 
-def passes(rule: Rule, sites: Sequence[Site]) -> dict[str, Pass]:
-    """The passes through some sites, named as in :func:`passed`, in their order."""
+def passes(rule: Rule, layers: Sequence[Layer]) -> dict[str, Pass]:
+    """The passes through some layers, named as in :func:`passed`, in their order."""
     found: dict[str, Pass] = {}
     for each in rule.network.passes(rule.task.shape):
-        if each.site in sites:
-            number = 1 + sum(other.site is each.site for other in found.values())
-            found[each.site.name if number == 1 else f"{each.site.name}/{number}"] = each
+        if each.layer in layers:
+            number = 1 + sum(other.layer is each.layer for other in found.values())
+            found[each.layer.name if number == 1 else f"{each.layer.name}/{number}"] = each
     return found
 
 
 class Basis(Step):
     """For q copies of each example, noise that is sqrt(q) times each of q basis vectors.
 
-    They span the units in some passes through sites, one after the other as ``offsets`` says;
+    They span the units in some passes through layers, one after the other as ``offsets`` says;
     all others have no noise. Copies of an example share all else that is random.
     """
 
@@ -159,14 +159,14 @@ class Basis(Step):
         return vectors[:, start : start + math.prod(shape[1:])].repeat(size, 1).view(shape)
 
 
-def mean_over_basis(rule: Rule, batch: Batch, sites: Sequence[Site]) -> dict[str, Tensor]:
+def mean_over_basis(rule: Rule, batch: Batch, layers: Sequence[Layer]) -> dict[str, Tensor]:
     """The mean gradient over an orthonormal basis of the noise, which is the exact expectation.
 
     Each example has its own noise and gradients are means over examples, so that one step on
     copies has the whole basis.
     """
     offsets, count = {}, 0
-    for name, each in passes(rule, sites).items():
+    for name, each in passes(rule, layers).items():
         offsets[name] = count
         count += each.shape.numel()
     copies = Batch(batch.x.repeat_interleave(count, 0), batch.target.repeat_interleave(count, 0))
@@ -266,7 +266,7 @@ def local_gradients(rule: Any, x: Tensor, target: Tensor, s: Step) -> dict[str, 
     """Autograd of the sum of the heads' cross-entropies, with every block's input detached."""
     total = torch.zeros((), dtype=torch.float64)
     for block, head in zip(rule.network.blocks, rule.heads, strict=True):
-        h = block.activate(block.scores(x.detach(), s))
+        h = block.activate(block.preactivation(x.detach(), s))
         total = total + F.cross_entropy(head(spatial_mean(h)), target)
         x = block.emit(h, s)
     total = total + F.cross_entropy(rule.network.readout(x.detach()), target)

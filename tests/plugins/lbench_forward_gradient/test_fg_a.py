@@ -12,13 +12,13 @@ from torch.nn import functional as F
 
 from lbench.errors import UsageError
 from lbench.init import Init
+from lbench.layer import Layer, cut, tapped
 from lbench.networks.cnn import Cnn
 from lbench.networks.mlp import Mlp
 from lbench.randomness import Kind, Randomness
 from lbench.recipe import Recipe
 from lbench.rule import Rule
 from lbench.run.optim import Update
-from lbench.site import Site, cut, tapped
 from lbench.step import Step
 from lbench.task import Batch, Task
 from lbench_bp.bp import Bp
@@ -37,7 +37,7 @@ PARTS = ("weight", "bias")
 
 
 class Recorded(Step):
-    """Remembers the perturbations that it drew, in float64, by the pass through a site."""
+    """Remembers the perturbations that it drew, in float64, by the pass through a layer."""
 
     def __init__(self, index: int = 0) -> None:
         super().__init__(Randomness(5), index)
@@ -53,16 +53,16 @@ class Recorded(Step):
 
 
 def cotangents(rule: Rule, batch: Batch, s: Step) -> dict[str, Tensor]:
-    """bp's gradient of the mean loss at every z, by the pass through a site."""
+    """bp's gradient of the mean loss at every z, by the pass through a layer."""
     leaves: list[Tensor] = []
 
-    def add_zero(site: Site, z: Tensor) -> Tensor:
+    def add_zero(layer: Layer, z: Tensor) -> Tensor:
         leaves.append(torch.zeros_like(z, requires_grad=True))
         return z + leaves[-1]
 
-    with tapped(rule.network.sites, add_zero):
+    with tapped(rule.network.layers, add_zero):
         loss = F.cross_entropy(rule.network(batch.x, s), batch.target)
-    names = small.passes(rule, rule.network.sites)
+    names = small.passes(rule, rule.network.layers)
     return dict(zip(names, torch.autograd.grad(loss, leaves), strict=True))
 
 
@@ -70,7 +70,7 @@ def cotangents(rule: Rule, batch: Batch, s: Step) -> dict[str, Tensor]:
 @pytest.mark.parametrize("mask", [True, False])
 def test_the_mean_over_a_basis_of_the_noise_is_the_gradient_of_bp(net: Net, mask: bool) -> None:
     rule, batch = small.make(FgA, net, mask=mask), small.batch_of()
-    mean = small.mean_over_basis(rule, batch, rule.network.sites)
+    mean = small.mean_over_basis(rule, batch, rule.network.layers)
     small.assert_same(mean, small.gradients(small.make(Bp, net), batch))
 
 
@@ -89,10 +89,10 @@ def test_the_estimate_is_the_noise_times_the_exact_slope_of_each_example(net: Ne
     found = small.gradients(rule, batch, s)
     exact = cotangents(rule, batch, s)
     slope = sum((exact[name] * u).flatten(1).sum(1) for name, u in s.drawn.items())
-    with cut(rule.network.sites) as kept:
+    with cut(rule.network.layers) as kept:
         rule.network(batch.x, s)
     estimates = [slope.view(-1, *[1] * (u.dim() - 1)) * u for u in s.drawn.values()]
-    params = dict(rule.network.layers.named_parameters(prefix="network.layers"))
+    params = dict(rule.network.blocks.named_parameters(prefix="network.blocks"))
     grads = torch.autograd.grad([z for _, z in kept], list(params.values()), estimates)
     for name, grad in zip(params, grads, strict=True):
         torch.testing.assert_close(found[name], grad, rtol=1e-10, atol=1e-13)
@@ -105,10 +105,10 @@ def test_the_slope_is_that_of_finite_differences() -> None:
     slope = sum((exact[name] * u).sum() for name, u in s.drawn.items())
 
     def loss_at(eps: float) -> Tensor:
-        def move(site: Site, z: Tensor) -> Tensor:
-            return z + eps * s.drawn[site.name]
+        def move(layer: Layer, z: Tensor) -> Tensor:
+            return z + eps * s.drawn[layer.name]
 
-        with torch.no_grad(), tapped(rule.network.sites, move):
+        with torch.no_grad(), tapped(rule.network.layers, move):
             return F.cross_entropy(rule.network(batch.x), batch.target)
 
     difference = (loss_at(1e-6) - loss_at(-1e-6)) / 2e-6
@@ -128,7 +128,7 @@ def test_a_step_is_that_of_numpy() -> None:
 
     h, hdot, kept = batch.x.flatten(1).numpy(), None, []
     for k, name in enumerate(("fc1", "fc2")):
-        w, b = (f"network.layers.{k}.site.affine.{part}" for part in PARTS)
+        w, b = (f"network.blocks.{k}.layer.affine.{part}" for part in PARTS)
         z = h @ p[w].T + p[b]
         u = s.drawn[name].numpy() * (z > 0)
         zdot = u if hdot is None else hdot @ p[w].T + u
@@ -136,8 +136,8 @@ def test_a_step_is_that_of_numpy() -> None:
         h, hdot = np.maximum(z, 0), zdot * (z > 0)
     assert hdot is not None
     w, b = "network.readout.linear.weight", "network.readout.linear.bias"
-    scores = h @ p[w].T + p[b]
-    e = np.exp(scores - scores.max(1, keepdims=True))
+    logits = h @ p[w].T + p[b]
+    e = np.exp(logits - logits.max(1, keepdims=True))
     error = e / e.sum(1, keepdims=True) - np.eye(3)[batch.target.numpy()]
     slope = (error * (hdot @ p[w].T)).sum(1, keepdims=True)
     p[w] -= 0.1 * 0.3 * error.T @ h / 4
@@ -162,13 +162,13 @@ def test_the_second_moment_follows_the_law_of_gaussian_noise(mask: bool, count: 
     rule = small.make(FgA, net, mask=mask, perturbations=count)
     batch = small.batch_of(1, seed=4)
     with torch.no_grad():
-        rule.network.blocks[1].site.affine.bias.copy_(torch.tensor([1.0, -1.0]))
+        rule.network.blocks[1].layer.affine.bias.copy_(torch.tensor([1.0, -1.0]))
     exact = cotangents(rule, batch, Step(Randomness(0)))
     total = sum(g.square().sum() for g in exact.values())
     law, alive, h = [], [], batch.x.flatten(1)
     with torch.no_grad():
         for block, g in zip(rule.network.blocks, exact.values(), strict=True):
-            z = block.scores(h)
+            z = block.preactivation(h)
             alive.append(int((z > 0).sum()))
             q, own = (alive[-1] if mask else z.numel()), g.square().sum()
             law.append((h.square().sum() + 1) * ((q * total + own) / count + own))
@@ -179,7 +179,7 @@ def test_the_second_moment_follows_the_law_of_gaussian_noise(mask: bool, count: 
         grads = rule.gradients(batch, small.Nodes(node))
         return torch.stack(
             [
-                sum(grads[f"network.layers.{m}.site.affine.{p}"].square().sum() for p in PARTS)
+                sum(grads[f"network.blocks.{m}.layer.affine.{p}"].square().sum() for p in PARTS)
                 for m in range(2)
             ]
         )
@@ -193,8 +193,8 @@ def test_masked_units_get_no_gradient_and_unmasked_ones_do() -> None:
     batch = small.batch_of(1)
     for mask in (True, False):
         rule = small.make(FgA, MLP, mask=mask)
-        bias = small.gradients(rule, batch)["network.layers.0.site.affine.bias"]
-        dead = (rule.network.blocks[0].scores(batch.x) <= 0)[0]
+        bias = small.gradients(rule, batch)["network.blocks.0.layer.affine.bias"]
+        dead = (rule.network.blocks[0].preactivation(batch.x) <= 0)[0]
         assert 0 < dead.sum() < len(dead)
         assert (bias[~dead] != 0).all()
         assert (bias[dead] == 0).all() == mask
@@ -206,7 +206,7 @@ def test_several_perturbations_are_averaged() -> None:
     draws = [rule.estimate(batch, s, draw).grads for draw in range(3)]
     mean = {name: sum(grads[name] for grads in draws) / 3 for name in draws[0]}
     small.assert_same(small.gradients(rule, batch, s), mean)
-    assert not torch.allclose(*(d["network.layers.0.inner.0.affine.weight"] for d in draws[:2]))
+    assert not torch.allclose(*(d["network.blocks.0.inner.0.affine.weight"] for d in draws[:2]))
 
 
 @pytest.mark.parametrize("rule", [FgA, LgFgA, FgLocal])

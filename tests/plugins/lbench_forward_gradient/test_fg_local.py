@@ -25,7 +25,7 @@ def projected(rule: FgLocal, x: Tensor, target: Tensor, s: Step) -> dict[str, Te
     """Autograd of both losses at each h, projected an example at a time and sent into the block."""
     blocks, kept, h = rule.network.blocks, [], x
     for block in blocks:
-        h = block.activate(block.scores(h, s))
+        h = block.activate(block.preactivation(h, s))
         kept.append(h)
         h = block.emit(h, s)
     loss = F.cross_entropy(rule.network.readout(h), target)
@@ -39,7 +39,7 @@ def projected(rule: FgLocal, x: Tensor, target: Tensor, s: Step) -> dict[str, Te
         estimate = torch.zeros_like(h)
         for b in range(len(x)):
             estimate[b] = (aim[b] * guess[b]).sum() / guess[b].square().sum() * guess[b]
-        names = [name for name in params if name.startswith(f"network.layers.{k}.")]
+        names = [name for name in params if name.startswith(f"network.blocks.{k}.")]
         grads = torch.autograd.grad(
             h, [params[name] for name in names], estimate, retain_graph=True
         )
@@ -47,7 +47,7 @@ def projected(rule: FgLocal, x: Tensor, target: Tensor, s: Step) -> dict[str, Te
         names = [f"heads.{k}.weight", f"heads.{k}.bias"]
         grads = torch.autograd.grad(own, [params[name] for name in names], retain_graph=True)
         found |= dict(zip(names, grads, strict=True))
-    last = f"network.layers.{len(blocks) - 1}."
+    last = f"network.blocks.{len(blocks) - 1}."
     names = [name for name in params if name.startswith((last, "network.readout."))]
     grads = torch.autograd.grad(loss, [params[name] for name in names])
     return found | dict(zip(names, grads, strict=True))
@@ -77,7 +77,7 @@ def test_a_guess_along_the_gradient_gives_it_whatever_its_length_and_sign() -> N
             rule.heads[0].weight.mul_(scale)
         found = small.gradients(rule, batch)
         small.assert_same({name: found[name] for name in exact}, exact)
-    assert exact["network.layers.0.site.affine.weight"].abs().max() > 1e-3
+    assert exact["network.blocks.0.layer.affine.weight"].abs().max() > 1e-3
 
 
 def test_a_flat_local_loss_leaves_its_block_as_it_is() -> None:
@@ -86,11 +86,11 @@ def test_a_flat_local_loss_leaves_its_block_as_it_is() -> None:
         rule.heads[0].weight.zero_()
     found = small.gradients(rule, batch)
     for name, grad in found.items():
-        assert (grad == 0).all() == name.startswith("network.layers.0."), name
+        assert (grad == 0).all() == name.startswith("network.blocks.0."), name
 
 
 def test_the_derivative_is_that_of_finite_differences() -> None:
-    """The scores' derivative along a tangent of h, in a network with pooling and dropout."""
+    """The logits' derivative along a tangent of h, in a network with pooling and dropout."""
     net = NETS["cnn"]._replace(dropout=0.3)
     rule, s = small.make(FgLocal, net), Step(Randomness(3))
     g = torch.Generator().manual_seed(1)
@@ -100,14 +100,14 @@ def test_the_derivative_is_that_of_finite_differences() -> None:
         if k == 1:
             h, u = h.abs(), u.abs()
 
-        def scores(h: Tensor, k: int = k) -> Tensor:
+        def logits(h: Tensor, k: int = k) -> Tensor:
             x = rule.network.blocks[k].emit(h, s)
             for block in rule.network.blocks[k + 1 :]:
                 x = block(x, s)
             return rule.network.readout(x)
 
         with torch.no_grad():
-            difference = (scores(h + 1e-6 * u) - scores(h - 1e-6 * u)) / 2e-6
+            difference = (logits(h + 1e-6 * u) - logits(h - 1e-6 * u)) / 2e-6
             found = rule.derivative(k, h, u, s)
         torch.testing.assert_close(found, difference, rtol=1e-6, atol=1e-9)
 
@@ -119,13 +119,13 @@ def test_a_step_is_that_of_numpy() -> None:
     def affine(name: str, h: np.ndarray) -> np.ndarray:
         return h @ p[f"{name}.weight"].T + p[f"{name}.bias"]
 
-    def error(scores: np.ndarray) -> np.ndarray:
-        e = np.exp(scores - scores.max(1, keepdims=True))
+    def error(logits: np.ndarray) -> np.ndarray:
+        e = np.exp(logits - logits.max(1, keepdims=True))
         return (e / e.sum(1, keepdims=True) - np.eye(3)[batch.target.numpy()]) / 4
 
     first, second, out = (
-        "network.layers.0.site.affine",
-        "network.layers.1.site.affine",
+        "network.blocks.0.layer.affine",
+        "network.blocks.1.layer.affine",
         "network.readout.linear",
     )
     x = batch.x.flatten(1).numpy()

@@ -76,9 +76,9 @@ def test_estimates_follow_finite_differences_of_the_loss_with_the_same_noise() -
         losses = []
         for eps in (1e-5, -1e-5):
             moved = {name: params[name].detach() + eps * u for name, u in v.items()}
-            scores = torch.func.functional_call(rule, moved, (batch.x, Step(Randomness(0))))
-            losses.append(F.cross_entropy(scores, batch.target).detach())
-        name = "network.layers.1.site.affine.weight"
+            logits = torch.func.functional_call(rule, moved, (batch.x, Step(Randomness(0))))
+            losses.append(F.cross_entropy(logits, batch.target).detach())
+        name = "network.blocks.1.layer.affine.weight"
         expected.append((losses[0] - losses[1]) / 2e-5 * v[name])
         found.append(small.gradients(rule, batch, Given(v))[name])
     a, b = torch.stack(found).flatten(), torch.stack(expected).flatten()
@@ -98,7 +98,7 @@ def test_mean_and_second_moment_follow_the_laws_of_gaussian_noise(count: int) ->
     def build(cls, **options):  # type: ignore[no-untyped-def]
         network = Mlp(widths=(1, 1)).build(Init(1), task.shape, 3)
         with torch.no_grad():
-            for p in network.layers.parameters():
+            for p in network.blocks.parameters():
                 p.abs_()  # alive
         return cls(network, task, cls.Config(**options), init).double()
 
@@ -129,12 +129,12 @@ def test_a_step_is_that_of_numpy() -> None:
     v = {name: u.numpy() for name, u in noise.items()}
     h, hdot = batch.x.flatten(1).numpy(), np.zeros((4, 16))
     for k in range(2):
-        w, b = (f"network.layers.{k}.site.affine.{part}" for part in ("weight", "bias"))
+        w, b = (f"network.blocks.{k}.layer.affine.{part}" for part in ("weight", "bias"))
         zdot = hdot @ p[w].T + h @ v[w].T + v[b]
         z = h @ p[w].T + p[b]
         h, hdot = np.maximum(z, 0), zdot * (z > 0)
-    scores, tangent = h @ p[READOUT[0]].T + p[READOUT[1]], hdot @ p[READOUT[0]].T
-    e = np.exp(scores - scores.max(1, keepdims=True))
+    logits, tangent = h @ p[READOUT[0]].T + p[READOUT[1]], hdot @ p[READOUT[0]].T
+    e = np.exp(logits - logits.max(1, keepdims=True))
     error = (e / e.sum(1, keepdims=True) - np.eye(3)[batch.target.numpy()]) / 4
     slope = (error * tangent).sum()
     expected = {name: slope * u for name, u in v.items()}
@@ -151,7 +151,7 @@ def test_several_perturbations_are_averaged() -> None:
     draws = [rule.estimate(batch, s, draw).grads for draw in range(3)]
     mean = {name: sum(grads[name] for grads in draws) / 3 for name in draws[0]}
     small.assert_same(small.gradients(rule, batch, s), mean)
-    assert not torch.allclose(*(d["network.layers.0.inner.0.affine.weight"] for d in draws[:2]))
+    assert not torch.allclose(*(d["network.blocks.0.inner.0.affine.weight"] for d in draws[:2]))
 
 
 def test_batch_norms_statistics_change_once_a_step_however_many_draws_there_are() -> None:
@@ -164,7 +164,7 @@ def test_batch_norms_statistics_change_once_a_step_however_many_draws_there_are(
     for name, value in bp.items():
         assert torch.equal(first[name], several[name])
         torch.testing.assert_close(first[name], value, rtol=1e-12, atol=1e-14)
-    assert bp["network.layers.0.site.norm.running_mean"].abs().sum() > 0
+    assert bp["network.blocks.0.layer.norm.running_mean"].abs().sum() > 0
 
 
 @pytest.mark.parametrize("rule", [FgW, LgFgW])
@@ -172,8 +172,8 @@ def test_a_network_without_forward_derivatives_is_refused_with_the_operation(
     rule: type[Rule],
 ) -> None:
     network = NETS["mlp"].spec.build(Init(1), small.SHAPE, small.CLASSES)
-    for site in network.sites:
-        weight_norm(site.affine)
+    for layer in network.layers:
+        weight_norm(layer.affine)
     made = rule(network, Task("toy", small.SHAPE, small.CLASSES), rule.Config(), Init(1)).double()
     with pytest.raises(UsageError, match="no forward derivative of _weight_norm_interface"):
         small.gradients(made, small.batch_of())

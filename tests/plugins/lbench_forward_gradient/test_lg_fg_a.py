@@ -11,12 +11,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lbench.init import Init
+from lbench.layer import Layer, tapped
 from lbench.network import Block
 from lbench.networks.mixer import LocalMixer
 from lbench.networks.mlp import Mlp
 from lbench.randomness import Randomness
 from lbench.run.job import parameters
-from lbench.site import Site, tapped
 from lbench.step import Step
 from lbench.task import Task
 from lbench_forward_gradient.contraction import Reach
@@ -37,9 +37,9 @@ def test_the_mean_over_a_basis_of_a_blocks_noise_is_the_gradient_of_its_loss(
     rule, batch = small.make(LgFgA, net, mask=mask), small.batch_of()
     exact = small.local_gradients(rule, batch.x, batch.target, Step(Randomness(0)))
     for k, block in enumerate(rule.network.blocks):
-        mean = small.mean_over_basis(rule, batch, block.sites)
+        mean = small.mean_over_basis(rule, batch, block.layers)
         # Heads and readout have their exact gradient whatever the noise.
-        learns = (f"network.layers.{k}.", "heads.", "network.readout.")
+        learns = (f"network.blocks.{k}.", "heads.", "network.readout.")
         own = {name: grad for name, grad in exact.items() if name.startswith(learns)}
         small.assert_same({name: mean[name] for name in own}, own)
 
@@ -50,7 +50,7 @@ def test_no_unit_changes_what_its_contraction_leaves_out(net: Net) -> None:
     rule = small.make(LgFgA, net)
     x = small.batch_of(1).x
     for block, reaches in zip(rule.network.blocks, rule.reaches, strict=True):
-        passes = small.passes(rule, block.sites).values()
+        passes = small.passes(rule, block.layers).values()
         for number, ((_, shape), reach) in enumerate(zip(passes, reaches, strict=True)):
 
             def h_of(
@@ -58,12 +58,12 @@ def test_no_unit_changes_what_its_contraction_leaves_out(net: Net) -> None:
             ) -> Tensor:
                 count = itertools.count()
 
-                def tap(_: Site, old: Tensor) -> Tensor:
+                def tap(_: Layer, old: Tensor) -> Tensor:
                     z_ = z if next(count) == number else old
                     return F.softplus(z_)  # what ReLU then lets through
 
-                with tapped(block.sites, tap):
-                    h: Tensor = block.activate(block.scores(x))
+                with tapped(block.layers, tap):
+                    h: Tensor = block.activate(block.preactivation(x))
                 return h
 
             jacobian = torch.autograd.functional.jacobian(h_of, torch.zeros(1, *shape).double())
@@ -136,7 +136,7 @@ def test_estimates_follow_finite_differences_of_the_local_loss_with_the_same_noi
         with torch.no_grad():
             above, below = (
                 F.cross_entropy(
-                    head(block.activate(block.scores(batch.x) + eps * u["fc1"])),
+                    head(block.activate(block.preactivation(batch.x) + eps * u["fc1"])),
                     batch.target,
                     reduction="none",
                 )
@@ -145,7 +145,7 @@ def test_estimates_follow_finite_differences_of_the_local_loss_with_the_same_noi
         slope = (above - below) / 2e-6
         expected.append((slope[:, None] * u["fc1"]).T @ x / 3)
         grads = small.gradients(rule, batch, small.Given(u))
-        found.append(grads["network.layers.0.site.affine.weight"])
+        found.append(grads["network.blocks.0.layer.affine.weight"])
     a, b = torch.stack(found).flatten(), torch.stack(expected).flatten()
     assert torch.corrcoef(torch.stack([a, b]))[0, 1] > 1 - 1e-8
     torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-8)
@@ -168,11 +168,11 @@ def test_nan_behind_a_block_and_its_head_does_not_reach_it(net: Net) -> None:
     rule, batch = small.make(LgFgA, net), small.batch_of()
     clean = small.gradients(rule, batch)
     with torch.no_grad():
-        for module in (*rule.network.layers[1:], rule.network.readout, *rule.heads[1:]):
+        for module in (*rule.network.blocks[1:], rule.network.readout, *rule.heads[1:]):
             for p in module.parameters():
                 p.fill_(math.nan)
     broken = small.gradients(rule, batch)
-    first = [name for name in clean if name.startswith(("network.layers.0.", "heads.0."))]
+    first = [name for name in clean if name.startswith(("network.blocks.0.", "heads.0."))]
     assert len(first) >= 4
     for name in first:
         assert torch.equal(broken[name], clean[name])
@@ -185,12 +185,12 @@ def test_local_contractions_have_less_variance_than_one_number_an_example() -> N
     for coarse in (False, True):
         rule = small.make(LgFgA, net)
         if coarse:
-            rule.reaches = [[Reach(False, 1)] * len(block.sites) for block in rule.network.blocks]
+            rule.reaches = [[Reach(False, 1)] * len(block.layers) for block in rule.network.blocks]
         squares[coarse] = sum(
             grad.square().sum()
             for index in range(40)
             for name, grad in small.gradients(rule, batch, Step(Randomness(7), index)).items()
-            if name.startswith("network.layers.")
+            if name.startswith("network.blocks.")
         )
     assert 2 * squares[False] < squares[True]
 

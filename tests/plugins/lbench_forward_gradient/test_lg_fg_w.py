@@ -53,7 +53,7 @@ def test_a_weights_noise_is_multiplied_by_the_slope_through_its_group_of_channel
     found = small.gradients(rule, batch, Given(v))
     params, x, s = dict(rule.named_parameters()), batch.x, Step(Randomness(0))
     for k, (block, groups) in enumerate(zip(rule.network.blocks, rule.channel_groups, strict=True)):
-        h = block.activate(block.scores(x, s))
+        h = block.activate(block.preactivation(x, s))
         features = h.detach().requires_grad_()
         loss = F.cross_entropy(rule.heads[k](spatial_mean(features)), batch.target)
         (g,) = torch.autograd.grad(loss, features)
@@ -93,7 +93,7 @@ def test_slopes_of_all_groups_add_up_to_the_slope_of_the_local_loss() -> None:
 def test_groups_begin_where_no_normalisation_or_map_behind_a_weight_mixes_them() -> None:
     def groups(net: str) -> list[dict[str, int]]:
         rule = small.make(LgFgW, NETS[net])
-        short = {"inner.0": "0", "inner.1": "1", "site": "last"}
+        short = {"inner.0": "0", "inner.1": "1", "layer": "last"}
         return [
             {
                 short[name.split(".", 3)[3].rpartition(".affine.")[0]]: count
@@ -124,7 +124,7 @@ def test_estimates_follow_finite_differences_of_the_local_loss_with_the_same_noi
     params, s = dict(rule.named_parameters()), Step(Randomness(0))
     names = perturbed(rule)
     x = rule.network.blocks[0](batch.x).detach()
-    name = "network.layers.1.first.affine.weight"
+    name = "network.blocks.1.first.affine.weight"
     found, expected = [], []
     for seed in range(10):
         v = small.noise_of(rule, names, seed)
@@ -145,11 +145,11 @@ def test_nan_behind_a_block_and_its_head_does_not_reach_it(net: Net) -> None:
     rule, batch = small.make(LgFgW, net), small.batch_of()
     clean = small.gradients(rule, batch)
     with torch.no_grad():
-        for module in (*rule.network.layers[1:], rule.network.readout, *rule.heads[1:]):
+        for module in (*rule.network.blocks[1:], rule.network.readout, *rule.heads[1:]):
             for p in module.parameters():
                 p.fill_(math.nan)
     broken = small.gradients(rule, batch)
-    first = [name for name in clean if name.startswith(("network.layers.0.", "heads.0."))]
+    first = [name for name in clean if name.startswith(("network.blocks.0.", "heads.0."))]
     assert len(first) >= 4
     for name in first:
         assert torch.equal(broken[name], clean[name])
@@ -166,7 +166,7 @@ def test_a_block_outside_the_phase_is_not_trained_and_runs_as_in_evaluation(
     own = {
         name
         for name, _ in rule.named_parameters()
-        if name.startswith(("network.layers.1.", "heads.1."))
+        if name.startswith(("network.blocks.1.", "heads.1."))
     }
     assert set(found) == own
     x = rule.network.blocks[0](batch.x).detach()  # without dropout
@@ -213,6 +213,6 @@ def test_batch_norms_statistics_change_once_a_step_however_many_draws_there_are(
     first, several = (small.make(LgFgW, BATCH_NORM, perturbations=count) for count in (1, 3))
     for rule in (first, several):
         small.gradients(rule, batch)
-    assert first.network.layers[0].site.norm.num_batches_tracked == 1
+    assert first.network.blocks[0].layer.norm.num_batches_tracked == 1
     for name, value in first.named_buffers():
         assert torch.equal(value, dict(several.named_buffers())[name])

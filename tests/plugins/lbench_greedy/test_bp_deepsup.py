@@ -80,7 +80,7 @@ def test_it_descends_the_readouts_loss_and_the_weighted_sum_of_the_others(
                 params[name].add_(grad, alpha=along)
             x, total = batch.x, torch.zeros(()).double()
             for block, head in zip(rule.network.blocks, rule.heads, strict=True):
-                h = block.activate(block.scores(x))
+                h = block.activate(block.preactivation(x))
                 total = total + weight * F.cross_entropy(head(h), batch.target)
                 x = block.emit(h)
             total = total + F.cross_entropy(rule.network.readout(x), batch.target)
@@ -108,5 +108,5 @@ def test_an_earlier_block_learns_from_a_later_ones_classifier() -> None:
     with torch.no_grad():
         rule.heads[-1][-1].weight.neg_()
     after: dict[str, Tensor] = gradients(rule, batch)
-    name = "network.layers.0.site.affine.weight"
+    name = "network.blocks.0.layer.affine.weight"
     assert (before[name] - after[name]).abs().max() > 1e-3

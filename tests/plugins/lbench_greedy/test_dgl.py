@@ -37,7 +37,7 @@ def test_each_of_k_modules_has_one_classifier_as_wide_as_it_ends(net: str) -> No
 def test_a_step_of_one_module_changes_no_gradient_of_an_earlier_one(net: str) -> None:
     rule, batch = make(Dgl, NETS[net], blocks=2), batch_of()
     before = gradients(rule, batch)
-    own = ("network.layers.0.", "heads.0.")
+    own = ("network.blocks.0.", "heads.0.")
     later = {name: g for name, g in before.items() if not name.startswith(own)}
     descend(rule, later, lr=0.5)
     after = gradients(rule, batch)

@@ -91,7 +91,7 @@ def test_hidden_layers_have_a_bias_where_the_maps_of_their_block_have_one(net: s
     network = NETS[net].build(Init(1), SHAPE, CLASSES)
     for block, head in zip(network.blocks, built(NETS[net], k=3), strict=True):
         *hidden, _ = affine(head)
-        assert {m.bias is None for m in hidden} == {block.sites[-1].affine.bias is None}
+        assert {m.bias is None for m in hidden} == {block.layers[-1].affine.bias is None}
 
 
 def by_hand(head: Any, h: Tensor, pool: int) -> Tensor:
@@ -103,8 +103,8 @@ def by_hand(head: Any, h: Tensor, pool: int) -> Tensor:
     z = z.clamp(min=0).view(h.shape)
     cell = h.shape[2] // pool
     cells = z.view(len(h), -1, pool, cell, pool, cell).mean((3, 5)).flatten(1)
-    scores: Tensor = cells @ linear.weight.T + linear.bias
-    return scores
+    logits: Tensor = cells @ linear.weight.T + linear.bias
+    return logits
 
 
 @pytest.mark.parametrize("pool", [1, 2])

@@ -64,18 +64,18 @@ def test_a_block_has_the_gradient_of_its_own_classifiers_loss(
     found = gradients(rule, batch)
     named, total, x = dict(rule.named_parameters()), torch.zeros(()).double(), batch.x
     for k, block in enumerate(rule.network.blocks):
-        h = block.activate(block.scores(x.detach()))
+        h = block.activate(block.preactivation(x.detach()))
         features = grid_means(h, pool)
         layers = [m for m in rule.heads[k] if isinstance(m, nn.Linear)]
         assert len(layers) == (2 if head == "mlp" else 1)
         for layer in layers[:-1]:
             features = F.relu(features @ layer.weight.T + layer.bias)
-        scores = features @ layers[-1].weight.T + layers[-1].bias
-        log_p = scores.log_softmax(1)
+        logits = features @ layers[-1].weight.T + layers[-1].bias
+        log_p = logits.log_softmax(1)
         total = total - log_p[range(len(x)), batch.target].mean()
         x = block.emit(h)
-    scores = rule.network.readout(x.detach())
-    total = total - scores.log_softmax(1)[range(len(x)), batch.target].mean()
+    logits = rule.network.readout(x.detach())
+    total = total - logits.log_softmax(1)[range(len(x)), batch.target].mean()
     grads = torch.autograd.grad(total, list(named.values()))
     assert_same(found, dict(zip(named, grads, strict=True)))
 
@@ -110,7 +110,7 @@ def test_scaling_a_blocks_loss_changes_no_other_block(
     quiet = gradients(rule, batch)
     rule.loud = k
     loud = gradients(rule, batch)
-    own = [name for name in quiet if name.startswith((f"network.layers.{k}.", f"heads.{k}."))]
+    own = [name for name in quiet if name.startswith((f"network.blocks.{k}.", f"heads.{k}."))]
     assert len(own) >= 4
     for name, grad in quiet.items():
         if name in own:
@@ -125,17 +125,17 @@ def test_nan_behind_a_block_does_not_reach_it(net: str, options: dict[str, Any])
     rule, batch = make(LgBp, NETS[net], **options), batch_of()
     clean = gradients(rule, batch)
     with torch.no_grad():
-        for module in (*rule.network.layers[1:], rule.network.readout, *rule.heads[1:]):
+        for module in (*rule.network.blocks[1:], rule.network.readout, *rule.heads[1:]):
             for p in module.parameters():
                 p.fill_(math.nan)
     broken = gradients(rule, batch)
-    first = [name for name in clean if name.startswith(("network.layers.0.", "heads.0."))]
+    first = [name for name in clean if name.startswith(("network.blocks.0.", "heads.0."))]
     assert len(first) >= 4
     for name in first:
         assert torch.equal(broken[name], clean[name])
 
 
-def test_the_claimed_depth_counts_the_maps_behind_a_blocks_first_site() -> None:
+def test_the_claimed_depth_counts_the_maps_behind_a_blocks_first_layer() -> None:
     def depth(net: str, blocks: int | None = None, **options: Any) -> Any:
         rule = make(LgBp, NETS[net], blocks=blocks, **options)
         return LgBp.claims(rule.config, rule.network).backward_depth
@@ -151,7 +151,7 @@ def test_the_claimed_depth_counts_the_maps_behind_a_blocks_first_site() -> None:
 
 def owner(name: str) -> int:
     """The block of three in whose phase a parameter or buffer changes."""
-    layer = re.match(r"(?:network\.layers|heads)\.(\d)\.", name)
+    layer = re.match(r"(?:network\.blocks|heads)\.(\d)\.", name)
     assert layer or name.startswith("network.readout.")
     return int(layer[1]) if layer else 2
 
@@ -171,10 +171,10 @@ def test_in_sequence_a_step_trains_the_block_of_its_phase_and_logs_a_loss(
     with torch.no_grad():
         for j, block in enumerate(rule.network.blocks[: k + 1]):
             block.train(j == k)
-            h = block.activate(block.scores(x))
+            h = block.activate(block.preactivation(x))
             x = block.emit(h)
-        scores = rule.network.readout(x) if k == 2 else rule.heads[k](h)
-    torch.testing.assert_close(s.logs["loss"], F.cross_entropy(scores, batch.target))
+        logits = rule.network.readout(x) if k == 2 else rule.heads[k](h)
+    torch.testing.assert_close(s.logs["loss"], F.cross_entropy(logits, batch.target))
 
 
 class Snapshots(Silent):

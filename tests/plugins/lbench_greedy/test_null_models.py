@@ -31,9 +31,9 @@ from tests.run.helper import ask, run
 NET = pytest.mark.parametrize("net", NETS)
 
 
-def error_of(scores: Tensor, target: Tensor) -> Tensor:
+def error_of(logits: Tensor, target: Tensor) -> Tensor:
     """(p − e_t) / B."""
-    p = (scores - scores.logsumexp(1, keepdim=True)).exp()
+    p = (logits - logits.logsumexp(1, keepdim=True)).exp()
     return (p - F.one_hot(target, CLASSES)) / len(target)
 
 
@@ -63,7 +63,7 @@ def test_the_readouts_gradient_is_error_times_features(net: str) -> None:
 @NET
 def test_training_leaves_the_trunk_bit_identical_and_lowers_the_loss(net: str) -> None:
     rule, batch = make(Frozen, NETS[net], scale=2.0), batch_of()
-    before = copy.deepcopy(rule.network.layers)
+    before = copy.deepcopy(rule.network.blocks)
 
     def loss() -> float:
         return F.cross_entropy(rule.network(batch.x), batch.target).item()
@@ -72,7 +72,7 @@ def test_training_leaves_the_trunk_bit_identical_and_lowers_the_loss(net: str) -
     for _ in range(20):
         descend(rule, gradients(rule, batch), lr=0.2)
     assert loss() < first
-    for old, new in zip(before.parameters(), rule.network.layers.parameters(), strict=True):
+    for old, new in zip(before.parameters(), rule.network.blocks.parameters(), strict=True):
         assert torch.equal(old, new)
 
 
@@ -95,7 +95,7 @@ def test_batchnorm_of_a_frozen_trunk_learns_the_datas_statistics(net: str) -> No
 def test_scale_multiplies_the_trunks_weights_and_nothing_else() -> None:
     plain, scaled = make(Frozen, NETS["mlp"], scale=1.0), make(Frozen, NETS["mlp"], scale=3.0)
     for (name, p), q in zip(plain.named_parameters(), scaled.parameters(), strict=True):
-        factor = 3.0 if name.startswith("network.layers.") and name.endswith("weight") else 1.0
+        factor = 3.0 if name.startswith("network.blocks.") and name.endswith("weight") else 1.0
         torch.testing.assert_close(q, factor * p)
 
 
@@ -108,7 +108,7 @@ def test_batchnorm_undoes_the_scale() -> None:
 @NET
 def test_parameters_of_null_models_are_counted_where_they_stand(net: str) -> None:
     rule = make(Frozen, NETS[net])
-    trunk = sum(p.numel() for p in rule.network.layers.parameters())
+    trunk = sum(p.numel() for p in rule.network.blocks.parameters())
     readout = sum(p.numel() for p in rule.network.readout.parameters())
     assert parameters(rule.float(), SHAPE) == {"inf": readout, "aux": 0, "fix": trunk}
     rule = make(SoftmaxRegression, NETS[net])
@@ -120,11 +120,11 @@ def test_parameters_of_null_models_are_counted_where_they_stand(net: str) -> Non
 def test_regression_has_the_gradient_in_closed_form_on_any_network(net: str) -> None:
     rule, batch = make(SoftmaxRegression, NETS[net]), batch_of()
     x = batch.x.reshape(len(batch.x), -1)
-    scores = x @ rule.linear.weight.T + rule.linear.bias
-    error = error_of(scores.detach(), batch.target)
+    logits = x @ rule.linear.weight.T + rule.linear.bias
+    error = error_of(logits.detach(), batch.target)
     expected = {"linear.weight": error.T @ x, "linear.bias": error.sum(0)}
     assert_same(gradients(rule, batch), expected)
-    assert torch.equal(rule.predict(batch.x), scores)
+    assert torch.equal(rule.predict(batch.x), logits)
 
 
 def test_regression_never_runs_the_network() -> None:

@@ -30,7 +30,7 @@ from tests.plugins.small import CLASSES, NETS
 
 Array = NDArray[np.float64]
 NET = pytest.mark.parametrize("net", NETS.values(), ids=NETS)
-SITE = "network.layers.{}.site.affine.weight"
+SITE = "network.blocks.{}.layer.affine.weight"
 
 
 def make(net: small.NetworkSpec = NETS["mlp"], **options: Any) -> SoftHebb:
@@ -71,8 +71,8 @@ def test_updates_equal_numpy_by_hand(options: dict[str, Any]) -> None:
         z = x @ w.T
         x = np.maximum(z - z.mean(1, keepdims=True), 0) ** options.get("power", 1.0)
     x, linear = rms(x), rule.network.readout.linear
-    scores = x @ linear.weight.detach().numpy().T + linear.bias.detach().numpy()
-    p = np.exp(scores - scores.max(1, keepdims=True))
+    logits = x @ linear.weight.detach().numpy().T + linear.bias.detach().numpy()
+    p = np.exp(logits - logits.max(1, keepdims=True))
     p /= p.sum(1, keepdims=True)
     delta = (p - np.eye(CLASSES)[batch.target.numpy()]) / len(x)
     weight = found["network.readout.linear.weight"].numpy()
@@ -81,7 +81,7 @@ def test_updates_equal_numpy_by_hand(options: dict[str, Any]) -> None:
 
 def test_a_convolution_learns_from_every_patch() -> None:
     rule, batch = make(Cnn(widths=(4,)), tau=0.1), small.batch_of(2)
-    w = rule.network.sites[0].affine.weight.detach().flatten(1).numpy()
+    w = rule.network.layers[0].affine.weight.detach().flatten(1).numpy()
     x = torch.from_numpy(rms(batch.x.numpy()))
     patches = F.unfold(x, 3, padding=1).movedim(1, 2).reshape(-1, w.shape[1]).numpy()
     assert len(patches) == 2 * 16
@@ -89,16 +89,16 @@ def test_a_convolution_learns_from_every_patch() -> None:
     np.testing.assert_allclose(-found, change(w, list(patches), 0.1), atol=1e-9)
 
 
-def test_sites_inside_a_block_learn_from_their_own_inputs() -> None:
+def test_layers_inside_a_block_learn_from_their_own_inputs() -> None:
     """A linear map over positions, shared by all channels, competes over what it makes."""
     rule, batch = make(NETS["mixer"], tau=0.1), small.batch_of(2)
     found = small.gradients(rule, batch)
     with torch.no_grad():
         first = rule.network.blocks[0]
         x = torch.from_numpy(rms(batch.x.numpy()))
-        x = rule.activate(0, first.scores(x))
+        x = rule.activate(0, first.preactivation(x))
         rows = torch.from_numpy(rms(x.numpy())).flatten(2).flatten(0, 1).numpy()
-    name = "network.layers.1.inner.0.affine.weight"
+    name = "network.blocks.1.inner.0.affine.weight"
     w = rule.get_parameter(name).detach().numpy()
     np.testing.assert_allclose(-found[name].numpy(), change(w, list(rows), 0.1), atol=1e-9)
 
@@ -122,7 +122,7 @@ def test_later_blocks_and_the_readout_change_no_earlier_update(net: small.Networ
             p.fill_(math.nan)
     broken = small.gradients(rule, batch)
     for name, grad in clean.items():
-        above = name.startswith((f"network.layers.{last}.", "network.readout."))
+        above = name.startswith((f"network.blocks.{last}.", "network.readout."))
         assert torch.equal(broken[name], grad) != above, name
 
 
@@ -132,8 +132,8 @@ def test_later_blocks_and_the_readout_change_no_earlier_update(net: small.Networ
 def test_weights_alone_learn_in_the_blocks(net: small.NetworkSpec) -> None:
     rule = make(net)
     small.gradients(rule, small.batch_of())
-    weights = {id(site.affine.weight) for site in rule.network.sites}
-    for name, p in rule.network.layers.named_parameters():
+    weights = {id(layer.affine.weight) for layer in rule.network.layers}
+    for name, p in rule.network.blocks.named_parameters():
         assert p.requires_grad == (id(p) in weights), name
         assert p.requires_grad or not p.any() or (name.endswith("norm.weight") and (p == 1).all())
     counts = parameters(rule.float(), small.SHAPE)
@@ -144,9 +144,9 @@ def test_weights_alone_learn_in_the_blocks(net: small.NetworkSpec) -> None:
 
 def test_weights_are_drawn_with_a_norm_of_25() -> None:
     rule = make(Mlp(widths=(200, 100)))
-    for site in rule.network.sites:
-        assert 24.5 < site.affine.weight.norm(dim=1).square().mean().sqrt() < 25.5
-        assert abs(site.affine.weight.mean()) < 0.1
+    for layer in rule.network.layers:
+        assert 24.5 < layer.affine.weight.norm(dim=1).square().mean().sqrt() < 25.5
+        assert abs(layer.affine.weight.mean()) < 0.1
 
 
 def one_neuron(w: Tensor) -> SoftHebb:
@@ -156,7 +156,7 @@ def one_neuron(w: Tensor) -> SoftHebb:
     task = Task("toy", (1, 1, len(w)), CLASSES)
     rule = SoftHebb(network, task, SoftHebb.Config(), init).double()
     with torch.no_grad():
-        network.sites[0].affine.weight.copy_(w)
+        network.layers[0].affine.weight.copy_(w)
     return rule
 
 
@@ -189,7 +189,7 @@ def test_a_loser_turns_away() -> None:
     rule.double()
     w = torch.stack([x / x.norm() * 0.9, torch.tensor([1.0, 0, 0, 0]).double() * 0.8])
     with torch.no_grad():
-        rule.network.sites[0].affine.weight.copy_(w)
+        rule.network.layers[0].affine.weight.copy_(w)
     batch = Batch(x.view(1, 1, 1, 4), torch.tensor([0]))
     after = w[1] - 0.01 * small.gradients(rule, batch)[SITE.format(0)][1]
     assert torch.cosine_similarity(after, x, 0) < torch.cosine_similarity(w[1], x, 0)
@@ -204,7 +204,7 @@ def test_norms_converge_to_one() -> None:
     rule.attach({group.name: Update(group, recipe) for group in groups})
     g = torch.Generator().manual_seed(0)
     centres = F.one_hot(torch.arange(3) * 5, 16).float()
-    weight = rule.network.sites[0].affine.weight
+    weight = rule.network.layers[0].affine.weight
     with torch.no_grad():
         weight.add_(20 * centres)
     for index in range(300):

@@ -36,10 +36,10 @@ class Binary:
         weight, bias = self.params[:2]
         return np.stack([sigmoid(x @ w + b) for w, b in zip(weight, bias, strict=True)], axis=1)
 
-    def scores(self, x: Array) -> Array:
+    def logits(self, x: Array) -> Array:
         output, bias = self.params[2:]
-        scores: Array = self.workers(x) @ output + bias
-        return scores
+        logits: Array = self.workers(x) @ output + bias
+        return logits
 
     def order(self, x: Array, t: Array) -> list[int]:
         """The workers, from lowest to highest loss on the batch."""
@@ -53,7 +53,7 @@ class Binary:
         lead = np.mean([entropy(y[:, w], t).mean() for w in order[:n]])
         gaps = [((y[:, w] - best) ** 2).mean() for w in order[n:]]
         return [
-            entropy(sigmoid(self.scores(x)), t).mean(),
+            entropy(sigmoid(self.logits(x)), t).mean(),
             np.asarray(lead),
             np.asarray(np.mean(gaps) if gaps else 0.0),
         ]
@@ -84,7 +84,7 @@ class Binary:
         """The same by the chain rule."""
         order, size = self.order(x, t), len(t)
         y, output = self.workers(x), self.params[2]
-        error = (sigmoid(self.scores(x)) - t) / size
+        error = (sigmoid(self.logits(x)) - t) / size
         dz = np.zeros(y.shape)
         for rank, w in enumerate(order):
             slope = y[:, w] * (1 - y[:, w])
@@ -105,8 +105,8 @@ class Binary:
 
 
 NAMES = [
-    "network.layers.0.site.affine.weight",
-    "network.layers.0.site.affine.bias",
+    "network.blocks.0.layer.affine.weight",
+    "network.blocks.0.layer.affine.bias",
     "network.readout.weight",
     "network.readout.bias",
 ]

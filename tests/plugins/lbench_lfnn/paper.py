@@ -1,6 +1,6 @@
 """The paper's losses written out worker by worker, and small rules to hold against them.
 
-Nothing here calls ``lbench_lfnn`` for an expected value: scores, leaders, losses and the global
+Nothing here calls ``lbench_lfnn`` for an expected value: logits, leaders, losses and the global
 path are formulated anew, with loops, float64 and autograd.
 """
 
@@ -90,7 +90,7 @@ def leader_count(leadership: float, workers: int, rounding: str = "round") -> in
 
 
 def worker_scores(rule: Any, block: Block, z: Tensor) -> list[Tensor]:
-    """Class scores (batch, classes) of each worker; unit (k*W + w)*m + j is worker w's."""
+    """Class logits (batch, classes) of each worker; unit (k*W + w)*m + j is worker w's."""
     classes, m = rule.task.classes, rule.config.units
     count = block.width // (classes * m)
     found = []
@@ -109,9 +109,9 @@ def worker_scores(rule: Any, block: Block, z: Tensor) -> list[Tensor]:
     return found
 
 
-def worker_losses(scores: list[Tensor], target: Tensor) -> Tensor:
+def worker_losses(logits: list[Tensor], target: Tensor) -> Tensor:
     """Cross-entropies, (batch, workers)."""
-    return torch.stack([F.cross_entropy(s, target, reduction="none") for s in scores], 1)
+    return torch.stack([F.cross_entropy(s, target, reduction="none") for s in logits], 1)
 
 
 def lowest(losses: list[float], n: int) -> list[int]:
@@ -120,11 +120,11 @@ def lowest(losses: list[float], n: int) -> list[int]:
 
 
 def choose(
-    rule: Any, scores: list[Tensor], target: Tensor, history: Tensor | None = None
+    rule: Any, logits: list[Tensor], target: Tensor, history: Tensor | None = None
 ) -> list[list[int]]:
     """The leaders for each example, best first; ``history`` are the losses to rank by instead."""
-    n = leader_count(rule.config.leadership, len(scores), rule.config.rounding)
-    losses = worker_losses(scores, target).detach()
+    n = leader_count(rule.config.leadership, len(logits), rule.config.rounding)
+    losses = worker_losses(logits, target).detach()
     if rule.config.selection == "example":
         return [lowest(row.tolist(), n) for row in losses]
     ranked = losses.mean(0) if history is None else history
@@ -146,10 +146,10 @@ def local_losses(
     ``at`` is where the reference is evaluated as a constant (default: ``z``); ``picks`` says
     whom the followers copy on each example (default: what the option says, but for random).
     """
-    options, scores = rule.config, worker_scores(rule, block, z)
+    options, logits = rule.config, worker_scores(rule, block, z)
     fixed = worker_scores(rule, block, (z if at is None else at).detach())
-    count, n, size, classes = len(scores), len(leaders[0]), len(target), rule.task.classes
-    losses = worker_losses(scores, target)
+    count, n, size, classes = len(logits), len(leaders[0]), len(target), rule.task.classes
+    losses = worker_losses(logits, target)
     lead = follow = z.new_zeros(())
     for b, led in enumerate(leaders):
 
@@ -164,7 +164,7 @@ def local_losses(
             if w in led:
                 lead = lead + losses[b, w] / (size * (n if options.leader_loss == "mean" else 1))
             else:
-                gap = copied(scores[w]) - reference
+                gap = copied(logits[w]) - reference
                 follow = follow + gap.square().sum() / ((count - n) * size * classes)
     return lead, follow
 
@@ -202,16 +202,16 @@ def lfnn_loss(rule: Any, batch: Batch, *, through: bool = False, s: Step | None 
     """
     x, total = batch.x, torch.zeros((), dtype=torch.float64)
     for block in rule.network.blocks:
-        local_z = block.scores(x.detach(), s)
+        local_z = block.preactivation(x.detach(), s)
         leaders = choose(rule, worker_scores(rule, block, local_z), batch.target)
         lead, follow = local_losses(rule, block, local_z, batch.target, leaders)
         total = total + rule.config.lambda1 * lead + rule.config.lambda2 * follow
-        z = block.scores(x, s)
+        z = block.preactivation(x, s)
         m = unit_mask(rule, block, leaders)
         m = m[..., None, None] if block.convolutional else m
         if through:
-            constants = {name: p.detach() for name, p in block.site.named_parameters()}
-            frozen = functional_call(block.site, constants, (x,))
+            constants = {name: p.detach() for name, p in block.layer.named_parameters()}
+            frozen = functional_call(block.layer, constants, (x,))
         else:
             frozen = z.detach()
         # Workers do not mix before h, so masking z is masking y.

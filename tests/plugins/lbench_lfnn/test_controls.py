@@ -56,7 +56,7 @@ def test_without_a_follower_loss_followers_stay_as_they_are(rule_class: type[Rul
         rule, s = make(rule_class, **options), paper.step()
         found = paper.gradients(rule, batch, s)
         for k in range(2):
-            grad = found[f"network.layers.{k}.site.affine.weight"]
+            grad = found[f"network.blocks.{k}.layer.affine.weight"]
             leaders = led(s, k)
             assert len(leaders) == 2
             for w in range(WORKERS):
@@ -109,7 +109,7 @@ def test_random_leaders_depend_on_seed_and_step_not_on_losses(rule_class: type[R
 def test_followers_copy_the_best_of_the_leaders_that_were_drawn() -> None:
     rule = make(LfnnL, selection="random")
     batch, block, not_best = paper.batch_for(rule), rule.network.blocks[0], 0
-    z = block.scores(batch.x)
+    z = block.preactivation(batch.x)
     losses = paper.worker_losses(paper.worker_scores(rule, block, z), batch.target).mean(0)
     y = torch.stack(paper.worker_scores(rule, block, z), 2).softmax(1)
     for index in range(10):

@@ -31,7 +31,7 @@ NET = pytest.mark.parametrize("net", NETS)
 
 
 def layer(k: int) -> str:
-    return f"network.layers.{k}."
+    return f"network.blocks.{k}."
 
 
 class Loud(LfnnL):
@@ -73,7 +73,7 @@ def test_nan_in_later_blocks_reaches_no_earlier_block(net: str) -> None:
     batch = paper.batch_for(rule)
     clean = paper.gradients(rule, batch)
     with torch.no_grad():
-        for module in (rule.network.layers[2], rule.network.readout):
+        for module in (rule.network.blocks[2], rule.network.readout):
             for p in module.parameters():
                 p.fill_(math.nan)
     broken = paper.gradients(rule, batch)
@@ -85,8 +85,8 @@ def test_nan_in_later_blocks_reaches_no_earlier_block(net: str) -> None:
 @NET
 def test_labels_of_the_readout_reach_no_block(net: str) -> None:
     class Other(paper.Task):
-        def loss(self, scores: Tensor, target: Tensor) -> Tensor:
-            return 1e6 * super().loss(scores, (target + 1) % 3)
+        def loss(self, logits: Tensor, target: Tensor) -> Tensor:
+            return 1e6 * super().loss(logits, (target + 1) % 3)
 
     batch = paper.batch_for(paper.make(LfnnL, *NETS[net]))
     one, other = (
@@ -125,11 +125,11 @@ def test_what_a_block_passes_on_carries_no_graph(net: str) -> None:
 
 def test_lam_times_100_changes_no_permanent_followers_adam_update() -> None:
     ahead, _ = trained_on_digits(0.0, steps=60)  # leaders far enough ahead to stay leaders
-    start = ahead.network.blocks[0].site.affine.weight.detach().clone()
+    start = ahead.network.blocks[0].layer.affine.weight.detach().clone()
     ends, roles = [], []
     for lam in (1.0, 100.0):
         rule, led = trained_on_digits(lam, steps=40, start=ahead.state_dict())
-        ends.append(rule.network.blocks[0].site.affine.weight.detach().view(10, 10, 64))
+        ends.append(rule.network.blocks[0].layer.affine.weight.detach().view(10, 10, 64))
         roles.append(led)
     assert torch.equal(roles[0], roles[1])
     assert set(roles[0].tolist()) == {0, 40}

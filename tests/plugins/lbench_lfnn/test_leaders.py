@@ -36,7 +36,7 @@ def inputs_of(rule: Rule, x: Tensor) -> list[Tensor]:
     found = []
     for block in rule.network.blocks:
         found.append(x)
-        x = block.emit(paper.passed_on(rule, block, block.scores(x))).detach()
+        x = block.emit(paper.passed_on(rule, block, block.preactivation(x))).detach()
     return found
 
 
@@ -48,8 +48,8 @@ def by_batch(rule: Rule, batch: paper.Batch) -> list[list[int]]:
     """The leaders of every block, ascending, by sorting mean cross-entropies."""
     found = []
     for block, x in zip(rule.network.blocks, inputs_of(rule, batch.x), strict=True):
-        scores = paper.worker_scores(rule, block, block.scores(x))
-        losses = paper.worker_losses(scores, batch.target).mean(0).tolist()
+        logits = paper.worker_scores(rule, block, block.preactivation(x))
+        losses = paper.worker_losses(logits, batch.target).mean(0).tolist()
         n = paper.leader_count(rule.config.leadership, len(losses), rule.config.rounding)
         found.append(sorted(paper.lowest(losses, n)))
     return found
@@ -131,7 +131,7 @@ def test_example_selection_counts_the_share_of_examples_led(
     paper.gradients(rule, batch, s)
     for k, (block, x) in enumerate(zip(rule.network.blocks, inputs_of(rule, batch.x), strict=True)):
         leaders = paper.choose(
-            rule, paper.worker_scores(rule, block, block.scores(x)), batch.target
+            rule, paper.worker_scores(rule, block, block.preactivation(x)), batch.target
         )
         shares = torch.zeros(len(s.logs[f"leaders/{k}"]), dtype=torch.float64)
         for row in leaders:
@@ -173,8 +173,8 @@ def test_epoch_selection_freezes_the_best_of_the_epoch_before(rule_class: type[R
             for k, (block, x) in enumerate(
                 zip(rule.network.blocks, inputs_of(rule, batch.x), strict=True)
             ):
-                scores = paper.worker_scores(rule, block, block.scores(x))
-                sums[k] += paper.worker_losses(scores, batch.target).mean(0).detach()
+                logits = paper.worker_scores(rule, block, block.preactivation(x))
+                sums[k] += paper.worker_losses(logits, batch.target).mean(0).detach()
             index += 1
         ranked = [sorted(paper.lowest(total.tolist(), 2)) for total in sums]
         changed |= before is not None and ranked != before
@@ -248,7 +248,7 @@ def test_leaders_are_ranked_in_float32_when_the_block_is_bfloat16(
     block = rule.network.blocks[0]
     with torch.autocast("cpu", dtype=torch.bfloat16):
         paper.gradients(rule, batch, s)
-        z = block.scores(batch.x)
+        z = block.preactivation(batch.x)
     assert z.dtype == torch.bfloat16
     leaders = paper.choose(rule, paper.worker_scores(rule, block, z.double()), batch.target)
     shares = torch.zeros(30)

@@ -32,15 +32,15 @@ THROUGH = pytest.mark.parametrize("through", [False, True])
 class Loud(Task):
     """The output loss counts a million times."""
 
-    def loss(self, scores: Tensor, target: Tensor) -> Tensor:
-        return 1e6 * super().loss(scores, target)
+    def loss(self, logits: Tensor, target: Tensor) -> Tensor:
+        return 1e6 * super().loss(logits, target)
 
 
 def follower_rows(rule: Lfnn, batch: paper.Batch) -> list[Tensor]:
     """By block, the units whose worker leads on no example."""
     found, x = [], batch.x
     for block in rule.network.blocks:
-        z = block.scores(x)
+        z = block.preactivation(x)
         leaders = paper.choose(rule, paper.worker_scores(rule, block, z), batch.target)
         found.append(~paper.unit_mask(rule, block, leaders).any(0))
         x = block.emit(paper.passed_on(rule, block, z)).detach()
@@ -104,7 +104,7 @@ def test_followers_get_no_global_gradient(
     batch = paper.batch_for(rules[0])
     quiet, loud = (paper.gradients(rule, batch) for rule in rules)
     for k, rows in enumerate(follower_rows(rules[0], batch)):
-        names = [name for name in quiet if name.startswith(f"network.layers.{k}.")]
+        names = [name for name in quiet if name.startswith(f"network.blocks.{k}.")]
         assert rows.any()
         assert len(names) > 1
         for name in names:
@@ -122,7 +122,7 @@ def test_passing_through_followers_changes_only_blocks_below(net: str, by: str) 
         found.append(paper.gradients(rule, paper.batch_for(rule)))
     blocked, passed = found
     for name, grad in blocked.items():
-        below = name.startswith(("network.layers.0.", "network.layers.1."))
+        below = name.startswith(("network.blocks.0.", "network.blocks.1."))
         assert torch.equal(passed[name], grad) != below, name
 
 
@@ -133,9 +133,9 @@ def test_everyone_leading_is_bp_plus_each_workers_own_loss(net: str, lambda1: fl
     batch = paper.batch_for(rule)
     x, loss = batch.x, torch.zeros((), dtype=torch.float64)
     for block in rule.network.blocks:
-        scores = paper.worker_scores(rule, block, block.scores(x.detach()))
-        loss = loss + lambda1 * paper.worker_losses(scores, batch.target).mean()
-        x = block.emit(paper.passed_on(rule, block, block.scores(x)))
+        logits = paper.worker_scores(rule, block, block.preactivation(x.detach()))
+        loss = loss + lambda1 * paper.worker_losses(logits, batch.target).mean()
+        x = block.emit(paper.passed_on(rule, block, block.preactivation(x)))
     loss = loss + F.cross_entropy(rule.network.readout(x), batch.target)
     paper.assert_same(paper.gradients(rule, batch), paper.autograd(rule, loss))
 
@@ -180,7 +180,7 @@ def test_lfnn_l_learns_inside_each_block_by_autograd_of_its_losses(net: str, blo
     batch, s = paper.batch_for(rule), paper.step(5)
     x, loss = batch.x, torch.zeros((), dtype=torch.float64)
     for block in rule.network.blocks:
-        z = block.scores(x, s)
+        z = block.preactivation(x, s)
         leaders = paper.choose(rule, paper.worker_scores(rule, block, z), batch.target)
         lead, follow = paper.local_losses(rule, block, z, batch.target, leaders)
         loss = loss + lead + 2.0 * follow
@@ -189,7 +189,7 @@ def test_lfnn_l_learns_inside_each_block_by_autograd_of_its_losses(net: str, blo
     found = paper.gradients(rule, batch, s)
     paper.assert_same(found, paper.autograd(rule, loss))
     if blocks == 1:
-        assert found["network.layers.0.parts.0.site.affine.weight"].any()
+        assert found["network.blocks.0.parts.0.layer.affine.weight"].any()
 
 
 @pytest.mark.parametrize("rule_class", [Lfnn, LfnnL])
@@ -203,7 +203,7 @@ def test_predict_is_the_forward_pass_without_dropout(
     batch = paper.batch_for(rule)
     x = batch.x
     for block in rule.network.blocks:
-        x = block.emit(paper.passed_on(rule, block, block.scores(x)))
+        x = block.emit(paper.passed_on(rule, block, block.preactivation(x)))
     expected = rule.network.readout(x)
     seen: list[Tensor] = []
     predicted = rule.predict(batch.x)

@@ -39,7 +39,7 @@ def viewed(rule: LfnnL, z: Tensor, batch: Any) -> View:
 
 def scores_of(rule: LfnnL, batch: Any) -> Tensor:
     """z at random, wider spread than initial weights give."""
-    shape = rule.network.blocks[0].scores(batch.x).shape
+    shape = rule.network.blocks[0].preactivation(batch.x).shape
     return torch.randn(shape, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
 
 
@@ -128,7 +128,7 @@ def test_closed_form_is_the_gradient_of_the_losses(kind: str) -> None:
 def test_default_is_section_2_of_the_paper_loop_by_loop() -> None:
     rule = paper.make(LfnnL, Mlp(widths=(30,)), (1, 2, 3), leadership=0.7)
     batch = paper.batch_for(rule, 6)
-    z = rule.network.blocks[0].scores(batch.x).detach()
+    z = rule.network.blocks[0].preactivation(batch.x).detach()
     found = rule.cotangent(viewed(rule, z, batch), paper.step()).numpy()
 
     a, t, lam = z.numpy(), batch.target.numpy(), rule.config.lam
@@ -162,13 +162,13 @@ def test_default_is_section_2_of_the_paper_loop_by_loop() -> None:
 def test_weight_gradient_is_the_cotangent_times_the_input() -> None:
     rule = paper.make(LfnnL)
     batch = paper.batch_for(rule)
-    z = rule.network.blocks[0].scores(batch.x).detach()
+    z = rule.network.blocks[0].preactivation(batch.x).detach()
     dz = rule.cotangent(viewed(rule, z, batch), paper.step())
     grads = paper.gradients(rule, batch)
     torch.testing.assert_close(
-        grads["network.layers.0.site.affine.weight"], dz.T @ batch.x.flatten(1)
+        grads["network.blocks.0.layer.affine.weight"], dz.T @ batch.x.flatten(1)
     )
-    torch.testing.assert_close(grads["network.layers.0.site.affine.bias"], dz.sum(0))
+    torch.testing.assert_close(grads["network.blocks.0.layer.affine.bias"], dz.sum(0))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -213,9 +213,9 @@ def test_reference_is_a_constant_so_lam_does_not_touch_leaders(by: str) -> None:
         batch = paper.batch_for(rule)
         z = scores_of(rule, batch)
         dz = rule.cotangent(viewed(rule, z, batch), paper.step())
-        scores = paper.worker_scores(rule, rule.network.blocks[0], z)
+        logits = paper.worker_scores(rule, rule.network.blocks[0], z)
         mask = paper.unit_mask(
-            rule, rule.network.blocks[0], paper.choose(rule, scores, batch.target)
+            rule, rule.network.blocks[0], paper.choose(rule, logits, batch.target)
         )
         found.append((dz * mask, dz * (1 - mask)))
     leading, following = zip(*found, strict=True)
@@ -228,14 +228,14 @@ def test_reference_is_a_constant_so_lam_does_not_touch_leaders(by: str) -> None:
 def test_one_worker_that_leads_is_softmax_regression() -> None:
     rule = paper.make(LfnnL, Mlp(widths=(3,)), (1, 2, 3), leadership=1.0)
     batch = paper.batch_for(rule)
-    site = rule.network.blocks[0].site.affine
+    layer = rule.network.blocks[0].layer.affine
     x = batch.x.flatten(1)
-    logits = x @ site.weight.detach().T + site.bias.detach()
+    logits = x @ layer.weight.detach().T + layer.bias.detach()
     p = logits.exp() / logits.exp().sum(1, keepdim=True)
     p[range(7), batch.target] -= 1
     grads = paper.gradients(rule, batch)
-    torch.testing.assert_close(grads["network.layers.0.site.affine.weight"], p.T @ x / 7)
-    torch.testing.assert_close(grads["network.layers.0.site.affine.bias"], p.mean(0))
+    torch.testing.assert_close(grads["network.blocks.0.layer.affine.weight"], p.T @ x / 7)
+    torch.testing.assert_close(grads["network.blocks.0.layer.affine.bias"], p.mean(0))
 
 
 def test_a_random_reference_is_every_leader_equally_often() -> None:

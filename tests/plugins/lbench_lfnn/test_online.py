@@ -38,8 +38,8 @@ VARIANT = pytest.mark.parametrize("variant", VARIANTS)
 class Loud(LfnnOnline):
     """The output loss counts a million times."""
 
-    def output_loss(self, scores: Tensor, target: Tensor) -> Tensor:
-        return 1e6 * super().output_loss(scores, target)
+    def output_loss(self, logits: Tensor, target: Tensor) -> Tensor:
+        return 1e6 * super().output_loss(logits, target)
 
 
 def make(rule: type[Rule] = LfnnOnline, workers: int = WORKERS, **options: Any) -> Any:
@@ -127,14 +127,14 @@ def test_under_options_gradients_are_autograds(options: dict[str, Any]) -> None:
     """With leaders taken from the rule; who they are is another test's."""
     rule = make(lambda1=0.7, lambda2=3.0, **options)
     batch, workers = paper.batch_for(rule), rule.workers[0]
-    z = rule.network.blocks[0].scores(batch.x)
+    z = rule.network.blocks[0].preactivation(batch.x)
     predictions = workers.predict(z, z.sigmoid())
     choice = rule.selection(0).choose(predictions.y.detach(), batch.target, paper.step())
     mask = workers.mask(choice, z)
     # L_g sees followers as constants.
     h = mask * z.sigmoid() + (1 - mask) * z.sigmoid().detach()
     loss = rule.output_loss(rule.network.readout(h), batch.target)
-    loss = loss + workers.loss(predictions.scores, batch.target, choice, (0.7, 3.0))
+    loss = loss + workers.loss(predictions.logits, batch.target, choice, (0.7, 3.0))
     expected = paper.autograd(rule, loss)
     paper.assert_same(paper.gradients(rule, batch), expected)
 
@@ -175,9 +175,9 @@ def test_variants_leave_out_what_they_say(variant: str) -> None:
 def test_everyone_leading_without_local_losses_is_backpropagation() -> None:
     rule = make(leadership=1.0, lambda1=0.0, lambda2=9.0)
     batch = paper.batch_for(rule)
-    scores = rule.predict(batch.x)
+    logits = rule.predict(batch.x)
     hot = F.one_hot(batch.target, CLASSES).double()
-    loss = F.binary_cross_entropy_with_logits(scores, hot, reduction="none").mean(0).sum()
+    loss = F.binary_cross_entropy_with_logits(logits, hot, reduction="none").mean(0).sum()
     paper.assert_same(paper.gradients(rule, batch), paper.autograd(rule, loss))
 
 
@@ -190,8 +190,8 @@ def test_a_class_neither_sees_nor_teaches_another(widths: tuple[int, ...]) -> No
         for p in rules[1].parameters():
             p.view(CLASSES, -1)[1].add_(1.0)
     batch = paper.batch_for(rules[0])
-    scores = [rule.predict(batch.x) for rule in rules]
-    assert (scores[0] == scores[1]).all(0).tolist() == [True, False, True]
+    logits = [rule.predict(batch.x) for rule in rules]
+    assert (logits[0] == logits[1]).all(0).tolist() == [True, False, True]
     one, other = (paper.gradients(rule, batch) for rule in rules)
     for name, grad in one.items():
         rows, others = (g.view(CLASSES, -1) for g in (grad, other[name]))
@@ -262,7 +262,7 @@ def test_prediction_is_the_networks_outputs() -> None:
     rule = make()
     batch = paper.batch_for(rule)
     x = batch.x.flatten(1).numpy()
-    outputs = np.stack([network.scores(x) for network in networks(rule)], axis=1)
+    outputs = np.stack([network.logits(x) for network in networks(rule)], axis=1)
     np.testing.assert_allclose(rule.predict(batch.x).detach().numpy(), outputs, rtol=1e-12)
 
 
@@ -277,7 +277,7 @@ def test_deeper_networks_learn_by_the_papers_loss(blocks: int, norm: str) -> Non
     hot = F.one_hot(batch.target, CLASSES).double()
     x = batch.x
     for k, block in enumerate(rule.network.blocks):
-        local, workers = block.scores(x.detach()), block.width // CLASSES
+        local, workers = block.preactivation(x.detach()), block.width // CLASSES
         y = local.sigmoid().view(-1, CLASSES, workers)
         n = paper.leader_count(0.5, workers)
         mask = torch.zeros(block.width, dtype=torch.float64)
@@ -289,11 +289,11 @@ def test_deeper_networks_learn_by_the_papers_loss(blocks: int, norm: str) -> Non
                 gap = (y[:, c, w] - y[:, c, order[0]].detach()).square().mean()
                 total = total + 3.0 * gap / (workers - n)
             mask[[c * workers + w for w in order[:n]]] = 1
-        z = block.scores(x)
+        z = block.preactivation(x)
         x = (mask * z + (1 - mask) * z.detach()).sigmoid()
         assert rule.workers[k].count == workers
-    scores = rule.network.readout(x)
-    total = total + F.binary_cross_entropy_with_logits(scores, hot, reduction="sum") / len(hot)
+    logits = rule.network.readout(x)
+    total = total + F.binary_cross_entropy_with_logits(logits, hot, reduction="sum") / len(hot)
     paper.assert_same(paper.gradients(rule, batch), paper.autograd(rule, total))
 
 
@@ -360,7 +360,7 @@ def test_a_step_in_bfloat16_is_finite(selection: str) -> None:
 def test_a_sure_and_wrong_worker_has_a_finite_loss() -> None:
     rule = make().float()
     with torch.no_grad():
-        rule.network.blocks[0].site.affine.bias.fill_(200.0)
+        rule.network.blocks[0].layer.affine.bias.fill_(200.0)
     batch = paper.batch_for(rule)
     batch.x = batch.x.float()
     assert all(grad.isfinite().all() for grad in paper.gradients(rule, batch).values())

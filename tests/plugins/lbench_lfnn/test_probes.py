@@ -75,7 +75,7 @@ def outputs(rule: Any) -> list[torch.Tensor]:
     x, found = batch().x, []
     with torch.no_grad():
         for k, block in enumerate(rule.network.blocks):
-            z = block.scores(x)
+            z = block.preactivation(x)
             h = rule.activate(k, z)
             found.append(rule.workers[k].predict(z, h).y)
             x = block.emit(h)
@@ -120,7 +120,7 @@ def test_norms_are_those_of_the_gradients_at_the_workers_units(
     for row in trained(probe):
         k, label, leads = row["block"], row["label"], torch.tensor(row["leads"])
         block, count = rule.network.blocks[k], len(leads)
-        path = f"network.layers.{k}.site.affine"
+        path = f"network.blocks.{k}.layer.affine"
         full = torch.cat([handed[f"{path}.{p}"].reshape(block.width, -1) for p in
                           ("weight", "bias") if f"{path}.{p}" in handed], 1)  # fmt: skip
         if cls in (LfnnLRr, LfnnLHead):
@@ -203,7 +203,7 @@ def test_the_regression_is_that_of_scikit_learn(
     examples = Made(300, 5)
     x, y = examples.images.flatten(1).double().numpy(), examples.labels.numpy()
     weight, bias = fit(examples, CLASSES, binary=binary)
-    scores = torch.from_numpy(x) @ weight + bias
+    logits = torch.from_numpy(x) @ weight + bias
     theirs = LogisticRegression(C=1 / (300 * regression.PENALTY), tol=1e-10, max_iter=10_000)
     if binary:
         expected = np.stack(
@@ -211,13 +211,13 @@ def test_the_regression_is_that_of_scikit_learn(
         )
     else:
         expected = theirs.fit(x, y).predict_proba(x)
-    found = scores.sigmoid() if binary else scores.softmax(1)
+    found = logits.sigmoid() if binary else logits.softmax(1)
     assert np.abs(found.numpy() - expected).max() < 0.02
     monkeypatch.setattr(regression, "TOLERANCE", 1e-9)
     monkeypatch.setattr(regression, "ITERATIONS", 1000)
     weight, bias = fit(examples, CLASSES, binary=binary)
-    scores = torch.from_numpy(x) @ weight + bias
-    found = scores.sigmoid() if binary else scores.softmax(1)
+    logits = torch.from_numpy(x) @ weight + bias
+    found = logits.sigmoid() if binary else logits.softmax(1)
     assert np.abs(found.numpy() - expected).max() < 1e-5
 
 
@@ -253,7 +253,7 @@ def test_agreement_has_each_workers_own_error_and_the_leaders_of_the_last_step(
 def test_leaders_of_the_papers_layer_come_to_agree_with_each_other_and_a_regression(
     tmp_path: Path,
 ) -> None:
-    """A worker whose units are the scores of all classes solves a convex problem."""
+    """A worker whose units are the logits of all classes solves a convex problem."""
     outcome = run(tmp_path, ask("lfnn_l", epochs=12, recipe={"lr": 0.03}), probes=["agreement"])[0]
     table = parquet.read_table(outcome.run_dir / "probes" / "agreement.parquet").to_pylist()
     first, *_, last = [row for row in table if row["block"] == 0]

@@ -34,11 +34,11 @@ SELECTION = pytest.mark.parametrize("by", ["batch", "example", "random"])
 
 
 def of_layers(grads: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name: g for name, g in grads.items() if name.startswith("network.layers.")}
+    return {name: g for name, g in grads.items() if name.startswith("network.blocks.")}
 
 
 def scores_of(rule: Any, k: int, h: Tensor) -> list[Tensor]:
-    """Class scores (batch, classes) of each worker, from its own units and columns of A."""
+    """Class logits (batch, classes) of each worker, from its own units and columns of A."""
     readouts, options = rule.readouts[k], rule.config
     units, count = h.shape[1], options.workers
     sizes = [units // count + (w < units % count) for w in range(count)]
@@ -57,17 +57,17 @@ def scores_of(rule: Any, k: int, h: Tensor) -> list[Tensor]:
 
 def total(rule: Any, k: int, h: Tensor, target: Tensor) -> Tensor:
     """The paper's two losses of block ``k``, summed over pairs of example and worker."""
-    scores = scores_of(rule, k, h)
-    leaders = paper.choose(rule, scores, target)
-    count, n, size = len(scores), len(leaders[0]), len(target)
-    losses, loss = paper.worker_losses(scores, target), h.new_zeros(())
+    logits = scores_of(rule, k, h)
+    leaders = paper.choose(rule, logits, target)
+    count, n, size = len(logits), len(leaders[0]), len(target)
+    losses, loss = paper.worker_losses(logits, target), h.new_zeros(())
     for b, led in enumerate(leaders):
-        best = scores[led[0]][b].softmax(0).detach()
+        best = logits[led[0]][b].softmax(0).detach()
         for w in range(count):
             if w in led:
                 loss = loss + losses[b, w] / (n * size)
             else:
-                gap = scores[w][b].softmax(0) - best
+                gap = logits[w][b].softmax(0) - best
                 loss = loss + rule.config.lam * gap.square().mean() / ((count - n) * size)
     return loss
 
@@ -84,11 +84,11 @@ def test_gradient_is_that_of_the_papers_losses_on_readouts(
     rule, batch = make(rule_class, NETS[net], **options), batch_of()
     found, x = gradients(rule, batch), batch.x
     for k, block in enumerate(rule.network.blocks):
-        h = block.activate(block.scores(x))
+        h = block.activate(block.preactivation(x))
         own = {
             name: p
             for name, p in rule.named_parameters()
-            if name.startswith((f"network.layers.{k}.", f"readouts.{k}.")) and p.requires_grad
+            if name.startswith((f"network.blocks.{k}.", f"readouts.{k}.")) and p.requires_grad
         }
         expected = torch.autograd.grad(total(rule, k, h, batch.target), list(own.values()))
         assert_same({name: found[name] for name in own}, dict(zip(own, expected, strict=True)))
@@ -119,10 +119,10 @@ def test_workers_share_any_width_earlier_ones_the_rest(width: int, workers: int)
 def test_a_workers_gradient_depends_on_its_own_units_and_its_reference_alone() -> None:
     """Of leaders no unit of another worker is read: theirs may be anything."""
     rule, batch = make(LfnnLRr, Mlp(widths=(12,)), workers=3, leadership=1.0), batch_of()
-    name = "network.layers.0.site.affine.weight"
+    name = "network.blocks.0.layer.affine.weight"
     before = gradients(rule, batch)[name]
     with torch.no_grad():
-        rule.network.blocks[0].site.affine.weight[4:8] *= -7
+        rule.network.blocks[0].layer.affine.weight[4:8] *= -7
     after = gradients(rule, batch)[name]
     for rows, same in ((slice(0, 4), True), (slice(4, 8), False), (slice(8, 12), True)):
         assert torch.allclose(before[rows], after[rows], rtol=1e-12, atol=0) == same
@@ -164,23 +164,23 @@ def test_reference_is_a_constant_so_lam_does_not_touch_leaders(
 
 
 def errors(rule: Any, batch: Any) -> Tensor:
-    """The gradient at the scores of the first block, (batch, classes, workers), by autograd."""
+    """The gradient at the logits of the first block, (batch, classes, workers), by autograd."""
     block = rule.network.blocks[0]
-    h = block.activate(block.scores(batch.x))
-    scores = rule.readouts[0](h).detach().requires_grad_()
-    choice = rule.selection(0).choose(scores.detach().softmax(1), batch.target, paper.step())
-    loss = rule.workers[0].loss(scores, batch.target, choice, rule.weights)
-    (found,) = torch.autograd.grad(loss, scores)
+    h = block.activate(block.preactivation(batch.x))
+    logits = rule.readouts[0](h).detach().requires_grad_()
+    choice = rule.selection(0).choose(logits.detach().softmax(1), batch.target, paper.step())
+    loss = rule.workers[0].loss(logits, batch.target, choice, rule.weights)
+    (found,) = torch.autograd.grad(loss, logits)
     return found
 
 
 def test_followers_identical_to_the_leader_have_nothing_to_follow() -> None:
     rule, batch = make(LfnnLRr, Mlp(widths=(12,)), workers=3, leadership=0.3), batch_of()
-    affine = rule.network.blocks[0].site.affine
+    affine = rule.network.blocks[0].layer.affine
     with torch.no_grad():
         for p in (affine.weight, affine.bias, rule.readouts[0].weight.T):
             p[4:8] = p[8:12] = p[:4]
-    grad = gradients(rule, batch)["network.layers.0.site.affine.weight"]
+    grad = gradients(rule, batch)["network.blocks.0.layer.affine.weight"]
     assert grad[:4].abs().max() > 1e-3  # ties are led by the first
     assert grad[4:].abs().max() < 1e-16
 
@@ -240,12 +240,12 @@ def test_nan_in_later_blocks_reaches_no_earlier_block(net: str, rule_class: type
     rule, batch = make(rule_class, NETS[net], workers=3), batch_of()
     clean, last = gradients(rule, batch), len(rule.network.blocks) - 1
     with torch.no_grad():
-        for part in (rule.network.layers[last], rule.readouts[last], rule.network.readout):
+        for part in (rule.network.blocks[last], rule.readouts[last], rule.network.readout):
             for p in part.parameters():
                 p.fill_(math.nan)
     broken = gradients(rule, batch)
     for name, grad in clean.items():
-        later = name.startswith((f"network.layers.{last}.", f"readouts.{last}.", "network.readout"))
+        later = name.startswith((f"network.blocks.{last}.", f"readouts.{last}.", "network.readout"))
         assert later or torch.equal(broken[name], grad), name
 
 
@@ -255,11 +255,11 @@ def test_scaling_a_blocks_loss_changes_no_other_block(rule_class: type[LfnnLRr],
     rule, batch = make(rule_class, NETS["cnn"], workers=3), batch_of()
     quiet = gradients(rule, batch)
     inner = rule.workers[k]
-    for name in ("error", "loss"):
+    for name in ("logits_grad", "loss"):
         plain = getattr(inner, name)
         setattr(inner, name, lambda *a, plain=plain: 1e6 * plain(*a))
     for name, grad in gradients(rule, batch).items():
-        if name.startswith((f"network.layers.{k}.", f"readouts.{k}.")):
+        if name.startswith((f"network.blocks.{k}.", f"readouts.{k}.")):
             torch.testing.assert_close(grad, 1e6 * quiet[name])
         else:
             assert torch.equal(grad, quiet[name]), name
@@ -277,14 +277,14 @@ def test_random_readouts_are_fixed_and_heads_auxiliary() -> None:
     assert counted["inf"] == heads["inf"]
 
 
-@pytest.mark.parametrize(("net", "sites"), [("mlp", 1), ("resnet", 2), ("mixer", 3)])
-def test_claims_of_readouts(net: str, sites: int) -> None:
+@pytest.mark.parametrize(("net", "layers"), [("mlp", 1), ("resnet", 2), ("mixer", 3)])
+def test_claims_of_readouts(net: str, layers: int) -> None:
     network = NETS[net].build(Init(0), SHAPE, CLASSES)
     fixed = LfnnLRr.claims(LfnnLRr.Config(), network)
     trained = LfnnLHead.claims(LfnnLHead.Config(), network)
-    assert fixed.backward_depth == sites - 1
-    assert fixed.transport == ("full" if sites > 1 else "none")
-    assert (trained.transport, trained.backward_depth) == ("full", sites)
+    assert fixed.backward_depth == layers - 1
+    assert fixed.transport == ("full" if layers > 1 else "none")
+    assert (trained.transport, trained.backward_depth) == ("full", layers)
     for claims in (fixed, trained):
         assert (claims.update_locked, claims.global_error) == (False, "none")
         assert claims.couples == "mean"
@@ -293,7 +293,7 @@ def test_claims_of_readouts(net: str, sites: int) -> None:
 def test_cotangent_is_the_slope_of_the_loss() -> None:
     rule, batch = make(LfnnLRr, NETS["cnn"], workers=2, leadership=0.5, norm="layer"), batch_of()
     block = rule.network.blocks[0]
-    z, s = block.scores(batch.x).detach(), Step(paper.Randomness(0))
+    z, s = block.preactivation(batch.x).detach(), Step(paper.Randomness(0))
     direction = torch.from_numpy(np.random.default_rng(0).standard_normal(z.shape))
 
     def view(shift: float) -> View:

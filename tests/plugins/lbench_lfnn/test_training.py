@@ -138,10 +138,10 @@ def test_fifty_steps_on_mnist_equal_a_numpy_replica(tmp_path: Path) -> None:
 
 def parameters(rule: Rule) -> list[list[Tensor]]:
     """Weight and bias of every layer, the readout last."""
-    sites = [block.sites[0].affine for block in rule.network.blocks]
+    layers = [block.layers[0].affine for block in rule.network.blocks]
     return [
         [affine.weight.detach(), affine.bias.detach()]
-        for affine in (*sites, rule.network.readout.linear)
+        for affine in (*layers, rule.network.readout.linear)
     ]
 
 
@@ -160,7 +160,7 @@ def worker_probabilities(rule: LfnnL, x: Tensor) -> Tensor:
     block = rule.network.blocks[0]
     with torch.no_grad():
         return torch.stack(
-            [s.softmax(1) for s in paper.worker_scores(rule, block, block.scores(x))]
+            [s.softmax(1) for s in paper.worker_scores(rule, block, block.preactivation(x))]
         )
 
 
@@ -235,8 +235,8 @@ def agreement(by: str) -> list[float]:
     block, found = rule.network.blocks[0], []
     for epoch in range(13):
         if epoch in (0, 3, 12):
-            scores = paper.worker_scores(rule, block, block.scores(train.x))
-            losses = paper.worker_losses(scores, train.target).mean(0)
+            logits = paper.worker_scores(rule, block, block.preactivation(train.x))
+            losses = paper.worker_losses(logits, train.target).mean(0)
             y = worker_probabilities(rule, train.x)[paper.lowest(losses.tolist(), 7)]
             unit = y / y.norm(dim=2, keepdim=True)
             cosines = torch.einsum("vbk,wbk->vw", unit, unit) / len(train.target)
@@ -291,7 +291,7 @@ def test_the_seed_decides_the_first_five_steps(reference: str) -> None:
         for index in range(5):
             rows = slice(32 * index, 32 * index + 32)
             rule.step(Batch(train.x[rows], train.target[rows]), Step(Randomness(noise), index))
-        ends.append(rule.network.blocks[0].site.affine.weight.detach())
+        ends.append(rule.network.blocks[0].layer.affine.weight.detach())
     assert torch.equal(ends[0], ends[1])
     assert not torch.equal(ends[0], ends[2])
     assert torch.equal(ends[0], ends[3]) == (reference == "best")

@@ -57,16 +57,16 @@ def worker_scores(rule: LfnnLV1, x: Tensor) -> list[Tensor]:
     return found
 
 
-def gates(rule: LfnnLV1, scores: list[Tensor]) -> Tensor:
+def gates(rule: LfnnLV1, logits: list[Tensor]) -> Tensor:
     """Logits of the gate, (batch, workers), of detached probabilities."""
-    p = torch.cat([s.softmax(1) for s in scores], 1).detach()
-    logits: Tensor = F.linear(p, rule.gate.weight, rule.gate.bias)
-    return logits
+    p = torch.cat([s.softmax(1) for s in logits], 1).detach()
+    gating: Tensor = F.linear(p, rule.gate.weight, rule.gate.bias)
+    return gating
 
 
-def leading_pairs(rule: LfnnLV1, scores: list[Tensor], target: Tensor) -> Tensor:
+def leading_pairs(rule: LfnnLV1, logits: list[Tensor], target: Tensor) -> Tensor:
     """1 where a pair's loss is at or below NumPy's percentile of all, of the nearest rank."""
-    losses = paper.worker_losses(scores, target).detach()
+    losses = paper.worker_losses(logits, target).detach()
     threshold = np.percentile(losses.numpy(), 100 * rule.config.leadership, method="nearest")
     return (losses <= threshold).double()
 
@@ -122,22 +122,22 @@ def test_every_group_has_the_gradient_of_its_own_loss(net: str) -> None:
     for k, (block, head) in enumerate(zip(rule.network.blocks, rule.heads, strict=True)):
         h = block(x)
         loss = F.cross_entropy(head(h.flatten(1)), batch.target)
-        expect(loss, f"network.layers.{k}", block)
+        expect(loss, f"network.blocks.{k}", block)
         expect(loss, f"heads.{k}", head)
         x = h.detach()
 
-    scores = worker_scores(rule, batch.x)
-    expect(paper.worker_losses(scores, batch.target).mean(), "workers", rule.workers)
+    logits = worker_scores(rule, batch.x)
+    expect(paper.worker_losses(logits, batch.target).mean(), "workers", rule.workers)
 
-    logits = gates(rule, scores)
-    gated = [s.softmax(1) * logits[:, [w]].sigmoid() for w, s in enumerate(scores)]
+    gating = gates(rule, logits)
+    gated = [s.softmax(1) * gating[:, [w]].sigmoid() for w, s in enumerate(logits)]
     output = rule.network.readout
     loss = F.cross_entropy(output(torch.cat(gated, 1).detach()), batch.target)
     expect(loss, "network.readout", output)
 
-    leads = leading_pairs(rule, scores, batch.target)
+    leads = leading_pairs(rule, logits, batch.target)
     assert 0 < leads.mean() < 1
-    sigmoid = logits.sigmoid()
+    sigmoid = gating.sigmoid()
     bce = -(leads * sigmoid.log() + (1 - leads) * (1 - sigmoid).log()).mean()
     expect(bce, "gate", rule.gate)
 
@@ -196,9 +196,9 @@ def test_easy_examples_have_more_leaders_than_hard_ones() -> None:
 def test_the_gate_takes_gate_steps_steps_on_one_forward_pass(steps: int) -> None:
     rule = paper.make(LfnnLV1, gate_steps=steps)
     batch = paper.batch_for(rule)
-    scores = worker_scores(rule, batch.x)
-    leads = leading_pairs(rule, scores, batch.target)
-    p = torch.cat([s.softmax(1) for s in scores], 1).detach()
+    logits = worker_scores(rule, batch.x)
+    leads = leading_pairs(rule, logits, batch.target)
+    p = torch.cat([s.softmax(1) for s in logits], 1).detach()
     weight, bias = (each.detach().clone() for each in (rule.gate.weight, rule.gate.bias))
     for _ in range(steps):
         error = ((p @ weight.T + bias).sigmoid() - leads) / leads.numel()
@@ -242,9 +242,9 @@ def test_a_gate_weighs_its_own_workers_probabilities() -> None:
 def test_the_output_layer_predicts_from_gated_workers(net: str) -> None:
     rule = paper.make(LfnnLV1, NETS[net], SHAPE).eval()
     x = paper.batch_for(rule).x
-    scores = worker_scores(rule, x)
-    logits = gates(rule, scores)
-    gated = [s.softmax(1) * logits[:, [w]].sigmoid() for w, s in enumerate(scores)]
+    logits = worker_scores(rule, x)
+    gating = gates(rule, logits)
+    gated = [s.softmax(1) * gating[:, [w]].sigmoid() for w, s in enumerate(logits)]
     expected = torch.cat(gated, 1) @ rule.network.readout.weight.T + rule.network.readout.bias
     torch.testing.assert_close(rule.predict(x), expected)
 
@@ -258,12 +258,12 @@ def test_nan_in_later_blocks_reaches_no_earlier_block(net: str) -> None:
     batch = paper.batch_for(rule)
     clean, last = paper.gradients(rule, batch), len(rule.network.blocks) - 1
     with torch.no_grad():
-        for module in (rule.network.layers[last], rule.heads[last]):
+        for module in (rule.network.blocks[last], rule.heads[last]):
             for p in module.parameters():
                 p.fill_(math.nan)
     broken = paper.gradients(rule, batch)
     for k in range(last):
-        own = (f"network.layers.{k}.", f"heads.{k}.")
+        own = (f"network.blocks.{k}.", f"heads.{k}.")
         names = [name for name in clean if name.startswith(own)]
         assert names
         assert all(torch.equal(broken[name], clean[name]) for name in names)
@@ -272,8 +272,8 @@ def test_nan_in_later_blocks_reaches_no_earlier_block(net: str) -> None:
 
 def test_the_output_layers_loss_reaches_nothing_else() -> None:
     class Other(paper.Task):
-        def loss(self, scores: Tensor, target: Tensor) -> Tensor:
-            return 1e6 * super().loss(scores, (target + 1) % CLASSES)
+        def loss(self, logits: Tensor, target: Tensor) -> Tensor:
+            return 1e6 * super().loss(logits, (target + 1) % CLASSES)
 
     batch = paper.batch_for(paper.make(LfnnLV1))
     one, other = (

@@ -74,7 +74,7 @@ def gradients(rule: Rule, batch: Batch, s: Step | None = None) -> dict[str, Tens
 
 def of_block(grads: dict[str, Tensor], k: int) -> dict[str, Tensor]:
     """The gradients of block ``k`` and of its heads."""
-    lists = ("network.layers", "predictors", "maps", "projections", "waves")
+    lists = ("network.blocks", "predictors", "maps", "projections", "waves")
     own = tuple(f"{each}.{k}." for each in lists)
     found = {name: grad for name, grad in grads.items() if name.startswith(own)}
     assert found

@@ -70,7 +70,7 @@ def test_nan_in_later_blocks_reaches_no_earlier_block(
     made, batch = make(net, rule, **options), batch_of()
     clean, last = gradients(made, batch), len(made.network.blocks) - 1
     with torch.no_grad():
-        for p in made.network.layers[last].parameters():
+        for p in made.network.blocks[last].parameters():
             p.fill_(torch.nan)
     broken = gradients(made, batch)
     for k in range(last):
@@ -88,7 +88,7 @@ def test_a_dead_block_gets_finite_gradients(
     made = make(NETS[net], rule, **options, **slope)
     with torch.no_grad():
         for block in made.network.blocks:
-            shift = block.site.affine.bias if net == "mlp" else block.site.norm.bias
+            shift = block.layer.affine.bias if net == "mlp" else block.layer.norm.bias
             shift.fill_(-100)
     for name, grad in gradients(made, batch_of()).items():
         assert grad.isfinite().all(), name

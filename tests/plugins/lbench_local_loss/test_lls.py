@@ -1,4 +1,4 @@
-"""lls scores blocks against fixed waves."""
+"""lls logits blocks against fixed waves."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ def test_a_step_equals_numpy_by_hand() -> None:
     p = {name: value.detach().numpy() for name, value in rule.named_parameters()}
     found, x = gradients(rule, batch), batch.x.flatten(1).numpy()
     for k in range(2):
-        site, basis = f"network.layers.{k}.site.affine", rule.waves[k].basis.numpy()
-        z = x @ p[f"{site}.weight"].T + p[f"{site}.bias"]
+        layer, basis = f"network.blocks.{k}.layer.affine", rule.waves[k].basis.numpy()
+        z = x @ p[f"{layer}.weight"].T + p[f"{layer}.bias"]
         h = np.maximum(z, 0)
         length = np.sqrt((h**2).sum(1, keepdims=True))
         a = h / length
@@ -47,7 +47,7 @@ def test_a_step_equals_numpy_by_hand() -> None:
         error = (e / e.sum(1, keepdims=True) - np.eye(CLASSES)[batch.target.numpy()]) / 9
         da = error @ basis / 0.5
         dz = (da - a * (a * da).sum(1, keepdims=True)) / length * (z > 0)
-        for name, grad in ((f"{site}.weight", dz.T @ x), (f"{site}.bias", dz.sum(0))):
+        for name, grad in ((f"{layer}.weight", dz.T @ x), (f"{layer}.bias", dz.sum(0))):
             assert np.abs(grad).max() > 1e-4
             np.testing.assert_allclose(found[name].numpy(), grad, rtol=0, atol=1e-14, err_msg=name)
         x = h

@@ -1,4 +1,4 @@
-"""mono_forward predicts with the scores that its blocks learn from."""
+"""mono_forward predicts with the logits that its blocks learn from."""
 
 from __future__ import annotations
 
@@ -54,12 +54,12 @@ def test_blocks_learn_as_with_pred_whose_heads_have_no_bias(net: str) -> None:
 @pytest.mark.parametrize("score", ["last", "sum"])
 def test_the_prediction_is_the_goodness_before_pooling(net: str, score: str) -> None:
     rule, batch = make(NETS[net], MonoForward, score=score, dropout=0.5).eval(), batch_of()
-    x, scores = batch.x, []
+    x, logits = batch.x, []
     for block, matrix in zip(rule.network.blocks, rule.projections, strict=True):
-        h = block.scores(x).relu()
-        scores.append(torch.einsum("bn,kn->bk", h.flatten(1), matrix.weight))
+        h = block.preactivation(x).relu()
+        logits.append(torch.einsum("bn,kn->bk", h.flatten(1), matrix.weight))
         x = block.emit(h)
-    expected = scores[-1] if score == "last" else sum(scores)
+    expected = logits[-1] if score == "last" else sum(logits)
     torch.testing.assert_close(rule.predict(batch.x), expected)
 
 

@@ -36,8 +36,8 @@ def test_a_step_equals_numpy_by_hand() -> None:
     p = {name: value.detach().numpy() for name, value in rule.named_parameters()}
     found, x = gradients(rule, batch), batch.x.flatten(1).numpy()
     for k in range(2):
-        site, head = f"network.layers.{k}.site.affine", f"predictors.{k}.linear"
-        z = x @ p[f"{site}.weight"].T + p[f"{site}.bias"]
+        layer, head = f"network.blocks.{k}.layer.affine", f"predictors.{k}.linear"
+        z = x @ p[f"{layer}.weight"].T + p[f"{layer}.bias"]
         h = np.maximum(z, 0)
         e = np.exp(h @ p[f"{head}.weight"].T + p[f"{head}.bias"])
         error = (e / e.sum(1, keepdims=True) - np.eye(CLASSES)[batch.target.numpy()]) / 9
@@ -45,8 +45,8 @@ def test_a_step_equals_numpy_by_hand() -> None:
         expected = {
             f"{head}.weight": error.T @ h,
             f"{head}.bias": error.sum(0),
-            f"{site}.weight": dz.T @ x,
-            f"{site}.bias": dz.sum(0),
+            f"{layer}.weight": dz.T @ x,
+            f"{layer}.bias": dz.sum(0),
         }
         for name, grad in expected.items():
             np.testing.assert_allclose(found[name].numpy(), grad, rtol=0, atol=1e-14, err_msg=name)
@@ -60,26 +60,26 @@ def test_a_head_that_starts_at_0_leaves_its_block_as_it_is_for_one_step(net: str
         for head in rule.predictors:
             head.linear.weight.zero_()
     for name, grad in gradients(rule, batch_of()).items():
-        assert bool(grad.any()) == (not name.startswith("network.layers.")), name
+        assert bool(grad.any()) == (not name.startswith("network.blocks.")), name
 
 
 def test_new_heads_predict_the_same_for_every_input() -> None:
     net = Mlp(widths=(7, 6)).build(Init(0), (1, 4, 4), CLASSES)
     rule = Pred(net, make().task, Pred.Config(), Init(1))
     for head in rule.predictors:
-        scores = head(torch.randn(5, head.linear.in_features))
-        assert torch.equal(scores, scores[:1].expand(5, -1))
+        logits = head(torch.randn(5, head.linear.in_features))
+        assert torch.equal(logits, logits[:1].expand(5, -1))
 
 
 def test_large_maps_are_averaged_before_they_are_read() -> None:
     rule, batch = make(Cnn(widths=(6,)), Pred, features=6 * 4), batch_of()
     head = rule.predictors[0].linear
-    h = rule.network.blocks[0].scores(batch.x).relu()
+    h = rule.network.blocks[0].preactivation(batch.x).relu()
     means = h.unflatten(3, (2, 2)).unflatten(2, (2, 2)).mean((3, 5)).flatten(1)
     expected = F.cross_entropy(F.linear(means, head.weight, head.bias), batch.target)
-    weight = rule.network.blocks[0].site.affine.weight
+    weight = rule.network.blocks[0].layer.affine.weight
     (grad,) = torch.autograd.grad(expected, weight)
-    found = gradients(rule, batch)["network.layers.0.site.affine.weight"]
+    found = gradients(rule, batch)["network.blocks.0.layer.affine.weight"]
     torch.testing.assert_close(found, grad)
 
 

@@ -21,8 +21,8 @@ def test_a_step_equals_numpy_by_hand() -> None:
     p = {name: value.detach().numpy() for name, value in rule.named_parameters()}
     found, x = gradients(rule, batch), batch.x.flatten(1).numpy()
     for k in range(2):
-        site, head = f"network.layers.{k}.site.affine", f"predictors.{k}.linear"
-        z = x @ p[f"{site}.weight"].T + p[f"{site}.bias"]
+        layer, head = f"network.blocks.{k}.layer.affine", f"predictors.{k}.linear"
+        z = x @ p[f"{layer}.weight"].T + p[f"{layer}.bias"]
         h = np.maximum(z, 0)
         bits = p[f"codes.{k}"][batch.target.numpy()] > 0
         logits = h @ p[f"{head}.weight"].T + p[f"{head}.bias"]
@@ -31,8 +31,8 @@ def test_a_step_equals_numpy_by_hand() -> None:
         expected = {
             f"{head}.weight": error.T @ h,
             f"{head}.bias": error.sum(0),
-            f"{site}.weight": dz.T @ x,
-            f"{site}.bias": dz.sum(0),
+            f"{layer}.weight": dz.T @ x,
+            f"{layer}.bias": dz.sum(0),
         }
         for name, grad in expected.items():
             np.testing.assert_allclose(found[name].numpy(), grad, rtol=0, atol=1e-14, err_msg=name)
@@ -58,7 +58,7 @@ def test_blocks_follow_the_feedback_and_not_the_decoders_own_weights(net: str) -
         decoder.feedback.weight.neg_()
     turned = gradients(rule, batch)
     for name, grad in before.items():
-        sign = -1 if name.startswith("network.layers.0.") else 1
+        sign = -1 if name.startswith("network.blocks.0.") else 1
         torch.testing.assert_close(turned[name], sign * grad, msg=name)
 
 
@@ -72,4 +72,4 @@ def test_the_decoder_starts_at_0_and_its_feedback_by_the_law_of_its_inputs() -> 
     assert decoder.feedback.weight.shape == (128, 6 * 8)
     largest = decoder.feedback.weight.abs().max().item()
     assert 0.99 / math.sqrt(48) < largest <= 1 / math.sqrt(48)
-    assert gradients(rule.double(), batch_of())["network.layers.0.site.affine.weight"].any()
+    assert gradients(rule.double(), batch_of())["network.blocks.0.layer.affine.weight"].any()

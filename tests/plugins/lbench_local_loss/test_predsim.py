@@ -86,13 +86,13 @@ def by_hand(rule: PredSim, batch: Batch) -> dict[str, Array]:
     one_hot = np.eye(CLASSES)[t]
     grads = {}
 
-    def softmax(scores: Array) -> Array:
-        e = np.exp(scores - scores.max(1, keepdims=True))
+    def softmax(logits: Array) -> Array:
+        e = np.exp(logits - logits.max(1, keepdims=True))
         return e / e.sum(1, keepdims=True)
 
     for k in range(len(rule.network.blocks)):
-        site = f"network.layers.{k}.site.affine"
-        z = x @ p[f"{site}.weight"].T + p[f"{site}.bias"]
+        layer = f"network.blocks.{k}.layer.affine"
+        z = x @ p[f"{layer}.weight"].T + p[f"{layer}.bias"]
         h = np.where(z > 0, z, slope * z)
 
         head = f"predictors.{k}.linear"
@@ -114,7 +114,7 @@ def by_hand(rule: PredSim, batch: Batch) -> dict[str, Array]:
         dh = dh + du @ p[weight]
 
         dz = np.where(z > 0, 1, slope) * dh
-        grads[f"{site}.weight"], grads[f"{site}.bias"] = dz.T @ x, dz.sum(0)
+        grads[f"{layer}.weight"], grads[f"{layer}.bias"] = dz.T @ x, dz.sum(0)
         x = h
     error = (
         softmax(x @ p["network.readout.linear.weight"].T + p["network.readout.linear.bias"])
@@ -161,8 +161,8 @@ def test_heads_look_at_a_block_before_dropout_and_pooling() -> None:
 
 def test_labels_of_the_readout_reach_no_block() -> None:
     class Other(Task):
-        def loss(self, scores: Tensor, target: Tensor) -> Tensor:
-            return 1e6 * super().loss(scores, (target + 1) % CLASSES)
+        def loss(self, logits: Tensor, target: Tensor) -> Tensor:
+            return 1e6 * super().loss(logits, (target + 1) % CLASSES)
 
     one, other = (gradients(make(task=task), batch_of()) for task in (Task, Other))
     for name, grad in one.items():
@@ -176,7 +176,7 @@ def test_without_similarities_examples_are_independent() -> None:
         parts = [
             gradients(rule, Batch(batch.x[i : i + 1], batch.target[i : i + 1])) for i in range(6)
         ]
-        name = "network.layers.0.site.affine.weight"
+        name = "network.blocks.0.layer.affine.weight"
         mean = torch.stack([part[name] for part in parts]).mean(0)
         assert torch.allclose(mean, whole[name]) == independent
 

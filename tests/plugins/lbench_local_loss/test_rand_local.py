@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from lbench.data.digits import Digits
 from lbench.errors import UsageError
 from lbench.init import Init
+from lbench.layer import Layer
 from lbench.network import Block, Network, Readout
 from lbench.networks.cnn import Cnn
 from lbench.networks.mlp import Mlp
@@ -21,7 +22,6 @@ from lbench.recipe import Recipe
 from lbench.rule import View
 from lbench.run.job import parameters
 from lbench.run.optim import Update
-from lbench.site import Site
 from lbench.step import Step
 from lbench.task import Batch, Task
 from lbench_bp.bp import Bp
@@ -62,7 +62,7 @@ def readouts_of(shape: tuple[int, ...], workers: int = 1, **options: Any) -> Rea
 
 
 def of_layer(grads: dict[str, Tensor], k: int) -> dict[str, Tensor]:
-    return {name: g for name, g in grads.items() if name.startswith(f"network.layers.{k}.")}
+    return {name: g for name, g in grads.items() if name.startswith(f"network.blocks.{k}.")}
 
 
 # Readouts
@@ -146,7 +146,7 @@ def test_gradient_is_the_one_written_in_numpy() -> None:
     rule, batch = make(RandLocal, Mlp(widths=(9, 8)), scale=2.0), batch_of()
     found, x = gradients(rule, batch), batch.x.flatten(1).numpy()
     for k, block in enumerate(rule.network.blocks):
-        w, b = (p.detach().numpy() for p in (block.site.affine.weight, block.site.affine.bias))
+        w, b = (p.detach().numpy() for p in (block.layer.affine.weight, block.layer.affine.bias))
         a = 2.0 * rule.readouts[k].weight.numpy()
         z = x @ w.T + b
         h = np.maximum(z, 0)
@@ -154,7 +154,7 @@ def test_gradient_is_the_one_written_in_numpy() -> None:
         p /= p.sum(1, keepdims=True)
         p[np.arange(6), batch.target.numpy()] -= 1
         dz = (p / 6) @ a * (z > 0)
-        name = f"network.layers.{k}.site.affine"
+        name = f"network.blocks.{k}.layer.affine"
         np.testing.assert_allclose(found[f"{name}.weight"], dz.T @ x, rtol=1e-9, atol=1e-14)
         np.testing.assert_allclose(found[f"{name}.bias"], dz.sum(0), rtol=1e-9, atol=1e-14)
         x = h
@@ -165,10 +165,10 @@ def test_gradient_is_the_one_written_in_numpy() -> None:
 def test_cotangent_is_autograds_of_the_cross_entropy(net: str, options: dict[str, Any]) -> None:
     rule, batch, x = make(RandLocal, NETS[net], **options), batch_of(), batch_of().x
     for k, block in enumerate(rule.network.blocks):
-        z = block.scores(x).detach().requires_grad_()
+        z = block.preactivation(x).detach().requires_grad_()
         h = block.activate(z)
-        scores = torch.from_numpy(scores_by_loops(rule.readouts[k], h.detach(), options))
-        torch.testing.assert_close(rule.readouts[k](h)[..., 0], scores[..., 0])
+        logits = torch.from_numpy(scores_by_loops(rule.readouts[k], h.detach(), options))
+        torch.testing.assert_close(rule.readouts[k](h)[..., 0], logits[..., 0])
         loss = F.cross_entropy(rule.readouts[k](h)[..., 0], batch.target)
         (expected,) = torch.autograd.grad(loss, z)
         view = View(k, batch.x, x, z.detach(), h.detach(), batch.target)
@@ -207,9 +207,9 @@ def test_rules_with_the_derivative_of_relu_refuse_another_activation(
     rule: Any, fits: bool, blocks: int
 ) -> None:
     init = Init(0)
-    sites = [Site(f"conv{k}", init.conv(f"conv{k}", 15, 15, 3)) for k in range(2)]
+    layers = [Layer(f"conv{k}", init.conv(f"conv{k}", 15, 15, 3)) for k in range(2)]
     readout = Readout(init.linear("readout", 15, CLASSES))
-    network = Network([Bent(site) for site in sites], readout).regrouped(blocks)
+    network = Network([Bent(layer) for layer in layers], readout).regrouped(blocks)
     task = Task("toy", (15, 4, 4), CLASSES)
     if fits:
         rule(network, task, rule.Config(), init)
@@ -237,7 +237,7 @@ def test_nan_in_later_blocks_reaches_no_earlier_block(net: str) -> None:
     rule, batch = make(RandLocal, NETS[net]), batch_of()
     clean, last = gradients(rule, batch), len(rule.network.blocks) - 1
     with torch.no_grad():
-        for part in (rule.network.layers[last], rule.readouts[last], rule.network.readout):
+        for part in (rule.network.blocks[last], rule.readouts[last], rule.network.readout):
             for p in part.parameters():
                 p.fill_(torch.nan)
     broken = gradients(rule, batch)

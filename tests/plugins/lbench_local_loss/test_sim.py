@@ -22,10 +22,10 @@ def test_a_step_on_convolutions_has_the_gradient_of_correlations() -> None:
     found, x = gradients(rule, batch), batch.x
     labels = torch.corrcoef(F.one_hot(batch.target, CLASSES).double())
     for k, block in enumerate(rule.network.blocks):
-        h = F.leaky_relu(block.scores(x), 0.01)
+        h = F.leaky_relu(block.preactivation(x), 0.01)
         u = F.conv2d(h, rule.maps[k].weight, padding=1).flatten(2).std(2)
         loss = (torch.corrcoef(u) - labels).square().mean()
-        weights = {f"network.layers.{k}.{n}": p for n, p in block.named_parameters()}
+        weights = {f"network.blocks.{k}.{n}": p for n, p in block.named_parameters()}
         weights[f"maps.{k}.weight"] = rule.maps[k].weight
         for name, grad in zip(
             weights, torch.autograd.grad(loss, list(weights.values())), strict=True

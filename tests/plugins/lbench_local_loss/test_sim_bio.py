@@ -28,7 +28,7 @@ CNN = Cnn(widths=(6,))
 def test_the_loss_is_the_distance_of_correlations_by_loops(net: NetworkSpec, features: int) -> None:
     rule, batch = make(net, SimBio, features=features), batch_of()
     (block,) = rule.network.blocks
-    h = F.leaky_relu(block.scores(batch.x), 0.01).detach()
+    h = F.leaky_relu(block.preactivation(batch.x), 0.01).detach()
     x = h.numpy()
     if features == 6 * 8:
         x = x.reshape(8, 6, 2, 2, 4).mean(3)
@@ -42,16 +42,16 @@ def test_the_loss_is_the_distance_of_correlations_by_loops(net: NetworkSpec, fea
 
 def test_gradients_are_those_of_finite_differences() -> None:
     rule, batch = make(rule=SimBio), batch_of()
-    found = gradients(rule, batch)["network.layers.0.site.affine.weight"]
+    found = gradients(rule, batch)["network.blocks.0.layer.affine.weight"]
     block, codes = rule.network.blocks[0], similarities(rule.codes[0][batch.target].numpy())
 
     def loss() -> float:
-        h = F.leaky_relu(block.scores(batch.x), 0.01)
+        h = F.leaky_relu(block.preactivation(batch.x), 0.01)
         return float(np.mean((similarities(h.numpy()) - codes) ** 2))
 
     with torch.no_grad():
         for place in ((0, 0), (3, 5), (6, 15)):
-            weight = block.site.affine.weight
+            weight = block.layer.affine.weight
             start = weight[place].item()
             values = []
             for change in (1e-5, -1e-5):

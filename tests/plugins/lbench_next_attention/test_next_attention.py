@@ -26,7 +26,7 @@ from tests.plugins.small import CLASSES, NETS
 
 Array = NDArray[np.float64]
 NET = pytest.mark.parametrize("net", NETS.values(), ids=NETS)
-NAMES = [f"network.layers.{k}.site.affine" for k in range(3)] + ["network.readout.linear"]
+NAMES = [f"network.blocks.{k}.layer.affine" for k in range(3)] + ["network.readout.linear"]
 OPTIONS = pytest.mark.parametrize(
     "options",
     [{"q": 1.0}, {"q": 1.5}, {"q": 1.8}, {"q": 1.5, "norm": True}, {"q": 2.0, "norm": True}],
@@ -153,7 +153,7 @@ def test_weights_of_zero_have_no_slope() -> None:
 @OPTIONS
 def test_feedback_begins_as_large_as_the_weights(options: dict[str, Any]) -> None:
     rule = make(Mlp(widths=(300, 200)), **options)
-    for affine in (rule.network.sites[1].affine, rule.network.readout.linear):
+    for affine in (rule.network.layers[1].affine, rule.network.readout.linear):
         weight = affine.weight.detach()
         ratio = affine.feedback(weight).norm() / weight.norm()
         assert 0.9 < ratio < 1.1
@@ -197,7 +197,7 @@ def test_every_parameter_is_in_one_group_from_the_top_down(net: small.NetworkSpe
     groups = rule.groups()
     names = [name for group in groups for name in group.params]
     assert sorted(names) == sorted(name for name, p in rule.named_parameters() if p.requires_grad)
-    assert len(groups) == len(rule.network.sites) + 1
+    assert len(groups) == len(rule.network.layers) + 1
     plain = parameters(small.make(Bp, net).float(), small.SHAPE)
     assert parameters(rule.float(), small.SHAPE) == plain
 
@@ -231,15 +231,15 @@ def test_the_gate_decides_by_channel_over_pooling_and_dropout() -> None:
     rule = make(Cnn(widths=(7, 6, 5), norm="none"), gate=True, dropout=0.3)
     found = small.gradients(rule, batch := small.batch_of())
     free = small.gradients(make(Cnn(widths=(7, 6, 5), norm="none"), dropout=0.3), batch)
-    sites = [f"network.layers.{k}.site.affine" for k in range(3)] + ["network.readout.linear"]
-    affines = [site.affine for site in rule.network.sites] + [rule.network.readout.linear]
+    layers = [f"network.blocks.{k}.layer.affine" for k in range(3)] + ["network.readout.linear"]
+    affines = [layer.affine for layer in rule.network.layers] + [rule.network.readout.linear]
     kept = []
     for k in range(3):
         above = affines[k + 1]
-        step = -found[f"{sites[k + 1]}.weight"] * above.feedback(above.weight.detach())
+        step = -found[f"{layers[k + 1]}.weight"] * above.feedback(above.weight.detach())
         gains = step.transpose(0, 1).flatten(1).sum(1) > 0
-        learns = found[f"{sites[k]}.weight"].flatten(1).any(1)
-        would = free[f"{sites[k]}.weight"].flatten(1).any(1)
+        learns = found[f"{layers[k]}.weight"].flatten(1).any(1)
+        would = free[f"{layers[k]}.weight"].flatten(1).any(1)
         assert torch.equal(learns, gains & would)
         kept += learns.tolist()
     assert 0 < sum(kept) < len(kept)

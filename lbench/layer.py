@@ -1,4 +1,4 @@
-"""Site: one trained affine map with the normalisation behind it; taps that look at its output."""
+"""Layer: one trained affine map with the normalisation behind it; taps that look at its output."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from torch import Tensor, nn
 
 
-class Site(nn.Module):
+class Layer(nn.Module):
     """One trained affine map with the normalisation behind it.
 
     Its output z is what the activation behind it gets; a shortcut that ends there is part of z.
@@ -50,36 +50,36 @@ class Site(nn.Module):
         return z
 
 
-Tap = Callable[[Site, Tensor], Tensor]
-"""Gets a site and its z, and returns the z that goes on: the same, cut, or perturbed."""
+Tap = Callable[[Layer, Tensor], Tensor]
+"""Gets a layer and its z, and returns the z that goes on: the same, cut, or perturbed."""
 
 
 @contextmanager
-def tapped(sites: Iterable[Site], tap: Tap) -> Iterator[None]:
-    """Within the context every forward pass hands each site's z to ``tap``."""
-    sites = list(sites)
-    for site in sites:
-        site.tap = tap
+def tapped(layers: Iterable[Layer], tap: Tap) -> Iterator[None]:
+    """Within the context every forward pass hands each layer's z to ``tap``."""
+    layers = list(layers)
+    for layer in layers:
+        layer.tap = tap
     try:
         yield
     finally:
-        for site in sites:
-            site.tap = None
+        for layer in layers:
+            layer.tap = None
 
 
 @contextmanager
-def cut(sites: Iterable[Site]) -> Iterator[list[tuple[Site, Tensor]]]:
-    """Within the context the graph is cut behind every site's z.
+def cut(layers: Iterable[Layer]) -> Iterator[list[tuple[Layer, Tensor]]]:
+    """Within the context the graph is cut behind every layer's z.
 
     Yields:
-        The sites that were passed, each with its z: a cotangent there reaches that site's
+        The layers that were passed, each with its z: a cotangent there reaches that layer's
         parameters and nothing else.
     """
-    passed: list[tuple[Site, Tensor]] = []
+    passed: list[tuple[Layer, Tensor]] = []
 
-    def tap(site: Site, z: Tensor) -> Tensor:
-        passed.append((site, z))
+    def tap(layer: Layer, z: Tensor) -> Tensor:
+        passed.append((layer, z))
         return z.detach()
 
-    with tapped(sites, tap):
+    with tapped(layers, tap):
         yield passed
