@@ -1,0 +1,71 @@
+"""Docstrings begin with a verb, and words that the style page leaves out are not used."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PLAIN: tuple[str, ...] = (
+    "lbench/contained.py",
+)  # fmt: skip
+"""Folders and files that keep to the page. One entry per line."""
+
+AVOIDED = {
+    "told": r"\btold\b",
+    "lies": r"\blies?\b",
+    "nobody": r"\bnobody\b",
+    "held against": r"\bheld against\b",
+    "so many": r"\bso many\b",
+    '"a" for "per"': r"\b(?:one|two|three|\d+|numbers?|draws?|seeds?|runs?|processes)"
+    r" an? (?:example|worker|class|seed|cell|step|block|epoch|layer|unit|core|position|dataset)\b",
+}
+NO_VERBS = {
+    "a", "all", "an", "and", "as", "at", "both", "by", "each", "every", "for", "from", "how", "if",
+    "in", "its", "of", "on", "one", "only", "that", "the", "their", "those", "to", "two", "what",
+    "when", "where", "whether", "which", "who", "whose", "why", "with", "within",
+}  # fmt: skip
+"""Words that begin no docstring of a function: there is a verb in front of them."""
+
+
+def files() -> list[Path]:
+    found = [path for name in PLAIN for path in sorted((ROOT / name).rglob("*.py"))]
+    return found + [ROOT / name for name in PLAIN if (ROOT / name).is_file()]
+
+
+def functions(path: Path) -> Iterator[tuple[str, str]]:
+    """Yield the name and docstring of each function, method and property."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and (
+            text := ast.get_docstring(node)
+        ):
+            yield node.name, text
+
+
+def begins_with_a_verb(text: str) -> bool:
+    first = re.split(r"[\s,.:;(]", text, maxsplit=1)[0].lower()
+    third_person = re.fullmatch(r"\w+[^s]s", first) and first not in ("process", "pass", "focus")
+    return first not in NO_VERBS and not third_person
+
+
+def avoided(text: str) -> list[str]:
+    return [name for name, words in AVOIDED.items() if re.search(words, text, re.IGNORECASE)]
+
+
+def test_the_checks_see_what_the_page_leaves_out() -> None:
+    assert avoided("One number an example, so many of them.") == ["so many", '"a" for "per"']
+    assert avoided("One number per example; that number of them relies on untold work.") == []
+    assert begins_with_a_verb("Return the mean.")
+    assert not any(map(begins_with_a_verb, ("The mean.", "Of a run.", "Returns the mean.")))
+
+
+@pytest.mark.parametrize("path", files(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_file_keeps_to_the_style(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert avoided(text) == []
+    if path.suffix == ".py" and "tests" not in path.relative_to(ROOT).parts:
+        assert [name for name, doc in functions(path) if not begins_with_a_verb(doc)] == []
