@@ -11,7 +11,7 @@ from pathlib import Path
 from types import ModuleType
 
 from lbench import hooks
-from lbench.contained import contained
+from lbench.containment import contained
 from lbench.errors import PluginError
 from lbench.plugin_check import BASES, derives
 

@@ -19,7 +19,7 @@ from typing import Any
 import pluggy
 
 from lbench import hooks
-from lbench.contained import contained
+from lbench.containment import contained
 from lbench.errors import PluginError, unknown
 from lbench.plugin_check import class_problem, entry_problem
 from lbench.plugin_file import hooks_of, import_file

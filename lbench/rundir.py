@@ -33,7 +33,7 @@ from typing import Any
 import filelock
 
 from lbench.errors import DamagedError, DeniedError, LockedError
-from lbench.written import Result, problem
+from lbench.run_files import Result, problem
 
 UNREADABLE = (errno.EISDIR, errno.ELOOP, errno.ENOTDIR)
 """What is wrong with a file; other errors are the system's."""

@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PLAIN: tuple[str, ...] = (
-    "lbench/contained.py",
+    "lbench/containment.py",
 )  # fmt: skip
 """Folders and files that keep to the page. One entry per line."""
 

@@ -11,7 +11,7 @@ from click.core import ParameterSource
 
 from lbench.cli.common import json_option, plugin_option, print_json
 from lbench.cli.progress import Slow, say
-from lbench.contained import contained
+from lbench.containment import contained
 
 if TYPE_CHECKING:
     from lbench.auditing.report import Report

@@ -11,7 +11,7 @@ import click
 
 from lbench.cli.common import json_option, plugin_option, print_json, print_table
 from lbench.cli.progress import say
-from lbench.contained import contained
+from lbench.containment import contained
 from lbench.errors import PluginError, UsageError, unknown
 from lbench.registry import Registry, registry
 from lbench.report.terminal import live

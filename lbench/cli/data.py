@@ -20,7 +20,7 @@ from lbench.cli.common import (
     print_table,
 )
 from lbench.cli.progress import say
-from lbench.contained import contained
+from lbench.containment import contained
 from lbench.errors import DataError, UsageError
 from lbench.home import Home
 from lbench.registry import registry

@@ -18,7 +18,7 @@ from lbench.cli.common import (
     print_table,
     warn_left_out,
 )
-from lbench.contained import contained
+from lbench.containment import contained
 from lbench.errors import UsageError
 from lbench.home import Home
 from lbench.hooks import DatasetEntry

@@ -15,7 +15,7 @@ import click
 from lbench import __version__
 from lbench.cli.progress import say
 from lbench.cli.streams import lost, protect
-from lbench.contained import contain_the_rest
+from lbench.containment import contain_the_rest
 from lbench.errors import SYSTEM, LbenchError, did_you_mean, nearest, refused
 from lbench.report.terminal import colour
 from lbench.threads import wait_passively

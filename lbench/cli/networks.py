@@ -19,7 +19,7 @@ from lbench.cli.common import (
     warn_left_out,
 )
 from lbench.cli.data import prepare_with
-from lbench.contained import contained
+from lbench.containment import contained
 from lbench.errors import DataError, UsageError
 from lbench.hooks import NetworkEntry
 from lbench.registry import registry

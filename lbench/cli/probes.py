@@ -15,7 +15,7 @@ from lbench.cli.common import (
     print_table,
     warn_left_out,
 )
-from lbench.contained import contained
+from lbench.containment import contained
 from lbench.hooks import ProbeEntry
 from lbench.registry import registry
 from lbench.report.terminal import paragraph

@@ -16,7 +16,7 @@ from lbench.cli.common import (
     print_table,
     warn_left_out,
 )
-from lbench.contained import contained
+from lbench.containment import contained
 from lbench.errors import LbenchError
 from lbench.hooks import RuleEntry
 from lbench.registry import registry

@@ -12,7 +12,7 @@ import click
 
 from lbench.cli.common import data_dir_option, home_option, json_option, plugin_option, print_json
 from lbench.cli.progress import Progress, say
-from lbench.contained import contained
+from lbench.containment import contained
 from lbench.errors import UsageError
 from lbench.home import Home
 from lbench.rundir import RunDir

@@ -14,7 +14,7 @@ from lbench.cli.common import data_dir_option, home_option, json_option, plugin_
 from lbench.cli.progress import duration, say
 from lbench.cli.report import make, show, write
 from lbench.cli.study_output import ending_json, plan_json, say_best, say_plan
-from lbench.contained import contained
+from lbench.containment import contained
 from lbench.errors import LbenchError, UsageError
 from lbench.home import Home
 from lbench.registry import registry

@@ -10,8 +10,8 @@ import click
 
 from lbench.cli.progress import duration, say
 from lbench.home import Home
+from lbench.plurals import counted
 from lbench.registry import registry
-from lbench.words import counted
 
 if TYPE_CHECKING:
     from lbench.report.study import Report

@@ -8,7 +8,7 @@ from lbench.cli.common import home_option, json_option, print_json
 from lbench.cli.progress import say
 from lbench.errors import DamagedError
 from lbench.home import Home
-from lbench.words import counted
+from lbench.plurals import counted
 
 
 @click.command("sync", epilog="Example: lbench sync --no-mlflow")

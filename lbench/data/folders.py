@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from lbench.data.dataset import MissingDataError
 from lbench.data.images import SUFFIXES
 from lbench.errors import DataError, printable
-from lbench.words import counted
+from lbench.plurals import counted
 
 SYSTEM = frozenset({"thumbs.db", "desktop.ini", "__macosx"})
 """What file managers leave behind, besides names that begin with a dot; in lower case."""

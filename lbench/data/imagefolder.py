@@ -26,7 +26,7 @@ from lbench.data.paths import expanded
 from lbench.data.progress import progress
 from lbench.data.source import Source
 from lbench.errors import DataError, printable
-from lbench.words import counted
+from lbench.plurals import counted
 
 HELD_OUT = 0.2
 LARGEST = 1024

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from lbench.contained import contained
+from lbench.containment import contained
 from lbench.errors import SYSTEM, LbenchError, LockedError, refused
 from lbench.execute.attempt import Done, carry_out, locate
 from lbench.execute.messages import Ended, Job, Over

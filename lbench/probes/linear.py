@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lbench.probe import Column, Probe
-from lbench.probes.looking import chunks, hidden
+from lbench.probes.activations import chunks, hidden
 from lbench.probes.ridge import Ridge
 
 FIT = 10_000

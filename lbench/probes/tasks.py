@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from lbench.errors import UsageError
 from lbench.probe import Column, Probe
-from lbench.probes.looking import chunks
+from lbench.probes.activations import chunks
 
 
 class Tasks(Probe):

@@ -12,9 +12,9 @@ import pydantic
 
 from lbench.errors import DamagedError, DeniedError
 from lbench.home import Home
+from lbench.plurals import counted
 from lbench.rundir import read_bytes
 from lbench.store.rows import Member
-from lbench.words import counted
 
 MEMBER = pydantic.TypeAdapter(Member)
 NAMES = {field.name for field in fields(Member)}

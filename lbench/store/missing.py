@@ -7,8 +7,8 @@ from pathlib import Path
 
 from lbench.errors import StoreError
 from lbench.home import Home
+from lbench.plurals import counted
 from lbench.rundir import RunDir
-from lbench.words import counted
 
 WRITTEN = ("spec.json", "result.json", "metrics.jsonl")
 """Files of which a run has written one at least."""

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from lbench.errors import DamagedError
+from lbench.run_files import Spec, problem
 from lbench.rundir import RunDir, damaged, denied, without_nan
 from lbench.store.rows import RunRow
-from lbench.written import Spec, problem
 
 FORMAT = 1
 DAMAGE = (DamagedError, OSError, ValueError, TypeError, LookupError, AttributeError)

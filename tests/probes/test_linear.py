@@ -11,8 +11,8 @@ from sklearn.linear_model import Ridge as SklearnRidge
 
 from lbench.networks.cnn import Cnn
 from lbench.networks.mlp import Mlp
+from lbench.probes.activations import hidden
 from lbench.probes.linear import FEATURES, FIT, PENALTY, Linear, flat
-from lbench.probes.looking import hidden
 from lbench.probes.ridge import Ridge
 from lbench.rule import Rule
 from lbench_bp.bp import Bp

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lbench.probe import Column
-from lbench.probes.looking import chunks
+from lbench.probes.activations import chunks
 from lbench.step import Step
 from lbench.task import Batch
 from lbench_lfnn.probes.regression import fit

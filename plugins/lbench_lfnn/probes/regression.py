@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lbench.probe import Examples
-from lbench.probes.looking import chunks
+from lbench.probes.activations import chunks
 
 PENALTY = 1e-3
 """Without one, weights of rare pixels grow for thousands of iterations, and held-out error too."""

@@ -11,7 +11,7 @@ from torch import Tensor
 from lbench.errors import UsageError
 from lbench.network import Block
 from lbench.probe import Probe
-from lbench.probes.looking import hidden
+from lbench.probes.activations import hidden
 from lbench.registry import registry
 from lbench.rule import Rule
 from lbench.step import Step

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from lbench.words import counted
+from lbench.plurals import counted
 
 
 @pytest.mark.parametrize(
