@@ -31,13 +31,13 @@ from lbench.report.summary import metrics
 from lbench.study.definition import Arm, Search, Study
 from lbench.study.plan import plan
 from lbench.study.runner import Runner
-from lbench.study.search import Searching
+from lbench.study.search import OptunaSearch
 
 BAR = 0.3
 DRIVER = {
-    "ask": (Searching, "next"),
-    "report": (Searching, "epoch"),
-    "tell": (Searching, "ended_seed"),
+    "ask": (OptunaSearch, "next"),
+    "report": (OptunaSearch, "epoch"),
+    "tell": (OptunaSearch, "ended_seed"),
     "join": (Writer, "join"),
     "take": (Writer, "take"),
     "publish": (Writer, "publish"),

@@ -8,7 +8,7 @@ import pytest
 from lbench.config import Options, param
 from lbench.errors import UsageError
 from lbench.study.definition import Span
-from lbench.study.space import declared
+from lbench.study.space import declared_domain
 
 
 class Config(Options):
@@ -37,8 +37,8 @@ def test_a_search_may_be_narrower_than_what_is_allowed() -> None:
         weight: float = param(1.0, low=0.0, search=(0.0, 100.0))
 
     assert Wide(share=0.05, weight=1000).model_dump() == {"share": 0.05, "weight": 1000}
-    assert declared(Wide, "share") == Span(0.1, 1.0, 0.1)
-    assert declared(Wide, "weight") == Span(0.0, 100.0)
+    assert declared_domain(Wide, "share") == Span(0.1, 1.0, 0.1)
+    assert declared_domain(Wide, "weight") == Span(0.0, 100.0)
     with pytest.raises(UsageError, match=r"a number from 0 to 1, but got 1\.5"):
         Wide.parse({"share": 1.5}, what="rule wide", listing="")
 

@@ -40,9 +40,9 @@ if TYPE_CHECKING:
 @json_option
 def command(study: str, html: Path | None, output: Path | None, home: Home, as_json: bool) -> None:
     """Write the report of a study from what has been trained; runs nothing."""
-    from lbench.study.find import find
+    from lbench.study.lookup import find_study
 
-    write(find(study, registry(), home), home, as_json, study, html, output)
+    write(find_study(study, registry(), home), home, as_json, study, html, output)
 
 
 def write(
@@ -76,10 +76,10 @@ def write(
     if study.path is None:
         from lbench.cli.study_output import say_best
         from lbench.store.readable import readable
-        from lbench.study.collect import collect
+        from lbench.study.collection import collect_results
 
         with readable(home) as at_hand:
-            say_best(collect(study, at_hand), home, data_dir)
+            say_best(collect_results(study, at_hand), home, data_dir)
 
 
 def make(study: Study, home: Home, name: str, output: Path | None = None) -> Report:
@@ -90,10 +90,10 @@ def make(study: Study, home: Home, name: str, output: Path | None = None) -> Rep
     """
     from lbench.report.study import make_report
     from lbench.store.readable import readable
-    from lbench.study.collect import collect
+    from lbench.study.collection import collect_results
 
     with readable(home) as at_hand:
-        results = collect(study, at_hand)
+        results = collect_results(study, at_hand)
         if not results.ended:
             raise _nothing(results, home, name)
         say_gone(results, home, name)
@@ -104,8 +104,8 @@ def make(study: Study, home: Home, name: str, output: Path | None = None) -> Rep
 def _nothing(results: Results, home: Home, name: str) -> LbenchError:
     """The error for a study with nothing to report: it has not run, or something is missing."""
     nothing = f"Study {results.study.name} has no finished run in {home.root}"
-    if results.gone:
-        sentences = " ".join(results.gone)
+    if results.missing_files:
+        sentences = " ".join(results.missing_files)
         return DamagedError(f"{nothing}. {sentences}", _again(results, home, name))
     if results.older:
         nothing += f"; {results.older} points are of an earlier version of its file"
@@ -118,8 +118,8 @@ def _nothing(results: Results, home: Home, name: str) -> LbenchError:
 
 def say_gone(results: Results, home: Home, name: str) -> None:
     """Say on standard error which files of a study are missing, and what makes them again."""
-    if results.gone:
-        say(f"{' '.join(results.gone)}\n", fg="yellow")
+    if results.missing_files:
+        say(f"{' '.join(results.missing_files)}\n", fg="yellow")
         say(f"{_again(results, home, name)}\n")
 
 

@@ -109,9 +109,9 @@ def command(
         click.get_current_context().invoke(studies, as_json=as_json, name=None)
         return 0
     from lbench.report.study import check
-    from lbench.study.find import find
+    from lbench.study.lookup import find_study
 
-    known = find(study, registry(), home)
+    known = find_study(study, registry(), home)
     check(known)
     if status:
         return _status(known, home, as_json, study)
@@ -143,7 +143,7 @@ def changed(
     """
     from lbench.errors import unknown
     from lbench.study.definition import OBJECTIVES, SAMPLERS
-    from lbench.study.read import unknown_objective, wrong_objectives
+    from lbench.study.study_file import unknown_objective, wrong_objectives
 
     asked = {"trials": trials, "sampler": sampler, "objectives": objectives and tuple(objectives)}
     given: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
@@ -196,12 +196,12 @@ def run(
     import torch
 
     from lbench.run.device import pick
-    from lbench.study.collect import collect
-    from lbench.study.drive import cores_each, devices, drive
-    from lbench.study.equal import with_budgets
-    from lbench.study.estimate import seconds as estimated
+    from lbench.study.collection import collect_results
+    from lbench.study.driver import cores_per_worker, drive, worker_devices
+    from lbench.study.equal_operations import with_budgets
+    from lbench.study.estimate import estimated_seconds
     from lbench.study.plan import plan
-    from lbench.study.timing import costs
+    from lbench.study.step_costs import step_costs
 
     chosen = pick(device)
     with contained():
@@ -215,11 +215,13 @@ def run(
         )
         if not dry_run:
             home.check()
-        places = devices(workers, device)
+        places = worker_devices(workers, device)
         threads = threads or requested()
-        timed = costs(wanted, torch.device(places[0]), threads, _note, cores_each(len(places)))
+        timed = step_costs(
+            wanted, torch.device(places[0]), threads, _note, cores_per_worker(len(places))
+        )
         wanted = with_budgets(wanted, {key: cost.flops for key, cost in timed.items()})
-        seconds = estimated(wanted, timed) / len(places)
+        seconds = estimated_seconds(wanted, timed) / len(places)
     say_plan(wanted, places, seconds, sum(point.key not in timed for point in wanted.points))
     if dry_run:
         if as_json:
@@ -239,7 +241,7 @@ def run(
             writer,
             display,
             command=_typed(),
-            places=places,
+            devices=places,
             threads=threads,
             data_dir=data_dir,
             plugin_files=registry().files,
@@ -248,7 +250,7 @@ def run(
         )
     if ending.stopped:
         say(f"Stopped ({ending.stopped}). The same command goes on from there.\n")
-    results = None if writer.error is not None else collect(study, home)
+    results = None if writer.error is not None else collect_results(study, home)
     report = make(study, home, name) if results is not None and results.ended else None
     if as_json:
         print_json(ending_json(study, ending, report, results))

@@ -16,12 +16,12 @@ from lbench.registry import registry
 if TYPE_CHECKING:
     from lbench.report.study import Report
     from lbench.study.definition import Study
-    from lbench.study.planned import Plan
     from lbench.study.results import Results
     from lbench.study.runner import Ending
+    from lbench.study.study_plan import StudyPlan
 
 
-def say_plan(plan: Plan, places: list[str], seconds: float, unknown: int = 0) -> None:
+def say_plan(plan: StudyPlan, places: list[str], seconds: float, unknown: int = 0) -> None:
     """Tells on standard error what will be done, and about how long it takes.
 
     Args:
@@ -48,13 +48,13 @@ def say_plan(plan: Plan, places: list[str], seconds: float, unknown: int = 0) ->
             say(f"At {key}: {note}\n")
     for note in data_notes(plan):
         say(f"{note}\n")
-    for lost in plan.lost:
+    for lost in plan.untrainable:
         say(f"Cannot be trained: {lost.point.key}: {lost.reason}\n")
     without = f" without {counted(unknown, 'point')} that could not be timed" if unknown else ""
     say(f"All of it takes about {duration(seconds)}{without}; what is there is not run again.\n\n")
 
 
-def data_notes(plan: Plan) -> list[str]:
+def data_notes(plan: StudyPlan) -> list[str]:
     """Return the notes of every dataset of the plan once, each with the dataset's name."""
     return list(
         dict.fromkeys(
@@ -65,9 +65,9 @@ def data_notes(plan: Plan) -> list[str]:
     )
 
 
-def plan_json(plan: Plan, seconds: float) -> dict[str, Any]:
+def plan_json(plan: StudyPlan, seconds: float) -> dict[str, Any]:
     """The same for ``--dry-run --json``."""
-    from lbench.study.space import shown
+    from lbench.study.space import format_domain
 
     return {
         "study": plan.study.name,
@@ -75,7 +75,7 @@ def plan_json(plan: Plan, seconds: float) -> dict[str, Any]:
             {
                 "point": point.key,
                 "cell": plan.resolved[point.key].cell.id,
-                "space": {n: shown(d) for n, d in plan.spaces.get(point.key, {}).items()},
+                "space": {n: format_domain(d) for n, d in plan.spaces.get(point.key, {}).items()},
             }
             for point in plan.points
         ],
@@ -84,7 +84,7 @@ def plan_json(plan: Plan, seconds: float) -> dict[str, Any]:
         "default_runs": plan.references,
         "absent": dict(plan.absent),
         "notes": data_notes(plan),
-        "lost": {each.point.key: each.reason for each in plan.lost},
+        "untrainable": {each.point.key: each.reason for each in plan.untrainable},
         "seconds": round(seconds, 1),
     }
 
@@ -105,7 +105,7 @@ def best_of(results: Results) -> list[dict[str, Any]]:
             "trial": search.best.number,
             "val_error": search.best.values[0] if search.best.values else None,
             "params": dict(search.best.params),
-            "together": len(search.together),
+            "indistinguishable": len(search.indistinguishable),
             "defaults": worth[search.point.key].as_dict(),
             "command": f"lbench run {as_flags(search.point, search.best.params, registry())}",
         }

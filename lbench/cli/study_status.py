@@ -28,17 +28,17 @@ def show(study: Study, home: Home, as_json: bool, name: str) -> int:
         name: what the user called the study.
     """
     from lbench.store.readable import readable
-    from lbench.study.collect import collect
+    from lbench.study.collection import collect_results
 
     with readable(home) as at_hand:
-        results = collect(study, at_hand)
+        results = collect_results(study, at_hand)
     say_gone(results, home, name)
     rows = _rows(results)
     driver = _driver(home.studies / study.name)
     if as_json:
         print_json({"study": study.name, "home": str(home.root), "driver": driver, "points": rows})
         return 0
-    if not rows and results.gone:
+    if not rows and results.missing_files:
         return 0
     if not rows:
         what = f"was never run in {home.root}"
@@ -66,7 +66,7 @@ def show(study: Study, home: Home, as_json: bool, name: str) -> int:
         click.echo(f"Process {driver['pid']} on {driver['host']} runs it, since {since}.")
     elif not all(_over(row, results.study.seeds) for row in rows):
         click.echo(f"Nobody runs it now. It goes on with: {results.command}")
-    for key, reason in results.lost.items():
+    for key, reason in results.untrainable.items():
         click.echo(f"Cannot be trained: {key}: {reason}")
     if results.older:
         click.echo(_earlier(results))
@@ -90,7 +90,7 @@ def _driver(folder: Path) -> dict[str, Any] | None:
 
 def _over(row: dict[str, Any], seeds: int) -> bool:
     """Whether nothing is left to do at a point."""
-    if row["lost"] is not None:
+    if row["untrainable"] is not None:
         return True
     trials, runs = row["trials"] or {}, row["final_runs"]
     ended = sum(trials.values()) - trials.get("running", 0)
@@ -106,7 +106,7 @@ def _rows(results: Results) -> list[dict[str, Any]]:
     finals = {final.point.key: final for final in results.finals}
     keys = dict.fromkeys([*searches, *finals, *(point.key for point in results.missing)])
     rows = [_row(key, searches.get(key), finals.get(key)) for key in keys]
-    return [{**row, "lost": results.lost.get(row["point"])} for row in rows]
+    return [{**row, "untrainable": results.untrainable.get(row["point"])} for row in rows]
 
 
 def _row(key: str, search: SearchResult | None, final: Any) -> dict[str, Any]:

@@ -45,7 +45,7 @@ def command(
     printed with the plan.
     """
     from lbench.run.cell import parse_settings
-    from lbench.study.tuning import tuning
+    from lbench.study.tuning import tuning_study
 
     known = registry()
     known.find("rules", rule)
@@ -60,7 +60,7 @@ def command(
         if "epochs" in settings:
             raise UsageError("--epochs and --set epochs are the same; give one of them.")
         settings["epochs"] = epochs
-    study = tuning(rule, dataset, network, settings, None if only is None else _names(only))
+    study = tuning_study(rule, dataset, network, settings, None if only is None else _names(only))
     if status:
         from lbench.cli.study_status import show
 

@@ -72,7 +72,7 @@ def ranges(search: SearchResult) -> list[Range]:
     """
     if search.best is None:
         return []
-    together = list(search.together) or [search.best]
+    together = list(search.indistinguishable) or [search.best]
     return [
         _range(name, domain, search.best, together)
         for name, domain in search.space.items()

@@ -36,7 +36,7 @@ from lbench.store.rows import RunRow
 from lbench.study.definition import Search
 from lbench.study.results import Results, SearchResult
 from lbench.study.settings import as_flags
-from lbench.study.space import shown
+from lbench.study.space import format_domain
 
 TROUBLES = 40
 """Runs in the list of what did not finish; runs.csv has all."""
@@ -79,7 +79,7 @@ def page(
         left_out=left_out,
         searches=[_search(each, results, worth.get(each.point.key)) for each in results.searches],
         troubles=_troubles(results),
-        missing=[p.key for p in results.missing if p.key not in results.lost],
+        missing=[p.key for p in results.missing if p.key not in results.untrainable],
         absent=results.datasets,
         data=_data(results, home),
         data_notes=_data_notes(results),
@@ -182,7 +182,7 @@ def _search(search: SearchResult, results: Results, worth: Worth | None) -> dict
         "best": best.number if best else None,
         "value": _value(search),
         "command": command,
-        "together": len(search.together),
+        "indistinguishable": len(search.indistinguishable),
         "complete": sum(trial.state == "complete" for trial in search.trials),
         "settings": _settings(search),
         "front": _front(search),
@@ -209,7 +209,7 @@ def _settings(search: SearchResult) -> Table:
         found = known.get(name)
         share = search.importances.get(name)
         rows.append(
-            [name, shown(domain), settings_of({name: found.best}).partition("=")[2] if found
+            [name, format_domain(domain), settings_of({name: found.best}).partition("=")[2] if found
              else NONE, found.words if found else NONE,
              NONE if share is None else f"{100 * share:.0f} %"]
         )  # fmt: skip
@@ -239,7 +239,7 @@ def _troubles(results: Results) -> dict[str, Any]:
         for run in final.runs
         if run.status != "finished"
     ]
-    found += [[key, "all", "failed", reason] for key, reason in results.lost.items()]
+    found += [[key, "all", "failed", reason] for key, reason in results.untrainable.items()]
     return {"rows": found[:TROUBLES], "more": max(0, len(found) - TROUBLES)}
 
 

@@ -12,7 +12,7 @@ from typing import Any, Literal
 OBJECTIVES = ("val_error", "peak_memory", "step_memory", "step_ms", "seconds", "params")
 """What a search may minimise; the first decides where there is only one."""
 SAMPLERS = ("tpe", "gp", "random", "qmc", "cmaes", "grid")
-FRESH = 1000
+FIRST_FINAL_SEED = 1000
 """First seed of final runs behind a search: none of its trials has seen it."""
 
 
@@ -160,7 +160,7 @@ class Point:
 
 
 @dataclass(frozen=True, slots=True)
-class Lost:
+class UntrainablePoint:
     """A point at which nothing can be trained, though the study as such is sound.
 
     Args:

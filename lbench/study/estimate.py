@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from lbench.study.planned import Plan
-from lbench.study.space import trials
-from lbench.study.timing import Cost
+from lbench.study.space import trial_count
+from lbench.study.step_costs import Cost
+from lbench.study.study_plan import StudyPlan
 
 OVERHEAD = 0.3
 """Seconds a run beside its training: what benchmarks/trial.py measures."""
@@ -14,7 +14,7 @@ PRUNED = 0.6
 """Share of a search's epochs that are trained where most trials are pruned early."""
 
 
-def seconds(plan: Plan, costs: Mapping[str, Cost]) -> float:
+def estimated_seconds(plan: StudyPlan, costs: Mapping[str, Cost]) -> float:
     """Of all that is to be trained, on one worker.
 
     Args:
@@ -24,7 +24,7 @@ def seconds(plan: Plan, costs: Mapping[str, Cost]) -> float:
     return sum(_seconds(plan, key, costs[key]) for key in keys)
 
 
-def _seconds(plan: Plan, key: str, cost: Cost) -> float:
+def _seconds(plan: StudyPlan, key: str, cost: Cost) -> float:
     """Of all runs at a point."""
     study, resolved = plan.study, plan.resolved[key]
     cell, data = resolved.cell, resolved.dataset
@@ -44,6 +44,9 @@ def _seconds(plan: Plan, key: str, cost: Cost) -> float:
     if (search := study.search) is not None:
         share = PRUNED if search.pruning and len(search.objectives) == 1 else 1.0
         taken += (
-            trials(search, plan.spaces[key]) * search.seeds * share * run(search.epochs or epochs)
+            trial_count(search, plan.spaces[key])
+            * search.seeds
+            * share
+            * run(search.epochs or epochs)
         )
     return taken

@@ -12,9 +12,9 @@ from lbench.home import Home
 from lbench.rundir import read_json, write_json
 from lbench.store.reading import DAMAGE
 from lbench.study.definition import Domain, Point, Search, Span, Study
-from lbench.study.planned import Plan
 from lbench.study.search import search_name
-from lbench.study.space import trials
+from lbench.study.space import trial_count
+from lbench.study.study_plan import StudyPlan
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class Entry:
         space: what is searched.
         objectives: what is minimised.
         wanted: how many trials there shall be.
-        lost: why nothing could be trained there the last time; None where something could.
+        untrainable: why nothing could be trained there the last time; None where something could.
     """
 
     point: Point
@@ -35,7 +35,7 @@ class Entry:
     space: Mapping[str, Domain] = field(default_factory=dict)
     objectives: Sequence[str] = ()
     wanted: int = 0
-    lost: str | None = None
+    untrainable: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class Ledger:
     older: int = 0
 
 
-def names(plan: Plan) -> dict[str, str]:
+def search_names(plan: StudyPlan) -> dict[str, str]:
     """What the search of each point is called in Optuna's storage, by the point's key."""
     search = plan.study.search
     if search is None:
@@ -74,7 +74,7 @@ def names(plan: Plan) -> dict[str, str]:
     }
 
 
-def write_ledger(home: Home, plan: Plan, command: str) -> None:
+def write_ledger(home: Home, plan: StudyPlan, command: str) -> None:
     """Adds a plan's points to the study's ``plan.json``; a point that is known is brought up.
 
     Raises:
@@ -86,13 +86,13 @@ def write_ledger(home: Home, plan: Plan, command: str) -> None:
     _ledger(path, plan.study, before)  # what is damaged is not written over
     version = plan.study.version
     points = dict(before.get("points", {}))
-    searches = names(plan)
-    for lost in plan.lost:
+    searches = search_names(plan)
+    for lost in plan.untrainable:
         key = lost.point.key
         # What was trained there before is still there.
         known = points.get(key, {}) if points.get(key, {}).get("version") == version else {}
         points[key] = {**known, "version": version, "point": asdict(lost.point)}
-        points[key]["lost"] = lost.reason
+        points[key]["untrainable"] = lost.reason
     for point in plan.points:
         entry = {"version": version, "point": asdict(point)}
         if (search := plan.study.search) is not None:
@@ -166,14 +166,16 @@ def _again(path: Path) -> str:
     return f"Move {path} away and run the study again: nothing is trained twice."
 
 
-def _asked(plan: Plan) -> dict[str, Any]:
+def _asked(plan: StudyPlan) -> dict[str, Any]:
     """What a command line may say over the file; of a grid the trials that it comes to."""
     study, search = plan.study, plan.study.search
     if search is None:
         return {"seeds": study.seeds}
     return {
         "seeds": study.seeds,
-        "trials": max((trials(search, s) for s in plan.spaces.values()), default=search.trials),
+        "trials": max(
+            (trial_count(search, s) for s in plan.spaces.values()), default=search.trials
+        ),
         "sampler": search.sampler,
         "objectives": list(search.objectives),
     }
@@ -194,17 +196,17 @@ def _search(search: Search, name: str, space: Mapping[str, Domain]) -> dict[str,
         "name": name,
         "space": {n: asdict(d) if isinstance(d, Span) else list(d) for n, d in space.items()},
         "objectives": list(search.objectives),
-        "wanted": trials(search, space),
+        "wanted": trial_count(search, space),
     }
 
 
 def _entry(content: Mapping[str, Any]) -> Entry:
     point = Point(**content["point"])
-    search, lost = content.get("search"), content.get("lost")
+    search, untrainable = content.get("search"), content.get("untrainable")
     if search is None:
-        return Entry(point, lost=lost)
+        return Entry(point, untrainable=untrainable)
     space: dict[str, Domain] = {
         name: Span(**domain) if isinstance(domain, dict) else tuple(domain)
         for name, domain in search["space"].items()
     }
-    return Entry(point, search["name"], space, search["objectives"], search["wanted"], lost)
+    return Entry(point, search["name"], space, search["objectives"], search["wanted"], untrainable)

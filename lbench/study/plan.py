@@ -14,12 +14,12 @@ from lbench.registry import Registry
 from lbench.run import raised
 from lbench.run.batches import check_batches
 from lbench.run.resolve import VALIDATION, Resolved, refuse_idle, resolve
-from lbench.study.definition import Arm, Domain, Lost, Point, Span, Study
-from lbench.study.equal import check_equal
-from lbench.study.planned import Plan
+from lbench.study.definition import Arm, Domain, Point, Span, Study, UntrainablePoint
+from lbench.study.equal_operations import check_equal_operations
 from lbench.study.probes import check_probes
 from lbench.study.settings import EQUAL, TASK, check_settings, check_types, request
-from lbench.study.space import check_space, space
+from lbench.study.space import check_space, search_space
+from lbench.study.study_plan import StudyPlan
 
 SMALL = 64 * 2**20
 """Bytes of training pixels up to which a dataset is taken on a CPU without being asked for."""
@@ -33,7 +33,7 @@ def plan(
     rules: Sequence[str] | None = None,
     data_dir: Path | None = None,
     gpu: bool = False,
-) -> Plan:
+) -> StudyPlan:
     """The points of a study.
 
     Args:
@@ -64,20 +64,20 @@ def plan(
             f"Study {study.name} has two points called {twice}.",
             "Give the arms of one rule different names: name = …",
         )
-    resolved, spaces, lost = _resolved(study, points, registry, data_dir)
-    keys = [each.point.key for each in lost]
+    resolved, spaces, untrainable = _resolved(study, points, registry, data_dir)
+    keys = [each.point.key for each in untrainable]
     points = [point for point in points if point.key not in keys]
     _refuse_idle(points, resolved, spaces)
     _check_searched(study, points, spaces)
-    found = Plan(study, points, spaces, resolved, absent, lost=lost)
-    check_equal(found)
+    found = StudyPlan(study, points, spaces, resolved, absent, untrainable=untrainable)
+    check_equal_operations(found)
     check_probes(found, registry)
     return found
 
 
 def _resolved(
     study: Study, points: Sequence[Point], registry: Registry, data_dir: Path | None
-) -> tuple[dict[str, Resolved], dict[str, Mapping[str, Domain]], list[Lost]]:
+) -> tuple[dict[str, Resolved], dict[str, Mapping[str, Domain]], list[UntrainablePoint]]:
     """The cell and the space of each point, by its key, and the points that cannot be trained.
 
     Raises:
@@ -85,7 +85,7 @@ def _resolved(
     """
     resolved: dict[str, Resolved] = {}
     spaces: dict[str, Mapping[str, Domain]] = {}
-    lost: list[Lost] = []
+    untrainable: list[UntrainablePoint] = []
     for point in points:
         try:
             if study.path is not None:
@@ -93,7 +93,7 @@ def _resolved(
                 check_types(point, registry)
             asked = replace(request(point, registry, study.protocol), data_dir=data_dir)
             if study.search:
-                spaces[point.key] = space(point.rule, study.search, point.settings, registry)
+                spaces[point.key] = search_space(point.rule, study.search, point.settings, registry)
             resolved[point.key] = resolve(asked, registry)
         except UsageError as error:
             raise UsageError(f"At {point.key}: {error.message}", error.hint) from None
@@ -101,11 +101,11 @@ def _resolved(
             raise
         except (Exception, SystemExit) as error:
             # One rule's code is at fault; what the others are asked does not depend on it.
-            lost.append(Lost(point, raised.reason(error)))
+            untrainable.append(UntrainablePoint(point, raised.reason(error)))
             continue
         if problem := _too_small(resolved[point.key], spaces.get(point.key, {})):
-            lost.append(Lost(point, problem))
-    return resolved, spaces, lost
+            untrainable.append(UntrainablePoint(point, problem))
+    return resolved, spaces, untrainable
 
 
 def _too_small(resolved: Resolved, space: Mapping[str, Domain]) -> str | None:

@@ -10,10 +10,10 @@ from lbench.errors import UsageError
 from lbench.probe import Probe, Scene
 from lbench.randomness import Randomness
 from lbench.registry import Registry
-from lbench.study.planned import Plan
+from lbench.study.study_plan import StudyPlan
 
 
-def check_probes(plan: Plan, registry: Registry) -> None:
+def check_probes(plan: StudyPlan, registry: Registry) -> None:
     """Begins each probe at each kind of point.
 
     Raises:

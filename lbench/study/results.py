@@ -53,8 +53,8 @@ class SearchResult:
         wanted: how many trials it shall have.
         trials: by number.
         best: lowest first objective; of several objectives the one of the front that has it.
-        together: the complete trials that cannot be told apart from the best by their validation
-            examples, the best among them.
+        indistinguishable: complete trials that McNemar's test on the validation examples cannot
+            tell apart from the best, which is one of them.
         front: Pareto-optimal trials; with one objective all that have its lowest value.
         validation: how many validation examples there are.
         importances: of the settings, fractions that sum to 1; empty where too few trials ended.
@@ -69,7 +69,7 @@ class SearchResult:
     wanted: int
     trials: Sequence[Trial]
     best: Trial | None
-    together: Sequence[Trial]
+    indistinguishable: Sequence[Trial]
     front: Sequence[Trial]
     validation: int | None = None
     importances: Mapping[str, float] = field(default_factory=dict)
@@ -116,8 +116,8 @@ class Results:
         datasets: that were asked for and are not there, with the reason.
         command: makes it again.
         older: how many points belong to what the study's file asked for before.
-        lost: why nothing could be trained at a point the last time, by its key.
-        gone: sentences on files that are missing although runs of the study are there.
+        untrainable: why nothing could be trained at a point the last time, by its key.
+        missing_files: sentences on files that are missing although runs of the study are there.
     """
 
     study: Study
@@ -127,12 +127,12 @@ class Results:
     datasets: Mapping[str, str] = field(default_factory=dict)
     command: str = ""
     older: int = 0
-    lost: Mapping[str, str] = field(default_factory=dict)
-    gone: Sequence[str] = ()
+    untrainable: Mapping[str, str] = field(default_factory=dict)
+    missing_files: Sequence[str] = ()
 
     @property
     def ended(self) -> bool:
         """Whether there is something to report: a run of the table has ended, or none can be."""
         runs = [run.status for final in self.finals for run in final.runs]
         over = [s for s in self.searches if s.best is None and 0 < s.wanted <= s.ended]
-        return bool(self.lost or over or set(runs) & {"finished", "diverged", "failed"})
+        return bool(self.untrainable or over or set(runs) & {"finished", "diverged", "failed"})

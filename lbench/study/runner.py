@@ -22,12 +22,12 @@ from lbench.store.journal import Journal
 from lbench.store.rows import Member
 from lbench.study.defaults import defaults, values_of
 from lbench.study.definition import Point
-from lbench.study.ledger import names
-from lbench.study.place import DEFAULTS, FINAL, Place, objectives
-from lbench.study.planned import Plan
-from lbench.study.search import Searching, which
+from lbench.study.ledger import search_names
+from lbench.study.point_runs import DEFAULTS, FINAL, PointRuns, objectives
+from lbench.study.search import OptunaSearch, search_digest
 from lbench.study.settings import request
 from lbench.study.storage import storage
+from lbench.study.study_plan import StudyPlan
 
 Key = tuple[str, int, int]
 """Identifies a job: the point's key, the trial (or FINAL, DEFAULTS), the seed."""
@@ -85,7 +85,7 @@ class Runner:
 
     def __init__(
         self,
-        plan: Plan,
+        plan: StudyPlan,
         home: Home,
         registry: Registry,
         writer: Writer | None,
@@ -101,11 +101,11 @@ class Runner:
         self.data_dir = data_dir
         self.study = plan.study
         self.stop: str | None = None
-        self._searches = names(plan)
+        self._searches = search_names(plan)
         self._storage = storage(home) if self.study.search else None
         self._journal = Journal(home, self.study.name)
-        self._places = {point.key: self._place(point) for point in plan.points}
-        self._order = deque(self._places)
+        self._points = {point.key: self._work(point) for point in plan.points}
+        self._order = deque(self._points)
         self._jobs: dict[Key, Job] = {}
         self._again: deque[Job] = deque()
         self._twins: deque[Job] = deque()
@@ -115,15 +115,15 @@ class Runner:
         self._trained = 0
         self._failure: LbenchError | None = None
 
-    def _place(self, point: Point) -> Place:
+    def _work(self, point: Point) -> PointRuns:
         searching = None
         if self.study.search is not None and self._storage is not None:
             name, space = self._searches[point.key], self.plan.spaces[point.key]
             before = defaults(self.plan.resolved[point.key].cell, space)
-            searching = Searching(
+            searching = OptunaSearch(
                 name, point, self.study.search, space, self._storage, self.registry, before
             )
-        return Place(point, searching, self.study.seeds)
+        return PointRuns(point, searching, self.study.seeds)
 
     def run(self, pool: Pool, *, timeout: float | None = None) -> Ending:
         """Runs what is left to do.
@@ -159,10 +159,10 @@ class Runner:
             self._publish_one()
         if self._failure is not None:
             raise self._failure
-        hopeless = [key for key, place in self._places.items() if place.hopeless]
-        self._unfinished |= dict.fromkeys(hopeless, "no trial of its search is complete")
-        self._unfinished |= {each.point.key: each.reason for each in self.plan.lost}
-        complete = all(place.done for place in self._places.values())
+        without_best = [key for key, work in self._points.items() if work.without_best]
+        self._unfinished |= dict.fromkeys(without_best, "no trial of its search is complete")
+        self._unfinished |= {each.point.key: each.reason for each in self.plan.untrainable}
+        complete = all(work.done for work in self._points.values())
         return Ending(complete, self.stop, self._trained, self._unfinished)
 
     def _submit(self, pool: Pool) -> None:
@@ -179,12 +179,12 @@ class Runner:
                 return twin
             self._twins.append(twin)
         for _ in range(len(self._order)):
-            while self._order and self._places[self._order[0]].done:
+            while self._order and self._points[self._order[0]].done:
                 self._order.popleft()
             if not self._order:
                 break
-            place = self._places[self._order[0]]
-            job = self._of(place)
+            work = self._points[self._order[0]]
+            job = self._of(work)
             if job is not None and self._running(job):
                 # Two points may have one cell: the second takes what the first has trained.
                 self._twins.append(job)
@@ -192,13 +192,13 @@ class Runner:
                 return job
         return self._again.popleft() if self._again else None
 
-    def _of(self, place: Place) -> Job | None:
+    def _of(self, work: PointRuns) -> Job | None:
         """A job of a point; for its next trial the point goes behind the others."""
-        if (final := place.next_final()) is not None:
-            return self._final(place, *final)
+        if (final := work.next_final()) is not None:
+            return self._final(work, *final)
         self._order.rotate(-1)
-        if place.searching and (trial := place.searching.next()) is not None:
-            return self._trial(place, *trial)
+        if work.searching and (trial := work.searching.next()) is not None:
+            return self._trial(work, *trial)
         return None
 
     def _running(self, job: Job) -> bool:
@@ -206,36 +206,36 @@ class Runner:
         same = (job.request, job.seed)
         return any((each.request, each.seed) == same for each in self._jobs.values())
 
-    def _trial(self, place: Place, number: int, seed: int, params: Mapping[str, Any]) -> Job:
+    def _trial(self, work: PointRuns, number: int, seed: int, params: Mapping[str, Any]) -> Job:
         search = self.study.search
         assert search is not None
         extra = dict(params)
         if search.epochs is not None:
             extra |= {"epochs": search.epochs, "examples": None}
-        elif (budget := self.plan.budgets.get(place.point.key)) is not None:
+        elif (budget := self.plan.budgets.get(work.point.key)) is not None:
             extra |= {"epochs": None, "examples": budget.trial}
         watched = search.pruning and len(search.objectives) == 1 and seed == 0
-        asked = self._request(place, "strict", extra)
-        return Job((place.point.key, number, seed), asked, seed, trial=True, watch=watched)
+        asked = self._request(work, "strict", extra)
+        return Job((work.point.key, number, seed), asked, seed, trial=True, watch=watched)
 
-    def _final(self, place: Place, kind: int, seed: int) -> Job:
-        extra = dict(place.chosen) if kind == FINAL else {}
-        if (budget := self.plan.budgets.get(place.point.key)) is not None:
+    def _final(self, work: PointRuns, kind: int, seed: int) -> Job:
+        extra = dict(work.chosen) if kind == FINAL else {}
+        if (budget := self.plan.budgets.get(work.point.key)) is not None:
             extra |= {"epochs": None, "examples": budget.final}
-        asked = self._request(place, self.study.protocol, extra)
+        asked = self._request(work, self.study.protocol, extra)
         # Probes look at what the study asks about.
         probes = self.study.probes if kind == FINAL else ()
-        return Job((place.point.key, kind, seed), asked, seed, probes=probes)
+        return Job((work.point.key, kind, seed), asked, seed, probes=probes)
 
-    def _request(self, place: Place, protocol: str, extra: Mapping[str, Any]) -> Request:
-        asked = request(place.point, self.registry, protocol, extra)
+    def _request(self, work: PointRuns, protocol: str, extra: Mapping[str, Any]) -> Request:
+        asked = request(work.point, self.registry, protocol, extra)
         return replace(asked, data_dir=self.data_dir)
 
     def _take(self, event: Event, pool: Pool) -> None:
         key = cast(Key, event.key)
         name = self._name(key)
         if isinstance(event, Epoch):
-            searching = self._places[key[0]].searching
+            searching = self._points[key[0]].searching
             assert searching is not None
             epoch, error = event.row["epoch"], event.row["val_error"]
             pool.answer(key, searching.epoch(key[1], key[2], epoch, error))
@@ -253,20 +253,20 @@ class Runner:
             self.display.over(name)
 
     def _join(self, key: Key, event: Started) -> None:
-        place = self._places[key[0]]
+        work = self._points[key[0]]
         role, trial = "trial", key[1]
         if key[1] == FINAL:
-            role, trial = "final", place.trial
+            role, trial = "final", work.trial
         elif key[1] == DEFAULTS:
             role, trial = "defaults", FINAL
-        search = which(self._searches.get(key[0]))
+        search = search_digest(self._searches.get(key[0]))
         member = Member(self.study.name, key[0], role, trial, key[2], event.cell, event.run, search)
         self._journal.add(member)
         if self.writer is not None:
             self.writer.join([member])
 
     def _end(self, key: Key, event: Ended) -> None:
-        place, job = self._places[key[0]], self._jobs.pop(key)
+        work, job = self._points[key[0]], self._jobs.pop(key)
         if event.kind == LockedError.kind and self.stop is None:
             # Another process trains this very run.
             self._again.append(job)
@@ -280,10 +280,10 @@ class Runner:
         if key[1] in (FINAL, DEFAULTS):
             self._end_final(key, event, status)
             return
-        assert place.searching is not None
+        assert work.searching is not None
         values = objectives(event.result, event.run_dir) if status == "finished" else {}
-        if place.searching.ended_seed(key[1], key[2], status, event.result["reason"], values):
-            self._show_search(key[0], place.searching)
+        if work.searching.ended_seed(key[1], key[2], status, event.result["reason"], values):
+            self._show_search(key[0], work.searching)
 
     def _status(self, event: Ended) -> str:
         """How a run ended: ``killed`` where it can go on; what stops a study stops it here."""
@@ -303,14 +303,14 @@ class Runner:
         """Count a run that is no trial, and say why it has not finished."""
         if status == "killed":
             return
-        place = self._places[key[0]]
-        place.ended += 1
+        work = self._points[key[0]]
+        work.ended += 1
         if status != "finished":
             how = f"{status}: {_with_traceback(event)}"
             self.display.note(f"{self._name(key)} {how}")
             if key[1] == FINAL:
                 self._unfinished[self._name(key)] = how
-        self.display.final(key[0], place.ended, place.wanted)
+        self.display.final(key[0], work.ended, work.wanted)
 
     def _publish_one(self) -> None:
         if self._publish and self.writer is not None:
@@ -319,12 +319,12 @@ class Runner:
             self.writer.publish(cell)
 
     def _show(self) -> None:
-        for key, place in self._places.items():
-            if place.searching is not None:
-                self._show_search(key, place.searching)
-            self.display.final(key, place.ended, place.wanted)
+        for key, work in self._points.items():
+            if work.searching is not None:
+                self._show_search(key, work.searching)
+            self.display.final(key, work.ended, work.wanted)
 
-    def _show_search(self, key: str, searching: Searching) -> None:
+    def _show_search(self, key: str, searching: OptunaSearch) -> None:
         best = searching.best
         values = None if best is None else values_of(best)
         error = None if values is None else values[0]

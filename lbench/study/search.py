@@ -14,8 +14,8 @@ from lbench.randomness import address
 from lbench.registry import Registry
 from lbench.study.defaults import SETTINGS, VALUES, best_of, has_defaults, inside
 from lbench.study.definition import Domain, Point, Search, Span, digest
-from lbench.study.planned import Budget
-from lbench.study.space import distribution, trials, whole
+from lbench.study.space import distribution, is_integer, trial_count
+from lbench.study.study_plan import ExampleBudget
 
 if TYPE_CHECKING:
     from optuna import Study as OptunaStudy
@@ -33,7 +33,7 @@ REASON = "lbench.reason"
 
 
 @dataclass
-class Asked:
+class RunningTrial:
     """A trial that is being trained.
 
     Args:
@@ -55,7 +55,7 @@ class Asked:
     defaults: bool = False
 
 
-class Searching:
+class OptunaSearch:
     """A search at a point: hands out trials and tells Optuna what came of them.
 
     Trials that were left running by a process that is gone are handed out again under their own
@@ -86,10 +86,10 @@ class Searching:
         self.search = search
         self.space = space
         self._distributions = {
-            each: distribution(domain, whole=whole(point.rule, each, registry))
+            each: distribution(domain, integer=is_integer(point.rule, each, registry))
             for each, domain in space.items()
         }
-        self.wanted = trials(search, space)
+        self.wanted = trial_count(search, space)
         self.study = _open(name, search, storage)
         known = self._trials()
         # A search that began without the defaults goes on without them.
@@ -99,7 +99,7 @@ class Searching:
         elif not known and first is not None:
             params = dict(first) if self._can_suggest(first) else {}
             self.study.enqueue_trial(params, user_attrs={SETTINGS: dict(first)})
-        self._asked: dict[int, Asked] = {}
+        self._asked: dict[int, RunningTrial] = {}
         self._left = deque(self._left_running())
 
     @property
@@ -203,11 +203,11 @@ class Searching:
                 for name, distribution in self._distributions.items()
             }
         seeds = deque(range(self.search.seeds))
-        asked = Asked(trial, params, seeds, outside=outside, defaults=defaults is not None)
+        asked = RunningTrial(trial, params, seeds, outside=outside, defaults=defaults is not None)
         self._asked[trial.number] = asked
         return self._hand_out(trial.number, asked)
 
-    def _hand_out(self, number: int, asked: Asked) -> tuple[int, int, Mapping[str, Any]]:
+    def _hand_out(self, number: int, asked: RunningTrial) -> tuple[int, int, Mapping[str, Any]]:
         seed = asked.waiting.popleft()
         asked.running.add(seed)
         return number, seed, asked.params
@@ -262,7 +262,7 @@ def search_name(
     search: Search,
     space: Mapping[str, Domain],
     spec: Any,
-    budget: Budget | None = None,
+    budget: ExampleBudget | None = None,
 ) -> str:
     """What a search is called in the storage: another space, code or data is another search.
 
@@ -283,7 +283,7 @@ def search_name(
     return f"{study}/{point.key}@{digest([spec, dict(space), trial])}"
 
 
-def which(search: str | None) -> str:
+def search_digest(search: str | None) -> str:
     """Tells a point's searches apart: the digest in a search's name; "" without one."""
     return "" if search is None else search.rpartition("@")[2]
 

@@ -27,7 +27,7 @@ ALWAYS: Mapping[str, Domain] = {
 """In every search: what is compared is a rule at its own best rate, not at its author's."""
 
 
-def space(
+def search_space(
     rule: str, search: Search, settings: Mapping[str, Any], registry: Registry
 ) -> dict[str, Domain]:
     """What is searched for a rule: its own options, then learning rate, decay and optimizer.
@@ -53,7 +53,7 @@ def space(
     own += [name for name in narrowed if name in config.model_fields and name not in own]
     found: dict[str, Domain] = {}
     for name in own:
-        if (domain := narrowed.get(name) or declared(config, name)) is not None:
+        if (domain := narrowed.get(name) or declared_domain(config, name)) is not None:
             found[name] = domain
         elif search.only is not None:
             raise UsageError(
@@ -74,7 +74,8 @@ def space(
         _inside(config if name in config.model_fields else Recipe, name, domain, rule)
         if search.sampler == "grid" and isinstance(domain, Span):
             raise UsageError(
-                f"The sampler grid needs values of {name}, but it has the range {shown(domain)}.",
+                f"The sampler grid needs values of {name}, but it has the range "
+                f"{format_domain(domain)}.",
                 f"List its values in [search.space], as in: {name} = [0.001, 0.01]; or set it.",
             )
     return found
@@ -103,14 +104,14 @@ def check_space(search: Search, rules: tuple[str, ...], registry: Registry) -> N
             )
 
 
-def trials(search: Search, space: Mapping[str, Domain]) -> int:
+def trial_count(search: Search, space: Mapping[str, Domain]) -> int:
     """How many trials a search has in a space: all combinations of the sampler "grid"."""
     if search.sampler != "grid":
         return search.trials
     return math.prod(len(domain) for domain in space.values() if not isinstance(domain, Span))
 
 
-def declared(config: type[Options], name: str) -> Domain | None:
+def declared_domain(config: type[Options], name: str) -> Domain | None:
     """Return the domain that a search has of an option; None for one without a range."""
     annotation = config.model_fields[name].annotation
     if isinstance(annotation, types.UnionType) or typing.get_origin(annotation) is typing.Union:
@@ -135,7 +136,7 @@ def _extra(config: type[Options], name: str) -> dict[str, Any]:
     return extra if isinstance(extra, dict) else {}
 
 
-def distribution(domain: Domain, *, whole: bool) -> BaseDistribution:
+def distribution(domain: Domain, *, integer: bool) -> BaseDistribution:
     """Optuna's word for a domain; ``whole`` for whole numbers."""
     from optuna import distributions as d
 
@@ -144,13 +145,13 @@ def distribution(domain: Domain, *, whole: bool) -> BaseDistribution:
     with warnings.catch_warnings():
         # A last step that would be too long is left out, which goes without saying.
         warnings.simplefilter("ignore", UserWarning)
-        if whole:
+        if integer:
             low, high, step = int(domain.low), int(domain.high), int(domain.step or 1)
             return d.IntDistribution(low, high, log=domain.log, step=step)
         return d.FloatDistribution(domain.low, domain.high, log=domain.log, step=domain.step)
 
 
-def whole(rule: str, name: str, registry: Registry) -> bool:
+def is_integer(rule: str, name: str, registry: Registry) -> bool:
     """Whether a setting takes whole numbers."""
     config: type[Options] = registry.load("rules", rule).Config
     for cls in (config, Recipe):
@@ -159,7 +160,7 @@ def whole(rule: str, name: str, registry: Registry) -> bool:
     return name in ("epochs", "examples", "blocks")
 
 
-def shown(domain: Domain) -> str:
+def format_domain(domain: Domain) -> str:
     """A domain in words: ``0.0001 ... 0.1, logarithmic``."""
     if not isinstance(domain, Span):
         return ", ".join(str(value) for value in domain)

@@ -13,7 +13,7 @@ from lbench.study.ledger import last_point
 PREFIX = "tune-"
 
 
-def tuning(
+def tuning_study(
     rule: str,
     dataset: str,
     network: str | None,
@@ -36,7 +36,7 @@ def tuning(
     )
 
 
-def tuned(name: str, home: Home) -> Study:
+def find_tuning_study(name: str, home: Home) -> Study:
     """Return the study of a search that was begun in a home, as far as a report needs it.
 
     What was searched is known from the plan in its folder, not from here.

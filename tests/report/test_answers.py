@@ -14,7 +14,7 @@ from lbench.report.answers.answer import capital, joined
 from lbench.report.answers.series import axes
 from lbench.report.verdict import SET
 from lbench.study.definition import Arm, Point
-from lbench.study.find import find
+from lbench.study.lookup import find_study
 from lbench.study.results import Final, Results
 from tests.report.studies import Trained, told
 
@@ -149,7 +149,7 @@ AXES = {
 
 @pytest.mark.parametrize("name", AXES)
 def test_an_installed_study_is_answered_about_the_axes_that_it_means(name: str) -> None:
-    study = find(name, registry())
+    study = find_study(name, registry())
     points = [
         Point(index, arm.rule, "mnist", "mlp", dict(zip(arm.axes, values, strict=True)), {})
         for index, arm in enumerate(study.arms)

@@ -19,7 +19,7 @@ def trial(number: int, value: float, **params: Any) -> Trial:
 
 
 def searched(base: SearchResult, space: Any, trials: Sequence[Trial]) -> SearchResult:
-    return replace(base, space=space, trials=trials, best=trials[0], together=trials)
+    return replace(base, space=space, trials=trials, best=trials[0], indistinguishable=trials)
 
 
 def test_diverged_trials_are_told_though_a_sampler_takes_them_for_pruned(trained: Trained) -> None:

@@ -18,7 +18,7 @@ from lbench.registry import registry
 from lbench.report import answers, figures
 from lbench.report.study import Report, check, make_report
 from lbench.rundir import RunDir
-from lbench.study.find import find
+from lbench.study.lookup import find_study
 from lbench.study.results import Results
 from tests.report.studies import Trained
 
@@ -340,7 +340,7 @@ def test_a_study_that_asks_for_what_there_is_not_is_told_before(
 
 @pytest.mark.parametrize("name", registry().studies)
 def test_every_installed_study_asks_for_what_there_is(name: str) -> None:
-    check(find(name, registry()))
+    check(find_study(name, registry()))
 
 
 def test_a_study_without_any_cell_still_has_a_page(trained: Trained, tmp_path: Path) -> None:

@@ -94,10 +94,12 @@ def test_defaults_outside_of_a_range_are_no_part_of_it(trained: Trained) -> None
     space = {"weight_decay": Span(1e-7, 1e-2, log=True)}
     own = Trial(0, "complete", {"weight_decay": 0.0}, (2.0,), defaults=True)
     other = Trial(1, "complete", {"weight_decay": 1e-3}, (2.1,))
-    made = replace(search, space=space, trials=[own, other], best=own, together=[own, other])
+    made = replace(
+        search, space=space, trials=[own, other], best=own, indistinguishable=[own, other]
+    )
     (found,) = ranges(made)
     assert (found.best, found.values, found.words) == (0.0, [1e-3], "0.001")
-    (alone,) = ranges(replace(made, together=[own]))
+    (alone,) = ranges(replace(made, indistinguishable=[own]))
     assert (alone.words, alone.whole) == ("0", False)
     assert edges([made]) == []
     assert draw(replace(trained.search, searches=[made]), "slice:weight_decay")

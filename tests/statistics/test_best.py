@@ -11,8 +11,8 @@ from scipy import stats
 from lbench.statistics.best import best_set, indistinguishable, two_proportions
 from lbench.statistics.examples import examples
 from lbench.store.rows import RunRow
+from lbench.study.best_trials import indistinguishable_trials
 from lbench.study.results import Trial
-from lbench.study.together import together
 
 
 def by_seed(values: list[float], first: int = 0) -> dict[int, float]:
@@ -224,7 +224,7 @@ def test_a_search_with_several_seeds_has_the_set_of_its_best_by_mean(tmp_path: P
         kept(tmp_path, 2, range(64), 6.0),
         kept(tmp_path, 3, range(200), 20.0),
     ]
-    found, n = together(trials, trials[1])
+    found, n = indistinguishable_trials(trials, trials[1])
     assert ([trial.number for trial in found], n) == ([1, 0, 2], 1000)
 
 

@@ -15,9 +15,9 @@ from lbench.home import Home
 from lbench.registry import registry
 from lbench.run.batches import check_batches
 from lbench.study.definition import Arm, Search
-from lbench.study.equal import with_budgets
+from lbench.study.equal_operations import with_budgets
 from lbench.study.plan import plan
-from lbench.study.timing import costs
+from lbench.study.step_costs import step_costs
 from tests.run.helper import ask
 from tests.study.helper import ALONE, Said, home_with_store, lbench, study
 
@@ -128,8 +128,8 @@ def test_the_report_lists_every_arm_that_did_not_finish_with_its_reason(ran: Run
 
 def test_a_status_says_what_cannot_be_trained(ran: Run) -> None:
     rows = {row["point"]: row for row in ran.status.json["points"]}
-    assert "BatchNorm" in rows["bp/digits/mlp/batch=1"]["lost"]
-    assert rows["bp/digits/mlp/batch=128"]["lost"] is None
+    assert "BatchNorm" in rows["bp/digits/mlp/batch=1"]["untrainable"]
+    assert rows["bp/digits/mlp/batch=128"]["untrainable"] is None
     shown = lbench("study", ran.name, "--status", "--home", str(ran.home.root)).out
     assert "Cannot be trained: bp/digits/mlp/batch=1: " in shown
     assert "Nobody runs it now" not in shown
@@ -138,7 +138,7 @@ def test_a_status_says_what_cannot_be_trained(ran: Run) -> None:
 def test_a_rule_that_ends_the_process_in_a_timed_step_has_no_estimate(rules: Path) -> None:
     wanted = plan(study(Arm("exits"), Arm("bp"), settings={"epochs": 1}), registry())
     told: list[str] = []
-    assert list(costs(wanted, torch.device("cpu"), 1, told.append)) == ["bp/digits/mlp"]
+    assert list(step_costs(wanted, torch.device("cpu"), 1, told.append)) == ["bp/digits/mlp"]
     assert any("so there is no estimate of it: SystemExit: 0" in text for text in told)
 
 
@@ -148,7 +148,7 @@ def test_without_a_timed_step_there_is_no_budget_of_equal_operations(failing: st
     wanted = plan(study(*arms, settings={"epochs": 4}), registry())
     flops = {p.key: 300.0 + 300.0 * (p.rule == "fa") for p in wanted.points if p.rule != failing}
     found = with_budgets(wanted, flops)
-    lost = {each.point.key: each.reason for each in found.lost}
+    lost = {each.point.key: each.reason for each in found.untrainable}
     # Without bp nobody knows how many operations would be equal.
     assert "fa/digits/mlp/equal=flops" in lost
     assert ("bp/digits/mlp/equal=flops" in lost) == (failing == "bp")
@@ -199,7 +199,7 @@ def test_a_batch_of_one_example_is_taken_where_it_can_be_trained_on(
 def test_a_search_of_the_batch_begins_though_the_default_leaves_one_example() -> None:
     settings = {"labels": 0.1, "batch": 128, "net.norm": "batch", "epochs": 1}
     searched = Search(sampler="random", only=(), space={"batch": (64, 127)})
-    assert plan(study(Arm("bp", settings=settings), search=searched), registry()).lost
+    assert plan(study(Arm("bp", settings=settings), search=searched), registry()).untrainable
     del settings["batch"]
     found = plan(study(Arm("bp", settings=settings), search=searched), registry())
-    assert not found.lost
+    assert not found.untrainable

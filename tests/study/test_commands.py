@@ -16,7 +16,7 @@ from lbench.registry import registry
 from lbench.report.summary import metrics
 from lbench.run.resolve import resolve
 from lbench.rundir import RunDir
-from lbench.study.collect import collect
+from lbench.study.collection import collect_results
 from lbench.study.definition import Arm, Search
 from lbench.study.ledger import write_ledger
 from lbench.study.plan import plan
@@ -175,7 +175,7 @@ def test_what_the_system_refuses_stops_a_study_and_costs_no_trial(home: Home) ->
             ending = again.run(pool)
     assert (ending.complete, ending.trained) == (True, 3)  # the defaults have another rate
     write_ledger(home, wanted, "")
-    (search,) = collect(searched, home).searches
+    (search,) = collect_results(searched, home).searches
     assert [(trial.number, trial.state) for trial in search.trials] == [(0, "complete")]
 
 

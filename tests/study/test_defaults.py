@@ -11,7 +11,7 @@ from lbench.home import Home
 from lbench.registry import registry
 from lbench.study.defaults import best_of, defaults, has_defaults, settings_of, values_of
 from lbench.study.definition import Domain, Point, Search, Span
-from lbench.study.search import Searching
+from lbench.study.search import OptunaSearch
 from lbench.study.storage import storage
 from tests.run.helper import ask
 
@@ -32,12 +32,12 @@ def searching(
     space: dict[str, Domain] = SPACE,
     name: str = "s",
     **search: Any,
-) -> Searching:
+) -> OptunaSearch:
     asked = Search(**{"trials": 4, **search})
-    return Searching(name, POINT, asked, space, storage(Home(home)), registry(), settings)
+    return OptunaSearch(name, POINT, asked, space, storage(Home(home)), registry(), settings)
 
 
-def carry_out(found: Searching, errors: list[float]) -> list[dict[str, Any]]:
+def carry_out(found: OptunaSearch, errors: list[float]) -> list[dict[str, Any]]:
     """Give every trial that is asked for the next of these errors; the settings of all."""
     given = []
     while (asked := found.next()) is not None:

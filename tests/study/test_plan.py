@@ -15,17 +15,19 @@ from lbench.registry import registry
 from lbench.run.resolve import Request, resolve
 from lbench.study import plan as planning
 from lbench.study.definition import Arm, Point, Search, Span
-from lbench.study.drive import cores_each, devices
-from lbench.study.equal import with_budgets
-from lbench.study.find import find
-from lbench.study.ledger import names
-from lbench.study.planned import Budget, Plan
+from lbench.study.driver import cores_per_worker, worker_devices
+from lbench.study.equal_operations import with_budgets
+from lbench.study.ledger import search_names
+from lbench.study.lookup import find_study
 from lbench.study.settings import as_flags
-from lbench.study.timing import costs
+from lbench.study.step_costs import step_costs
+from lbench.study.study_plan import ExampleBudget, StudyPlan
 from tests.study.helper import study
 
 
-def plan(*arms: Arm, asked: list[str] | None = None, gpu: bool = False, **changes: Any) -> Plan:
+def plan(
+    *arms: Arm, asked: list[str] | None = None, gpu: bool = False, **changes: Any
+) -> StudyPlan:
     return planning.plan(study(*arms, **changes), registry(), datasets=asked, gpu=gpu)
 
 
@@ -267,12 +269,12 @@ def test_trials_and_final_runs_are_counted() -> None:
     assert planning.plan(searched, registry()).trials == 10
 
 
-def equal(*rules: str, settings: dict[str, Any] | None = None, **changes: Any) -> Plan:
+def equal(*rules: str, settings: dict[str, Any] | None = None, **changes: Any) -> StudyPlan:
     arms = [Arm(rule, axes={"equal": ("epochs", "flops")}) for rule in rules]
     return plan(*arms, settings=settings or {"epochs": 4}, **changes)
 
 
-def budgets(found: Plan, dear: str = "fa") -> Plan:
+def budgets(found: StudyPlan, dear: str = "fa") -> StudyPlan:
     """Budgets where ``dear`` takes twice the operations of the others."""
     return with_budgets(found, {p.key: 600.0 if p.rule == dear else 300.0 for p in found.points})
 
@@ -281,7 +283,9 @@ def test_equal_flops_give_a_dear_rule_fewer_examples() -> None:
     found = budgets(equal("bp", "fa", "dfa"))
     train = len(found.resolved["bp/digits/mlp/equal=flops"].dataset.train)
     # The paper protocol trains on all; a trial holds a tenth out. bp and its like keep epochs.
-    assert found.budgets == {"fa/digits/mlp/equal=flops": Budget(round(1.8 * train), 2 * train)}
+    assert found.budgets == {
+        "fa/digits/mlp/equal=flops": ExampleBudget(round(1.8 * train), 2 * train)
+    }
 
 
 def test_a_strict_study_trains_on_nine_tenths_in_its_final_runs_too() -> None:
@@ -302,8 +306,11 @@ def test_another_budget_is_another_search() -> None:
             searched, {p.key: 900.0 if p.rule == "fa" else 300.0 for p in searched.points}
         ),
     )
-    assert len({names(each)[key] for each in (searched, dear, dearer)}) == 3
-    assert names(dear)["bp/digits/mlp/equal=flops"] == names(searched)["bp/digits/mlp/equal=flops"]
+    assert len({search_names(each)[key] for each in (searched, dear, dearer)}) == 3
+    assert (
+        search_names(dear)["bp/digits/mlp/equal=flops"]
+        == search_names(searched)["bp/digits/mlp/equal=flops"]
+    )
 
 
 def test_equal_flops_want_a_bp_to_be_equal_to_before_anything_is_timed() -> None:
@@ -325,7 +332,7 @@ def test_what_training_on_an_example_costs_does_not_depend_on_the_batch() -> Non
     arms = [Arm("bp", name=str(batch), settings={"batch": batch}) for batch in (16, 600)]
     arms.append(Arm("lg_bp", settings={"schedule": "sequential"}))
     found = plan(*arms, settings={"epochs": 1, "net.widths": [30, 20]})
-    small, large, sequential = costs(found, torch.device("cpu"), 1, str).values()
+    small, large, sequential = step_costs(found, torch.device("cpu"), 1, str).values()
     first, second, out = 2 * 64 * 30, 2 * 30 * 20, 2 * 20 * 10
     # Forward, weights' gradients, and the way back to all inputs but the image.
     assert small.flops == large.flops == 3 * (first + second + out) - first
@@ -339,7 +346,7 @@ def test_what_training_on_an_example_costs_does_not_depend_on_the_batch() -> Non
 
 def test_equal_operations_count_what_a_rule_does_after_its_step() -> None:
     settings = {"epochs": 1, "net.widths": [30, 20], "batch": 16}
-    (cost,) = costs(plan(Arm("wm"), settings=settings), torch.device("cpu"), 1, str).values()
+    (cost,) = step_costs(plan(Arm("wm"), settings=settings), torch.device("cpu"), 1, str).values()
     first, second, out = 2 * 64 * 30, 2 * 30 * 20, 2 * 20 * 10
     mirrored = 2 * (second + out) * 128 / 16  # 128 draws of noise a step
     assert cost.flops == 3 * (first + second + out) - first + mirrored
@@ -369,7 +376,7 @@ def test_each_network_has_a_bp_of_its_own_to_be_equal_to() -> None:
     (budget,) = with_budgets(found, flops).budgets.items()
     assert budget == (
         "fa/digits/mlp-deep/net.depth=2,equal=flops",
-        Budget(round(1.8 * train), 2 * train),
+        ExampleBudget(round(1.8 * train), 2 * train),
     )
 
 
@@ -380,7 +387,7 @@ def test_a_sequence_of_tasks_has_no_budget_of_operations() -> None:
 
 @pytest.mark.parametrize("name", sorted(registry().studies))
 def test_the_parts_of_every_installed_study_fit(name: str) -> None:
-    installed = find(name, registry())
+    installed = find_study(name, registry())
     dataset = "split-digits" if "tasks" in installed.probes else "digits"
     found = planning.plan(installed, registry(), datasets=[dataset])
     assert {point.dataset for point in found.points} == {dataset}
@@ -390,7 +397,7 @@ def test_the_parts_of_every_installed_study_fit(name: str) -> None:
 
 
 def test_every_worker_has_a_device_and_a_core() -> None:
-    assert devices(3, "cpu") == ["cpu"] * 3
-    assert devices(2, "cuda:1") == ["cuda:1"] * 2
-    assert 1 <= len(devices(None, "cpu")) <= 16
-    assert cores_each(10_000) == 1
+    assert worker_devices(3, "cpu") == ["cpu"] * 3
+    assert worker_devices(2, "cuda:1") == ["cuda:1"] * 2
+    assert 1 <= len(worker_devices(None, "cpu")) <= 16
+    assert cores_per_worker(10_000) == 1

@@ -23,8 +23,8 @@ from lbench.store.missing import run_dirs
 from lbench.store.mlflow_view import MlflowView
 from lbench.store.record import Record
 from lbench.store.sync import sync
-from lbench.study.collect import collect
-from lbench.study.find import find
+from lbench.study.collection import collect_results
+from lbench.study.lookup import find_study
 from lbench.study.results import Results
 from tests.study.helper import ALONE, Said, home_with_store, interrupted, killed, lbench
 
@@ -63,7 +63,7 @@ class Survived:
 
     @property
     def results(self) -> Results:
-        return collect(find(self.words[1], registry()), self.home)
+        return collect_results(find_study(self.words[1], registry()), self.home)
 
     @property
     def runs(self) -> int:
@@ -180,7 +180,7 @@ def test_the_best_is_the_lowest_validation_error_and_among_those_not_told_apart(
         values = [trial.values[0] for trial in search.trials if trial.values]
         assert search.best is not None
         assert search.best.values == (min(values),)
-        assert search.best.number in [trial.number for trial in search.together]
+        assert search.best.number in [trial.number for trial in search.indistinguishable]
         assert search.validation == 143
 
 
@@ -236,37 +236,37 @@ def test_the_reports_terms_are_those_of_the_last_command_line(
     survived: Survived, tmp_path: Path
 ) -> None:
     home = survived.copy(tmp_path / "home")
-    study = find(survived.words[1], registry())
-    assert collect(study, home).study.seeds == 2
+    study = find_study(survived.words[1], registry())
+    assert collect_results(study, home).study.seeds == 2
     path = home.studies / "small" / "plan.json"
     asked = json.loads(path.read_text())
     asked["asked"] |= {"seeds": 7, "trials": 9}
     path.write_text(json.dumps(asked))
-    found = collect(study, home).study
+    found = collect_results(study, home).study
     assert found.search is not None
     assert (found.seeds, found.search.trials) == (7, 9)
     # Of another version of the file nothing is known.
     other = replace(study, version="other")
-    assert collect(other, home).study == other
+    assert collect_results(other, home).study == other
 
 
 def test_a_lost_store_is_made_again_with_every_place(survived: Survived, tmp_path: Path) -> None:
     home = survived.copy(tmp_path / "home")
-    study = find(survived.words[1], registry())
-    before = collect(study, home)
+    study = find_study(survived.words[1], registry())
+    before = collect_results(study, home)
     for file in home.root.glob("store.db*"):
         file.unlink()
     with pytest.raises(StoreError, match="is not there") as error:
-        collect(study, home)
+        collect_results(study, home)
     assert f"lbench sync --home {home.root}" in error.value.hint
     sync(home, metrics, mlflow=False)
-    after = collect(study, home)
+    after = collect_results(study, home)
     assert [final.cell.cell_id for final in after.finals] == [
         final.cell.cell_id for final in before.finals
     ]
     for one, other in zip(before.searches, after.searches, strict=True):
         assert [trial.cell for trial in one.trials] == [trial.cell for trial in other.trials]
-        assert len(one.together) == len(other.together)
+        assert len(one.indistinguishable) == len(other.indistinguishable)
 
 
 def test_a_run_that_the_record_has_not_yet_harms_nothing(
@@ -276,21 +276,21 @@ def test_a_run_that_the_record_has_not_yet_harms_nothing(
     place = next(iter(Journal(home, "small").read()))
     Journal(home, "small").add(replace(place, trial=99, cell="0" * 64, run="1" * 64))
     Journal(home, "small").add(replace(place, role="final", trial=-1, cell="0" * 64, run="1" * 64))
-    found = collect(find(survived.words[1], registry()), home)
+    found = collect_results(find_study(survived.words[1], registry()), home)
     assert len(found.searches[0].trials) == TRIALS
 
 
 def test_another_search_shows_no_trial_of_an_older_one(survived: Survived, tmp_path: Path) -> None:
     home = survived.copy(tmp_path / "home")
-    study = find(survived.words[1], registry())
-    before = collect(study, home)
+    study = find_study(survived.words[1], registry())
+    before = collect_results(study, home)
     (final, trial) = (
         next(each for each in Journal(home, "small").read() if each.role == role)
         for role in ("final", "trial")
     )
     for place in (final, trial):
         Journal(home, "small").add(replace(place, search="0" * 8, cell="0" * 64, run="1" * 64))
-    after = collect(study, home)
+    after = collect_results(study, home)
     assert [f.runs for f in after.finals] == [f.runs for f in before.finals]
     assert [[t.runs for t in s.trials] for s in after.searches] == [
         [t.runs for t in s.trials] for s in before.searches

@@ -13,7 +13,7 @@ from lbench.errors import StoreError
 from lbench.home import Home
 from lbench.registry import registry
 from lbench.study.definition import Domain, Point, Search, Span
-from lbench.study.search import REASON, Searching, search_name
+from lbench.study.search import REASON, OptunaSearch, search_name
 from lbench.study.storage import reaching, storage
 
 pytestmark = pytest.mark.usefixtures("searches")
@@ -25,7 +25,7 @@ SPACE: dict[str, Domain] = {"lr": Span(1e-4, 0.1, log=True), "leadership": Span(
 def test_rules_with_one_space_are_given_the_same_quasi_random_trials(tmp_path: Path) -> None:
     def suggested(name: str) -> list[Any]:
         search = Search(trials=4, sampler="qmc", pruning=False)
-        found = Searching(name, POINT, search, SPACE, storage(Home(tmp_path)), registry())
+        found = OptunaSearch(name, POINT, search, SPACE, storage(Home(tmp_path)), registry())
         return [each[2] for _ in range(4) if (each := found.next()) is not None]
 
     first = suggested("one")
@@ -33,16 +33,16 @@ def test_rules_with_one_space_are_given_the_same_quasi_random_trials(tmp_path: P
     assert suggested("other") == first
 
 
-def searching(home: Path, space: dict[str, Domain] = SPACE, **search: Any) -> Searching:
+def searching(home: Path, space: dict[str, Domain] = SPACE, **search: Any) -> OptunaSearch:
     asked = Search(**{"trials": 6, **search})
-    return Searching("s", POINT, asked, space, storage(Home(home)), registry())
+    return OptunaSearch("s", POINT, asked, space, storage(Home(home)), registry())
 
 
-def end(found: Searching, number: int, seed: int, error: float = 5.0) -> None:
+def end(found: OptunaSearch, number: int, seed: int, error: float = 5.0) -> None:
     found.ended_seed(number, seed, "finished", None, {"val_error": error, "step_memory": 1.0})
 
 
-def states(found: Searching) -> list[str]:
+def states(found: OptunaSearch) -> list[str]:
     return [trial.state.name for trial in found.study.get_trials(deepcopy=False)]
 
 

@@ -12,11 +12,18 @@ from lbench.registry import Registry, registry
 from lbench.study.definition import Arm, Domain, Point, Search, Span, Study
 from lbench.study.plan import plan
 from lbench.study.settings import as_flags, request
-from lbench.study.space import ALWAYS, check_space, distribution, space, trials, whole
+from lbench.study.space import (
+    ALWAYS,
+    check_space,
+    distribution,
+    is_integer,
+    search_space,
+    trial_count,
+)
 
 
 def of(rule: str, settings: dict[str, Any] | None = None, **search: Any) -> dict[str, Domain]:
-    return space(rule, Search(**search), settings or {}, registry())
+    return search_space(rule, Search(**search), settings or {}, registry())
 
 
 def study(*arms: Arm, **changes: Any) -> Study:
@@ -85,7 +92,7 @@ KNOWN = cast(Registry, Known())
 
 
 def test_what_options_declare_is_what_is_searched() -> None:
-    found = space("mine", Search(), {}, KNOWN)
+    found = search_space("mine", Search(), {}, KNOWN)
     assert found == {
         "share": Span(0.0, 1.0, 0.25),
         # A logarithm begins above 0, whatever its option says.
@@ -100,23 +107,23 @@ def test_what_options_declare_is_what_is_searched() -> None:
 def test_whole_numbers_are_suggested_as_such() -> None:
     import optuna
 
-    assert whole("mine", "count", KNOWN)
-    assert not whole("mine", "share", KNOWN)
-    found = distribution(Span(1, 9, 2.0), whole=True)
+    assert is_integer("mine", "count", KNOWN)
+    assert not is_integer("mine", "share", KNOWN)
+    found = distribution(Span(1, 9, 2.0), integer=True)
     assert found == optuna.distributions.IntDistribution(1, 9, step=2)
 
 
 def test_a_range_that_its_steps_do_not_reach_ends_before(recwarn: pytest.WarningsRecorder) -> None:
     import optuna
 
-    found = distribution(Span(0.1, 1.0, 0.25), whole=False)
+    found = distribution(Span(0.1, 1.0, 0.25), integer=False)
     assert isinstance(found, optuna.distributions.FloatDistribution)
     assert found.high == pytest.approx(0.85)
     assert not recwarn
 
 
 def test_lists_are_suggested_as_the_command_line_has_them() -> None:
-    found = distribution(((0.5, 0.75), (0.9,)), whole=False)
+    found = distribution(((0.5, 0.75), (0.9,)), integer=False)
     assert getattr(found, "choices", None) == ("0.5,0.75", "0.9")
 
 
@@ -132,7 +139,7 @@ def test_lists_are_suggested_as_the_command_line_has_them() -> None:
 )
 def test_what_cannot_be_searched_is_told(search: dict[str, Any], said: str) -> None:
     with pytest.raises(UsageError, match=said):
-        space("mine", Search(**search), {}, KNOWN)
+        search_space("mine", Search(**search), {}, KNOWN)
 
 
 def test_a_search_of_nothing_is_refused() -> None:
@@ -144,7 +151,10 @@ def test_a_search_of_nothing_is_refused() -> None:
 
 def test_a_range_of_the_study_opens_an_option_that_declares_none() -> None:
     narrow: dict[str, Domain] = {"free": Span(0.0, 2.0)}
-    assert space("mine", Search(only=("free",), space=narrow), {}, KNOWN)["free"] == narrow["free"]
+    assert (
+        search_space("mine", Search(only=("free",), space=narrow), {}, KNOWN)["free"]
+        == narrow["free"]
+    )
 
 
 @pytest.mark.parametrize("name", ["net.depth", "data.permute", "epochs", "labels"])
@@ -169,8 +179,8 @@ def test_only_narrows_options_of_rules_and_says_where_the_recipes_stand() -> Non
 
 def test_a_grid_has_all_combinations_and_a_search_its_trials() -> None:
     values: dict[str, Domain] = {"lr": (0.1, 0.2, 0.3), "optimizer": ("adam", "sgd")}
-    assert trials(Search(trials=50, sampler="grid"), values) == 6
-    assert trials(Search(trials=50), values) == 50
+    assert trial_count(Search(trials=50, sampler="grid"), values) == 6
+    assert trial_count(Search(trials=50), values) == 50
 
 
 def test_settings_become_the_request_and_the_command_line() -> None:

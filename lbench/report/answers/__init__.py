@@ -90,7 +90,7 @@ def _nothing(results: Results) -> Answer:
             parts.append(f"no trial of {search.point.key} is complete ({counted(search)})")
             reasons = dict.fromkeys(trial.reason for trial in search.trials if trial.reason)
             details += [f"{search.point.key}: {reason}" for reason in reasons]
-    parts += [f"{key} cannot be trained" for key in results.lost]
-    details += [f"{key}: {reason}" for key, reason in results.lost.items()]
+    parts += [f"{key} cannot be trained" for key in results.untrainable]
+    details += [f"{key}: {reason}" for key, reason in results.untrainable.items()]
     sentence = "; ".join([f"{UNDECIDED}: no run has finished", *([joined(parts)] if parts else [])])
     return Answer(f"{sentence}.", details[:FIRST])

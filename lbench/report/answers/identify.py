@@ -64,9 +64,11 @@ def _details(where: str, search: SearchResult, found: list[Range]) -> list[str]:
     told = f"{capital(where)}: trial {search.best.number} is best of {complete} complete ones"
     told += f" (validation error {percent(value(search.best))} %"
     told += f" of {search.validation} examples" if search.validation else ""
-    told += f"; {settings_of(search.best.params)}); {len(search.together)} of them cannot be told "
-    told += "apart: " + "; ".join(f"{each.name} {each.words}" for each in found) + "."
-    if len(search.together) == complete > 1:
+    told += f"; {settings_of(search.best.params)}); {len(search.indistinguishable)} of them "
+    told += (
+        "cannot be told apart: " + "; ".join(f"{each.name} {each.words}" for each in found) + "."
+    )
+    if len(search.indistinguishable) == complete > 1:
         told += f" {NOTHING}"
     return [told]
 
@@ -91,6 +93,6 @@ def _data(search: SearchResult, found: list[Range]) -> dict[str, Any]:
         "point": search.point.key,
         "best": dict(best.params) if best else None,
         "val_error": value(best) if best else None,
-        "together": len(search.together),
+        "indistinguishable": len(search.indistinguishable),
         "ranges": {each.name: {"values": list(each.values), "whole": each.whole} for each in found},
     }

@@ -193,7 +193,7 @@ def _slice(axes: Axes, search: SearchResult, setting: str) -> None:
         if (v := value(trial)) is not None and within(domain, trial.params.get(setting))
     ]
     where = scale([trial.params[setting] for trial, _ in known])
-    together = {trial.number for trial in search.together}
+    together = {trial.number for trial in search.indistinguishable}
     for inside, label in ((False, "other trials"), (True, "not told apart from the best")):
         mine = [(t, v) for t, v in known if (t.number in together) == inside]
         if mine:
@@ -214,7 +214,7 @@ def _slice(axes: Axes, search: SearchResult, setting: str) -> None:
 
 
 def _rows(search: SearchResult, points: Sequence[Point]) -> list[dict[str, Any]]:
-    together = {trial.number for trial in search.together}
+    together = {trial.number for trial in search.indistinguishable}
     return [
         {
             "search": placed(search.point, points),

@@ -14,7 +14,7 @@ from lbench.registry import registry
 from lbench.rule import Rule
 from lbench.step import Step
 from lbench.study.definition import Span
-from lbench.study.space import declared
+from lbench.study.space import declared_domain
 from lbench_lfnn.config import UnitConfig
 from lbench_lfnn.lfnn import Lfnn
 from lbench_lfnn.lfnn_l import LfnnL
@@ -101,7 +101,7 @@ def test_any_share_from_none_to_all_may_lead(rule: str) -> None:
     options = registry().load("rules", rule).Config
     for share in (0.0, 0.05, 1.0):
         assert options(leadership=share).leadership == share
-    assert declared(options, "leadership") == Span(0.1, 1.0, 0.1)
+    assert declared_domain(options, "leadership") == Span(0.1, 1.0, 0.1)
 
 
 @RULES

@@ -16,11 +16,11 @@ from lbench.home import Home
 from lbench.registry import Registry
 from lbench.rundir import alone
 from lbench.store.journal import Journal
-from lbench.study import gone
-from lbench.study.ledger import names, write_ledger
-from lbench.study.planned import Plan
+from lbench.study.ledger import search_names, write_ledger
+from lbench.study.missing_files import missing_searches
 from lbench.study.runner import Display, Ending, Runner
 from lbench.study.storage import has_storage, reaching, storage
+from lbench.study.study_plan import StudyPlan
 from lbench.threads import cores
 
 MOST_WORKERS = 16
@@ -28,14 +28,14 @@ MOST_WORKERS = 16
 
 
 def drive(
-    plan: Plan,
+    plan: StudyPlan,
     home: Home,
     registry: Registry,
     writer: Writer | None,
     display: Display,
     *,
     command: str,
-    places: Sequence[str],
+    devices: Sequence[str],
     threads: int | None = None,
     data_dir: Path | None = None,
     plugin_files: Sequence[Path] = (),
@@ -47,7 +47,7 @@ def drive(
 
     Args:
         command: what the user typed; the report prints it.
-        places: a device a worker, see :func:`devices`.
+        devices: a device a worker, see :func:`worker_devices`.
         threads: per worker on the CPU; None for as many as pay for each network, within the
             worker's share of the cores.
         timeout: seconds.
@@ -66,33 +66,33 @@ def drive(
         write_ledger(home, plan, command)
         pool = Pool(
             home,
-            places,
+            devices,
             threads=threads,
-            cores=cores_each(len(places)),
+            cores=cores_per_worker(len(devices)),
             checkpoint_every=checkpoint_every,
             plugin_files=plugin_files,
-            fresh=fresh or _remembers(plan, places),
+            fresh=fresh or _remembers(plan, devices),
         )
         with pool, _stopping(runner):
             return runner.run(pool, timeout=timeout)
 
 
-def _say_gone(plan: Plan, home: Home, display: Display) -> None:
+def _say_gone(plan: StudyPlan, home: Home, display: Display) -> None:
     found = storage(home) if plan.study.search and has_storage(home) else None
     journal = Journal(home, plan.study.name)
     if journal.skipped:
         display.note(journal.skipped)
-    for sentence in gone.searches(home, names(plan), found, journal.read()):
+    for sentence in missing_searches(home, search_names(plan), found, journal.read()):
         display.note(f"{sentence} It begins anew; what was trained is not trained again.")
 
 
-def _remembers(plan: Plan, places: Sequence[str]) -> bool:
+def _remembers(plan: StudyPlan, devices: Sequence[str]) -> bool:
     """Whether what is minimised depends on what a warm worker did before: a process's peak."""
     search = plan.study.search
-    return search is not None and "peak_memory" in search.objectives and "cpu" in places
+    return search is not None and "peak_memory" in search.objectives and "cpu" in devices
 
 
-def devices(workers: int | None, device: str = "auto") -> list[str]:
+def worker_devices(workers: int | None, device: str = "auto") -> list[str]:
     """A device for each worker: the GPUs in turn where there are any, else the CPU.
 
     Args:
@@ -107,7 +107,7 @@ def devices(workers: int | None, device: str = "auto") -> list[str]:
     return ["cpu"] * (workers or _cores())
 
 
-def cores_each(workers: int) -> int:
+def cores_per_worker(workers: int) -> int:
     """Return how many cores each worker has to itself, at least one."""
     return max(1, cores() // workers)
 

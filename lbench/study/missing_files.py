@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 from lbench.home import Home
 from lbench.store.rows import Member
-from lbench.study.search import which
+from lbench.study.search import search_digest
 from lbench.study.storage import where
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
 
 
-def searches(
+def missing_searches(
     home: Home,
     names: Mapping[str, str],
     storage: BaseStorage | None,
@@ -33,13 +33,13 @@ def searches(
     trained = Counter((m.point, m.search) for m in set(members) if m.role == "trial")
     return [
         f"Optuna's storage {where(home)} does not have the search of {key}, of which "
-        f"{trained[key, which(name)]} runs of trials were trained."
+        f"{trained[key, search_digest(name)]} runs of trials were trained."
         for key, name in names.items()
-        if name not in known and trained[key, which(name)]
+        if name not in known and trained[key, search_digest(name)]
     ]
 
 
-def plan(home: Home, study: str, members: Collection[Member]) -> list[str]:
+def missing_plan(home: Home, study: str, members: Collection[Member]) -> list[str]:
     """Return the sentence on a plan that is not there; of a study that was never run, nothing."""
     path = home.studies / study / "plan.json"
     if path.exists() or not members:

@@ -12,7 +12,9 @@ from lbench.statistics.examples import Right, right
 from lbench.study.results import Trial
 
 
-def together(trials: Sequence[Trial], best: Trial | None) -> tuple[list[Trial], int | None]:
+def indistinguishable_trials(
+    trials: Sequence[Trial], best: Trial | None
+) -> tuple[list[Trial], int | None]:
     """The complete trials that may be as good as the best, and how many examples decided.
 
     They are told apart from it by the validation examples of their first seed, which all saw

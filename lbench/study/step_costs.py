@@ -22,7 +22,7 @@ from lbench.run.resolve import Resolved
 from lbench.run.step_flops import StepFlops
 from lbench.run.threads import threads_for
 from lbench.step import Phase, Step
-from lbench.study.planned import Plan
+from lbench.study.study_plan import StudyPlan
 from lbench.task import Batch
 
 WARM, SECONDS, MOST = 3, 0.4, 100
@@ -46,8 +46,8 @@ class Cost:
     flops: float
 
 
-def costs(
-    plan: Plan,
+def step_costs(
+    plan: StudyPlan,
     device: torch.device,
     threads: int | None,
     tell: Callable[[str], None],

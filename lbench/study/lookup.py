@@ -8,11 +8,11 @@ from lbench.errors import UsageError
 from lbench.home import Home
 from lbench.registry import Registry
 from lbench.study.definition import Study
-from lbench.study.read import read_study
-from lbench.study.tuning import PREFIX, tuned
+from lbench.study.study_file import read_study
+from lbench.study.tuning import PREFIX, find_tuning_study
 
 
-def find(name: str, registry: Registry, home: Home | None = None) -> Study:
+def find_study(name: str, registry: Registry, home: Home | None = None) -> Study:
     """The study of that name, or in that TOML file.
 
     Args:
@@ -33,7 +33,7 @@ def find(name: str, registry: Registry, home: Home | None = None) -> Study:
             raise UsageError(f"{name!r} is no name for a study's file.", "Call it mine.toml.")
         return read_study(path)
     if home is not None and name.startswith(PREFIX) and name not in registry.studies:
-        return tuned(name, home)
+        return find_tuning_study(name, home)
     if name not in registry.studies:
         if Path(f"{name}.toml").is_file():
             raise UsageError(f"Unknown study {name!r}.", f"Did you mean the file {name}.toml?")

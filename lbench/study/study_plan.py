@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from lbench.run.resolve import Resolved
-from lbench.study.definition import Domain, Lost, Point, Study
-from lbench.study.space import trials
+from lbench.study.definition import Domain, Point, Study, UntrainablePoint
+from lbench.study.space import trial_count
 
 
 @dataclass(frozen=True, slots=True)
-class Budget:
+class ExampleBudget:
     """In examples that are trained on, repetitions counted.
 
     Args:
@@ -24,7 +24,7 @@ class Budget:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class StudyPlan:
     """What a study will do.
 
     Args:
@@ -34,7 +34,7 @@ class Plan:
         resolved: the cell at each point before its search, by key: what is timed.
         absent: datasets of the study that are left out, with the reason.
         budgets: where a run takes as many operations as one of ``bp``, by the point's key.
-        lost: points that cannot be trained, which are not among ``points``.
+        untrainable: points that cannot be trained, which are not among ``points``.
     """
 
     study: Study
@@ -42,14 +42,14 @@ class Plan:
     spaces: Mapping[str, Mapping[str, Domain]]
     resolved: Mapping[str, Resolved]
     absent: Mapping[str, str] = field(default_factory=dict)
-    budgets: Mapping[str, Budget] = field(default_factory=dict)
-    lost: Sequence[Lost] = ()
+    budgets: Mapping[str, ExampleBudget] = field(default_factory=dict)
+    untrainable: Sequence[UntrainablePoint] = ()
 
     @property
     def trials(self) -> int:
         """Of all searches."""
         search = self.study.search
-        return sum(trials(search, space) for space in self.spaces.values()) if search else 0
+        return sum(trial_count(search, space) for space in self.spaces.values()) if search else 0
 
     @property
     def finals(self) -> int:

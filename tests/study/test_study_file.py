@@ -10,7 +10,7 @@ from lbench.errors import UsageError
 from lbench.registry import registry
 from lbench.study.definition import Arm, Span, Study
 from lbench.study.plan import plan
-from lbench.study.read import read_study
+from lbench.study.study_file import read_study
 
 GOOD = """\
 title = "Title"

@@ -13,14 +13,14 @@ from lbench.store.journal import Journal
 from lbench.store.missing import check_store
 from lbench.store.record import Record
 from lbench.store.rows import CellRow, Member, RunRow
-from lbench.study import gone
+from lbench.study.best_trials import indistinguishable_trials
 from lbench.study.defaults import best_of, has_defaults, settings_of, values_of
 from lbench.study.definition import Study
 from lbench.study.ledger import Entry, read_ledger
+from lbench.study.missing_files import missing_plan, missing_searches
 from lbench.study.results import Final, Results, SearchResult, Trial
-from lbench.study.search import REASON, which
+from lbench.study.search import REASON, search_digest
 from lbench.study.storage import has_storage, reaching, storage
-from lbench.study.together import together
 
 if TYPE_CHECKING:
     from optuna import Study as OptunaStudy
@@ -31,7 +31,7 @@ ENOUGH = 10
 """Complete trials from which on importances are worth a look."""
 
 
-def collect(study: Study, home: Home) -> Results:
+def collect_results(study: Study, home: Home) -> Results:
     """What is there of a study; nothing is trained, and nothing is created.
 
     Raises:
@@ -40,24 +40,26 @@ def collect(study: Study, home: Home) -> Results:
     """
     ledger = read_ledger(home, study)
     study = ledger.study
-    lost = {entry.point.key: entry.lost for entry in ledger.entries if entry.lost}
+    untrainable = {
+        entry.point.key: entry.untrainable for entry in ledger.entries if entry.untrainable
+    }
     members = list(Journal(home, study.name).read())
     if ledger.entries or members:
         check_store(home)
     if not ledger.entries or not home.has_store():
         points = [entry.point for entry in ledger.entries]
-        lacking = gone.plan(home, study.name, members)
+        lacking = missing_plan(home, study.name, members)
         return Results(
-            study, (), (), points, ledger.absent, ledger.command, ledger.older, lost, lacking
+            study, (), (), points, ledger.absent, ledger.command, ledger.older, untrainable, lacking
         )
     guarded = reaching(home) if study.search else nullcontext()
     with Record.open(home) as record, guarded:
-        # What the journal has lost, the record may still know.
+        # What the journal has untrainable, the record may still know.
         members = [*record.members(study=study.name), *members]
         shelf = _Shelf(record, members)
         known = storage(home) if study.search and has_storage(home) else None
         names = {entry.point.key: entry.search for entry in ledger.entries if entry.search}
-        lacking = gone.searches(home, names, known, members)
+        lacking = missing_searches(home, names, known, members)
         searches = [_search(entry, shelf, known) for entry in ledger.entries if entry.search]
         best = {found.point.key: found.best for found in searches}
         finals: list[Final] = []
@@ -77,7 +79,7 @@ def collect(study: Study, home: Home) -> Results:
         ledger.absent,
         ledger.command,
         ledger.older,
-        lost,
+        untrainable,
         lacking,
     )
 
@@ -123,7 +125,9 @@ def _final(entry: Entry, trial: Trial | None, shelf: _Shelf) -> Final | None:
     if entry.search and trial is None:
         return None
     chosen = {} if trial is None else trial.params
-    return _trained(entry, chosen, shelf, (entry.point.key, which(entry.search), "final", number))
+    return _trained(
+        entry, chosen, shelf, (entry.point.key, search_digest(entry.search), "final", number)
+    )
 
 
 def _trained(
@@ -144,11 +148,13 @@ def _search(entry: Entry, shelf: _Shelf, known: BaseStorage | None) -> SearchRes
     name = entry.search or ""
     found = _open(name, known)
     frozen = found.get_trials(deepcopy=False) if found is not None else []
-    key = (entry.point.key, which(entry.search), "defaults", -1)
+    key = (entry.point.key, search_digest(entry.search), "defaults", -1)
     trials = [_trial(entry, each, shelf) for each in frozen if each.state.name != "WAITING"]
     by_number = {trial.number: trial for trial in trials}
     best = best_of(frozen)
-    same, validation = together(trials, None if best is None else by_number[best.number])
+    same, validation = indistinguishable_trials(
+        trials, None if best is None else by_number[best.number]
+    )
     return SearchResult(
         point=entry.point,
         name=name,
@@ -157,7 +163,7 @@ def _search(entry: Entry, shelf: _Shelf, known: BaseStorage | None) -> SearchRes
         wanted=entry.wanted,
         trials=trials,
         best=None if best is None else by_number[best.number],
-        together=same,
+        indistinguishable=same,
         front=_front(trials),
         validation=validation,
         importances={} if found is None else _importances(found, frozen),
@@ -190,7 +196,7 @@ def _open(name: str, known: BaseStorage | None) -> OptunaStudy | None:
 
 
 def _trial(entry: Entry, trial: FrozenTrial, shelf: _Shelf) -> Trial:
-    place = (entry.point.key, which(entry.search), "trial", trial.number)
+    place = (entry.point.key, search_digest(entry.search), "trial", trial.number)
     members = shelf.members.get(place, {})
     runs = shelf.runs(members)
     values = values_of(trial)

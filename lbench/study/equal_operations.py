@@ -7,21 +7,21 @@ from dataclasses import replace
 
 from lbench.errors import UsageError
 from lbench.run.resolve import VALIDATION
-from lbench.study.definition import Lost, Point
-from lbench.study.planned import Budget, Plan
+from lbench.study.definition import Point, UntrainablePoint
 from lbench.study.settings import EQUAL
+from lbench.study.study_plan import ExampleBudget, StudyPlan
 
 BASE = "bp"
 
 
-def check_equal(plan: Plan) -> None:
+def check_equal_operations(plan: StudyPlan) -> None:
     """That there is a ``bp`` to be equal to.
 
     Raises:
         UsageError: there is none on a point's dataset and network, its budget is not in epochs, or
             the dataset is a sequence.
     """
-    known = [*plan.points, *(each.point for each in plan.lost)]
+    known = [*plan.points, *(each.point for each in plan.untrainable)]
     bases = {_where(point) for point in known if point.rule == BASE}
     for point in _asking(plan):
         if plan.resolved[point.key].dataset.segments:
@@ -37,7 +37,7 @@ def check_equal(plan: Plan) -> None:
             )
 
 
-def with_budgets(plan: Plan, flops: Mapping[str, float]) -> Plan:
+def with_budgets(plan: StudyPlan, flops: Mapping[str, float]) -> StudyPlan:
     """The plan with a budget at each point that asks for equal operations.
 
     Where a point takes as many for an example as ``bp`` does, its epochs are its budget already.
@@ -54,12 +54,12 @@ def with_budgets(plan: Plan, flops: Mapping[str, float]) -> Plan:
         for point in plan.points
         if point.rule == BASE and point.key in flops
     }
-    budgets, lost = {}, list[Lost]()
+    budgets, untrainable = {}, list[UntrainablePoint]()
     for point in _asking(plan):
         if point.key not in flops or _where(point) not in base:
             failed = BASE if point.key in flops else point.rule
             reason = f"A step of {failed} failed, so there is no budget of as many operations."
-            lost.append(Lost(point, reason))
+            untrainable.append(UntrainablePoint(point, reason))
             continue
         if not flops[point.key]:
             raise UsageError(
@@ -73,16 +73,18 @@ def with_budgets(plan: Plan, flops: Mapping[str, float]) -> Plan:
         resolved = plan.resolved[point.key]
         cell = resolved.cell
         seen = cell.labels * resolved.dataset.examples[0] * (cell.budget.epochs or 0) * ratio
-        budgets[point.key] = Budget(
+        budgets[point.key] = ExampleBudget(
             trial=max(1, round(seen * (1 - VALIDATION))),
             final=max(1, round(seen * (1 - cell.validation))),
         )
-    keys = [each.point.key for each in lost]
+    keys = [each.point.key for each in untrainable]
     points = [point for point in plan.points if point.key not in keys]
-    return replace(plan, points=points, budgets=budgets, lost=[*plan.lost, *lost])
+    return replace(
+        plan, points=points, budgets=budgets, untrainable=[*plan.untrainable, *untrainable]
+    )
 
 
-def _asking(plan: Plan) -> list[Point]:
+def _asking(plan: StudyPlan) -> list[Point]:
     return [point for point in plan.points if point.settings.get(EQUAL) == "flops"]
 
 

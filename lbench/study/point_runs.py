@@ -9,8 +9,8 @@ from typing import Any
 
 from lbench.rundir import RunDir
 from lbench.study.defaults import settings_of
-from lbench.study.definition import FRESH, Point
-from lbench.study.search import Searching
+from lbench.study.definition import FIRST_FINAL_SEED, Point
+from lbench.study.search import OptunaSearch
 
 FINAL = -1
 """Stands for a trial's number where there is no search."""
@@ -18,22 +18,22 @@ DEFAULTS = -2
 """Stands for a trial's number in final runs of the defaults."""
 
 
-class Place:
+class PointRuns:
     """A point's work: its search, then its final runs, and those of the defaults.
 
     What a search chose is compared with the defaults, seed by seed; where it chose the defaults
     there is nothing to compare.
     """
 
-    def __init__(self, point: Point, searching: Searching | None, seeds: int) -> None:
+    def __init__(self, point: Point, searching: OptunaSearch | None, seeds: int) -> None:
         self.point = point
         self.searching = searching
-        first = FRESH if searching else 0
+        first = FIRST_FINAL_SEED if searching else 0
         self.seeds = range(first, first + seeds)
         self._waiting: deque[tuple[int, int]] | None = None
         self._searched = False
         self.ended = 0
-        self.hopeless = False
+        self.without_best = False
 
     @property
     def chosen(self) -> Mapping[str, Any]:
@@ -56,7 +56,7 @@ class Place:
     @property
     def done(self) -> bool:
         """Whether nothing is left to do."""
-        return self.searched and (self.hopeless or self.ended == self.wanted)
+        return self.searched and (self.without_best or self.ended == self.wanted)
 
     @property
     def wanted(self) -> int:
@@ -77,7 +77,7 @@ class Place:
         if not self.searched:
             return None
         if self.searching and self.searching.best is None:
-            self.hopeless = True
+            self.without_best = True
             return None
         if self._waiting is None:
             self._waiting = deque((kind, seed) for kind in self._kinds for seed in self.seeds)
