@@ -9,7 +9,7 @@ import pytest
 from lbench.home import Home
 from lbench.rundir import RunDir, write_json
 from lbench.store.record import Record
-from tests.report.studies import Trained, train
+from tests.report.studies import Trained, train, without_figures
 
 SPEC: dict[str, Any] = {
     "semantics": 1,
@@ -117,3 +117,15 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("LBENCH_STORE", raising=False)
         return train(tmp_path_factory.mktemp("studies"))
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reports without figures."""
+    without_figures(monkeypatch)
+
+
+@pytest.fixture
+def own_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reports with the figures that the study names, and no others."""
+    monkeypatch.setattr("lbench.report.study.ALWAYS", ())

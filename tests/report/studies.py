@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from lbench.home import Home
 from lbench.registry import registry
 from lbench.run.resolve import resolve
@@ -21,14 +23,18 @@ from tests.run.helper import run
 
 
 def finals(
-    study: Study, home: Home, chosen: Mapping[str, Mapping[str, Any]] | None = None
+    study: Study,
+    home: Home,
+    chosen: Mapping[str, Mapping[str, Any]] | None = None,
+    *,
+    audited: bool = False,
 ) -> list[Final]:
     """Every cell of a study, trained with its seeds."""
     made = []
     for point in plan(study, registry()).points:
         settings = (chosen or {}).get(point.key, {})
         resolved = resolve(request(point, registry(), study.protocol, settings), registry())
-        outcomes = run(home.root, resolved, seeds=study.seeds, probes=study.probes)
+        outcomes = run(home.root, resolved, seeds=study.seeds, probes=study.probes, audited=audited)
         with Record.open(home) as record:
             runs = [record.take(RunDir(outcome.run_dir)) for outcome in outcomes]
             cell = record.cell(resolved.cell.fingerprint)
@@ -129,7 +135,12 @@ def train(root: Path) -> Trained:
     absent = {"mnist": "its files are not there"}
     missing = [Point(1, "lfnn_l", "digits", "mlp", {"leadership": 0.5}, {"leadership": 0.5})]
     grid = Results(
-        GRID, finals(GRID, home), (), missing, absent, "lbench study grid --datasets digits"
+        GRID,
+        finals(GRID, home, audited=True),
+        (),
+        missing,
+        absent,
+        "lbench study grid --datasets digits",
     )
     (point,) = plan(SEARCH, registry()).points
     suggestions = [{"lr": lr, "optimizer": "adam"} for lr in RATES]
@@ -172,6 +183,11 @@ def grid(study: Study, root: Path) -> Results:
     home = Home(root)
     home.prepare()
     return Results(study, finals(study, home), (), command=f"lbench study {study.name}")
+
+
+def without_figures(patch: pytest.MonkeyPatch) -> None:
+    """Make reports without figures: to draw them takes most of a report's time."""
+    patch.setattr("lbench.report.study.draw", lambda results, name: [])
 
 
 def every_text_inside(figure: Any) -> None:

@@ -101,6 +101,7 @@ def test_a_figure_looks_the_same_without_the_fonts_of_this_machine(report: Repor
         assert "<text" not in path.read_text()
 
 
+@pytest.mark.usefixtures("own_figures")
 def test_drawing_changes_no_global_setting_of_matplotlib(trained: Trained, tmp_path: Path) -> None:
     import matplotlib as mpl
 
@@ -117,10 +118,13 @@ def test_the_same_results_make_the_same_figures(
         assert path.read_bytes() == (again.folder / "figures" / path.name).read_bytes(), path.name
 
 
+@pytest.mark.usefixtures("own_figures")
 def test_a_report_replaces_the_figures_of_an_earlier_one(trained: Trained, tmp_path: Path) -> None:
+    earlier = tmp_path / "figures" / "slice-lr.svg"
     make_report(trained.search, tmp_path, home=trained.home)
+    assert earlier.exists()
     make_report(trained.grid, tmp_path, home=trained.home)
-    assert not (tmp_path / "figures" / "slice-lr.svg").exists()
+    assert not earlier.exists()
 
 
 def test_a_missing_point_and_dataset_stand_in_the_page(grid: Report) -> None:
@@ -144,6 +148,7 @@ def test_seeds_that_diverged_are_counted_and_told(grid: Report) -> None:
     assert all(r["reason"] for r in runs)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_page_names_the_traceback_of_a_failed_run(trained: Trained, tmp_path: Path) -> None:
     runs = [run for final in trained.grid.finals for run in final.runs]
     run_dir = RunDir(next(run.run_dir for run in runs if run.status != "finished"))
@@ -209,6 +214,7 @@ def test_the_answer_lies_beside_the_page(report: Report) -> None:
     assert answer["data"]
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_what_stands_in_a_question_cannot_break_the_page(trained: Trained, tmp_path: Path) -> None:
     study = replace(trained.grid.study, question="Is a < b & <script>alert(1)</script>?")
     report = make_report(replace(trained.grid, study=study), tmp_path, home=trained.home)
@@ -217,6 +223,7 @@ def test_what_stands_in_a_question_cannot_break_the_page(trained: Trained, tmp_p
     assert "script" not in {tag for tag, _ in page.elements}
 
 
+@pytest.mark.usefixtures("own_figures")
 def test_a_figure_that_does_not_fit_is_left_out_and_said(trained: Trained, tmp_path: Path) -> None:
     study = replace(trained.grid.study, figures=("lines:leadershp", "linse", "bars"))
     report = make_report(replace(trained.grid, study=study), tmp_path, home=trained.home)
@@ -230,6 +237,7 @@ def broken(*_: Any) -> Any:
     raise ZeroDivisionError("a probe of no row")
 
 
+@pytest.mark.usefixtures("own_figures")
 def test_a_figure_and_an_answer_that_break_do_not_take_the_report_with_them(
     trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -257,8 +265,9 @@ def reads_of(results: Results, folder: Path, home: Home) -> dict[str, int]:
     return {row[2]: int(row[4]) for row in cells if len(row) == 6 and len(row[2]) == 16}
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_run_at_two_points_has_read_its_test_set_once(trained: Trained, tmp_path: Path) -> None:
-    once = replace(trained.grid, study=replace(trained.grid.study, figures=("bars",)))
+    once = trained.grid
     bp = once.finals[0]
     again = replace(bp, point=replace(bp.point, settings={**bp.point.settings, "equal": "flops"}))
     twice = replace(once, finals=[*once.finals, again])
@@ -268,11 +277,11 @@ def test_a_run_at_two_points_has_read_its_test_set_once(trained: Trained, tmp_pa
     assert list(reads_of(twice, tmp_path / "twice", trained.home).values()) == [expected]
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_page_has_the_notes_on_the_data_of_its_runs_once(
     trained: Trained, tmp_path: Path
 ) -> None:
-    results = replace(trained.grid, study=replace(trained.grid.study, figures=("bars",)))
-    finals = []
+    results, finals = trained.grid, []
     for final in results.finals:
         runs = []
         for run in final.runs:
@@ -288,6 +297,7 @@ def test_the_page_has_the_notes_on_the_data_of_its_runs_once(
     assert page.count("Digits (8x8): 3 of 8 test images are training images as well.") == 1
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_reads_of_trials_are_those_of_the_dataset_that_they_trained_on(
     trained: Trained, tmp_path: Path
 ) -> None:

@@ -81,6 +81,7 @@ def test_a_search_that_chose_the_defaults_says_so(trained: Trained, how: str) ->
     assert worth.defaults.mean == pytest.approx(2.1)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_page_and_its_runs_have_the_defaults(trained: Trained, tmp_path: Path) -> None:
     results = compared(trained, (2.0, 2.1, 1.9), (3.0, 3.2, 2.9))
     report = make_report(results, tmp_path / "report", home=trained.home)

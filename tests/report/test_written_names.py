@@ -14,7 +14,7 @@ import pytest
 
 from lbench.report.study import Report, make_report
 from lbench.study.results import Results
-from tests.report.studies import Trained, told
+from tests.report.studies import Trained, told, without_figures
 
 NAMES = (
     "[1] a", "*star", "a_b%c&d#e", "x{y}z", r"~t^u\v", r"$\alpha$ $$", "模型 一", "Модель",
@@ -49,7 +49,9 @@ def report(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Report
 def high(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Report:
     names = [f"rule_{number}" for number in range(ROWS)]
     folder = tmp_path_factory.mktemp("high")
-    return make_report(renamed(trained.grid, names), folder, home=trained.home)
+    with pytest.MonkeyPatch.context() as patch:
+        without_figures(patch)
+        return make_report(renamed(trained.grid, names), folder, home=trained.home)
 
 
 def floats(report: Report) -> list[str]:

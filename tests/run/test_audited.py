@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import os
 import signal
@@ -35,9 +36,11 @@ from lbench.run.trainer import Trainer
 from lbench.step import Phase
 from lbench.store.sync import sync
 from tests.auditing.cheats import ForeignWrite, ForgottenDetach, GlobalGenerator, Honest, LateLeak
-from tests.run.helper import Silent, ask, journal, run
+from tests.run import helper
+from tests.run.helper import Silent, ask, journal
 
 CPU = torch.device("cpu")
+run = functools.partial(helper.run, audited=True)
 
 
 def with_rule(cls: type[Rule], name: str = "cheat", **changes: Any) -> Resolved:

@@ -1,13 +1,23 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from lbench.home import Home
 from lbench.study.storage import storage
+from tests.report.studies import without_figures
 from tests.store.conftest import template as template
+
+
+@pytest.fixture(scope="package", autouse=True)
+def undrawn() -> Iterator[None]:
+    """Reports of this process have no figures: the tests of reports are about them."""
+    with pytest.MonkeyPatch.context() as patch:
+        without_figures(patch)
+        yield
 
 
 @pytest.fixture(scope="session")
