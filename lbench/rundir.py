@@ -1,20 +1,20 @@
 """Run directory: all that a run writes, and the first in the order of truth.
 
-============================  ====================================================================
-``spec.json``                 what was asked for, written before the first step
-``metrics.jsonl``             a line an epoch, appended
-``checkpoint-0|1.pt``         to resume from; gone when the run has ended, but not a pruned one's
-``result.json``               how it ended; written last
-``weights.pt``                the rule's state after the last step
-``weights-best-val.pt``       the same at the epoch of lowest validation error (strict protocol)
-``test_logits.npy``           float16, (test examples, classes), of the last weights
-``test_logits_best_val.npy``  the same of the best-validation weights
-``test_labels.npy``           int16, (test examples,), in the same order
-``val_logits.npy``            of a trial: the same of the last weights on the validation split
-``probes/NAME.parquet``       what a probe recorded
-``error.txt``                 the traceback of a failed run
-``owner.json``                who holds the lock, or held it last
-============================  ====================================================================
+================================  ==================================================================
+``spec.json``                     what was asked for, written before the first step
+``metrics.jsonl``                 a line an epoch, appended
+``checkpoint-0|1.pt``             to resume from; gone when a run has ended, not when pruned
+``result.json``                   how it ended; written last
+``weights.safetensors``           the rule's state after the last step, see ``run/weights.py``
+``weights-best-val.safetensors``  the same at the epoch of lowest validation error (strict)
+``test_logits.npy``               float16, (test examples, classes), of the last weights
+``test_logits_best_val.npy``      the same of the best-validation weights
+``test_labels.npy``               int16, (test examples,), in the same order
+``val_logits.npy``                of a trial: the same of the last weights on the validation split
+``probes/NAME.parquet``           what a probe recorded
+``error.txt``                     the traceback of a failed run
+``owner.json``                    who holds the lock, or held it last
+================================  ==================================================================
 """
 
 from __future__ import annotations

@@ -13,21 +13,23 @@ from torch import Tensor
 from lbench.auditing.verdict import verdict
 from lbench.data.loader import DeviceData
 from lbench.rule import Rule
-from lbench.run import checkpoint
 from lbench.run.audited import audited
 from lbench.run.cell import Cell
 from lbench.run.clock import Clock
 from lbench.run.evaluate import Evaluation, evaluate, predict_flops
 from lbench.run.glances import Glances
 from lbench.run.trainer import DivergedError, Trainer
+from lbench.run.weights import BEST, LAST, read_weights, write_weights
 from lbench.rundir import RunDir, damaged, without_nan, write_json
-
-LAST = "weights.pt"
-BEST = "weights-best-val.pt"
 
 
 def finish(
-    trainer: Trainer, test: Callable[[], DeviceData], run_dir: RunDir, *, trial: bool
+    trainer: Trainer,
+    test: Callable[[], DeviceData],
+    run_dir: RunDir,
+    about: Mapping[str, Any],
+    *,
+    trial: bool,
 ) -> dict[str, Any]:
     """Keeps the weights, and reads the test set for the last and the best-validation ones.
 
@@ -35,15 +37,16 @@ def finish(
 
     Args:
         test: the test set, which nothing has loaded before.
+        about: what the files of weights say of themselves, as of :func:`weights.description`.
     """
     rule, clock, precision, best = trainer.rule, trainer.clock, trainer.precision, trainer.best
     with clock.measure("evaluation"):
         train = evaluate(rule, trainer.batches.data, precision)
         if not train.finite:
             raise DivergedError(trainer.index, train.loss, "training loss")
-    checkpoint.write_tensors(run_dir.path / LAST, {"rule": rule.state_dict()})
+    write_weights(run_dir.path / LAST, rule.state_dict(), about)
     if best is not None:
-        checkpoint.write_tensors(run_dir.path / BEST, {"rule": best.weights})
+        write_weights(run_dir.path / BEST, best.weights, about)
     result = {
         **so_far(trainer, "finished", None),
         "train_error": train.error,
@@ -207,9 +210,8 @@ def _keep(result: Evaluation, run_dir: RunDir, name: str) -> None:
 
 def _weights(path: Path) -> dict[str, Tensor]:
     try:
-        state: dict[str, Tensor] = checkpoint.read_tensors(path)["rule"]
+        return read_weights(path)
     except FileNotFoundError:
         raise damaged(path, "it is gone") from None
     except ValueError:
         raise damaged(path, "its checksum does not match") from None
-    return state

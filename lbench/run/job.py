@@ -41,6 +41,7 @@ from lbench.run.trainer import (
     StoppedError,
     Trainer,
 )
+from lbench.run.weights import description
 from lbench.rundir import RunDir, write_json
 from lbench.threads import cores
 
@@ -199,7 +200,7 @@ def train(
     with _stopping(trainer), reading.watched():
         try:
             trainer.train()
-            result = finish(trainer, test, run_dir, trial=trial)
+            result = finish(trainer, test, run_dir, description(resolved, seed), trial=trial)
         except StoppedError as stopped:
             if str(stopped) == INTERRUPTED:
                 return so_far(trainer, "killed", INTERRUPTED), True

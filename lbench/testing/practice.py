@@ -26,6 +26,7 @@ from lbench.rule import Rule
 from lbench.run import checkpoint
 from lbench.run.job import Machine
 from lbench.run.resolve import Request, Resolved, resolve
+from lbench.run.weights import BEST, LAST, read_weights
 from lbench.rundir import RunDir
 from lbench.testing.subject import FailedError, SkippedError, Subject, differing, listed, networks
 
@@ -177,8 +178,8 @@ def _same_ending(straight: Path, resumed: Path, index: int) -> None:
     Raises:
         FailedError: it does not.
     """
-    for name in ("weights.pt", "weights-best-val.pt"):
-        states = [checkpoint.read_tensors(each / name)["rule"] for each in (straight, resumed)]
+    for name in (LAST, BEST):
+        states = [read_weights(each / name) for each in (straight, resumed)]
         if names := differing(*states):
             raise FailedError(
                 f"resumed at step {index}, the run ends with another {listed(names)}: "

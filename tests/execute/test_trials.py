@@ -133,11 +133,11 @@ def test_a_trial_becomes_the_run_that_it_would_have_been(epochs: int, tmp_path: 
     straight = run(tmp_path / "straight", resolved)[0]
     assert (straight.result["test_reads"] == 2) is (epochs == 8)
     _, run_dir = trial(tmp_path / "trial", resolved)
-    before = (run_dir.path / "weights.pt").stat().st_mtime_ns
+    before = (run_dir.path / "weights.safetensors").stat().st_mtime_ns
     reporter = Silent()
     completed = run(tmp_path / "trial", resolved, reporter=reporter)[0]
     assert (completed.attempt, completed.cached, reporter.rows) == (1, False, [])
-    assert (run_dir.path / "weights.pt").stat().st_mtime_ns == before
+    assert (run_dir.path / "weights.safetensors").stat().st_mtime_ns == before
     assert timeless(completed.result) == timeless(straight.result)
     assert_equal_runs(str(straight.run_dir), str(completed.run_dir))
     for name in ("test_logits.npy", "test_logits_best_val.npy"):
@@ -159,8 +159,8 @@ def test_a_trial_that_is_there_is_not_trained_again(tmp_path: Path) -> None:
 def test_a_trial_without_its_weights_cannot_be_completed_and_says_so(tmp_path: Path) -> None:
     resolved = ask()
     _, run_dir = trial(tmp_path, resolved)
-    (run_dir.path / "weights.pt").unlink()
-    with pytest.raises(DamagedError, match=r"weights\.pt is damaged: it is gone"):
+    (run_dir.path / "weights.safetensors").unlink()
+    with pytest.raises(DamagedError, match=r"weights\.safetensors is damaged: it is gone"):
         run(tmp_path, resolved)
     assert json.loads((run_dir.path / "result.json").read_text())["test_error"] is None
 

@@ -33,6 +33,7 @@ from lbench.run.memory import Peak
 from lbench.run.plan import Plan
 from lbench.run.resolve import Resolved
 from lbench.run.trainer import Trainer
+from lbench.run.weights import read_weights
 from lbench.step import Phase
 from lbench.store.sync import sync
 from tests.auditing.cheats import ForeignWrite, ForgottenDetach, GlobalGenerator, Honest, LateLeak
@@ -61,7 +62,7 @@ def told(home: Path, resolved: Resolved, *, seeds: int = 1) -> tuple[list[Outcom
 
 
 def weights(outcome: Outcome) -> dict[str, torch.Tensor]:
-    state: dict[str, torch.Tensor] = read_tensors(outcome.run_dir / "weights.pt")["rule"]
+    state: dict[str, torch.Tensor] = read_weights(outcome.run_dir / "weights.safetensors")
     return state
 
 

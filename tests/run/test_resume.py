@@ -16,8 +16,9 @@ from lbench.errors import DamagedError
 from lbench.execute.attempt import locate
 from lbench.home import Home
 from lbench.run import checkpoint
-from lbench.run.checkpoint import SLOTS, read_tensors
+from lbench.run.checkpoint import SLOTS
 from lbench.run.trainer import Trainer
+from lbench.run.weights import read_weights
 from tests import forked
 from tests.forked import Command
 from tests.run.helper import ask, command, journal, lbench_run, run, start, words
@@ -30,13 +31,13 @@ RUN = (
 """Every 25 steps and every epoch (of 41 steps) has a checkpoint, so most lie inside an epoch."""
 
 
-def weights(run_dir: str | Path, name: str = "weights.pt") -> dict[str, torch.Tensor]:
-    state: dict[str, torch.Tensor] = read_tensors(Path(run_dir) / name)["rule"]
+def weights(run_dir: str | Path, name: str = "weights.safetensors") -> dict[str, torch.Tensor]:
+    state: dict[str, torch.Tensor] = read_weights(Path(run_dir) / name)
     return state
 
 
 def assert_equal_runs(one: str, other: str) -> None:
-    for name in ("weights.pt", "weights-best-val.pt"):
+    for name in ("weights.safetensors", "weights-best-val.safetensors"):
         first, second = weights(one, name), weights(other, name)
         assert first.keys() == second.keys()
         for key in first:
@@ -121,11 +122,11 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(tmp_path: Path
 
 def test_a_finished_run_is_reported_not_repeated(tmp_path: Path) -> None:
     first = run(tmp_path, ask())[0]
-    before = (first.run_dir / "weights.pt").stat().st_mtime_ns
+    before = (first.run_dir / "weights.safetensors").stat().st_mtime_ns
     second = run(tmp_path, ask())[0]
     assert (first.cached, second.cached) == (False, True)
     assert second.result == first.result
-    assert (first.run_dir / "weights.pt").stat().st_mtime_ns == before
+    assert (first.run_dir / "weights.safetensors").stat().st_mtime_ns == before
 
 
 def test_force_trains_a_new_attempt_with_the_same_result(tmp_path: Path) -> None:

@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from lbench.errors import UsageError
-from lbench.run import checkpoint
 from lbench.run.trainer import Trainer
+from lbench.run.weights import read_weights
 from lbench.statistics.continual import continual, error_matrix
 from tests.run.helper import ask, journal, run
 from tests.run.test_resume import assert_equal_runs
@@ -109,9 +109,7 @@ def test_a_run_that_was_killed_within_a_task_goes_on_with_its_matrix_and_its_cou
     assert rows(resumed.run_dir) == rows(straight.run_dir)
     assert resumed.result["test_reads"] == straight.result["test_reads"]
     assert journal(resumed.run_dir) == journal(straight.run_dir)
-    states = [
-        checkpoint.read_tensors(each.run_dir / "weights.pt")["rule"] for each in (straight, resumed)
-    ]
+    states = [read_weights(each.run_dir / "weights.safetensors") for each in (straight, resumed)]
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
 
 

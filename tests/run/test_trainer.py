@@ -13,8 +13,8 @@ from torch import Tensor
 from lbench.data.split import holdout
 from lbench.errors import UsageError
 from lbench.rule import GradientRule, LocalRule, View
-from lbench.run.checkpoint import read_tensors
 from lbench.run.plan import Plan
+from lbench.run.weights import read_weights
 from lbench.step import Phase, Step
 from lbench.task import Batch
 from lbench_bp.bp import Bp
@@ -48,11 +48,11 @@ def test_reported_errors_are_those_of_the_kept_weights_and_logits(tmp_path: Path
     data = resolved.dataset
     x = torch.from_numpy(np.array(data.test.images)).float() / 255
     for weights, name, error in (
-        ("weights.pt", "test_logits.npy", "test_error"),
-        ("weights-best-val.pt", "test_logits_best_val.npy", "test_error_at_best_val"),
+        ("weights.safetensors", "test_logits.npy", "test_error"),
+        ("weights-best-val.safetensors", "test_logits_best_val.npy", "test_error_at_best_val"),
     ):
         rule = resolved.cell.build(seed=5)
-        rule.load_state_dict(read_tensors(outcome.run_dir / weights)["rule"])
+        rule.load_state_dict(read_weights(outcome.run_dir / weights))
         logits = rule.eval().predict(x)
         wrong = (logits.argmax(1).numpy() != data.test.labels).mean() * 100
         assert outcome.result[error] == pytest.approx(wrong)
@@ -60,7 +60,7 @@ def test_reported_errors_are_those_of_the_kept_weights_and_logits(tmp_path: Path
         assert np.abs(kept.astype(np.float32) - logits.detach().numpy()).max() < 2e-3
     kept_rows, held = holdout(data.train.labels, 0.1, data.digest)
     rule = resolved.cell.build(seed=5)
-    rule.load_state_dict(read_tensors(outcome.run_dir / "weights.pt")["rule"])
+    rule.load_state_dict(read_weights(outcome.run_dir / "weights.safetensors"))
     images = torch.from_numpy(np.array(data.train.images)).float() / 255
     wrong_train = rule.predict(images).argmax(1).numpy() != data.train.labels
     assert outcome.result["val_error"] == pytest.approx(100 * wrong_train[held].mean())
@@ -187,8 +187,8 @@ def test_phases_share_the_budget_and_leave_other_groups_bit_identical() -> None:
 def test_dropout_is_addressed_and_acts_in_training_alone(tmp_path: Path) -> None:
     resolved = ask(recipe={"dropout": 0.5})
     first, second = run(tmp_path / "a", resolved)[0], run(tmp_path / "b", resolved)[0]
-    for name, value in read_tensors(first.run_dir / "weights.pt")["rule"].items():
-        assert torch.equal(value, read_tensors(second.run_dir / "weights.pt")["rule"][name])
+    for name, value in read_weights(first.run_dir / "weights.safetensors").items():
+        assert torch.equal(value, read_weights(second.run_dir / "weights.safetensors")[name])
     rule = resolved.cell.build(0)
     x = torch.rand(4, 1, 8, 8)
     assert torch.equal(rule.predict(x), rule.predict(x))
