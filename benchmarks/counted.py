@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from lbench.statistics.intervals import least, of_errors, quantile
+from lbench.statistics.intervals import error_interval, least_half_width, quantile
 
 CHOSEN, FLIPS = "interval of an error", "interval of an error, flips"
 Values = npt.NDArray[np.float64]
@@ -80,8 +80,8 @@ def t_half(sd: Values, n: int) -> Values:
 
 
 def chosen(sd: Values, n: int) -> Values:
-    """What ``intervals.of_errors`` does; :func:`measure` checks that it is the same."""
-    return np.maximum(t_half(sd, n), least(n))
+    """What ``intervals.error_interval`` does; :func:`measure` checks that it is the same."""
+    return np.maximum(t_half(sd, n), least_half_width(n))
 
 
 def half_a_count(sd: Values, n: int) -> Values:
@@ -148,7 +148,7 @@ def measure(each: Counts, n: int, draws: Values, half: Half) -> Cell:
     low, high = np.maximum(mean - wide, 0), np.minimum(mean + wide, each.examples)
     if half is chosen:
         for at in range(5):
-            found = of_errors((100 * seen[at] / each.examples).tolist(), each.examples)
+            found = error_interval((100 * seen[at] / each.examples).tolist(), each.examples)
             assert found is not None
             ends = 100 * np.array([low[at], high[at]]) / each.examples
             np.testing.assert_allclose([found.low, found.high], ends, atol=1e-6)

@@ -39,7 +39,7 @@ from lbench.statistics.equivalence import EQUIVALENT, paired_equivalence, welch_
 from lbench.statistics.examples import examples
 from lbench.statistics.intervals import binomial, interval
 from lbench.statistics.multiple import holm
-from lbench.statistics.paired import pairs
+from lbench.statistics.paired_tests import paired_tests
 
 
 def seeds(trials: int) -> Iterator[Check]:
@@ -54,7 +54,7 @@ def seeds(trials: int) -> Iterator[Check]:
     for n in (2, 3, 5, 10):
 
         def rejects(rng: Draws, n: int = n) -> bool | None:
-            found = pairs(by_seed(rng.normal(2, 0.3, n)), by_seed(rng.normal(2, 0.1, n)))
+            found = paired_tests(by_seed(rng.normal(2, 0.3, n)), by_seed(rng.normal(2, 0.1, n)))
             return found is not None and found.p is not None and found.p <= 0.05
 
         yield Check("paired t test", f"{n} seeds", often(trials, rejects), SIZE, trials)
@@ -62,7 +62,7 @@ def seeds(trials: int) -> Iterator[Check]:
 
         def signed(rng: Draws, n: int = n, digits: int = digits) -> bool | None:
             a, b = rng.exponential(1, (2, n)).round(digits)
-            found = pairs(by_seed(a), by_seed(b))
+            found = paired_tests(by_seed(a), by_seed(b))
             return found is not None and found.wilcoxon is not None and found.wilcoxon <= 0.05
 
         ties = ", ties" if digits < 9 else ""
@@ -211,7 +211,7 @@ def comparisons(trials: int) -> Iterator[Check]:
         def rejects(rng: Draws, n: int = n) -> bool | None:
             # Ten cells against the first, all of them equal: the tests depend on each other.
             first, *others = [by_seed(rng.normal(2, 0.2, n)) for _ in range(11)]
-            found = [pairs(other, first) for other in others]
+            found = [paired_tests(other, first) for other in others]
             adjusted = holm([each.p for each in found if each is not None])
             return min(p for p in adjusted if p is not None) <= 0.05
 

@@ -24,7 +24,7 @@ from timing import machine, verdict
 
 from lbench import RuleConfig, Task
 from lbench.auditing.glance import glance
-from lbench.auditing.schedule import Place
+from lbench.auditing.schedule import StepPosition
 from lbench.init import Init
 from lbench.networks.mlp import Mlp
 from lbench.randomness import Randomness
@@ -93,7 +93,7 @@ def _step_and_look(cell: Cell) -> tuple[Callable[[int], None], Callable[[int], o
         rule.after_step(s)
 
     def look(index: int) -> object:
-        return glance(rule, Batch(x, target), Place(index), None, 0)
+        return glance(rule, Batch(x, target), StepPosition(index), None, 0)
 
     return step, look
 
@@ -114,7 +114,7 @@ def rate(period: int) -> int:
         batch = Batch(draw, torch.arange(32) % CLASSES)
         for index in sorted(planned(MNIST, seed)):
             rule.count.fill_(begin + index)
-            if glance(rule, batch, Place(index), None, seed).moved:
+            if glance(rule, batch, StepPosition(index), None, seed).moved:
                 seen += 1
                 break
     return seen

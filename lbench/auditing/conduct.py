@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lbench.auditing.optimizer_state import OptimizerStates
 from lbench.auditing.state import changed, relabelled, snapshot, state
-from lbench.auditing.subject import Signals, Subject, Trial
+from lbench.auditing.subject import Signals, Subject, SubjectReplica
 from lbench.auditing.turns import owners, taking_turns
 from lbench.step import Phase
 from lbench.task import Batch
@@ -21,20 +21,20 @@ CLOSE = 1e-8
 
 
 @contextmanager
-def observed(subject: Subject, trial: Trial) -> Iterator[None]:
+def observed(subject: Subject, replica: SubjectReplica) -> Iterator[None]:
     """Within the context, which is around some steps, foreign writes of any state are noted."""
-    with taking_turns(subject, trial), OptimizerStates(trial).watching():
+    with taking_turns(subject, replica), OptimizerStates(replica).watching():
         yield
 
 
-def shared(subject: Subject, trial: Trial) -> list[str]:
+def shared(subject: Subject, replica: SubjectReplica) -> list[str]:
     """Storage that is trained or written and belongs to more than one unit, in words.
 
     Args:
-        trial: that has made its steps.
+        replica: that has made its steps.
     """
-    fresh, kept = (state(each.model, once=False) for each in (subject.trial(), trial))
-    tensors = {**trial.params, **{name: kept[name] for name in changed(fresh, kept)}}
+    fresh, kept = (state(each.model, once=False) for each in (subject.replica(), replica))
+    tensors = {**replica.params, **{name: kept[name] for name in changed(fresh, kept)}}
     owner = owners(subject.units, list(tensors))
     several: dict[int, dict[str, str]] = defaultdict(dict)
     for name, tensor in tensors.items():
@@ -52,13 +52,13 @@ def label_leaks(subject: Subject, rows: int) -> list[str]:
     """How predictions depend on anything but weights and input, in words."""
     batch = subject.batch(0, rows)
     phase = subject.phases[-1]
-    trial, twin = subject.trial(), subject.trial()
-    trial.step(0, batch, phase)
-    kept, values = snapshot(trial.model), trial.values()
-    logits = trial.predict(batch.x)
+    replica, twin = subject.replica(), subject.replica()
+    replica.step(0, batch, phase)
+    kept, values = snapshot(replica.model), replica.values()
+    logits = replica.predict(batch.x)
     leaks = []
     # A module may keep its last output as an attribute, which nothing reads.
-    now = {**dict(trial.model.named_buffers()), **dict(trial.model.named_parameters())}
+    now = {**dict(replica.model.named_buffers()), **dict(replica.model.named_parameters())}
     if names := changed({**kept, **values}, now):
         leaks.append(f"predicting changed {', '.join(map(subject.label, names))}")
     twin.step(0, relabelled(batch), phase)
@@ -69,18 +69,18 @@ def label_leaks(subject: Subject, rows: int) -> list[str]:
             leaks.append("predictions changed with the labels of an earlier batch, weights equal")
         elif _by_place(subject, batch, phase):
             leaks.append("each row is predicted by the label in its place in an earlier batch")
-    alone = torch.cat([trial.predict(batch.x[i : i + 1]) for i in range(rows)])
+    alone = torch.cat([replica.predict(batch.x[i : i + 1]) for i in range(rows)])
     close = torch.allclose(alone, logits, rtol=CLOSE, atol=CLOSE * float(logits.abs().max()))
-    if not close and not trial.noisy:  # noise is another one for another number of rows
+    if not close and not replica.noisy:  # noise is another one for another number of rows
         leaks.append("an example alone is predicted otherwise than in its batch")
-    if not torch.equal(trial.predict(batch.x), logits):
+    if not torch.equal(replica.predict(batch.x), logits):
         leaks.append("the same batch is predicted otherwise after other predictions")
     return leaks
 
 
-def _restore(trial: Trial, kept: Mapping[str, Tensor]) -> None:
+def _restore(replica: SubjectReplica, kept: Mapping[str, Tensor]) -> None:
     """Sets all tensors of the state, which may rightly depend on labels."""
-    for name, value in state(trial.model).items():
+    for name, value in state(replica.model).items():
         if name in kept and kept[name].shape == value.shape:
             value.data.copy_(kept[name])
 
@@ -91,14 +91,14 @@ def _by_place(subject: Subject, batch: Batch, phase: Phase | None) -> bool:
     Statistics and prototypes that depend on labels change what is predicted for all rows.
     """
     unseen = subject.batch(1, len(batch.target)).x
-    trial = subject.trial()
-    trial.step(0, batch, phase)
-    values, logits = trial.values(), trial.predict(unseen)
+    replica = subject.replica()
+    replica.step(0, batch, phase)
+    values, logits = replica.values(), replica.predict(unseen)
     own = 0
     for row in range(len(batch.target)):
         target = batch.target.clone()
         target[row] = (target[row] + 1) % (batch.target.max() + 1)
-        twin = subject.trial()
+        twin = subject.replica()
         twin.step(0, Batch(batch.x, target), phase)
         twin.put(values)
         moved = (twin.predict(unseen) - logits).abs().flatten(1).amax(1) > 0
@@ -125,9 +125,9 @@ def split_differs(subject: Subject, rows: int) -> tuple[list[str], bool]:
                 Batch(batch.x[:half], batch.target[:half]),
                 Batch(batch.x[half:], batch.target[half:]),
             ]
-            trial = subject.shard(0, 1)
-            whole = trial.step(index, batch, phase)
-            noisy |= bool(trial.conduct.generators)
+            replica = subject.shard(0, 1)
+            whole = replica.step(index, batch, phase)
+            noisy |= bool(replica.conduct.generators)
             halves = [subject.shard(i, 2).step(index, part, phase) for i, part in enumerate(parts)]
             differing |= _not_added(whole, halves)
     return sorted(differing), noisy

@@ -11,12 +11,12 @@ import torch
 from lbench.auditing.conduct import observed
 from lbench.auditing.locality import redraw
 from lbench.auditing.maps import Map, layers
-from lbench.auditing.probe import Base, Probe
+from lbench.auditing.perturbation import LayerPerturbation, Reference
 from lbench.auditing.rule_subject import RuleSubject
-from lbench.auditing.schedule import Place
+from lbench.auditing.schedule import StepPosition
 from lbench.auditing.subject import Signals, Unit
+from lbench.auditing.use_tracer import UseTracer, tracing
 from lbench.auditing.uses import CannotHoldError
-from lbench.auditing.watch import Watch, watching
 from lbench.randomness import Randomness
 from lbench.rule import Rule
 from lbench.step import Phase
@@ -47,7 +47,9 @@ class Glance:
     follows: tuple[str, ...] = ()
 
 
-def glance(rule: Rule, batch: Batch, place: Place, phase: Phase | None, seed: int) -> Glance:
+def glance(
+    rule: Rule, batch: Batch, position: StepPosition, phase: Phase | None, seed: int
+) -> Glance:
     """Makes one step on copies of the rule, as it is and in ways that its claims make comparable.
 
     Where the rule claims that blocks do not depend on later ones, all weights behind a random
@@ -59,18 +61,18 @@ def glance(rule: Rule, batch: Batch, place: Place, phase: Phase | None, seed: in
 
     Args:
         batch: as the trainer has it, before the rule prepares it.
-        place: of the step in the run.
+        position: of the step in the run.
         seed: of the run.
     """
     claims = type(rule).claims(rule.config, rule.network).as_dict()
     cut, moved = "", tuple[str, ...]()
     changed, follows = "", tuple[str, ...]()
     apart, held = independent(claims), claims["transport"] == "none"
-    generator = Randomness(seed).generator("audit/cut", place.index)
+    generator = Randomness(seed).generator("audit/cut", position.index)
     if apart and held:  # one of both: together they would take too long
         held = bool(torch.randint(2, (), generator=generator))
         apart = not held
-    look = _Look(rule, batch, place, phase, seed, generator, watched=held)
+    look = _Look(rule, batch, position, phase, seed, generator, watched=held)
     if held:
         changed, follows = look.changed()
     units = look.subject.units
@@ -83,7 +85,7 @@ def glance(rule: Rule, batch: Batch, place: Place, phase: Phase | None, seed: in
             cut = cut or units[at].name
     label, conduct = look.subject.label, look.base.conduct
     return Glance(
-        place.index,
+        position.index,
         cut,
         moved,
         tuple(f"{label(n)} was changed {when}" for n, when in conduct.writes),
@@ -127,26 +129,26 @@ class _Look:
         self,
         rule: Rule,
         batch: Batch,
-        place: Place,
+        position: StepPosition,
         phase: Phase | None,
         seed: int,
         generator: torch.Generator,
         *,
         watched: bool,
     ) -> None:
-        def places(number: int) -> Place:
-            behind = Place(place.index + number, place.epoch + place.last)
-            return behind if number else place
+        def positions(number: int) -> StepPosition:
+            behind = StepPosition(position.index + number, position.epoch + position.last)
+            return behind if number else position
 
-        self.subject = RuleSubject(rule, batch.x, batch.target, seed=seed, places=places)
-        self.steps = 2 if watched and place.last else 1
+        self.subject = RuleSubject(rule, batch.x, batch.target, seed=seed, positions=positions)
+        self.steps = 2 if watched and position.last else 1
         self.phase = phase
         self.rows = len(batch.target)
         self.exact = batch.x.device.type == "cpu"
         self.generator = generator
-        self.base = self.subject.trial()
+        self.base = self.subject.replica()
         self.signals: list[Signals] = []
-        self.uses = Base(phase, [self.rows] * self.steps, signals=self.signals)
+        self.uses = Reference(phase, [self.rows] * self.steps, signals=self.signals)
         with observed(self.subject, self.base):
             for number in range(self.steps):
                 self._step(number, watched)
@@ -158,14 +160,14 @@ class _Look:
             self.signals.append(self.base.step(number, whole, self.phase))
             return
         self.uses.values.append(self.base.values())
-        with watching(Watch(self.base.model, self.base.params, whole.x, whole.target)) as watch:
+        with tracing(UseTracer(self.base.model, self.base.params, whole.x, whole.target)) as tracer:
             self.signals.append(self.base.step(number, whole, self.phase))
-        self.uses.uses.append(watch.uses)
+        self.uses.uses.append(tracer.uses)
 
     def _made(self) -> list[Signals]:
-        trial = self.subject.trial()
+        replica = self.subject.replica()
         return [
-            trial.step(number, self.subject.batch(number, self.rows), self.phase)
+            replica.step(number, self.subject.batch(number, self.rows), self.phase)
             for number in range(self.steps)
         ]
 
@@ -175,7 +177,7 @@ class _Look:
 
     def moving(self, redrawn: Sequence[Unit]) -> set[str]:
         """The other units whose update is another one when some are redrawn."""
-        twin = self.subject.trial()
+        twin = self.subject.replica()
         for unit in redrawn:
             twin.put({n: redraw(twin.params[n].detach(), self.generator) for n in unit.params})
         other = twin.step(0, self.subject.batch(0, self.rows), self.phase)
@@ -190,9 +192,11 @@ class _Look:
         if len(every) < 2:
             return "", ()
         later = every[self.drawn(1, len(every))]
-        probe = Probe(self.subject, self.uses, later, list(self.base.params), outside=True)
+        perturbation = LayerPerturbation(
+            self.subject, self.uses, later, list(self.base.params), outside=True
+        )
         try:
-            others = probe.look(self.drawn(0, 2**31))
+            others = perturbation.look(self.drawn(0, 2**31))
         except CannotHoldError:
             return "", ()
         follows = [m for m in every if m is not later and self._follows(m, others)]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from lbench.auditing.movement import rank
-from lbench.auditing.subject import Signals, Subject, Trial, Unit, moved
+from lbench.auditing.subject import Signals, Subject, SubjectReplica, Unit, moved
 from lbench.step import Phase
 
 ERRORS = ("none", "scalar", "vector")
@@ -71,19 +71,19 @@ def locality(subject: Subject, rows: Sequence[int]) -> Locality:
     """
     found = Locality()
     for phase in subject.phases:
-        base = Steps(subject, rows, phase)
+        reference = Steps(subject, rows, phase)
         for index, later in enumerate(subject.units[1:], start=1):
             redrawn = Steps(subject, rows, phase, partial(_redraw, later))
             spoilt = cache(partial(spoil, subject, rows, phase, later))
             for unit in subject.units[:index]:
                 pair = (unit.name, later.name)
-                first = (at for at in range(len(rows)) if _differ(base[at], redrawn[at], unit))
+                first = (at for at in range(len(rows)) if _differ(reference[at], redrawn[at], unit))
                 steps = [
                     at for at in (next(first, None), found.redrawn.get(pair)) if at is not None
                 ]
                 found.redrawn[pair] = min(steps, default=None)
                 found.locked[pair] = found.locked.get(pair, False) or any(
-                    _differ(base[at], spoilt(at), unit) for at in range(len(rows))
+                    _differ(reference[at], spoilt(at), unit) for at in range(len(rows))
                 )
     return found
 
@@ -101,10 +101,10 @@ class Steps:
         subject: Subject,
         rows: Sequence[int],
         phase: Phase | None,
-        change: Callable[[Trial], None] = lambda trial: None,
+        change: Callable[[SubjectReplica], None] = lambda replica: None,
     ) -> None:
         self._subject, self._rows, self._phase = subject, rows, phase
-        self._trial = subject.trial()
+        self._trial = subject.replica()
         change(self._trial)
         self._made: list[Signals] = []
 
@@ -119,19 +119,19 @@ def spoil(
     subject: Subject, rows: Sequence[int], phase: Phase | None, later: Unit, at: int
 ) -> Signals:
     """The signals of one step before which a unit's weights became NaN."""
-    trial = subject.trial()
+    replica = subject.replica()
     for index in range(at):
-        trial.step(index, subject.batch(index, rows[index]), phase)
-    trial.put({name: torch.full_like(trial.params[name], torch.nan) for name in later.params})
+        replica.step(index, subject.batch(index, rows[index]), phase)
+    replica.put({name: torch.full_like(replica.params[name], torch.nan) for name in later.params})
     try:
-        return trial.step(at, subject.batch(at, rows[at]), phase)
+        return replica.step(at, subject.batch(at, rows[at]), phase)
     except Exception:
         return Signals()  # it cannot do without the spoilt unit, so it waits for it
 
 
-def _redraw(unit: Unit, trial: Trial) -> None:
+def _redraw(unit: Unit, replica: SubjectReplica) -> None:
     generator = torch.Generator().manual_seed(len(unit.params))
-    trial.put({name: redraw(trial.params[name].detach(), generator) for name in unit.params})
+    replica.put({name: redraw(replica.params[name].detach(), generator) for name in unit.params})
 
 
 def redraw(value: Tensor, generator: torch.Generator) -> Tensor:
@@ -194,7 +194,7 @@ class _Errors:
         self, subject: Subject, rows: Sequence[int], phase: Phase | None, last: Unit
     ) -> None:
         self.subject, self.rows, self.phase, self.last = subject, rows, phase, last
-        self.values, self.base = _remembered(subject, rows, phase)
+        self.values, self.reference = _remembered(subject, rows, phase)
         self.generator = torch.Generator().manual_seed(1)
 
     def looks(
@@ -204,19 +204,19 @@ class _Errors:
         return [self._look(factors[i % len(factors)], steps) for i in range(count)]
 
     def _look(self, factor: float, steps: int | None) -> list[Signals]:
-        trial = self.subject.trial()
+        replica = self.subject.replica()
         look = []
         for index, count in enumerate(self.rows[:steps]):
-            trial.put(self.values[index])
+            replica.put(self.values[index])
             own = {name: self.values[index][name] for name in self.last.params}
-            trial.put({n: v + factor * redraw(v, self.generator) for n, v in own.items()})
-            look.append(trial.step(index, self.subject.batch(index, count), self.phase))
+            replica.put({n: v + factor * redraw(v, self.generator) for n, v in own.items()})
+            look.append(replica.step(index, self.subject.batch(index, count), self.phase))
         return look
 
     def kind(self, unit: Unit, looks: list[list[Signals]]) -> str:
         """What reached a unit at any of the steps."""
         made = enumerate(self.rows[: len(looks[0])])
-        kinds = [_kind(unit, self.base, looks, at, count) for at, count in made]
+        kinds = [_kind(unit, self.reference, looks, at, count) for at, count in made]
         return max(kinds, key=ERRORS.index)
 
 
@@ -224,16 +224,18 @@ def _remembered(
     subject: Subject, rows: Sequence[int], phase: Phase | None
 ) -> tuple[list[dict[str, Tensor]], list[Signals]]:
     """Trained parameters before each step, and its signals."""
-    trial = subject.trial()
+    replica = subject.replica()
     values, signals = [], []
     for index, count in enumerate(rows):
-        values.append(trial.values())
-        signals.append(trial.step(index, subject.batch(index, count), phase))
+        values.append(replica.values())
+        signals.append(replica.step(index, subject.batch(index, count), phase))
     return values, signals
 
 
-def _kind(unit: Unit, base: list[Signals], looks: list[list[Signals]], at: int, rows: int) -> str:
-    want = _flat(base[at], unit)
+def _kind(
+    unit: Unit, reference: list[Signals], looks: list[list[Signals]], at: int, rows: int
+) -> str:
+    want = _flat(reference[at], unit)
     got = [_flat(look[at], unit) for look in looks]
     if any(each.shape != want.shape for each in got):
         return "vector"

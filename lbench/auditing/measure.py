@@ -12,7 +12,7 @@ from lbench.auditing.report import Report
 from lbench.auditing.state import trained_state
 from lbench.auditing.subject import Subject
 from lbench.auditing.transport import Transport, transport
-from lbench.auditing.watch import Watch, watching
+from lbench.auditing.use_tracer import UseTracer, tracing
 from lbench.claims import Claims
 
 ROWS = 14
@@ -55,14 +55,14 @@ def measure(
     """
     progress("1 of 6: what a few steps write and draw")
     evidence: dict[str, list[str]] = {}
-    trial = subject.trial()
-    with observed(subject, trial):
+    replica = subject.replica()
+    with observed(subject, replica):
         for index, rows in enumerate(STEPS):
-            trial.step(index, subject.batch(index, rows), subject.phases[0])
-    trial.predict(subject.batch(0, STEPS[0]).x)
-    conduct = trial.conduct
+            replica.step(index, subject.batch(index, rows), subject.phases[0])
+    replica.predict(subject.batch(0, STEPS[0]).x)
+    conduct = replica.conduct
     for phase in subject.phases[1:]:
-        other = subject.trial()
+        other = subject.replica()
         with observed(subject, other):
             other.step(0, subject.batch(0, STEPS[0]), phase)
         conduct.writes += other.conduct.writes
@@ -79,7 +79,7 @@ def measure(
         subject, few, apart=apart, progress=lambda where: progress(f"{third}, {where}")
     )
     moved.settle(subject, local)
-    common = shared(subject, trial)
+    common = shared(subject, replica)
     progress("4 of 6: what predictions depend on")
     elsewhere = trained_state(subject, STEPS[0])
     moved.hidden += elsewhere
@@ -152,16 +152,16 @@ def _transports(subject: Subject, moved: Transport) -> list[str]:
 
 def _full_depth(subject: Subject, moved: Transport) -> bool:
     """Whether transposes reach as deep as predictions are: the longest chain of layers in them."""
-    trial = subject.trial()
+    replica = subject.replica()
     batch = subject.batch(0, STEPS[0])
-    trial.step(0, batch, subject.phases[0])
-    params = {name: trial.params[name] for name in moved.trained}
-    with watching(Watch(trial.model, params, batch.x)) as watch:
-        logits = trial.predict(batch.x)
-    before = watch.before(logits)
-    chosen = {k for k, u in enumerate(watch.uses) if u.contracts and before >> k & 1}
-    names = frozenset().union(*(watch.uses[k].params for k in chosen))
+    replica.step(0, batch, subject.phases[0])
+    params = {name: replica.params[name] for name in moved.trained}
+    with tracing(UseTracer(replica.model, params, batch.x)) as tracer:
+        logits = replica.predict(batch.x)
+    before = tracer.before(logits)
+    chosen = {k for k, u in enumerate(tracer.uses) if u.contracts and before >> k & 1}
+    names = frozenset().union(*(tracer.uses[k].params for k in chosen))
     inside = [m for m in moved.maps if names & frozenset(m.weights)]
-    deepest = chain(watch.uses, chosen) - 1
-    found = max(*moved.depths(inside).values(), moved.depth_along(watch.uses, inside), 0)
+    deepest = chain(tracer.uses, chosen) - 1
+    found = max(*moved.depths(inside).values(), moved.depth_along(tracer.uses, inside), 0)
     return 0 < deepest <= found

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from lbench.auditing.maps import Map
-from lbench.auditing.probe import Base
+from lbench.auditing.perturbation import Reference
 from lbench.auditing.subject import Signals, moved
 
 MOVED = 1e-12
@@ -25,9 +25,9 @@ def nonzero(signals: Signals, m: Map) -> bool:
     return signalled(signals, m) and bool(flat(signals, m).any())
 
 
-def first_moved(looks: list[list[Signals]], base: list[Signals], m: Map) -> int | None:
+def first_moved(looks: list[list[Signals]], reference: list[Signals], m: Map) -> int | None:
     """The first step at which the layer's signal moved."""
-    for index, want in enumerate(base):
+    for index, want in enumerate(reference):
         for look in looks:
             if index >= len(look) or not any(
                 moved(want.get(n), look[index].get(n)) for n in m.params
@@ -40,9 +40,9 @@ def first_moved(looks: list[list[Signals]], base: list[Signals], m: Map) -> int 
     return None
 
 
-def update_moved(looks: list[list[Signals]], base: list[Signals], m: Map) -> bool:
+def update_moved(looks: list[list[Signals]], reference: list[Signals], m: Map) -> bool:
     """Whether optimizers took something else from a layer."""
-    for index, want in enumerate(base):
+    for index, want in enumerate(reference):
         for name in m.params:
             change, rounding = want.updates.get(name, (None, 0.0))
             for look in looks:
@@ -55,14 +55,14 @@ def update_moved(looks: list[list[Signals]], base: list[Signals], m: Map) -> boo
     return False
 
 
-def count_directions(looks: list[list[Signals]], m: Map, base: Base, index: int) -> int:
+def count_directions(looks: list[list[Signals]], m: Map, reference: Reference, index: int) -> int:
     """How many directions the layer's signal moved in at one step."""
-    want = flat(base.signals[index], m)
+    want = flat(reference.signals[index], m)
     got = [flat(look[index], m) for look in looks]
     if any(each.shape != want.shape or not bool(torch.isfinite(each).all()) for each in got):
         return len(looks)
-    rounding = max(rounding_of(signals[index], m) for signals in (base.signals, *looks))
-    size = size_of(base.signals[index], m)
+    rounding = max(rounding_of(signals[index], m) for signals in (reference.signals, *looks))
+    size = size_of(reference.signals[index], m)
     return rank(torch.stack(got) - want, MOVED * size + 2 * rounding)
 
 

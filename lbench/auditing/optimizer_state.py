@@ -13,19 +13,19 @@ from torch.optim.optimizer import (
     register_optimizer_step_pre_hook,
 )
 
-from lbench.auditing.subject import Trial
+from lbench.auditing.subject import SubjectReplica
 
 
 class OptimizerStates:
     """Notes what is written into the state of optimizers by anyone but themselves.
 
     Args:
-        trial: whose parameters they update.
+        replica: whose parameters they update.
     """
 
-    def __init__(self, trial: Trial) -> None:
-        self.trial = trial
-        self.names = {id(p): name for name, p in trial.params.items()}
+    def __init__(self, replica: SubjectReplica) -> None:
+        self.replica = replica
+        self.names = {id(p): name for name, p in replica.params.items()}
         self.known: dict[int, tuple[torch.optim.Optimizer, dict[str, list[Any]]]] = {}
 
     @contextmanager
@@ -58,7 +58,9 @@ class OptimizerStates:
         changed = [name for name, values in now.items() if not _same(before.get(name, []), values)]
         for name in changed:
             if any(bool(torch.as_tensor(value).any()) for value in now[name]):
-                self.trial.conduct.note(name, "in the state of its optimizer, outside of its step")
+                self.replica.conduct.note(
+                    name, "in the state of its optimizer, outside of its step"
+                )
         if changed:
             self.known[id(optimizer)] = optimizer, _copied(now)
 

@@ -15,10 +15,10 @@ from torch.optim.optimizer import (
 )
 
 from lbench.auditing.subject import Signals, moved_bits
-from lbench.auditing.watch import unfollowed
+from lbench.auditing.use_tracer import untraced
 
 
-class Watch:
+class OptimizerRecorder:
     """The signals of one training step, and changes of parameters by other optimizers.
 
     A parameter's signals are the gradients that optimizers find: before a step without a closure,
@@ -49,7 +49,7 @@ class Watch:
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Watch every optimizer within the context."""
+        """OptimizerRecorder every optimizer within the context."""
         handles = [
             register_optimizer_step_pre_hook(self._before),
             register_optimizer_step_post_hook(self._after),
@@ -61,7 +61,7 @@ class Watch:
                 handle.remove()
         self._outside()
 
-    @unfollowed
+    @untraced
     def _before(self, optimizer: Optimizer, args: Any, kwargs: Any) -> Any:
         if not self._active:
             self._outside()
@@ -88,7 +88,7 @@ class Watch:
 
         return reading
 
-    @unfollowed
+    @untraced
     def _gradients(self, optimizer: Optimizer, *, fresh: bool) -> None:
         """Keep the gradients of an optimizer's parameters; ``fresh`` ones only if they are new."""
         for p in held_by(optimizer):
@@ -103,7 +103,7 @@ class Watch:
                 told.add(id(p))
             self._read[name] = mark
 
-    @unfollowed
+    @untraced
     def _after(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         held = {id(p) for each in self._active for p in held_by(each)}
         told = self._told.pop() if self._told else set()
@@ -121,7 +121,7 @@ class Watch:
                 continue  # the outer optimizer's step goes on
             self._keep(name, before, p)
 
-    @unfollowed
+    @untraced
     def _outside(self) -> None:
         """What changed outside of an optimizer is a signal."""
         for name, before, p in self._changes():

@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 
 import torch
 
-from lbench.auditing.copying import Original
+from lbench.auditing.copies import Original
 from lbench.auditing.subject import Signals, Subject, moved_bits
 from lbench.errors import UsageError
 
@@ -34,16 +34,16 @@ def repeated(subject: Subject, original: Original) -> Signals:
     batch = subject.batch(0, min(ROWS, len(subject.x)))
     found = Signals()
     for phase in subject.phases:
-        signals = subject.trial().step(0, batch, phase)
+        signals = subject.replica().step(0, batch, phase)
         found = found or signals
-        if not _alike(signals, subject.trial().step(0, batch, phase)):
+        if not _alike(signals, subject.replica().step(0, batch, phase)):
             raise _refusal(subject, original, before, "")
-        spoilt = subject.trial()
+        spoilt = subject.replica()
         spoilt.put({n: torch.full_like(p, torch.nan) for n, p in spoilt.params.items()})
         with suppress(Exception):  # whatever it makes of NaN
             spoilt.step(0, batch, phase)
         try:
-            alike = _alike(signals, subject.trial().step(0, batch, phase))
+            alike = _alike(signals, subject.replica().step(0, batch, phase))
         except Exception as error:
             raise _refusal(subject, original, before, SPOILT) from error
         if not alike:

@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lbench.auditing.copying import Copy, Original
+from lbench.auditing.copies import Copy, Original
 from lbench.auditing.repeats import repeated, unchanged
-from lbench.auditing.schedule import Place, place
-from lbench.auditing.subject import LR, Signals, Subject, Trial, Unit, moved_bits
-from lbench.auditing.watch import unfollowed
+from lbench.auditing.schedule import StepPosition, position
+from lbench.auditing.subject import LR, Signals, Subject, SubjectReplica, Unit, moved_bits
+from lbench.auditing.use_tracer import untraced
 from lbench.randomness import Kind, Randomness
 from lbench.rule import Grads, Group, LocalRule, Rule, View
 from lbench.step import Phase, Step
@@ -22,7 +22,7 @@ from lbench.task import Batch
 MakeStep = Callable[[int, Phase | None], "ShardStep"]
 
 
-class RuleTrial(Trial):
+class RuleReplica(SubjectReplica):
     """A copy of a rule; its updates are plain gradient steps that are written down.
 
     Args:
@@ -43,7 +43,7 @@ class RuleTrial(Trial):
             self._names.setdefault(id(p), []).append(name)
         rule.attach({group.name: Updater(self, group) for group in rule.groups()})
 
-    @unfollowed
+    @untraced
     def update(self, updater: Updater, grads: Grads) -> None:
         """Makes an update and writes it down."""
         self._look(f"before the update of {updater.name}")
@@ -65,7 +65,7 @@ class RuleTrial(Trial):
         self._look("outside of every update")
         return self._signals
 
-    @unfollowed
+    @untraced
     def _look(self, when: str) -> None:
         """Parameters change in updates and nowhere else."""
         for name, value in self.params.items():
@@ -100,19 +100,19 @@ class Updater:
     """Stands for the optimizer of a group, as a rule finds it.
 
     Args:
-        trial: writes down its updates.
+        replica: writes down its updates.
         group: its parameters.
     """
 
-    def __init__(self, trial: RuleTrial, group: Group) -> None:
-        self.trial = trial
+    def __init__(self, replica: RuleReplica, group: Group) -> None:
+        self.replica = replica
         self.name = group.name
         self.params = dict(group.params)
         self.optimizer = PlainSteps(list(self.params.values())) if self.params else None
 
     def __call__(self, grads: Grads) -> None:
         """One update."""
-        self.trial.update(self, grads)
+        self.replica.update(self, grads)
 
     def step(self, grads: Mapping[nn.Parameter, Tensor]) -> None:
         """Changes the parameters along their gradients."""
@@ -166,7 +166,7 @@ class RuleSubject(Subject):
         x: (rows, channels, height, width).
         target: (rows,).
         seed: of the run's randomness.
-        places: where the step of a number stands in the run.
+        positions: where the step of a number stands in the run.
         dtype: of the copies' tensors of floating numbers; None for the rule's own.
     """
 
@@ -177,7 +177,7 @@ class RuleSubject(Subject):
         target: Tensor,
         *,
         seed: int = 0,
-        places: Callable[[int], Place] = place,
+        positions: Callable[[int], StepPosition] = position,
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__(type(rule).__name__, units(rule), list(rule.phases()), x, target)
@@ -190,7 +190,7 @@ class RuleSubject(Subject):
             dtype=dtype,
         )
         self.randomness = Randomness(seed)
-        self.places = places
+        self.positions = positions
         self.used: set[str] = set()
         layers = {f"{layer.name}.": layer for layer in rule.network.layers}
         self._labels = {
@@ -207,16 +207,16 @@ class RuleSubject(Subject):
                 return (own + ".".join(rest)).rstrip(".")
         return name.replace("network.readout.linear", "readout")
 
-    def trial(self) -> RuleTrial:
+    def replica(self) -> RuleReplica:
         """A copy of the rule."""
         return self.shard(0, 1)
 
-    def shard(self, index: int, count: int) -> RuleTrial:
+    def shard(self, index: int, count: int) -> RuleReplica:
         """A copy whose noise is that of a part of the batch."""
-        return RuleTrial(self._original.copy(), partial(self._step, index, count))
+        return RuleReplica(self._original.copy(), partial(self._step, index, count))
 
     def _step(self, shard: int, shards: int, index: int, phase: Phase | None) -> ShardStep:
-        return ShardStep(self, shard, shards, self.places(index), phase)
+        return ShardStep(self, shard, shards, self.positions(index), phase)
 
     def check(self) -> None:
         """Check that two copies of the rule repeat each other.
@@ -245,20 +245,25 @@ class ShardStep(Step):
         subject: told which ways of coupling examples are used.
         shard: which part, from 0.
         shards: how many parts.
-        place: in the run; noise is addressed by its index.
+        position: in the run; noise is addressed by its index.
     """
 
     __slots__ = ("rows", "shard", "shards", "subject")
 
     def __init__(
-        self, subject: RuleSubject, shard: int, shards: int, place: Place, phase: Phase | None
+        self,
+        subject: RuleSubject,
+        shard: int,
+        shards: int,
+        position: StepPosition,
+        phase: Phase | None,
     ) -> None:
         super().__init__(
             subject.randomness,
-            place.index,
-            place.epoch,
+            position.index,
+            position.epoch,
             phase=phase,
-            last=place.last,
+            last=position.last,
             device=subject.x.device,
         )
         self.subject = subject

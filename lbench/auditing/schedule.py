@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class StepPosition:
     """Where a step stands in its run.
 
     Args:
@@ -21,10 +21,10 @@ class Place:
 
 
 FAR = 50
-"""Steps between two places: a multiple of the periods at which something usually happens."""
+"""Steps between two positions: a multiple of the periods at which something usually happens."""
 
 
-def place(number: int) -> Place:
+def position(number: int) -> StepPosition:
     """Return where the audit's step of this number, from 0, stands in the run that it imitates.
 
     The indices are 0, 49, 50, 100, 150 and so on. What happens every n-th step, for an n that
@@ -33,5 +33,5 @@ def place(number: int) -> Place:
     epoch, so that the steps behind it show what was kept there.
     """
     if number < 2:
-        return (Place(0, 0, last=True), Place(FAR - 1, 1))[number]
-    return Place(FAR * (number - 1), number - 1, last=number % 2 == 0)
+        return (StepPosition(0, 0, last=True), StepPosition(FAR - 1, 1))[number]
+    return StepPosition(FAR * (number - 1), number - 1, last=number % 2 == 0)

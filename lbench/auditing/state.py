@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch._C._functorch import is_functorch_wrapped_tensor
 from torch.nn.modules.batchnorm import _NormBase
 
-from lbench.auditing.subject import Subject, Trial, moved_bits, set_training
+from lbench.auditing.subject import Subject, SubjectReplica, moved_bits, set_training
 from lbench.step import Phase
 from lbench.task import Batch
 
@@ -101,43 +101,43 @@ def trained_state(subject: Subject, rows: int) -> list[str]:
     """
     found: dict[str, None] = {}
     for phase in subject.phases:
-        trial = subject.trial()
-        before = snapshot(trial.model)
+        replica = subject.replica()
+        before = snapshot(replica.model)
         for index in range(2):
             batch = subject.batch(index, rows)
-            trial.step(index, batch, phase)
-        names = changed(before, state(trial.model))
-        matrices = {name for name in names if _matrix(trial, name)}
-        others = set(names) - matrices - _running(trial)
+            replica.step(index, batch, phase)
+        names = changed(before, state(replica.model))
+        matrices = {name for name in names if _matrix(replica, name)}
+        others = set(names) - matrices - _running(replica)
         labelled = _by_label(subject, rows, phase) & others if others else set()
         found.update(
             dict.fromkeys(
                 name
                 for name in names
-                if name in matrices | labelled and _decides(trial, name, batch.x)
+                if name in matrices | labelled and _decides(replica, name, batch.x)
             )
         )
     return list(found)
 
 
-def _matrix(trial: Trial, name: str) -> bool:
-    value = state(trial.model)[name]
+def _matrix(replica: SubjectReplica, name: str) -> bool:
+    value = state(replica.model)[name]
     return value.is_floating_point() and sum(size > 1 for size in value.shape) > 1
 
 
-def _decides(trial: Trial, name: str, x: Tensor) -> bool:
+def _decides(replica: SubjectReplica, name: str, x: Tensor) -> bool:
     """Whether predictions are others when one tensor of the state is."""
-    value = state(trial.model).get(name)
+    value = state(replica.model).get(name)
     if value is None or not value.numel():
         return False
-    logits, kept = trial.predict(x), value.detach().clone()
+    logits, kept = replica.predict(x), value.detach().clone()
     try:
         value.data.copy_(_another(kept))
-        return _differs(logits, trial.predict(x))
+        return _differs(logits, replica.predict(x))
     except Exception:
         return True  # whatever it raises, it could not do with the other value
     finally:
-        set_training(trial.model, True)
+        set_training(replica.model, True)
         value.data.copy_(kept)
 
 
@@ -153,17 +153,17 @@ def _another(value: Tensor) -> Tensor:
 def _by_label(subject: Subject, rows: int, phase: Phase | None) -> set[str]:
     """The state that is another one after a step with other labels."""
     batch = subject.batch(0, rows)
-    one, other = subject.trial(), subject.trial()
+    one, other = subject.replica(), subject.replica()
     one.step(0, batch, phase)
     other.step(0, relabelled(batch), phase)
     return set(changed(state(one.model), state(other.model)))
 
 
-def _running(trial: Trial) -> set[str]:
+def _running(replica: SubjectReplica) -> set[str]:
     """The running statistics of normalisations."""
     return {
         f"{path}.{name}" if path else name
-        for path, module in trial.model.named_modules()
+        for path, module in replica.model.named_modules()
         if isinstance(module, _NormBase)
         for name, _ in module.named_buffers(recurse=False)
     }

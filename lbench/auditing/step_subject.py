@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from lbench.auditing.copying import Copy, Original
-from lbench.auditing.located import located
-from lbench.auditing.optimizers import Watch
+from lbench.auditing.copies import Copy, Original
+from lbench.auditing.error_location import describe_error
+from lbench.auditing.optimizers import OptimizerRecorder
 from lbench.auditing.repeats import ROWS, repeated, unchanged
-from lbench.auditing.subject import Signals, Subject, Trial, Unit, set_training
+from lbench.auditing.subject import Signals, Subject, SubjectReplica, Unit, set_training
 from lbench.errors import UsageError
 from lbench.step import Phase
 from lbench.task import Batch
@@ -27,10 +27,10 @@ MOST_CALLS = 64
 """Calls of a step, at most, until parameters change."""
 
 
-class StepTrial(Trial):
+class StepReplica(SubjectReplica):
     """A copy of a training step with its model and optimizers.
 
-    Its signals are those that :class:`~lbench.auditing.optimizers.Watch` finds.
+    Its signals are those that :class:`~lbench.auditing.optimizers.OptimizerRecorder` finds.
 
     Args:
         copy: of the step, the model and ``predict``.
@@ -44,12 +44,12 @@ class StepTrial(Trial):
         self._calls = calls
 
     def _step(self, index: int, batch: Batch, phase: Phase | None) -> Signals:
-        watch = Watch(self.params)
-        with self._copy.inside(), double_precision(), watch.running():
+        recorder = OptimizerRecorder(self.params)
+        with self._copy.inside(), double_precision(), recorder.running():
             for _ in range(self._calls):
                 self._function(self.model, (batch.x, batch.target))
-        self.conduct.writes += watch.writes
-        return watch.signals
+        self.conduct.writes += recorder.writes
+        return recorder.signals
 
     def logits(self, x: Tensor) -> Tensor:
         """Return what the caller's ``predict`` returns.
@@ -62,7 +62,7 @@ class StepTrial(Trial):
                 logits = self._predict(self.model, x)
         except Exception as error:
             raise UsageError(
-                f"The step ran, but predicting failed: {located(error)}",
+                f"The step ran, but predicting failed: {describe_error(error)}",
                 "Where predicting is more than model(inputs), give predict(model, inputs), which "
                 "returns logits. It is run on copies, in float64, on 1 to 14 rows.",
             ) from error
@@ -106,17 +106,17 @@ class StepSubject(Subject):
         self._original = Original(roots, dtype=torch.float64)
         self._calls = 1
 
-    def trial(self) -> StepTrial:
+    def replica(self) -> StepReplica:
         """Return a copy of step, model and all else that the step refers to, in float64."""
-        return StepTrial(self._original.copy(), self._calls)
+        return StepReplica(self._original.copy(), self._calls)
 
-    def shard(self, index: int, count: int) -> StepTrial:
+    def shard(self, index: int, count: int) -> StepReplica:
         """A copy without dropout: a part of a batch cannot be given its part of the masks."""
-        trial = self.trial()
-        for module in trial.model.modules():
+        replica = self.replica()
+        for module in replica.model.modules():
             if isinstance(module, nn.modules.dropout._DropoutNd):
                 module.p = 0.0
-        return trial
+        return replica
 
     def coupling(self) -> str:
         """BatchNorm couples by means; anything else may couple by rows."""
@@ -125,15 +125,15 @@ class StepSubject(Subject):
     @cached_property
     def norm_by_batch(self) -> bool:
         """Whether a step gives a BatchNorm of the model one vector for each example."""
-        trial = self.trial()
+        replica = self.replica()
         alone: list[bool] = []
 
         def look(module: nn.Module, args: Any) -> None:
             if isinstance(module, _BatchNorm) and args:
                 alone.append(args[0][0].numel() == args[0].shape[1])
 
-        handles = [m.register_forward_pre_hook(look) for m in trial.model.modules()]
-        trial.step(0, self.batch(0, ROWS), None)
+        handles = [m.register_forward_pre_hook(look) for m in replica.model.modules()]
+        replica.step(0, self.batch(0, ROWS), None)
         for handle in handles:
             handle.remove()
         return any(alone)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from lbench.auditing.located import located
+from lbench.auditing.error_location import describe_error
 from lbench.auditing.measure import ROWS, measure
 from lbench.auditing.report import Report
 from lbench.auditing.step_subject import Predict, StepFunction, StepSubject, Units
@@ -75,7 +75,7 @@ def audit(
         raise
     except Exception as error:
         raise UsageError(
-            f"Step {subject.name} cannot be audited: {located(error)}",
+            f"Step {subject.name} cannot be audited: {describe_error(error)}",
             "It is run on copies, in float64, on batches of 2 to 14 rows: it must take any number "
             "of rows and floating numbers of that type, and all that it refers to must be such as "
             "copy.deepcopy can copy.",

@@ -83,7 +83,7 @@ class Unit:
 
 @dataclass
 class Conduct:
-    """What a trial was seen to do besides its updates.
+    """What a replica was seen to do besides its updates.
 
     Args:
         writes: parameters that changed outside of an update, state that changed in the turn of a
@@ -113,7 +113,7 @@ def uncompiled() -> Iterator[None]:
         yield
 
 
-class Trial(ABC):
+class SubjectReplica(ABC):
     """A copy of the subject that may be changed and run.
 
     Args:
@@ -198,11 +198,11 @@ class Subject(ABC):
         self.target = target
 
     @abstractmethod
-    def trial(self) -> Trial:
+    def replica(self) -> SubjectReplica:
         """A fresh copy, the same each time."""
 
     @abstractmethod
-    def shard(self, index: int, count: int) -> Trial:
+    def shard(self, index: int, count: int) -> SubjectReplica:
         """A copy that sees one of ``count`` equal parts of a batch; it has that part's noise."""
 
     @abstractmethod

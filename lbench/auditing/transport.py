@@ -23,7 +23,7 @@ from lbench.auditing.movement import (
     signalled,
     update_moved,
 )
-from lbench.auditing.probe import Base, Probe, trained, undisturbed
+from lbench.auditing.perturbation import LayerPerturbation, Reference, trained, undisturbed
 from lbench.auditing.subject import Signals, Subject
 from lbench.auditing.uses import CannotHoldError, Use
 
@@ -172,31 +172,33 @@ def transport(
         progress: called with which layer is changed next.
     """
     found = Transport(trained=trained(subject, list(rows)))
-    bases: list[Base] = []
+    references: list[Reference] = []
     for phase in subject.phases:
-        bases.append(undisturbed(subject, phase, list(rows), found.trained))
-        bases[-1].first = len(rows) * (len(bases) - 1)
-    trial = subject.trial()
-    params = {name: trial.params[name] for name in found.trained}
-    found.steps = steps = [uses for base in bases for uses in base.uses]
+        references.append(undisturbed(subject, phase, list(rows), found.trained))
+        references[-1].first = len(rows) * (len(references) - 1)
+    replica = subject.replica()
+    params = {name: replica.params[name] for name in found.trained}
+    found.steps = steps = [uses for reference in references for uses in reference.uses]
     found.maps, unused = layers(params, steps)
     order = [m.name for m in found.maps]
     acting = [name for name in found.trained if name not in unused]
     found.others = [m for m in others(acting, found.maps, steps) if m.name not in order]
-    for base in bases:
-        learners = [m for m in found.maps if any(signalled(s, m) for s in base.signals)]
+    for reference in references:
+        learners = [m for m in found.maps if any(signalled(s, m) for s in reference.signals)]
         for place, later in enumerate(found.maps):
             progress(f"layer {place + 1} of {len(found.maps)}")
             receivers = [m for m in learners if m is not later or _chained(later, steps)]
-            receivers += [m for m in found.others if any(nonzero(s, m) for s in base.signals)]
-            for name, kind in _measure(subject, base, receivers, later, apart, found).items():
+            receivers += [m for m in found.others if any(nonzero(s, m) for s in reference.signals)]
+            for name, kind in _measure(subject, reference, receivers, later, apart, found).items():
                 if kind != "none" or name in order[:place]:
                     before = found.kinds.get((name, later.name), "none")
                     found.kinds[name, later.name] = max(kind, before, key=KINDS.index)
         for name in unused:
-            probe = Probe(subject, base, Map(name, [name], [name], []), found.trained)
+            perturbation = LayerPerturbation(
+                subject, reference, Map(name, [name], [name], []), found.trained
+            )
             # What acts in no forward pass carries errors back: feedback weights.
-            if name not in found.hidden and probe.acts():
+            if name not in found.hidden and perturbation.acts():
                 found.hidden.append(name)
                 found.reasons[name] = UNSEEN
     for m in found.maps:
@@ -219,7 +221,7 @@ def _chained(m: Map, steps: Sequence[Sequence[Use]]) -> bool:
 
 def _measure(
     subject: Subject,
-    base: Base,
+    reference: Reference,
     receivers: list[Map],
     later: Map,
     apart: bool,
@@ -228,63 +230,65 @@ def _measure(
     """What of a layer's transpose reaches each receiver."""
     if not receivers:
         return {}
-    probe = Probe(subject, base, later, found.trained)
+    perturbation = LayerPerturbation(subject, reference, later, found.trained)
     own = frozenset(later.weights)
     outside = any(
         use.holdable(own, outside=True) and not use.holdable(own, outside=False)
-        for uses in base.uses
+        for uses in reference.uses
         for use in uses
     )
-    count = 1 if base.numel(later) >= LARGE else LOOKS
+    count = 1 if reference.numel(later) >= LARGE else LOOKS
     try:
-        looks = [probe.look(number) for number in range(count)]
+        looks = [perturbation.look(number) for number in range(count)]
         kinds: dict[str, str | None] = dict.fromkeys((m.name for m in receivers), "none")
-        moving = [m for m in receivers if first_moved(looks, base.signals, m) is not None]
-        updated = [m for m in receivers if m is not later and update_moved(looks, base.signals, m)]
+        moving = [m for m in receivers if first_moved(looks, reference.signals, m) is not None]
+        updated = [
+            m for m in receivers if m is not later and update_moved(looks, reference.signals, m)
+        ]
         if not moving and updated:
             kinds |= {m.name: None for m in updated}
             found.reasons[later.name] = OWN_WAY
         if outside and moving:
-            # Held everywhere, what still moves has used the transpose.
+            # HeldUses everywhere, what still moves has used the transpose.
             kinds |= {m.name: None for m in moving}
             found.reasons[later.name] = OUTSIDE
-            probe = Probe(subject, base, later, found.trained, outside=True)
-            looks = [probe.look(number) for number in range(count)]
-        return kinds | _kinds(base, receivers, later, apart, probe, looks, found)
+            perturbation = LayerPerturbation(subject, reference, later, found.trained, outside=True)
+            looks = [perturbation.look(number) for number in range(count)]
+        return kinds | _kinds(reference, receivers, later, apart, perturbation, looks, found)
     except CannotHoldError:
         found.reasons[later.name] = NOT_HELD
         return {m.name: None for m in receivers}
 
 
 def _kinds(
-    base: Base,
+    reference: Reference,
     receivers: list[Map],
     later: Map,
     apart: bool,
-    probe: Probe,
+    perturbation: LayerPerturbation,
     looks: list[list[Signals]],
     found: Transport,
 ) -> dict[str, str | None]:
     """The kinds of those receivers whose signals move, or that have none that could."""
-    first = {m.name: first_moved(looks, base.signals, m) for m in receivers}
+    first = {m.name: first_moved(looks, reference.signals, m) for m in receivers}
     moving = [m for m in receivers if first[m.name] is not None]
     # A receiver without any signal could not have moved.
-    silent = [m for m in receivers if not any(nonzero(signals, m) for signals in base.signals)]
+    silent = [m for m in receivers if not any(nonzero(signals, m) for signals in reference.signals)]
     kinds: dict[str, str | None] = {m.name: None for m in silent}
     if silent:
         found.reasons.setdefault(later.name, f"{silent[0].name}: {SILENT}")
     if not moving:
         return kinds
-    more = _more(probe, looks, moving, max(first[m.name] or 0 for m in moving))
+    more = _more(perturbation, looks, moving, max(first[m.name] or 0 for m in moving))
     kinds |= {m.name: "sign" for m in moving if m not in more}
-    scalars = {m.name: _scalars(base, m, first[m.name] or 0, apart) for m in more}
+    scalars = {m.name: _scalars(reference, m, first[m.name] or 0, apart) for m in more}
     last = max((first[m.name] or 0 for m in more), default=0)
     wanted = min(MOST, max((least for least, _ in scalars.values()), default=0) + 2)
-    looks += [probe.look(number, last=last) for number in range(len(looks), wanted)]
+    looks += [perturbation.look(number, last=last) for number in range(len(looks), wanted)]
     for m in more:
         index, (least, most) = first[m.name] or 0, scalars[m.name]
-        visible = min(len(looks), base.numel(later), len(flat(base.signals[index], m)))
-        directions = count_directions(looks, m, base, index)
+        visible = min(len(looks), reference.numel(later), len(flat(reference.signals[index], m)))
+        directions = count_directions(looks, m, reference, index)
         if directions > most:
             kinds[m.name] = "full"
         elif directions <= least < visible:
@@ -295,7 +299,9 @@ def _kinds(
     return kinds
 
 
-def _more(probe: Probe, looks: list[list[Signals]], moving: list[Map], last: int) -> list[Map]:
+def _more(
+    perturbation: LayerPerturbation, looks: list[list[Signals]], moving: list[Map], last: int
+) -> list[Map]:
     """The layers in whose signals twice a change moves more than the change itself.
 
     Args:
@@ -305,10 +311,10 @@ def _more(probe: Probe, looks: list[list[Signals]], moving: list[Map], last: int
     more: list[Map] = []
     for number in range(LOOKS):
         if number == len(looks):
-            looks.append(probe.look(number))
+            looks.append(perturbation.look(number))
         # Often the steps until all have moved tell; else all steps do.
         for until in (last, None):
-            twice = probe.look(number, factor=2, last=until)
+            twice = perturbation.look(number, factor=2, last=until)
             found = [m for m in moving if m not in more]
             more += [m for m in found if first_moved([twice], looks[number], m) is not None]
             if len(more) == len(moving):
@@ -316,7 +322,7 @@ def _more(probe: Probe, looks: list[list[Signals]], moving: list[Map], last: int
     return more
 
 
-def _scalars(base: Base, m: Map, index: int, apart: bool) -> tuple[int, int]:
+def _scalars(reference: Reference, m: Map, index: int, apart: bool) -> tuple[int, int]:
     """Return how many numbers a forward gradient may have sent to the layer at one step.
 
     One per example; taken apart, one per example, position and group of channels. The groups
@@ -325,9 +331,9 @@ def _scalars(base: Base, m: Map, index: int, apart: bool) -> tuple[int, int]:
     Returns:
         As many as leave half of the layer's parameters for the full transpose to show, and all.
     """
-    rows = base.rows[index]
+    rows = reference.rows[index]
     if not apart:
         return rows, rows
-    uses, places = base.uses[index], m.uses[base.first + index]
+    uses, places = reference.uses[index], m.uses[reference.first + index]
     count = max((use.groups for use in uses), default=1) * positions(uses, places)
-    return max(rows, min(count, len(flat(base.signals[index], m)) // 2)), max(rows, count)
+    return max(rows, min(count, len(flat(reference.signals[index], m)) // 2)), max(rows, count)

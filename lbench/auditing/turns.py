@@ -10,7 +10,7 @@ from typing import Any
 from torch import nn
 
 from lbench.auditing.state import changed, snapshot, state
-from lbench.auditing.subject import Subject, Trial, Unit
+from lbench.auditing.subject import Subject, SubjectReplica, Unit
 
 
 def owners(units: Sequence[Unit], names: Sequence[str]) -> dict[str, str]:
@@ -35,23 +35,23 @@ def _owner(name: str, unit_of: Mapping[str, str]) -> str | None:
 
 
 @contextmanager
-def taking_turns(subject: Subject, trial: Trial) -> Iterator[None]:
+def taking_turns(subject: Subject, replica: SubjectReplica) -> Iterator[None]:
     """Within the context, state that is written in another unit's turn is noted.
 
-    A turn is a call of one of the unit's modules, or what the trial says is one. What is written
+    A turn is a call of one of the unit's modules, or what the replica says is one. What is written
     outside of every turn is the step's own doing and belongs to it.
     """
     stack: list[str] = []
-    known = snapshot(trial.model)
+    known = snapshot(replica.model)
 
     def look() -> None:
-        now = state(trial.model)
+        now = state(replica.model)
         names = changed(known, now)
         turn = stack[-1] if stack else None
         if turn is not None:
             for name, owner in owners(subject.units, names).items():
                 if owner != turn:
-                    trial.conduct.note(name, f"in the turn of {turn}")
+                    replica.conduct.note(name, f"in the turn of {turn}")
         known.update({name: now[name].detach().clone() for name in names})
 
     def enter(unit: str) -> None:
@@ -70,15 +70,15 @@ def taking_turns(subject: Subject, trial: Trial) -> Iterator[None]:
     def after(module: nn.Module, args: Any, output: Any) -> None:
         leave()
 
-    modules = {name: module for name, module in trial.model.named_modules() if name}
+    modules = {name: module for name, module in replica.model.named_modules() if name}
     with ExitStack() as cleanup:
         for name, owner in owners(subject.units, list(modules)).items():
             module = modules[name]
             cleanup.callback(module.register_forward_pre_hook(partial(before, owner)).remove)
             handle = module.register_forward_hook(after, always_call=True)
             cleanup.callback(handle.remove)
-        for method, turn_of in trial.turns().items():
-            cleanup.callback(_wrap(trial.model, method, turn_of, enter, leave))
+        for method, turn_of in replica.turns().items():
+            cleanup.callback(_wrap(replica.model, method, turn_of, enter, leave))
         yield
         look()
 

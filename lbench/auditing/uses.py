@@ -55,7 +55,7 @@ class CannotHoldError(Exception):
 
 
 @dataclass
-class Held:
+class HeldUses:
     """Changed parameters whose uses give what they gave in an undisturbed step.
 
     Args:

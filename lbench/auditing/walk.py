@@ -46,7 +46,7 @@ Edge = tuple[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class SharedVariable:
     """A variable that a copied object would share with the original.
 
     Args:
@@ -109,7 +109,7 @@ class Walk:
 
     def __init__(self, roots: dict[str, Any], apart: tuple[Any, ...] = ()) -> None:
         self.found: dict[int, Any] = {}
-        self.places: dict[tuple[int, str], Place] = {}
+        self.variables: dict[tuple[int, str], SharedVariable] = {}
         self.namespaces: dict[int, dict[str, Any]] = {}
         self._home = frozenset(_top(name) for each in roots.values() for name in _modules(each))
         self._apart = {id(each) for each in apart}
@@ -159,23 +159,23 @@ class Walk:
     def _is_own(self, module: str | None) -> bool:
         return isinstance(module, str) and (_top(module) in self._home or is_authors(module))
 
-    def _place(self, owner: Any, name: str) -> Any:
-        place = self.places.setdefault((id(owner), name), Place(owner, name))
+    def _variable(self, owner: Any, name: str) -> Any:
+        place = self.variables.setdefault((id(owner), name), SharedVariable(owner, name))
         return place.get()
 
     def _function(self, function: types.FunctionType) -> Iterator[Edge]:
         code = function.__code__
         for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=True):
             if name != "__class__":
-                yield name, self._place(cell, name)
+                yield name, self._variable(cell, name)
         for name in ("__defaults__", "__kwdefaults__"):
             if getattr(function, name):
-                yield "", self._place(function, name)
+                yield "", self._variable(function, name)
         module = sys.modules.get(function.__globals__.get("__name__", ""))
         whole = module is not None and vars(module) is function.__globals__
         own = not whole or self._is_own(function.__globals__["__name__"])  # else it was typed
         if own or function.__dict__:
-            yield "", self._place(function, "__dict__")
+            yield "", self._variable(function, "__dict__")
         if own:
             yield from self._read(function.__globals__, _names(code))
 
@@ -185,7 +185,7 @@ class Walk:
         modules = {id(m): m for m in (sys.modules.get(name) for name in names) if m is not None}
         for name in names:
             if name in variables and not name.startswith("__"):
-                value = self._place(variables, name)
+                value = self._variable(variables, name)
                 if isinstance(value, types.ModuleType):
                     modules[id(value)] = value
                 else:
@@ -209,7 +209,7 @@ class Walk:
                 continue
             yield f"{cls.__name__}.{name}", value
             if not isinstance(value, (types.GetSetDescriptorType, types.MemberDescriptorType)):
-                self._place(cls, name)
+                self._variable(cls, name)
 
 
 def _parts(value: Any) -> Iterator[Edge]:

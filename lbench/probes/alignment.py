@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from lbench.auditing.copying import twin
+from lbench.auditing.copies import twin
 from lbench.probe import Column, Probe
 from lbench.probes.gradient import output_gradient
 from lbench.randomness import Randomness, address

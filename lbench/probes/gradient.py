@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lbench.auditing.copying import twin
+from lbench.auditing.copies import twin
 from lbench.rule import Rule
 from lbench.task import Batch
 

@@ -11,7 +11,7 @@ from lbench.report.table import signed
 from lbench.statistics.equivalence import EQUIVALENT, paired_equivalence
 from lbench.statistics.intervals import Summary
 from lbench.statistics.multiple import LEVEL, holm
-from lbench.statistics.paired import pairs
+from lbench.statistics.paired_tests import paired_tests
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +105,8 @@ def of_values(
     margin: float | None = None,
     step: float = 0.0,
 ) -> Contrast:
-    """Two sets of values by seed; ``step`` as of ``paired.pairs``."""
-    found = pairs(first, second, step)
+    """Two sets of values by seed; ``step`` as of ``paired_tests.paired_tests``."""
+    found = paired_tests(first, second, step)
     if found is None:
         return Contrast(name, other, None, None, None, margin)
     equal = None

@@ -8,7 +8,7 @@ from typing import Any
 
 from lbench.report.compare import Row, rows
 from lbench.report.table import settings as shown
-from lbench.statistics.intervals import Summary, binomial, of_known
+from lbench.statistics.intervals import Summary, binomial, interval_of_known
 from lbench.study.definition import Point
 from lbench.study.results import Final, Results
 from lbench.study.settings import EQUAL, TASK
@@ -156,5 +156,5 @@ def _line(results: Results, final: Final, row: Row, name: str, settings: str, ta
         task=task,
         wanted=max(results.study.seeds, len(final.runs)),
         sampling=binomial(row.test.mean, examples) if row.test and examples else None,
-        seconds=of_known(run.seconds_training for run in finished),
+        seconds=interval_of_known(run.seconds_training for run in finished),
     )

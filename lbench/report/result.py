@@ -8,7 +8,7 @@ from lbench.execute.driver import Outcome
 from lbench.report.published import published
 from lbench.run.resolve import Resolved
 from lbench.rundir import RunDir
-from lbench.statistics.intervals import of_errors
+from lbench.statistics.intervals import error_interval
 from lbench.store.audits import together, worst
 
 
@@ -21,7 +21,7 @@ def describe(resolved: Resolved, outcomes: list[Outcome]) -> dict[str, Any]:
         for outcome in outcomes
         if outcome.result["status"] == "finished"
     ]
-    found = of_errors(errors, len(resolved.dataset.test))
+    found = error_interval(errors, len(resolved.dataset.test))
     return {
         "rule": cell.rule,
         "config": config,

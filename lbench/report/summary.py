@@ -12,7 +12,7 @@ from lbench.report.published import Published
 from lbench.report.render import ELSEWHERE, SAMPLING, error
 from lbench.report.step_time import BUSY_NOTE, busy, step_time
 from lbench.report.table import NONE, count, mega, percent, print_notes, print_table
-from lbench.statistics.intervals import Summary, binomial, of_errors, of_known
+from lbench.statistics.intervals import Summary, binomial, error_interval, interval_of_known
 from lbench.store.rows import CellRow, RunRow
 
 
@@ -73,17 +73,19 @@ def metrics(cell: CellRow, runs: Sequence[RunRow]) -> dict[str, float | None]:
         By name; None where nothing is known. Errors in percent, times in seconds.
     """
     finished = [run for run in runs if run.status == "finished"]
-    test = of_errors((run.test_error for run in finished), cell.test_examples)
+    test = error_interval((run.test_error for run in finished), cell.test_examples)
     spread = (test.mean, test.sd, test.low, test.high) if test else (None,) * 4
     names = ("test_error_mean", "test_error_sd", "test_error_ci95_low", "test_error_ci95_high")
     means = {
-        "train_error_mean": of_known(run.train_error for run in finished),
-        "val_error_mean": of_known(run.val_error for run in finished),
-        "test_error_at_best_val_mean": of_known(run.test_error_at_best_val for run in finished),
-        "seconds_training_mean": of_known(run.seconds_training for run in finished),
-        "step_ms_mean": of_known(run.step_ms for run in finished),
-        "step_memory_mib_mean": of_known(run.step_memory_mib for run in finished),
-        "peak_memory_mib_mean": of_known(run.peak_memory_mib for run in finished),
+        "train_error_mean": interval_of_known(run.train_error for run in finished),
+        "val_error_mean": interval_of_known(run.val_error for run in finished),
+        "test_error_at_best_val_mean": interval_of_known(
+            run.test_error_at_best_val for run in finished
+        ),
+        "seconds_training_mean": interval_of_known(run.seconds_training for run in finished),
+        "step_ms_mean": interval_of_known(run.step_ms for run in finished),
+        "step_memory_mib_mean": interval_of_known(run.step_memory_mib for run in finished),
+        "peak_memory_mib_mean": interval_of_known(run.peak_memory_mib for run in finished),
     }
     return {
         **dict(zip(names, spread, strict=True)),
@@ -121,7 +123,7 @@ def _audited(runs: list[dict[str, Any]]) -> str:
 
 
 def _mean(runs: list[dict[str, Any]], name: str) -> float | None:
-    return mean(of_known(run.get(name) for run in runs))
+    return mean(interval_of_known(run.get(name) for run in runs))
 
 
 def _cached(finished: list[dict[str, Any]]) -> str:

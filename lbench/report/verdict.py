@@ -18,7 +18,7 @@ from lbench.statistics.best import (
 from lbench.statistics.examples import Right
 from lbench.statistics.intervals import Summary
 from lbench.statistics.multiple import holm
-from lbench.statistics.paired import pairs
+from lbench.statistics.paired_tests import paired_tests
 
 SET = "the lowest error and what is not told apart from it"
 """What tables, figures and answers call the best set: not all that is in it is good."""
@@ -103,7 +103,9 @@ def _method(found: BestSet) -> str:
 
 def _against(lines: Sequence[Line], reference: Line) -> list[Against | None]:
     found = [
-        None if line is reference else pairs(line.row.errors, reference.row.errors, line.row.step)
+        None
+        if line is reference
+        else paired_tests(line.row.errors, reference.row.errors, line.row.step)
         for line in lines
     ]
     adjusted = holm([None if each is None else each.p for each in found])

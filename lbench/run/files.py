@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from lbench.auditing.reading import Reading, modules_of
+from lbench.auditing.opened_files import FileMonitor, modules_of
 from lbench.data.cache import directory
 from lbench.errors import LbenchError
 from lbench.run.resolve import Resolved
 
 
-class Files(Reading):
+class Files(FileMonitor):
     """Watches the code of a run's rule and network.
 
     Args:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from lbench.auditing.glance import Glance, glance
-from lbench.auditing.schedule import Place
+from lbench.auditing.schedule import StepPosition
 from lbench.randomness import Randomness
 from lbench.rule import Rule
 from lbench.run.plan import Plan
@@ -87,18 +87,23 @@ class Glances:
         return index in self._at and all(index != each.step for each in self.found)
 
     def look(
-        self, rule: Rule, batch: Batch, place: Place, phase: Phase, note: Callable[[str], None]
+        self,
+        rule: Rule,
+        batch: Batch,
+        position: StepPosition,
+        phase: Phase,
+        note: Callable[[str], None],
     ) -> None:
         """Looks at one step; what cannot be copied or run twice is told, and no more.
 
         Args:
             batch: before the rule prepares it.
-            place: of the step in the run.
+            position: of the step in the run.
         """
         try:
-            self.found.append(glance(rule, batch, place, phase, self.seed))
+            self.found.append(glance(rule, batch, position, phase, self.seed))
         except Exception as error:
-            note(f"Step {place.index + 1} was not audited: {type(error).__name__}: {error}")
+            note(f"Step {position.index + 1} was not audited: {type(error).__name__}: {error}")
 
     def as_list(self) -> list[dict[str, Any]]:
         """As checkpoints and results keep them."""

@@ -153,7 +153,7 @@ def train(
     peak = Peak(machine.device)
     cell = resolved.cell
     reading = Files(resolved, reporter.note)
-    with reading.watched():
+    with reading.watching():
         rule, machine = machine.build(cell, seed, run_dir)
     data = resident(resolved, machine.device)
     training, validation = data.training, data.validation
@@ -197,7 +197,7 @@ def train(
         probes=watching,
         reads=reads,
     )
-    with _stopping(trainer), reading.watched():
+    with _stopping(trainer), reading.watching():
         try:
             trainer.train()
             result = finish(trainer, test, run_dir, description(resolved, seed), trial=trial)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import _disable_current_modes
 
-from lbench.auditing.schedule import Place
+from lbench.auditing.schedule import StepPosition
 from lbench.data.loader import Batches, DeviceData
 from lbench.randomness import Randomness
 from lbench.recipe import Recipe
@@ -222,8 +222,8 @@ class Trainer:
         batch = Batch(*self.batches.batch(epoch, position))
         if self.glances is not None and self.glances.due(self.index):
             with self._aside():
-                place = Place(self.index, epoch, last)
-                self.glances.look(rule, batch, place, phase, self.reporter.note)
+                step_position = StepPosition(self.index, epoch, last)
+                self.glances.look(rule, batch, step_position, phase, self.reporter.note)
         if self.probes is not None:
             self.probes.before_step(batch, s)
         watched = self.step_memory.due(self.index - start, count)

@@ -21,7 +21,7 @@ import numpy.typing as npt
 from scipy import stats
 
 Values = npt.NDArray[np.float64]
-Scores = Mapping[str, Sequence[float]]
+DatasetValues = Mapping[str, Sequence[float]]
 """By dataset, a value a seed."""
 
 DRAWS = 2000
@@ -59,7 +59,7 @@ class Aggregate:
         }
 
 
-def interquartile_mean(scores: Scores, over: Scores | None = None) -> Aggregate:
+def interquartile_mean(scores: DatasetValues, over: DatasetValues | None = None) -> Aggregate:
     """The mean of the middle half of all values, every dataset with the same weight.
 
     The values must be comparable between datasets: errors are not, errors over those of ``bp`` on
@@ -105,7 +105,7 @@ def interquartile_mean(scores: Scores, over: Scores | None = None) -> Aggregate:
     return Aggregate(value, low, high, len(strata), seeds, holds)
 
 
-def probability_of_improvement(a: Scores, b: Scores) -> Aggregate:
+def probability_of_improvement(a: DatasetValues, b: DatasetValues) -> Aggregate:
     """How probably a run of ``a`` has a lower value than one of ``b``, mean over the datasets.
 
     Equal values count half: Mann & Whitney's U (1947), divided by the number of pairs. Ranks
@@ -137,7 +137,7 @@ def probability_of_improvement(a: Scores, b: Scores) -> Aggregate:
     return Aggregate(value, low, high, len(common), seeds, holds)
 
 
-def _strata(scores: Scores) -> list[Values]:
+def _strata(scores: DatasetValues) -> list[Values]:
     strata = [np.asarray(each, dtype=np.float64) for each in scores.values()]
     if not strata or not all(len(each) for each in strata):
         raise ValueError("Every dataset must have a value, and there must be one.")

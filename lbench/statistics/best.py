@@ -11,7 +11,7 @@ from scipy import stats
 from lbench.statistics.examples import Right
 from lbench.statistics.intervals import EQUAL, check_error, check_finite, differences, resolution
 from lbench.statistics.multiple import LEVEL, holm
-from lbench.statistics.paired import t_test
+from lbench.statistics.paired_tests import t_test
 from lbench.statistics.signs import two_sided
 
 PAIRED, WELCH, MCNEMAR, PROPORTIONS = "paired", "welch", "mcnemar", "two proportions"
@@ -27,7 +27,7 @@ Predictions = Callable[[int, int], Right | None]
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class GroupTest:
     """A group against the one with the lowest mean.
 
     Args:
@@ -63,7 +63,7 @@ class BestSet:
 
     lowest: int
     members: tuple[int, ...]
-    told: tuple[Told | None, ...]
+    told: tuple[GroupTest | None, ...]
 
 
 def best_set(
@@ -106,11 +106,11 @@ def best_set(
         or _over_examples(groups[at], groups[lowest], examples, _kept(groups, at, lowest, right))
         for at in others
     ]
-    told: list[Told | None] = [None] * len(groups)
+    told: list[GroupTest | None] = [None] * len(groups)
     by_holm = holm([p for _, p, _ in tests])
     for at, (points, p, method), adjusted in zip(others, tests, by_holm, strict=True):
         assert adjusted is not None
-        told[at] = Told(points, p, adjusted, method)
+        told[at] = GroupTest(points, p, adjusted, method)
     members = [at for at in known if (test := told[at]) is None or not test.apart]
     return BestSet(lowest, tuple(members), tuple(told))
 

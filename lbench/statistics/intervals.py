@@ -52,8 +52,8 @@ def interval(values: Sequence[float], step: float = 0.0) -> Summary:
     """Return the mean with its 95 % Student t interval.
 
     Counted values, which are multiples of a step, may all be the same or nearly so by chance:
-    half of their interval is at least :func:`least` steps. Without a step, values that do not
-    spread have no interval.
+    half of their interval is at least :func:`least_half_width` steps. Without a step, values that
+    do not spread have no interval.
 
     Args:
         values: one per seed.
@@ -84,10 +84,10 @@ def standard_error(sd: float, n: int, step: float = 0.0) -> float:
         n: values, two or more.
         step: as of :func:`interval`.
     """
-    return max(sd / math.sqrt(n), least(n) * step / quantile(n - 1))
+    return max(sd / math.sqrt(n), least_half_width(n) * step / quantile(n - 1))
 
 
-def least(n: int) -> float:
+def least_half_width(n: int) -> float:
     """Return half the width, in steps, that an interval over n counted values has at least.
 
     Where n counts are the same, up to -ln(0.025) / n of all counts may still be another one, with
@@ -102,13 +102,13 @@ def resolution(examples: int | None) -> float:
     return 100 / examples if examples else 0.0
 
 
-def of_errors(values: Iterable[float | None], examples: int | None) -> Summary | None:
+def error_interval(values: Iterable[float | None], examples: int | None) -> Summary | None:
     """Return the mean of errors counted on one test set, with its 95 % interval over seeds.
 
-    The interval is of the expected error on this very test set, over seeds. It is the t interval,
-    but at least :func:`least` examples to either side, and never outside 0 to 100 %. It holds
-    for 2 to 10 seeds, 300 to 10,000 examples, errors from 1 to 90 % and up to 1 point of spread
-    between seeds (``docs/statistics.md``).
+    The interval is for the expected error on this very test set, over seeds. It is the t interval,
+    but at least :func:`least_half_width` examples to either side, and never outside 0 to 100 %. It
+    holds for 2 to 10 seeds, 300 to 10,000 examples, errors from 1 to 90 % and up to 1 point of
+    spread between seeds (``docs/statistics.md``).
 
     Args:
         values: errors in percent, one per seed; None for one that is not known, which is left out.
@@ -147,13 +147,15 @@ def check_error(error: float, n: int) -> None:
         raise ValueError(f"A test set must have examples, but got n = {n}.")
 
 
-def of_known(values: Iterable[float | None]) -> Summary | None:
+def interval_of_known(values: Iterable[float | None]) -> Summary | None:
     """:func:`interval` of the values that are not None; None of none."""
     known = [value for value in values if value is not None]
     return interval(known) if known else None
 
 
-def paired(a: Mapping[int, float], b: Mapping[int, float], step: float = 0.0) -> Summary | None:
+def mean_difference(
+    a: Mapping[int, float], b: Mapping[int, float], step: float = 0.0
+) -> Summary | None:
     """Return the mean of ``a - b`` over the seeds that both have; None when they share none.
 
     Args:

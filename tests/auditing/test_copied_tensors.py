@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lbench.auditing.copying import Original
+from lbench.auditing.copies import Original
 from tests.auditing.test_copying import called, copied
 
 

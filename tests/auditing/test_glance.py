@@ -7,7 +7,7 @@ import torch
 
 from lbench import Batch, Init, Rule, RuleConfig, Task
 from lbench.auditing.glance import Glance, glance
-from lbench.auditing.schedule import Place
+from lbench.auditing.schedule import StepPosition
 from lbench.auditing.verdict import verdict
 from lbench.networks.mlp import Mlp
 from lbench_feedback.fa import Fa
@@ -32,7 +32,9 @@ def batch(rows: int = 32) -> Batch:
 
 def seen(cls: type[Rule], index: int = 5) -> Glance:
     # The cut is random: of a few steps one is between blocks.
-    looks = [glance(built(cls), batch(), Place(index + more), None, seed=0) for more in range(4)]
+    looks = [
+        glance(built(cls), batch(), StepPosition(index + more), None, seed=0) for more in range(4)
+    ]
     return max(looks, key=lambda each: (len(each.moved), len(each.writes), len(each.generators)))
 
 
@@ -54,18 +56,24 @@ def test_a_leak_moves_the_units_below_the_cut(cheat: str) -> None:
 @pytest.mark.parametrize(
     ("cheat", "honest", "late"),
     [
-        ("a leak from the second epoch on", Place(90, 0), Place(100, 1)),
-        ("a leak in the last step of an epoch", Place(90, 1), Place(90, 1, last=True)),
-        ("a leak in every fifth step", Place(100), Place(104)),
-        ("a leak in every fiftieth step", Place(104), Place(100)),
+        ("a leak from the second epoch on", StepPosition(90, 0), StepPosition(100, 1)),
+        (
+            "a leak in the last step of an epoch",
+            StepPosition(90, 1),
+            StepPosition(90, 1, last=True),
+        ),
+        ("a leak in every fifth step", StepPosition(100), StepPosition(104)),
+        ("a leak in every fiftieth step", StepPosition(104), StepPosition(100)),
         (
             "backpropagation behind the last step of an epoch",
-            Place(90, 3),
-            Place(90, 3, last=True),
+            StepPosition(90, 3),
+            StepPosition(90, 3, last=True),
         ),
     ],
 )
-def test_a_step_is_looked_at_where_it_stands(cheat: str, honest: Place, late: Place) -> None:
+def test_a_step_is_looked_at_where_it_stands(
+    cheat: str, honest: StepPosition, late: StepPosition
+) -> None:
     cls = late_cheats.CHEATS[cheat][0]
     assert glance(built(cls), batch(), honest, None, seed=0).moved == ()
     assert "block0" in glance(built(cls), batch(), late, None, seed=0).moved
@@ -77,12 +85,12 @@ def test_a_count_of_the_rules_own_is_that_of_the_run(cls: type[Rule]) -> None:
     for count in (0, 1, period, period + 1):
         rule = built(cls)
         rule.count.fill_(count)  # type: ignore[operator, union-attr]
-        found = glance(rule, batch(), Place(7), None, seed=0)
+        found = glance(rule, batch(), StepPosition(7), None, seed=0)
         assert bool(found.moved or found.follows) is (count % period == 0)
 
 
 def test_a_copy_made_at_the_end_of_an_epoch_shows_in_the_step_behind_it() -> None:
-    late = [Place(7, 0, last=last) for last in (False, True)]
+    late = [StepPosition(7, 0, last=last) for last in (False, True)]
     cls = late_cheats.StaleTranspose
     honest, found = (glance(built(cls), batch(), each, None, seed=0) for each in late)
     assert honest.changed
@@ -95,7 +103,7 @@ def test_a_copy_made_at_the_end_of_an_epoch_shows_in_the_step_behind_it() -> Non
 def test_fixed_feedback_follows_no_weights(precision: torch.dtype) -> None:
     with torch.autocast("cpu", precision, enabled=precision is torch.bfloat16):
         for index in range(6):
-            found = glance(built(Fa), batch(), Place(index, 1, last=index > 3), None, seed=0)
+            found = glance(built(Fa), batch(), StepPosition(index, 1, last=index > 3), None, seed=0)
             assert found.changed
             assert found.follows == ()
 
@@ -126,14 +134,16 @@ def test_the_rule_and_the_generators_stay_as_they_are() -> None:
     rule.attach({"block0": lambda grads: pytest.fail("an update of the run itself")})
     before = {name: value.clone() for name, value in rule.state_dict().items()}
     generator = torch.get_rng_state()
-    glance(rule, batch(), Place(0), None, seed=0)
+    glance(rule, batch(), StepPosition(0), None, seed=0)
     assert all(torch.equal(before[name], value) for name, value in rule.state_dict().items())
     assert torch.equal(torch.get_rng_state(), generator)
     assert rule.training
 
 
 def test_cuts_differ_from_step_to_step() -> None:
-    cuts = {glance(built(Honest), batch(), Place(index), None, seed=0).cut for index in range(8)}
+    cuts = {
+        glance(built(Honest), batch(), StepPosition(index), None, seed=0).cut for index in range(8)
+    }
     assert len(cuts) > 1
 
 

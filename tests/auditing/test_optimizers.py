@@ -30,9 +30,9 @@ AUDITED = ["SGD", "LBFGS", "SAM, two calls", "no Optimizer", "in backward"]
 def signals_of(step: Step, model: nn.Module, batch: Batch, steps: int = 3) -> list[Signals]:
     subject = StepSubject(step, model, batch[0].double(), batch[1])
     subject.check()
-    trial = subject.trial()
-    found = [trial.step(index, subject.batch(index, 4), None) for index in range(steps)]
-    assert trial.conduct.writes == []
+    replica = subject.replica()
+    found = [replica.step(index, subject.batch(index, 4), None) for index in range(steps)]
+    assert replica.conduct.writes == []
     return found
 
 
@@ -95,8 +95,8 @@ def test_gradients_of_an_earlier_step_are_no_signal_of_a_closures(batch: Batch) 
 
 def signals_of_used(step: Step, model: nn.Module, batch: Batch) -> list[Signals]:
     subject = StepSubject(step, model, batch[0].double(), batch[1])
-    trial = subject.trial()
-    return [trial.step(index, subject.batch(index, 4), None) for index in range(2)]
+    replica = subject.replica()
+    return [replica.step(index, subject.batch(index, 4), None) for index in range(2)]
 
 
 def test_a_change_without_an_optimizer_has_an_allowance_for_rounding(batch: Batch) -> None:

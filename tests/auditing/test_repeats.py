@@ -118,12 +118,12 @@ def test_not_a_number_of_one_trial_never_reaches_the_next(kind: str, batch: Batc
     scale = STATES[kind]()
     subject = StepSubject(scaled_by(scale, model), model, batch[0].double(), batch[1])
     subject.check()
-    first = subject.trial().step(0, subject.batch(0, 7), None)
-    spoilt = subject.trial()
+    first = subject.replica().step(0, subject.batch(0, 7), None)
+    spoilt = subject.replica()
     spoilt.put({n: torch.full_like(p, torch.nan) for n, p in spoilt.params.items()})
     (signal,) = spoilt.step(0, subject.batch(0, 7), None)["0.weight"]
     assert bool(signal.isnan().all())
-    again = subject.trial().step(0, subject.batch(0, 7), None)
+    again = subject.replica().step(0, subject.batch(0, 7), None)
     assert all(torch.equal(first[name][0], again[name][0]) for name in first)
     assert scale(1.0) in (1.0, 2.0)  # the original's state is as it was
 

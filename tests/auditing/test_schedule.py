@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import pytest
 
-from lbench.auditing.schedule import place
+from lbench.auditing.schedule import position
 
 
 def test_the_first_steps_stand_in_two_epochs_at_their_ends_and_within() -> None:
-    places = [place(number) for number in range(3)]
-    assert {(each.epoch > 0, each.last) for each in places} >= {(False, True), (True, False)}
-    assert (True, True) in {(each.epoch > 0, each.last) for each in places}
+    positions = [position(number) for number in range(3)]
+    assert {(each.epoch > 0, each.last) for each in positions} >= {(False, True), (True, False)}
+    assert (True, True) in {(each.epoch > 0, each.last) for each in positions}
 
 
 @pytest.mark.parametrize("period", [2, 5, 10, 25, 50])
 def test_the_first_steps_have_both_usual_residues_of_a_period(period: int) -> None:
-    indices = [place(number).index for number in range(3)]
+    indices = [position(number).index for number in range(3)]
     assert {0, period - 1} <= {index % period for index in indices}
     assert any(index % period == 0 for index in indices if index)
 
 
 def test_time_goes_forward() -> None:
-    places = [place(number) for number in range(9)]
-    assert [p.index for p in places] == sorted({p.index for p in places})
-    assert [p.epoch for p in places] == sorted(p.epoch for p in places)
+    positions = [position(number) for number in range(9)]
+    assert [p.index for p in positions] == sorted({p.index for p in positions})
+    assert [p.epoch for p in positions] == sorted(p.epoch for p in positions)

@@ -127,11 +127,11 @@ class Pair(nn.Module):
 
 def _writes(model: nn.Module, step: Any) -> list[tuple[str, str]]:
     plain = StepSubject(step, model, torch.randn(14, 20).double(), torch.arange(14) % 3)
-    trial = plain.trial()
-    with observed(plain, trial):
+    replica = plain.replica()
+    with observed(plain, replica):
         for index in range(3):
-            trial.step(index, plain.batch(index, 7), None)
-    return trial.conduct.writes
+            replica.step(index, plain.batch(index, 7), None)
+    return replica.conduct.writes
 
 
 def _trained(model: nn.Module, optimizer: torch.optim.Optimizer, batch: Any) -> None:
@@ -229,17 +229,17 @@ def test_a_constant_of_two_units_is_not_shared_and_what_is_written_is(writes: bo
         _trained(model, optimizer, batch)
 
     plain = StepSubject(step, model, torch.randn(14, 20).double(), torch.arange(14) % 3)  # type: ignore[arg-type]
-    trial = plain.trial()
-    trial.step(0, plain.batch(0, 7), None)
-    assert len(shared(plain, trial)) == int(writes)
+    replica = plain.replica()
+    replica.step(0, plain.batch(0, 7), None)
+    assert len(shared(plain, replica)) == int(writes)
 
 
 def test_a_rule_may_keep_a_list_of_what_its_blocks_own() -> None:
     own = subject(Traced)
     own.rule.every = [head.get_buffer("trace") for head in own.rule.heads]  # type: ignore[union-attr, assignment]
-    trial = own.trial()
-    trial.step(0, own.batch(0, 7), None)
-    assert shared(own, trial) == []
+    replica = own.replica()
+    replica.step(0, own.batch(0, 7), None)
+    assert shared(own, replica) == []
 
 
 def test_a_plain_network_in_buffers_is_never_called_free_of_backpropagation() -> None:

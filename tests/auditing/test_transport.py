@@ -10,8 +10,8 @@ from torch.autograd import forward_ad
 from lbench.auditing.maps import Map, change
 from lbench.auditing.movement import rank
 from lbench.auditing.transport import Transport
-from lbench.auditing.uses import CannotHoldError, Held, Use
-from lbench.auditing.watch import Watch, watching
+from lbench.auditing.use_tracer import UseTracer, tracing
+from lbench.auditing.uses import CannotHoldError, HeldUses, Use
 
 
 def test_a_change_decides_every_sign_and_twice_the_change_decides_the_same() -> None:
@@ -28,19 +28,19 @@ def test_a_held_layer_keeps_its_values_and_takes_its_new_transpose() -> None:
     model = nn.Sequential(nn.Conv1d(2, 3, 2), nn.GELU()).double()
     params = dict(model.named_parameters())
     x = torch.randn(2, 2, 5, dtype=torch.float64, requires_grad=True)
-    with watching(Watch(model, params, x)) as watch:
+    with tracing(UseTracer(model, params, x)) as tracer:
         before = model(x)
     (one,) = torch.autograd.grad(before.sum(), x)
     with torch.no_grad():
         model[0].weight.mul_(3)
-    held = Held(frozenset({"0.weight"}), watch.uses, outside=False)
-    with watching(Watch(model, params, x, held=held)):
+    held = HeldUses(frozenset({"0.weight"}), tracer.uses, outside=False)
+    with tracing(UseTracer(model, params, x, held=held)):
         after = model(x)
     assert torch.equal(after, before)
     (other,) = torch.autograd.grad(after.sum(), x)
     torch.testing.assert_close(other, 3 * one)
-    held = Held(frozenset({"0.weight"}), watch.uses, outside=False)
-    with pytest.raises(CannotHoldError), watching(Watch(model, params, x[:1], held=held)):
+    held = HeldUses(frozenset({"0.weight"}), tracer.uses, outside=False)
+    with pytest.raises(CannotHoldError), tracing(UseTracer(model, params, x[:1], held=held)):
         model(x[:1])
 
 
@@ -48,14 +48,14 @@ def test_a_held_layer_has_the_tangent_of_its_new_weights() -> None:
     model = nn.Sequential(nn.Linear(3, 2, bias=False)).double()
     params = dict(model.named_parameters())
     x, u = torch.randn(2, 4, 3, dtype=torch.float64)
-    with watching(Watch(model, params, x)) as watch:
+    with tracing(UseTracer(model, params, x)) as tracer:
         model(x)
     with torch.no_grad():
         model[0].weight.mul_(-2)
-    held = Held(frozenset({"0.weight"}), watch.uses, outside=False)
-    with forward_ad.dual_level(), watching(Watch(model, params, x, held=held)):
+    held = HeldUses(frozenset({"0.weight"}), tracer.uses, outside=False)
+    with forward_ad.dual_level(), tracing(UseTracer(model, params, x, held=held)):
         value, tangent = forward_ad.unpack_dual(model(forward_ad.make_dual(x, u)))
-    torch.testing.assert_close(value, watch.uses[0].outputs[0])
+    torch.testing.assert_close(value, tracer.uses[0].outputs[0])
     torch.testing.assert_close(tangent, u @ model[0].weight.T)
 
 

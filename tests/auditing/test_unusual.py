@@ -131,10 +131,10 @@ def test_a_population_of_networks_under_vmap_is_followed(batch: Batch) -> None:
                 p -= 0.05 * torch.einsum("k,k...->...", losses - losses.mean(), noise[name])
 
     units = {"first": [model[0]], "second": [model[2]], "readout": [model[4]]}
-    trial = StepSubject(step, model, batch[0].double(), batch[1], units)
-    copy = trial.trial()
-    with observed(trial, copy):
-        signals = copy.step(0, trial.batch(0, 7), None)
+    replica = StepSubject(step, model, batch[0].double(), batch[1], units)
+    copy = replica.replica()
+    with observed(replica, copy):
+        signals = copy.step(0, replica.batch(0, 7), None)
     assert len(signals) == 6
     assert copy.conduct.writes == []
 

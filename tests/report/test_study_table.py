@@ -7,7 +7,7 @@ import pytest
 from lbench.report.lines import groups
 from lbench.report.study_table import cost_tables, records, results_tables
 from lbench.report.verdict import SET, verdict
-from lbench.statistics.intervals import binomial, paired
+from lbench.statistics.intervals import binomial, mean_difference
 from lbench.study.results import Results
 from tests.report.studies import Trained, told
 
@@ -65,7 +65,7 @@ def test_each_test_that_decided_is_named(trained: Trained) -> None:
 def test_the_difference_is_paired_with_the_first_line_by_seed(trained: Trained) -> None:
     ((group, _),) = judged(trained.grid)
     first, second, *_ = group.lines
-    points = paired(second.row.errors, first.row.errors)
+    points = mean_difference(second.row.errors, first.row.errors)
     assert points is not None
     rows = records(judged(trained.grid))
     assert rows[0]["difference"] is None

@@ -11,9 +11,9 @@ from scipy import stats
 from lbench.statistics.best import best_set
 from lbench.statistics.equivalence import paired_equivalence, welch_equivalence
 from lbench.statistics.examples import examples
-from lbench.statistics.intervals import binomial, interval, of_errors
+from lbench.statistics.intervals import binomial, error_interval, interval
 from lbench.statistics.multiple import holm
-from lbench.statistics.paired import pairs
+from lbench.statistics.paired_tests import paired_tests
 from lbench.statistics.signs import two_sided
 
 # Thousands of repetitions of what other tests cover.
@@ -52,7 +52,7 @@ def test_intervals_of_counted_errors_cover(n: int, examples: int, error: float, 
     edges = (np.arange(examples + 2) - 0.5) * 100 / examples
     truth = float(np.diff(stats.norm.cdf(edges, error, sd)) @ np.arange(examples + 1))
     truth *= 100 / examples
-    found = [of_errors(row, examples) for row in (100 * counts / examples).tolist()]
+    found = [error_interval(row, examples) for row in (100 * counts / examples).tolist()]
     covered = [each.low <= truth <= each.high for each in found if each and each.high is not None]
     assert len(covered) == TRIALS
     assert np.mean(covered) >= 0.935 - 2 / 3 * SLACK
@@ -123,7 +123,7 @@ def test_holm_keeps_the_error_of_a_table_below_five_percent() -> None:
     plain = by_holm = 0
     for _ in range(TRIALS // 4):
         first, *others = [by_seed(row) for row in rng.normal(2, 0.2, (9, 5))]
-        found = [pairs(other, first) for other in others]
+        found = [paired_tests(other, first) for other in others]
         values = [each.p for each in found if each is not None and each.p is not None]
         plain += min(values) <= 0.05
         by_holm += any(p is not None and p <= 0.05 for p in holm(values))

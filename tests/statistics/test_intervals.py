@@ -7,11 +7,11 @@ import pytest
 
 from lbench.statistics.intervals import (
     binomial,
+    error_interval,
     interval,
-    least,
-    of_errors,
-    of_known,
-    paired,
+    interval_of_known,
+    least_half_width,
+    mean_difference,
     quantile,
 )
 
@@ -58,37 +58,39 @@ def test_what_is_not_a_number_is_refused_not_dropped(values: list[float]) -> Non
 
 
 def test_unknown_values_are_left_out_where_that_is_asked_for() -> None:
-    assert of_known([1.0, None, 3.0]) == interval([1.0, 3.0])
-    assert of_known([None]) is None
+    assert interval_of_known([1.0, None, 3.0]) == interval([1.0, 3.0])
+    assert interval_of_known([None]) is None
 
 
 def test_differences_are_paired_over_common_seeds_alone() -> None:
     a = {0: 2.0, 1: 2.4, 2: 2.2, 7: 90.0}
     b = {0: 1.5, 1: 1.8, 2: 1.7, 9: 0.0}
-    difference = paired(a, b)
+    difference = mean_difference(a, b)
     assert difference is not None
     assert difference.n == 3
     assert difference.mean == pytest.approx((0.5 + 0.6 + 0.5) / 3)
-    assert paired({0: 1.0}, {1: 1.0}) is None
+    assert mean_difference({0: 1.0}, {1: 1.0}) is None
 
 
 def test_pairing_removes_what_seeds_share() -> None:
     shared = {0: 1.0, 1: 5.0, 2: 9.0}
     higher = {seed: value + 0.1 + 0.01 * seed for seed, value in shared.items()}
-    difference = paired(higher, shared)
+    difference = mean_difference(higher, shared)
     assert difference is not None
     assert (difference.low, difference.high) == pytest.approx((0.085, 0.135), abs=1e-3)
 
 
 def test_differences_without_any_spread_are_not_exact() -> None:
     a, b = {0: 2.0, 1: 3.0, 2: 4.0}, {0: 1.5, 1: 2.5, 2: 3.5}
-    found = paired(a, b)
+    found = mean_difference(a, b)
     assert found is not None
     assert (found.mean, found.low, found.high) == (0.5, None, None)
     # One example of 400 is 0.25 points.
-    found = paired(a, b, 0.25)
+    found = mean_difference(a, b, 0.25)
     assert found is not None
-    assert (found.low, found.high) == pytest.approx((0.5 - least(3) / 4, 0.5 + least(3) / 4))
+    assert (found.low, found.high) == pytest.approx(
+        (0.5 - least_half_width(3) / 4, 0.5 + least_half_width(3) / 4)
+    )
 
 
 @pytest.mark.parametrize(
@@ -108,29 +110,29 @@ def test_differences_without_any_spread_are_not_exact() -> None:
 def test_the_interval_of_an_error_has_a_width_and_stays_possible(
     values: list[float], examples: int
 ) -> None:
-    found = of_errors(values, examples)
+    found = error_interval(values, examples)
     assert found is not None
     assert found.low is not None
     assert found.high is not None
     assert 0 <= found.low <= found.mean <= found.high <= 100
-    half = 100 * least(len(values)) / examples
+    half = 100 * least_half_width(len(values)) / examples
     assert found.high - found.low >= min(half, 100 - half) - 1e-9
     assert found.sd == interval(values).sd
 
 
 def test_the_interval_of_an_error_is_the_t_interval_where_seeds_spread() -> None:
     values = [1.81, 1.75, 1.92, 1.88, 1.79]
-    assert of_errors(values, 10_000) == interval(values)
-    assert of_errors([1.81, None, 1.75], 10_000) == interval([1.81, 1.75])
-    assert of_errors([None], 359) is None
-    assert of_errors([], 359) is None
+    assert error_interval(values, 10_000) == interval(values)
+    assert error_interval([1.81, None, 1.75], 10_000) == interval([1.81, 1.75])
+    assert error_interval([None], 359) is None
+    assert error_interval([], 359) is None
 
 
 def test_an_error_on_an_unknown_number_of_examples_is_never_shown_as_exact() -> None:
-    found = of_errors([4.74, 4.74], None)
+    found = error_interval([4.74, 4.74], None)
     assert found is not None
     assert (found.low, found.high) == (None, None)
-    found = of_errors([4.3226, 5.5174], None)
+    found = error_interval([4.3226, 5.5174], None)
     assert found is not None
     assert found.low == 0
 
@@ -138,11 +140,13 @@ def test_an_error_on_an_unknown_number_of_examples_is_never_shown_as_exact() -> 
 @pytest.mark.parametrize("bad", [-0.1, 100.1, math.nan, math.inf])
 def test_what_is_no_error_has_no_interval(bad: float) -> None:
     with pytest.raises(ValueError, match="from 0 to 100"):
-        of_errors([1.0, bad], 359)
+        error_interval([1.0, bad], 359)
 
 
 def test_the_least_width_falls_with_the_seeds() -> None:
-    assert [least(n) for n in (2, 3, 10)] == pytest.approx([1.5, 1.2296, 0.36889], abs=1e-4)
+    assert [least_half_width(n) for n in (2, 3, 10)] == pytest.approx(
+        [1.5, 1.2296, 0.36889], abs=1e-4
+    )
 
 
 @pytest.mark.parametrize(("error", "n"), [(0.0, 359), (1.8, 10_000), (12.5, 200), (100.0, 10)])

@@ -117,11 +117,11 @@ def _adjusted(tests: Sequence[Tested]) -> list[Tested]:
 
 def _difference(row: Row, first: Row, kept: Kept) -> Difference:
     """``row`` minus ``first``, paired by seed and by example."""
-    from lbench.statistics.paired import pairs
+    from lbench.statistics.paired_tests import paired_tests
 
     if row.cell.data_digest != first.cell.data_digest:
         return _none(row, "other data, so there is nothing to pair")
-    over_seeds = pairs(row.errors, first.errors, row.step)
+    over_seeds = paired_tests(row.errors, first.errors, row.step)
     if over_seeds is None:
         return _none(row, "no seed is finished in both")
     examples, seeds, why = _over_examples(row, first, kept)

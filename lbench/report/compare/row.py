@@ -6,7 +6,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lbench.statistics.intervals import Summary, binomial, of_errors, of_known, resolution
+from lbench.statistics.intervals import (
+    Summary,
+    binomial,
+    error_interval,
+    interval_of_known,
+    resolution,
+)
 from lbench.store.audits import together, worst
 from lbench.store.rows import CellRow, RunRow
 
@@ -107,15 +113,15 @@ def rows(pairs: Pairs) -> list[Row]:
     for cell, runs in pairs:
         finished = [run for run in runs if run.status == "finished"]
         errors = {run.seed: run.test_error for run in finished if run.test_error is not None}
-        step_ms = mean(of_known(run.step_ms for run in finished))
+        step_ms = mean(interval_of_known(run.step_ms for run in finished))
         known = [run.core_share for run in finished if run.core_share is not None]
         step_memory = _largest(run.step_memory_mib for run in finished)
         lines.append(
             Row(
                 cell=cell,
                 errors=errors,
-                test=of_errors(errors.values(), cell.test_examples),
-                at_best_val=of_errors(
+                test=error_interval(errors.values(), cell.test_examples),
+                at_best_val=error_interval(
                     (run.test_error_at_best_val for run in finished), cell.test_examples
                 ),
                 sampling=sampling(errors, cell.test_examples),

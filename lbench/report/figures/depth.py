@@ -16,7 +16,7 @@ from lbench.report.figures.figure import (
     panels,
 )
 from lbench.report.measured import Measured, by_place, measured
-from lbench.statistics.intervals import Summary, of_errors
+from lbench.statistics.intervals import Summary, error_interval
 from lbench.study.results import Results
 
 LINES = 10
@@ -77,7 +77,7 @@ def by_block(each: Measured) -> dict[int, Summary]:
             if epoch == last and error is not None:
                 values.setdefault(block, []).append(error)
     # Neither the record nor the probe says how many examples were held out.
-    found = {block: of_errors(values[block], None) for block in sorted(values)}
+    found = {block: error_interval(values[block], None) for block in sorted(values)}
     return {block: summary for block, summary in found.items() if summary is not None}
 
 

@@ -17,7 +17,7 @@ from lbench.report.figures.figure import (
 )
 from lbench.report.figures.series import journals
 from lbench.report.lines import Group, Line, groups
-from lbench.statistics.intervals import of_known
+from lbench.statistics.intervals import interval_of_known
 from lbench.study.results import Results
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def _table(line: Line) -> list[dict[str, Any]]:
     for epoch, epochs in by_epoch.items():
         entry: dict[str, Any] = {"series": line.title, "epoch": epoch, "seeds": len(epochs)}
         for clock in ("seconds", "flops"):
-            summary = of_known(CLOCKS[clock][1](row, line) for row in epochs)
+            summary = interval_of_known(CLOCKS[clock][1](row, line) for row in epochs)
             entry[clock] = summary.mean if summary else None
         for metric in METRICS:
             values = [row[metric] for row in epochs if row.get(metric) is not None]

@@ -10,14 +10,14 @@ from torch import Tensor
 
 from lbench.auditing.decay import without_decay
 from lbench.auditing.maps import Map, change
-from lbench.auditing.subject import Signals, Subject, Trial, moved
-from lbench.auditing.uses import Held, Use
-from lbench.auditing.watch import Watch, watching
+from lbench.auditing.subject import Signals, Subject, SubjectReplica, moved
+from lbench.auditing.use_tracer import UseTracer, tracing
+from lbench.auditing.uses import HeldUses, Use
 from lbench.step import Phase
 
 
 @dataclass
-class Base:
+class Reference:
     """Undisturbed steps of a phase.
 
     Args:
@@ -43,36 +43,36 @@ class Base:
 def trained(subject: Subject, rows: list[int]) -> list[str]:
     """The names of the parameters that get a signal in some phase; all others are constants."""
     names: set[str] = set()
-    trial = subject.trial()
+    replica = subject.replica()
     for phase in subject.phases:
-        trial = subject.trial()
+        replica = subject.replica()
         for index, count in enumerate(rows):
-            names |= trial.step(index, subject.batch(index, count), phase).keys()
-    known = {id(trial.params[name]) for name in names}
-    return [name for name, p in trial.params.items() if id(p) in known]
+            names |= replica.step(index, subject.batch(index, count), phase).keys()
+    known = {id(replica.params[name]) for name in names}
+    return [name for name, p in replica.params.items() if id(p) in known]
 
 
 def undisturbed(
     subject: Subject, phase: Phase | None, rows: list[int], names: Sequence[str]
-) -> Base:
+) -> Reference:
     """Runs one step for each entry of ``rows`` and keeps what went in and out.
 
     Args:
         names: of the trained parameters.
     """
-    base = Base(phase, rows)
-    trial = subject.trial()
-    params = {name: trial.params[name] for name in names}
+    reference = Reference(phase, rows)
+    replica = subject.replica()
+    params = {name: replica.params[name] for name in names}
     for index, count in enumerate(rows):
-        base.values.append(trial.values())
+        reference.values.append(replica.values())
         batch = subject.batch(index, count)
-        with watching(Watch(trial.model, params, batch.x, batch.target)) as watch:
-            base.signals.append(trial.step(index, batch, phase))
-        base.uses.append(watch.uses)
-    return base
+        with tracing(UseTracer(replica.model, params, batch.x, batch.target)) as tracer:
+            reference.signals.append(replica.step(index, batch, phase))
+        reference.uses.append(tracer.uses)
+    return reference
 
 
-class Probe:
+class LayerPerturbation:
     """Steps in which a layer is changed behind its held outputs; all else is as before each.
 
     Args:
@@ -83,14 +83,14 @@ class Probe:
     def __init__(
         self,
         subject: Subject,
-        base: Base,
+        reference: Reference,
         later: Map,
         names: Sequence[str],
         *,
         outside: bool = False,
     ) -> None:
         self.subject = subject
-        self.base = base
+        self.reference = reference
         self.later = later
         self.names = names
         self.outside = outside
@@ -106,41 +106,43 @@ class Probe:
         Raises:
             CannotHoldError: the changed step uses the layer otherwise than the undisturbed one.
         """
-        trial = self.subject.trial()
-        params = {name: trial.params[name] for name in self.names}
-        base, signals = self.base, []
-        for index, rows in enumerate(base.rows[: None if last is None else last + 1]):
-            changes = self._change(trial, index, number, factor)
+        replica = self.subject.replica()
+        params = {name: replica.params[name] for name in self.names}
+        reference, signals = self.reference, []
+        for index, rows in enumerate(reference.rows[: None if last is None else last + 1]):
+            changes = self._change(replica, index, number, factor)
             batch = self.subject.batch(index, rows)
-            held = Held(frozenset(self.later.weights), base.uses[index], self.outside)
-            with watching(Watch(trial.model, params, batch.x, batch.target, held)):
-                signals.append(trial.step(index, batch, base.phase))
-            without_decay(signals[-1], base.signals[index], changes)
+            held = HeldUses(frozenset(self.later.weights), reference.uses[index], self.outside)
+            with tracing(UseTracer(replica.model, params, batch.x, batch.target, held)):
+                signals.append(replica.step(index, batch, reference.phase))
+            without_decay(signals[-1], reference.signals[index], changes)
         return signals
 
     def acts(self) -> bool:
         """Whether a change shows in what layers give at any step, or in a prediction."""
-        trial, plain = self.subject.trial(), self.subject.trial()
-        params = {name: trial.params[name] for name in self.names}
-        for index, rows in enumerate(self.base.rows):
+        replica, plain = self.subject.replica(), self.subject.replica()
+        params = {name: replica.params[name] for name in self.names}
+        for index, rows in enumerate(self.reference.rows):
             batch = self.subject.batch(index, rows)
-            self._change(trial, index, 0, 1)
-            plain.put(self.base.values[index])
-            if not torch.equal(trial.predict(batch.x), plain.predict(batch.x)):
+            self._change(replica, index, 0, 1)
+            plain.put(self.reference.values[index])
+            if not torch.equal(replica.predict(batch.x), plain.predict(batch.x)):
                 return True
-            with watching(Watch(trial.model, params, batch.x, batch.target)) as watch:
-                trial.step(index, batch, self.base.phase)
-            plain.step(index, batch, self.base.phase)
-            before = [t for use in self.base.uses[index] for t in use.outputs]
-            if moved(before, [t for use in watch.uses for t in use.outputs]):
+            with tracing(UseTracer(replica.model, params, batch.x, batch.target)) as tracer:
+                replica.step(index, batch, self.reference.phase)
+            plain.step(index, batch, self.reference.phase)
+            before = [t for use in self.reference.uses[index] for t in use.outputs]
+            if moved(before, [t for use in tracer.uses for t in use.outputs]):
                 return True
         return False
 
-    def _change(self, trial: Trial, index: int, number: int, factor: int) -> dict[str, Tensor]:
-        generator = torch.Generator().manual_seed(len(self.base.rows) * number + index)
-        values = self.base.values[index]
-        trial.put(values)
+    def _change(
+        self, replica: SubjectReplica, index: int, number: int, factor: int
+    ) -> dict[str, Tensor]:
+        generator = torch.Generator().manual_seed(len(self.reference.rows) * number + index)
+        values = self.reference.values[index]
+        replica.put(values)
         weights = self.later.weights
         changes = {name: factor * change(values[name], generator) for name in weights}
-        trial.put({name: values[name] + by for name, by in changes.items()})
+        replica.put({name: values[name] + by for name, by in changes.items()})
         return changes

@@ -15,7 +15,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lbench.auditing.copying import Copy, Original
+from lbench.auditing.copies import Copy, Original
 from lbench.errors import UsageError
 
 COUNTS = [0]

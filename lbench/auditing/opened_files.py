@@ -1,8 +1,8 @@
 """Files that the code of a rule opens while it is built, trained and evaluated.
 
-Python tells audit hooks of every file that it opens; such a hook cannot be removed again, so there
-is one for the process, which does nothing unless a :class:`Reading` watches. What a library opens
-by itself, below Python, is not seen.
+Python calls audit hooks for every file that it opens. Such a hook cannot be removed again, so the
+process has one, which does nothing unless a :class:`FileMonitor` is active. Files that a library
+opens by itself, below Python, are not seen.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ SYSTEM = {Path("/dev"), Path("/proc"), Path("/sys")}
 CALLERS = ("lbench.run.", "lbench.auditing.")
 """Modules that call a rule. What stands below them on the call stack has called lbench."""
 
-_watching: list[Reading] = []
+_watching: list[FileMonitor] = []
 _installed = False
 _here = threading.local()
 
 
-class Reading:
+class FileMonitor:
     """Notices files, but for code, that are opened for reading with a rule on the call stack.
 
     Args:
@@ -41,7 +41,7 @@ class Reading:
         self._told: set[Path] = set()
 
     @contextmanager
-    def watched(self) -> Iterator[None]:
+    def watching(self) -> Iterator[None]:
         """Watch what is opened inside, in any thread."""
         global _installed
         if not _installed:
@@ -90,8 +90,8 @@ def _hook(event: str, args: tuple[Any, ...]) -> None:
         return
     _here.busy = True
     try:
-        for reading in tuple(_watching):
-            reading.see(args[0], args[2])
+        for monitor in tuple(_watching):
+            monitor.see(args[0], args[2])
     except Exception:
         return  # the rule's own call must not fail because it is watched
     finally:

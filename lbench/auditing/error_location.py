@@ -8,7 +8,7 @@ from pathlib import Path
 from lbench.auditing.walk import is_authors
 
 
-def located(error: BaseException) -> str:
+def describe_error(error: BaseException) -> str:
     """Return ``train.py, line 3: TypeError: …``, with the innermost line of the author's code.
 
     Where none of it is in the traceback, there is no file and no line.

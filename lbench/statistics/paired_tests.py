@@ -14,7 +14,7 @@ from lbench.statistics.intervals import (
     Summary,
     check_finite,
     differences,
-    paired,
+    mean_difference,
     standard_error,
 )
 from lbench.statistics.signs import two_sided
@@ -24,7 +24,7 @@ PAIRS = 6
 
 
 @dataclass(frozen=True, slots=True)
-class Pairs:
+class PairedTests:
     """What common seeds say of a difference.
 
     Args:
@@ -42,7 +42,9 @@ class Pairs:
     wilcoxon_reason: str | None
 
 
-def pairs(a: Mapping[int, float], b: Mapping[int, float], step: float = 0.0) -> Pairs | None:
+def paired_tests(
+    a: Mapping[int, float], b: Mapping[int, float], step: float = 0.0
+) -> PairedTests | None:
     """Tests of ``a - b`` over the seeds that both have; None when they share none.
 
     Student's t test holds from two pairs on where the differences are about normal. Wilcoxon's
@@ -58,13 +60,13 @@ def pairs(a: Mapping[int, float], b: Mapping[int, float], step: float = 0.0) -> 
     Raises:
         ValueError: a value of a common seed is None, NaN or infinite.
     """
-    difference = paired(a, b, step)
+    difference = mean_difference(a, b, step)
     if difference is None:
         return None
     found = differences(a, b)
     p, reason = t_test(found, step)
     signed, why = signed_rank(found)
-    return Pairs(difference, p, reason, signed, why)
+    return PairedTests(difference, p, reason, signed, why)
 
 
 def t_test(values: Sequence[float], step: float = 0.0) -> tuple[float | None, str | None]:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from lbench.statistics.paired import pairs, signed_rank, t_test
+from lbench.statistics.paired_tests import paired_tests, signed_rank, t_test
 
 
 def by_seed(values: list[float]) -> dict[int, float]:
@@ -17,7 +17,7 @@ SECOND = [1.9, 0.8, 1.1, 0.1, -0.1, 4.4, 5.5, 1.6, 4.6, 3.4]
 
 
 def test_students_sleep_data() -> None:
-    found = pairs(by_seed(FIRST), by_seed(SECOND))
+    found = paired_tests(by_seed(FIRST), by_seed(SECOND))
     assert found is not None
     assert found.difference.mean == pytest.approx(-1.58)
     assert found.difference.low == pytest.approx(-2.4598858, abs=1e-5)
@@ -60,13 +60,13 @@ def test_wilcoxon_waits_for_six_pairs_that_differ() -> None:
 
 
 def test_seeds_that_one_side_lacks_are_left_out() -> None:
-    whole = pairs({0: 1.0, 1: 2.0, 2: 4.0, 9: 99.0}, {0: 0.5, 1: 1.0, 2: 2.0, 7: 50.0})
-    assert whole == pairs({0: 1.0, 1: 2.0, 2: 4.0}, {0: 0.5, 1: 1.0, 2: 2.0})
-    assert pairs({0: 1.0}, {1: 1.0}) is None
+    whole = paired_tests({0: 1.0, 1: 2.0, 2: 4.0, 9: 99.0}, {0: 0.5, 1: 1.0, 2: 2.0, 7: 50.0})
+    assert whole == paired_tests({0: 1.0, 1: 2.0, 2: 4.0}, {0: 0.5, 1: 1.0, 2: 2.0})
+    assert paired_tests({0: 1.0}, {1: 1.0}) is None
 
 
 def test_one_pair_has_a_difference_and_no_test() -> None:
-    found = pairs({0: 2.0}, {0: 1.5})
+    found = paired_tests({0: 2.0}, {0: 1.5})
     assert found is not None
     assert found.difference.mean == 0.5
     assert found.p is None
@@ -81,7 +81,7 @@ def test_differences_that_are_not_finite_are_refused(bad: float) -> None:
     with pytest.raises(ValueError, match="finite"):
         t_test([bad])
     with pytest.raises(ValueError, match="finite"):
-        pairs({0: bad, 1: 1.0}, {0: 1.0, 1: 2.0})
+        paired_tests({0: bad, 1: 1.0}, {0: 1.0, 1: 2.0})
 
 
 def test_equal_differences_are_no_infinite_certainty() -> None:
@@ -95,7 +95,7 @@ def test_equal_differences_are_no_infinite_certainty() -> None:
 def test_p_is_below_5_percent_where_the_counted_interval_leaves_out_zero(n: int) -> None:
     step = 100 / 359
     for examples in (0.2, 0.5, 1.0, 1.4, 1.6, 3.0, 20.0):
-        found = pairs(
+        found = paired_tests(
             dict.fromkeys(range(n), 5 + examples * step), dict.fromkeys(range(n), 5.0), step
         )
         assert found is not None

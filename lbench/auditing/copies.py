@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from lbench.auditing.tensor_copies import copy_belongings, copy_tensors
-from lbench.auditing.walk import ABSENT, ATOMS, Place, Walk
+from lbench.auditing.walk import ABSENT, ATOMS, SharedVariable, Walk
 from lbench.errors import UsageError
 from lbench.rule import Rule
 
@@ -142,8 +142,8 @@ class Original:
                 return value if inner is None else inner
         return None
 
-    def _values(self) -> list[tuple[Place, Any]]:
-        return [(each, each.get()) for each in self.walk.places.values()]
+    def _values(self) -> list[tuple[SharedVariable, Any]]:
+        return [(each, each.get()) for each in self.walk.variables.values()]
 
     def _memo(self) -> dict[int, Any]:
         """Return a memo with all that ``copy.deepcopy`` would leave out or get wrong."""
@@ -176,7 +176,7 @@ class Original:
 class _Variable:
     """A place and its value in a copy."""
 
-    place: Place
+    place: SharedVariable
     value: Any
 
 

@@ -32,7 +32,7 @@ from lbench.auditing.functions import (
     in_place,
 )
 from lbench.auditing.origins import CONSTANT, INPUT, TARGET, Origin, spread, summed, weighted
-from lbench.auditing.uses import Held, Use
+from lbench.auditing.uses import HeldUses, Use
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -44,7 +44,7 @@ UNMARKED = (-1, CONSTANT)
 _NUMBERS = itertools.count()
 
 
-class Watch(TorchFunctionMode):
+class UseTracer(TorchFunctionMode):
     """Follows the tensors of a step or prediction and keeps each use of a parameter.
 
     Args:
@@ -61,7 +61,7 @@ class Watch(TorchFunctionMode):
         params: Mapping[str, Tensor],
         inputs: Tensor,
         target: Tensor | None = None,
-        held: Held | None = None,
+        held: HeldUses | None = None,
     ) -> None:
         super().__init__()
         self.uses: list[Use] = []
@@ -264,7 +264,7 @@ GRAD: Any = vars(torch._C.TensorBase)["grad"].__get__
 _OPENED: dict[FunctionType, FunctionType] = {}
 
 
-def unfollowed(function: Callable[P, R]) -> Callable[P, R]:
+def untraced(function: Callable[P, R]) -> Callable[P, R]:
     """Decorate what the audit itself does during a step: a watch does not follow it."""
 
     @functools.wraps(function)
@@ -276,16 +276,16 @@ def unfollowed(function: Callable[P, R]) -> Callable[P, R]:
 
 
 @contextmanager
-def watching(watch: Watch) -> Iterator[Watch]:
+def tracing(tracer: UseTracer) -> Iterator[UseTracer]:
     """Within the context a step or prediction is followed."""
     # Of all modules: the model may make some while it runs. Before the hooks of each module.
     handles = [
-        register_module_forward_pre_hook(watch.called),
-        register_module_forward_hook(watch.returned, always_call=True),
+        register_module_forward_pre_hook(tracer.called),
+        register_module_forward_hook(tracer.returned, always_call=True),
     ]
     try:
-        with watch:
-            yield watch
+        with tracer:
+            yield tracer
     finally:
         for handle in handles:
             handle.remove()
