@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from pathlib import Path
 from typing import Any
@@ -20,10 +21,12 @@ from lbench.run.resident import resident
 from lbench.run.resolve import VALIDATION, Resolved
 from lbench.rundir import RunDir
 from lbench.store.mlflow_content import mlflow_status
-from tests.run.helper import Silent, ask, run
+from tests.run import helper
+from tests.run.helper import Silent, ask
 from tests.run.test_resume import assert_equal_runs
 
 CPU = torch.device("cpu")
+run = functools.partial(helper.run, audited=True)
 TIMES = {"seconds", "step_ms", "core_share", "peak_memory_mib", "ended"}
 
 
