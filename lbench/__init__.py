@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from lbench.config import RuleConfig as RuleConfig
     from lbench.config import param as param
     from lbench.errors import UsageError as UsageError
+    from lbench.hooks import AnalysisEntry as AnalysisEntry
     from lbench.hooks import DatasetEntry as DatasetEntry
+    from lbench.hooks import FigureEntry as FigureEntry
     from lbench.hooks import NetworkEntry as NetworkEntry
     from lbench.hooks import ProbeEntry as ProbeEntry
     from lbench.hooks import PublishedEntry as PublishedEntry
@@ -52,12 +54,14 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "AnalysisEntry": "hooks",
     "Batch": "task",
     "Block": "network",
     "Chain": "network",
     "Claims": "claims",
     "Column": "probe",
     "DatasetEntry": "hooks",
+    "FigureEntry": "hooks",
     "GradientRule": "rule",
     "Grads": "rule",
     "Group": "rule",

@@ -1,10 +1,18 @@
-"""lbench's own networks, datasets, published numbers and probes: a plugin like any other."""
+"""What lbench itself brings, from networks to the figures of reports: a plugin like any other."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from lbench.hooks import DatasetEntry, NetworkEntry, ProbeEntry, PublishedEntry, hookimpl
+from lbench.hooks import (
+    AnalysisEntry,
+    DatasetEntry,
+    FigureEntry,
+    NetworkEntry,
+    ProbeEntry,
+    PublishedEntry,
+    hookimpl,
+)
 
 API = 1
 
@@ -137,9 +145,26 @@ def lbench_networks() -> list[NetworkEntry]:
 def lbench_datasets() -> list[DatasetEntry]:
     sequence = "lbench.data.sequence"
     return [
-        DatasetEntry("digits", "Digits (8x8)", "lbench.data.digits:Digits", "mlp"),
-        DatasetEntry("mnist", "MNIST", "lbench.data.mnist:Mnist", "mlp-275k"),
-        DatasetEntry("cifar10", "CIFAR-10", "lbench.data.cifar10:Cifar10", "cnn-876k"),
+        DatasetEntry(
+            "digits", "Digits (8x8)", "lbench.data.digits:Digits", "mlp", (1, 8, 8), classes=10
+        ),
+        DatasetEntry(
+            "mnist",
+            "MNIST",
+            "lbench.data.mnist:Mnist",
+            "mlp-275k",
+            (1, 28, 28),
+            classes=10,
+            reference=True,
+        ),
+        DatasetEntry(
+            "cifar10",
+            "CIFAR-10",
+            "lbench.data.cifar10:Cifar10",
+            "cnn-876k",
+            (3, 32, 32),
+            classes=10,
+        ),
         DatasetEntry(
             "imagefolder", "A folder of class folders", "lbench.data.imagefolder:ImageFolder", "cnn"
         ),
@@ -182,5 +207,133 @@ def lbench_probes() -> list[ProbeEntry]:
             "tasks",
             "Error on every task of a sequence after each of them",
             "lbench.probes.tasks:Tasks",
+        ),
+    ]
+
+
+@hookimpl
+def lbench_figures() -> list[FigureEntry]:
+    figures, probes = "lbench.report.figures", "lbench.report.probes"
+    return [
+        FigureEntry("lines", "Test error against a setting", f"{figures}.axis:lines"),
+        FigureEntry("bars", "All cells in the order of their test error", f"{figures}.axis:bars"),
+        FigureEntry(
+            "curves",
+            "Training loss and validation error against epochs, seconds and operations",
+            f"{figures}.training:curves",
+        ),
+        FigureEntry("history", "Every trial of each search", f"{figures}.searching:history"),
+        FigureEntry(
+            "best_so_far", "The best so far of all searches", f"{figures}.searching:tuning"
+        ),
+        FigureEntry(
+            "importance",
+            "What share of the trials' spread each setting explains",
+            f"{figures}.searching:importance",
+        ),
+        FigureEntry(
+            "slice",
+            "Trials against one setting, those marked that cannot be told apart from the best",
+            f"{figures}.searching:one_setting",
+        ),
+        FigureEntry(
+            "pareto",
+            "Test error against a cost, or the objectives of searches with several",
+            f"{figures}.front:pareto",
+        ),
+        FigureEntry(
+            "online",
+            "Accuracy and loss on each batch before the step on it",
+            f"{probes}.online:figures",
+            "online",
+        ),
+        FigureEntry(
+            "linear",
+            "Error of a linear classifier of what each block passes on",
+            f"{probes}.linear:figures",
+            "linear",
+        ),
+        FigureEntry(
+            "alignment",
+            "Angle of updates to the gradient over training; their bias and variance",
+            f"{probes}.alignment:figures",
+            "alignment",
+        ),
+        FigureEntry(
+            "tasks",
+            "The error matrix of a sequence of tasks; forgetting against learning error",
+            f"{probes}.tasks:figures",
+            "tasks",
+        ),
+    ]
+
+
+@hookimpl
+def lbench_analyses() -> list[AnalysisEntry]:
+    answers, probes = "lbench.report.answers", "lbench.report.probes"
+    return [
+        AnalysisEntry(
+            "best",
+            "The lowest error of each task, and what is not told apart from it",
+            f"{answers}.best:best",
+        ),
+        AnalysisEntry(
+            "identify",
+            "The best configuration of each search, and the ranges not told apart from it",
+            f"{answers}.identify:identify",
+        ),
+        AnalysisEntry(
+            "grid",
+            "Where along the first axis the error is lowest, and what is not told apart from that",
+            f"{answers}.grid:grid",
+        ),
+        AnalysisEntry(
+            "factor",
+            "Every value of the first axis against the rule's default",
+            f"{answers}.factor:factor",
+        ),
+        AnalysisEntry(
+            "followers",
+            "Every cell against the first arm, and each axis of two values on average",
+            f"{answers}.contrasted:followers",
+        ),
+        AnalysisEntry(
+            "ablation",
+            "The arms in the order of their error, and which neighbours are told apart",
+            f"{answers}.contrasted:ablation",
+        ),
+        AnalysisEntry(
+            "depth",
+            "Whether a larger value of the last axis is better than the smallest",
+            f"{probes}.linear:depth",
+            "linear",
+        ),
+        AnalysisEntry(
+            "samples",
+            "The lowest error, and what is not told apart from it, at each value of each axis",
+            f"{answers}.samples:samples",
+        ),
+        AnalysisEntry("screen", "Which rules learn at all", f"{answers}.rules:screen"),
+        AnalysisEntry(
+            "table1",
+            "The lowest error of each network, and the best rule without backpropagation",
+            f"{answers}.rules:table1",
+        ),
+        AnalysisEntry(
+            "online",
+            "Where along the first axis the error is lowest, and whether it falls along the second",
+            f"{answers}.online:online",
+        ),
+        AnalysisEntry(
+            "alignment",
+            "The rules in the order of their angle to the gradient",
+            f"{probes}.alignment:analysis",
+            "alignment",
+        ),
+        AnalysisEntry(
+            "forgetting",
+            "What rules forget where all learn a new task equally well",
+            f"{probes}.tasks:forgetting",
+            "tasks",
         ),
     ]

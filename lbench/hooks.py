@@ -38,12 +38,15 @@ class RuleEntry:
         title: one line that says what the rule does.
         paper: authors, year and where to find it.
         load: ``"module:Class"`` of a :class:`lbench.rule.Rule`.
+        reference: whether reports compare other rules with this one, and ``equal = "flops"``
+            gives them its operations; one rule alone is.
     """
 
     name: str
     title: str
     paper: str
     load: str
+    reference: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +75,20 @@ class DatasetEntry:
         title: what tables call it.
         load: ``"module:Class"`` of a :class:`lbench.data.source.Source`.
         network: the default network.
+        shape: (channels, height, width) of an example, where all have it with every option; None
+            where it is known only once the data is decoded.
+        classes: how many there are, likewise.
+        reference: whether networks and claims are shown on this dataset where none is named; it
+            has a shape and classes, and one dataset alone is.
     """
 
     name: str
     title: str
     load: str
     network: str
+    shape: tuple[int, int, int] | None = None
+    classes: int | None = None
+    reference: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +123,53 @@ class ProbeEntry:
     load: str
 
 
-Entry = RuleEntry | NetworkEntry | DatasetEntry | StudyEntry | PublishedEntry | ProbeEntry
+@dataclass(frozen=True, slots=True)
+class FigureEntry:
+    """A figure of a study's report.
+
+    Args:
+        name: what a study's ``figures`` take, without the argument; it has no colon.
+        title: one line that says what it shows.
+        load: ``"module:function"``; it gets a :class:`lbench.reporting.Results` and the argument
+            behind the colon ("" without one), and returns a list of
+            :class:`lbench.reporting.Figure`, empty where there is nothing to show.
+        probe: the probe whose table it reads; "" for none.
+    """
+
+    name: str
+    title: str
+    load: str
+    probe: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class AnalysisEntry:
+    """An analysis: how the answer to a study's question is worked out.
+
+    Args:
+        name: what a study's ``analysis`` takes.
+        title: one line that says what it works out.
+        load: ``"module:function"``; it gets a :class:`lbench.reporting.Results` and returns a
+            :class:`lbench.reporting.Answer`.
+        probe: the probe whose table it reads; "" for none.
+    """
+
+    name: str
+    title: str
+    load: str
+    probe: str = ""
+
+
+Entry = (
+    RuleEntry
+    | NetworkEntry
+    | DatasetEntry
+    | StudyEntry
+    | PublishedEntry
+    | ProbeEntry
+    | FigureEntry
+    | AnalysisEntry
+)
 
 
 class HookSpecs:
@@ -141,3 +198,11 @@ class HookSpecs:
     @hookspec
     def lbench_probes(self) -> list[ProbeEntry]:  # type: ignore[empty-body]
         """Probes."""
+
+    @hookspec
+    def lbench_figures(self) -> list[FigureEntry]:  # type: ignore[empty-body]
+        """Figures of reports."""
+
+    @hookspec
+    def lbench_analyses(self) -> list[AnalysisEntry]:  # type: ignore[empty-body]
+        """Analyses of studies."""

@@ -1,4 +1,4 @@
-"""What entries and the classes that they name must be, checked without importing lbench's own."""
+"""What entries and what they name must be, checked without importing lbench's own classes."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from lbench.hooks import DatasetEntry, FigureEntry
+
 BASES = {
     "rules": ("lbench.rule", "Rule"),
     "networks": ("lbench.networks.spec", "NetworkSpec"),
@@ -14,7 +16,14 @@ BASES = {
     "probes": ("lbench.probe", "Probe"),
 }
 """Module and name of what a class of a kind derives from: importing it may bring PyTorch."""
-TYPES = {"str": str, "Path": Path, "Mapping[str, Any]": Mapping}
+TYPES: dict[str, type | tuple[type, ...]] = {
+    "str": str,
+    "bool": bool,
+    "Path": Path,
+    "Mapping[str, Any]": Mapping,
+    "int | None": (int, type(None)),
+    "tuple[int, int, int] | None": (tuple, type(None)),
+}
 """By the annotation of an entry's field."""
 
 
@@ -23,17 +32,39 @@ def entry_problem(entry: Any) -> str | None:
     for field in dataclasses.fields(entry):
         value, wanted = getattr(entry, field.name), TYPES[str(field.type)]
         if not isinstance(value, wanted):
-            return f"{field.name} is {value!r}, not a {wanted.__name__}"
+            name = field.type if isinstance(wanted, tuple) else wanted.__name__
+            return f"{field.name} is {value!r}, not a {name}"
     if not entry.name:
         return "name is empty"
+    if isinstance(entry, FigureEntry) and ":" in entry.name:
+        return f"name is {entry.name!r}, and an argument would stand behind its colon"
+    if isinstance(entry, DatasetEntry) and (problem := _shape_problem(entry)):
+        return problem
     module, _, attribute = getattr(entry, "load", "module:Name").partition(":")
     if not module or not attribute:
         return f"load is {entry.load!r}, not 'module:Name'"
     return None
 
 
-def class_problem(kind: str, name: str, cls: Any) -> str | None:
-    """Return what is wrong with the class that the entry of this kind and name loads."""
+def _shape_problem(entry: DatasetEntry) -> str | None:
+    if (entry.shape is None) != (entry.classes is None):
+        return "it has only one of shape and classes"
+    if entry.shape is None:
+        return "it is the reference, and has no shape" if entry.reference else None
+    sizes = (*entry.shape, entry.classes)
+    if len(entry.shape) != 3 or not all(isinstance(n, int) and n > 0 for n in sizes):
+        return f"shape and classes are {entry.shape!r} and {entry.classes!r}, not positive numbers"
+    return None
+
+
+def loaded_problem(kind: str, name: str, loaded: Any) -> str | None:
+    """Return what is wrong with what the entry of this kind and name loads; None for nothing."""
+    if kind in BASES:
+        return _class_problem(kind, name, loaded)
+    return None if callable(loaded) else f"is {loaded!r}, not a function"
+
+
+def _class_problem(kind: str, name: str, cls: Any) -> str | None:
     base = BASES[kind]
     if not derives(cls, base):
         return f"does not derive from {base[0]}.{base[1]}"

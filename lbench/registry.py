@@ -11,7 +11,7 @@ import functools
 import importlib
 import importlib.metadata
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ import pluggy
 from lbench import hooks
 from lbench.containment import contained
 from lbench.errors import PluginError, unknown
-from lbench.plugin_check import class_problem, entry_problem
+from lbench.plugin_check import entry_problem, loaded_problem
 from lbench.plugin_file import hooks_of, import_file
 
 GROUP = "lbench"
@@ -32,7 +32,13 @@ KINDS: dict[str, type[Any]] = {
     "studies": hooks.StudyEntry,
     "published": hooks.PublishedEntry,
     "probes": hooks.ProbeEntry,
+    "figures": hooks.FigureEntry,
+    "analyses": hooks.AnalysisEntry,
 }
+NOUNS = {"studies": "study", "analyses": "analysis"}
+"""What one of a kind is called, where that is not the kind without its s."""
+UNLISTED = ("figures", "analyses")
+"""Kinds that no command lists: a message has all their names."""
 
 
 @dataclass(slots=True)
@@ -58,6 +64,8 @@ class Registry:
     studies: dict[str, hooks.StudyEntry] = field(default_factory=dict)
     published: dict[str, hooks.PublishedEntry] = field(default_factory=dict)
     probes: dict[str, hooks.ProbeEntry] = field(default_factory=dict)
+    figures: dict[str, hooks.FigureEntry] = field(default_factory=dict)
+    analyses: dict[str, hooks.AnalysisEntry] = field(default_factory=dict)
     owners: dict[tuple[str, str], str] = field(default_factory=dict)
     files: list[Path] = field(default_factory=list)
 
@@ -69,6 +77,14 @@ class Registry:
     def owner(self, kind: str, name: str) -> str:
         """The plugin that brought an entry."""
         return self.owners[kind, name]
+
+    def reference(self, kind: str) -> str:
+        """Return the rule or dataset that declares itself the reference; "" where none does.
+
+        Args:
+            kind: ``"rules"`` or ``"datasets"``.
+        """
+        return next((e.name for e in self.entries(kind).values() if e.reference), "")
 
     def find(self, kind: str, name: str) -> Any:
         """The entry of that name.
@@ -88,23 +104,25 @@ class Registry:
                     "See all plugins with: lbench plugins",
                 )
         listing = f"List them with: lbench {kind}"
+        if kind in UNLISTED:
+            listing = f"Known: {', '.join(entries)}"
         if broken := [plugin.name for plugin in self.plugins if plugin.error]:
             listing += f" (plugins left out: {', '.join(broken)}; see: lbench plugins)"
         raise unknown(noun(kind), name, entries, listing=listing)
 
     def load(self, kind: str, name: str) -> Any:
-        """Return the class that an entry of rules, networks, datasets or probes names.
+        """Return the class or function that an entry with ``load`` names.
 
         Raises:
             UsageError: nobody brings it.
-            PluginError: it cannot be imported, or is not what a class of its kind must be.
+            PluginError: it cannot be imported, or is not what one of its kind must be.
         """
         entry = self.find(kind, name)
         module, _, attribute = entry.load.partition(":")
         try:
             with contained():
-                cls = getattr(importlib.import_module(module), attribute)
-                problem = class_problem(kind, name, cls)
+                loaded = getattr(importlib.import_module(module), attribute)
+                problem = loaded_problem(kind, name, loaded)
         except KeyboardInterrupt:
             raise
         except BaseException as error:
@@ -119,7 +137,7 @@ class Registry:
                 f"{name!r}, but {attribute} {problem}.",
                 "See all plugins with: lbench plugins",
             )
-        return cls
+        return loaded
 
     def add_file(self, path: Path) -> None:
         """Takes what a file that is not installed brings; the same file again is nothing new.
@@ -183,10 +201,25 @@ class Registry:
             _check_entries(kind, brought[kind])
         for kind, names in plugin.brings.items():
             self._check_names(kind, names)
+        self._check_references(brought)
         for kind, entries in brought.items():
             for entry in entries:
                 self.entries(kind)[entry.name] = entry
                 self.owners[kind, entry.name] = plugin.name
+
+    def _check_references(self, brought: Mapping[str, Sequence[Any]]) -> None:
+        """Check that one rule and one dataset at most declare themselves the reference.
+
+        Raises:
+            PluginError: a second one does.
+        """
+        for kind in ("rules", "datasets"):
+            references = [entry.name for entry in brought[kind] if entry.reference]
+            if len(references) > 1 or (references and self.reference(kind)):
+                raise PluginError(
+                    f"Its {noun(kind)} {references[-1]!r} wants to be the reference, which is "
+                    f"{self.reference(kind) or references[0]!r}; take one of the two claims away."
+                )
 
     def _check_names(self, kind: str, names: Sequence[str]) -> None:
         """That the names which a plugin brings are free, and each is brought once.
@@ -242,7 +275,7 @@ def _check_entries(kind: str, entries: Iterable[Any]) -> None:
 
 def noun(kind: str) -> str:
     """``"rule"`` of ``"rules"``, for messages."""
-    return "study" if kind == "studies" else kind.removesuffix("s")
+    return NOUNS.get(kind, kind.removesuffix("s"))
 
 
 def _manager() -> pluggy.PluginManager:

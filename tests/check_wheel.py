@@ -39,6 +39,7 @@ STEPS: list[list[list[str]]] = [
             "lbench plugins",
             "lbench rules sign_pred",
             "lbench run --rule sign_pred --dataset digits --epochs 2",
+            "lbench study third/sign_angle.toml --yes --workers 1",
             "lbench run --rule newcomer --dataset digits --epochs 2",
         ],
         [

@@ -1,4 +1,4 @@
-"""What lbench's package has: it imports nothing, and names what is public.
+"""What lbench's package has: it imports nothing, says what is public, and names no plugin's.
 
 Which modules may import which is in the contracts of pyproject.toml, for ``lint-imports``.
 """
@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import ast
 import tomllib
+from collections.abc import Container, Iterable
 from pathlib import Path
 
 import pytest
 
 import lbench
+from lbench.registry import registry
 
 ROOT = Path(lbench.__file__).parent
 REPOSITORY = ROOT.parent
@@ -82,3 +84,58 @@ def test_every_public_name_resolves(name: str) -> None:
 def test_an_unknown_public_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="'lbench' has no attribute 'nothing'"):
         lbench.nothing  # noqa: B018
+
+
+NAMED = ("rules", "networks", "datasets", "probes", "figures", "analyses", "published")
+"""Kinds whose names stand nowhere in the core; studies are called by common words."""
+
+
+def texts(path: Path) -> dict[str, int]:
+    """The string constants of a file that are no docstrings, with a line of each."""
+    tree = ast.parse(path.read_text())
+    prose = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    return {
+        node.value: node.lineno
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+        if id(node) not in prose
+    }
+
+
+def named(paths: Iterable[Path], owners: Container[str]) -> list[str]:
+    """Where constants of these files are names of what these plugins bring."""
+    names = {
+        name: kind
+        for (kind, name), owner in registry().owners.items()
+        if kind in NAMED and owner in owners
+    }
+    return [
+        f"{path.relative_to(REPOSITORY)}:{line} names {names[text]} {text!r}"
+        for path in paths
+        for text, line in texts(path).items()
+        if text in names
+    ]
+
+
+def test_nothing_in_the_core_names_what_a_plugin_brings() -> None:
+    plugins = set(registry().owners.values()) - {"core"}
+    assert {"bp", "lfnn"} <= plugins
+    assert named(sorted(ROOT.rglob("*.py")), plugins) == []
+
+
+def test_a_name_of_a_plugin_would_be_found() -> None:
+    hooks = REPOSITORY / "plugins" / "lbench_bp" / "__init__.py"
+    assert named([hooks], {"bp"}) == [f"{hooks.relative_to(REPOSITORY)}:14 names rules 'bp'"]
+
+
+def test_reports_of_plugins_import_public_names_alone() -> None:
+    folders = [*REPOSITORY.glob("plugins/*/report"), REPOSITORY / "examples"]
+    paths = [path for folder in folders for path in folder.rglob("*.py")]
+    reports = [path for path in paths if "lbench.reporting" in path.read_text()]
+    assert len(reports) >= 4
+    for path in reports:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("lbench"):
+                module = (node.module or "").partition(".")
+                if module[0] == "lbench":
+                    assert module[2] in ("", "reporting"), f"{path} imports {node.module}"

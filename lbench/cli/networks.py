@@ -21,7 +21,7 @@ from lbench.cli.common import (
 from lbench.cli.data import prepare_with
 from lbench.containment import contained
 from lbench.errors import DataError, UsageError
-from lbench.hooks import NetworkEntry
+from lbench.hooks import DatasetEntry, NetworkEntry
 from lbench.registry import registry
 from lbench.report.table import text
 
@@ -30,13 +30,6 @@ if TYPE_CHECKING:
 
     from lbench.network import Network
     from lbench.networks.spec import NetworkSpec
-
-SHAPES = {
-    "digits": ((1, 8, 8), 10),
-    "mnist": ((1, 28, 28), 10),
-    "cifar10": ((3, 32, 32), 10),
-}
-"""(channels, height, width) and classes of lbench's own datasets, so that none is loaded."""
 
 
 @click.command(epilog="Example: lbench networks mlp-275k --blocks 1")
@@ -72,18 +65,22 @@ def command(
 
 
 def default_dataset(network: str) -> str:
-    """The dataset that has this network as its default, else the one it is titled for, or mnist."""
+    """Return the dataset that a network is shown on where none is named.
+
+    Of those whose entry has a shape it is the one whose default network this is, else the one
+    that the network's title names, else the reference.
+    """
     title = registry().find("networks", network).title
-    known = {name: entry for name, entry in registry().datasets.items() if name in SHAPES}
-    own = [name for name, entry in known.items() if entry.network == network]
-    titled = [name for name, entry in known.items() if entry.title in title]
-    return [*own, *titled, "mnist"][0]
+    known = [entry for entry in registry().datasets.values() if entry.shape is not None]
+    own = [entry.name for entry in known if entry.network == network]
+    titled = [entry.name for entry in known if entry.title in title]
+    return [*own, *titled, registry().reference("datasets")][0]
 
 
 def shape_of(
     dataset: str, data_dir: Path | None = None, data: Mapping[str, str] | None = None
 ) -> tuple[tuple[int, int, int], int]:
-    """The shape of an example and the number of classes.
+    """Return the shape of an example, (channels, height, width), and the number of classes.
 
     Raises:
         UsageError: nobody brings this dataset, or it has no such option.
@@ -93,8 +90,9 @@ def shape_of(
 
     data = data or {}
     source = registry().load("datasets", dataset)(**data)
-    if dataset in SHAPES and data_dir is None:
-        return SHAPES[dataset]
+    entry: DatasetEntry = registry().find("datasets", dataset)
+    if entry.shape is not None and entry.classes is not None and data_dir is None:
+        return entry.shape, entry.classes
     state = status(source, data_dir)
     if state["message"]:
         raise DataError(state["message"], state["hint"])

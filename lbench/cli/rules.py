@@ -24,8 +24,6 @@ from lbench.report.audit_text import WORDS, say
 from lbench.report.table import text
 from lbench.report.terminal import paragraph
 
-CLAIMED_ON = "mnist"
-
 
 @click.command(epilog="Example: lbench rules bp")
 @name_argument("rules")
@@ -77,12 +75,13 @@ def _row(entry: RuleEntry) -> dict[str, str]:
 
 
 def _claims(cls: Any) -> dict[str, Any]:
-    """The rule's claims with its default options on the network that mnist has by default."""
+    """The rule's claims with its default options, on the reference dataset's default network."""
     from lbench.cli.networks import build
 
-    network = registry().find("datasets", CLAIMED_ON).network
+    dataset = registry().reference("datasets")
+    network = registry().find("datasets", dataset).network
     try:
-        claims = cls.claims(cls.Config(), build(network, CLAIMED_ON)).as_dict()
+        claims = cls.claims(cls.Config(), build(network, dataset)).as_dict()
     except LbenchError as error:
         return {"network": network, "error": error.message}
     return {"network": network, **claims}

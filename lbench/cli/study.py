@@ -108,11 +108,13 @@ def command(
 
         click.get_current_context().invoke(studies, as_json=as_json, name=None)
         return 0
-    from lbench.report.study import check
+    from lbench.report.study import check, unrecorded
     from lbench.study.lookup import find_study
 
     known = find_study(study, registry(), home)
     check(known)
+    for sentence in unrecorded(known):
+        say(f"{sentence}\n", fg="yellow")
     if status:
         return _status(known, home, as_json, study)
     if collect:

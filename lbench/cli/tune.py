@@ -83,5 +83,5 @@ def command(
 def _names(only: str) -> tuple[str, ...]:
     found = tuple(part.strip() for part in only.split(",") if part.strip())
     if not found:
-        raise UsageError("--only names no option.", "As in: --only leadership,lam")
+        raise UsageError("--only names no option.", "As in: --only lr,batch")
     return found

@@ -9,11 +9,13 @@ from lbench.report.audit_text import UNMEASURED, WORDS
 from lbench.report.table import NONE
 
 CONTRADICTED = "CONTRADICTED"
+FULL = "full BP"
+"""Full weights reach from the output to the first layer."""
 SAID = ("bp_free", "backward_depth", "update_locked")
 
 
 def short(audit: Mapping[str, Any] | None, contradictions: Sequence[str]) -> str:
-    """Return ``BP-free``, ``depth 1`` or ``bp``; a dash where there was no audit.
+    """Return ``BP-free``, ``depth 1`` or ``full BP``; a dash where there was no audit.
 
     Where there was one and it could not tell, ``not measurable`` or ``not BP-free``.
     """
@@ -27,7 +29,7 @@ def short(audit: Mapping[str, Any] | None, contradictions: Sequence[str]) -> str
     if depth is None:
         return UNMEASURED if unmeasured(audit) else NONE
     if depth == "full" and found(audit, "transport") == "full":
-        return "bp"
+        return FULL
     return f"depth {depth}"
 
 

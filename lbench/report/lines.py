@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lbench.report.compare import Row, rows
+from lbench.report.table import between, percent
 from lbench.report.table import settings as shown
 from lbench.statistics.intervals import Summary, binomial, interval_of_known
 from lbench.study.definition import Point
@@ -92,6 +93,20 @@ def groups(results: Results) -> list[Group]:
         together.setdefault(_key(final.point), []).append(final)
     varying = _varying([final.point for final in results.finals])
     return [_group(results, finals, varying) for finals in together.values()]
+
+
+def error_of(line: Line) -> str:
+    """Return ``2.10 % [1.90, 2.30], 3 of 3 seeds``; of one seed the test set's interval."""
+    test = line.row.test
+    if test is None:
+        return "no finished run"
+    if test.low is not None and test.high is not None:
+        ends = f" {between(test.low, test.high)}"
+    elif line.sampling:
+        ends = f" {between(*line.sampling)[:-1]} by the test set's size alone]"
+    else:
+        ends = ""
+    return f"{percent(test.mean)} %{ends}, {line.seeds} seeds"
 
 
 def of_task(name: str) -> bool:

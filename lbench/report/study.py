@@ -11,10 +11,11 @@ from typing import Any
 
 from lbench.errors import LbenchError, UsageError
 from lbench.home import Home
+from lbench.registry import registry
 from lbench.report.answers import Answer, analysis, answer
 from lbench.report.answers.answer import UNDECIDED
 from lbench.report.figures import draw, drawing
-from lbench.report.figures.figure import Figure, save, style
+from lbench.report.figures.figure import save, style
 from lbench.report.latex import to_latex
 from lbench.report.lines import groups
 from lbench.report.records import write_csv, write_parquet
@@ -67,14 +68,28 @@ class Report:
 
 
 def check(study: Study) -> None:
-    """That a study's analysis and figures are known, before anything is trained for them.
+    """Check that a study's analysis and figures are there, before anything is trained for them.
 
     Raises:
         UsageError: one is not; says the nearest.
+        PluginError: one cannot be loaded.
     """
     analysis(study.analysis)
     for figure in study.figures:
         drawing(figure.partition(":")[0])
+
+
+def unrecorded(study: Study) -> list[str]:
+    """Return a sentence for each figure or analysis whose probe the study does not ask for."""
+    names = dict.fromkeys(figure.partition(":")[0] for figure in study.figures)
+    entries = [("analysis", registry().find("analyses", study.analysis))]
+    entries += [("figure", registry().find("figures", name)) for name in names]
+    return [
+        f"The {kind} {entry.name} reads what the probe {entry.probe} records, and the probes of "
+        "the study do not include it."
+        for kind, entry in entries
+        if entry.probe and entry.probe not in study.probes
+    ]
 
 
 def make_report(results: Results, folder: Path, *, home: Home) -> Report:
@@ -101,14 +116,14 @@ def _answered(results: Results) -> Answer:
     """The answer; where it cannot be worked out, that: the tables do not depend on it."""
     try:
         return answer(results)
-    except UsageError:
+    except (UsageError, KeyboardInterrupt):
         # Of an analysis that there is not: the study is to be changed.
         raise
-    except Exception as error:
+    except BaseException as error:
         return Answer(f"{UNDECIDED}: the answer could not be worked out ({_why(error)}).")
 
 
-def _why(error: Exception) -> str:
+def _why(error: BaseException) -> str:
     if isinstance(error, LbenchError):
         return error.message
     return f"{type(error).__name__}: {error}"
@@ -123,9 +138,14 @@ def _figures(results: Results, folder: Path) -> tuple[list[Drawn], dict[str, str
     for name in dict.fromkeys([*own, *ALWAYS]):
         with style():
             try:
-                figures: Sequence[Figure] = draw(results, name)
+                figures = draw(results, name)
+                if taken := {each.figure.name for each in drawn} & {f.name for f in figures}:
+                    left_out[name] = f"another figure has the name {min(taken)}"
+                    continue
                 drawn += [Drawn(figure, save(figure, folder).read_text()) for figure in figures]
-            except Exception as error:
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:
                 left_out[name] = _why(error)
                 continue
         if not figures and name in own:

@@ -6,9 +6,13 @@ import math
 import re
 import sys
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from lbench.report import widths
 from lbench.report.terminal import coloured, columns, console, paragraph
+
+if TYPE_CHECKING:
+    from lbench.statistics.intervals import Summary
 
 NONE = "—"
 """What stands where nothing was measured."""
@@ -29,6 +33,13 @@ def between(low: float, high: float, digits: int = 2, sign: str = "") -> str:
         scale = 10**digits
         low, high = math.floor(low * scale) / scale, math.ceil(high * scale) / scale
     return f"[{low:{sign}.{digits}f}, {high:{sign}.{digits}f}]"
+
+
+def spread(summary: Summary, digits: int = 2) -> str:
+    """Return a mean with its interval, ``0.97 [0.95, 0.99]``; without one the mean alone."""
+    if summary.low is None or summary.high is None:
+        return f"{summary.mean:.{digits}f}"
+    return f"{summary.mean:.{digits}f} {between(summary.low, summary.high, digits)}"
 
 
 def print_table(

@@ -73,7 +73,7 @@ class Arm:
         settings: by name as the command line has them: a rule's option or a part of the recipe
             plain, ``net.widths`` an option of the network, ``data.permute`` of the dataset, and
             ``epochs``, ``examples``, ``labels``, ``blocks``, ``augment``, ``precision``. With
-            ``equal = "flops"`` a run takes as many operations as ``bp`` does in its epochs.
+            ``equal = "flops"`` a run takes as many operations as the reference rule in its epochs.
         axes: settings that take several values, every combination a point.
         network: the arm's own; None for the study's.
     """
@@ -101,8 +101,8 @@ class Study:
         seeds: final runs a point.
         search: at each point; None for none.
         probes: what is measured during final runs.
-        analysis: how the answer is worked out, a name of ``lbench.report.answers``.
-        figures: names of ``lbench.report.figures``, in order.
+        analysis: how the answer is worked out, a name that a plugin's ``lbench_analyses`` brings.
+        figures: names that plugins' ``lbench_figures`` bring, in order.
         margin: within which two errors count as equal, in points; stated in advance.
         published: the counterpart in a paper, in words.
         path: the file.

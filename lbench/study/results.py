@@ -131,6 +131,11 @@ class Results:
     missing_files: Sequence[str] = ()
 
     @property
+    def margin(self) -> float | None:
+        """Points within which two errors count as equal, as stated in advance; None for none."""
+        return self.study.margin
+
+    @property
     def ended(self) -> bool:
         """Whether there is something to report: a run of the table has ended, or none can be."""
         runs = [run.status for final in self.finals for run in final.runs]

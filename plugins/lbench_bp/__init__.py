@@ -15,5 +15,6 @@ def lbench_rules() -> list[RuleEntry]:
             "Backpropagation: the exact gradient of the output loss",
             "Rumelhart, Hinton & Williams 1986, Nature 323",
             "lbench_bp.bp:Bp",
+            reference=True,
         )
     ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lbench.hooks import ProbeEntry, RuleEntry, hookimpl
+from lbench.hooks import AnalysisEntry, FigureEntry, ProbeEntry, RuleEntry, hookimpl
 
 API = 1
 PAPER = "Yin et al. 2023, arXiv:2310.07885"
@@ -73,5 +73,53 @@ def lbench_probes() -> list[ProbeEntry]:
             "agreement",
             "Whether leaders converge to one classifier, and each worker's own error",
             "lbench_lfnn.probes.agreement:Agreement",
+        ),
+    ]
+
+
+@hookimpl
+def lbench_figures() -> list[FigureEntry]:
+    return [
+        FigureEntry(
+            "leaders",
+            "How much of each epoch every worker led, and whether the same ones go on leading",
+            "lbench_lfnn.report.leaders:figures",
+            "leaders",
+        ),
+        FigureEntry(
+            "activity",
+            "How much a step moves leaders and followers, beside a Vicsek model",
+            "lbench_lfnn.report.activity:figures",
+            "activity",
+        ),
+        FigureEntry(
+            "agreement",
+            "How alike leaders predict, how well, and how well a logistic regression does",
+            "lbench_lfnn.report.agreement:figures",
+            "agreement",
+        ),
+    ]
+
+
+@hookimpl
+def lbench_analyses() -> list[AnalysisEntry]:
+    return [
+        AnalysisEntry(
+            "leaders",
+            "Whether the same workers go on leading",
+            "lbench_lfnn.report.leaders:analysis",
+            "leaders",
+        ),
+        AnalysisEntry(
+            "activity",
+            "How many times as much as a follower's a leader's output moves, early and late",
+            "lbench_lfnn.report.activity:analysis",
+            "activity",
+        ),
+        AnalysisEntry(
+            "convexity",
+            "Whether leaders are alike, and how far they are from a logistic regression",
+            "lbench_lfnn.report.agreement:convexity",
+            "agreement",
         ),
     ]

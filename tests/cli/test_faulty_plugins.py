@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import copy
-import dataclasses
 import json
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from lbench.registry import registry
 from tests.study.helper import ALONE, lbench
 
 RULES = {
@@ -77,16 +72,6 @@ FAULTY = HEAD + "".join(
     for name, code in RULES.items()
 )
 SMALL = ["--dataset", "digits", "--network", "mlp", "--net", "widths=8", "--epochs", "1"]
-
-
-@pytest.fixture
-def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A file for a plugin, which is forgotten afterwards."""
-    known = registry()
-    for each in dataclasses.fields(known):
-        monkeypatch.setattr(known, each.name, copy.copy(getattr(known, each.name)))
-    yield tmp_path / "plugin_faulty.py"
-    sys.modules.pop("plugin_faulty", None)
 
 
 @pytest.fixture
@@ -239,97 +224,6 @@ def test_what_a_rule_prints_is_no_part_of_the_json(
         for who in ("descriptor", "child", "library"):
             assert f"{who} speaks" in err
     assert "speaks" not in out
-
-
-ENTRIES = """
-from lbench import (
-    Column, DatasetEntry, NetworkEntry, NetworkSpec, Probe, ProbeEntry, RuleEntry, StudyEntry,
-    hookimpl,
-)
-from lbench.data.digits import Digits
-from lbench.data.source import Source
-from lbench_bp.bp import Bp
-API = 1
-"""
-MISTAKES = {
-    "datasets": [
-        ("class C(Digits): name = 'zebra'", "has the name 'zebra': give entry and class the same"),
-        ("class C(Digits): name, title = 'it', None", "has no title: write title = "),
-        ("class C(Source):\n look = read = lambda self, at: None", "has no name: write name = "),
-        ("class C(Digits): name, title = 'it', 5", "has the title 5, which is not a word"),
-        ("class C(Source): name = 'it'", "does not define look, read"),
-        ("class C: name = title = 'it'", "does not derive from lbench.data.source.Source"),
-    ],
-    "rules": [
-        ("class C: pass", "does not derive from lbench.rule.Rule"),
-        ("class C(Bp): Config = dict", "not a class that derives from RuleConfig"),
-        ("def C(): pass", "does not derive from lbench.rule.Rule"),
-    ],
-    "networks": [
-        ("class C: pass", "does not derive from lbench.networks.spec.NetworkSpec"),
-        ("class C(NetworkSpec): pass", "does not define build"),
-    ],
-    "probes": [
-        ("class C: pass", "does not derive from lbench.probe.Probe"),
-        ("class C(Probe): columns = {'loss': float}", "not a mapping of names to Column"),
-    ],
-}
-ENTRY = {
-    "datasets": "DatasetEntry('it', 'T', 'plugin_faulty:C', 'mlp')",
-    "rules": "RuleEntry('it', 'T', 'P', 'plugin_faulty:C')",
-    "networks": "NetworkEntry('it', 'T', 'plugin_faulty:C')",
-    "probes": "ProbeEntry('it', 'T', 'plugin_faulty:C')",
-}
-
-
-def write(plugin: Path, kind: str, entry: str, code: str = "") -> list[str]:
-    hook = f"@hookimpl\ndef lbench_{kind}():\n    return [{entry}]\n"
-    plugin.write_text(f"{ENTRIES}{code}\n{hook}")
-    return ["--plugin", str(plugin)]
-
-
-@pytest.mark.parametrize(
-    ("kind", "code", "problem"),
-    [(kind, *mistake) for kind, mistakes in MISTAKES.items() for mistake in mistakes],
-)
-def test_a_class_that_is_not_what_its_entry_says_is_an_error_that_names_both(
-    plugin: Path, kind: str, code: str, problem: str
-) -> None:
-    said = lbench(kind, "it", *write(plugin, kind, ENTRY[kind], code))
-    assert said.code == 2
-    what = f"'plugin_faulty.py' names 'plugin_faulty:C' for {kind.removesuffix('s')} 'it', but C "
-    assert what in said.err
-    assert problem in said.err
-
-
-def test_no_run_begins_on_a_dataset_of_another_name(plugin: Path, tmp_path: Path) -> None:
-    arguments = write(plugin, "datasets", ENTRY["datasets"], MISTAKES["datasets"][0][0])
-    words = ["--rule", "bp", "--dataset", "it", "--home", str(tmp_path / "home")]
-    said = lbench("run", *words, *arguments)
-    assert (said.code, said.out) == (2, "")
-    assert "has the name 'zebra'" in said.err
-    assert not (tmp_path / "home").exists()
-
-
-@pytest.mark.parametrize(
-    ("kind", "entry", "problem"),
-    [
-        ("rules", "RuleEntry('it', None, 'P', 'm:C')", "rule 'it' is wrong: title is None, not"),
-        ("rules", "RuleEntry('', 'T', 'P', 'm:C')", "name is empty"),
-        ("rules", "RuleEntry(5, 'T', 'P', 'm:C')", "name is 5, not a str"),
-        ("rules", "RuleEntry('it', 'T', 'P', 'm.C')", "load is 'm.C', not 'module:Name'"),
-        ("networks", "NetworkEntry('it', 'T', 'm:C', [1])", "preset is [1], not a Mapping"),
-        ("datasets", "DatasetEntry('it', 'T', 'm:C', None)", "network is None, not a str"),
-        ("probes", "ProbeEntry('it', 'T', None)", "load is None, not a str"),
-        ("studies", "StudyEntry('it', 'T', 'a.toml')", "path is 'a.toml', not a Path"),
-    ],
-)
-def test_an_entry_with_a_wrong_field_is_refused_by_its_name(
-    plugin: Path, kind: str, entry: str, problem: str
-) -> None:
-    said = lbench(kind, *write(plugin, kind, entry))
-    assert said.code == 2
-    assert problem in said.err
 
 
 PREDICTS = """

@@ -151,12 +151,13 @@ def test_options_of_one_network_need_its_name(args: list[str]) -> None:
 
 
 def test_shapes_are_those_of_the_data() -> None:
-    from lbench.cli.networks import SHAPES
+    from lbench.cli.networks import shape_of
     from lbench.registry import registry
 
     dataset = registry().load("datasets", "digits")().load()
-    assert SHAPES["digits"] == (dataset.shape, dataset.num_classes)
-    assert set(SHAPES) <= set(registry().datasets)
+    assert shape_of("digits") == (dataset.shape, dataset.num_classes)
+    known = {name for name, entry in registry().datasets.items() if entry.shape}
+    assert known == {"digits", "mnist", "cifar10"}
 
 
 def test_datasets_say_where_they_were_looked_for(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from torch import nn
 
-from lbench.cli.networks import SHAPES
+from lbench.cli.networks import shape_of
 from lbench.errors import UsageError
 from lbench.init import Init
 from lbench.network import Network
@@ -49,7 +49,7 @@ def built(name: str, dataset: str, **options: Any) -> tuple[Network, Init]:
     known = registry()
     spec = network_spec(known.find("networks", name), known.load("networks", name), options)
     init = Init(0)
-    shape, classes = SHAPES[dataset]
+    shape, classes = shape_of(dataset)
     return spec.build(init, shape, classes), init
 
 
@@ -58,7 +58,7 @@ def rule_on(name: str, rule: str, dataset: str) -> Rule:
     network, init = built(name, dataset)
     known, *options = rule.split(", ")
     cls = registry().load("rules", known)
-    shape, classes = SHAPES[dataset]
+    shape, classes = shape_of(dataset)
     config = cls.Config(**dict(option.split("=") for option in options))
     found: Rule = cls(network, Task(dataset, shape, classes), config, init)
     return found
@@ -92,7 +92,7 @@ def test_the_pages_sizes_are_those_of_the_code(row: list[str]) -> None:
 @pytest.mark.parametrize("row", WITH_HEADS, ids=lambda row: f"{row[0]}-{row[2]}")
 def test_the_pages_sizes_with_heads_are_those_of_the_rules(row: list[str]) -> None:
     name, rule, dataset, *sizes = row[:6]
-    found = parameters(rule_on(name, rule, dataset), SHAPES[dataset][0])
+    found = parameters(rule_on(name, rule, dataset), shape_of(dataset)[0])
     together = found["inf"] + found["aux"]
     assert [found["inf"], found["aux"], together] == list(map(number, sizes))
 
@@ -155,10 +155,10 @@ def test_titles_have_the_sizes_of_the_page() -> None:
 def test_weights_and_biases_are_those_of_the_papers_shapes(
     spec: Mlp | Vgg, dataset: str, size: int
 ) -> None:
-    network = spec.build(Init(0), *SHAPES[dataset])
+    network = spec.build(Init(0), *shape_of(dataset))
     assert count(network) == size
     # BatchNorm's scale and shift stand in the place of the biases.
-    normed = spec.model_copy(update={"norm": "batch"}).build(Init(0), *SHAPES[dataset])
+    normed = spec.model_copy(update={"norm": "batch"}).build(Init(0), *shape_of(dataset))
     assert count(normed) == size + sum(layer.width for layer in network.layers)
 
 

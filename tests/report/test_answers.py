@@ -9,7 +9,7 @@ import pytest
 
 from lbench.errors import UsageError
 from lbench.registry import registry
-from lbench.report.answers import ANSWERS, answer
+from lbench.report.answers import answer
 from lbench.report.answers.answer import capital, joined
 from lbench.report.answers.series import axes
 from lbench.report.verdict import SET
@@ -43,7 +43,7 @@ def _at(final: Final, value: Any, name: str = "leadership") -> Final:
     )
 
 
-@pytest.mark.parametrize("name", ANSWERS)
+@pytest.mark.parametrize("name", registry().analyses)
 def test_every_answer_is_undecided_without_a_finished_run(trained: Trained, name: str) -> None:
     results = replace(trained.grid, finals=[], searches=[])
     found = ask(results, name)
@@ -51,7 +51,7 @@ def test_every_answer_is_undecided_without_a_finished_run(trained: Trained, name
     assert found.sentence.endswith(".")
 
 
-@pytest.mark.parametrize("name", ANSWERS)
+@pytest.mark.parametrize("name", registry().analyses)
 def test_every_answer_can_be_written_as_json(trained: Trained, name: str) -> None:
     import json
 
@@ -296,7 +296,7 @@ def test_a_rule_no_better_than_chance_does_not_learn(trained: Trained) -> None:
 def test_the_best_rule_without_bp_is_held_against_bp(trained: Trained) -> None:
     found = ask(told(trained.grid, CLEAR), "table1")
     assert "lowest of the 2 BP-free ones: lfnn_l leadership=0.3" in found.sentence
-    assert found.data["groups"][0]["against_bp"]["verdict"] == "higher"
+    assert found.data["groups"][0]["against_reference"]["verdict"] == "higher"
 
 
 def test_rules_are_put_together_over_several_tasks(trained: Trained) -> None:
@@ -307,7 +307,7 @@ def test_rules_are_put_together_over_several_tasks(trained: Trained) -> None:
     (entry,) = found.data["overall"]
     assert (entry["rule"], entry["equal"]) == ("lfnn_l", None)
     assert entry["interquartile_mean"]["value"] == pytest.approx(2.5, abs=0.2)
-    assert entry["better_than_bp"]["value"] == 0
+    assert entry["better_than_reference"]["value"] == 0
     assert any("interquartile mean of its error over bp's" in text for text in found.details)
 
 

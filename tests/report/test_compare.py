@@ -280,7 +280,7 @@ def audit(free: bool | None, depth: Any, claimed: Any = None) -> dict[str, Any]:
         (audit(True, 0), "BP-free"),
         (audit(False, 1), "depth 1"),
         (audit(False, 3, claimed=6), "depth 6"),
-        (audit(False, "full"), "bp"),
+        (audit(False, "full"), "full BP"),
         ({**audit(False, "full"), "transport": {"measured": "sign"}}, "depth full"),
         (audit(None, None, claimed=1), "not measurable"),
         ({"bp_free": {"claimed": True, "measured": None}}, "—"),

@@ -1,17 +1,23 @@
 from __future__ import annotations
 
+import sys
+import types
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from lbench.errors import UsageError
-from lbench.report.figures import FIGURES, draw
-from lbench.report.figures.figure import COLOURS, LINES, look, style
+from lbench.errors import PluginError, UsageError
+from lbench.hooks import FigureEntry
+from lbench.registry import registry
+from lbench.report.figures import draw
+from lbench.report.figures.figure import COLOURS, LINES, Figure, look, panels, style
 from lbench.report.figures.front import front
 from lbench.report.figures.series import scale
 from lbench.report.inline import inline
+from lbench.report.study import make_report
 from lbench.study.results import Results
 from tests.report.studies import Trained, crowded, every_text_inside, told
 
@@ -31,7 +37,7 @@ def axes(figure: Any) -> list[Any]:
     return [each for each in figure.picture.axes if each.get_visible()]
 
 
-@pytest.mark.parametrize("name", FIGURES)
+@pytest.mark.parametrize("name", registry().figures)
 def test_a_figure_of_nothing_is_none(trained: Trained, name: str) -> None:
     results = replace(trained.grid, finals=[], searches=[], missing=())
     assert draw(results, f"{name}:x" if name in ("lines", "slice") else name) == []
@@ -251,3 +257,68 @@ def test_a_picture_in_a_page_takes_the_pages_colours_and_ids_of_its_own() -> Non
     assert "url(#bars-b)" in found
     assert "currentColor" in found
     assert 'aria-label="All &quot;cells&quot;"' in found
+
+
+def entry(monkeypatch: pytest.MonkeyPatch, returned: Any) -> None:
+    """Let a plugin bring the figure ``mine``, whose function returns this or calls it."""
+    module = types.ModuleType("figures_of_someone")
+    module.draw = lambda *_: returned() if callable(returned) else returned  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "figures_of_someone", module)
+    monkeypatch.setitem(
+        registry().figures, "mine", FigureEntry("mine", "Mine", "figures_of_someone:draw")
+    )
+    monkeypatch.setitem(registry().owners, ("figures", "mine"), "someone")
+
+
+def figure(name: str) -> Figure:
+    picture, _ = panels(1)
+    return Figure(name, "Mine", "A caption.", picture, [{"value": 1}])
+
+
+@pytest.mark.parametrize(
+    ("returned", "problem"),
+    [
+        (None, "returned None, not a list of Figure"),
+        (["a"], "returned ['a'], not a list of Figure"),
+        (lambda: [figure("../mine")], "the name '../mine', which no file can have"),
+        (lambda: [figure("")], "the name '', which no file can have"),
+    ],
+)
+def test_what_a_plugin_returns_is_checked(
+    trained: Trained, monkeypatch: pytest.MonkeyPatch, returned: Any, problem: str
+) -> None:
+    entry(monkeypatch, returned)
+    with pytest.raises(PluginError, match="Figure 'mine' of plugin 'someone'") as error:
+        draw(trained.grid, "mine")
+    assert problem in error.value.message
+
+
+def test_a_figure_whose_probe_nobody_brings_is_refused(
+    trained: Trained, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry(monkeypatch, [])
+    unknown = FigureEntry("mine", "Mine", "figures_of_someone:draw", probe="lineer")
+    monkeypatch.setitem(registry().figures, "mine", unknown)
+    with pytest.raises(UsageError, match="Unknown probe 'lineer'"):
+        draw(trained.grid, "mine")
+
+
+def test_what_a_figure_prints_is_no_part_of_the_result(
+    trained: Trained, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    entry(monkeypatch, lambda: print("speaks") or [figure("mine")])
+    assert [each.name for each in draw(trained.grid, "mine")] == ["mine"]
+    assert "speaks" not in capsys.readouterr().out
+
+
+def test_a_figure_that_ends_the_process_or_takes_a_name_is_left_out(
+    trained: Trained, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for returned, why in (
+        (lambda: sys.exit(0), "SystemExit: 0"),
+        (lambda: [figure("bars")], "another figure has the name bars"),
+    ):
+        entry(monkeypatch, returned)
+        study = replace(trained.grid.study, figures=("bars", "mine"))
+        report = make_report(replace(trained.grid, study=study), tmp_path, home=trained.home)
+        assert report.left_out == {"mine": why}

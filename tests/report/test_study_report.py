@@ -15,8 +15,9 @@ import pytest
 from lbench.errors import UsageError
 from lbench.home import Home
 from lbench.registry import registry
-from lbench.report import answers, figures
-from lbench.report.study import Report, check, make_report
+from lbench.report.answers import best
+from lbench.report.figures import axis
+from lbench.report.study import Report, check, make_report, unrecorded
 from lbench.rundir import RunDir
 from lbench.study.lookup import find_study
 from lbench.study.results import Results
@@ -241,8 +242,8 @@ def broken(*_: Any) -> Any:
 def test_a_figure_and_an_answer_that_break_do_not_take_the_report_with_them(
     trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(figures, "FIGURES", {**figures.FIGURES, "bars": broken})
-    monkeypatch.setattr(answers, "ANSWERS", {**answers.ANSWERS, "best": broken})
+    monkeypatch.setattr(axis, "bars", broken)
+    monkeypatch.setattr(best, "best", broken)
     report = make_report(trained.grid, tmp_path, home=trained.home)
     assert report.left_out == {"bars": "ZeroDivisionError: a probe of no row"}
     assert report.answer.sentence == (
@@ -357,3 +358,19 @@ def test_a_study_without_any_cell_still_has_a_page(trained: Trained, tmp_path: P
     report = make_report(replace(trained.grid, finals=()), tmp_path, home=trained.home)
     assert report.answer.sentence.startswith("Undecided")
     assert "No cell has been trained" in Page(report.page).text
+
+
+def test_a_probe_that_a_figure_or_the_answer_reads_and_no_run_records_is_named() -> None:
+    study = find_study("screen", registry())
+    asked = replace(study, figures=("linear", "bars", "linear"), analysis="alignment")
+    said = unrecorded(asked)
+    assert [each.partition(" reads")[0] for each in said] == [
+        "The analysis alignment",
+        "The figure linear",
+    ]
+    assert unrecorded(replace(asked, probes=("linear", "alignment"))) == []
+
+
+@pytest.mark.parametrize("name", registry().studies)
+def test_an_installed_study_records_what_it_shows(name: str) -> None:
+    assert unrecorded(find_study(name, registry())) == []

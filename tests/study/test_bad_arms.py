@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -154,6 +154,15 @@ def test_without_a_timed_step_there_is_no_budget_of_equal_operations(failing: st
     assert ("bp/digits/mlp/equal=flops" in lost) == (failing == "bp")
     assert all(f"A step of {failing} failed" in reason for reason in lost.values())
     assert {point.values["equal"] for point in found.points if point.rule == failing} == {"epochs"}
+
+
+def test_without_a_reference_rule_no_operations_can_be_equal(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    plain = replace(registry().rules["bp"], reference=False)
+    monkeypatch.setitem(registry().rules, "bp", plain)
+    with pytest.raises(UsageError, match="no installed rule is the reference"):
+        plan(study(Arm("fa", axes={"equal": ("flops",)}), settings={"epochs": 4}), registry())
 
 
 BATCH_NORM: dict[str, Any] = {"network": "mlp", "network_options": {"norm": "batch"}}

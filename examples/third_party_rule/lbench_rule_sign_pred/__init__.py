@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from lbench.hooks import RuleEntry, hookimpl
+from lbench.hooks import AnalysisEntry, FigureEntry, ProbeEntry, RuleEntry, hookimpl
 
 API = 1
+ANGLE = "lbench_rule_sign_pred.sign_angle"
 
 
 @hookimpl
@@ -17,3 +18,21 @@ def lbench_rules() -> list[RuleEntry]:
             load="lbench_rule_sign_pred.sign_pred:SignPred",
         )
     ]
+
+
+@hookimpl
+def lbench_probes() -> list[ProbeEntry]:
+    title = "Angle between a block's feedback and the weights that it stands for"
+    return [ProbeEntry("sign_angle", title, load=f"{ANGLE}:SignAngle")]
+
+
+@hookimpl
+def lbench_figures() -> list[FigureEntry]:
+    title = "Angle between feedback and weights over training, a line a block"
+    return [FigureEntry("sign_angle", title, load=f"{ANGLE}:figures", probe="sign_angle")]
+
+
+@hookimpl
+def lbench_analyses() -> list[AnalysisEntry]:
+    title = "Angle between feedback and weights of the last block at the end"
+    return [AnalysisEntry("sign_angle", title, load=f"{ANGLE}:analysis", probe="sign_angle")]

@@ -3,61 +3,34 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 
-from lbench.errors import unknown
-from lbench.report.answers.aligned import alignment
+from lbench.containment import contained
+from lbench.errors import PluginError
+from lbench.registry import registry
 from lbench.report.answers.answer import UNDECIDED, Answer, joined
-from lbench.report.answers.best import best
-from lbench.report.answers.continual import forgetting
-from lbench.report.answers.contrasted import ablation, followers
-from lbench.report.answers.convexity import convexity
-from lbench.report.answers.factor import factor
-from lbench.report.answers.grid import grid
-from lbench.report.answers.identify import identify
-from lbench.report.answers.online import online
-from lbench.report.answers.rules import screen, table1
-from lbench.report.answers.tasks import depth, samples
-from lbench.report.answers.watched import activity, leaders
 from lbench.report.searches import counted, edges
 from lbench.report.worth import told
 from lbench.study.results import Results
 
-__all__ = ["ANSWERS", "Answer", "analysis", "answer"]
+__all__ = ["Answer", "analysis", "answer"]
 
 FIRST = 10
 """Reasons in the answer where nothing has finished; the report has all."""
 
-ANSWERS: Mapping[str, Callable[[Results], Answer]] = {
-    "best": best,
-    "identify": identify,
-    "grid": grid,
-    "factor": factor,
-    "followers": followers,
-    "ablation": ablation,
-    "depth": depth,
-    "samples": samples,
-    "screen": screen,
-    "table1": table1,
-    "online": online,
-    "activity": activity,
-    "leaders": leaders,
-    "convexity": convexity,
-    "alignment": alignment,
-    "forgetting": forgetting,
-}
-
 
 def analysis(name: str) -> Callable[[Results], Answer]:
-    """What a study's ``analysis`` names.
+    """Return the function that works out what a study's ``analysis`` names.
 
     Raises:
-        UsageError: there is no such analysis; says the nearest.
+        UsageError: nobody brings such an analysis, or the probe that it reads; says the nearest.
+        PluginError: it cannot be loaded.
     """
-    if name not in ANSWERS:
-        raise unknown("analysis", name, ANSWERS, listing="Known: " + ", ".join(ANSWERS))
-    return ANSWERS[name]
+    if probe := registry().find("analyses", name).probe:
+        registry().find("probes", probe)
+    function: Callable[[Results], Answer] = registry().load("analyses", name)
+    return function
 
 
 def answer(results: Results) -> Answer:
@@ -65,13 +38,21 @@ def answer(results: Results) -> Answer:
 
     Raises:
         UsageError: as :func:`analysis`.
+        PluginError: as :func:`analysis`, or what it returns is no answer.
     """
     worked_out = analysis(results.study.analysis)
     runs = [run for final in results.finals for run in final.runs]
     known = any(search.best is not None for search in results.searches)
     if not known and not any(run.status == "finished" for run in runs):
         return _nothing(results)
-    found = worked_out(results)
+    with contained():
+        found = worked_out(results)
+    if not isinstance(found, Answer):
+        name = results.study.analysis
+        raise PluginError(
+            f"Analysis {name!r} of plugin {registry().owner('analyses', name)!r} returned "
+            f"{found!r}, not an Answer."
+        )
     worth = told(results)
     if len(results.searches) == 1:
         found = replace(found, sentence=" ".join([found.sentence, *worth]))

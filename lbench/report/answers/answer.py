@@ -11,8 +11,7 @@ UNDECIDED = "Undecided"
 
 
 BEGINNINGS = (
-    "a", "all", "block", "every", "in", "leaders", "leadership", "no", "of", "on", "over", "the",
-    "whether",
+    "a", "all", "every", "in", "no", "of", "on", "over", "the", "whether",
 )  # fmt: skip
 """What a sentence may begin with besides names."""
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from lbench.report.answers.answer import UNDECIDED, Answer, capital, joined
-from lbench.report.lines import Group, Line, groups
-from lbench.report.table import between, percent
+from lbench.report.lines import Group, error_of, groups
 from lbench.report.verdict import SET, Verdict, verdict
 from lbench.study.results import Results
 
@@ -25,20 +24,6 @@ def best(results: Results) -> Answer:
     details = [f"{capital(text)}." for text in more]
     details += [_size(group, verdict) for group, verdict in decided if len(group.lines) > 1]
     return Answer(sentence, details, {"groups": [_data(g, v) for g, v in decided]})
-
-
-def error_of(line: Line) -> str:
-    """``2.10 % [1.90, 2.30], 3 of 3 seeds``; with one seed the test set's interval, said so."""
-    test = line.row.test
-    if test is None:
-        return "no finished run"
-    if test.low is not None and test.high is not None:
-        ends = f" {between(test.low, test.high)}"
-    elif line.sampling:
-        ends = f" {between(*line.sampling)[:-1]} by the test set's size alone]"
-    else:
-        ends = ""
-    return f"{percent(test.mean)} %{ends}, {line.seeds} seeds"
 
 
 def _sentence(group: Group, verdict: Verdict) -> str:

@@ -7,11 +7,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from lbench.report.answers.answer import UNDECIDED, Answer, capital, joined
-from lbench.report.answers.best import error_of
 from lbench.report.answers.effects import effects
 from lbench.report.compare import mean
 from lbench.report.contrasts import Contrast, adjusted, contrast, tally
-from lbench.report.lines import Group, Line, groups
+from lbench.report.lines import Group, Line, error_of, groups
 from lbench.study.results import Results
 
 

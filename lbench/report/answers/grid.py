@@ -8,11 +8,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from lbench.report.answers.answer import UNDECIDED, Answer, capital, joined
-from lbench.report.answers.best import error_of
 from lbench.report.answers.series import Series, axes, series, span
 from lbench.report.compare import mean
 from lbench.report.contrasts import contrast
-from lbench.report.lines import Group, Line
+from lbench.report.lines import Group, Line, error_of
 from lbench.report.published import published
 from lbench.report.table import percent, text
 from lbench.report.verdict import Verdict, verdict

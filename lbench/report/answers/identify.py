@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from lbench.report.answers.answer import UNDECIDED, Answer, capital, joined
-from lbench.report.answers.best import error_of
-from lbench.report.lines import Line, called, groups
+from lbench.report.lines import Line, called, error_of, groups
 from lbench.report.searches import Range, counted, ranges, settings_of, value
 from lbench.report.table import percent
 from lbench.report.worth import worths

@@ -1,4 +1,4 @@
-"""One pass: error against the share of leaders, and against the number of workers."""
+"""Where along the first axis the error is lowest, and whether it falls along the second."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from dataclasses import replace
 from typing import Any
 
 from lbench.report.answers.answer import UNDECIDED, Answer, joined
-from lbench.report.answers.best import error_of
 from lbench.report.answers.grid import along
 from lbench.report.answers.series import Series, ascending, axes, series
 from lbench.report.compare import mean
 from lbench.report.contrasts import Contrast, adjusted, contrast
+from lbench.report.lines import error_of
 from lbench.report.table import text
 from lbench.study.results import Results
 

@@ -1,10 +1,11 @@
-"""Rules over several datasets and networks at once, each error as a multiple of bp's there."""
+"""Rules over several datasets and networks at once, each error over the reference rule's."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from lbench.registry import registry
 from lbench.report.compare import mean
 from lbench.report.lines import Group, Line
 from lbench.statistics.aggregate import (
@@ -14,7 +15,6 @@ from lbench.statistics.aggregate import (
 )
 from lbench.study.settings import EQUAL
 
-CONTROL = "bp"
 Scores = dict[str, list[float]]
 
 
@@ -39,31 +39,33 @@ def _overall(known: Sequence[Group], what: str) -> tuple[list[str], list[dict[st
     names = dict.fromkeys(line.name for group in known for line in group.known)
     details: list[str] = []
     data: list[dict[str, Any]] = []
-    control = _errors(known, CONTROL)
+    reference = registry().reference("rules")
+    control = _errors(known, reference)
     for name in names:
         errors = _errors(known, name)
-        if name == CONTROL or len(errors) < len(known):
+        if name == reference or len(errors) < len(known):
             continue
         middle = interquartile_mean(errors, over=control)
         wins = probability_of_improvement(errors, control)
         details.append(
             f"{name} over {len(known)} tasks{what}: interquartile mean of its error over "
-            f"{CONTROL}'s {_words(middle)}; a run of it is better than one of {CONTROL} with "
+            f"{reference}'s {_words(middle)}; a run of it is better than one of {reference} with "
             f"probability {_words(wins)}."
         )
         data.append(
             {
                 "rule": name,
                 "interquartile_mean": middle.as_dict(),
-                "better_than_bp": wins.as_dict(),
+                "better_than_reference": wins.as_dict(),
             }
         )
     return details, data
 
 
 def _control(group: Group) -> Line | None:
-    """The group's line of bp, with an error to divide by."""
-    line = next((line for line in group.known if line.name == CONTROL), None)
+    """The group's line of the reference rule, with an error to divide by."""
+    reference = registry().reference("rules")
+    line = next((line for line in group.known if line.name == reference), None)
     return line if line is not None and mean(line.row.test) else None
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from lbench.registry import registry
 from lbench.report.answers.answer import UNDECIDED, Answer, capital, joined
-from lbench.report.answers.best import error_of
 from lbench.report.answers.overall import overall
 from lbench.report.audit import found as audited
 from lbench.report.compare import mean
 from lbench.report.contrasts import adjusted, contrast
-from lbench.report.lines import Group, Line, groups
+from lbench.report.lines import Group, Line, error_of, groups
 from lbench.report.table import percent
 from lbench.report.verdict import verdict
 from lbench.rundir import RunDir
@@ -56,13 +56,14 @@ def table1(results: Results) -> Answer:
     known = [group for group in groups(results) if group.known]
     if not known:
         return Answer(f"{UNDECIDED}: no rule has a finished run.")
+    reference = registry().reference("rules")
     sentences, details = [], []
     data: list[dict[str, Any]] = []
     for group in known:
         best = verdict(group).best
         sentences.append(f"on {group.title} the lowest error is that of {_listed(best)}")
         free = [line for line in group.known if audited(line.row.audit, "bp_free")]
-        bp = next((line for line in group.known if line.row.cell.rule == "bp"), None)
+        bp = next((line for line in group.known if line.row.cell.rule == reference), None)
         entry: dict[str, Any] = {"where": group.title, "best": [line.title for line in best]}
         if free:
             lowest = min(free, key=lambda line: mean(line.row.test) or 0.0)
@@ -75,7 +76,7 @@ def table1(results: Results) -> Answer:
                 tested = adjusted([contrast(line, bp, margin) for line in others])
                 against = tested[others.index(lowest)]
                 details.append(f"{group.title}: {against.words}.")
-                entry["against_bp"] = against.as_dict()
+                entry["against_reference"] = against.as_dict()
         data.append(entry)
         details += [f"{line.title}: {text}." for line in group.lines for text in _trouble(line)]
     together, numbers = overall(known)

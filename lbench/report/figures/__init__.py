@@ -2,59 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable
 
-from lbench.errors import unknown
-from lbench.report.figures.agreeing import agreement
-from lbench.report.figures.aligned import alignment
-from lbench.report.figures.axis import bars, lines
-from lbench.report.figures.depth import linear
+from lbench.containment import contained
+from lbench.errors import PluginError
+from lbench.registry import registry
 from lbench.report.figures.figure import Figure
-from lbench.report.figures.followed import activity, leaders
-from lbench.report.figures.front import pareto
-from lbench.report.figures.passing import online
-from lbench.report.figures.searching import history, importance, one_setting, tuning
-from lbench.report.figures.sequence import tasks
-from lbench.report.figures.training import curves
 from lbench.study.results import Results
 
-FIGURES: Mapping[str, Callable[[Results, str], list[Figure]]] = {
-    "lines": lines,
-    "bars": bars,
-    "curves": curves,
-    "history": history,
-    "best_so_far": tuning,
-    "importance": importance,
-    "slice": one_setting,
-    "pareto": pareto,
-    "online": online,
-    "linear": linear,
-    "alignment": alignment,
-    "tasks": tasks,
-    "leaders": leaders,
-    "activity": activity,
-    "agreement": agreement,
-}
+FILE = re.compile(r"[\w.-]+")
+"""What the name of a figure's files may be."""
 
 
 def drawing(name: str) -> Callable[[Results, str], list[Figure]]:
-    """What a study's ``figures`` name, without the argument.
+    """Return the function that draws what a study's ``figures`` name, without the argument.
 
     Raises:
-        UsageError: there is no such figure; says the nearest.
+        UsageError: nobody brings such a figure, or the probe that it reads; says the nearest.
+        PluginError: it cannot be loaded.
     """
-    if name not in FIGURES:
-        raise unknown("figure", name, FIGURES, listing="Known: " + ", ".join(FIGURES))
-    return FIGURES[name]
+    if probe := registry().find("figures", name).probe:
+        registry().find("probes", probe)
+    function: Callable[[Results, str], list[Figure]] = registry().load("figures", name)
+    return function
 
 
 def draw(results: Results, wanted: str) -> list[Figure]:
-    """A figure by its name, ``lines:leadership``; none where there is nothing to show.
+    """Draw a figure by its name, ``lines:leadership``; none where there is nothing to show.
 
     Call within :func:`lbench.report.figures.figure.style`.
 
     Raises:
         UsageError: there is no such figure, or its argument does not fit.
+        PluginError: it cannot be loaded, or what it returns is no list of figures.
     """
     name, _, argument = wanted.partition(":")
-    return drawing(name)(results, argument)
+    function = drawing(name)
+    with contained():
+        drawn = function(results, argument)
+    owner = registry().owner("figures", name)
+    if not isinstance(drawn, list) or not all(isinstance(each, Figure) for each in drawn):
+        raise PluginError(
+            f"Figure {name!r} of plugin {owner!r} returned {drawn!r}, not a list of Figure."
+        )
+    if wrong := [each.name for each in drawn if not FILE.fullmatch(each.name)]:
+        raise PluginError(
+            f"Figure {name!r} of plugin {owner!r} returned one with the name {wrong[0]!r}, "
+            "which no file can have."
+        )
+    return drawn

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from lbench.registry import registry
 from lbench.report.figures.figure import (
     FAINT,
     LINES,
@@ -137,10 +138,11 @@ def _split(place: str, series: Series, axis: str) -> dict[str, Series]:
     # A cell of such a rule without the setting is of another question of the same study.
     levels = {n: m for n, m in series.items() if n not in along and m[0].name not in rules}
     if len(levels) > LEVELS:
-        # The first is what a study compares with, bp what everybody does.
+        # The first is what a study compares with, the reference what everybody does.
         lowest = min(levels, key=lambda name: _mean(levels[name][0]))
-        bp = [name for name, mine in levels.items() if mine[0].row.cell.rule == "bp"]
-        kept = dict.fromkeys([next(iter(levels)), lowest, *bp][:LEVELS])
+        rule = registry().reference("rules")
+        references = [name for name, mine in levels.items() if mine[0].row.cell.rule == rule]
+        kept = dict.fromkeys([next(iter(levels)), lowest, *references][:LEVELS])
         levels = {name: mine for name, mine in levels.items() if name in kept}
     if not along:
         return {}

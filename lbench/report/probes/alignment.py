@@ -1,4 +1,4 @@
-"""Where a rule's update points: its angle to the gradient, its bias and its variance."""
+"""The probe ``alignment``: angle of updates to the gradient, their bias and their variance."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lbench.report.answers.answer import UNDECIDED, Answer, joined
+from lbench.report.cells import Cell, by_place, cells_of
+from lbench.report.curves import numbers
 from lbench.report.figures.figure import (
     FAINT,
     INK,
@@ -21,7 +24,8 @@ from lbench.report.figures.figure import (
     look,
     panels,
 )
-from lbench.report.measured import Measured, Numbers, by_place, measured, numbers
+from lbench.report.table import spread
+from lbench.statistics.intervals import Summary, interval
 from lbench.study.results import Results
 
 if TYPE_CHECKING:
@@ -31,28 +35,49 @@ ALL = "all"
 """What the probe calls all parameters together."""
 FLOOR = 1e-3
 """Squared norms of the gradient below which bias and variance are none."""
+NAMED = 8
+"""Rules in the sentence of the answer."""
 Curve = list[tuple[int, float, float, float]]
 """Step, mean over seeds, lowest and highest seed."""
 
 
-def alignment(results: Results, _: str = "") -> list[Figure]:
-    """Angles by map over training, a panel a cell; and bias and variance of all maps together."""
-    found = by_place(measured(results, "alignment"))
-    figures = []
+def figures(results: Results, _: str = "") -> list[Figure]:
+    """Draw angles by map over training, a panel a cell; and bias and variance of all maps."""
+    found = by_place(cells_of(results, "alignment"))
+    drawn = []
     for number, (place, cells) in enumerate(found.items()):
         end = "" if len(found) == 1 else f"-{number + 1}"
-        figures.append(_angles(place, cells, f"alignment{end}"))
-        figures.append(_parts(place, cells, f"bias-variance{end}"))
-    return figures
+        drawn.append(_angles(place, cells, f"alignment{end}"))
+        drawn.append(_parts(place, cells, f"bias-variance{end}"))
+    return drawn
+
+
+def analysis(results: Results) -> Answer:
+    """State the rules in the order of their angle to the gradient, over the whole run."""
+    found = cells_of(results, "alignment")
+    if not found:
+        return Answer(f"{UNDECIDED}: no run has recorded where its updates point.")
+    sentences, details = [], []
+    data: list[dict[str, Any]] = []
+    for place, cells in by_place(found).items():
+        angles = [(each, interval(list(a.values()))) for each in cells
+                  if (a := over_run(each, ALL, "cosine"))]  # fmt: skip
+        angles.sort(key=lambda pair: pair[1].mean)
+        told = [f"{each.title} {spread(angle, 0)}°" for each, angle in angles]
+        words = f"On {place} the angle of an update to the gradient, mean over training, is "
+        sentences.append(words + joined(told, most=NAMED))
+        details += [_detail(each) for each, _ in angles]
+        data += [_data(place, each, angle) for each, angle in angles]
+    return Answer(". ".join(sentences) + ".", details, {"cells": data})
 
 
 def angle(cosine: float) -> float:
-    """Degrees."""
+    """Return the angle of a cosine, in degrees."""
     return math.degrees(math.acos(max(-1.0, min(1.0, cosine))))
 
 
-def curve(each: Measured, layer: str, column: str) -> Curve:
-    """A column over training, of one layer; steps that a seed lacks a value at are left out."""
+def curve(each: Cell, layer: str, column: str) -> Curve:
+    """Return a column of one layer over training: mean, lowest and highest seed by step."""
     found: dict[int, list[float]] = {}
     for columns in each.tables.values():
         rows = zip(columns["step"], columns["layer"], columns[column], strict=True)
@@ -65,19 +90,19 @@ def curve(each: Measured, layer: str, column: str) -> Curve:
     ]
 
 
-def layers(each: Measured) -> list[str]:
-    """Names of the maps in their order, all together last."""
+def layers(each: Cell) -> list[str]:
+    """Return the names of the layers in their order, that of all together last."""
     first = next(iter(each.tables.values()))
     names = dict.fromkeys(first["layer"])
     return [name for name in names if name != ALL] + [ALL]
 
 
-def repeats(each: Measured) -> int:
-    """How often a step was repeated with other noise; 1 where it draws none."""
+def repeats(each: Cell) -> int:
+    """Return how often a step was repeated with other noise; 1 where it draws none."""
     return int(max(max(columns["repeats"]) for columns in each.tables.values()))
 
 
-def _angles(place: str, cells: Sequence[Measured], name: str) -> Figure:
+def _angles(place: str, cells: Sequence[Cell], name: str) -> Figure:
     shown = cells[:PANELS]
     picture, axes = panels(len(shown), height=2.7)
     data: list[dict[str, Any]] = []
@@ -86,14 +111,7 @@ def _angles(place: str, cells: Sequence[Measured], name: str) -> Figure:
         for layer in layers(each):
             points = curve(each, layer, "cosine")
             data += [
-                {
-                    "panel": each.line.title,
-                    "layer": layer,
-                    "step": s,
-                    "angle": m,
-                    "low": a,
-                    "high": b,
-                }
+                {"panel": each.title, "layer": layer, "step": s, "angle": m, "low": a, "high": b}
                 for s, m, a, b in points
             ]
             if number < len(axes) and points:
@@ -104,7 +122,7 @@ def _angles(place: str, cells: Sequence[Measured], name: str) -> Figure:
         panel.set_yticks([0, 30, 60, 90, *([120, 150, 180] if panel.get_ylim()[1] > 115 else [])])
         panel.set_xlabel("training step")
         panel.set_ylabel("angle to the gradient (°)")
-        head(panel, each.line.title)
+        head(panel, each.title)
     legend(picture, axes)
     caption = (
         "Between what a rule hands to its optimizers and the gradient of the output loss, on one "
@@ -134,18 +152,18 @@ def _angle(axes: Axes, points: Curve, layer: str, order: Sequence[str]) -> None:
     axes.fill_between(at, low, high, color=style["color"], alpha=0.12, linewidth=0)
 
 
-def _parts(place: str, cells: Sequence[Measured], name: str) -> Figure:
-    """Two panels: the bias of every rule, and the variance of those that draw noise."""
+def _parts(place: str, cells: Sequence[Cell], name: str) -> Figure:
+    """Draw the bias of every rule, and the variance of those that draw noise."""
     picture, axes = panels(2, height=3.6)
     data: list[dict[str, Any]] = []
     shown = few(cells, lambda each: each.line.row.test.mean if each.line.row.test else math.inf)
-    looks = {each.line.title: {**look(at), "markevery": 0.2} for at, each in enumerate(shown)}
+    looks = {each.title: {**look(at), "markevery": 0.2} for at, each in enumerate(shown)}
     for each in cells:
         for panel, column in zip(axes, ("bias", "variance"), strict=True):
             points = curve(each, ALL, column)
             data += [
                 {
-                    "series": each.line.title,
+                    "series": each.title,
                     "of": column,
                     "step": s,
                     "value": m,
@@ -155,9 +173,9 @@ def _parts(place: str, cells: Sequence[Measured], name: str) -> Figure:
                 for s, m, a, b in points
             ]
             kept = [(s, m) for s, m, *_ in points if m > 0]
-            style = looks.get(each.line.title)
+            style = looks.get(each.title)
             if kept and style and (column == "bias" or repeats(each) > 1):
-                panel.plot(*zip(*kept, strict=True), label=clipped(each.line.title), **style)
+                panel.plot(*zip(*kept, strict=True), label=clipped(each.title), **style)
     for panel, column in zip(axes, ("squared bias", "variance"), strict=True):
         panel.set_yscale("log")
         panel.set_ylim(bottom=max(FLOOR, panel.get_ylim()[0]))
@@ -176,8 +194,8 @@ def _parts(place: str, cells: Sequence[Measured], name: str) -> Figure:
     return Figure(name, title, caption, picture, data)
 
 
-def over_run(each: Measured, layer: str, column: str) -> Mapping[int, float]:
-    """A column's mean over the looks at a layer, by seed; angles in degrees."""
+def over_run(each: Cell, layer: str, column: str) -> Mapping[int, float]:
+    """Return the mean of a layer's column over the run by seed; of cosines, angles in degrees."""
     found: dict[int, float] = {}
     for seed, columns in each.tables.items():
         mine = [
@@ -185,7 +203,39 @@ def over_run(each: Measured, layer: str, column: str) -> Mapping[int, float]:
             for name, value in zip(columns["layer"], columns[column], strict=True)
             if name == layer and value is not None
         ]
-        values: Numbers = numbers(mine)
+        values = numbers(mine)
         if len(values):
             found[seed] = float(values.mean())
     return found
+
+
+def _detail(each: Cell) -> str:
+    maps = [
+        f"{layer} {spread(interval(list(values.values())), 0)}°"
+        for layer in layers(each)
+        if layer != ALL and (values := over_run(each, layer, "cosine"))
+    ]
+    words = f"{each.title} on {each.place}: {joined(maps, most=10) or 'no map'}"
+    bias = over_run(each, ALL, "bias")
+    if bias:
+        words += f"; squared bias {_small(interval(list(bias.values())))}"
+    if repeats(each) > 1 and (variance := over_run(each, ALL, "variance")):
+        words += f" and variance {_small(interval(list(variance.values())))}"
+    return f"{words} squared norms of the gradient ({len(each.tables)} seeds)."
+
+
+def _small(summary: Summary) -> str:
+    if summary.low is None or summary.high is None:
+        return f"{summary.mean:.2g}"
+    return f"{summary.mean:.2g} [{summary.low:.2g}, {summary.high:.2g}]"
+
+
+def _data(place: str, each: Cell, angle: Summary) -> dict[str, Any]:
+    return {
+        "where": place,
+        "series": each.title,
+        "angle": angle.as_dict(),
+        "bias": over_run(each, ALL, "bias"),
+        "variance": over_run(each, ALL, "variance") if repeats(each) > 1 else None,
+        "layers": {layer: over_run(each, layer, "cosine") for layer in layers(each)},
+    }

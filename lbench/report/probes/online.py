@@ -1,4 +1,4 @@
-"""One pass over the data: how a rule does on each batch before it learns from it."""
+"""The probe ``online``: accuracy and loss on each batch before the step on it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lbench.report.cells import Cell, by_place, cells_of
+from lbench.report.curves import numbers, smooth, thinned
 from lbench.report.figures.figure import (
     LINES,
     PANELS,
@@ -17,34 +19,33 @@ from lbench.report.figures.figure import (
     look,
     panels,
 )
-from lbench.report.measured import Measured, by_place, measured, numbers, smooth, thinned
 from lbench.study.results import Results
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 SHARE = 60
-"""A curve is averaged over this share of a run's steps."""
+"""A curve is a mean over a window of one in so many of the run's steps."""
 METRICS = {"accuracy": "accuracy on the next batch (%)", "loss": "loss on the next batch"}
 
 
-def online(results: Results, _: str = "") -> list[Figure]:
-    """Accuracy and loss on each batch before the step on it; a line a cell, a band its seeds."""
-    figures = []
-    found = by_place(measured(results, "online"))
+def figures(results: Results, _: str = "") -> list[Figure]:
+    """Draw accuracy and loss of each batch; a figure a place, a line a cell, a band its seeds."""
+    drawn = []
+    found = by_place(cells_of(results, "online"))
     for number, (place, cells) in enumerate(list(found.items())[:PANELS]):
         name = "online" if len(found) == 1 else f"online-{number + 1}"
-        figures.append(_figure(place, cells, name))
-    return figures
+        drawn.append(_figure(place, cells, name))
+    return drawn
 
 
-def _figure(place: str, cells: list[Measured], name: str) -> Figure:
+def _figure(place: str, cells: list[Cell], name: str) -> Figure:
     picture, axes = panels(2, height=3.6)
-    tables = {each.line.title: _table(each) for each in cells}
+    tables = {each.title: _table(each) for each in cells}
     shown = cells if len(cells) <= LINES else sorted(cells, key=_last)[:LINES]
     for index, each in enumerate(cell for cell in cells if cell in shown):
         for panel, metric in zip(axes, METRICS, strict=True):
-            _curve(panel, tables[each.line.title], metric, each.line.title, look(index))
+            _curve(panel, tables[each.title], metric, each.title, look(index))
     for panel, (metric, title) in zip(axes, METRICS.items(), strict=True):
         panel.set_xlabel("training step")
         panel.set_ylabel(title)
@@ -63,8 +64,8 @@ def _figure(place: str, cells: list[Measured], name: str) -> Figure:
     return Figure(name, f"One pass over {place}", caption, picture, data)
 
 
-def _table(each: Measured) -> list[dict[str, Any]]:
-    """One row a place on the curve: mean, lowest and highest seed."""
+def _table(each: Cell) -> list[dict[str, Any]]:
+    """Return a row for each place on the curve: mean, lowest and highest seed."""
     length = min(len(columns["step"]) for columns in each.tables.values())
     steps = next(iter(each.tables.values()))["step"]
     window = max(1, length // SHARE)
@@ -74,7 +75,7 @@ def _table(each: Measured) -> list[dict[str, Any]]:
         curves[metric] = np.stack([100 - row if metric == "accuracy" else row for row in rows])
     return [
         {
-            "series": each.line.title,
+            "series": each.title,
             "step": steps[at],
             "seeds": len(each.tables),
             **{
@@ -102,7 +103,7 @@ def _curve(
     axes.fill_between(at, low, high, color=look["color"], alpha=0.15, linewidth=0)
 
 
-def _last(each: Measured) -> float:
-    """Mean error over the last tenth of the run."""
+def _last(each: Cell) -> float:
+    """Return the mean error over the last tenth of the run."""
     ends = [c["error"][-max(1, len(c["error"]) // 10) :] for c in each.tables.values()]
     return float(np.mean([np.mean(values) for values in ends]))

@@ -1,4 +1,4 @@
-"""The Vicsek model: particles that copy their neighbours' heading, beside workers that do."""
+"""The Vicsek model of particles that copy the headings of their neighbours."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def simulate(
     leaders: int = 0,
     seed: int,
 ) -> Vicsek:
-    """Particles in a periodic square that turn to the mean heading around them, with noise.
+    """Simulate particles in a periodic square that turn to the mean heading around them.
 
     In each step all move by ``speed`` along their heading, then head where those within ``radius``
     of where they were headed on average, themselves too, plus a uniform angle between -noise/2
@@ -71,7 +71,7 @@ def simulate(
 
 
 def neighbours(positions: Array, *, box: float, radius: float) -> npt.NDArray[np.bool_]:
-    """Who is within ``radius`` of whom across the edges of the box too, (particles, particles)."""
+    """Return who is within ``radius`` of whom, across edges too, (particles, particles)."""
     gap = positions[:, None] - positions[None]
     gap -= box * np.round(gap / box)
     near: npt.NDArray[np.bool_] = np.square(gap).sum(2) <= radius**2
@@ -79,12 +79,12 @@ def neighbours(positions: Array, *, box: float, radius: float) -> npt.NDArray[np
 
 
 def mean_headings(headings: Array, near: npt.NDArray[np.bool_]) -> Array:
-    """The heading of the mean unit vector of everyone's neighbours, (particles,)."""
+    """Return the heading of the mean unit vector of each particle's neighbours, (particles,)."""
     mean: Array = np.arctan2(near @ np.sin(headings), near @ np.cos(headings))
     return mean
 
 
 def wrapped(positions: Array, box: float) -> Array:
-    """The same places in [0, box); what is a rounding below 0 is 0."""
+    """Return the same places in [0, box); what is a rounding below 0 is 0."""
     inside = np.mod(positions, box)
     return np.where(inside < box, inside, 0.0)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from lbench.auditing.generators import seeded
-from lbench.report.vicsek import Array, Vicsek, neighbours, simulate, wrapped
+from lbench_lfnn.report.vicsek import Array, Vicsek, neighbours, simulate, wrapped
 
 DENSE: dict[str, Any] = {"box": 3.0, "radius": 1.0, "speed": 0.1, "seed": 0}
 SPARSE: dict[str, Any] = {"box": 7.0, "radius": 1.0, "speed": 0.5, "seed": 1}

@@ -1,4 +1,4 @@
-"""Tasks one behind the other: the error matrix, and forgetting beside learning."""
+"""The probe ``tasks``: the error matrix of a sequence of tasks, and what rules forget."""
 
 from __future__ import annotations
 
@@ -8,6 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lbench.registry import registry
+from lbench.report.answers.answer import UNDECIDED, Answer, capital, joined
+from lbench.report.cells import Cell, by_place, cells_of
+from lbench.report.contrasts import Contrast, adjusted, of_values
 from lbench.report.figures.figure import (
     LINES,
     PANELS,
@@ -20,9 +24,14 @@ from lbench.report.figures.figure import (
     panels,
 )
 from lbench.report.lines import called
-from lbench.report.measured import Measured, by_place, measured
-from lbench.report.table import text
-from lbench.statistics.continual import Continual, Matrix, continual, error_matrix
+from lbench.report.table import percent, text
+from lbench.statistics.continual import (
+    Continual,
+    Matrix,
+    at_matched_plasticity,
+    continual,
+    error_matrix,
+)
 from lbench.statistics.intervals import interval
 from lbench.study.results import Results
 
@@ -31,16 +40,36 @@ if TYPE_CHECKING:
 
 WRITTEN = 6
 """Tasks up to which each entry's number stands in it."""
+Curve = dict[float, tuple[float, float]]
+"""Learning error and forgetting, by learning rate."""
 
 
-def tasks(results: Results, _: str = "") -> list[Figure]:
-    """The error matrix of each rule at its best rate, and forgetting against learning error."""
-    found = [each for each in measured(results, "tasks") if matrices(each)]
+def figures(results: Results, _: str = "") -> list[Figure]:
+    """Draw the error matrix of each rule at its best rate, and what it forgets."""
+    found = [each for each in cells_of(results, "tasks") if matrices(each)]
     return [_matrices(found), _plane(found)] if found else []
 
 
-def matrices(each: Measured) -> dict[int, Matrix]:
-    """The error matrix of each seed, percent; seeds whose probe ended early have none."""
+def forgetting(results: Results) -> Answer:
+    """State what each rule forgets against the reference, where both learn a task as well."""
+    recorded = cells_of(results, "tasks")
+    found = [each for each in recorded if matrices(each)]
+    lost = [text for each in recorded if (text := _lost(each))]
+    if not found:
+        return Answer(f"{UNDECIDED}: no run has recorded its errors on every task.", lost)
+    sentences, details = [], []
+    data: list[dict[str, Any]] = []
+    for place, cells in by_place(found).items():
+        words, entry = _matched(place, cells, results.study.margin)
+        sentences.append(words)
+        data.append(entry)
+        details += [_best(each) for each in best_of_each(cells)]
+    details += lost
+    return Answer(". ".join(map(capital, sentences)) + ".", details, {"datasets": data})
+
+
+def matrices(each: Cell) -> dict[int, Matrix]:
+    """Return the error matrix of each seed, percent; of seeds whose probe ended early none."""
     found = {}
     for seed, columns in each.tables.items():
         with suppress(ValueError):
@@ -50,13 +79,13 @@ def matrices(each: Measured) -> dict[int, Matrix]:
     return found
 
 
-def along_rates(cells: Sequence[Measured]) -> dict[str, dict[float, Measured]]:
-    """Cells of one place by what they are called without their learning rate, then by the rate.
+def along_rates(cells: Sequence[Cell]) -> dict[str, dict[float, Cell]]:
+    """Return cells of one place by their title without their learning rate, then by the rate.
 
     Cells without a rate of their own stand at 0.
     """
     points = [each.line.final.point for each in cells]
-    found: dict[str, dict[float, Measured]] = {}
+    found: dict[str, dict[float, Cell]] = {}
     for each in cells:
         point = each.line.final.point
         name = called(point, points, without=("lr",))
@@ -64,30 +93,30 @@ def along_rates(cells: Sequence[Measured]) -> dict[str, dict[float, Measured]]:
     return {name: dict(sorted(rates.items())) for name, rates in found.items()}
 
 
-def in_numbers(each: Measured) -> dict[int, Continual]:
-    """Average error, learning error, forgetting and backward transfer of each seed."""
+def in_numbers(each: Cell) -> dict[int, Continual]:
+    """Return average error, learning error, forgetting and backward transfer of each seed."""
     return {seed: continual(matrix) for seed, matrix in matrices(each).items()}
 
 
-def best_of_each(found: Sequence[Measured]) -> list[Measured]:
-    """Of each rule on each dataset the cell of lowest average error after the last task."""
-    best: dict[tuple[str, str], tuple[float, Measured]] = {}
+def best_of_each(found: Sequence[Cell]) -> list[Cell]:
+    """Return of each rule on each dataset the cell of lowest average error after the last task."""
+    best: dict[tuple[str, str], tuple[float, Cell]] = {}
     for each in found:
         mine = float(np.mean([c.average_error for c in in_numbers(each).values()]))
-        key = (each.group.title, each.line.name)
+        key = (each.place, each.line.name)
         if key not in best or mine < best[key][0]:
             best[key] = (mine, each)
     return [each for _, each in best.values()]
 
 
-def _matrices(found: Sequence[Measured]) -> Figure:
+def _matrices(found: Sequence[Cell]) -> Figure:
     kept = best_of_each(found)
     shown = kept[:PANELS]
     picture, axes = panels(len(shown), height=2.9)
     data = [row for each in found for row in _entries(each)]
     for panel, each in zip(axes, shown, strict=True):
         image = _matrix(panel, np.mean(list(matrices(each).values()), axis=0))
-        head(panel, f"{each.line.title}, {each.group.dataset}")
+        head(panel, f"{each.title}, {each.dataset}")
     picture.colorbar(image, ax=axes, label="error (%)", shrink=0.8)
     caption = (
         "Rows: after so many tasks; columns: the task that is looked at; mean over seeds. Right of "
@@ -118,7 +147,7 @@ def _matrix(axes: Axes, matrix: Matrix) -> Any:
     return image
 
 
-def _plane(found: Sequence[Measured]) -> Figure:
+def _plane(found: Sequence[Cell]) -> Figure:
     curves = {place: along_rates(cells) for place, cells in by_place(found).items()}
     kept = {
         place: dict(few(list(mine.items()), lambda pair: _lowest(pair[1])))
@@ -151,7 +180,7 @@ def _plane(found: Sequence[Measured]) -> Figure:
     return Figure("plasticity", "Forgetting at equal learning", caption, picture, data)
 
 
-def _lowest(rates: Mapping[float, Measured]) -> float:
+def _lowest(rates: Mapping[float, Cell]) -> float:
     """Return the lowest average error after the last task, over the learning rates."""
     return min(
         float(np.mean([found.average_error for found in in_numbers(each).values()]))
@@ -175,7 +204,7 @@ def _path(axes: Axes, rows: Sequence[dict[str, Any]], style: dict[str, Any], nam
             )  # fmt: skip
 
 
-def _point(place: str, name: str, each: Measured) -> dict[str, Any]:
+def _point(place: str, name: str, each: Cell) -> dict[str, Any]:
     known = in_numbers(each).values()
     learned = interval([c.learning_error for c in known])
     forgot = [c.forgetting for c in known if c.forgetting is not None]
@@ -195,11 +224,11 @@ def _point(place: str, name: str, each: Measured) -> dict[str, Any]:
     }
 
 
-def _entries(each: Measured) -> list[dict[str, Any]]:
+def _entries(each: Cell) -> list[dict[str, Any]]:
     return [
         {
-            "dataset": each.group.dataset,
-            "series": each.line.title,
+            "dataset": each.dataset,
+            "series": each.title,
             "seed": text(seed),
             "trained": row + 1,
             "task": column + 1,
@@ -208,3 +237,91 @@ def _entries(each: Measured) -> list[dict[str, Any]]:
         for seed, matrix in matrices(each).items()
         for (row, column), value in np.ndenumerate(matrix)
     ]
+
+
+def curves(cells: Sequence[Cell]) -> dict[str, dict[int, Curve]]:
+    """Return the curves of cells of one place, by their title without the rate and by seed."""
+    found: dict[str, dict[int, Curve]] = {}
+    for name, rates in along_rates(cells).items():
+        for rate, each in rates.items():
+            for seed, known in in_numbers(each).items():
+                if known.forgetting is not None:
+                    curve = found.setdefault(name, {}).setdefault(seed, {})
+                    curve[rate] = (known.learning_error, known.forgetting)
+    return found
+
+
+def _matched(place: str, cells: Sequence[Cell], margin: float | None) -> tuple[str, dict[str, Any]]:
+    by_rule = curves(cells)
+    # The lowest learning error that every rule reaches with every seed.
+    target = max(
+        (min(learned for learned, _ in curve.values()) for seeds in by_rule.values()
+         for curve in seeds.values()),
+        default=0.0,
+    )  # fmt: skip
+    matched = {rule: _at(seeds, target) for rule, seeds in by_rule.items()}
+    reached = [rule for rule, values in matched.items() if values]
+    reference = registry().reference("rules")
+    first = [
+        name
+        for name, rates in along_rates(cells).items()
+        if any(each.rule == reference for each in rates.values())
+    ]
+    control = next((rule for rule in [*first, *reached] if rule in reached), "")
+    others = [rule for rule in matched if rule != control]
+    contrasts = adjusted(
+        [of_values(matched[r], matched.get(control, {}), r, control, margin) for r in others]
+    )
+    words = f"on {place}, at a learning error of {percent(target)} %, which all rules reach: "
+    words += "; ".join(_words(each, matched) for each in contrasts) or "there is one rule alone"
+    data = {
+        "where": place,
+        "learning_error": target,
+        "forgetting": {rule: dict(seeds) for rule, seeds in matched.items()},
+        "contrasts": [each.as_dict() for each in contrasts],
+    }
+    return words, data
+
+
+def _at(seeds: Mapping[int, Curve], target: float) -> dict[int, float]:
+    found = {seed: at_matched_plasticity(curve, target) for seed, curve in seeds.items()}
+    return {seed: value for seed, value in found.items() if value is not None}
+
+
+def _words(each: Contrast, matched: Mapping[str, Mapping[int, float]]) -> str:
+    if each.points is None:
+        return f"{each.name} against {each.other} is undecided, they share no seed there"
+    forgot = [
+        f"{rule} {percent(interval(list(matched[rule].values())).mean)}"
+        for rule in (each.name, each.other)
+    ]
+    said = {
+        "lower": f"{each.name} forgets less than {each.other}",
+        "higher": f"{each.name} forgets more than {each.other}",
+        "equal": f"{each.name} and {each.other} forget equally within {each.margin or 0:g} points",
+        "undecided": f"whether {each.name} forgets less than {each.other} is undecided",
+    }
+    return f"{said[each.verdict]} ({' and '.join(forgot)} points; difference {each.numbers})"
+
+
+def _best(each: Cell) -> str:
+    known = list(in_numbers(each).values())
+    average = interval([c.average_error for c in known])
+    learned = interval([c.learning_error for c in known])
+    forgot = [c.forgetting for c in known if c.forgetting is not None]
+    back = [c.backward_transfer for c in known if c.backward_transfer is not None]
+    words = f"{each.title} on {each.place}: average error {percent(average.mean)} %"
+    words += f" after the last task, learning error {percent(learned.mean)} %"
+    if forgot and back:
+        words += f", forgetting {percent(interval(forgot).mean)} points, backward transfer "
+        words += f"{interval(back).mean:+.2f} points"
+    return f"{words} ({len(known)} seeds; the rate with the lowest average error)."
+
+
+def _lost(each: Cell) -> str:
+    """Return a sentence on the seeds that were left out; "" for none."""
+    lost = [str(seed) for seed in sorted(each.tables.keys() - matrices(each).keys())]
+    if not lost:
+        return ""
+    words = f"{each.title} on {each.place}: left out, for the errors on every task were "
+    return f"{words}not recorded to the end: seed {joined(lost, most=10)}."

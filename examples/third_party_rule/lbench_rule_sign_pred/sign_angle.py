@@ -1,0 +1,105 @@
+"""sign_angle: how far the signs that a block gets back point from its classifier's weights.
+
+The probe, its figure and its analysis: what is recorded in a run, and what a study's report makes
+of it.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import torch
+from torch.nn import functional as F
+
+from lbench import Column, Probe, UsageError
+from lbench.reporting import (
+    LINES,
+    UNDECIDED,
+    Answer,
+    Cell,
+    Figure,
+    Results,
+    cells_of,
+    clipped,
+    interval,
+    joined,
+    legend,
+    look,
+    panels,
+    spread,
+)
+from lbench_rule_sign_pred.sign_pred import SignPred
+
+
+class SignAngle(Probe):
+    """The angle between a block's feedback and the weights that it stands for, at each epoch's end.
+
+    With both written as one vector of classes · width numbers; 90° is what random feedback has.
+    """
+
+    columns: ClassVar = {
+        "block": Column("int", "Index of the block, from 0"),
+        "angle": Column("float", "Angle between the feedback and the weights, degrees"),
+    }
+
+    def begin(self) -> None:
+        if not isinstance(self.scene.rule, SignPred):
+            raise UsageError("The probe sign_angle needs the rule sign_pred.")
+
+    def epoch_end(self, epoch: int, step: int) -> None:
+        rule = self.scene.rule
+        for k, classifier in enumerate(rule.heads):
+            weight, feedback = classifier.weight.double(), rule.feedback(k).double()
+            cosine = F.cosine_similarity(weight.flatten(), feedback.flatten(), dim=0)
+            self.record(block=k, angle=float(torch.rad2deg(torch.acos(cosine.clamp(-1, 1)))))
+
+
+def figures(results: Results, argument: str) -> list[Figure]:
+    """Draw the angle over epochs, mean over seeds: a line a block of each cell."""
+    found = cells_of(results, "sign_angle")
+    if not found:
+        return []
+    picture, (axes,) = panels(1)
+    data: list[dict[str, Any]] = []
+    for cell in found:
+        for block, curve in curves(cell).items():
+            series = f"{cell.title}, block {block + 1}"
+            index = len({row["series"] for row in data})
+            data += [{"series": series, "epoch": e, "angle": a} for e, a in curve.items()]
+            if index < LINES:
+                axes.plot(list(curve), list(curve.values()), label=clipped(series), **look(index))
+    axes.set_xlabel("epoch")
+    axes.set_ylabel("angle to the weights (°)")
+    legend(picture, [axes])
+    caption = f"Mean over seeds; at most {LINES} lines are drawn, the data have all."
+    return [Figure("sign_angle", "Do signs point as weights do?", caption, picture, data)]
+
+
+def analysis(results: Results) -> Answer:
+    """State the angle of each cell's last block after the last epoch, with its interval."""
+    found = cells_of(results, "sign_angle")
+    if not found:
+        return Answer(f"{UNDECIDED}: no run has recorded the angle of its feedback.")
+    last = {cell.id: at_end(cell) for cell in found}
+    said = [f"{cell.title} {spread(interval(last[cell.id]), 1)}°" for cell in found]
+    sentence = f"The angle between feedback and weights of the last block is {joined(said)}."
+    details = [f"{cell.title} on {cell.where}: test error {cell.error_text}." for cell in found]
+    return Answer(sentence, details, {"angles": last})
+
+
+def curves(cell: Cell) -> dict[int, dict[int, float]]:
+    """Return the mean angle over seeds by block and epoch."""
+    values: dict[int, dict[int, list[float]]] = {}
+    for columns in cell.tables.values():
+        rows = zip(columns["block"], columns["epoch"], columns["angle"], strict=True)
+        for block, epoch, angle in rows:
+            values.setdefault(block, {}).setdefault(epoch, []).append(angle)
+    return {
+        block: {epoch: interval(angles).mean for epoch, angles in by_epoch.items()}
+        for block, by_epoch in values.items()
+    }
+
+
+def at_end(cell: Cell) -> list[float]:
+    """Return the angle of the last block after the last epoch, one value a seed, in degrees."""
+    return [columns["angle"][-1] for columns in cell.tables.values()]

@@ -1,0 +1,61 @@
+"""What a plugin's figures and analyses import: all public names for them, in one place.
+
+A figure is a function of a study's :class:`Results` and an argument that returns a list of
+:class:`Figure`; an analysis is a function of :class:`Results` that returns an :class:`Answer`.
+Entries of the hooks ``lbench_figures`` and ``lbench_analyses`` name them; ``docs/reports.md`` has
+an example.
+"""
+
+from __future__ import annotations
+
+from lbench.report.answers.answer import UNDECIDED, Answer, joined
+from lbench.report.cells import Cell, Columns, by_place, cells_of, titled
+from lbench.report.contrasts import Contrast, adjusted, of_values
+from lbench.report.curves import Numbers, smooth, thinned
+from lbench.report.figures.figure import (
+    COLOURS,
+    FAINT,
+    LINES,
+    PANELS,
+    Figure,
+    clipped,
+    head,
+    legend,
+    look,
+    panels,
+)
+from lbench.report.table import percent, spread
+from lbench.statistics.intervals import Summary, interval
+from lbench.study.results import Results
+
+__all__ = [
+    "COLOURS",
+    "FAINT",
+    "LINES",
+    "PANELS",
+    "UNDECIDED",
+    "Answer",
+    "Cell",
+    "Columns",
+    "Contrast",
+    "Figure",
+    "Numbers",
+    "Results",
+    "Summary",
+    "adjusted",
+    "by_place",
+    "cells_of",
+    "clipped",
+    "head",
+    "interval",
+    "joined",
+    "legend",
+    "look",
+    "of_values",
+    "panels",
+    "percent",
+    "smooth",
+    "spread",
+    "thinned",
+    "titled",
+]  # fmt: skip
