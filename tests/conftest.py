@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import shutil
@@ -44,6 +45,28 @@ def pytest_xdist_setupnodes(config: pytest.Config, specs: list[Any]) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the modules that take long, so that none is left to one process at the end."""
     items.sort(key=lambda item: item.path.name not in LONG)
+
+
+@contextlib.contextmanager
+def _as_covered_as(item: pytest.Item) -> Iterator[None]:
+    """Pause coverage where a test wants none: pytest-cov does so in the test's call alone."""
+    plugin: Any = item.config.pluginmanager.getplugin("_cov")
+    controller = plugin and item.get_closest_marker("no_cover") and plugin.cov_controller
+    if not controller:
+        yield
+        return
+    controller.pause()
+    try:
+        yield
+    finally:
+        controller.resume()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup(item: pytest.Item) -> Iterator[None]:
+    """Make what a test without coverage needs without it too."""
+    with _as_covered_as(item):
+        return (yield)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -77,6 +77,9 @@ def test_a_contradicted_claim_ends_with_five_and_its_evidence(chatty: Path) -> N
     assert "fc2.weight was changed before the update of block0" in " ".join(done.stdout.split())
 
 
+@pytest.mark.slow
+@pytest.mark.thorough
+@pytest.mark.no_cover
 def test_several_rules_make_a_table_and_a_refusal_its_reason() -> None:
     done = call("fa", "lfnn_l", "fg_a", "--network", "cnn", "--markdown")
     assert done.exit_code == 0, done.output

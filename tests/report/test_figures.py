@@ -87,6 +87,7 @@ def test_axes_have_names_with_units_and_legends_cover_nothing(
             assert not box.overlaps(each.get_tightbbox()), name
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("count", [1, 15, 40])
 @pytest.mark.parametrize(
     ("name", "study"),

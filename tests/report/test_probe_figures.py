@@ -81,6 +81,7 @@ def test_a_probes_figure_has_its_data_and_no_text_is_cut(
         every_text_inside(figure)
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize(
     ("study", "name", "drawn"),
     [

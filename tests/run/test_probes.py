@@ -24,6 +24,9 @@ from lbench.task import Batch
 from tests.run.helper import Silent, ask, journal, lbench_run, run
 from tests.run.test_resume import assert_equal_runs, start_and_wait
 
+# The tests of each probe and of its figures cover what these run.
+pytestmark = pytest.mark.no_cover
+
 MIB = 2**20
 
 
@@ -139,7 +142,6 @@ def all_that_fit(rule: str) -> list[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.no_cover
 @pytest.mark.parametrize(
     ("rule", "options"),
     [

@@ -28,7 +28,8 @@ from lbench.study.lookup import find_study
 from lbench.study.results import Results
 from tests.study.helper import ALONE, Said, home_with_store, interrupted, killed, lbench
 
-pytestmark = [pytest.mark.slow, pytest.mark.thorough]
+# What this takes part of, the other tests of the room show to be covered.
+pytestmark = [pytest.mark.slow, pytest.mark.thorough, pytest.mark.no_cover]
 
 SEARCH = """
 title = "Small"

@@ -178,6 +178,8 @@ def test_nan_behind_a_block_and_its_head_does_not_reach_it(net: Net) -> None:
         assert torch.equal(broken[name], clean[name])
 
 
+@pytest.mark.slow
+@pytest.mark.thorough
 def test_local_contractions_have_less_variance_than_one_number_an_example() -> None:
     """The mean square over draws, for a block of four positions and two groups."""
     net, batch = NETS["mixer"], small.batch_of()

@@ -214,6 +214,8 @@ def test_finished_blocks_stay_bit_identical_in_training(
         assert all(torch.equal(state[name], states[stop][name]) for state in states[stop:]), name
 
 
+@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("schedule", ["simultaneous", "sequential"])
 def test_digits_are_learned(schedule: str, tmp_path: Path) -> None:
     outcome = run(tmp_path, ask("lg_bp", config={"schedule": schedule}, epochs=16))[0]

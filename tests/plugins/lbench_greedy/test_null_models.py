@@ -136,6 +136,8 @@ def test_regression_never_runs_the_network() -> None:
     assert torch.equal(rule.predict(batch.x), before[1])
 
 
+@pytest.mark.slow
+@pytest.mark.thorough
 def test_regression_on_digits_errs_as_that_of_scikit_learn(tmp_path: Path) -> None:
     linear_model = pytest.importorskip("sklearn.linear_model")
     resolved = ask("softmax_regression", epochs=30)

@@ -83,6 +83,8 @@ def test_gradients_are_the_slopes_of_separate_networks_losses(
             np.testing.assert_allclose(part, slope, rtol=0, atol=1e-9)
 
 
+@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("workers", [8, 32])
 def test_ten_networks_trained_apart_end_with_the_same_weights(workers: int) -> None:
     """A hundred steps of Adam on digits, in float64."""
@@ -366,6 +368,8 @@ def test_a_sure_and_wrong_worker_has_a_finite_loss() -> None:
     assert all(grad.isfinite().all() for grad in paper.gradients(rule, batch).values())
 
 
+@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("variant", ["L1", "L4"])
 def test_digits_are_learned_in_a_few_passes(variant: str, tmp_path: Path) -> None:
     """Guessing has 90 %. The journal tells how often each worker of each class led."""

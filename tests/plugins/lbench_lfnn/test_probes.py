@@ -250,6 +250,8 @@ def test_agreement_has_each_workers_own_error_and_the_leaders_of_the_last_step(
             assert 0 < row["regression_tv"] < 1
 
 
+@pytest.mark.slow
+@pytest.mark.thorough
 def test_leaders_of_the_papers_layer_come_to_agree_with_each_other_and_a_regression(
     tmp_path: Path,
 ) -> None:
@@ -263,6 +265,8 @@ def test_leaders_of_the_papers_layer_come_to_agree_with_each_other_and_a_regress
     assert min(last["error"]) < last["regression_error"] + 4
 
 
+@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_run_resumed_at_an_epochs_end_has_the_same_agreement(tmp_path: Path) -> None:
     resolved = ask("lfnn_l", epochs=3)
     probes = ["agreement", "leaders", "activity"]

@@ -164,6 +164,8 @@ def worker_probabilities(rule: LfnnL, x: Tensor) -> Tensor:
         )
 
 
+@pytest.mark.slow
+@pytest.mark.thorough
 def test_workers_that_all_lead_are_softmax_regressions() -> None:
     """With an L2 penalty the optimum is unique, so each has scikit-learn's probabilities."""
     from sklearn.linear_model import LogisticRegression
