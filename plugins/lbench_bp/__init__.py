@@ -1,4 +1,4 @@
-"""Backpropagation, the reference."""
+"""Backpropagation, the reference that other rules are compared with."""
 
 from __future__ import annotations
 

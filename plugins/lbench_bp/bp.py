@@ -19,9 +19,10 @@ from lbench_bp.memory import Part, twice
 class Bp(GradientRule):
     """Reverse-mode gradient of the task's loss (Rumelhart, Hinton & Williams 1986).
 
-    Two options save memory and change no gradient: each block's activations are made again on the
-    way back (Chen et al. 2016, arXiv:1604.06174), or a batch is run in parts whose gradients are
-    averaged by size. With BatchNorm a part is normalised by its own statistics.
+    Two options save memory. ``checkpoint`` recomputes each block's activations in the backward
+    pass (Chen et al. 2016, arXiv:1604.06174). ``accumulate`` runs a batch in parts and averages
+    their gradients, weighted by size. Neither changes the gradient, except that BatchNorm
+    normalises each part by the part's own statistics.
     """
 
     class Config(RuleConfig):
@@ -30,13 +31,13 @@ class Bp(GradientRule):
         checkpoint: bool = param(
             False,
             searched=False,
-            help="Keep the blocks' inputs alone, and run each block again on the way back",
+            help="Store only the inputs of blocks, and recompute each block in the backward pass",
         )
         accumulate: int = param(
             1,
             low=1,
             searched=False,
-            help="Parts of a batch, run one after the other; none has a single example",
+            help="Number of parts that a batch is run in; each part has at least two examples",
         )
 
     config: Bp.Config
@@ -64,7 +65,7 @@ class Bp(GradientRule):
 
     def gradients(self, batch: Batch, s: Step) -> Grads:
         size = len(batch.x)
-        # BatchNorm may not be able to train on a part of one example.
+        # BatchNorm cannot always train on a part of one example.
         parts = min(self.config.accumulate, size // 2)
         if parts <= 1:
             return super().gradients(batch, s)

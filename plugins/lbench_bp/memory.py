@@ -1,4 +1,4 @@
-"""What running a block twice, or a batch in parts, must not change."""
+"""Noise and BatchNorm statistics for blocks that run twice and batches that run in parts."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ from lbench.step import Step
 
 
 class Part(Step):
-    """A step as some rows of its batch see it: noise is drawn for all rows, then cut.
+    """A step on some rows of a batch: noise is drawn for the whole batch and then indexed.
 
-    Networks draw noise with a row an example, so that a batch in parts has the masks that it has
-    as a whole.
+    Networks draw noise with one row per example, so a batch that is run in parts gets the same
+    dropout masks as the whole batch.
 
     Args:
-        s: the whole batch's.
-        rows: of the batch, which has ``size``.
+        s: the step of the whole batch.
+        rows: the rows of the batch that this part has.
+        size: the number of examples in the whole batch.
     """
 
     __slots__ = ("rows", "size")
@@ -36,10 +37,10 @@ class Part(Step):
     def noise(
         self, stream: str, shape: tuple[int, ...] | torch.Size, kind: Kind = "normal"
     ) -> Tensor:
-        """The rows' part of the whole batch's numbers."""
+        """Draw noise for the whole batch and return this part's rows, of shape ``shape``."""
         return super().noise(stream, (self.size, *shape[1:]), kind)[self.rows]
 
 
 def twice(block: nn.Module) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-    """Contexts of a block's first and second run: the second leaves BatchNorm's statistics."""
+    """Return contexts for a block's two runs; the second keeps BatchNorm's running statistics."""
     return nullcontext(), statistics_held(block)

@@ -12,19 +12,19 @@ def lbench_rules() -> list[RuleEntry]:
     return [
         RuleEntry(
             "forward_forward",
-            "Goodness is high for true labels and low for wrong ones, layer by layer",
+            "Each block learns high goodness for true labels and low goodness for wrong ones",
             "Hinton 2022, arXiv:2212.13345",
             "lbench_contrast.forward_forward:ForwardForward",
         ),
         RuleEntry(
             "pepita",
-            "A second forward pass on an input that the error modulates",
+            "Second forward pass on an input to which the projected output error is added",
             "Dellaferrera & Kreiman 2022, arXiv:2201.11665",
             "lbench_contrast.pepita:Pepita",
         ),
         RuleEntry(
             "cwc",
-            "Channels are split among the classes, whose goodness compete in every layer",
+            "Channels are split among the classes, whose goodness values compete in every block",
             "Papachristodoulou et al. 2024, arXiv:2312.12668",
             "lbench_contrast.cwc:Cwc",
         ),

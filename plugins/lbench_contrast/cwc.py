@@ -1,4 +1,4 @@
-"""cwc: a block's channels are split among the classes, whose goodness compete."""
+"""cwc: a block's channels are split among the classes, whose goodness values compete."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from lbench.step import Phase, Step
 
 
 class Cwc(LocalRule):
-    """Each block's channels of the label's class shall be the most active; there are no negatives.
+    """Channel-wise competitive learning: each block maximises the activity of the label's channels.
 
-    A block's channels, or units, are cut into one group a class. The goodness of a class is the
-    mean square of its group's activities, over positions too, and the block minimises the
-    cross-entropy of the softmax over these goodness (Papachristodoulou et al. 2024,
-    arXiv:2312.12668: channel-wise competitive learning).
+    The channels or units of a block are split into one group per class. The goodness of a class
+    is the mean square of its group's activities, over positions too, and the block minimises the
+    cross-entropy of the softmax over these goodness values (Papachristodoulou et al. 2024,
+    arXiv:2312.12668). There are no negative examples.
     """
 
     class Config(RuleConfig):
         """Options of cwc."""
 
         predict: Literal["readout", "goodness"] = param(
-            "readout", help="By a linear readout, or by the goodness of the last block"
+            "readout", help="Predict by a linear readout, or by the goodness of the last block"
         )
         schedule: Literal["together", "staggered"] = param(
-            "together", help="Staggered: a block stops before the one above it does"
+            "together", help="staggered: each block stops learning before the block above it"
         )
 
     config: Cwc.Config
@@ -52,38 +52,38 @@ class Cwc(LocalRule):
 
     @classmethod
     def recipe(cls, default: Recipe, dataset: str, network: str) -> Recipe:
-        """A higher learning rate: goodness that tell classes apart need large activities."""
+        """Return a higher learning rate: large activities are needed to separate the classes."""
         return default.model_copy(update={"lr": 3e-3})
 
     def build(self, init: Init) -> None:
         for k, block in enumerate(self.network.blocks):
             if block.width < self.task.classes:
                 raise UsageError(
-                    f"Rule cwc gives every class channels of its own, but block {block.name!r} "
+                    f"Rule cwc needs at least one channel per class, but block {block.name!r} "
                     f"has {block.width} for {self.task.classes} classes.",
-                    f"Widths of {self.task.classes} or more fit.",
+                    f"Choose widths of {self.task.classes} or more.",
                 )
             self.register_buffer(f"members{k}", members(block.width, self.task.classes), False)
         if self.config.predict == "goodness":
             self.network.readout = nn.Identity()  # type: ignore[assignment]
 
     def phases(self) -> list[Phase]:
-        """Staggered: as many equal parts as blocks, and one fewer block trains in each."""
+        """Return one phase, or if staggered one per block, in which one block fewer is trained."""
         if self.config.schedule == "together":
             return super().phases()
         names = [group.name for group in self.groups() if group.params]
         return [Phase(name, groups=frozenset(names[k:])) for k, name in enumerate(names)]
 
     def goodness(self, k: int, h: Tensor) -> Tensor:
-        """Of each class in block ``k``, (batch, channels, …) to (batch, classes)."""
+        """Return the goodness of each class, from h (batch, channels, …) to (batch, classes)."""
         wide = torch.promote_types(h.dtype, torch.float32)
-        of: Tensor = getattr(self, f"members{k}").to(wide)
+        classes: Tensor = getattr(self, f"members{k}").to(wide)
         with torch.autocast(h.device.type, enabled=False):
-            return spatial_mean(h.to(wide).square()) @ of / of.sum(0)
+            return spatial_mean(h.to(wide).square()) @ classes / classes.sum(0)
 
     def loss(self, v: View, s: Step) -> Tensor:
         loss = self.task.loss(self.goodness(v.k, v.h), v.target)
-        s.log("loss", loss.detach())  # where the readout runs, its loss replaces this one
+        s.log("loss", loss.detach())  # the readout's loss replaces this one
         return loss
 
     def train_readout(self, x: Tensor, target: Tensor, s: Step) -> None:
@@ -100,5 +100,5 @@ class Cwc(LocalRule):
 
 
 def members(width: int, classes: int) -> Tensor:
-    """1 where a channel is its class's, (width, classes); a class's channels lie side by side."""
+    """Return the one-hot class of each channel, (width, classes); each class's are contiguous."""
     return F.one_hot(torch.arange(width) * classes // width, classes).float()

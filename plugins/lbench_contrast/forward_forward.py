@@ -1,4 +1,4 @@
-"""forward_forward: high goodness for images with their label, low with a wrong one."""
+"""forward_forward: high goodness for images with their own label, low with a wrong label."""
 
 from __future__ import annotations
 
@@ -19,28 +19,28 @@ from lbench.task import Batch
 
 
 class ForwardForward(LocalRule):
-    """Each block tells right labels from wrong ones by the squares of its activities.
+    """Each block separates right labels from wrong ones by the squares of its activities.
 
-    A label is written into the image (:func:`overlaid`). A block sees its input divided by its
-    root mean square, so that the goodness of the block before is no longer in it. With g the sum
-    of the squares of h, a block minimises softplus(θ − g) for images with their own label and
+    A label is written into the image (:func:`overlaid`). The input of a block is divided by its
+    root mean square, which removes the goodness of the previous block. With g the sum of the
+    squares of h, a block minimises softplus(θ − g) for images with their own label and
     softplus(g − θ) for images with a wrong one (Hinton 2022, arXiv:2212.13345, Sections 2 and 3).
 
-    Both kinds go through a block as one batch, own labels in its first half. BatchNorm needs that:
-    it fixes the mean square over the batch that it sees, and alone each half could not differ
-    from the other. There is no readout.
+    Both kinds pass through a block as one batch, with own labels in the first half. BatchNorm
+    needs that: it fixes the mean square over its batch, so in separate batches the two halves
+    could not differ. There is no readout.
     """
 
     class Config(RuleConfig):
         """Options of forward_forward."""
 
         goodness: Literal["sum", "mean"] = param(
-            "sum", help="Of the squares of an example's activities in a block"
+            "sum", help="Sum or mean of the squares of an example's activities in a block"
         )
         theta: float | None = param(
             None,
             low=0.0,
-            help="Threshold a unit; none: 1 for a sum, 2 for a mean, 0.5 behind a normalisation",
+            help="Threshold per unit; none: 1 for a sum, 2 for a mean, 0.5 behind a normalisation",
         )
 
     config: ForwardForward.Config
@@ -60,22 +60,24 @@ class ForwardForward(LocalRule):
         _, height, width = self.task.shape
         if height * width < self.task.classes:
             raise UsageError(
-                f"Rule forward_forward writes {self.task.classes} labels, a pixel each, into "
-                f"images of {height}x{width} = {height * width} pixels.",
-                "Give it larger images or fewer classes.",
+                f"Rule forward_forward writes a label into one pixel per class, but images of "
+                f"{height}x{width} = {height * width} pixels are too small for "
+                f"{self.task.classes} classes.",
+                "Choose a dataset with larger images or fewer classes.",
             )
         self.network.readout = nn.Identity()  # type: ignore[assignment]
         given = self.config.theta
         usual = 1.0 if self.config.goodness == "sum" else 2.0
-        # Normalised z have a mean square of 1, of which relu leaves half: θ = 1 is out of reach
-        # where the norm learns no scale, and far from where blocks begin where it does.
+        # Normalised z have a mean square of 1, of which ReLU keeps half: θ = 1 cannot be reached
+        # if the normalisation learns no scale, and is far from the initial goodness if it does.
         defaults = [0.5 if block.layers[-1].norm else usual for block in self.network.blocks]
         self.thetas = [default if given is None else given for default in defaults]
 
     def prepare(self, batch: Batch, s: Step) -> Batch:
-        """The images with their labels, then the same with wrong ones, which are its labels too.
+        """Return the images with their own labels, then the same images with wrong labels.
 
-        Wrong labels are uniform over the other classes.
+        Wrong labels are uniform over the other classes. The target of the returned batch is the
+        label that each image shows.
         """
         classes = self.task.classes
         shift = s.noise("wrong", batch.target.shape, "uniform").mul(classes - 1).long() + 1
@@ -92,14 +94,15 @@ class ForwardForward(LocalRule):
         return loss
 
     def train_readout(self, x: Tensor, target: Tensor, s: Step) -> None:
-        """There is none."""
+        """Do nothing, since there is no readout."""
 
     def predict(self, x: Tensor) -> Tensor:
-        """For each label the goodness of the image that shows it, summed over blocks.
+        """Return the goodness for each label, summed over blocks, (batch, classes).
 
-        The first block, which sees the label's pixels, counts only where it is alone. Scores are
-        relative to the highest: that changes neither their order nor their cross-entropy, and
-        keeps small differences of large sums apart in few bits.
+        Each label is written into the images in turn. The first block, which sees the label's
+        pixels, counts only if it is the only one. The scores are relative to the highest, which
+        changes neither their order nor their cross-entropy, and keeps small differences of large
+        sums distinct in low precision.
         """
         logits = []
         for label in range(self.task.classes):
@@ -114,18 +117,18 @@ class ForwardForward(LocalRule):
         return together - together.amax(1, keepdim=True)
 
     def margin(self, k: int, h: Tensor) -> Tensor:
-        """Goodness of block ``k`` less θ, (batch, …) to (batch,): the logit of an own label."""
+        """Return goodness minus θ in block ``k``, (batch, …) to (batch,): logit of an own label."""
         h = h.flatten(1)
         margin = mean_square(h) - self.thetas[k]
         return margin if self.config.goodness == "mean" else margin * h.shape[1]
 
 
 def overlaid(x: Tensor, labels: Tensor, classes: int) -> Tensor:
-    """Copies of images (batch, channels, height, width) that show labels (batch,).
+    """Return copies of images (batch, channels, height, width) that show labels (batch,).
 
-    The first ``classes`` pixels of the first channel, row by row, become a one-hot code of the
+    The first ``classes`` pixels of the first channel, row by row, become a one-hot code with the
     highest and the lowest value of that channel in that image. On MNIST these are the paper's 1
-    and 0, and standardised pixels have their label on their own scale. An image whose first
+    and 0; in standardised images the label is on the scale of the pixels. An image whose first
     channel is constant cannot show a label.
     """
     pixels = x.flatten(2).clone()
@@ -135,11 +138,11 @@ def overlaid(x: Tensor, labels: Tensor, classes: int) -> Tensor:
 
 
 def normalized(x: Tensor) -> Tensor:
-    """Each example (batch, …) divided by the root mean square of all its values; 0 stays 0."""
+    """Divide each example (batch, …) by the root mean square of all its values; 0 stays 0."""
     rms = mean_square(x.flatten(1)).sqrt().clamp_min(1e-8)
     return x / rms.view(-1, *[1] * (x.dim() - 1))
 
 
 def mean_square(x: Tensor) -> Tensor:
-    """(batch, features) to (batch,), bfloat16 to float32."""
+    """Return the mean square over features, (batch, features) to (batch,), at least in float32."""
     return x.square().mean(1, dtype=torch.promote_types(x.dtype, torch.float32))

@@ -1,4 +1,4 @@
-"""pepita: the error modulates the input of a second forward pass."""
+"""pepita: the output error modulates the input of a second forward pass."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from lbench.task import Batch
 
 
 class Pepita(GradientRule):
-    """What a layer changes between x and x' = x + F e, times its input in the second pass.
+    """The change of each layer between x and x' = x + F e, times its input in the second pass.
 
     With e = p - e_t of the first pass, a prime for the second pass and h_0 = x (Dellaferrera &
-    Kreiman 2022, arXiv:2201.11665, Algorithm 1): dW_l = (h_l - h'_l) h'_{l-1}^T, and
-    (p' - e_t) h'_L^T for the readout. As in the released code h is taken behind dropout, and the
-    means are over the batch and over the positions where a map's weight is used.
+    Kreiman 2022, arXiv:2201.11665, Algorithm 1), dW_l = (h_l - h'_l) h'_{l-1}^T, and
+    (p' - e_t) h'_L^T for the readout. As in the released code, h is taken behind dropout, and the
+    gradients are means over the batch and over the positions where a weight is used.
     """
 
     class Config(RuleConfig):
         """Options of pepita."""
 
         scale: float = param(
-            0.05, low=0.0, high=10.0, help="F is He-uniform over the inputs times this"
+            0.05, low=0.0, high=10.0, help="Factor on F, which is He-uniform over the inputs"
         )
 
     config: Pepita.Config
@@ -50,7 +50,10 @@ class Pepita(GradientRule):
 
     @classmethod
     def recipe(cls, default: Recipe, dataset: str, network: str) -> Recipe:
-        """The paper's momentum, batch and rates: 0.1, and 0.01 where Adam or 0.1 fail."""
+        """Return the paper's momentum and batch size, and its learning rates, 0.1 and 0.01.
+
+        The rate is 0.1 on fully connected networks, and 0.01 on others, where Adam or 0.1 fail.
+        """
         lr = 0.1 if network.startswith("mlp") else 0.01
         batch = min(default.batch, 64)
         changes = {"optimizer": "sgd", "momentum": 0.9, "lr": lr, "batch": batch}
@@ -67,38 +70,40 @@ class Pepita(GradientRule):
             first, logits = self.walk(batch.x, s)
         loss, output_error = self.task.output_error(logits, batch.target)
         s.log("loss", loss)
-        change = (
-            output_error * len(output_error)
-        ) @ self.feedback  # F e; the mean's 1/B is not part of e
+        # F e: the factor 1/batch of the mean loss is not part of e.
+        change = (output_error * len(output_error)) @ self.feedback
         with statistics_held(self.network):
             second, logits = self.walk(batch.x + change.view_as(batch.x), s)
         _, output_error = self.task.output_error(logits, batch.target)
-        contrasts = [contrast(one, other) for one, other in zip(first, second, strict=True)]
+        contrasts = [contrast(before, after) for before, after in zip(first, second, strict=True)]
         outputs = [*(layer.z for layer in second), logits]
         return differentiate(outputs, self._trained, [*contrasts, output_error])
 
-    def walk(self, x: Tensor, s: Step) -> tuple[list[Passed], Tensor]:
-        """Every layer in order, and the logits (batch, classes). Both walks drop the same units."""
-        passed: list[Passed] = []
+    def walk(self, x: Tensor, s: Step) -> tuple[list[Output], Tensor]:
+        """Return the outputs of every layer in order, and the logits (batch, classes).
+
+        Both passes of a step drop the same units.
+        """
+        outputs: list[Output] = []
         for k, block in enumerate(self.network.blocks):
             with cut(block.layers) as layers:
                 x = block(x, s)
             ends = {part.layers[-1].name: part for part in parts(block)}
             for layer, z in layers:
                 h = self.activate(k, z.detach())
-                passed.append(
-                    Passed(layer, z, ends[layer.name].drop(h, s) if layer.name in ends else h)
+                outputs.append(
+                    Output(layer, z, ends[layer.name].drop(h, s) if layer.name in ends else h)
                 )
-        return passed, self.network.readout(x)
+        return outputs, self.network.readout(x)
 
 
-class Passed(NamedTuple):
-    """A layer in one walk.
+class Output(NamedTuple):
+    """The output of a layer in one forward pass.
 
     Args:
-        layer: which.
-        z: with a graph to the layer's parameters and nothing else.
-        h: what its activation made of it, behind dropout and before pooling.
+        layer: the layer.
+        z: its preactivation, with a graph to the layer's parameters and nothing else.
+        h: its activation behind dropout and in front of pooling.
     """
 
     layer: Layer
@@ -110,10 +115,10 @@ def parts(block: Block) -> list[Block]:
     """Return the blocks that a chain joins; any other block is its own part."""
     if not isinstance(block, Chain):
         return [block]
-    return [part for each in block.parts for part in parts(cast(Block, each))]
+    return [part for member in block.parts for part in parts(cast(Block, member))]
 
 
-def contrast(first: Passed, second: Passed) -> Tensor:
-    """The cotangent at the second z: h - h', a mean over examples and the uses of a weight."""
-    uses = second.z.numel() // second.layer.width  # by all examples, at all positions
+def contrast(first: Output, second: Output) -> Tensor:
+    """Return the cotangent at the second z: h - h', divided by the number of uses of a weight."""
+    uses = second.z.numel() // second.layer.width  # over all examples and positions
     return ((first.h - second.h) / uses).to(second.z.dtype)

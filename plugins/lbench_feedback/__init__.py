@@ -1,4 +1,4 @@
-"""Feedback through other weights than the transposed ones."""
+"""Rules that send the error back through other weights than the transposed ones."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ def lbench_rules() -> list[RuleEntry]:
     return [
         RuleEntry(
             "fa",
-            "Feedback alignment: the error goes back through fixed random weights",
+            "Feedback alignment: fixed random weights carry the error backwards",
             "Lillicrap et al. 2016, Nature Communications 7:13276",
             "lbench_feedback.fa:Fa",
         ),
         RuleEntry(
             "usf",
-            "Uniform sign-concordant feedback: the error goes back through the weights' signs",
+            "Uniform sign-concordant feedback: the signs of the weights carry the error backwards",
             SIGN_SYMMETRY,
             "lbench_feedback.usf:Usf",
         ),
         RuleEntry(
             "brsf",
-            "Batch-wise random sign-concordant feedback: signs with magnitudes of each step",
+            "Batch-wise random sign-concordant feedback: signs with random magnitudes of each step",
             SIGN_SYMMETRY,
             "lbench_feedback.brsf:Brsf",
         ),
@@ -39,7 +39,7 @@ def lbench_rules() -> list[RuleEntry]:
         ),
         RuleEntry(
             "kp",
-            "Kolen-Pollack: feedback weights get the increments and decay of the weights",
+            "Kolen-Pollack: feedback weights get the same increments and decay as the weights",
             WITHOUT_TRANSPORT,
             "lbench_feedback.kp:Kp",
         ),

@@ -1,4 +1,4 @@
-"""dfa: direct feedback alignment, the output error sent straight to every layer."""
+"""dfa: direct feedback alignment, which sends the output error straight to every layer."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from lbench_feedback.direct import Direct
 
 
 class Dfa(Direct, GradientRule):
-    """Each layer gets the output error e through a fixed random B of its own.
+    """Each layer receives the output error e through its own fixed random B.
 
-    delta_l = (B_l e) * phi'(z_l) (Nøkland 2016, arXiv:1609.01596, Section 2), at the z of every
-    layer; the layer's own norm is differentiated exactly, and so is the readout. e is the gradient
-    of the mean loss, so that hidden gradients are means over the batch too; ``reduction=sum``
-    leaves out their 1/batch.
+    delta_l = (B_l e) * phi'(z_l) at the preactivation of every layer (Nøkland 2016,
+    arXiv:1609.01596, Section 2). The layer's normalisation and the readout are differentiated
+    exactly. e is the gradient of the mean loss, so hidden gradients are means over the batch too;
+    ``reduction=sum`` leaves out their factor 1/batch.
     """
 
     @classmethod

@@ -1,4 +1,4 @@
-"""Fixed random weights from the classes to every layer, which dfa and drtp share."""
+"""Fixed random weights from the classes to every layer, shared by dfa and drtp."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from lbench.rule import Rule
 
 
 class Direct(Rule):
-    """Base of rules in which every layer gets a signal (batch, classes) through a B of its own.
+    """Base of rules in which every layer receives a signal (batch, classes) through its own B.
 
-    B is stored as the weight (classes, units) of a readout on that layer, by the law of one.
+    B has the shape (classes, units) and the initial distribution of a readout on that layer.
     """
 
     class Config(RuleConfig):
@@ -25,10 +25,10 @@ class Direct(Rule):
 
         conv: Literal["full", "channel"] = param(
             "full",
-            help="Feedback to maps with positions: for each unit, or for each channel's mean",
+            help="Feedback to feature maps: to each unit, or to the mean of each channel",
         )
         reduction: Literal["mean", "sum"] = param(
-            "mean", help="Of hidden gradients over the batch; the readout's is a mean"
+            "mean", help="Reduction of hidden gradients over the batch; the readout's is a mean"
         )
 
     config: Direct.Config
@@ -36,7 +36,7 @@ class Direct(Rule):
     def build(self, init: Init) -> None:
         shapes = self.network.shapes(self.task.shape)
         self.feedback = nn.ParameterList()
-        self.places: dict[str, tuple[int, int]] = {}  # by layer: its block, and its B
+        self.indices: dict[str, tuple[int, int]] = {}  # layer name to indices of block and B
         for k, block in enumerate(self.network.blocks):
             for layer in block.layers:
                 shape = shapes[layer.name]
@@ -44,20 +44,26 @@ class Direct(Rule):
                 b = init.uniform(
                     f"feedback/{layer.name}", (self.task.classes, units), 1 / math.sqrt(units)
                 )
-                self.places[layer.name] = k, len(self.feedback)
+                self.indices[layer.name] = k, len(self.feedback)
                 self.feedback.append(nn.Parameter(b, requires_grad=False))
 
     def delta(self, layer: Layer, z: Tensor, signal: Tensor) -> Tensor:
-        """(B signal) * phi'(z), of the shape of z; the signal has a mean's 1/batch in it."""
-        k, index = self.places[layer.name]
+        """Return (B signal) * phi'(z), of the shape of z.
+
+        Args:
+            layer: a layer of the network.
+            z: its preactivation, (batch, units) or (batch, channels, height, width).
+            signal: (batch, classes), divided by the batch size.
+        """
+        k, index = self.indices[layer.name]
         if self.config.reduction == "sum":
             signal = signal * len(signal)
         z = z.detach().requires_grad_()
         with torch.enable_grad():
             h = self.activate(k, z)
-        sent = (signal @ self.feedback[index].to(signal.dtype)).to(h.dtype)
-        if z[0].numel() > sent.shape[1]:  # one number a channel, for its mean over positions
+        h_grad = (signal @ self.feedback[index].to(signal.dtype)).to(h.dtype)
+        if z[0].numel() > h_grad.shape[1]:  # one number per channel, for its mean over positions
             positions = z[0, 0].numel()
-            sent = (sent / positions).view(*z.shape[:2], 1, 1).expand_as(z)
-        (delta,) = torch.autograd.grad(h, z, sent.view_as(z))
+            h_grad = (h_grad / positions).view(*z.shape[:2], 1, 1).expand_as(z)
+        (delta,) = torch.autograd.grad(h, z, h_grad.view_as(z))
         return delta

@@ -1,4 +1,4 @@
-"""drtp: direct random target projection, the label sent straight to every layer."""
+"""drtp: direct random target projection, which sends the label straight to every layer."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from lbench_feedback.direct import Direct
 
 
 class Drtp(Direct, LocalRule):
-    """Each layer gets the one-hot label e_t, not an error, through a fixed random B of its own.
+    """Each layer receives the one-hot label e_t, not an error, through its own fixed random B.
 
-    delta_l = (B_l e_t) * phi'(z_l) (Frenkel, Lefebvre & Bol 2019, arXiv:1909.01311),
-    so that a layer learns as soon as it has run. The sign is immaterial, as B and -B have the same
-    law. The readout learns by the delta rule, from the exact gradient of the loss.
+    delta_l = (B_l e_t) * phi'(z_l) (Frenkel, Lefebvre & Bol 2019, arXiv:1909.01311), so a layer
+    learns as soon as it has run. The sign does not matter, since B and -B have the same
+    distribution. The readout learns by the delta rule, from the exact gradient of the loss.
     """
 
     @classmethod
@@ -41,7 +41,7 @@ class Drtp(Direct, LocalRule):
         with torch.no_grad():
             emitted = block.emit(self.activate(k, z), s)
         label = F.one_hot(batch.target, self.task.classes).to(batch.x.dtype) / len(x)
-        deltas = [self.delta(layer, each, label) for layer, each in passed]
-        outputs = [each for _, each in passed]
+        deltas = [self.delta(layer, output, label) for layer, output in passed]
+        outputs = [output for _, output in passed]
         self.update(group, differentiate(outputs, self._groups[group], deltas))
         return emitted

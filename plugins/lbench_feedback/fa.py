@@ -1,4 +1,4 @@
-"""fa: feedback alignment, the output error carried back through fixed random weights."""
+"""fa: feedback alignment, which carries the output error back through fixed random weights."""
 
 from __future__ import annotations
 
@@ -21,11 +21,12 @@ from lbench_feedback.feedback import (
 
 
 class Fa(GradientRule):
-    """Backpropagation with a fixed random B in the place of each W on the way back.
+    """Backpropagation with a fixed random B in place of each W in the backward pass.
 
-    dL/dh_{l-1} = B_l^T dL/dz_l (Lillicrap et al. 2016, Nature Communications 7:13276). All else
-    is exact: the gradients of W and bias at z, activations, norms, pooling and shortcuts. The
-    first map needs no feedback, as nothing that is trained lies below it.
+    dL/dh_{l-1} = B_l^T dL/dz_l (Lillicrap et al. 2016, Nature Communications 7:13276). Everything
+    else is exact: the gradients of W and the bias given dL/dz, activations, normalisations,
+    pooling and shortcuts. The first affine map needs no feedback, since no trained parameter is
+    below it.
     """
 
     @classmethod
@@ -54,7 +55,7 @@ class Fa(GradientRule):
         readout.linear = self.maps["readout"] = FeedbackLinear(readout.linear, feedback)
 
     def feedback(self, name: str, affine: nn.Linear | nn.Conv2d, init: Init) -> Feedback:
-        """What weights the backward pass through a map uses: B by the law of its W."""
+        """Return the feedback weights of an affine map: B from the initial distribution of W."""
         return Feedback(init.uniform(f"feedback/{name}", affine.weight.shape, bound(affine)))
 
     def loss(self, batch: Batch, s: Step) -> Tensor:

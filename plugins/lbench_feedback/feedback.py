@@ -1,4 +1,4 @@
-"""Affine maps whose error goes back through other weights than their own."""
+"""Affine maps whose backward pass uses other weights than their own."""
 
 from __future__ import annotations
 
@@ -15,65 +15,69 @@ from torch.nn.grad import conv2d_input
 from lbench.errors import UsageError
 
 Transpose = Callable[[Tensor, Tensor, torch.Size], Tensor]
-"""From a cotangent at a map's output, weights, and the shape of its input to one at its input."""
+"""Cotangent at a map's output, feedback weights and shape of its input, to cotangent there."""
 
 
 class Feedback(nn.Module):
-    """What weights a map's backward pass uses: its own ``weight``.
+    """The weights that the backward pass of an affine map uses.
 
-    A subclass may let them depend on the map's own: ``forward`` is asked in every forward pass.
+    Every forward pass of the map calls ``forward``, so a subclass can make the feedback weights
+    depend on the map's weight.
 
     Args:
-        weight: of the shape and orientation of the map's own.
-        kept: it is drawn once and saved with the rule; else it is made anew by build or step.
+        weight: the feedback weights, with the shape and orientation of the map's weight.
+        saved: whether they are saved with the rule; otherwise ``build`` or a step makes them anew.
     """
 
     weight: Tensor
 
-    def __init__(self, weight: Tensor, *, kept: bool = True) -> None:
+    def __init__(self, weight: Tensor, *, saved: bool = True) -> None:
         super().__init__()
-        if kept:
+        if saved:
             self.weight = nn.Parameter(weight, requires_grad=False)
         else:
             self.register_buffer("weight", weight, persistent=False)
 
     def forward(self, weight: Tensor) -> Tensor:
-        """The map's weight, detached, to the weights of its backward pass, of the same shape."""
+        """Return the feedback weights for the map's detached weight, of the same shape."""
         return self.weight
 
 
 class Signed(Feedback):
-    """The magnitudes of ``weight``, or one number for all, with the signs of the map's weights."""
+    """Feedback weights with the magnitudes of ``weight`` and the signs of the map's weight.
+
+    ``weight`` is one number for all entries, or has the shape of the map's weight.
+    """
 
     def forward(self, weight: Tensor) -> Tensor:
         return torch.copysign(self.weight, weight)
 
 
 def bound(affine: nn.Linear | nn.Conv2d) -> float:
-    """Of the law of a map's initial weights: they are uniform between -bound and bound."""
+    """Return b, where the initial weights of an affine map are uniform in [-b, b]."""
     return 1 / math.sqrt(affine.weight[0].numel())
 
 
 def require_own_weight(name: str, affine: nn.Linear | nn.Conv2d) -> None:
-    """Raise an error if a map cannot be given feedback weights beside its own.
+    """Raise an error if the weight of an affine map is not a parameter.
 
     Raises:
-        UsageError: its weight is no parameter but made from others, as by weight normalisation.
+        UsageError: the weight is computed from other parameters, as by weight normalisation.
     """
     if not isinstance(affine.weight, nn.Parameter):
         raise UsageError(
-            f"The weight of {name!r} is made from other parameters, and feedback weights take the "
-            "place of a weight that is a parameter itself.",
+            f"The weight of {name!r} is computed from other parameters, but feedback weights can "
+            "only replace a weight that is itself a parameter.",
             "Choose a network without weight normalisation and other parametrisations.",
         )
 
 
 class FeedbackLinear(nn.Linear):
-    """A linear map with the parameters of another; its weight's own transpose is never used.
+    """A linear map whose backward pass uses feedback weights in place of its transposed weight.
 
     Args:
-        linear: whose parameters these are.
-        feedback: what carries the error back.
+        linear: the map whose parameters this one takes over.
+        feedback: the feedback weights.
     """
 
     def __init__(self, linear: nn.Linear, feedback: Feedback) -> None:
@@ -88,16 +92,16 @@ class FeedbackLinear(nn.Linear):
 
     @staticmethod
     def transpose(cotangent: Tensor, weight: Tensor, shape: torch.Size) -> Tensor:
-        """(…, outputs) to (…, inputs)."""
+        """Map a cotangent (…, outputs) to (…, inputs)."""
         return cotangent @ weight
 
 
 class FeedbackConv2d(nn.Conv2d):
-    """The same for a convolution: the error goes back through a transposed convolution.
+    """A convolution whose backward pass is a transposed convolution with feedback weights.
 
     Args:
-        conv: whose parameters these are.
-        feedback: what carries the error back.
+        conv: the convolution whose parameters this one takes over.
+        feedback: the feedback weights.
     """
 
     def __init__(self, conv: nn.Conv2d, feedback: Feedback) -> None:
@@ -120,14 +124,14 @@ class FeedbackConv2d(nn.Conv2d):
         return _carried(z, x, self.feedback(self.weight.detach()), self.transpose)
 
     def transpose(self, cotangent: Tensor, weight: Tensor, shape: torch.Size) -> Tensor:
-        """(batch, outputs, …) to ``shape``, (batch, inputs, height, width)."""
+        """Map a cotangent (batch, outputs, …) to ``shape``, (batch, inputs, height, width)."""
         sizes = (self.stride, self.padding, self.dilation, self.groups)
-        found: Tensor = conv2d_input(shape, weight, cotangent, *sizes)  # type: ignore[no-untyped-call]
-        return found
+        x_grad: Tensor = conv2d_input(shape, weight, cotangent, *sizes)  # type: ignore[no-untyped-call]
+        return x_grad
 
 
 class _Carry(torch.autograd.Function):
-    """Returns z. Its cotangent goes back to z as it is, and to x through the feedback weights."""
+    """Identity on z whose cotangent reaches z unchanged, and x through the feedback weights."""
 
     @staticmethod
     def forward(ctx: Any, z: Tensor, x: Tensor, weight: Tensor, transpose: Transpose) -> Tensor:
@@ -139,11 +143,11 @@ class _Carry(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, cotangent: Tensor) -> tuple[Tensor | None, ...]:
         (weight,) = ctx.saved_tensors
-        below = None
+        x_grad = None
         if ctx.needs_input_grad[1]:
-            # Under autocast z and its cotangent are in bfloat16; autograd casts back to x's type.
-            below = ctx.transpose(cotangent, weight.to(cotangent.dtype), ctx.shape)
-        return cotangent, below, None, None
+            # Under autocast z and its cotangent are in bfloat16; autograd casts to the type of x.
+            x_grad = ctx.transpose(cotangent, weight.to(cotangent.dtype), ctx.shape)
+        return cotangent, x_grad, None, None
 
 
 def _carried(z: Tensor, x: Tensor, weight: Tensor, transpose: Transpose) -> Tensor:

@@ -1,4 +1,4 @@
-"""frsf: fixed random magnitudes with the signs of the weights."""
+"""frsf: feedback weights with the signs of the weights and fixed random magnitudes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from lbench_feedback.usf import Usf
 
 
 class Frsf(Usf):
-    """usf with B = |M| sign(W), M drawn once by the law of W.
+    """usf with B = |M| sign(W), where M is drawn once from the initial distribution of W.
 
     frSF of Liao, Leibo & Poggio 2016 (arXiv:1510.05067).
     """

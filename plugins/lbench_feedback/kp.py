@@ -1,4 +1,4 @@
-"""kp: Kolen-Pollack learning, feedback weights that get the increments and decay of the weights."""
+"""kp: Kolen-Pollack learning, where feedback weights get the increments and decay of weights."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from lbench_feedback.fa import Fa
 
 
 class Kp(Fa):
-    """fa whose B is trained: its gradient is that of W, and so is its decay.
+    """fa whose B is trained with the gradient and the decay of W.
 
-    W <- (1 - d) W + A and B <- (1 - d) B + A, so that B - W shrinks by 1 - d in every step, and B
-    becomes W without having read it (Kolen & Pollack 1994; Akrout et al. 2019, arXiv:1904.05391).
-    A is what the optimizer makes of the gradient. Both get the same where the decay does not pass
-    through the optimizer's state: adamw, with d = lr * weight_decay, and sgd, whose momentum makes
-    of B - W a damped oscillation. Adam's decay is part of the gradient that it normalises by W's
-    and B's own size: there nothing is promised.
+    W <- (1 - d) W + A and B <- (1 - d) B + A, so B - W shrinks by the factor 1 - d in every step,
+    and B converges to W without reading it (Kolen & Pollack 1994; Akrout et al. 2019,
+    arXiv:1904.05391). A is the optimizer's update for the gradient. W and B get the same A if the
+    decay does not pass through the optimizer's state: with adamw, where d = lr * weight_decay,
+    and with sgd, whose momentum turns B - W into a damped oscillation. The decay of Adam is part
+    of the gradient, which Adam normalises separately for W and B, so B need not converge to W.
     """
 
     @classmethod
     def recipe(cls, default: Recipe, dataset: str, network: str) -> Recipe:
-        """A decay that both copies share, without which they never meet."""
+        """Return adamw with weight decay: without decay B - W would not shrink."""
         return default.model_copy(update={"optimizer": "adamw", "weight_decay": 0.1})
 
     def build(self, init: Init) -> None:
@@ -31,7 +31,7 @@ class Kp(Fa):
         for affine in self.maps.values():
             affine.feedback.weight.requires_grad_()
         names = {id(p): name for name, p in self.named_parameters()}
-        self.twins = {  # by B's name, W's
+        self.twins = {  # name of B to name of W
             names[id(affine.feedback.weight)]: names[id(affine.weight)]
             for affine in self.maps.values()
         }

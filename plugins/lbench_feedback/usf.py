@@ -1,4 +1,4 @@
-"""usf: uniform sign-concordant feedback, the signs of the weights and nothing of their size."""
+"""usf: uniform sign-concordant feedback, which uses the signs of weights, not their magnitudes."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from lbench_feedback.feedback import Feedback, Signed, bound
 
 
 class Usf(Fa):
-    """fa with B = s sign(W), W as it is in this step.
+    """fa with B = s sign(W), for the W of the current step.
 
-    uSF of Liao, Leibo & Poggio 2016 (arXiv:1510.05067), with a scale as in Sanfiz & Akrout
-    2021 (arXiv:2108.13446): s is the standard deviation of a map's initial weights, here
-    1/sqrt(3 inputs), so that at the start B and W have the same size.
+    uSF of Liao, Leibo & Poggio 2016 (arXiv:1510.05067), with the scale of Sanfiz & Akrout 2021
+    (arXiv:2108.13446): s is the standard deviation of a map's initial weights, here
+    1/sqrt(3 inputs), so B and the initial W have the same root mean square.
     """
 
     @classmethod
@@ -29,4 +29,4 @@ class Usf(Fa):
         return replace(super().claims(config, network), transport="sign", backward_depth="full")
 
     def feedback(self, name: str, affine: nn.Linear | nn.Conv2d, init: Init) -> Feedback:
-        return Signed(torch.tensor(bound(affine) / math.sqrt(3)), kept=False)
+        return Signed(torch.tensor(bound(affine) / math.sqrt(3)), saved=False)

@@ -1,4 +1,4 @@
-"""wm: weight mirrors, feedback weights that learn the weights from noise sent through the maps."""
+"""wm: weight mirrors, feedback weights that learn the weights from noise."""
 
 from __future__ import annotations
 
@@ -15,23 +15,24 @@ from lbench_feedback.fa import Fa
 
 
 class Wm(Fa):
-    """fa whose B follows the correlation of a map's noisy input with what the map makes of it.
+    """fa whose B follows the correlation between a noise input of an affine map and its output.
 
-    Behind every step, with xi of independent N(0, 1) and the mean over ``samples`` draws:
-    B <- (1 - decay) B + rate mean(W xi xi^T). As E[xi xi^T] = 1, B tends to (rate / decay) W
+    After every step, with xi ~ N(0, I) and the mean over ``samples`` draws,
+    B <- (1 - decay) B + rate mean(W xi xi^T). Since E[xi xi^T] = 1, B tends to (rate / decay) W
     (Akrout et al. 2019, arXiv:1904.05391). A convolution is mirrored at one position, as the
-    linear map of a patch. Bias, norm and activation are left out.
+    linear map of a patch. The bias, normalisation and activation are left out.
 
-    No transposed weight is used, but W shapes B and B every update below. The audit asks whose
-    weights reach an update, not by which road, and measures full transport; so that is claimed.
+    No transposed weight is used, but W determines B, and B determines every update below. The
+    audit measures whether weights reach an update, by whatever path, so it measures full
+    transport, and the rule claims that.
     """
 
     class Config(RuleConfig):
         """Options of wm."""
 
-        rate: float = param(0.01, low=1e-6, high=1.0, log=True, help="Of the correlation's part")
-        decay: float = param(0.01, low=1e-6, high=1.0, log=True, help="Of B in a step")
-        samples: int = param(128, low=1, help="Draws of noise in a step")
+        rate: float = param(0.01, low=1e-6, high=1.0, log=True, help="Factor on the correlation")
+        decay: float = param(0.01, low=1e-6, high=1.0, log=True, help="Decay of B per step")
+        samples: int = param(128, low=1, help="Draws of noise per step")
 
     config: Wm.Config
 

@@ -1,4 +1,4 @@
-"""Forward gradients: directional derivatives instead of a pass backwards."""
+"""Forward gradients: directional derivatives instead of a backward pass."""
 
 from __future__ import annotations
 

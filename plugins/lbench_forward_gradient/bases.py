@@ -1,4 +1,4 @@
-"""What the rules with noise share: draws that are averaged, heads, what is claimed."""
+"""Base classes of forward-gradient rules: averages over draws of noise, heads and claims."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from lbench.task import Batch
 
 
 class ForwardGradientConfig(RuleConfig):
-    """The options that all rules with noise have."""
+    """Options that all rules with perturbations share."""
 
     perturbations: int = param(
-        1, low=1, high=1000, help="Draws a step, averaged; each is a pass forward"
+        1, low=1, high=1000, help="Draws of noise per step, averaged; each is one forward pass"
     )
     readout_lr: float = param(
         1.0,
@@ -32,11 +32,11 @@ class ForwardGradientConfig(RuleConfig):
 
 
 class Estimate(NamedTuple):
-    """What one draw of noise gives.
+    """The result of one draw of noise.
 
     Args:
-        value: the loss, or what a block passes on; the same in every draw.
-        grads: estimated gradients by the parameter's name, and exact ones where there is no noise.
+        value: the loss of the network, or the h of a block; the same in every draw.
+        grads: gradients by parameter name, estimated where there is noise and exact elsewhere.
     """
 
     value: Tensor
@@ -44,7 +44,7 @@ class Estimate(NamedTuple):
 
 
 def mean(estimate: Callable[[int], Estimate], count: int) -> Estimate:
-    """The mean of ``count`` independent estimates, of which one is kept at a time."""
+    """Return the mean of ``count`` independent estimates, with one of them in memory at a time."""
     value, grads = estimate(0)
     for draw in range(1, count):
         for name, grad in estimate(draw).grads.items():
@@ -86,7 +86,7 @@ class ForwardGradient(GradientRule):
         return grads
 
     def estimate(self, batch: Batch, s: Step, draw: int) -> Estimate:
-        """The loss and gradients from one draw of noise."""
+        """Return the loss and the gradients from one draw of noise."""
         raise NotImplementedError(f"{type(self).__name__} has no estimate")
 
 
@@ -125,11 +125,18 @@ class LocalForwardGradient(LocalRule):
             return self.network.blocks[k].emit(h, s)
 
     def estimate(self, k: int, x: Tensor, target: Tensor, s: Step, draw: int) -> Estimate:
-        """Block ``k``'s h and gradients from one draw of noise."""
+        """Return the h and the gradients of block ``k`` from one draw of noise."""
         raise NotImplementedError(f"{type(self).__name__} has no estimate")
 
     def replicated(self, k: int, h: Tensor, tangent: Tensor, target: Tensor) -> Replicated:
-        """The local loss and its directional derivative, unit by unit of h."""
+        """Return the local logits and the terms of the loss's directional derivative.
+
+        Args:
+            k: index of the block.
+            h: its activation, (batch, channels, …).
+            tangent: the tangent of h, of the same shape.
+            target: labels, (batch,).
+        """
         logits = self.heads[k](spatial_mean(h))
         _, output_error = self.task.output_error(logits, target)
         with torch.no_grad():
@@ -139,18 +146,21 @@ class LocalForwardGradient(LocalRule):
 
 
 def one_draw(config: RuleConfig) -> bool:
-    """Whether an example tells a unit one number, which the audit can tell from a vector."""
+    """Return whether there is one draw per step, so that each example sends a unit one number.
+
+    The audit distinguishes that from a vector; with more draws the rules claim nothing.
+    """
     return cast(ForwardGradientConfig, config).perturbations == 1
 
 
 class Replicated(NamedTuple):
-    """A block's local loss.
+    """The local loss of a block, for the replicated losses of Ren et al. 2023.
 
     Args:
-        logits: the head's, with a graph to it.
-        output_error: of the mean loss at the logits.
-        products: of the cotangent and the tangent at h, (batch, channels, …): summed over the
-            channels of a group, the directional derivative of that position's and group's loss.
+        logits: the logits of the head, (batch, classes), with a graph to the head.
+        output_error: gradient of the mean loss at the logits.
+        products: cotangent times tangent at h, (batch, channels, …). Summed over the channels of
+            a group, this is the directional derivative of the loss of that position and group.
     """
 
     logits: Tensor
@@ -159,20 +169,22 @@ class Replicated(NamedTuple):
 
 
 def linear_heads(network: Network, classes: int, init: Init) -> nn.ModuleList:
-    """A linear classifier on the spatial mean of each block's h."""
+    """Return one linear classifier per block, for the spatial mean of the block's h."""
     return nn.ModuleList(
         init.linear(f"heads.{k}", block.width, classes) for k, block in enumerate(network.blocks)
     )
 
 
 def cotangent(head: nn.Module, output_error: Tensor, h: Tensor) -> Tensor:
-    """A head's loss's gradient at h in closed form: the same at all positions, which it averages.
+    """Return the gradient of a head's loss at h, in closed form, with size 1 along positions.
+
+    The head averages over positions, so the gradient is the same at all of them.
 
     Args:
-        head: a linear map of the spatial mean.
-        output_error: at its logits, (batch, classes).
-        h: (batch, channels, …), the shape that is wanted.
+        head: a linear map of the spatial mean of h.
+        output_error: gradient of the loss at the head's logits, (batch, classes).
+        h: the activation, (batch, channels, …).
     """
     weight = cast(nn.Linear, head).weight
-    at_mean = output_error @ weight
-    return at_mean.view(*h.shape[:2], *[1] * (h.dim() - 2)) / h[0, 0].numel()
+    mean_grad = output_error @ weight
+    return mean_grad.view(*h.shape[:2], *[1] * (h.dim() - 2)) / h[0, 0].numel()

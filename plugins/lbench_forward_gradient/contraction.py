@@ -1,4 +1,4 @@
-"""Where noise goes: the part of a block's output that a unit's directional derivative needs."""
+"""The part of a block's output that the noise of a unit can change."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from lbench.networks.norm import LocalNorm
 
 
 class Reach(NamedTuple):
-    """What a unit can change.
+    """The positions and channels of a block's h that a unit can change.
 
     Args:
-        local: its own position alone.
-        groups: channels fall, in order, into so many groups, and it changes its own alone; 0 for
-            its own channel.
+        local: whether the unit can change its own position only.
+        groups: number of groups that the channels are split into, in order, where the unit can
+            change its own group only; 0 where it can change its own channel only.
     """
 
     local: bool
     groups: int
 
     def then(self, other: Reach) -> Reach:
-        """Through one map and another."""
+        """Return the reach through this map followed by another."""
         return Reach(self.local and other.local, math.gcd(self.groups, other.groups))
 
     def contract(self, products: Tensor, u: Tensor) -> Tensor:
-        """The noise times the sum of ``products`` over all that it can have changed.
+        """Return the noise times the sum of ``products`` over everything that it can change.
 
         Args:
-            products: of the cotangent and the tangent of the block's h, (batch, channels, …).
+            products: cotangent times tangent of the block's h, (batch, channels, …).
             u: noise at a layer's z, (batch, channels, …).
         """
         batch = len(u)
@@ -47,51 +47,54 @@ class Reach(NamedTuple):
 def reaches(block: Block, passes: Sequence[Pass]) -> list[Reach]:
     """Return what a block's units can change in its h, for each pass through one of its layers.
 
-    The last layer's units act on h one by one; as in the paper the groups are those of its map.
-    From an earlier pass on, all affine maps and normalisations behind it count. Shortcuts do not:
-    they keep positions and channels, or run beside convolutions that mix them all.
+    Each unit of the last layer changes one entry of h; as in the paper, the groups are those of
+    the last layer's affine map. For an earlier pass, all affine maps and normalisations behind it
+    count. Shortcuts do not count: they keep positions and channels, or run in parallel to
+    convolutions that mix all of them.
 
     Args:
-        passes: through the layers of the network, in their order.
+        block: a block of the network.
+        passes: the passes through the layers of the network, in order.
     """
-    own = [each for each in passes if each.layer in block.layers]
+    own = [layer_pass for layer_pass in passes if layer_pass.layer in block.layers]
     last = own[-1].layer.affine
-    found = [Reach(local=True, groups=last.groups if isinstance(last, nn.Conv2d) else 1)]
+    reversed_reaches = [Reach(local=True, groups=last.groups if isinstance(last, nn.Conv2d) else 1)]
     for before, after in reversed(list(pairwise(own))):
-        # Where two passes differ in resolution, there is a stride or pooling between them.
+        # If two passes differ in resolution, there is a stride or pooling between them.
         size = Reach(before.shape[1:] == after.shape[1:], groups=0)
         through = _affine(after.layer).then(_norm(after.layer.norm))
-        found.append(size.then(through).then(found[-1]))
-    return found[::-1]
+        reversed_reaches.append(size.then(through).then(reversed_reaches[-1]))
+    return reversed_reaches[::-1]
 
 
 def channel_groups(block: Block, passes: Sequence[Pass]) -> dict[Layer, int]:
-    """Return into how many groups of channels, in order, each layer's own parameters fall.
+    """Return the number of channel groups that each layer's parameters are split into, in order.
 
-    A parameter of an output channel reaches what that channel's unit reaches in any pass, behind
-    the layer's normalisation. One of a linear map may serve all channels, so it is in no group of
-    its own.
+    A parameter of an output channel reaches what that channel's unit reaches in any pass, through
+    the layer's normalisation. A parameter of a linear map can serve all channels, so linear maps
+    have one group.
 
     Args:
-        passes: through the layers of the network, in their order.
+        block: a block of the network.
+        passes: the passes through the layers of the network, in order.
     """
-    own = [each for each in passes if each.layer in block.layers]
-    found: dict[Layer, int] = dict.fromkeys(block.layers, 0)
+    own = [layer_pass for layer_pass in passes if layer_pass.layer in block.layers]
+    counts: dict[Layer, int] = dict.fromkeys(block.layers, 0)
     for (layer, _), reach in zip(own, reaches(block, passes), strict=True):
         groups = _norm(layer.norm).then(reach).groups if isinstance(layer.affine, nn.Conv2d) else 1
-        found[layer] = math.gcd(found[layer], groups)
-    return found
+        counts[layer] = math.gcd(counts[layer], groups)
+    return counts
 
 
 def contract_groups(
     products: Tensor, v: Mapping[str, Tensor], groups: Mapping[str, int]
 ) -> dict[str, Tensor]:
-    """Noise in weights, in place, times the sum of ``products`` over the group that it feeds.
+    """Multiply noise in weights, in place, by the sum of ``products`` over the group it feeds.
 
     Args:
-        products: of the cotangent and the tangent of the block's h, (batch, channels, …).
-        v: noise by the parameter's name, output channels first.
-        groups: of channels, by the parameter's name.
+        products: cotangent times tangent of the block's h, (batch, channels, …).
+        v: noise by parameter name, with output channels along the first axis.
+        groups: number of channel groups by parameter name.
     """
     sums = {
         count: products.reshape(len(products), count, -1).sum((0, 2))
@@ -103,7 +106,7 @@ def contract_groups(
 
 
 def _affine(layer: Layer) -> Reach:
-    """Through a layer's map; one that is no convolution mixes everything."""
+    """Return the reach through a layer's affine map; a linear map mixes everything."""
     conv = layer.affine
     if isinstance(conv, nn.Conv2d):
         return Reach(local=set(conv.kernel_size) == {1}, groups=conv.groups)
@@ -111,7 +114,7 @@ def _affine(layer: Layer) -> Reach:
 
 
 def _norm(norm: nn.Module | None) -> Reach:
-    """Through a normalisation; one that is not known mixes everything."""
+    """Return the reach through a normalisation; an unknown one is taken to mix everything."""
     if norm is None:
         return Reach(local=True, groups=0)
     if isinstance(norm, LocalNorm):

@@ -19,16 +19,19 @@ from lbench_forward_gradient.perturbation import (
 
 
 class ActivityConfig(ForwardGradientConfig):
-    """The options of noise at every z."""
+    """Options of noise at every preactivation."""
 
-    mask: bool = param(True, help="No noise at units whose activation has slope 0: less variance")
+    mask: bool = param(
+        True, help="No noise at units whose activation has slope 0, for less variance"
+    )
 
 
 class FgA(ForwardGradient):
-    """Noise at every z times the directional derivative of the loss along it, a number an example.
+    """Noise at every z, times the directional derivative of the loss along the noise.
 
-    One forward pass carries values and tangents (Ren et al. 2023, Section 3). With u the noise at
-    z and D_b = <dL_b/dz, u_b> summed over all layers, D_b u_b is an unbiased estimate of dL_b/dz.
+    One forward pass carries values and tangents (Ren et al. 2023, arXiv:2210.03310, Section 3).
+    With u the noise at z and D_b = <dL_b/dz, u_b> summed over all layers, one number per example,
+    D_b u_b is an unbiased estimate of dL_b/dz.
     """
 
     class Config(ActivityConfig):
@@ -52,7 +55,7 @@ class FgA(ForwardGradient):
         assert tangent is not None
         loss, output_error = self.task.output_error(logits, batch.target)
         slope = (output_error * tangent.detach()).sum(1)  # D_b / B
-        # The graph was cut behind every z: each cotangent reaches its own layer only.
+        # The graph is cut behind every z, so each cotangent reaches its own layer only.
         outputs = [logits, *(layer.z for layer in noisy)]
         cotangents = [output_error, *(by_example(slope, layer.u) for layer in noisy)]
         return Estimate(loss, differentiate(outputs, self._trained, cotangents))

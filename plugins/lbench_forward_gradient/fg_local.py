@@ -1,4 +1,4 @@
-"""fg_local: the network's gradient, projected on the gradient of each block's local loss."""
+"""fg_local: the network's gradient, projected onto the gradient of each block's local loss."""
 
 from __future__ import annotations
 
@@ -26,23 +26,24 @@ from lbench_forward_gradient.perturbation import (
 
 
 class FgLocal(GradientRule):
-    """A block goes along its local gradient as far as the network's loss falls in that direction.
+    """Each block's gradient at h is the network's, projected onto the local gradient.
 
-    Fournier et al. 2023 (arXiv:2306.06968), local guess and global target, activity form. The
-    guess u_b is the gradient at a block's h of the loss of its own linear head, which learns on
-    detached features; the target is g_b, the gradient at h of the network's loss. The estimate is
+    Fournier et al. 2023 (arXiv:2306.06968), with a local guess and a global target, in activity
+    space. The guess u_b is the gradient at a block's h of the loss of its own linear head, which
+    learns on detached features. The target g_b is the gradient of the network's loss at h. The
+    estimate for each example and block is
 
         (<g_b, u_b> / |u_b|^2) u_b
 
-    for each example and block, with the product from a pass forward through what is above. Inside
-    the block it is sent on exactly. The last block and the readout have their exact gradient.
+    where the product comes from a forward pass through the blocks above. Inside the block the
+    estimate is backpropagated exactly. The last block and the readout have exact gradients.
     """
 
     @classmethod
     def claims(cls, config: RuleConfig, network: Network) -> Claims:
         return Claims(
             transport="full",
-            # One block is bp.
+            # With a single block the rule is bp.
             backward_depth=network.block_depth if len(network.blocks) > 1 else "full",
             update_locked=True,
             global_error="vector",
@@ -65,27 +66,37 @@ class FgLocal(GradientRule):
         s.log("loss", loss)
         outputs, cotangents = [logits], [output_error]
         for k, (head, h) in enumerate(zip(self.heads, features, strict=True)):
-            local = head(spatial_mean(h.detach()))
-            _, own = self.task.output_error(local, batch.target)
+            local_logits = head(spatial_mean(h.detach()))
+            _, local_output_error = self.task.output_error(local_logits, batch.target)
             with torch.no_grad():
-                unit = direction(head, own, h)
+                unit = direction(head, local_output_error, h)
                 slope = (output_error * self.derivative(k, h.detach(), unit, s)).sum(1)
-            outputs += [local, h]
-            cotangents += [own, by_example(slope, unit)]
+            outputs += [local_logits, h]
+            cotangents += [local_output_error, by_example(slope, unit)]
         return differentiate(outputs, self._trained, cotangents)
 
     def derivative(self, k: int, h: Tensor, tangent: Tensor, s: Step) -> Tensor:
-        """The logits' derivative along a tangent of block ``k``'s h, (batch, classes)."""
+        """Return the derivative of the logits along a tangent of block ``k``'s h.
+
+        Args:
+            k: index of the block.
+            h: its activation, (batch, channels, …), detached.
+            tangent: of the same shape.
+            s: the step.
+
+        Returns:
+            A tensor (batch, classes).
+        """
         with forward_mode(), tapped(self.network.layers, same_dtype):
             x = self.network.blocks[k].emit(dual(h, tangent), s)
             for block in self.network.blocks[k + 1 :]:
                 x = block(x, s)
-            found = split(self.network.readout(x)).tangent
-        assert found is not None
-        return found
+            logits_tangent = split(self.network.readout(x)).tangent
+        assert logits_tangent is not None
+        return logits_tangent
 
 
 def direction(head: nn.Module, output_error: Tensor, h: Tensor) -> Tensor:
-    """u_b / |u_b| at h, for each example; 0 where the local loss is flat."""
+    """Return u_b / |u_b| at h for each example, of the shape of h; 0 where u_b is 0."""
     guess = cotangent(head, output_error, h).expand_as(h)
     return F.normalize(guess.flatten(1), eps=1e-30).view_as(h).to(h.dtype)

@@ -13,25 +13,25 @@ from lbench_forward_gradient.perturbation import along, directions
 
 
 class FgW(ForwardGradient):
-    """Noise in every weight times the directional derivative of the batch's loss along it.
+    """Noise in every weight, times the directional derivative of the batch's loss along the noise.
 
-    v ~ N(0, I) is drawn once a step over the parameters and shared by the batch; one forward pass
-    gives D = <dL/dtheta, v>, and D v is an unbiased estimate of dL/dtheta (Baydin et al. 2022,
-    arXiv:2202.08587, Section 3). As in Ren et al. 2023 (arXiv:2210.03310) the readout is not
-    perturbed, and its gradient is exact; Baydin et al. perturb it like the rest.
+    v ~ N(0, I) is drawn once per step for the parameters and shared by the batch. One forward
+    pass gives D = <dL/dtheta, v>, and D v is an unbiased estimate of dL/dtheta (Baydin et al.
+    2022, arXiv:2202.08587, Section 3). As in Ren et al. 2023 (arXiv:2210.03310), the readout is
+    not perturbed and its gradient is exact; Baydin et al. perturb the readout too.
     """
 
     class Config(ForwardGradientConfig):
         """Options of fg_w."""
 
         perturb_readout: bool = param(
-            False, help="The readout is estimated from noise too, in place of its exact gradient"
+            False, help="Estimate the readout's gradient from noise too, instead of exactly"
         )
 
     config: FgW.Config
 
     def forward(self, x: Tensor, s: Step) -> Tensor:
-        """What is perturbed: the network's logits."""
+        """Return the network's logits, whose tangent is taken."""
         logits: Tensor = self.network(x, s)
         return logits
 

@@ -1,4 +1,4 @@
-"""lg_fg_a: forward gradients with activity perturbation of each block's own loss."""
+"""lg_fg_a: forward gradient of each block's local loss with activity perturbation."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from lbench_forward_gradient.perturbation import Perturbation, check, forward_mo
 
 
 class LgFgA(LocalForwardGradient):
-    """Noise at every z times the directional derivative of what it can change of the local loss.
+    """Noise at every z, times the directional derivative of the local losses that it can change.
 
-    A linear head on the spatial mean of a block's h gives the local loss, and the loss's gradient
-    at h in closed form. Contracted with h's tangent an example, position and group of channels at
-    a time, it is the directional derivative of the replicated losses of Ren et al. 2023
-    (arXiv:2210.03310), Section 4.
+    A linear head on the spatial mean of a block's h gives the local loss, and the gradient of the
+    loss at h in closed form. That gradient times the tangent of h, summed separately for each
+    example, position and group of channels, is the directional derivative of the replicated
+    losses of Ren et al. 2023 (arXiv:2210.03310), Section 4.
     """
 
     class Config(ActivityConfig):
@@ -41,12 +41,12 @@ class LgFgA(LocalForwardGradient):
             h, tangent = split(self.activate(k, block.preactivation(x, s)))
         assert tangent is not None
         logits, output_error, products = self.replicated(k, h, tangent, target)
-        # Summed over the channels of a group, the products are a_{b,p,g}.
+        # Summed over the channels of a group, the products are a_{b,p,g} of the paper.
         cotangents = [
             reach.contract(products, layer.u)
             for reach, layer in zip(self.reaches[k], noise.noisy, strict=True)
         ]
-        # The graph was cut behind every z, and before the head.
+        # The graph is cut behind every z, and in front of the head.
         outputs = [logits, *(layer.z for layer in noise.noisy)]
         params = self._groups[f"block{k}"]
         return Estimate(h, differentiate(outputs, params, [output_error, *cotangents]))

@@ -1,4 +1,4 @@
-"""lg_fg_w: forward gradients with weight perturbation of each block's own loss."""
+"""lg_fg_w: forward gradient of each block's local loss with weight perturbation."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from lbench_forward_gradient.perturbation import along, directions
 
 
 class LgFgW(LocalForwardGradient):
-    """Noise in a block's weights times the derivative of what they can change of its local loss.
+    """Noise in a block's weights, times the derivative of the local losses that they can change.
 
-    v ~ N(0, I) is drawn once a step over the block's parameters and shared by the batch. With
-    a_g the directional derivative of the local loss through the channels of group g alone (the
-    replicated losses of Ren et al. 2023, arXiv:2210.03310, Section 4, summed over examples and
-    positions), the part of v that feeds group g is multiplied by a_g, and what feeds all groups
-    by their sum.
+    v ~ N(0, I) is drawn once per step for the block's parameters and shared by the batch. a_g is
+    the directional derivative of the local loss through the channels of group g alone: the
+    replicated losses of Ren et al. 2023 (arXiv:2210.03310), Section 4, summed over examples and
+    positions. The part of v that feeds group g is multiplied by a_g, and the part that feeds all
+    groups by the sum of all a_g.
     """
 
     class Config(ForwardGradientConfig):
@@ -30,7 +30,7 @@ class LgFgW(LocalForwardGradient):
     def build(self, init: Init) -> None:
         super().build(init)
         passes = self.network.passes(self.task.shape)
-        self.channel_groups: list[dict[str, int]] = []  # by block and the parameter's name
+        self.channel_groups: list[dict[str, int]] = []  # by block and parameter name
         for k, block in enumerate(self.network.blocks):
             by_layer = channel_groups(block, passes)
             layer_of = {p: layer for layer in block.layers for p in layer.parameters()}
@@ -38,7 +38,7 @@ class LgFgW(LocalForwardGradient):
             self.channel_groups.append({name: by_layer[layer_of[p]] for name, p in named.items()})
 
     def forward(self, k: int, x: Tensor, s: Step) -> Tensor:
-        """What is perturbed: the h of block ``k``."""
+        """Return the h of block ``k``, whose tangent is taken."""
         return self.activate(k, self.network.blocks[k].preactivation(x, s))
 
     def estimate(self, k: int, x: Tensor, target: Tensor, s: Step, draw: int) -> Estimate:

@@ -1,4 +1,4 @@
-"""Noise at every z or in every weight, carried forward beside the activations as dual numbers."""
+"""Noise at every z or in every weight, carried forward with the activations as dual numbers."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from lbench.step import Step
 
 
 class Noisy(NamedTuple):
-    """A layer that was perturbed.
+    """A perturbed layer.
 
     Args:
-        layer: whose z it was.
-        z: with a graph to the layer's parameters and nothing else.
-        u: its noise, of the same shape.
+        layer: the layer.
+        z: its preactivation, with a graph to the layer's parameters and nothing else.
+        u: the noise at z, of the same shape.
     """
 
     layer: Layer
@@ -36,15 +36,15 @@ class Noisy(NamedTuple):
 class Perturbation:
     """A tap that adds noise to the tangent of each layer's z, and cuts the graph there.
 
-    Ren et al. 2023 (arXiv:2210.03310), Section 3: noise acts behind the normalisation and before
-    the activation, independent for each example and unit, and for each pass through a layer that
-    acts several times. Used within :func:`forward_mode`.
+    Ren et al. 2023 (arXiv:2210.03310), Section 3: the noise is added behind the normalisation and
+    in front of the activation. It is independent for each example and unit, and for each pass
+    through a layer that acts several times. Use it within :func:`forward_mode`.
 
     Args:
         s: the step, which draws the noise.
-        activate: what stands behind each layer.
-        mask: leave out the units whose noise the activation does not let through.
-        draw: number of the draw within the step.
+        activate: the activation behind each layer.
+        mask: set the noise to 0 at units whose activation has slope 0.
+        draw: index of the draw within the step.
     """
 
     def __init__(
@@ -55,10 +55,10 @@ class Perturbation:
         self.mask = mask
         self.draw = draw
         self.noisy: list[Noisy] = []
-        self.passes: Counter[str] = Counter()  # by layer
+        self.passes: Counter[str] = Counter()  # by layer name
 
     def __call__(self, layer: Layer, z: Tensor) -> Tensor:
-        """A dual number of constants: the value, and the tangent with the noise in it."""
+        """Return a dual number without a graph: the value of z, and its tangent plus the noise."""
         value, tangent = split(z)
         self.passes[layer.name] += 1
         again = f"/{count}" if (count := self.passes[layer.name]) > 1 else ""
@@ -66,42 +66,45 @@ class Perturbation:
         u = self.s.noise(name, value.shape).to(value.dtype)
         constant = value.detach()
         if self.mask:
-            passed = split(self.activate(dual(constant, u))).tangent
-            u = u if passed is None else u.masked_fill(passed == 0, 0)
+            h_tangent = split(self.activate(dual(constant, u))).tangent
+            u = u if h_tangent is None else u.masked_fill(h_tangent == 0, 0)
         self.noisy.append(Noisy(layer, value, u))
-        # See same_dtype.
+        # The function same_dtype says why the tangent is cast.
         return dual(constant, u if tangent is None else u + tangent.detach().to(u.dtype))
 
 
 @contextmanager
 def forward_mode() -> Iterator[None]:
-    """Within the context tensors may be dual numbers.
+    """Allow tensors to be dual numbers within the context.
 
     Raises:
-        UsageError: the network has an operation without a forward derivative in PyTorch, such as
+        UsageError: PyTorch has no forward derivative of an operation of the network, such as
             ``torch.nn.utils.parametrizations.weight_norm``.
     """
     with forward_ad.dual_level():
         try:
             yield
         except NotImplementedError as error:
-            if not (found := re.search(r"forward AD with (\S+)", str(error))):
+            if not (match := re.search(r"forward AD with (\S+)", str(error))):
                 raise
             raise UsageError(
-                f"This rule takes directional derivatives in a pass forward, but PyTorch has no "
-                f"forward derivative of {found[1]}, which this network uses.",
-                "Choose a network without it, or another rule.",
+                f"This rule takes directional derivatives in a forward pass, but PyTorch has no "
+                f"forward derivative of {match[1]}, which this network uses.",
+                "Choose a network without this operation, or another rule.",
             ) from error
 
 
 def same_dtype(_: Layer, z: Tensor) -> Tensor:
-    """A tap: a normalisation in bfloat16 has its tangent in float32, with which no map goes on."""
+    """Return z with its tangent cast to the dtype of its value; for use as a tap.
+
+    The tangent of a normalisation in bfloat16 is float32, and the next affine map rejects that.
+    """
     value, tangent = split(z)
     return z if tangent is None else dual(value, tangent.to(value.dtype))
 
 
 def directions(params: Mapping[str, nn.Parameter], s: Step, draw: int) -> dict[str, Tensor]:
-    """v: noise for each of these parameters, shared by the batch."""
+    """Draw v, noise of the shape of each parameter, shared by the batch."""
     return {
         name: s.noise(f"perturbation/{draw}/{name}", p.shape).to(p.dtype)
         for name, p in params.items()
@@ -109,9 +112,10 @@ def directions(params: Mapping[str, nn.Parameter], s: Step, draw: int) -> dict[s
 
 
 def along(rule: Rule, v: Mapping[str, Tensor], draw: int, *args: Any) -> Parts:
-    """``rule(*args)`` and its derivative along v, with a graph to all parameters but v's.
+    """Return ``rule(*args)`` and its derivative along v.
 
-    BatchNorm's statistics change in a step's first draw alone.
+    Both have a graph to all parameters except those in v. The running statistics of BatchNorm
+    change in the first draw of a step only.
     """
     params = dict(rule.named_parameters())
     state = dict(rule.named_buffers()) if draw else {}
@@ -122,30 +126,32 @@ def along(rule: Rule, v: Mapping[str, Tensor], draw: int, *args: Any) -> Parts:
 
 
 class Parts(NamedTuple):
-    """A value and its tangent, None where nothing was perturbed."""
+    """A value and its tangent; the tangent is None if nothing was perturbed."""
 
     value: Tensor
     tangent: Tensor | None
 
 
 def dual(value: Tensor, tangent: Tensor) -> Tensor:
-    """The dual number of these parts."""
-    made: Tensor = forward_ad.make_dual(value, tangent)  # type: ignore[no-untyped-call]
-    return made
+    """Return the dual number with this value and tangent."""
+    number: Tensor = forward_ad.make_dual(value, tangent)  # type: ignore[no-untyped-call]
+    return number
 
 
 def split(t: Tensor) -> Parts:
-    """The parts of a dual number."""
+    """Split a dual number into its value and its tangent."""
     return Parts(*forward_ad.unpack_dual(t))  # type: ignore[no-untyped-call]
 
 
 def by_example(slope: Tensor, u: Tensor) -> Tensor:
-    """Each example's number (batch,) times its part of u (batch, …)."""
+    """Multiply each example's u (batch, …) by the example's number in ``slope`` (batch,)."""
     return slope.view(-1, *[1] * (u.dim() - 1)) * u
 
 
 def check(rule: str, network: Network) -> None:
-    """Directional derivatives are taken for each example, so examples may not be coupled.
+    """Raise an error if the network couples the examples of a batch.
+
+    The rules that call this take a directional derivative per example.
 
     Raises:
         UsageError: the network has BatchNorm.
@@ -154,5 +160,5 @@ def check(rule: str, network: Network) -> None:
         raise UsageError(
             f"Rule {rule} takes a directional derivative for each example, but the BatchNorm of "
             "this network makes an example's loss depend on the rest of its batch.",
-            "Add --net norm=group, or norm=none.",
+            "Add --net norm=group or --net norm=none.",
         )

@@ -12,7 +12,7 @@ def lbench_rules() -> list[RuleEntry]:
     return [
         RuleEntry(
             "lg_bp",
-            "Backpropagation of a local loss inside each block, simultaneous or block after block",
+            "Backpropagation of a local loss inside each block, all at once or one after the other",
             "Belilovsky et al. 2019, arXiv:1812.11446; Ren et al. 2023, arXiv:2210.03310",
             "lbench_greedy.lg_bp:LgBp",
         ),

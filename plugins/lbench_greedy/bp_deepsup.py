@@ -1,4 +1,4 @@
-"""bp_deepsup: the auxiliary classifiers of greedy training, with gradients that are not cut."""
+"""bp_deepsup: the auxiliary classifiers of greedy training, backpropagated end to end."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from lbench_greedy.heads import HeadConfig, heads
 class BpDeepSup(GradientRule):
     """The gradient of L + weight * sum_j CE(aux_j(h_j), t), with L the readout's loss.
 
-    Deep supervision (Lee et al. 2015, arXiv:1409.5185, whose hidden losses are squared hinges):
-    the control of the same architecture as ``lg_bp`` and ``dgl``, whose h_j are cut.
+    Deep supervision (Lee et al. 2015, arXiv:1409.5185, whose hidden losses are squared hinges).
+    It is the control for ``lg_bp`` and ``dgl``, which have the same architecture but detach h_j.
     """
 
     class Config(HeadConfig):

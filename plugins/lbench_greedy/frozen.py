@@ -1,4 +1,4 @@
-"""frozen: a random trunk that is never trained, and a readout that is."""
+"""frozen: a random trunk that is never trained, and a trained readout."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from lbench.task import Batch
 
 
 class Frozen(GradientRule):
-    """What the network's random features are worth: the null model of rules that train blocks.
+    """A trained readout of random features: the null model of rules that train blocks.
 
-    The readout's gradient is that of bp. Blocks keep their initial weights, times ``scale``;
-    they run as in training, so BatchNorm's statistics, which prediction needs, follow the data.
+    The readout has the gradient of bp. Blocks keep their initial weights, multiplied by
+    ``scale``. They run in training mode, because prediction needs BatchNorm's running statistics.
     """
 
     class Config(RuleConfig):
@@ -34,8 +34,8 @@ class Frozen(GradientRule):
 
     config: Frozen.Config
     expected_failures: ClassVar[Mapping[str, str]] = {
-        "batch_norm_once_a_step": "Nothing in a block is trained, but its BatchNorm has to see "
-        "the data: with the statistics that it begins with it would not normalise."
+        "batch_norm_once_a_step": "No parameter of a block is trained, but its BatchNorm has to "
+        "see the data: with its initial statistics it would not normalise."
     }
 
     @classmethod
@@ -50,7 +50,7 @@ class Frozen(GradientRule):
 
     @classmethod
     def recipe(cls, default: Recipe, dataset: str, network: str) -> Recipe:
-        """At least 0.003: only the readout learns."""
+        """Return a learning rate of at least 0.003, since only the readout learns."""
         return default.model_copy(update={"lr": max(default.lr, 3e-3)})
 
     def build(self, init: Init) -> None:

@@ -1,4 +1,4 @@
-"""What greedily trained blocks have in common."""
+"""The base class of rules that train blocks greedily."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from lbench_greedy.heads import HeadConfig, heads
 
 
 class Greedy(LocalRule):
-    """A block and its auxiliary classifier minimise the task's loss on the block's detached input.
+    """Each block and its auxiliary classifier minimise the task's loss on the detached input.
 
-    With sg the stop of gradients, block j minimises CE(aux_j(f_j(sg(h_{j-1}))), t) over the
+    With sg the stop-gradient operator, block j minimises CE(aux_j(f_j(sg(h_{j-1}))), t) over the
     parameters of f_j and aux_j.
     """
 
@@ -40,5 +40,5 @@ class Greedy(LocalRule):
 
     def loss(self, v: View, s: Step) -> Tensor:
         loss = self.task.loss(self.heads[v.k](v.h), v.target)
-        s.log("loss", loss.detach())  # where the readout runs, its loss replaces this one
+        s.log("loss", loss.detach())  # the readout's loss replaces this one
         return loss

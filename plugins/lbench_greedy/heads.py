@@ -19,23 +19,23 @@ class HeadConfig(RuleConfig):
     """Options of auxiliary classifiers."""
 
     k: int = param(
-        1, low=1, help="Hidden layers of a block's problem: the block, and k - 1 of its classifier"
+        1, low=1, help="Hidden layers of a block's problem: the block and k - 1 of its classifier"
     )
     head: Literal["linear", "mlp"] = param(
-        "linear", help="Behind pooling; mlp has a hidden layer as wide as the block"
+        "linear", help="Classifier behind pooling; mlp has a hidden layer as wide as the block"
     )
     pool: int = param(
-        1, low=1, help="Side of the grid of means that a classifier sees of feature maps"
+        1, low=1, help="Side of the grid that feature maps are averaged to for a classifier"
     )
 
     @property
     def depth(self) -> int:
-        """How many maps a classifier has one behind the other."""
+        """Return the number of consecutive affine maps of a classifier."""
         return self.k + (self.head == "mlp")
 
 
 def heads(network: Network, task: Task, config: HeadConfig, init: Init) -> nn.ModuleList:
-    """A classifier a block, of its h."""
+    """Return one classifier per block, for the block's h."""
     shapes = network.shapes(task.shape)
     return nn.ModuleList(
         classifier(block, shapes[block.layers[-1].name], task.classes, config, init, f"heads.{k}")
@@ -46,19 +46,19 @@ def heads(network: Network, task: Task, config: HeadConfig, init: Init) -> nn.Mo
 def classifier(
     block: Block, shape: tuple[int, ...], classes: int, config: HeadConfig, init: Init, name: str
 ) -> nn.Sequential:
-    """Hidden layers of the problem, pooling, perhaps a hidden layer, and a linear map to logits.
+    """Return an auxiliary classifier: k - 1 hidden layers, pooling, the head, and a linear map.
 
-    Hidden layers of the problem are as wide as the block, with the kind of normalisation of its
-    last layer and a bias where that has one: 3x3 convolutions, 1x1 where there is one position,
-    linear maps where there is none.
+    The hidden layers are as wide as the block, and have the same kind of normalisation as its
+    last layer, and a bias if that layer has one. They are 3x3 convolutions, 1x1 convolutions if h
+    has one position, and linear maps if it has none.
 
     Args:
-        block: of which it sees h.
-        shape: of h, for one example.
-        classes: how many there are.
-        config: which layers.
+        block: the block whose h is classified.
+        shape: shape of h for one example.
+        classes: number of classes.
+        config: options that choose the layers.
         init: source of initial values.
-        name: of those values.
+        name: prefix of the names of the initial values.
     """
     width, *size = shape
     last = block.layers[-1]
@@ -84,7 +84,7 @@ def classifier(
 
 
 class Pool(nn.Module):
-    """Means over the cells of a grid on each feature map; features without positions stay."""
+    """Averages each feature map over the cells of a grid; features without positions stay."""
 
     def __init__(self, height: int = 1, width: int = 1) -> None:
         super().__init__()
@@ -92,5 +92,5 @@ class Pool(nn.Module):
         self.width = width
 
     def forward(self, h: Tensor) -> Tensor:
-        """(batch, channels, …) to (batch, channels * height * width)."""
+        """Map (batch, channels, …) to (batch, channels * height * width)."""
         return h if h.dim() == 2 else F.adaptive_avg_pool2d(h, (self.height, self.width)).flatten(1)

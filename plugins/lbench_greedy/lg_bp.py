@@ -1,4 +1,4 @@
-"""lg_bp: each block has the exact gradient of its own auxiliary loss."""
+"""lg_bp: each block follows the exact gradient of its own auxiliary loss."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from lbench_greedy.heads import HeadConfig
 class LgBp(Greedy):
     """Greedy training of all blocks at once, or of one after the other.
 
-    At once: Ren et al. 2023, arXiv:2210.03310, LG-BP. One after the other, each frozen before the
-    next begins: Belilovsky et al. 2019, arXiv:1812.11446, Algorithm 1, whose auxiliary problems
-    have k hidden layers.
+    Training at once is LG-BP of Ren et al. 2023, arXiv:2210.03310. In sequence, each block is
+    frozen before the next begins, as in Belilovsky et al. 2019, arXiv:1812.11446, Algorithm 1,
+    whose auxiliary problems have k hidden layers.
     """
 
     class Config(HeadConfig):
         """Options of lg_bp."""
 
         schedule: Literal["simultaneous", "sequential"] = param(
-            "simultaneous", help="Blocks are trained at once, or each for its part of the budget"
+            "simultaneous", help="Train all blocks at once, or each for its share of the budget"
         )
 
     config: LgBp.Config
 
     def phases(self) -> list[Phase]:
-        """In sequence, a phase a block with equal shares.
+        """Return one phase, or in sequence one phase per block with equal shares of the budget.
 
-        The readout, which is the last block's classifier in the paper, is trained beside that
-        block: on detached features it changes nothing there, and needs no budget of its own.
+        The readout, which is the last block's classifier in the paper, is trained together with
+        that block: on detached features it does not change the block, and needs no budget.
         """
         if self.config.schedule == "simultaneous":
             return super().phases()

@@ -17,10 +17,10 @@ from lbench.task import Batch
 
 
 class SoftmaxRegression(GradientRule):
-    """Multinomial logistic regression: what needs no hidden layer.
+    """Multinomial logistic regression: the null model without hidden layers.
 
     With logits o = W x + b, p = softmax(o) and B examples, the gradient at W is
-    (1/B) sum_b (p_b - e_{t_b}) x_b^T. The network's layers are never run: they count as fixed.
+    (1/B) sum_b (p_b - e_{t_b}) x_b^T. The network's layers never run, and count as fixed.
     """
 
     @classmethod
@@ -35,7 +35,7 @@ class SoftmaxRegression(GradientRule):
 
     @classmethod
     def recipe(cls, default: Recipe, dataset: str, network: str) -> Recipe:
-        """At least 0.01: at lower rates one layer stays short of its optimum."""
+        """Return a learning rate of at least 0.01: one layer does not converge at lower rates."""
         return default.model_copy(update={"lr": max(default.lr, 1e-2)})
 
     def build(self, init: Init) -> None:

@@ -12,7 +12,7 @@ def lbench_rules() -> list[RuleEntry]:
     return [
         RuleEntry(
             "softhebb",
-            "Soft winners move towards the input, the others away from it; labels at the readout",
+            "Soft winners move towards the input, others away; only the readout sees labels",
             "Journé et al. 2023, arXiv:2209.11883",
             "lbench_hebbian.softhebb:SoftHebb",
         )

@@ -1,4 +1,4 @@
-"""softhebb: channels compete for each input, and the winner's weights move towards it."""
+"""softhebb: channels compete for each input, and the winner's weights move towards the input."""
 
 from __future__ import annotations
 
@@ -26,33 +26,39 @@ from lbench_contrast.forward_forward import normalized
 
 Affine = nn.Linear | nn.Conv2d
 RADIUS = 25.0
-"""The norm of a neuron's weights when they are drawn, in the mean of squares."""
+"""The root mean square of the norm of a neuron's initial weights."""
 READOUT = 5.0
-"""The readout's learning rate, in those of the blocks."""
+"""The readout's learning rate, as a multiple of that of the blocks."""
 
 
 class SoftHebb(LocalRule):
-    """Unsupervised: soft competition, Hebbian for the winner and anti-Hebbian for the others.
+    """Soft competition with Hebbian updates of the winner and anti-Hebbian ones of the others.
 
     With u = w * x at a position and y = softmax_k(tau u) over the channels there (Journé et al.
     2023, arXiv:2209.11883),
 
         dw_k = eta_k sum ± y_k (x - u_k w_k),    eta_k = eta | ||w_k|| - 1 |^(1/2),
 
-    over the batch and all positions, with + for the channel of largest u and - for the others,
-    and the sums of a map divided by the largest of them. Weights are drawn with a norm of 25; a
-    neuron whose norm has come to 1 has learned. Every layer learns from its own input. There are
-    no biases and a norm has no scale and shift. The readout learns from labels.
+    where the sum is over the batch and all positions, with + for the channel of largest u and -
+    for the others. The sums of an affine map are divided by the largest of them. Weights are
+    drawn with a norm of 25, and a neuron stops learning when its norm reaches 1. Every layer
+    learns from its own input, without labels. There are no biases, and normalisations have no
+    scale and shift. The readout learns from labels.
 
-    A block, and the readout, see their input divided by its root mean square.
+    The inputs of blocks and of the readout are divided by their root mean square.
     """
 
     class Config(RuleConfig):
         """Options of softhebb."""
 
-        tau: float = param(1.0, low=0.01, high=100, log=True, help="Softmax is of tau times u")
+        tau: float = param(
+            1.0, low=0.01, high=100, log=True, help="Factor on u in front of the softmax"
+        )
         power: float = param(
-            1.0, low=0.1, high=4.0, help="Of the activation, relu(z less its mean over channels)"
+            1.0,
+            low=0.1,
+            high=4.0,
+            help="Exponent of the activation, relu(z minus its mean over channels)",
         )
 
     config: SoftHebb.Config
@@ -64,12 +70,12 @@ class SoftHebb(LocalRule):
             backward_depth=0,
             update_locked=False,
             global_error="none",
-            couples="mean",  # by the largest of the sums
+            couples="mean",  # Sums over the batch are divided by the largest of them.
         )
 
     @classmethod
     def recipe(cls, default: Recipe, dataset: str, network: str) -> Recipe:
-        """Plain SGD: a neuron's rate is the rule's own."""
+        """Return plain SGD, since the rule itself sets the learning rate of each neuron."""
         return default.model_copy(update={"optimizer": "sgd", "momentum": 0.0, "lr": 0.1})
 
     def build(self, init: Init) -> None:
@@ -89,21 +95,21 @@ class SoftHebb(LocalRule):
         return [*blocks, replace(readout, lr=READOUT)]
 
     def activate(self, k: int, z: Tensor) -> Tensor:
-        """Triangle: by how much a channel exceeds the mean of all, to a power."""
+        """Return the triangle activation: relu(z minus its mean over channels) to a power."""
         above = F.relu(z - z.mean(1, keepdim=True))
         return above if self.config.power == 1 else above**self.config.power
 
     def train_block(self, k: int, x: Tensor, batch: Batch, s: Step) -> Tensor:
         block, group = self.network.blocks[k], f"block{k}"
-        with passing(block.layers) as passed:
+        with cut_maps(block.layers) as outputs:
             z = block.preactivation(normalized(x), s)
-        if len(passed) > len(block.layers):
+        if len(outputs) > len(block.layers):
             raise UsageError(
                 f"A layer of block {block.name!r} acts more than once, and rule softhebb has one "
                 "update per layer and step.",
                 "Choose a network that applies each of its layers once.",
             )
-        descents = {affine.weight: self.descent(affine, u, s) for affine, u in passed}
+        descents = {affine.weight: self.descent(affine, u, s) for affine, u in outputs}
         self.update(group, {name: descents[p] for name, p in self._groups[group].items()})
         return block.emit(self.activate(k, z.detach()), s)
 
@@ -117,11 +123,17 @@ class SoftHebb(LocalRule):
         return logits
 
     def descent(self, affine: Affine, u: Tensor, s: Step) -> Tensor:
-        """-dw of a map without the recipe's eta; ``u`` has a graph to its weight alone."""
+        """Return -dw of an affine map without the recipe's eta, of the shape of its weight.
+
+        Args:
+            affine: the map.
+            u: its output, with a graph to its weight only.
+            s: the step.
+        """
         channel = 1 if isinstance(affine, nn.Conv2d) else -1
         with torch.no_grad():
             wide = u.to(torch.promote_types(u.dtype, torch.float32))
-            # Smaller numbers would be nothing but slow: products with them are denormal.
+            # Products with smaller numbers are denormal: they are slow and do not matter.
             y = F.threshold((self.config.tau * wide).softmax(channel), 1e-20, 0.0).neg_()
             winner = wide.argmax(channel, keepdim=True)
             y.scatter_(channel, winner, y.gather(channel, winner).neg())
@@ -137,19 +149,20 @@ class SoftHebb(LocalRule):
 
 
 @contextmanager
-def passing(layers: Sequence[Layer]) -> Iterator[list[tuple[Affine, Tensor]]]:
-    """Within the context the graph is cut behind every layer's map, in front of its norm.
+def cut_maps(layers: Sequence[Layer]) -> Iterator[list[tuple[Affine, Tensor]]]:
+    """Cut the graph behind the affine map of every layer, in front of its normalisation.
 
     Yields:
-        The maps that were passed, each with its output, whose graph ends at that map.
+        The affine maps in the order in which they run, each with its output, whose graph ends at
+        that map. The list is filled within the context.
     """
-    passed: list[tuple[Affine, Tensor]] = []
+    outputs: list[tuple[Affine, Tensor]] = []
 
-    def keep(affine: Any, args: Any, u: Tensor) -> Tensor:
-        passed.append((affine, u))
+    def detach(affine: Any, args: Any, u: Tensor) -> Tensor:
+        outputs.append((affine, u))
         return u.detach()
 
     with ExitStack() as stack:
         for layer in layers:
-            stack.callback(layer.affine.register_forward_hook(keep).remove)
-        yield passed
+            stack.callback(layer.affine.register_forward_hook(detach).remove)
+        yield outputs

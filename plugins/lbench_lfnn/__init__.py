@@ -13,43 +13,43 @@ def lbench_rules() -> list[RuleEntry]:
     return [
         RuleEntry(
             "lfnn",
-            "Leaders learn from the output loss and their own, followers copy the best leader",
+            "Leaders learn from the output loss and a local loss; followers copy the best leader",
             PAPER,
             "lbench_lfnn.lfnn:Lfnn",
         ),
         RuleEntry(
             "lfnn_online",
-            "A binary lfnn for each class, of single sigmoid units, for one pass over the data",
+            "One binary lfnn of single sigmoid units per class, for one pass over the data",
             PAPER,
             "lbench_lfnn.lfnn_online:LfnnOnline",
         ),
         RuleEntry(
             "lfnn_l",
-            "Leaders learn from their own loss alone, followers copy the best leader; no backprop",
+            "Leaders learn from a local loss only; followers copy the best leader; BP-free",
             PAPER,
             "lbench_lfnn.lfnn_l:LfnnL",
         ),
         RuleEntry(
             "lfnn_l_v1",
-            "The first released code of lfnn_l: heads trained block by block, gated workers",
+            "The first released code of lfnn_l: one trained head per block, then gated workers",
             PAPER,
             "lbench_lfnn.lfnn_l_v1:LfnnLV1",
         ),
         RuleEntry(
             "lfnn_l_rr",
-            "lfnn_l with workers of many units that are read by fixed random readouts",
+            "lfnn_l with workers of many units, classified by fixed random readouts",
             f"{PAPER}; Mostafa et al. 2018, arXiv:1711.06756",
             "lbench_lfnn.lfnn_l_rr:LfnnLRr",
         ),
         RuleEntry(
             "lfnn_l_head",
-            "lfnn_l with workers of many units that are read by linear heads, trained with them",
+            "lfnn_l with workers of many units, classified by trained linear heads",
             PAPER,
             "lbench_lfnn.lfnn_l_head:LfnnLHead",
         ),
         RuleEntry(
             "lfnn_v2",
-            "The second released code of lfnn: backpropagation, with a bank of workers at the end",
+            "The second released code of lfnn: backpropagation with worker heads on the last block",
             PAPER,
             "lbench_lfnn.lfnn_v2:LfnnV2",
         ),
@@ -61,17 +61,17 @@ def lbench_probes() -> list[ProbeEntry]:
     return [
         ProbeEntry(
             "leaders",
-            "Who leads in each step; gradient norms of leaders and followers",
+            "Leaders of each step; gradient norms of leaders and followers",
             "lbench_lfnn.probes.leaders:Leaders",
         ),
         ProbeEntry(
             "activity",
-            "Change of each worker's output in a step",
+            "Change of each worker's output per step",
             "lbench_lfnn.probes.activity:Activity",
         ),
         ProbeEntry(
             "agreement",
-            "Whether leaders converge to one classifier, and each worker's own error",
+            "Distances between the predictions of leaders, and the error of each worker",
             "lbench_lfnn.probes.agreement:Agreement",
         ),
     ]

@@ -1,4 +1,4 @@
-"""Workers of one sigmoid unit each, which tell one class from all others."""
+"""Workers of one sigmoid unit each, which separate one class from all others."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from lbench_lfnn.workers import TINY, Choice, Predictions, Workers
 
 
 class BinaryWorkers(Workers):
-    """Each class has W workers of its own; one predicts y = sigmoid(z): "is it this class?".
+    """W workers per class, each of which predicts y = sigmoid(z), the probability of its class.
 
-    Unit k·W + w is worker w of class k. Workers of a class are compared among themselves, and
-    their followers copy the best leader of that class.
+    Unit k·W + w is worker w of class k. Workers are compared with those of the same class, and
+    followers copy the best leader of their class.
 
     Args:
-        width: units of the block, a multiple of the classes.
-        classes: how many there are.
-        config: who leads, and what is learned from whom.
+        width: number of units of the block, a multiple of the number of classes.
+        classes: number of classes.
+        config: options of the choice of leaders and of the losses.
     """
 
     def __init__(self, width: int, classes: int, config: LeaderConfig) -> None:
@@ -41,12 +41,12 @@ class BinaryWorkers(Workers):
         return grad.view_as(z)
 
     def losses(self, y: Tensor, target: Tensor) -> Tensor:
-        """Binary cross-entropy of every worker, (batch, classes, workers); above 87 it is 87."""
+        """Return every worker's binary cross-entropy, (batch, classes, workers), at most 87."""
         own = F.one_hot(target, self.classes)[..., None] > 0
         return torch.where(own, y, 1 - y).clamp_min(TINY).log().neg()
 
     def reference(self, values: Tensor, choice: Choice) -> Tensor:
-        """What followers of each class copy of ``values``, (batch, classes, 1)."""
+        """Return what the followers of each class copy of ``values``, (batch, classes, 1)."""
         if self.config.reference == "mean":
             return (values * choice.leads).sum(2, keepdim=True) / self.leaders
         return values.gather(2, choice.model[..., None].expand(len(values), -1, 1))
@@ -58,12 +58,12 @@ class BinaryWorkers(Workers):
         choice: Choice,
         weights: tuple[float, float],
     ) -> Tensor:
-        """The gradient of the leader and follower losses at z, in closed form.
+        """Return the gradient of the leader and follower losses at z, in closed form.
 
-        The losses are those of each class's network, added. With n leaders among the W workers
-        of a class, batch B and t = 1 for examples of the class, else 0: a leader's
-        dz = (y - t)/(nB), a follower's dz = 2(y - y*)·y(1 - y)/((W - n)B), or
-        2(z - z*)/((W - n)B) where logits are copied.
+        The losses of all classes' networks are added. Let n of the W workers of a class lead, and
+        let t be 1 for examples of the class and 0 for others. With batch size B, the gradient of
+        a leader is dz = (y - t)/(nB). That of a follower is dz = 2(y - y*)·y(1 - y)/((W - n)B),
+        or 2(z - z*)/((W - n)B) if logits are copied.
         """
         logits, y = predictions
         lead, follow = weights
@@ -88,7 +88,7 @@ class BinaryWorkers(Workers):
         choice: Choice,
         weights: tuple[float, float],
     ) -> Tensor:
-        """The same losses as a scalar, for autograd."""
+        """Return the sum of the leader and follower losses as a scalar, for autograd."""
         lead, follow = weights
         batch = len(target)
         own = F.one_hot(target, self.classes)[..., None].to(logits.dtype).expand_as(logits)
@@ -103,6 +103,6 @@ class BinaryWorkers(Workers):
         return total
 
     def _logits(self, z: Tensor) -> Tensor:
-        """By class and worker; of a bfloat16 block in float32, so that losses differ."""
+        """Return z as (batch, classes, workers), in float32 for bfloat16 so that losses differ."""
         z = z.float() if z.dtype is torch.bfloat16 else z
         return z.view(-1, self.classes, self.count)

@@ -1,4 +1,4 @@
-"""The options that leader-follower rules share; each default is the paper's text."""
+"""Options that leader-follower rules share; each default is the text of the paper."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from lbench.config import RuleConfig, param
 
 
 class LeaderConfig(RuleConfig):
-    """Who leads, and what is learned from whom."""
+    """Options of the choice of leaders, and of what followers copy."""
 
     leadership: float = param(
         0.7, low=0.0, high=1.0, step=0.1, search=(0.1, 1.0),
@@ -16,36 +16,36 @@ class LeaderConfig(RuleConfig):
     )  # fmt: skip
     selection: Literal["batch", "example", "epoch", "first_epoch", "random"] = param(
         "batch",
-        help="Leaders are chosen anew for each batch, example or epoch; by the losses of the first "
-        "epoch, for the whole run; or drawn in each step",
+        help="When leaders are chosen: per batch, example or epoch; once, by the losses of the "
+        "first epoch; or at random in each step",
     )
     rounding: Literal["round", "floor", "ceil"] = param(
-        "round", help="From leadership times workers to a whole number, at least 1"
+        "round", help="Rounding of leadership times workers; at least one worker leads"
     )
     leader_loss: Literal["mean", "sum"] = param("mean", help="Reduction over the leaders")
     follow: Literal["probabilities", "logits"] = param(
         "probabilities", help="What followers copy from their reference"
     )
     reference: Literal["best", "random", "mean"] = param(
-        "best", help="Whom followers copy: best leader, a random one, or the leaders' mean"
+        "best", help="Worker that followers copy: the best leader, a random leader, or their mean"
     )
 
 
 class GlobalConfig(LeaderConfig):
-    """What the local losses weigh beside an output loss."""
+    """Weights of the local losses relative to the output loss."""
 
     lambda1: float = param(1.0, low=0.0, search=(0.0, 100.0), help="Weight of the leader loss")
     lambda2: float = param(1.0, low=0.0, search=(0.0, 100.0), help="Weight of the follower loss")
 
 
 class UnitConfig(LeaderConfig):
-    """How units become workers that need no readout."""
+    """Options of workers whose units are logits."""
 
     forward: Literal["softmax", "relu_softmax", "relu"] = param(
         "softmax",
-        help="What fully connected workers pass on: softmax of z, softmax of relu(z) (then also "
-        "what they predict from), or relu(z). Convolutions always pass on their relu map",
+        help="Output of fully connected workers: softmax of z, softmax of relu(z) (which they then "
+        "predict with, too), or relu(z). Convolutions always have relu(z)",
     )
     units: int = param(
-        1, low=1, help="Units (channels) a worker has for each class; their mean is its score"
+        1, low=1, help="Units (channels) per worker and class; their mean is the class score"
     )

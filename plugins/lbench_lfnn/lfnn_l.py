@@ -1,4 +1,4 @@
-"""lfnn_l: leader-follower network with local error signals alone."""
+"""lfnn_l: leader-follower network with local losses only."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from lbench_lfnn.network import LocalLeaderRule, UnitRule, couples
 
 
 class LfnnL(UnitRule, LocalLeaderRule):
-    """Each block minimises L_lead + lam·L_fol on its detached input; the readout the output loss.
+    """Each block minimises L_lead + lam·L_fol on its detached input, the readout the output loss.
 
-    The workers of lowest cross-entropy lead and minimise it; the others move their prediction
-    towards the best leader's (Yin et al. 2023, Section 2, LFNN-l as the text describes it).
+    The workers of lowest cross-entropy lead and minimise it. The others follow: they move their
+    prediction towards that of the best leader (LFNN-l as described in the text of Yin et al.
+    2023, arXiv:2310.07885, Section 2).
     """
 
     class Config(UnitConfig):

@@ -1,4 +1,4 @@
-"""lfnn_l_head: lfnn_l whose workers score classes by linear heads that learn with them."""
+"""lfnn_l_head: lfnn_l whose workers predict through trained linear heads."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from lbench_lfnn.lfnn_l_rr import LfnnLRr
 
 
 class LfnnLHead(LfnnLRr):
-    """``lfnn_l_rr`` with trained readouts, which have a bias too.
+    """``lfnn_l_rr`` with trained readouts, which also have a bias.
 
-    A head learns from its worker's loss: a leader's from the cross-entropy, a follower's from the
-    distance to the best leader (losses of Yin et al. 2023, arXiv:2310.07885, Section 2; its
-    released code has a head a block). One worker that leads is ``lg_bp``.
+    Each head learns from its worker's loss: that of a leader from the cross-entropy, that of a
+    follower from the distance to the best leader (losses of Yin et al. 2023, arXiv:2310.07885,
+    Section 2; its released code has one head per block). With one worker per block, which leads,
+    the rule is ``lg_bp``.
     """
 
     class Config(LfnnLRr.Config):
@@ -25,5 +26,5 @@ class LfnnLHead(LfnnLRr):
     config: LfnnLHead.Config
     trained_readouts: ClassVar[bool] = True
 
-    # A head behind z learns through the loss alone.
+    # A trained head behind z needs the gradient of the loss by autograd.
     cotangent = LocalRule.cotangent  # type: ignore[assignment]

@@ -1,4 +1,4 @@
-"""lfnn_l_rr: lfnn_l whose workers score classes by fixed random readouts."""
+"""lfnn_l_rr: lfnn_l whose workers predict through fixed random readouts."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from lbench_local_loss.readouts import ReadoutConfig, Readouts, require_relu
 
 
 class LfnnLRr(LocalLeaderRule):
-    """A block's workers, of many units each, minimise L_lead + lam·L_fol.
+    """The workers of a block have many units each, and minimise L_lead + lam·L_fol.
 
-    Worker w has M units and predicts y_w = softmax(scale · A_w f(h_w)) with A_w random and never
-    trained; leaders and followers then learn as in ``lfnn_l`` (Yin et al. 2023,
-    arXiv:2310.07885, Section 2), and the block passes on relu(z). A worker whose units are its
-    logits solves a convex problem; this one does not. One worker that leads is ``rand_local``
-    (Mostafa et al. 2018, arXiv:1711.06756).
+    Worker w has M units and predicts y_w = softmax(scale · A_w f(h_w)), where A_w is random and
+    never trained. Leaders and followers learn as in ``lfnn_l`` (Yin et al. 2023,
+    arXiv:2310.07885, Section 2), and the block's activation is relu(z). A worker whose units are
+    its logits solves a convex problem; these workers do not. With one worker per block, which
+    leads, the rule is ``rand_local`` (Mostafa et al. 2018, arXiv:1711.06756).
     """
 
     class Config(LeaderConfig, ReadoutConfig):
         """Options of lfnn_l_rr."""
 
-        workers: int = param(5, low=1, help="Workers a block; units are shared out among them")
+        workers: int = param(5, low=1, help="Workers per block, which share its units equally")
         scale: float = param(
             8.0, low=0.25, high=64.0, log=True, help="Factor on a readout's logits"
         )
@@ -76,6 +76,6 @@ class LfnnLRr(LocalLeaderRule):
             for block in self.network.blocks
         ]
         self.readouts = nn.ModuleList(readouts)
-        self.workers = [ReadoutWorkers(each, self.config) for each in readouts]
+        self.workers = [ReadoutWorkers(block_readouts, self.config) for block_readouts in readouts]
         self.weights = (1.0, self.config.lam)
         super().build(init)

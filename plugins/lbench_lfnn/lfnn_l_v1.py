@@ -18,25 +18,25 @@ from lbench.task import Batch
 
 
 class LfnnLV1(LocalRule):
-    """Blocks learn from a trained head each; one layer of gated workers stands before the output.
+    """Each block learns from its own trained head; a layer of gated workers precedes the output.
 
-    The notebooks of github.com/Belis0811/LFNN, folder LFNN-BPfree, for any network (Yin et al.
-    2023, arXiv:2310.07885; its text describes another rule, ``lfnn_l``):
+    This is the rule of the notebooks of github.com/Belis0811/LFNN, folder LFNN-BPfree, for any
+    network (Yin et al. 2023, arXiv:2310.07885, whose text describes another rule, ``lfnn_l``):
 
-    - a block minimises the cross-entropy of a linear head on what it passes on, flattened;
-    - W workers predict p_w = softmax(relu(z_w)), and a gate g = sigmoid(M p + b) weighs them;
-    - the output layer, in the place of the readout, reads all g_w·p_w and learns from its own
-      cross-entropy;
-    - all workers, leaders or not, minimise their mean cross-entropy. The code's loss, which
-      normalises g_w·p_w over the classes, cancels an aligned gate: it is that of p_w;
-    - a pair of an example and a worker leads if its loss is among the lowest ``leadership`` of
-      the whole batch. Leading decides nothing but what the gate learns to foretell, which it
-      does ``gate_steps`` times a step at twice the learning rate.
+    - Each block minimises the cross-entropy of a linear head on its flattened output.
+    - W workers predict p_w = softmax(relu(z_w)), and a gate g = sigmoid(M p + b) weights them.
+    - The output layer replaces the readout. It receives all g_w·p_w and learns from its own
+      cross-entropy.
+    - All workers, leaders or not, minimise their mean cross-entropy. The code normalises g_w·p_w
+      over the classes in its loss, which cancels an aligned gate and leaves the loss of p_w.
+    - A pair of an example and a worker leads if its loss is among the lowest ``leadership`` of
+      the whole batch. Leading only decides what the gate learns to predict, in ``gate_steps``
+      updates per step at twice the learning rate.
 
-    Mistakes of that code which are not repeated: the gate is tiled class by class over values
-    that lie worker by worker, one shift of a BatchNorm is never trained, and one Adam counts the
-    steps of all groups and of every update of the gate. L1 penalties, which it declares and does
-    not add, are absent here too.
+    Three mistakes of that code are not repeated: its gate is tiled class by class over values
+    that are stored worker by worker, one shift of a BatchNorm is never trained, and one Adam
+    counts the steps of all groups and of every update of the gate. The code declares L1 penalties
+    and does not add them; they are absent here too.
     """
 
     class Config(RuleConfig):
@@ -46,20 +46,20 @@ class LfnnLV1(LocalRule):
             0.7, low=0.0, high=1.0, step=0.1, search=(0.1, 1.0),
             help="Share of pairs (example, worker) that lead; at least one does",
         )  # fmt: skip
-        workers: int = param(4, low=1, help="Workers of one score a class before the output")
-        gate_steps: int = param(4, low=1, help="Updates of the gate a step")
+        workers: int = param(4, low=1, help="Workers in front of the output, one score per class")
+        gate_steps: int = param(4, low=1, help="Updates of the gate per step")
 
     config: LfnnLV1.Config
 
     @classmethod
     def claims(cls, config: RuleConfig, network: Network) -> Claims:
-        everyone_leads = cast(LfnnLV1.Config, config).leadership == 1
+        all_lead = cast(LfnnLV1.Config, config).leadership == 1
         return Claims(
             transport="full",
             backward_depth=network.block_depth,
             update_locked=False,
             global_error="none",
-            couples=network.couples if everyone_leads else "rows",
+            couples=network.couples if all_lead else "rows",
         )
 
     def build(self, init: Init) -> None:
@@ -67,7 +67,7 @@ class LfnnLV1(LocalRule):
         shapes = self.network.shapes(self.task.shape)
         features = 0
         self.heads = nn.ModuleList()
-        self.network.eval()  # a norm in emit keeps its statistics
+        self.network.eval()  # so that a normalisation in emit keeps its statistics
         for block in self.network.blocks:
             features = block.emit(torch.zeros(1, *shapes[block.layers[-1].name])).numel()
             self.heads.append(init.linear(f"head.{block.name}", features, classes))
@@ -79,21 +79,21 @@ class LfnnLV1(LocalRule):
         )
 
     def groups(self) -> list[Group]:
-        """Blocks with their heads, then the workers, their gate, and the output layer."""
+        """Return groups of each block with its head, the workers, the gate and the output layer."""
         *blocks, readout = super().groups()
         workers = Group("workers", trained(self.workers, "workers."))
         gate = Group("gate", trained(self.gate, "gate."), lr=2.0)
         return [*blocks, workers, gate, readout]
 
     def train_block(self, k: int, x: Tensor, batch: Batch, s: Step) -> Tensor:
-        """The head reads what the block passes on, which is made once a step."""
-        passed_on: Tensor = self.network.blocks[k](x, s)
-        loss = F.cross_entropy(self.heads[k](passed_on.flatten(1)), batch.target)
+        """Train the block and its head, and return the block's output from the same pass."""
+        emitted: Tensor = self.network.blocks[k](x, s)
+        loss = F.cross_entropy(self.heads[k](emitted.flatten(1)), batch.target)
         self.update(f"block{k}", differentiate(loss, self._groups[f"block{k}"]))
-        return passed_on.detach()
+        return emitted.detach()
 
     def train_readout(self, x: Tensor, target: Tensor, s: Step) -> None:
-        """Trains output layer, workers and gate, all on what one forward pass gave."""
+        """Train the output layer, the workers and the gate on the results of one forward pass."""
         logits = self.logits(x)
         p = logits.detach().softmax(2)
         output = self.task.loss(self.network.readout(self.gated(p).detach()), target)
@@ -116,20 +116,21 @@ class LfnnLV1(LocalRule):
         return logits
 
     def logits(self, x: Tensor) -> Tensor:
-        """What the last block passes on to relu(z), (batch, workers, classes)."""
+        """Map the last block's output to the workers' relu(z), (batch, workers, classes)."""
         z = self.workers(x.flatten(1))
         logits: Tensor = F.relu(z).view(-1, self.config.workers, self.task.classes)
         return logits
 
     def gated(self, p: Tensor) -> Tensor:
-        """Probabilities (batch, workers, classes) times their worker's gate, flattened."""
+        """Multiply probabilities (batch, workers, classes) by each worker's gate, and flatten."""
         gate: Tensor = self.gate(p.flatten(1)).sigmoid()
         return (p * gate[:, :, None]).flatten(1)
 
     def leads(self, losses: Tensor, s: Step) -> Tensor:
-        """Return which pairs (batch, workers) lose no more than the whole batch's percentile.
+        """Return which pairs (batch, workers) have a loss up to the whole batch's percentile.
 
-        The percentile is the loss of the nearest rank, halves to the even one, as in the code.
+        The percentile is the loss of the nearest rank, with halves rounded to even, as in the
+        released code.
         """
         ordered = s.gather(losses).flatten().sort().values
         last = round(round(self.config.leadership * (len(ordered) - 1), 9))

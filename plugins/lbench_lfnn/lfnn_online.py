@@ -1,4 +1,4 @@
-"""lfnn_online: binary leader-follower networks, one a class, of single sigmoid units."""
+"""lfnn_online: one binary leader-follower network of single sigmoid units per class."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from lbench_lfnn.stacked import stack
 
 
 class LfnnOnline(GlobalLeaderRule):
-    """``lfnn`` one-vs-all: each class has a network of its own that tells it from the others.
+    """``lfnn`` one-vs-all: each class has its own network, which separates it from the others.
 
-    Class k's network has W single sigmoid units in a hidden layer, its workers, and one output
-    unit. It minimises L = L_g + lambda1·L_lead + lambda2·L_fol, with L_g and the workers' losses
-    binary cross-entropies to "is it class k?", and the sum over the classes is trained at once
-    (Yin et al. 2023, arXiv:2310.07885, Figures 3 to 5: one pass over pixel-permuted MNIST, as
-    gated linear networks do it, Veness et al. 2019, arXiv:1910.01526). A sum, since
-    then no network's loss depends on how many classes there are.
+    The network of class k has W single sigmoid units in each hidden layer, its workers, and one
+    output unit. It minimises L = L_g + lambda1·L_lead + lambda2·L_fol, where L_g and the workers'
+    losses are binary cross-entropies for "the example is of class k". All classes are trained at
+    once, on the sum of their losses, so that the loss of a network does not depend on the number
+    of classes (Yin et al. 2023, arXiv:2310.07885, Figures 3 to 5: one pass over pixel-permuted
+    MNIST, as in gated linear networks, Veness et al. 2019, arXiv:1910.01526).
 
-    Leaders are those of lowest loss in their own class's network; they and the output unit get
-    the gradient of L_g, followers do not. The predicted class is that of the largest output,
-    which the paper does not say.
+    Leaders have the lowest losses in the network of their own class. They and the output unit get
+    the gradient of L_g; followers do not. The predicted class is that of the largest output; the
+    paper does not define it.
     """
 
     class Config(GlobalConfig):
@@ -34,14 +34,14 @@ class LfnnOnline(GlobalLeaderRule):
 
         leadership: float = param(
             0.3, low=0.0, high=1.0, step=0.1, search=(0.1, 1.0),
-            help="Share of a network's workers that lead; at least one does",
+            help="Share of the workers of a class that lead; at least one does",
         )  # fmt: skip
 
     config: LfnnOnline.Config
 
     @classmethod
     def recipe(cls, default: Recipe, dataset: str, network: str) -> Recipe:
-        """The paper's Adam at 0.005; it gives no batch but a small one, and no schedule."""
+        """Return the paper's Adam at 0.005, and a small batch; it gives no size and no schedule."""
         update = {"optimizer": "adam", "lr": 5e-3, "schedule": "constant", "batch": 20}
         return default.model_copy(update={**update, "dropout": 0.0})
 
@@ -54,7 +54,7 @@ class LfnnOnline(GlobalLeaderRule):
         super().build(init)
 
     def output_loss(self, logits: Tensor, target: Tensor) -> Tensor:
-        """Binary cross-entropy, averaged over the batch and added over the classes."""
+        """Return the binary cross-entropy, a mean over the batch and a sum over the classes."""
         own = F.one_hot(target, self.task.classes).to(logits.dtype)
         entropy = F.binary_cross_entropy_with_logits(logits, own, reduction="sum")
         return entropy / len(target)

@@ -18,16 +18,16 @@ from lbench_lfnn.workers import Workers
 
 
 class LfnnV2(GradientRule):
-    """Backpropagation of the output loss and of a bank of worker heads on the last block.
+    """Backpropagation of the output loss and of the losses of worker heads on the last block.
 
-    The scripts of github.com/Belis0811/LFNN with ``_detailed`` in their name, for any network
-    (Yin et al. 2023, arXiv:2310.07885, whose text describes another rule, ``lfnn``). W workers
-    are linear heads on what the last block emits; on each example those of lowest cross-entropy
-    lead. One gradient of all parameters is taken, of the sum of
+    This is the rule of the scripts of github.com/Belis0811/LFNN with ``_detailed`` in their name,
+    for any network (Yin et al. 2023, arXiv:2310.07885, whose text describes another rule,
+    ``lfnn``). W workers are linear heads on the output of the last block; on each example the
+    workers of lowest cross-entropy lead. All parameters get the gradient of the sum of
 
     - the mean cross-entropy of the pairs (example, leader);
-    - the mean squared distance of followers' logits to those of the example's best leader, a
-      constant;
+    - the mean squared distance of followers' logits to those of the example's best leader, which
+      count as constant;
     - the cross-entropy of the readout.
     """
 
@@ -38,7 +38,7 @@ class LfnnV2(GradientRule):
             "example", help="As in lfnn_l; the code chooses leaders for each example"
         )
         rounding: Literal["round", "floor", "ceil"] = param(
-            "ceil", help="From leadership times workers to a whole number, at least 1"
+            "ceil", help="Rounding of leadership times workers; at least one worker leads"
         )
         follow: Literal["probabilities", "logits"] = param(
             "logits", help="What followers copy from their reference"

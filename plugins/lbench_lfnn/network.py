@@ -1,4 +1,4 @@
-"""What leader-follower rules share: blocks of workers, who leads them, and the losses."""
+"""Base classes of leader-follower rules: blocks of workers, their leaders and their losses."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from lbench_lfnn.workers import UnitWorkers, Workers, leaders
 
 
 class LeaderFollowerRule(Rule):
-    """Passes on what the workers of every block emit, and remembers who led."""
+    """A rule whose blocks consist of workers, with a selection of leaders for each block."""
 
     config: LeaderConfig
     workers: list[Workers]
 
     def build(self, init: Init) -> None:
-        """A subclass forms ``workers`` first."""
+        """Create the selections; a subclass sets ``workers`` before it calls this."""
         self.selections = selections(self.workers)
 
     def activate(self, k: int, z: Tensor) -> Tensor:
@@ -37,12 +37,12 @@ class LeaderFollowerRule(Rule):
             self.selection(k).after_step(s)
 
     def selection(self, k: int) -> Selection:
-        """Chooses the leaders of block ``k``."""
+        """Return the selection that chooses the leaders of block ``k``."""
         return cast(Selection, self.selections[k])
 
 
 class UnitRule(LeaderFollowerRule):
-    """Forms workers whose units are logits."""
+    """A leader-follower rule with workers whose units are logits."""
 
     config: UnitConfig
     workers: list[UnitWorkers]  # type: ignore[assignment]
@@ -54,7 +54,7 @@ class UnitRule(LeaderFollowerRule):
 
 
 class LocalLeaderRule(LeaderFollowerRule, LocalRule):
-    """A block minimises a weighted sum of its leader and follower losses."""
+    """A rule whose blocks each minimise a weighted sum of their leader and follower losses."""
 
     weights: tuple[float, float]
 
@@ -73,14 +73,15 @@ class LocalLeaderRule(LeaderFollowerRule, LocalRule):
 
 
 class GlobalLeaderRule(LeaderFollowerRule, GradientRule):
-    """Leaders and the readout get the gradient of an output loss L_g; followers get none.
+    """A rule in which leaders and the readout get the gradient of an output loss L_g.
 
-    The local losses are added with their weights, and stop at the block's input.
+    Followers get no gradient of L_g. The weighted local losses are added, and their gradients
+    stop at the block's input.
     """
 
     config: GlobalConfig
     through_followers = False
-    """The output error passes through a block's followers to the blocks below."""
+    """Whether the output error passes through a block's followers to the blocks below."""
 
     @classmethod
     def claims(cls, config: RuleConfig, network: Network) -> Claims:
@@ -101,11 +102,11 @@ class GlobalLeaderRule(LeaderFollowerRule, GradientRule):
         self._readout = trained(self.network.readout, "network.readout.")
 
     def output_loss(self, logits: Tensor, target: Tensor) -> Tensor:
-        """L_g of the readout's logits (batch, classes), a scalar."""
+        """Return L_g for the readout's logits (batch, classes), a scalar."""
         return self.task.loss(logits, target)
 
     def gradients(self, batch: Batch, s: Step) -> Grads:
-        """Walks up block by block, then down, with the leaders' mask on the gradient at each z."""
+        """Return the gradients: a forward pass, then a backward pass masked at each block's z."""
         inputs, preactivations, cut, hidden, outputs = [], [], [], [], []
         x = batch.x
         for k, block in enumerate(self.network.blocks):
@@ -120,22 +121,22 @@ class GlobalLeaderRule(LeaderFollowerRule, GradientRule):
         *head, grad = torch.autograd.grad(loss, [*self._readout.values(), x])
         grads: dict[str, Tensor] = dict(zip(self._readout, head, strict=True))
         for k in reversed(range(len(preactivations))):
-            # Popped, so that a block's tensors are freed on the way down.
-            z, x, affine = cut.pop(), inputs.pop(), preactivations.pop()
+            # The lists are popped, so that a block's tensors are freed during the backward pass.
+            z, x, preactivation = cut.pop(), inputs.pop(), preactivations.pop()
             (delta,) = torch.autograd.grad(outputs.pop(), z, grad)
-            local, leads = self._local(k, z.detach(), hidden.pop().detach(), batch.target, s)
-            passed = delta if self.through_followers else delta * leads
+            local_grad, leads = self._local(k, z.detach(), hidden.pop().detach(), batch.target, s)
             below = k > 0
-            own = torch.addcmul(local, delta, leads)
-            grads |= differentiate(affine, self._params[k], own, keep=below)
+            z_grad = torch.addcmul(local_grad, delta, leads)
+            grads |= differentiate(preactivation, self._params[k], z_grad, keep=below)
             if below:
-                (grad,) = torch.autograd.grad(affine, x, passed)
+                sent_grad = delta if self.through_followers else delta * leads
+                (grad,) = torch.autograd.grad(preactivation, x, sent_grad)
         return grads
 
     def _local(
         self, k: int, z: Tensor, h: Tensor, target: Tensor, s: Step
     ) -> tuple[Tensor, Tensor]:
-        """The local losses' gradient at z, and the leaders' mask in the shape of z."""
+        """Return the gradient of the local losses at z, and the mask of leaders' units."""
         workers = self.workers[k]
         predictions = workers.predict(z, h)
         choice = self.selection(k).choose(predictions.y, target, s)
@@ -146,16 +147,19 @@ class GlobalLeaderRule(LeaderFollowerRule, GradientRule):
 def couples(
     config: LeaderConfig, network: Network, count: int | None = None
 ) -> Literal["none", "mean"]:
-    """Workers are compared by means over the batch, unless leaders are chosen an example.
+    """Return how a rule couples the examples of a batch, for its claims.
 
-    Leaders that are drawn are compared only where followers copy the best of them, and nobody is
-    where everybody leads.
+    Workers are compared by mean losses over the batch, unless leaders are chosen per example.
+    Randomly drawn leaders are compared only if followers copy the best of them. If all workers
+    lead, none are compared.
 
     Args:
-        count: of a block's workers, where the options tell.
+        config: options of the choice of leaders.
+        network: the network, which may couple examples itself.
+        count: the number of a block's workers, if the options give it.
     """
-    everybody = config.leadership == 1 or (count is not None and leaders(count, config) == count)
+    all_lead = config.leadership == 1 or (count is not None and leaders(count, config) == count)
     compared = config.selection != "random" or config.reference == "best"
-    if everybody or not compared or config.selection == "example":
+    if all_lead or not compared or config.selection == "example":
         return network.couples
     return "mean"

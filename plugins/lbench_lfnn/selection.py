@@ -1,4 +1,4 @@
-"""Who leads: chosen by the workers' losses on a batch, an example or an epoch, or drawn."""
+"""The choice of leaders, by the workers' losses on a batch, example or epoch, or at random."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from lbench_lfnn.workers import Choice, Workers
 
 
 class Selection(nn.Module):
-    """Chooses one block's leaders, and counts who led.
+    """The choice of a block's leaders, which also logs the share of examples that each one leads.
 
     Args:
         k: index of the block.
-        workers: the block's.
+        workers: the workers of the block.
     """
 
     epoch_losses: Tensor
@@ -31,11 +31,11 @@ class Selection(nn.Module):
             self.register_buffer("running", torch.zeros(workers.ranked))
 
     def choose(self, y: Tensor, target: Tensor, s: Step) -> Choice:
-        """Ranks the workers that predict ``y`` (batch, classes, workers).
+        """Choose leaders among the workers that predict ``y`` (batch, classes, workers).
 
-        Selection by epoch ranks the summed losses of the epoch before, or of the first one; in
-        the first epoch, which has none, it ranks each batch. Of leaders that are drawn the best on
-        the batch is the one in front.
+        Selection by epoch uses the summed losses of the previous epoch, or of the first one; in
+        the first epoch it uses those of each batch. If leaders are drawn at random, the best
+        leader is the one of lowest loss on the batch.
         """
         losses = self.workers.losses(y, target)
         if self.by != "example":
@@ -52,12 +52,12 @@ class Selection(nn.Module):
         s.log(f"leaders/{self.k}", s.mean(choice.leads))
         if self.workers.config.reference == "random":
             draw = s.noise(f"reference/{self.k}", choice.leads.shape, "uniform")
-            # Draws lie in [0, 1), so a leader always wins.
+            # Draws are in [0, 1), so the largest sum is always a leader's.
             choice = choice._replace(model=(draw + choice.leads).argmax(-1))
         return choice
 
     def after_step(self, s: Step) -> None:
-        """Adds the batch's losses; at the end of an epoch they become what later ones rank."""
+        """Add up the losses of the epoch; at its end they become those that later epochs use."""
         losses = s.logs.get(f"worker_loss/{self.k}")
         if not self.by_epoch or losses is None or (self.by == "first_epoch" and s.epoch > 0):
             return
@@ -68,5 +68,5 @@ class Selection(nn.Module):
 
 
 def selections(workers: list[Workers]) -> nn.ModuleList:
-    """One a block."""
-    return nn.ModuleList(Selection(k, each) for k, each in enumerate(workers))
+    """Return one selection per block, for the workers of each block."""
+    return nn.ModuleList(Selection(k, block_workers) for k, block_workers in enumerate(workers))

@@ -1,4 +1,4 @@
-"""Networks side by side, one a class, in the modules of one."""
+"""One network per class, side by side in the modules of a single network."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from lbench.init import Init
 from lbench.network import Network
 from lbench_lfnn.workers import require_multiple
 
-NETWORK = "Take a fully connected one, for example --network one-vs-all."
+NETWORK = "Choose a fully connected network, for example --network one-vs-all."
 
 
 class Stacked(nn.Linear):
-    """Linear maps side by side: outputs of a part see the inputs of that part alone.
+    """A block-diagonal linear map: the outputs of each part depend on the inputs of that part.
 
-    The weight is (outputs, inputs / parts), as that of a convolution with groups.
+    The weight is (outputs, inputs / parts), like that of a convolution with groups.
 
     Args:
-        linear: whose parameters these are; its inputs are those of one part.
-        parts: how many there are.
+        linear: the map whose parameters this one takes over; its inputs are those of one part.
+        parts: number of parts.
     """
 
     def __init__(self, linear: nn.Linear, parts: int) -> None:
@@ -31,7 +31,7 @@ class Stacked(nn.Linear):
         self.parts = parts
 
     def forward(self, x: Tensor) -> Tensor:
-        """(batch, inputs) to (batch, outputs), part by part."""
+        """Map (batch, inputs) to (batch, outputs), part by part."""
         rows = x.view(len(x), self.parts, -1)
         weight = self.weight.view(self.parts, -1, self.weight.shape[1])
         z = torch.einsum("bpi,poi->bpo", rows, weight).flatten(1)
@@ -39,28 +39,28 @@ class Stacked(nn.Linear):
 
 
 def stack(network: Network, classes: int, init: Init) -> None:
-    """Cuts a fully connected network into one network a class, each with an output unit.
+    """Split a fully connected network into one network per class, each with one output unit.
 
-    Of a layer of classes times W units, unit k·W + w is unit w of class k's network. All see the
-    whole input; later layers and the readout see units of their own class.
+    In a layer of classes times W units, unit k·W + w is unit w of the network of class k. All
+    networks see the whole input; later layers and the readout see the units of their own class.
 
     Raises:
-        UsageError: a layer is not fully connected, has a width that is no multiple of the
-            classes, or a normalisation that mixes units.
+        UsageError: a layer is not fully connected, its width is not a multiple of the number of
+            classes, or its normalisation mixes units.
     """
     layers, inputs = network.layers, None
     for layer in layers:
         affine = layer.affine
         if not isinstance(affine, nn.Linear) or inputs not in (None, affine.in_features):
             raise UsageError(
-                "Stacked binary networks have fully connected layers, each on the one before; "
-                f"{layer.name!r} is none.",
+                "Stacked binary networks need fully connected layers, each on the previous one, "
+                f"but {layer.name!r} is not such a layer.",
                 NETWORK,
             )
         if layer.norm is not None and not isinstance(layer.norm, _BatchNorm):
             raise UsageError(
                 f"The normalisation of {layer.name!r} would mix the classes' networks.",
-                "Give --net norm=none or norm=batch.",
+                "Add --net norm=none or --net norm=batch.",
             )
         require_multiple(layer.name, affine.out_features, classes, f"{classes} classes")
         inputs = affine.out_features

@@ -1,7 +1,7 @@
-"""Workers: how a block makes predictions, and the losses of leaders and followers.
+"""Workers: the predictions that a block makes, and the losses of leaders and followers.
 
-Scores are class-major, (batch, classes, workers): softmax over classes runs over the middle
-dimension, which is far faster than over the last.
+Logits are class-major, (batch, classes, workers): a softmax over the middle dimension is far
+faster than over the last.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ TINY = torch.finfo(torch.float32).tiny
 
 
 class Predictions(NamedTuple):
-    """What the workers of a block predict.
+    """The predictions of the workers of a block.
 
     Args:
-        logits: (batch, classes, workers).
-        y: their softmax over classes.
+        logits: logits, (batch, classes, workers).
+        y: probabilities, the softmax of the logits over classes.
     """
 
     logits: Tensor
@@ -34,14 +34,14 @@ class Predictions(NamedTuple):
 
 
 class Choice(NamedTuple):
-    """Who leads, and whom followers copy; one row for the batch or one an example.
+    """The leaders, and the leader that followers copy: one row for the batch or one per example.
 
-    Where each class has workers of its own, a dimension of classes stands before the last one of
-    ``leads``, and is the last one of ``model``.
+    If each class has its own workers, ``leads`` is (1 or batch, classes, workers) and ``model``
+    is (1 or batch, classes).
 
     Args:
-        leads: 1 for a leader, 0 for a follower, (1 or batch, workers).
-        model: index of the best leader, or of the one that was drawn, (1 or batch,).
+        leads: 1 for a leader and 0 for a follower, (1 or batch, workers).
+        model: index of the best leader, or of a randomly drawn one, (1 or batch,).
     """
 
     leads: Tensor
@@ -49,7 +49,7 @@ class Choice(NamedTuple):
 
 
 def leaders(count: int, config: LeaderConfig) -> int:
-    """How many of ``count`` workers lead, at least one."""
+    """Return how many of ``count`` workers lead, at least one."""
     share = config.leadership * count
     rounded = {
         "round": math.floor(share + 0.5 + 1e-9),
@@ -60,55 +60,55 @@ def leaders(count: int, config: LeaderConfig) -> int:
 
 
 class Workers:
-    """How many workers there are and lead, and their losses.
+    """The workers of a block: their number, the number of leaders, and their losses.
 
     Args:
-        count: of workers; where each class has its own, of those of one class.
-        classes: how many there are.
-        config: who leads, and what is learned from whom.
+        count: number of workers; if each class has its own workers, the number per class.
+        classes: number of classes.
+        config: options of the choice of leaders and of the losses.
     """
 
     def __init__(self, count: int, classes: int, config: LeaderConfig) -> None:
         self.count = count
         self.classes = classes
-        # The shape of one loss a worker; ranks are taken along its last dimension.
+        # The shape of one loss per worker. Workers are ranked along the last dimension.
         self.ranked: tuple[int, ...] = (count,)
         self.leaders = leaders(count, config)
         self.config = config
 
     def activate(self, block: Block, z: Tensor) -> Tensor:
-        """What the block passes on, in the shape of ``z``."""
+        """Return the block's activation h, of the shape of ``z``."""
         return block.activate(z)
 
     def predict(self, z: Tensor, h: Tensor) -> Predictions:
-        """What the workers of a block predict from its z and h."""
+        """Return the workers' predictions from the block's z and h."""
         raise NotImplementedError
 
     def pull(self, grad: Tensor, predictions: Predictions, z: Tensor, h: Tensor) -> Tensor:
-        """From a cotangent at the logits, which may be overwritten, to one at ``z``."""
+        """Map a cotangent at the logits, which may be overwritten, to one at ``z``."""
         raise NotImplementedError
 
     def mask(self, choice: Choice, z: Tensor) -> Tensor:
-        """1 at the units of leaders, (batch or 1, …) in the shape of ``z``."""
+        """Return 1 at the units of leaders and 0 elsewhere, broadcastable to the shape of ``z``."""
         raise NotImplementedError
 
     def losses(self, y: Tensor, target: Tensor) -> Tensor:
-        """Cross-entropy of every worker on every example, (batch, workers); above 87 it is 87."""
+        """Return every worker's cross-entropy on every example, (batch, workers), at most 87."""
         index = target.view(-1, 1, 1).expand(-1, 1, self.count)
         return y.gather(1, index).squeeze(1).clamp_min(TINY).log().neg()
 
     def rank(self, losses: Tensor) -> Choice:
-        """Who leads, the best of them in front.
+        """Return the choice in which the workers of lowest loss lead.
 
         Args:
-            losses: ``ranked`` for one choice, (batch, *ranked) for one an example.
+            losses: shape ``ranked`` for one choice, (batch, *ranked) for one choice per example.
         """
         order = losses.view(-1, *self.ranked).argsort(dim=-1, stable=True)
         mask = torch.zeros_like(order, dtype=losses.dtype)
         return Choice(mask.scatter_(-1, order[..., : self.leaders], 1.0), order[..., 0])
 
     def reference(self, values: Tensor, choice: Choice) -> Tensor:
-        """What followers copy of ``values`` (batch, classes, workers): (batch, classes, 1)."""
+        """Return what followers copy: values (batch, classes, workers) to (batch, classes, 1)."""
         if self.config.reference == "mean":
             return (values * choice.leads[:, None]).sum(2, keepdim=True) / self.leaders
         if len(choice.model) == 1:
@@ -122,14 +122,18 @@ class Workers:
         choice: Choice,
         weights: tuple[float, float],
     ) -> Tensor:
-        """The gradient of the leader and follower losses at the logits s, in closed form.
+        """Return the gradient of the leader and follower losses at the logits s, in closed form.
 
-        With n leaders among W workers, batch B and K classes (all derived from Section 2 of the
-        paper): a leader's ds = (y - e_t)/(nB); a follower's, with r = 2(y - y*)/((W - n)BK), is
-        ds = y·(r - <r, y>), or 2(s - s*)/((W - n)BK) where logits are copied.
+        The equations are derived from Section 2 of the paper. With n leaders among W workers,
+        batch size B and K classes, the gradient of a leader is ds = (y - e_t)/(nB). That of a
+        follower is ds = y·(r - <r, y>) with r = 2(y - y*)/((W - n)BK), or
+        ds = 2(s - s*)/((W - n)BK) if logits are copied.
 
         Args:
-            weights: of the leader loss and of the follower loss.
+            predictions: the workers' predictions.
+            target: labels, (batch,).
+            choice: the leaders, and the leader that followers copy.
+            weights: weights of the leader loss and of the follower loss.
         """
         logits, y = predictions
         lead, follow = weights
@@ -161,7 +165,7 @@ class Workers:
         choice: Choice,
         weights: tuple[float, float],
     ) -> Tensor:
-        """The same losses as a scalar, for autograd (Section 2 of the paper)."""
+        """Return the weighted leader and follower losses of Section 2 as a scalar, for autograd."""
         lead, follow = weights
         log_y = logits.log_softmax(1)
         labels = target[:, None].expand(-1, self.count)
@@ -179,60 +183,66 @@ class Workers:
         return total
 
 
-def require_multiple(name: str, width: int, size: int, words: str) -> None:
-    """Nothing, where the width of a block or layer is a multiple of ``size``.
+def require_multiple(name: str, width: int, size: int, description: str) -> None:
+    """Raise an error if the width of a block or layer is not a multiple of ``size``.
+
+    Args:
+        name: name of the block or layer.
+        width: its width.
+        size: the number that has to divide the width.
+        description: the size in words, for the message.
 
     Raises:
-        UsageError: it is none; ``words`` say what the size is.
+        UsageError: the width is not a multiple of ``size``.
     """
     if width % size:
         below, above = width // size * size, (width // size + 1) * size
         fits = f"{below} or {above}" if below else f"{above}"
         raise UsageError(
-            f"Block {name!r} has width {width}, which is no multiple of {words}.",
-            f"A width of {fits} would fit, for example --net widths=…,{above},…",
+            f"Block {name!r} has width {width}, which is not a multiple of {description}.",
+            f"Choose a width of {fits}, for example by --net widths=…,{above},…",
         )
 
 
 class UnitWorkers(Workers):
     """Workers whose units are logits.
 
-    A fully connected worker of one unit a class predicts softmax(z) (Section 2 of the paper). A
-    worker with several units a class, or with channels, has the mean of its activated units, over
-    space too, as its score for a class; the paper leaves that case open.
+    A fully connected worker of one unit per class predicts softmax(z) (Section 2 of the paper).
+    If a worker has several units per class, or channels, its class score is the mean of its
+    activated units, over positions too; the paper does not define that case.
 
-    Units are class-major too: of W workers with m units a class, unit (k·W + w)·m + j is the j-th
-    unit of worker w for class k.
+    Units are class-major too: with W workers of m units per class, unit (k·W + w)·m + j is the
+    j-th unit of worker w for class k.
 
     Args:
-        block: whose units they are.
-        classes: how many there are.
+        block: the block whose units the workers consist of.
+        classes: number of classes.
         config: the rule's options.
 
     Raises:
-        UsageError: the width is no multiple of classes times units, or the block ends in another
-            activation than ReLU and its logits are means.
+        UsageError: the width is not a multiple of classes times units, or logits are means and
+            the block does not end in ReLU.
     """
 
     def __init__(self, block: Block, classes: int, config: UnitConfig) -> None:
         size = classes * config.units
         require_multiple(
-            block.name, block.width, size, f"{classes} classes x {config.units} units a class"
+            block.name, block.width, size, f"{classes} classes x {config.units} units per class"
         )
         super().__init__(block.width // size, classes, config)
         self.units = config.units
         self.averaged = block.convolutional or config.units > 1
         if config.units > 1 and not block.convolutional and config.forward != "relu":
             raise UsageError(
-                f"Workers with units={config.units} pass on their activated units.",
-                "Add --set forward=relu, or leave units at 1.",
+                f"Workers with units={config.units} need forward=relu, not {config.forward}.",
+                "Add --set forward=relu or --set units=1.",
             )
         self.forward = config.forward
         if self.averaged:
             require_relu(block)
 
     def activate(self, block: Block, z: Tensor) -> Tensor:
-        """What the block passes on, in the shape of ``z``."""
+        """Return the block's activation h, of the shape of ``z``."""
         if self.averaged:
             return block.activate(z)
         if self.forward == "relu":
@@ -240,9 +250,10 @@ class UnitWorkers(Workers):
         return self.logits(z, z).softmax(1).view_as(z)
 
     def logits(self, z: Tensor, h: Tensor) -> Tensor:
-        """Class logits of every worker, (batch, classes, workers); of a bfloat16 block in float32.
+        """Return the class logits of every worker, (batch, classes, workers).
 
-        In bfloat16 many workers would have one and the same loss, and rank by their index.
+        Those of a bfloat16 block are in float32: in bfloat16 many workers would have the same
+        loss, and would be ranked by their index.
         """
         half = z.dtype is torch.bfloat16
         if self.averaged:
@@ -252,16 +263,16 @@ class UnitWorkers(Workers):
         return (z.float() if half else z).view(-1, self.classes, self.count)
 
     def predict(self, z: Tensor, h: Tensor) -> Predictions:
-        """Every worker's logits and their softmax, which is what it passes on where it can be."""
+        """Return every worker's logits and their softmax, which is reused if h already is it."""
         logits = self.logits(z, h)
-        passed_on = not self.averaged and self.forward != "relu"
-        return Predictions(logits, h.view_as(logits) if passed_on else logits.softmax(1))
+        h_is_softmax = not self.averaged and self.forward != "relu"
+        return Predictions(logits, h.view_as(logits) if h_is_softmax else logits.softmax(1))
 
     def mask(self, choice: Choice, z: Tensor) -> Tensor:
         return self.spread(choice.leads[:, None].expand(-1, self.classes, -1), z)
 
     def spread(self, values: Tensor, z: Tensor) -> Tensor:
-        """(batch or 1, classes, workers) to the shape of ``z``: units get their worker's value."""
+        """Give each unit its worker's value: (batch or 1, classes, workers) to the shape of z."""
         rows = len(values)
         if not self.averaged:
             return values.reshape(rows, -1)
@@ -278,11 +289,11 @@ class UnitWorkers(Workers):
 
 
 class ReadoutWorkers(Workers):
-    """Workers that score classes by a linear readout of their units.
+    """Workers that have a linear readout of their units.
 
     Args:
-        readouts: of the block's workers.
-        config: who leads, and what is learned from whom.
+        readouts: the readouts of the block's workers.
+        config: options of the choice of leaders and of the losses.
     """
 
     def __init__(self, readouts: Readouts, config: LeaderConfig) -> None:
@@ -294,5 +305,5 @@ class ReadoutWorkers(Workers):
         return Predictions(logits, logits.softmax(1))
 
     def pull(self, grad: Tensor, predictions: Predictions, z: Tensor, h: Tensor) -> Tensor:
-        # Blocks end in relu: h > 0 is its derivative.
+        # Blocks end in ReLU, whose derivative is h > 0.
         return self.readouts.pull(grad, h) * (h > 0)

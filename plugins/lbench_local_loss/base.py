@@ -1,4 +1,4 @@
-"""What local losses through heads of one layer have in common."""
+"""Base classes of rules with local losses through heads of one layer."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lbench.rule import LocalRule
 
 
 class LocalLoss(LocalRule):
-    """A block learns by itself, from a loss on its h, before pooling and dropout."""
+    """Each block minimises its own loss on its h, in front of pooling and dropout."""
 
     @classmethod
     def claims(cls, config: RuleConfig, network: Network) -> Claims:
@@ -29,36 +29,36 @@ class LocalLoss(LocalRule):
 
     @classmethod
     def recipe(cls, default: Recipe, dataset: str, network: str) -> Recipe:
-        """On fully connected layers the dropout of Nøkland & Eidnes 2019."""
+        """Return a recipe with the dropout of Nøkland & Eidnes 2019 on fully connected networks."""
         return default.model_copy(update={"dropout": 0.1}) if network.startswith("mlp") else default
 
     @classmethod
     def carries(cls, config: RuleConfig) -> int:
-        """How many maps of a block's head carry the error into the block by their transposes."""
+        """Return the number of affine maps of a head that carry the error by their transposes."""
         return 1
 
     @classmethod
     def pairs(cls, config: RuleConfig) -> bool:
-        """Whether the loss compares pairs of examples."""
+        """Return whether the loss compares pairs of examples."""
         return False
 
     def shapes(self) -> list[tuple[str, torch.Size]]:
-        """Each block's name and the shape of its h for one example."""
+        """Return each block's name and the shape of its h for one example."""
         shapes = self.network.shapes(self.task.shape)
         return [(block.name, shapes[block.layers[-1].name]) for block in self.network.blocks]
 
 
 class Similarity(LocalLoss):
-    """The loss is on the similarities of all pairs of a batch, and blocks end in a leaky ReLU.
+    """The loss depends on the similarities of all pairs of a batch, and blocks end in a leaky ReLU.
 
-    Within a block of several maps the network's own activation stays.
+    Inside a block of several layers the network's own activation stays.
     """
 
     class Config(RuleConfig):
         """Options of a loss on similarities."""
 
         slope: float = param(
-            0.01, low=0.0, high=1.0, help="Of a block's last activation below 0; 0 is ReLU"
+            0.01, low=0.0, high=1.0, help="Slope of a block's last activation below 0; 0 is ReLU"
         )
 
     config: Similarity.Config

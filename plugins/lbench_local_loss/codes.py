@@ -14,9 +14,9 @@ from lbench_local_loss.base import LocalLoss
 
 
 class Coded(LocalLoss):
-    """Blocks look at fixed random codes of the labels, and no trained map carries an error back.
+    """Blocks learn from fixed random codes of the labels, and no trained map carries errors back.
 
-    Every block has a Q of its own; the code Q e_t of class t is a row of ``codes[k]``.
+    Every block has its own Q; the code Q e_t of class t is row t of ``codes[k]``.
     """
 
     bits: ClassVar[int] = 128
@@ -34,15 +34,18 @@ class Coded(LocalLoss):
 
 
 def codes(init: Init, name: str, classes: int, width: int) -> Tensor:
-    """The transpose of a random Q uniform in ±1/√classes, (classes, width).
+    """Draw the transpose of a random Q uniform in ±1/√classes, (classes, width).
 
-    It is drawn again until no two classes have the same signs.
+    Q is drawn again until no two classes have the same signs.
+
+    Raises:
+        ValueError: there are fewer codes of ``width`` signs than classes.
     """
     if classes > 2**width:
         raise ValueError(f"{classes} classes cannot have different codes of {width} bits.")
     attempt = 0
     while True:
-        drawn = init.uniform(f"codes/{name}/{attempt}", (classes, width), 1 / math.sqrt(classes))
-        if len(torch.unique(drawn > 0, dim=0)) == classes:
-            return drawn
+        rows = init.uniform(f"codes/{name}/{attempt}", (classes, width), 1 / math.sqrt(classes))
+        if len(torch.unique(rows > 0, dim=0)) == classes:
+            return rows
         attempt += 1

@@ -1,4 +1,4 @@
-"""Heads of one layer that look at a block, and the loss on similarities (arXiv:1901.06656)."""
+"""Heads of one layer on a block's h, and the loss on similarities (arXiv:1901.06656)."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from lbench.step import Step
 
 
 class Pool(nn.Module):
-    """Averages a block's map down to at most ``features`` numbers.
+    """Averages a block's feature maps to at most ``features`` values.
 
-    Height and width are halved in turn, height first, until the numbers fit; channels are never
-    merged, and a fully connected block stays whole. As in the released code of Nøkland & Eidnes
-    2019, a side that its window does not divide gets half a window of zeros at both ends, which
-    count in the means; what is left behind the last whole window is not seen.
+    Height and width are halved in turn, height first, until the values fit. Channels are never
+    merged, and the output of a fully connected block is left as it is. As in the released code of
+    Nøkland & Eidnes 2019, a side that its window does not divide is padded with half a window of
+    zeros at both ends, which count in the means. Values behind the last whole window are dropped.
 
     Args:
-        shape: of the block's map for one example.
-        features: the most numbers that are left.
+        shape: shape of the block's h for one example.
+        features: the largest number of values to keep.
     """
 
     def __init__(self, shape: tuple[int, ...], features: int) -> None:
@@ -36,28 +36,29 @@ class Pool(nn.Module):
             axis = 1 - axis
         self.window = window
         self.padding = [
-            0 if side % one == 0 else one // 2 for side, one in zip(sides, window, strict=True)
+            0 if side % length == 0 else length // 2
+            for side, length in zip(sides, window, strict=True)
         ]
         self.features = channels * math.prod(size)
 
     def forward(self, h: Tensor) -> Tensor:
-        """(batch, width) stays, (batch, channels, height, width) becomes smaller."""
+        """Return (batch, width) unchanged, and average (batch, channels, height, width)."""
         if math.prod(self.window) == 1:
             return h
         return F.avg_pool2d(h, self.window, padding=self.padding)
 
 
 class Predictor(nn.Module):
-    """A linear classifier of a block's pooled map.
+    """A linear classifier of a block's pooled h.
 
-    Its weights start at 0, so that at first the block gets no gradient from it.
+    Its weights start at 0, so at first the block gets no gradient from it.
 
     Args:
         init: source of initial values.
-        name: of the block.
-        shape: of the block's map for one example.
-        classes: how many there are.
-        features: the most numbers that it reads.
+        name: name of the block.
+        shape: shape of the block's h for one example.
+        classes: number of classes.
+        features: the largest number of inputs.
     """
 
     def __init__(
@@ -69,20 +70,20 @@ class Predictor(nn.Module):
         nn.init.zeros_(self.linear.weight)
 
     def forward(self, h: Tensor) -> Tensor:
-        """(batch, width) or (batch, channels, height, width) to logits (batch, classes)."""
+        """Map (batch, width) or (batch, channels, height, width) to logits (batch, classes)."""
         logits: Tensor = self.linear(self.pool(h).flatten(1))
         return logits
 
 
 def similarity_map(init: Init, name: str, shape: tuple[int, ...]) -> nn.Module:
-    """The trained map before similarities are taken, without bias and as wide as the block.
+    """Return the trained map in front of the similarities, without bias and as wide as the block.
 
-    A 3x3 convolution; a linear map where the block has no positions, or one.
+    It is a 3x3 convolution, or a linear map if the block's h has no positions or only one.
 
     Args:
         init: source of initial values.
-        name: of the block.
-        shape: of the block's map for one example.
+        name: name of the block.
+        shape: shape of the block's h for one example.
     """
     channels, *size = shape
     if math.prod(size) > 1:
@@ -92,28 +93,29 @@ def similarity_map(init: Init, name: str, shape: tuple[int, ...]) -> nn.Module:
 
 
 def directions(x: Tensor) -> Tensor:
-    """(batch, …) to the unit vectors (batch, features) whose products are the similarities S.
+    """Map (batch, …) to unit vectors (batch, features) whose inner products are similarities S.
 
-    A map of more than 3 channels stands for the standard deviations of its channels over space.
+    Feature maps of more than 3 channels are replaced by the standard deviation of each channel
+    over positions.
     """
     if x.dim() == 4 and x.shape[1] > 3 and x.shape[2] > 1:
         x = x.flatten(2).std(2)
     x = x.flatten(1)
-    # One kernel; constant features have no direction: they give 0.
+    # Layer norm is a single kernel. Constant features have no direction and give 0.
     normalized = F.layer_norm(x, x.shape[1:], eps=1e-16)
     return normalized / math.sqrt(x.shape[1])
 
 
 def similarity_loss(x: Tensor, target: Tensor, classes: int, s: Step) -> Tensor:
-    """Mean over all pairs of (S(x) − S(one-hot labels))², a scalar.
+    """Return the mean over all pairs of (S(x) − S(one-hot labels))², a scalar.
 
     S of the labels is 1 within a class and −1/(classes − 1) otherwise.
 
     Args:
-        x: (batch, …).
-        target: (batch,).
-        classes: how many there are.
-        s: gathers the rows of the whole batch.
+        x: features, (batch, …).
+        target: labels, (batch,).
+        classes: number of classes.
+        s: the step, which gathers the rows of the whole batch.
     """
     rows = directions(x)
     same = (target[:, None] == s.gather(target)).to(rows.dtype)
@@ -121,16 +123,17 @@ def similarity_loss(x: Tensor, target: Tensor, classes: int, s: Step) -> Tensor:
 
 
 def distance(rows: Tensor, wanted: Tensor, s: Step) -> Tensor:
-    """Mean over all pairs of (S − wanted)², a scalar.
+    """Return the mean over all pairs of (S − wanted)², a scalar.
 
-    A batch of one example has no pairs: S = 1 is what is wanted, and there is no gradient.
+    A batch of one example has only the pair with itself, for which S = 1 = wanted, so there is no
+    gradient.
 
     Args:
-        rows: directions, (batch, features).
-        wanted: similarities to the rows of the whole batch, symmetric there.
-        s: gathers the rows of the whole batch.
+        rows: unit vectors, (batch, features).
+        wanted: target similarities to the rows of the whole batch, a symmetric matrix.
+        s: the step, which gathers the rows of the whole batch.
     """
     columns = s.gather(rows.detach())
     loss = F.mse_loss((rows @ columns.T).clamp(-1, 1), wanted)
-    # S is symmetric: its rows carry half of the gradient, its columns the same again.
+    # S is symmetric: its rows carry half of the gradient, and its columns the other half.
     return 2 * loss - loss.detach()

@@ -1,4 +1,4 @@
-"""lls: each block matches a fixed wave for every class."""
+"""lls: each block learns to match a fixed sine wave per class."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ from lbench_local_loss.base import LocalLoss
 
 
 class Lls(LocalLoss):
-    """A block minimises the cross-entropy of logits against a fixed basis: CE(C a / T, t).
+    """Each block minimises the cross-entropy of logits from a fixed basis: CE(C a / T, t).
 
-    a is h, average-pooled to 4x4 in the first block and to 2x2 in later ones, flattened and of
-    length 1 for each example; C[k, j] = sin(f_k j) with frequencies f_k evenly spaced from 50 to
-    512 (Apolinario, Roy and Roy 2024, arXiv:2405.15868, and its code). With ``mode=gain`` (LLS-M)
-    each class's score has a trained factor, with ``mode=mixing`` (LLS-MxM) a trained matrix mixes
-    the logits.
+    a is h, average-pooled to 4x4 in the first block and to 2x2 in later ones, flattened and
+    normalised to length 1 for each example. C[k, j] = sin(f_k j), with frequencies f_k evenly
+    spaced from 50 to 512 (Apolinario, Roy and Roy 2024, arXiv:2405.15868, and its code). With
+    ``mode=gain`` (LLS-M) each class's logit has a trained factor; with ``mode=mixing`` (LLS-MxM)
+    a trained matrix mixes the logits.
     """
 
     class Config(RuleConfig):
         """Options of lls."""
 
         mode: Literal["fixed", "gain", "mixing"] = param(
-            "fixed", help="Trained behind the basis: nothing, a factor a class, or a matrix"
+            "fixed", help="Trained part behind the basis: none, one factor per class, or a matrix"
         )
         basis: Literal["cosine", "square"] = param(
-            "cosine", help="Waves, or their signs; the paper's name for what is a sine"
+            "cosine", help="Waves (called cosine in the paper, but sines), or their signs"
         )
-        temperature: float = param(1.0, low=0.01, high=100, log=True, help="Divides the logits")
+        temperature: float = param(1.0, low=0.01, high=100, log=True, help="Divisor of the logits")
 
     config: Lls.Config
 
@@ -54,15 +54,15 @@ class Lls(LocalLoss):
 
 
 class Waves(nn.Module):
-    """Scores a block's h against a fixed basis.
+    """Class logits of a block's h from a fixed basis.
 
     Args:
         init: source of initial values.
-        name: of the block.
-        shape: of its h for one example.
-        classes: how many there are.
-        side: of the grid of means that is taken of a map with positions.
-        config: of the rule.
+        name: name of the block.
+        shape: shape of its h for one example.
+        classes: number of classes.
+        side: side of the grid that feature maps are averaged to.
+        config: the rule's options.
     """
 
     def __init__(
@@ -78,8 +78,8 @@ class Waves(nn.Module):
         channels, *size = shape
         self.size = [min(side, length) for length in size]
         frequencies = torch.linspace(50, 512, classes, dtype=torch.float64)
-        places = torch.arange(channels * math.prod(self.size), dtype=torch.float64)
-        basis = torch.sin(torch.outer(frequencies, places))
+        indices = torch.arange(channels * math.prod(self.size), dtype=torch.float64)
+        basis = torch.sin(torch.outer(frequencies, indices))
         if config.basis == "square":
             basis = basis.sign()
         self.basis: Tensor
@@ -93,7 +93,7 @@ class Waves(nn.Module):
                 self.mixing.weight.copy_(init.normal(f"mixing.{name}", (classes, classes), 0.01))
 
     def forward(self, h: Tensor) -> Tensor:
-        """(batch, width) or (batch, channels, height, width) to (batch, classes)."""
+        """Map (batch, width) or (batch, channels, height, width) to logits (batch, classes)."""
         if h.dim() == 4:
             h = F.adaptive_avg_pool2d(h, (self.size[0], self.size[1]))
         logits = F.linear(F.normalize(h.flatten(1)), self.basis)

@@ -1,4 +1,4 @@
-"""mono_forward: each block rates the classes itself, and the logits are the prediction."""
+"""mono_forward: each block learns class logits of its own, which are the prediction."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from lbench_local_loss.base import LocalLoss
 
 
 class MonoForward(LocalLoss):
-    """A block minimises the cross-entropy of its goodness G = M h, with a trained matrix M.
+    """Each block minimises the cross-entropy of its goodness G = M h, with a trained matrix M.
 
-    The largest goodness of the last block, or of all blocks together, is the prediction (Gong, Li
-    and Abdulla 2025, arXiv:2501.09238). There is no readout. Maps with positions are flattened.
+    The predicted class has the largest goodness in the last block, or in the sum over all blocks
+    (Gong, Li and Abdulla 2025, arXiv:2501.09238). There is no readout. Feature maps are flattened.
     """
 
     class Config(RuleConfig):
         """Options of mono_forward."""
 
         score: Literal["last", "sum"] = param(
-            "last", help="Goodness that predicts: the last block's, or the sum over all"
+            "last", help="Goodness used for prediction: the last block's, or the sum over blocks"
         )
 
     config: MonoForward.Config
@@ -39,17 +39,17 @@ class MonoForward(LocalLoss):
         )
 
     def goodness(self, k: int, h: Tensor) -> Tensor:
-        """(batch, …) to (batch, classes)."""
+        """Map h (batch, …) to the goodness of block ``k``, (batch, classes)."""
         logits: Tensor = self.projections[k](h.flatten(1))
         return logits
 
     def loss(self, v: View, s: Step) -> Tensor:
         loss = F.cross_entropy(self.goodness(v.k, v.h), v.target)
-        s.log("loss", loss.detach())  # of the last block in the end
+        s.log("loss", loss.detach())  # The last block's loss replaces the others.
         return loss
 
     def train_readout(self, x: Tensor, target: Tensor, s: Step) -> None:
-        """There is none."""
+        """Do nothing, since there is no readout."""
 
     def predict(self, x: Tensor) -> Tensor:
         logits = []

@@ -1,4 +1,4 @@
-"""pred: each block learns to predict labels through a linear classifier of its own."""
+"""pred: each block learns to predict labels through its own linear classifier."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lbench_local_loss.heads import Predictor
 
 
 class Pred(LocalLoss):
-    """A block minimises L_pred, the cross-entropy of a linear classifier of its pooled h.
+    """Each block minimises L_pred, the cross-entropy of a linear classifier of its pooled h.
 
     The classifier starts at 0 and learns with its block (Nøkland & Eidnes 2019, arXiv:1901.06656,
     Section 2, and its code where the text is silent).
@@ -24,7 +24,7 @@ class Pred(LocalLoss):
         """Options of pred."""
 
         features: int = param(
-            4096, low=1, help="Most inputs of a predicting head; larger maps are pooled"
+            4096, low=1, help="Largest number of inputs of a head; larger feature maps are pooled"
         )
 
     config: Pred.Config
@@ -36,7 +36,7 @@ class Pred(LocalLoss):
         )
 
     def predictor(self, init: Init, name: str, shape: tuple[int, ...]) -> Predictor:
-        """The head of the block of that name, whose h has ``shape`` for one example."""
+        """Return the head of a block, whose h has ``shape`` for one example."""
         return Predictor(init, name, shape, self.task.classes, self.config.features)
 
     def loss(self, v: View, s: Step) -> Tensor:

@@ -1,4 +1,4 @@
-"""pred_bio: each block predicts a random code of the label, with feedback through fixed weights."""
+"""pred_bio: each block predicts a random code of the label, with fixed feedback weights."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from lbench_local_loss.pred import Pred
 
 
 class PredBio(Pred, Coded):
-    """A block minimises the binary cross-entropy of a linear decoder of its pooled h.
+    """Each block minimises the binary cross-entropy of a linear decoder of its pooled h.
 
-    The targets are the 128 bits 1[Q e_t > 0]. The decoder starts at 0 and learns with its block;
-    its error reaches the block through fixed random weights instead of its own (Nøkland & Eidnes
-    2019, arXiv:1901.06656, the variant without weight transport, read in its code).
+    The targets are the 128 bits 1[Q e_t > 0]. The decoder starts at 0 and learns with its block.
+    Its error reaches the block through fixed random weights instead of its own. This is the
+    variant without weight transport of Nøkland & Eidnes 2019 (arXiv:1901.06656), as in its code.
     """
 
     class Config(Pred.Config):

@@ -16,7 +16,7 @@ from lbench_local_loss.sim import Sim
 
 
 class Mixed(LocalLoss):
-    """A block minimises (1 − beta)·L_pred + beta·L_sim through the heads of both."""
+    """Each block minimises (1 − beta)·L_pred + beta·L_sim through the heads of both."""
 
     both: ClassVar[tuple[type[LocalLoss], type[LocalLoss]]]
     """The rules of L_pred and L_sim, bases of this one."""
@@ -36,21 +36,21 @@ class Mixed(LocalLoss):
         pred, sim = self.both
         loss = cast(Tensor, pred.loss(self, v, s))
         if not self.config.beta:
-            return loss  # and no pairs of examples are looked at
+            return loss  # without comparing pairs of examples
         return torch.lerp(loss, cast(Tensor, sim.loss(self, v, s)), self.config.beta)
 
 
 class PredSim(Mixed, Sim, Pred):
-    """A block minimises (1 − beta)·L_pred + beta·L_sim through two heads of its own.
+    """Each block minimises (1 − beta)·L_pred + beta·L_sim through two heads of its own.
 
-    With h the block's output before pooling and dropout (Nøkland & Eidnes 2019, arXiv:1901.06656,
-    Section 2, and its code where the text is silent):
+    With h the block's activation in front of pooling and dropout (Nøkland & Eidnes 2019,
+    arXiv:1901.06656, Section 2, and its code where the text is silent):
 
-    - L_pred is the cross-entropy of a linear classifier of the average-pooled h;
+    - L_pred is the cross-entropy of a linear classifier of the average-pooled h.
     - L_sim is the mean squared distance between the similarities of T h and those of the one-hot
-      labels, with T a linear map or a 3x3 convolution.
+      labels, where T is a linear map or a 3x3 convolution.
 
-    Heads learn with their block. Blocks end in a leaky ReLU; within a block of several maps the
+    Heads learn with their block. Blocks end in a leaky ReLU; inside a block of several layers the
     network's own activation stays.
     """
 

@@ -9,10 +9,10 @@ from lbench_local_loss.sim_bio import SimBio
 
 
 class PredSimBio(Mixed, SimBio, PredBio):
-    """A block minimises (1 − beta)·L_pred + beta·L_sim as pred_bio and sim_bio define them.
+    """Each block minimises (1 − beta)·L_pred + beta·L_sim, with the losses of pred_bio and sim_bio.
 
-    Both use the same code of the label (Nøkland & Eidnes 2019, arXiv:1901.06656, the variant
-    without weight transport, read in its code). beta is small here: 0.01.
+    Both use the same code of the label. This is the variant without weight transport of Nøkland &
+    Eidnes 2019 (arXiv:1901.06656), as in its code. Here beta is small: 0.01.
     """
 
     both = (PredBio, SimBio)

@@ -1,4 +1,4 @@
-"""rand_local: each block learns to be read by a fixed random classifier."""
+"""rand_local: each block learns to be classified by a fixed random linear readout."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from lbench_local_loss.readouts import ReadoutConfig, Readouts, require_relu
 
 
 class RandLocal(LocalLoss):
-    """A block minimises the cross-entropy of logits A h, with A random and never trained.
+    """Each block minimises the cross-entropy of logits A h, where A is random and never trained.
 
     Mostafa, Ramesh & Cauwenberghs 2018, arXiv:1711.06756. With p = softmax(scale · A f(h)) and
-    batch B, the error at the logits is (p − e_t)/B; it reaches the block through Aᵀ, which is
-    fixed, so no trained weights are transported to a block of one map.
+    batch size B, the gradient at the logits is (p − e_t)/B. It reaches the block through Aᵀ, which
+    is fixed, so a block of one layer needs no transport of trained weights.
     """
 
     class Config(ReadoutConfig):
@@ -46,5 +46,5 @@ class RandLocal(LocalLoss):
     def cotangent(self, v: View, s: Step) -> Tensor:
         readout = cast(Readouts, self.readouts[v.k])
         _, output_error = self.task.output_error(readout(v.h).squeeze(2), v.target)
-        # Blocks end in relu: h > 0 is its derivative.
+        # Blocks end in ReLU, whose derivative is h > 0.
         return readout.pull(output_error.unsqueeze(2), v.h) * (v.h > 0)

@@ -1,4 +1,4 @@
-"""Linear readouts of a block, fixed at random or trained: one for the block, or one a worker."""
+"""Linear readouts of a block, fixed and random or trained: one per block or one per worker."""
 
 from __future__ import annotations
 
@@ -17,32 +17,33 @@ EPSILON = 1e-5
 
 
 class ReadoutConfig(RuleConfig):
-    """How readouts look at a block."""
+    """Options of readouts of a block."""
 
     pool: int = param(
-        4, low=1, help="Side of the grid of means that a readout sees of feature maps"
+        4, low=1, help="Side of the grid that feature maps are averaged to for a readout"
     )
     norm: Literal["none", "layer"] = param(
-        "none", help="layer: what a readout sees is centred and scaled for each example"
+        "none", help="layer: centre and scale the inputs of a readout for each example"
     )
     scale: float = param(4.0, low=0.25, high=64.0, log=True, help="Factor on a readout's logits")
 
 
 class Readouts(nn.Module):
-    """Readouts of the units (channels) of a block, each of units of its own.
+    """Linear readouts of disjoint sets of units (channels) of a block, one set per worker.
 
     With f the activations of a worker's units, or their means over a grid on each feature map,
-    its logits are scale · (A f + c). A is uniform in ±1/√(numbers in f); c, which starts at 0, is
-    there only when it is trained. Worker after worker owns neighbouring units; where they cannot
-    have equally many, earlier ones have one more. A is stored side by side, (classes, features).
+    the worker's logits are scale · (A f + c). A is uniform in ±1/√(size of f); c starts at 0 and
+    exists only if it is trained. Each worker owns neighbouring units, in order; if the units
+    cannot be split equally, the first workers have one more. The matrices A of all workers are
+    stored side by side, (classes, features).
 
     Args:
         init: source of initial values.
-        name: of the block.
-        shape: of the block's h for one example.
-        classes: how many there are.
+        name: name of the block.
+        shape: shape of the block's h for one example.
+        classes: number of classes.
         config: pooling, normalisation and scale.
-        workers: how many readouts.
+        workers: number of readouts.
         trained: whether A and c learn.
 
     Raises:
@@ -65,7 +66,7 @@ class Readouts(nn.Module):
         trained: bool = False,
     ) -> None:
         super().__init__()
-        units, *size = shape
+        units, *sides = shape
         if workers > units:
             raise UsageError(
                 f"Block {name!r} has {units} units or channels, too few for {workers} workers.",
@@ -73,14 +74,14 @@ class Readouts(nn.Module):
             )
         self.classes, self.count = classes, workers
         self.scale, self.normalized = config.scale, config.norm == "layer"
-        self.pooled = bool(size)
+        self.pooled = bool(sides)
         if self.pooled:
-            cells = grid(size[0], size[1], config.pool)
+            cells = grid(sides[0], sides[1], config.pool)
             self.register_buffer("cells", cells, persistent=False)
         numbers = self.cells.shape[1] if self.pooled else 1
         least, larger = divmod(units, workers)
         sizes = [(least + (w < larger)) * numbers for w in range(workers)]
-        member = torch.block_diag(*(torch.ones(1, each) for each in sizes))  # type: ignore[no-untyped-call]
+        member = torch.block_diag(*(torch.ones(1, size) for size in sizes))  # type: ignore[no-untyped-call]
         self.register_buffer("member", member, persistent=False)
         self.register_buffer("sizes", member.sum(1), persistent=False)
         fan_in = self.sizes @ member
@@ -89,9 +90,9 @@ class Readouts(nn.Module):
         self.bias = nn.Parameter(torch.zeros(classes, workers)) if trained else None
 
     def forward(self, h: Tensor) -> Tensor:
-        """(batch, units, …) to every worker's logits, (batch, classes, workers).
+        """Map h (batch, units, …) to the logits of every worker, (batch, classes, workers).
 
-        In float32 at least: in bfloat16 many workers would have the same loss.
+        The logits are at least in float32: in bfloat16 many workers would have the same loss.
         """
         with torch.autocast(h.device.type, enabled=False):
             f = self.features(h)
@@ -101,9 +102,9 @@ class Readouts(nn.Module):
             return F.linear(f, self.matrix(), bias).view(-1, self.classes, self.count)
 
     def pull(self, grad: Tensor, h: Tensor) -> Tensor:
-        """From a cotangent at the logits, (batch, classes, workers), to one at ``h``.
+        """Map a cotangent at the logits, (batch, classes, workers), to one at ``h``.
 
-        With f' = (f − mean)/d, as normalised for one worker, and g' = scale · Aᵀ grad, the
+        With f' = (f − mean)/d the normalised features of one worker and g' = scale · Aᵀ grad, the
         cotangent at f is (g' − mean(g') − f'·mean(g'·f')) / d.
         """
         with torch.autocast(h.device.type, enabled=False):
@@ -116,31 +117,34 @@ class Readouts(nn.Module):
             return g.view(h.shape).to(h.dtype)
 
     def matrix(self) -> Tensor:
-        """The readouts as one map of all features, (classes * workers, features)."""
+        """Return all readouts as one matrix on all features, (classes * workers, features)."""
         if self.count == 1:
             return self.weight * self.scale
         return (self.weight[:, None] * (self.scale * self.member)).flatten(0, 1)
 
     def features(self, h: Tensor) -> Tensor:
-        """What the readouts see before normalisation, (batch, features)."""
+        """Return the inputs of the readouts in front of normalisation, (batch, features)."""
         h = h.float() if h.dtype is torch.bfloat16 else h
         return ((h.flatten(2) @ self.cells) / self.cells.sum(0) if self.pooled else h).flatten(1)
 
     def standardized(self, f: Tensor) -> tuple[Tensor, Tensor]:
-        """Features centred and scaled for each worker and example, and their deviations."""
+        """Return features centred and scaled for each worker and example, and their deviations."""
         f = f - self.mean(f)
         deviation = (self.mean(f.square()) + EPSILON).sqrt()
         return f / deviation, deviation
 
     def mean(self, t: Tensor) -> Tensor:
-        """For each of (batch, features) the mean over the features of its worker."""
+        """Replace each entry of (batch, features) by the mean over its worker's features.
+
+        With a single worker the result is (batch, 1).
+        """
         if self.count == 1:
             return t.mean(1, keepdim=True)
         return ((t @ self.member.T) / self.sizes) @ self.member
 
 
 def require_relu(block: Block) -> None:
-    """Checks that a closed form with the derivative of ReLU is right for a block.
+    """Raise an error if a block does not end in ReLU, which a closed form relies on.
 
     Raises:
         UsageError: the block ends in another activation.
@@ -150,16 +154,17 @@ def require_relu(block: Block) -> None:
         relu = torch.equal(block.activate(z), F.relu(z))
     if not relu:
         raise UsageError(
-            f"Block {block.name!r} does not end in ReLU, whose derivative this rule has in its "
+            f"Block {block.name!r} does not end in ReLU, whose derivative this rule uses in its "
             "closed form.",
-            "Rules whose blocks learn from a loss, as pred or lfnn_l_head, take any activation.",
+            "Choose a rule that takes any activation, such as pred or lfnn_l_head.",
         )
 
 
 def grid(height: int, width: int, side: int) -> Tensor:
-    """Which positions lie in which cell of a grid of at most ``side`` x ``side``, as 0 and 1.
+    """Return which positions are in which cell of a grid of at most ``side`` x ``side`` cells.
 
-    (height * width, cells). The cells are those of adaptive average pooling.
+    The result is (height * width, cells), with entries 0 and 1. The cells are those of adaptive
+    average pooling, so they can overlap.
     """
     positions = torch.eye(height * width).view(-1, 1, height, width)
     shares = F.adaptive_avg_pool2d(positions, (min(side, height), min(side, width)))

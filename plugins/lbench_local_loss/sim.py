@@ -1,4 +1,4 @@
-"""sim: each block learns to be as similar between examples as their labels are."""
+"""sim: each block learns features whose pairwise similarities match those of the labels."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from lbench_local_loss.heads import similarity_loss, similarity_map
 
 
 class Sim(Similarity):
-    """A block minimises L_sim, the mean squared distance of S(T h) from S(one-hot labels).
+    """Each block minimises L_sim, the mean squared distance of S(T h) from S(one-hot labels).
 
-    S are the similarities of all pairs of a batch; T, a linear map or a 3x3 convolution, learns
-    with its block (Nøkland & Eidnes 2019, arXiv:1901.06656, Section 2, and its code where the
-    text is silent).
+    S is the matrix of similarities of all pairs of a batch. T is a linear map or a 3x3
+    convolution that learns with its block (Nøkland & Eidnes 2019, arXiv:1901.06656, Section 2,
+    and its code where the text is silent).
     """
 
     class Config(Similarity.Config):

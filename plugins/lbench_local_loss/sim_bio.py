@@ -1,4 +1,4 @@
-"""sim_bio: each block is itself to be as similar between examples as random codes are."""
+"""sim_bio: each block learns activities whose similarities match those of random codes."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from lbench_local_loss.heads import Pool, directions, distance
 
 
 class SimBio(Similarity, Coded):
-    """A block minimises the mean squared distance of S(pooled h) from S(Q e_t).
+    """Each block minimises the mean squared distance of S(pooled h) from S(Q e_t).
 
-    S are the similarities of all pairs of a batch. There is no map before they are taken, and
-    nothing is trained but the block (Nøkland & Eidnes 2019, arXiv:1901.06656, the variant without
-    weight transport, read in its code).
+    S is the matrix of similarities of all pairs of a batch. There is no map in front of the
+    similarities, and only the block is trained. This is the variant without weight transport of
+    Nøkland & Eidnes 2019 (arXiv:1901.06656), as in its code.
     """
 
     class Config(Similarity.Config):
         """Options of sim_bio."""
 
         features: int = param(
-            4096, low=1, help="Most numbers that are compared; larger maps are pooled"
+            4096, low=1, help="Largest number of values compared; larger feature maps are pooled"
         )
 
     config: SimBio.Config

@@ -1,4 +1,4 @@
-"""How attention goes back through a map, in whichever order maps are updated."""
+"""Affine maps with attention as feedback weights, updated at once or from the top down."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ Learn = Callable[[Tensor, Tensor], None]
 
 
 class Slope(Feedback):
-    """By how much a receiver's weights change the attention that it pays: a'(w), for each w.
+    """The derivative a'(w) of the attention that a receiver pays, with respect to its weights.
 
     Args:
         q: the exponent of a(w) = |w|^q / q.
-        share: attention is the share |w|^q / sum_j |w_j|^q of the receiver's; each weight's
-            derivative is its own, with the others held.
-        scale: factor on all of it.
+        share: whether attention is the share |w|^q / sum_j |w_j|^q of the receiver's weights; the
+            derivative for each weight holds the other weights constant.
+        scale: factor on a'(w).
     """
 
     def __init__(self, q: float, share: bool, scale: float) -> None:
@@ -31,7 +31,7 @@ class Slope(Feedback):
         self.scale = scale
 
     def forward(self, weight: Tensor) -> Tensor:
-        """Weights (receivers, …) to a' of the same shape."""
+        """Map weights (receivers, …) to a' of the same shape."""
         slope = weight.sign() if self.q == 1 else weight.abs().pow_(self.q - 1).copysign_(weight)
         if self.share:
             power = weight.abs().pow_(self.q)
@@ -42,10 +42,10 @@ class Slope(Feedback):
 
 
 class TopDownLinear(FeedbackLinear):
-    """A map that is updated on the way back, before its new weights carry the error further.
+    """A linear map that is updated in the backward pass; its new weights carry the error further.
 
-    While ``learn`` is there, it gets the map's z, with a graph to its parameters, and the
-    cotangent there.
+    If ``learn`` is set, the backward pass calls it with the map's output, which has a graph to
+    its parameters, and the cotangent of that output.
     """
 
     learn: Learn | None = None
@@ -57,7 +57,7 @@ class TopDownLinear(FeedbackLinear):
 
 
 class TopDownConv2d(FeedbackConv2d):
-    """The same for a convolution."""
+    """A convolution that is updated in the backward pass, as :class:`TopDownLinear`."""
 
     learn: Learn | None = None
 
@@ -71,7 +71,7 @@ Learner = TopDownLinear | TopDownConv2d
 
 
 class _Learn(torch.autograd.Function):
-    """Returns z. Its cotangent ends in an update of the map, and goes to x after it."""
+    """Identity on z whose cotangent first updates the map, and then goes to x."""
 
     @staticmethod
     def forward(ctx: Any, z: Tensor, x: Tensor, affine: Learner, learn: Learn) -> Tensor:
@@ -90,12 +90,12 @@ class _Learn(torch.autograd.Function):
 
 
 def _learning(z: Tensor, x: Tensor, affine: Learner, learn: Learn) -> Tensor:
-    learning: Tensor = _Learn.apply(z, x, affine, learn)  # type: ignore[no-untyped-call]
-    return learning
+    output: Tensor = _Learn.apply(z, x, affine, learn)  # type: ignore[no-untyped-call]
+    return output
 
 
 class _Gate(torch.autograd.Function):
-    """Returns z. The cotangents of neurons that lose attention in this step become 0."""
+    """Identity on z that sets the cotangents of neurons that gain no attention to 0."""
 
     @staticmethod
     def forward(ctx: Any, z: Tensor, mean: Callable[[Tensor], Tensor]) -> Tensor:
@@ -107,16 +107,20 @@ class _Gate(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, cotangent: Tensor) -> tuple[Tensor | None, ...]:
         (z,) = ctx.saved_tensors
-        loss = ctx.mean(z * cotangent)
-        seen = loss.view(len(loss), -1).sum(1) < 0
-        return cotangent * seen.view(-1, *[1] * (z.dim() - 2)), None
+        change = ctx.mean(z * cotangent)  # minus the attention that is gained
+        gains = change.view(len(change), -1).sum(1) < 0
+        return cotangent * gains.view(-1, *[1] * (z.dim() - 2)), None
 
 
 def gated(z: Tensor, mean: Callable[[Tensor], Tensor]) -> Tensor:
-    """Scores (batch, neurons, …) whose cotangents reach only neurons that gain attention.
+    """Return z with a gate: cotangents reach only neurons that gain attention in this step.
 
-    A receiver's step -dL/dw_i times a'(w_i), over all its uses, is -h_i times the cotangent at
-    h_i; behind ReLU that is -z_i times the cotangent at z_i.
+    The attention gained is a receiver's step -dL/dw_i times a'(w_i), summed over all its uses.
+    That is -h_i times the cotangent at h_i, and -z_i times the cotangent at z_i behind ReLU.
+
+    Args:
+        z: preactivations, (batch, neurons, …).
+        mean: mean over the examples of the batch.
     """
-    passed: Tensor = _Gate.apply(z, mean)  # type: ignore[no-untyped-call]
-    return passed
+    output: Tensor = _Gate.apply(z, mean)  # type: ignore[no-untyped-call]
+    return output

@@ -24,37 +24,37 @@ from lbench_next_attention.maps import Learner, Slope, TopDownConv2d, TopDownLin
 
 
 class NextAttention(Fa):
-    """Greedy neurons: the update that makes the next layer's weights from them grow.
+    """Greedy neurons: each neuron's update increases the next layer's weights on its output.
 
-    A reconstruction: of "Seeking Next Layer Neurons' Attention" (Moakhar et al. 2023,
-    arXiv:2310.09952) the abstract alone was available. The attention that neuron i receives is
-    A_i = sum_k a(w_ki), with a(w) = |w|^q / q. A neuron k above it that wants its z to change by
-    g_k makes the step w_ki += eta g_k h_i, so that A_i grows by eta h_i sum_k a'(w_ki) g_k, and
-    what neuron i can do for it is to move h_i:
+    This is a reconstruction, since only the abstract of "Seeking Next Layer Neurons' Attention"
+    (Moakhar et al. 2023, arXiv:2310.09952) was available. The attention that neuron i receives is
+    A_i = sum_k a(w_ki), with a(w) = |w|^q / q. A neuron k of the next layer whose z is to change
+    by g_k makes the step w_ki += eta g_k h_i. A_i then grows by eta h_i sum_k a'(w_ki) g_k, and
+    neuron i can increase that by changing h_i:
 
-        g_i = phi'(z_i) sum_k a'(w_ki) g_k,    w_ij += eta g_i h_j,    g = e_t - p on top.
+        g_i = phi'(z_i) sum_k a'(w_ki) g_k,    w_ij += eta g_i h_j,    g = e_t - p at the output.
 
-    This is bp with a'(w) = sign(w)|w|^(q-1) in the place of w on the way back: bp itself at q = 2,
-    sign symmetry at q = 1.
+    This is bp with a'(w) = sign(w)|w|^(q-1) in place of w in the backward pass: bp itself at
+    q = 2, and sign symmetry at q = 1.
     """
 
     class Config(RuleConfig):
         """Options of next_attention."""
 
         q: float = param(
-            1.5, low=1.0, high=2.0, step=0.25, help="Attention is |w|^q / q; at 2 this is bp"
+            1.5, low=1.0, high=2.0, step=0.25, help="Exponent of attention |w|^q / q; 2 is bp"
         )
         order: Literal["simultaneous", "topdown"] = param(
             "simultaneous",
-            help="All maps are updated at once, or the upper ones first and what goes down to "
-            "the lower ones then uses the new weights",
+            help="Update all affine maps at once, or from the output down, where the feedback to "
+            "lower maps uses the new weights of upper ones",
         )
         norm: bool = param(
-            False, help="Attention is the share |w|^q / sum |w|^q of all that a receiver pays"
+            False, help="Attention is the share |w|^q / sum |w|^q of a receiver's weights"
         )
         gate: bool = param(False, help="A neuron learns only in steps in which it gains attention")
         scale: Literal["initial", "none"] = param(
-            "initial", help="Initial: a factor a map makes a'(w) as large as w when training begins"
+            "initial", help="initial: one factor per map makes a'(w) as large as the initial w"
         )
 
     config: NextAttention.Config
@@ -68,21 +68,23 @@ class NextAttention(Fa):
             backward_depth="full",
             update_locked=True,
             global_error="vector",
-            # What examples share in topdown are the updates of the maps above.
+            # With topdown, examples are coupled through the updates of the maps above.
             couples=couples if options.order == "simultaneous" else None,
         )
 
     def build(self, init: Init) -> None:
         super().build(init)
         if self.config.order == "topdown":
-            holders: list[tuple[nn.Module, str]] = [(s, "affine") for s in self.network.layers[1:]]
+            holders: list[tuple[nn.Module, str]] = [
+                (layer, "affine") for layer in self.network.layers[1:]
+            ]
             for holder, name in [*holders, (self.network.readout, "linear")]:
                 affine = getattr(holder, name)
                 kind = TopDownLinear if isinstance(affine, nn.Linear) else TopDownConv2d
                 setattr(holder, name, kind(affine, affine.feedback))
 
     def feedback(self, name: str, affine: nn.Linear | nn.Conv2d, init: Init) -> Feedback:
-        """a'(W), whose root mean square is that of W when W is uniform in ±1/sqrt(n)."""
+        """Return a'(W), scaled to the root mean square of W if W is uniform in ±1/sqrt(n)."""
         q, n, scale = self.config.q, affine.weight[0].numel(), 1.0
         if self.config.scale == "initial":
             scale = n ** (q / 2 - 1) * math.sqrt((2 * q - 1) / 3)
@@ -91,20 +93,23 @@ class NextAttention(Fa):
         return Slope(q, self.config.norm, scale)
 
     def groups(self) -> list[Group]:
-        """One; from the top down a group a map, and the rest: the first map, and norms."""
+        """Return one group, or with topdown one per affine map above the first and one of the rest.
+
+        The rest are the first map and the parameters of normalisations.
+        """
         if self.config.order == "simultaneous":
             return super().groups()
-        groups = [Group(name, trained(each, f"{name}.")) for name, each in self.top_down()]
-        taken = {name for group in groups for name in group.params}
-        rest = {name: p for name, p in trained(self, "").items() if name not in taken}
+        groups = [Group(name, trained(affine, f"{name}.")) for name, affine in self.top_down()]
+        grouped = {name for group in groups for name in group.params}
+        rest = {name: p for name, p in trained(self, "").items() if name not in grouped}
         return [*groups, Group("rest", rest)]
 
     def top_down(self) -> list[tuple[str, Learner]]:
-        """The maps that are updated on the way back, by their name in the rule."""
+        """Return the maps that are updated in the backward pass, with their names in the rule."""
         return [
-            (name, each)
-            for name, each in self.named_modules()
-            if isinstance(each, TopDownLinear | TopDownConv2d)
+            (name, module)
+            for name, module in self.named_modules()
+            if isinstance(module, TopDownLinear | TopDownConv2d)
         ]
 
     def loss(self, batch: Batch, s: Step) -> Tensor:
@@ -129,16 +134,16 @@ class NextAttention(Fa):
 
     @contextmanager
     def learning(self) -> Iterator[None]:
-        """A backward pass through the context's graph updates each map when it gets there."""
+        """Let a backward pass within the context update each map when it reaches the map."""
 
         def learn(name: str, z: Tensor, cotangent: Tensor) -> None:
             self.update(name, differentiate(z, self._groups[name], cotangent))
 
         maps = self.top_down()
-        for name, each in maps:
-            each.learn = partial(learn, name)
+        for name, affine in maps:
+            affine.learn = partial(learn, name)
         try:
             yield
         finally:
-            for _, each in maps:
-                each.learn = None
+            for _, affine in maps:
+                affine.learn = None

@@ -88,7 +88,7 @@ def test_several_rules_make_a_table_and_a_refusal_its_reason() -> None:
     assert lines[1] == ["lfnn_l", "yes", "0", "none", "no", "none", "mean"]
     assert lines[2] == ["fg_a", *"—" * 6]
     assert lines[-1][0].startswith("- fg_a: Rule fg_a takes a directional derivative")
-    assert lines[-1][0].endswith("Add --net norm=group, or norm=none.")
+    assert lines[-1][0].endswith("Add --net norm=group or --net norm=none.")
 
     content = json.loads(call("fa", "fg_a", "--network", "cnn", "--json").stdout)
     fa, fg_a = content["rules"]

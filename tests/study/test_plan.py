@@ -355,7 +355,10 @@ def test_equal_operations_count_what_a_rule_does_after_its_step() -> None:
 @pytest.mark.parametrize(
     ("probe", "said"),
     [
-        ("leaders", "At bp/digits/mlp: Probe leaders looks at leaders and followers, which Bp"),
+        (
+            "leaders",
+            "At bp/digits/mlp: Probe leaders measures leaders and followers, but the blocks of Bp",
+        ),
         ("tasks", "At bp/digits/mlp: Probe tasks looks at a sequence of tasks"),
     ],
 )

@@ -1,1 +1,1 @@
-"""Probes that look at leaders and followers."""
+"""Probes of leaders and followers."""

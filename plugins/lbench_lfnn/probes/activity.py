@@ -1,4 +1,4 @@
-"""activity: by how much each worker's output changes in a step."""
+"""activity: the change of each worker's output in a step."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from typing import ClassVar
 from lbench.probe import Column
 from lbench.step import Step
 from lbench.task import Batch
-from lbench_lfnn.probes.watching import WorkersProbe, labels, of
+from lbench_lfnn.probes.base import WorkersProbe, for_label, labels
 
 EVERY_STEP = 2000
-"""So many steps are all looked at,"""
+"""Number of steps from the start that are all measured."""
 LATER = 20
-"""and of later ones each 20th."""
+"""Interval of the steps that are measured later."""
 
 
 class Activity(WorkersProbe):
-    """Each worker's output after a step minus before it, on the step's batch.
+    """Each worker's output after a step minus that before it, on the step's batch.
 
-    Worker activity in Figure 5 of Yin et al. 2023 (arXiv:2310.07885). The change of a single
-    unit has its sign; of a prediction of all classes it is the norm. The batch passes through the
-    whole network both times, so a worker's output also changes with what it receives.
+    This is the worker activity in Figure 5 of Yin et al. 2023 (arXiv:2310.07885). For workers of
+    one class the change has a sign; for predictions of all classes it is a norm. The batch passes
+    through the whole network both times, so a worker's output also changes with its input.
     """
 
     columns: ClassVar = {
@@ -31,7 +31,7 @@ class Activity(WorkersProbe):
     }
 
     def due(self, index: int) -> bool:
-        """All of the first 2000 steps, then each 20th."""
+        """Return whether a step is measured: all of the first 2000, then every 20th."""
         return index < EVERY_STEP or index % LATER == 0
 
     def before_step(self, batch: Batch, s: Step) -> None:
@@ -44,6 +44,8 @@ class Activity(WorkersProbe):
                 continue
             workers, change = self.rule.workers[k], after - self.before[k]
             for label in labels(workers):
-                moved = change.norm(dim=1) if label is None else change[:, label]
-                self.record(block=k, label=label, change=moved.mean(0), leads=of(leads, label))
+                size = change.norm(dim=1) if label is None else change[:, label]
+                self.record(
+                    block=k, label=label, change=size.mean(0), leads=for_label(leads, label)
+                )
         del self.before

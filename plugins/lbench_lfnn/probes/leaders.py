@@ -1,4 +1,4 @@
-"""leaders: who led in each step, and how large leaders' and followers' gradients are."""
+"""leaders: the leaders of each step, and the gradient norms of leaders and followers."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from lbench.probe import Column
 from lbench.rule import Grads
 from lbench.step import Step
 from lbench.task import Batch
-from lbench_lfnn.probes.watching import WorkersProbe, labels, of, owners
+from lbench_lfnn.probes.base import WorkersProbe, for_label, labels, owners
 
 
 class Leaders(WorkersProbe):
-    """Who led, in each step and block (Yin et al. 2023, arXiv:2310.07885, Figure 6, counts it).
+    """The leaders of each step and block (counted in Figure 6 of Yin et al. 2023).
 
-    The gradient of a worker is that of the weights and biases of its units in the block's last
-    map, as it was handed to the optimizer. Leaders' and followers' are apart only where leaders
-    are not chosen for each example.
+    arXiv:2310.07885. The gradient of a worker is that of the weights and biases of its units in
+    the block's last layer, as the optimizer receives it. Norms are separate for leaders and
+    followers only if leaders are not chosen per example.
     """
 
     columns: ClassVar = {
@@ -28,7 +28,7 @@ class Leaders(WorkersProbe):
         "label": Column("int", "Class whose workers these are; None for workers of all classes"),
         "leads": Column("list[float]", "Share of the batch's examples that each worker led"),
         "leader_norm": Column("float", "Mean over leaders of the norm of a worker's gradient"),
-        "follower_norm": Column("float", "The same over followers; None where there are none"),
+        "follower_norm": Column("float", "Mean over followers; None if all workers lead"),
     }
 
     def begin(self) -> None:
@@ -54,21 +54,21 @@ class Leaders(WorkersProbe):
 
     def after_step(self, batch: Batch, s: Step) -> None:
         for k, workers in enumerate(self.rule.workers):
-            leads = self.leads(k, s)
-            if leads is None:
+            block_leads = self.leads(k, s)
+            if block_leads is None:
                 continue
-            leads = leads.cpu()
+            block_leads = block_leads.cpu()
             norms = torch.zeros(math.prod(workers.ranked), dtype=torch.float64)
             norms = norms.index_add(0, self.owners[k], self.squares[k]).sqrt().view(workers.ranked)
             for label in labels(workers):
-                led, norm = of(leads, label), of(norms, label)
-                whole = bool(((led == 0) | (led == 1)).all())
+                leads, norm = for_label(block_leads, label), for_label(norms, label)
+                whole_batch = bool(((leads == 0) | (leads == 1)).all())
                 self.record(
                     block=k,
                     label=label,
-                    leads=led,
-                    leader_norm=_mean(norm[led == 1]) if whole else None,
-                    follower_norm=_mean(norm[led == 0]) if whole else None,
+                    leads=leads,
+                    leader_norm=_mean(norm[leads == 1]) if whole_batch else None,
+                    follower_norm=_mean(norm[leads == 0]) if whole_batch else None,
                 )
 
 

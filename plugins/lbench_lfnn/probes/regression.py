@@ -1,4 +1,4 @@
-"""Logistic regression of the input: what a linear classifier of pixels comes to by itself."""
+"""Logistic regression of the input, the linear classifier that leaders are compared with."""
 
 from __future__ import annotations
 
@@ -10,22 +10,25 @@ from lbench.probe import Examples
 from lbench.probes.activations import chunks
 
 PENALTY = 1e-3
-"""Without one, weights of rare pixels grow for thousands of iterations, and held-out error too."""
+"""Without it, weights of rare pixels and the held-out error grow for thousands of iterations."""
 ITERATIONS = 100
 TOLERANCE = 2e-4
-"""Of the largest entry of the gradient; a tighter one moves no error on MNIST by 0.1 points."""
+"""Bound on the largest gradient entry; a tighter one changes no error on MNIST by 0.1 points."""
 
 
 def fit(examples: Examples, classes: int, *, binary: bool) -> tuple[Tensor, Tensor]:
-    """Weights (features, classes) and biases (classes,), in float64.
+    """Return weights (features, classes) and biases (classes,) of a regression, in float64.
 
-    Minimises mean cross-entropy + PENALTY/2·|w|² by L-BFGS, over w = T v with
-    T = (C + 10·PENALTY)^(-1/2) and C the covariance of the features: pixels differ so much in
-    variance that w itself would take ten times as long. 10 is one over a typical p(1 - p).
+    L-BFGS minimises the mean cross-entropy + PENALTY/2·|w|² over v, with w = T v,
+    T = (C + 10·PENALTY)^(-1/2) and C the covariance of the features. The variances of pixels
+    differ so much that optimising w itself would take ten times as long. 10 is the inverse of a
+    typical p(1 - p).
 
     Args:
-        binary: an independent regression a class, which tells it from all others, in the place
-            of one multinomial regression.
+        examples: the examples to fit.
+        classes: number of classes.
+        binary: fit one independent regression per class, which separates it from all others,
+            instead of one multinomial regression.
     """
     mean, scale = _scaling(examples)
     v = torch.zeros(len(mean), classes, dtype=torch.float64, device=mean.device)
@@ -42,20 +45,20 @@ def fit(examples: Examples, classes: int, *, binary: bool) -> tuple[Tensor, Tens
     def closure() -> Tensor:
         weight = scale @ v
         loss = PENALTY / 2 * weight.square().sum()
-        slope, shift = PENALTY * weight, torch.zeros_like(bias)
+        weight_grad, bias_grad = PENALTY * weight, torch.zeros_like(bias)
         for x, target in chunks(examples):
             rows = x.flatten(1).double() - mean
-            logits, own = rows @ weight + bias, F.one_hot(target, classes).double()
+            logits, onehot = rows @ weight + bias, F.one_hot(target, classes).double()
             if binary:
-                grad = logits.sigmoid() - own
-                entropy = F.binary_cross_entropy_with_logits(logits, own, reduction="sum")
+                grad = logits.sigmoid() - onehot
+                entropy = F.binary_cross_entropy_with_logits(logits, onehot, reduction="sum")
             else:
-                grad = logits.softmax(1) - own
+                grad = logits.softmax(1) - onehot
                 entropy = F.cross_entropy(logits, target, reduction="sum")
             loss += entropy / len(examples)
-            slope.addmm_(rows.T, grad, alpha=1 / len(examples))
-            shift += grad.sum(0) / len(examples)
-        v.grad, bias.grad = scale.T @ slope, shift
+            weight_grad.addmm_(rows.T, grad, alpha=1 / len(examples))
+            bias_grad += grad.sum(0) / len(examples)
+        v.grad, bias.grad = scale.T @ weight_grad, bias_grad
         return loss
 
     optimizer.step(closure)  # type: ignore[no-untyped-call]
@@ -64,7 +67,7 @@ def fit(examples: Examples, classes: int, *, binary: bool) -> tuple[Tensor, Tens
 
 
 def _scaling(examples: Examples) -> tuple[Tensor, Tensor]:
-    """The features' mean, and (C + 10·PENALTY)^(-1/2)."""
+    """Return the mean of the features and (C + 10·PENALTY)^(-1/2)."""
     first, _ = next(chunks(examples))
     width = first[0].numel()
     total = torch.zeros(width, dtype=torch.float64, device=first.device)

@@ -221,5 +221,5 @@ def test_a_step_in_bfloat16_is_near_float32(net: small.NetworkSpec) -> None:
 def test_layers_whose_weights_are_made_from_others_are_refused() -> None:
     network = NETS["mlp"].build(Init(0), SHAPE, CLASSES)
     weight_norm(network.layers[1].affine)
-    with pytest.raises(UsageError, match="weight of 'fc2' is made from other parameters"):
+    with pytest.raises(UsageError, match="weight of 'fc2' is computed from other parameters"):
         Fa(network, Task("small", SHAPE, CLASSES), Fa.Config(), Init(1))

@@ -29,10 +29,10 @@ from lbench_lfnn.lfnn_online import LfnnOnline
 from lbench_lfnn.lfnn_v2 import LfnnV2
 from lbench_lfnn.probes import regression
 from lbench_lfnn.probes.activity import Activity
-from lbench_lfnn.probes.agreement import Agreement, pairs
+from lbench_lfnn.probes.agreement import Agreement, pair_columns
+from lbench_lfnn.probes.base import owners
 from lbench_lfnn.probes.leaders import Leaders
 from lbench_lfnn.probes.regression import fit
-from lbench_lfnn.probes.watching import owners
 from tests.probes.scene import CLASSES, SHAPE, Made, batch, look, made, scene, step_of
 from tests.run.helper import ask, run
 
@@ -187,13 +187,13 @@ def test_pairs_are_those_of_brute_force() -> None:
             one, other = y[:, :, i], y[:, :, j]
             cosines.append(torch.cosine_similarity(one, other, dim=1).mean().item())
             distances.append(0.5 * (one - other).abs().sum(1).mean().item())
-    found = pairs(y)
+    found = pair_columns(y)
     assert found["cosine"] == pytest.approx(np.mean(cosines), abs=1e-6)
     assert found["tv_mean"] == pytest.approx(np.mean(distances), abs=1e-6)
     assert (found["tv_min"], found["tv_max"]) == pytest.approx((min(distances), max(distances)))
-    same = pairs(y[:, :, :1].expand(-1, -1, 3))
+    same = pair_columns(y[:, :, :1].expand(-1, -1, 3))
     assert same == pytest.approx({"cosine": 1, "tv_mean": 0, "tv_min": 0, "tv_max": 0}, abs=1e-6)
-    assert set(pairs(y[:, :, :1]).values()) == {None}
+    assert set(pair_columns(y[:, :, :1]).values()) == {None}
 
 
 @pytest.mark.parametrize("binary", [False, True])
@@ -294,11 +294,13 @@ def test_a_run_resumed_at_an_epochs_end_has_the_same_agreement(tmp_path: Path) -
 
 @pytest.mark.parametrize("probe", ["leaders", "activity", "agreement"])
 @pytest.mark.parametrize("rule", [Bp, LfnnV2])
-def test_a_rule_without_workers_is_told_which_rules_have_them(rule: type[Rule], probe: str) -> None:
+def test_the_error_for_a_rule_without_workers_names_the_rules_that_have_them(
+    rule: type[Rule], probe: str
+) -> None:
     cls = registry().load("probes", probe)
-    with pytest.raises(UsageError, match=r"which .* does not have in its blocks") as caught:
+    with pytest.raises(UsageError, match=f"the blocks of {rule.__name__} have none") as caught:
         cls(probe, scene(made(rule, FC)))
     assert caught.value.hint == (
-        "Rules that have: lfnn, lfnn_online, lfnn_l, lfnn_l_rr, lfnn_l_head"
+        "Choose one of the rules lfnn, lfnn_online, lfnn_l, lfnn_l_rr, lfnn_l_head."
     )
     assert SHAPE == (2, 4, 4)
