@@ -12,6 +12,9 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PLAIN: tuple[str, ...] = (
     "lbench/containment.py",
+    "docs/rules",
+    "docs/rules.md",
+    "plugins",
 )  # fmt: skip
 """Folders and files that keep to the page. One entry per line."""
 
@@ -33,8 +36,11 @@ NO_VERBS = {
 
 
 def files() -> list[Path]:
-    found = [path for name in PLAIN for path in sorted((ROOT / name).rglob("*.py"))]
-    return found + [ROOT / name for name in PLAIN if (ROOT / name).is_file()]
+    """Return the Python files and pages that PLAIN lists or has in its folders."""
+    paths = [ROOT / name for name in PLAIN if (ROOT / name).is_file()]
+    for name in PLAIN:
+        paths += [path for suffix in ("py", "md") for path in (ROOT / name).rglob(f"*.{suffix}")]
+    return sorted(paths)
 
 
 def functions(path: Path) -> Iterator[tuple[str, str]]:
