@@ -10,6 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     # What type checkers see of the names below.
+    from lbench.api.comparison import compare as compare
+    from lbench.api.listing import datasets as datasets
+    from lbench.api.listing import rules as rules
+    from lbench.api.predictor import load as load
+    from lbench.api.results import results as results
     from lbench.auditing.steps import audit as audit
     from lbench.claims import Claims as Claims
     from lbench.config import RuleConfig as RuleConfig
@@ -87,10 +92,15 @@ _HOMES = {
     "UsageError": "errors",
     "View": "rule",
     "audit": "auditing.steps",
+    "compare": "api.comparison",
     "cut": "layer",
+    "datasets": "api.listing",
     "differentiate": "rule",
     "hookimpl": "hooks",
+    "load": "api.predictor",
     "param": "config",
+    "results": "api.results",
+    "rules": "api.listing",
     "spatial_mean": "network",
     "tapped": "layer",
     "trained": "rule",

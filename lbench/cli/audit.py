@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
+from lbench.api.progress import Slow, say
 from lbench.cli.common import json_option, plugin_option, print_json
-from lbench.cli.progress import Slow, say
 from lbench.containment import contained
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from typing import Any
 
 import click
 
+from lbench.api.progress import say
 from lbench.cli.common import json_option, plugin_option, print_json, print_table
-from lbench.cli.progress import say
 from lbench.containment import contained
 from lbench.errors import PluginError, UsageError, unknown
 from lbench.registry import Registry, registry

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import functools
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
-from lbench.cli.progress import say
+from lbench.api.progress import say
 from lbench.errors import StoreError
 from lbench.home import Home
 from lbench.registry import registry
 from lbench.report.table import print_table
 
 __all__ = [
-    "add_test_reads", "data_dir_option", "data_option", "home_option", "json_option",
+    "add_test_reads", "data_dir_option", "data_option", "gathered", "home_option", "json_option",
     "name_argument", "plugin_option", "print_json", "print_table", "warn_left_out",
 ]  # fmt: skip
 
@@ -76,6 +77,27 @@ plugin_option: Callable[[Any], Any] = click.option(
     expose_value=False,
     help="Also take the rules of this file, which need not be installed; may be repeated.",
 )
+
+
+def gathered(command: Any, options: Sequence[Callable[[Any], Any]], name: str) -> Any:
+    """Add options to a command, which gets their values as one mapping by parameter names.
+
+    Args:
+        command: a function that a click command is made of.
+        options: decorators, as ``click.option`` returns them.
+        name: of the command's parameter for the mapping.
+    """
+
+    @functools.wraps(command)
+    def grouped(**values: Any) -> Any:
+        own = {parameter: values.pop(parameter) for parameter in parameters}
+        return command(**values, **{name: own})
+
+    before = len(getattr(grouped, "__click_params__", []))
+    for option in reversed(options):
+        grouped = option(grouped)
+    parameters = [p.name for p in grouped.__click_params__[before:]]  # type: ignore[attr-defined]
+    return grouped
 
 
 def print_json(content: Any) -> None:

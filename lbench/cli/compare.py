@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from lbench.api.progress import say
 from lbench.cli.common import home_option, json_option, print_json, print_table
-from lbench.cli.progress import say
 from lbench.home import Home
 
 if TYPE_CHECKING:
@@ -43,58 +43,23 @@ def command(cells: tuple[str, ...], as_markdown: bool, as_json: bool, home: Home
 
 
 def _pairs(home: Home, cells: tuple[str, ...] = ()) -> Pairs:
-    from lbench.errors import UsageError
-    from lbench.store.missing import check_store, no_record, unrecorded
-    from lbench.store.readable import readable
-    from lbench.store.record import Record
+    from lbench.api.comparison import pairs
 
-    check_store(home)
-    if not home.has_store():
-        if not cells:
-            return []
-        raise UsageError(
-            f"There are no cells in {home.root}, so none is called {cells[0]!r}.",
-            "Give --home where your runs lie, or make one: lbench run --rule bp --dataset digits",
-        )
-    with readable(home) as at_hand, Record.open(at_hand) as record:
-        if lacking := record.unrecorded():
-            if record.empty():
-                raise no_record(home, len(lacking))
-            say(f"{unrecorded(home, len(lacking))}\n", fg="yellow")
-        rows = [record.cell(prefix) for prefix in cells] if cells else record.cells()
-        twice = [row.cell_id for row in rows if rows.count(row) > 1]
-        if twice:
-            raise UsageError(f"{twice[0]} was given twice.", "Give each cell once.")
-        return [(row, record.runs(row)) for row in rows]
+    return pairs(home, cells, lambda text: say(f"{text}\n", fg="yellow"))
 
 
 def _list(home: Home, as_json: bool) -> None:
-    from lbench.report.audit import short
     from lbench.report.compare import rows
-    from lbench.report.render import SAMPLING, error, unfinished
-    from lbench.report.table import of, print_notes
+    from lbench.report.render import listing
+    from lbench.report.table import print_notes
 
-    lines = rows(_pairs(home))
+    found = _pairs(home)
     if as_json:
-        print_json([line.as_dict() for line in lines])
+        print_json([line.as_dict() for line in rows(found)])
         return
-    if not lines:
+    if not found:
         click.echo(f"No cells in {home.root}. Make one: lbench run --rule bp --dataset digits")
         return
-    print_table(
-        ["cell", "seeds", "test error %", "audit", "not finished"],
-        [
-            [
-                r.cell.cell_id,
-                of(len(r.errors), len(r.errors) + len(r.unfinished)),
-                error(r.test, r.sampling),
-                short(r.audit, r.contradictions),
-                unfinished(r),
-            ]
-            for r in lines
-        ],
-        right=[1, 2],
-        red=[at for at, line in enumerate(lines) if line.contradictions],
-    )
-    if any(line.sampling for line in lines):
-        print_notes([SAMPLING])
+    table = listing(found)
+    print_table(table.columns, table.rows, right=table.right, red=table.red)
+    print_notes(table.notes)

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from lbench.api.progress import say
 from lbench.cli.common import (
     add_test_reads,
     data_dir_option,
@@ -19,7 +20,6 @@ from lbench.cli.common import (
     print_json,
     print_table,
 )
-from lbench.cli.progress import say
 from lbench.containment import contained
 from lbench.errors import DataError, UsageError
 from lbench.home import Home

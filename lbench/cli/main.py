@@ -13,7 +13,7 @@ from typing import NoReturn
 import click
 
 from lbench import __version__
-from lbench.cli.progress import say
+from lbench.api.progress import say
 from lbench.cli.streams import lost, protect
 from lbench.containment import contain_the_rest
 from lbench.errors import SYSTEM, LbenchError, did_you_mean, nearest, refused

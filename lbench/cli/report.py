@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from lbench.api.progress import say
 from lbench.cli.common import home_option, json_option, plugin_option, print_json
-from lbench.cli.progress import say
 from lbench.errors import DamagedError, LbenchError, UsageError
 from lbench.home import Home
 from lbench.registry import registry

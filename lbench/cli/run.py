@@ -2,104 +2,112 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 from collections.abc import Container, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from lbench.cli.common import data_dir_option, home_option, json_option, plugin_option, print_json
-from lbench.cli.progress import Progress, say
+from lbench.api.progress import say
+from lbench.cli.common import (
+    data_dir_option,
+    gathered,
+    home_option,
+    json_option,
+    plugin_option,
+    print_json,
+)
 from lbench.containment import contained
 from lbench.errors import UsageError
 from lbench.home import Home
-from lbench.rundir import RunDir
-from lbench.threads import requested
 
 if TYPE_CHECKING:
-    from lbench.execute.driver import Outcome
-    from lbench.execute.writer import Writer
-    from lbench.run.job import Machine
-    from lbench.run.resolve import Resolved
+    from lbench.api.run_result import RunResult
+    from lbench.run.resolve import Request
+
+
+def request_options(command: Any) -> Any:
+    """Add the options that say what is trained; the command gets them as one mapping, ``asked``."""
+    options = [
+        click.option("--rule", required=True, help="What to train with; see: lbench rules"),
+        click.option("--dataset", required=True, help="What to train on; see: lbench datasets"),
+        click.option(
+            "--set", "config", multiple=True, metavar="NAME=VALUE", help="An option of the rule."
+        ),
+        click.option("--network", help="Else the dataset's own; see: lbench networks"),
+        click.option(
+            "--net", multiple=True, metavar="NAME=VALUE", help="An option of the network."
+        ),
+        click.option(
+            "--blocks", type=int, help="Group the network's layers into this many blocks."
+        ),
+        click.option("--epochs", type=int, help="Budget; else the dataset's own."),
+        click.option("--examples", type=int, help="Budget in examples seen, instead of epochs."),
+        click.option(
+            "--labels", metavar="SHARE", default="1", help="Share of the training labels used."
+        ),
+        click.option(
+            "--protocol",
+            type=click.Choice(["strict", "paper"]),
+            default="strict",
+            help="strict holds out a validation split; paper trains on all, for the last epoch.",
+        ),
+        click.option("--augment", help="Such as crop4,flip or translate2; none for none."),
+        click.option("--optimizer", help="adam, adamw or sgd."),
+        click.option("--lr", help="Peak learning rate."),
+        click.option("--weight-decay", help="L2 penalty; decoupled with adamw."),
+        click.option("--momentum", help="Of sgd."),
+        click.option("--schedule", help="constant, cosine, onecycle or step."),
+        click.option(
+            "--milestones", help="Of the step schedule, as shares of the budget: 0.5,0.75"
+        ),
+        click.option("--gamma", help="Factor at each milestone."),
+        click.option("--batch", help="Examples per step."),
+        click.option("--dropout", help="Share of each block's output that training sets to 0."),
+        click.option(
+            "--data", multiple=True, metavar="NAME=VALUE", help="An option of the dataset."
+        ),
+        data_dir_option,
+        click.option("--precision", type=click.Choice(["fp32", "bf16"]), default="fp32"),
+    ]
+    return gathered(command, options, "asked")
+
+
+def conditions_options(command: Any) -> Any:
+    """Add the options that say where and how runs are trained, as one mapping, ``conditions``."""
+    options = [
+        click.option(
+            "--seeds", type=click.IntRange(1), default=1, help="3 trains seeds 0, 1 and 2."
+        ),
+        click.option(
+            "--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:1."
+        ),
+        click.option(
+            "--threads",
+            type=click.IntRange(1, 1024),
+            help="CPU threads. Default: OMP_NUM_THREADS, else as fits the network's size.",
+        ),
+        click.option(
+            "--checkpoint-every",
+            type=click.FloatRange(0),
+            default=30.0,
+            show_default=True,
+            help="Seconds between checkpoints.",
+        ),
+        click.option("--probe", "probes", multiple=True, metavar="NAME", help="See: lbench probes"),
+        click.option("--force", is_flag=True, help="Train again what is there, as a new attempt."),
+        click.option("--no-store", is_flag=True, help="Write the run directory only."),
+    ]
+    return gathered(command, options, "conditions")
 
 
 @click.command(name="run")
-@click.option("--rule", required=True, help="What to train with; see: lbench rules")
-@click.option("--dataset", required=True, help="What to train on; see: lbench datasets")
-@click.option("--set", "config", multiple=True, metavar="NAME=VALUE", help="An option of the rule.")
-@click.option("--network", help="Else the dataset's own; see: lbench networks")
-@click.option("--net", multiple=True, metavar="NAME=VALUE", help="An option of the network.")
-@click.option("--blocks", type=int, help="Group the network's layers into so many blocks.")
-@click.option("--seeds", type=click.IntRange(1), default=1, help="3 trains seeds 0, 1 and 2.")
-@click.option("--epochs", type=int, help="Budget; else the dataset's own.")
-@click.option("--examples", type=int, help="Budget in examples seen, instead of epochs.")
-@click.option("--labels", metavar="SHARE", default="1", help="Share of the training labels used.")
-@click.option(
-    "--protocol",
-    type=click.Choice(["strict", "paper"]),
-    default="strict",
-    help="strict holds out a validation split; paper trains on all, for the last epoch.",
-)
-@click.option("--augment", help="Such as crop4,flip or translate2; none for none.")
-@click.option("--optimizer", help="adam, adamw or sgd.")
-@click.option("--lr", help="Peak learning rate.")
-@click.option("--weight-decay", help="L2 penalty; decoupled with adamw.")
-@click.option("--momentum", help="Of sgd.")
-@click.option("--schedule", help="constant, cosine, onecycle or step.")
-@click.option("--milestones", help="Of the step schedule, as shares of the budget: 0.5,0.75")
-@click.option("--gamma", help="Factor at each milestone.")
-@click.option("--batch", help="Examples a step.")
-@click.option("--dropout", help="Share of each block's output that training sets to 0.")
-@click.option("--data", multiple=True, metavar="NAME=VALUE", help="An option of the dataset.")
-@data_dir_option
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:1.")
-@click.option("--precision", type=click.Choice(["fp32", "bf16"]), default="fp32")
-@click.option(
-    "--threads",
-    type=click.IntRange(1, 1024),
-    help="CPU threads. Default: OMP_NUM_THREADS, else a number that fits the network's size.",
-)
-@click.option(
-    "--checkpoint-every",
-    type=click.FloatRange(0),
-    default=30.0,
-    show_default=True,
-    help="Seconds between checkpoints.",
-)
-@click.option("--probe", "probes", multiple=True, metavar="NAME", help="See: lbench probes")
-@click.option("--force", is_flag=True, help="Train again what is there, as a new attempt.")
-@click.option("--no-store", is_flag=True, help="Write the run directory only.")
+@request_options
+@conditions_options
 @home_option
 @plugin_option
 @json_option
-def command(
-    rule: str,
-    dataset: str,
-    config: tuple[str, ...],
-    network: str | None,
-    net: tuple[str, ...],
-    blocks: int | None,
-    seeds: int,
-    epochs: int | None,
-    examples: int | None,
-    labels: str,
-    protocol: str,
-    augment: str | None,
-    data: tuple[str, ...],
-    data_dir: Path | None,
-    device: str,
-    precision: str,
-    threads: int | None,
-    checkpoint_every: float,
-    probes: tuple[str, ...],
-    force: bool,
-    no_store: bool,
-    home: Home,
-    as_json: bool,
-    **recipe: str | None,
-) -> int:
+def command(asked: dict[str, Any], conditions: dict[str, Any], home: Home, as_json: bool) -> int:
     """Train a rule on a dataset and record the run.
 
     A run that is there is reported; one that was stopped goes on from its checkpoint.
@@ -110,65 +118,46 @@ def command(
     lbench run --rule bp --dataset mnist --network mlp --net widths=300,300 --lr 0.002
     lbench run --rule lfnn --dataset imagefolder --data-dir pictures --data size=64
     """
-    # Options and names are checked before torch is imported: mistakes are told at once.
+    # Options and names are checked before torch is imported: mistakes are reported at once.
+    from lbench.api.training import Conditions, check_names, train
     from lbench.registry import registry
 
     known = registry()
-    known.find("rules", rule)
-    known.find("datasets", dataset)
-    if network is not None:
-        known.find("networks", network)
-    for probe in probes:
-        known.find("probes", probe)
-
-    if math.isnan(checkpoint_every):
+    check_names(known, asked["rule"], asked["dataset"], asked["network"], conditions["probes"])
+    if math.isnan(conditions["checkpoint_every"]):
         raise click.BadParameter("it must be a number of seconds", param_hint="--checkpoint-every")
-
-    from lbench.run.batches import check_batches
-    from lbench.run.cell import parse_settings
-    from lbench.run.resolve import Request, refuse_idle, resolve
-
-    request = Request(
-        rule=rule,
-        dataset=dataset,
-        config=parse_settings(config, "--set"),
-        network=network,
-        network_options=parse_settings(net, "--net"),
-        blocks=blocks,
-        recipe={name: value for name, value in recipe.items() if value is not None},
-        protocol=protocol,
-        epochs=epochs,
-        examples=examples,
-        augmentation="" if augment == "none" else augment,
-        precision=precision,
-        data_dir=data_dir,
-        data_options=parse_settings(data, "--data"),
-        labels=labels,
-    )
+    seeds, store = range(conditions.pop("seeds")), not conditions.pop("no_store")
+    request = _request(asked)
     with contained():
-        refuse_misplaced(request.config, known.load("rules", rule).Config.model_fields)
-        resolved = resolve(request, known)
-        refuse_idle(resolved.idle)
-        check_batches(resolved)
-    for note in resolved.notes:
-        say(f"{note}\n", fg="yellow")
-    machine = _machine(device, threads, checkpoint_every)
-    home.prepare()
-    with contextlib.nullcontext() if no_store else store_writer(home) as writer, contained():
-        outcomes = _run(resolved, range(seeds), home, machine, writer, force=force, probes=probes)
-    _tell(outcomes)
-    from lbench.report.result import describe
-
-    result = describe(resolved, outcomes)
+        refuse_misplaced(request.config, known.load("rules", request.rule).Config.model_fields)
+        result = train(request, Conditions(home, seeds, store=store, **conditions), known)
     if as_json:
-        print_json(result)
-    elif any(outcome.result["status"] == "finished" for outcome in outcomes):
+        print_json(result.content)
+    elif any(run["status"] == "finished" for run in result.runs):
         from lbench.report.summary import render_run
 
-        render_run(result)
-        if writer is not None and writer.error is None:
+        render_run(result.content)
+        if store and result.problem is None:
             say(f"See it in the MLflow UI with: lbench ui{home.option}\n")
-    return _exit_code(outcomes, writer)
+    return _exit_code(result)
+
+
+def _request(asked: Mapping[str, Any]) -> Request:
+    from lbench.recipe import Recipe
+    from lbench.run.cell import parse_settings
+    from lbench.run.resolve import Request
+
+    values = dict(asked)
+    recipe = {name: values.pop(name) for name in asked if name in Recipe.model_fields}
+    augment = values.pop("augment")
+    return Request(
+        config=parse_settings(values.pop("config"), "--set"),
+        network_options=parse_settings(values.pop("net"), "--net"),
+        recipe={name: value for name, value in recipe.items() if value is not None},
+        augmentation="" if augment == "none" else augment,
+        data_options=parse_settings(values.pop("data"), "--data"),
+        **values,
+    )
 
 
 def refuse_misplaced(settings: Mapping[str, Any], options: Container[str]) -> None:
@@ -186,77 +175,12 @@ def refuse_misplaced(settings: Mapping[str, Any], options: Container[str]) -> No
             )
 
 
-def _machine(device: str, threads: int | None, checkpoint_every: float) -> Machine:
-    from lbench.run.device import pick
-    from lbench.run.job import Machine
-
-    return Machine(pick(device), threads or requested(), checkpoint_every)
-
-
-def store_writer(home: Home) -> Writer:
-    """The writer of a home's store, which says once when the store cannot be reached."""
-    from lbench.execute.writer import Writer
-    from lbench.report.summary import metrics
-
-    def warn(text: str) -> None:
-        say(f"{text}\n", fg="yellow")
-
-    return Writer(home, metrics, warn)
-
-
-def _run(
-    resolved: Resolved,
-    seeds: range,
-    home: Home,
-    machine: Machine,
-    writer: Writer | None,
-    *,
-    force: bool,
-    probes: tuple[str, ...],
-) -> list[Outcome]:
-    from lbench.execute.driver import run_cell
-
-    cell = resolved.cell
-    if writer is not None:
-        for older in writer.older_code(cell.spec()):
-            say(
-                f"The code of rule {cell.rule} has changed: {older} was trained with older code "
-                "and is not used.\n"
-            )
-    say(f"{cell.id} on {cell.data['title']} ({cell.data['variant']})\n")
-    for note in resolved.dataset.notes:
-        say(f"{note}\n")
-
-    def reporter(seed: int) -> Progress:
-        return Progress(f"seed {seed}")
-
-    return run_cell(resolved, seeds, home, machine, reporter, writer, force=force, probes=probes)
-
-
-def _tell(outcomes: list[Outcome]) -> None:
-    """Say on standard error which runs have not finished, and why."""
-    for outcome in outcomes:
-        result = outcome.result
-        if outcome.stopped:
-            at = f" at step {result['steps']}" if result["status"] == "killed" else ""
-            say(f"Stopped{at}. The same command goes on from there.\n")
-        if result["status"] == "killed":
-            continue
-        if result["status"] != "finished":
-            how = f"Seed {outcome.seed} {result['status']}: {result['reason']}"
-            say(f"{how}\n", fg="red")
-            traceback = RunDir(outcome.run_dir).traceback
-            where = f"Traceback: {traceback}" if traceback.exists() else f"Run: {outcome.run_dir}"
-            say(f"{where}\n")
-
-
-def _exit_code(outcomes: list[Outcome], writer: Writer | None) -> int:
-    statuses = {outcome.result["status"] for outcome in outcomes}
-    if any(outcome.stopped for outcome in outcomes):
+def _exit_code(result: RunResult) -> int:
+    if result.stopped:
         return 130
-    if statuses != {"finished"}:
+    if not result.finished:
         return 1
-    if writer is not None and writer.error is not None:
-        say(f"{writer.error.hint}\n")
-        return writer.error.exit_code
+    if result.problem is not None:
+        say(f"{result.problem.hint}\n")
+        return result.problem.exit_code
     return 0

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from lbench.api.progress import duration, say
 from lbench.cli.common import data_dir_option, home_option, json_option, plugin_option, print_json
-from lbench.cli.progress import duration, say
 from lbench.cli.report import make, show, write
 from lbench.cli.study_output import ending_json, plan_json, say_best, say_plan
 from lbench.containment import contained
@@ -231,11 +231,11 @@ def run(
         return 0
     _ask(seconds, yes=yes, timeout=timeout)
 
-    from lbench.cli.run import store_writer
+    from lbench.api.training import database_writer
     from lbench.cli.study_progress import StudyProgress
 
     home.prepare()
-    with store_writer(home) as writer, StudyProgress(seconds) as display, contained():
+    with database_writer(home, _warn) as writer, StudyProgress(seconds) as display, contained():
         ending = drive(
             wanted,
             home,
@@ -272,6 +272,10 @@ def _exit_code(ending: Ending, error: LbenchError | None) -> int:
     if ending.unfinished:
         return 1
     return 0 if error is None else error.exit_code
+
+
+def _warn(text: str) -> None:
+    say(f"{text}\n", fg="yellow")
 
 
 def _note(text: str) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lbench.cli.progress import duration, say
+from lbench.api.progress import duration, say
 from lbench.home import Home
 from lbench.plurals import counted
 from lbench.registry import registry

@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lbench.cli.progress import duration, say
+from lbench.api.progress import duration, say
 from lbench.report.terminal import console, live
 
 if TYPE_CHECKING:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
+from lbench.api.progress import say
 from lbench.cli.common import home_option, json_option, print_json
-from lbench.cli.progress import say
 from lbench.errors import DamagedError
 from lbench.home import Home
 from lbench.plurals import counted

@@ -17,8 +17,8 @@ from typing import IO, Any
 
 import click
 
+from lbench.api.progress import say
 from lbench.cli.common import home_option
-from lbench.cli.progress import say
 from lbench.errors import StoreError, UsageError
 from lbench.home import Home
 

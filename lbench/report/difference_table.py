@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from lbench.report.compare import Difference
-from lbench.report.table import NONE, markdown, of, print_notes, print_parts, signed
+from lbench.report.table import NONE, Table, markdown, of, print_notes, print_parts, signed
 
 COLUMNS = (
     "", "points over seeds", "n", "t test p", "Wilcoxon p", "seeds say",
@@ -25,6 +25,12 @@ def show(differences: Sequence[Difference]) -> None:
         return
     print_parts(COLUMNS, cells(differences), [[SEEDS, EXAMPLES]], right=RIGHT)
     print_notes(notes(differences))
+
+
+def table(differences: Sequence[Difference]) -> Table:
+    """Return the differences as one table, with its notes."""
+    below = notes(differences) if differences else []
+    return Table("", COLUMNS, cells(differences), RIGHT, notes=below)
 
 
 def to_markdown(differences: Sequence[Difference]) -> list[str]:

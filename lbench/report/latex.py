@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from lbench.report.breaking import broken
 from lbench.report.latex_text import escape, letters, number
-from lbench.report.study_table import Table
+from lbench.report.table import Table
 from lbench.report.verdict import SET
 
 NAMES = ("rule", "task", "settings")
@@ -52,6 +52,7 @@ def _parts(table: Table) -> Iterator[Table]:
             table.title if len(parts) == 1 else f"{table.title} ({at + 1} of {len(parts)})",
             names,
             [[table.rows[row][column] for column in columns] for row in rows],
+            [index for index, column in enumerate(columns) if column in table.right],
             [index for index, row in enumerate(rows) if row in bold],
             notes=_notes(table, names, first=at == 0) if at < len(across) else (),
         )

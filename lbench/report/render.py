@@ -7,10 +7,11 @@ from collections.abc import Sequence
 
 from lbench.report import citations, difference_table
 from lbench.report.audit import CONTRADICTED, short
-from lbench.report.compare import Comparison, Row, Term, mean
+from lbench.report.compare import Comparison, Pairs, Row, Term, mean, rows
 from lbench.report.step_time import BUSY_NOTE, busy, step_time
 from lbench.report.table import (
     NONE,
+    Table,
     between,
     count,
     markdown,
@@ -47,6 +48,35 @@ def show(comparison: Comparison) -> None:
     difference_table.show(comparison.differences)
     print_notes(notes(comparison))
     citations.print_published(comparison.published, f"\n{ELSEWHERE}")
+
+
+def table(comparison: Comparison) -> Table:
+    """Return the rows of a comparison as one table, with its notes."""
+    rows = comparison.rows
+    red = [at for at, row in enumerate(rows) if row.contradictions]
+    return Table("", COLUMNS, cells(rows), RIGHT, red=red, notes=notes(comparison))
+
+
+def listing(pairs: Pairs) -> Table:
+    """Return all configurations of a home: seeds, test error, audit and what is not finished."""
+    lines = rows(pairs)
+    return Table(
+        "",
+        ["cell", "seeds", "test error %", "audit", "not finished"],
+        [
+            [
+                line.cell.cell_id,
+                of(len(line.errors), len(line.errors) + len(line.unfinished)),
+                error(line.test, line.sampling),
+                short(line.audit, line.contradictions),
+                unfinished(line),
+            ]
+            for line in lines
+        ],
+        right=[1, 2],
+        red=[at for at, line in enumerate(lines) if line.contradictions],
+        notes=[SAMPLING] if any(line.sampling for line in lines) else [],
+    )
 
 
 def to_markdown(comparison: Comparison) -> str:

@@ -25,11 +25,11 @@ from lbench.report.searches import counted, diverged, ranges, settings_of, value
 from lbench.report.study_table import (
     LIMIT,
     Judged,
-    Table,
     cost_tables,
+    numbers,
     results_tables,
 )
-from lbench.report.table import NONE, percent, text
+from lbench.report.table import NONE, Table, percent, text
 from lbench.report.worth import Worth, worths
 from lbench.rundir import RunDir
 from lbench.store.rows import RunRow
@@ -214,7 +214,7 @@ def _settings(search: SearchResult) -> Table:
              NONE if share is None else f"{100 * share:.0f} %"]
         )  # fmt: skip
     columns = ("setting", "searched", "best", "not told apart from the best", "importance")
-    return Table("", columns, rows)
+    return Table("", columns, rows, numbers(columns))
 
 
 def _front(search: SearchResult) -> list[str]:

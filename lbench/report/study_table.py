@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from lbench.report.audit import found, short
@@ -13,7 +12,7 @@ from lbench.report.lines import Group, Line
 from lbench.report.render import error, unfinished
 from lbench.report.searches import settings_of
 from lbench.report.step_time import BUSY_NOTE, busy, step_time
-from lbench.report.table import NONE, between, count, markdown, mega, percent, signed
+from lbench.report.table import NONE, Table, between, count, mega, percent, signed
 from lbench.report.verdict import SET, Against, Verdict
 from lbench.statistics.intervals import Summary
 from lbench.store.rows import RunRow
@@ -36,30 +35,9 @@ WORDS = {
 """Columns of words; all others are numbers."""
 
 
-@dataclass(frozen=True, slots=True)
-class Table:
-    """A table of texts.
-
-    Args:
-        title: what all its lines have in common.
-        columns: their names; columns that say nothing are left out.
-        rows: texts in the order of the columns.
-        bold: indices of the rows of the lowest error, and of what is not told apart from it.
-        red: indices of the rows with a contradiction.
-        notes: what stands below it.
-    """
-
-    title: str
-    columns: Sequence[str]
-    rows: Sequence[Sequence[str]]
-    bold: Sequence[int] = ()
-    red: Sequence[int] = ()
-    notes: Sequence[str] = ()
-
-    @property
-    def right(self) -> list[int]:
-        """Columns of numbers."""
-        return [at for at, column in enumerate(self.columns) if column not in WORDS]
+def numbers(columns: Sequence[str]) -> list[int]:
+    """Return the indices of the columns of numbers."""
+    return [at for at, column in enumerate(columns) if column not in WORDS]
 
 
 Judged = tuple[Group, Verdict]
@@ -83,7 +61,7 @@ def results_tables(judged: Sequence[Judged], limit: int = LIMIT) -> list[Table]:
         if len(rows) < total:
             notes.append(f"{total - len(rows)} more cells have a larger error, see table.csv.")
         notes += _notes(groups)
-        tables.append(_without_empty(Table(where, RESULTS, rows, bold, red, notes)))
+        tables.append(_without_empty(Table(where, RESULTS, rows, (), bold, red, notes)))
     return tables
 
 
@@ -103,7 +81,7 @@ def cost_tables(judged: Sequence[Judged], limit: int = LIMIT) -> list[Table]:
         if any(busy(line.row.core_share) for _, line in kept):
             notes.append(BUSY_NOTE)
         rows = [_cost(group, line) for group, line in kept]
-        tables.append(_without_empty(Table(where, COSTS, rows, (), red, notes)))
+        tables.append(_without_empty(Table(where, COSTS, rows, (), (), red, notes)))
     return tables
 
 
@@ -242,10 +220,12 @@ def _without_empty(table: Table) -> Table:
         for at, column in enumerate(table.columns)
         if column == "rule" or any(row[at] != NONE for row in table.rows)
     ]
+    columns = [table.columns[at] for at in kept]
     return Table(
         table.title,
-        [table.columns[at] for at in kept],
+        columns,
         [[row[at] for at in kept] for row in table.rows],
+        numbers(columns),
         table.bold,
         table.red,
         table.notes,
@@ -352,5 +332,4 @@ def to_markdown(reached: Sequence[Table], cost: Sequence[Table]) -> str:
 
 def _markdown(table: Table) -> str:
     notes = "".join(f"- {note}\n" for note in table.notes)
-    body = markdown(table.columns, table.rows, right=table.right, bold=table.bold)
-    return f"### {table.title}\n\n{body}\n" + (f"\n{notes}" if notes else "")
+    return f"### {table.title}\n\n{table.markdown()}\n" + (f"\n{notes}" if notes else "")

@@ -11,17 +11,16 @@ from lbench.report.compare import mean
 from lbench.report.published import Published
 from lbench.report.render import ELSEWHERE, SAMPLING, error
 from lbench.report.step_time import BUSY_NOTE, busy, step_time
-from lbench.report.table import NONE, count, mega, percent, print_notes, print_table
+from lbench.report.table import NONE, Table, count, mega, percent, print_notes, print_table
 from lbench.statistics.intervals import Summary, binomial, error_interval, interval_of_known
 from lbench.store.rows import CellRow, RunRow
 
 
-def render_run(result: dict[str, Any]) -> None:
-    """Prints the JSON object of ``lbench run --json`` for people, on standard output.
+def run_table(result: dict[str, Any]) -> Table:
+    """Return the JSON object of ``lbench run --json`` as a table for people.
 
     Test error with its interval (with one seed that of the test set's sampling, marked as
-    such), validation error, parameters, times, audit, each seed that has not finished, and
-    published numbers apart from ours.
+    such), validation error, parameters, times, audit, and each seed that has not finished.
     """
     runs = result["runs"]
     finished = [run for run in runs if run["status"] == "finished"]
@@ -46,18 +45,22 @@ def render_run(result: dict[str, Any]) -> None:
     ]
     contradictions = result.get("contradictions") or []
     said = lines(result.get("audit"), contradictions)
-    red = range(len(rows), len(rows) + len(contradictions))
+    red = [*range(len(rows), len(rows) + len(contradictions))]
     rows += [["audit" if at == 0 else "", line] for at, line in enumerate(said)]
     rows.append(["steps looked at", _audited(finished)])
     rows.append(["seeds finished", f"{len(finished)} of {len(runs)}{_cached(finished)}"])
     if len(finished) < len(runs):
         rows += [[f"seed {run['seed']}", run["status"]] for run in runs]
     title = f"{result['cell']}\n{_where(result)}"
-    print_table(["", _mean_of(finished)], rows, title=title, red=red)
-    if sampling:
-        print_notes([SAMPLING])
-    if busy(share):
-        print_notes([BUSY_NOTE])
+    notes = [*([SAMPLING] if sampling else []), *([BUSY_NOTE] if busy(share) else [])]
+    return Table(title, ["", _mean_of(finished)], rows, red=red, notes=notes)
+
+
+def render_run(result: dict[str, Any]) -> None:
+    """Print the table of a run on standard output, and published numbers apart from ours."""
+    table = run_table(result)
+    print_table(table.columns, table.rows, title=table.title, red=table.red)
+    print_notes(table.notes)
     published = [Published(**row) for row in result.get("published") or []]
     print_published(published, f"\n{ELSEWHERE}")
 

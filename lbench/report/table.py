@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import html
 import math
 import re
 import sys
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lbench.report import widths
@@ -18,6 +20,67 @@ NONE = "—"
 """What stands where nothing was measured."""
 UNBOUNDED = 100_000
 """Columns of a table that is not printed to a terminal, as many as it may need."""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table of texts, from which a terminal, markdown, HTML and LaTeX are made.
+
+    ``str(table)`` is the table as text, and a notebook shows it as HTML.
+
+    Args:
+        title: what all its lines have in common.
+        columns: their names.
+        rows: texts in the order of the columns.
+        right: indices of the columns of numbers.
+        bold: indices of rows that stand out.
+        red: indices of the rows with a contradiction.
+        notes: sentences below it.
+    """
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    right: Sequence[int] = ()
+    bold: Sequence[int] = ()
+    red: Sequence[int] = ()
+    notes: Sequence[str] = ()
+
+    def __str__(self) -> str:
+        """Return the table as text, as wide as its content, with its title and notes."""
+        right, red = set(self.right), set(self.red)
+        body = _drawn(self.columns, self.rows, right, red, UNBOUNDED, plain=True)
+        return "\n".join([*([self.title] if self.title else []), body, *self.notes])
+
+    def markdown(self) -> str:
+        """Return the table in GitHub's markdown, without its title and notes."""
+        return markdown(self.columns, self.rows, right=self.right, bold=self.bold)
+
+    def _repr_html_(self) -> str:
+        """Return the table as HTML, for notebooks."""
+        align = ["right" if at in self.right else "left" for at in range(len(self.columns))]
+        head = "".join(
+            f'<th style="text-align:{side}">{html.escape(name)}</th>'
+            for side, name in zip(align, self.columns, strict=True)
+        )
+        body = "".join(
+            f"<tr{_row_style(at in self.bold, at in self.red)}>"
+            + "".join(
+                f'<td style="text-align:{side}">{html.escape(cell)}</td>'
+                for side, cell in zip(align, row, strict=True)
+            )
+            + "</tr>"
+            for at, row in enumerate(self.rows)
+        )
+        title = html.escape(self.title).replace("\n", "<br>")
+        caption = f'<caption style="text-align:left">{title}</caption>' if title else ""
+        notes = "".join(f"<p>{html.escape(note)}</p>" for note in self.notes)
+        return f"<table>{caption}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{notes}"
+
+
+def _row_style(bold: bool, red: bool) -> str:
+    styles = [*(["font-weight:bold"] if bold else []), *(["color:#b00020"] if red else [])]
+    return f' style="{";".join(styles)}"' if styles else ""
 
 
 def signed(mean: float, low: float | None = None, high: float | None = None) -> str:
@@ -55,17 +118,31 @@ def print_table(
     In a narrow terminal cells have several lines, broken between words; numbers stay whole.
     """
     import click
-    from rich import box
-    from rich.table import Table
 
     if title:
         # Not rich's title, which is folded to the width of the table.
         click.echo(title)
-    lines, numbers, wrong = [list(row) for row in rows], set(right), set(red)
     # Piped output is for other programs and for grep: it is never wrapped.
     room = columns() or UNBOUNDED
+    drawn = _drawn(names, [list(row) for row in rows], set(right), set(red), room)
+    click.echo(drawn, color=coloured(sys.stdout))
+
+
+def _drawn(
+    names: Sequence[str],
+    lines: Sequence[Sequence[str]],
+    numbers: set[int],
+    wrong: set[int],
+    room: int,
+    *,
+    plain: bool = False,
+) -> str:
+    """Return a table as text of at most ``room`` columns; a plain one has no colours."""
+    from rich import box
+    from rich.table import Table as Drawing
+
     wide = widths.fitted(names, lines, numbers, room)
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Drawing(box=box.SIMPLE_HEAD, pad_edge=False)
     for index, (name, width) in enumerate(zip(names, wide, strict=True)):
         table.add_column(
             widths.lines(name, width),
@@ -75,12 +152,12 @@ def print_table(
         )
     for index, row in enumerate(lines):
         cells = (widths.lines(cell, width) for cell, width in zip(row, wide, strict=True))
-        table.add_row(*cells, style="red" if index in wrong else None)
+        table.add_row(*cells, style="red" if index in wrong and not plain else None)
     printer = console(sys.stdout, max(room, widths.total(wide)))
     with printer.capture() as captured:
         printer.print(table)
     printed = (line.rstrip() for line in captured.get().removesuffix("\n").split("\n"))
-    click.echo("\n".join(printed), color=coloured(sys.stdout))
+    return "\n".join(printed)
 
 
 def fits(names: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lbench.claims import Claims
 from lbench.config import RuleConfig, param
@@ -58,7 +58,11 @@ class Frozen(GradientRule):
             block.requires_grad_(False)
         with torch.no_grad():
             for layer in self.network.layers:
-                layer.affine.weight.mul_(self.config.scale)
+                weight = layer.affine.weight
+                if isinstance(weight, nn.Parameter):
+                    weight.mul_(self.config.scale)
+                else:  # made from other parameters, as by weight normalisation: they follow
+                    layer.affine.weight = weight * self.config.scale
 
     def loss(self, batch: Batch, s: Step) -> Tensor:
         return self.task.loss(self.network(batch.x, s), batch.target)

@@ -83,6 +83,12 @@ class SoftHebb(LocalRule):
             block.requires_grad_(False)
         for layer in self.network.layers:
             weight, bias = layer.affine.weight, layer.affine.bias
+            if not isinstance(weight, nn.Parameter):
+                raise UsageError(
+                    f"The weight of {layer.name!r} is made from other parameters, and rule "
+                    "softhebb updates weights that are parameters themselves.",
+                    "Choose a network without weight normalisation and other parametrisations.",
+                )
             std = RADIUS / math.sqrt(weight[0].numel())
             with torch.no_grad():
                 weight.copy_(init.normal(f"softhebb/{layer.name}", weight.shape, std))

@@ -13,9 +13,9 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
+from lbench.api.progress import Slow
 from lbench.auditing import step_file
 from lbench.cli.audit import command
-from lbench.cli.progress import Slow
 from lbench.errors import UsageError
 
 PLAIN = """

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from lbench.cli.progress import Progress, duration
+from lbench.api.progress import Progress, duration
 
 
 class Terminal(io.StringIO):
@@ -25,7 +25,7 @@ def row(step: int, epoch: int) -> dict[str, Any]:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     now = [100.0]
-    monkeypatch.setattr("lbench.cli.progress.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("lbench.api.progress.time.monotonic", lambda: now[0])
     return now
 
 

@@ -7,7 +7,7 @@ import pytest
 from lbench.report.breaking import broken
 from lbench.report.latex import to_latex
 from lbench.report.latex_text import escape, letters, number
-from lbench.report.study_table import Table
+from lbench.report.table import Table
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def test_a_name_is_broken_behind_its_signs_and_within_a_word_that_is_too_long() 
 
 
 def test_a_latex_table_has_booktabs_rules_and_as_many_cells_a_row() -> None:
-    table = Table("A & B", ("rule", "test error %"), [["bp", "1.0"], ["lfnn_l", "2.0"]], bold=[0])
+    table = Table("A & B", ("rule", "test error %"), [["bp", "1.0"], ["lfnn_l", "2.0"]], [1], [0])
     text = to_latex([table])
     for rule in (r"\toprule", r"\midrule", r"\bottomrule", r"\begin{tabular}{@{}lr@{}}"):
         assert rule in text
@@ -61,7 +61,8 @@ def test_a_latex_table_has_booktabs_rules_and_as_many_cells_a_row() -> None:
 def test_columns_that_do_not_fit_stand_in_another_table_with_their_note() -> None:
     wide = [f"number {at}" for at in range(8)]
     notes = ["Bold: the best.", "Number 7: the last column."]
-    text = to_latex([Table("T", ("rule", *wide), [["bp", *["x" * 20] * 8]], notes=notes)])
+    rows = [["bp", *["x" * 20] * 8]]
+    text = to_latex([Table("T", ("rule", *wide), rows, range(1, 9), notes=notes)])
     first, *_, last = text.split(r"\end{table}")[:-1]
     assert "T (1 of 3). Bold: the best." in first
     assert "Number 7" not in first

@@ -10,12 +10,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from lbench.init import Init
 from lbench.recipe import Recipe
 from lbench.rule import Rule
 from lbench.run.job import parameters
+from lbench.task import Task
 from lbench_bp.bp import Bp
 from lbench_greedy.frozen import Frozen
 from lbench_greedy.softmax_regression import SoftmaxRegression
+from tests.auditing.networks import UNUSUAL
 from tests.plugins.small import (
     CLASSES,
     NETS,
@@ -163,3 +166,11 @@ def test_one_layer_has_a_rate_of_its_own_and_no_multiple_of_the_datasets(
 def test_random_features_of_digits_are_worth_more_than_chance(tmp_path: Path) -> None:
     result = run(tmp_path, ask("frozen", epochs=8))[0].result
     assert result["test_error"] < 50
+
+
+def test_weights_made_from_others_are_scaled_too() -> None:
+    network = UNUSUAL["weight norm"].build(Init(0), SHAPE, 3)
+    before = [layer.affine.weight.detach().clone() for layer in network.layers]
+    Frozen(network, Task("toy", SHAPE, 3), Frozen.Config(scale=3.0), Init(1))
+    for layer, weight in zip(network.layers, before, strict=True):
+        torch.testing.assert_close(layer.affine.weight, 3 * weight)

@@ -228,6 +228,11 @@ def test_a_step_in_bfloat16_is_finite_and_alike(net: small.NetworkSpec) -> None:
         assert (rough[name] - grad).norm() < 0.2 * grad.norm() + 1e-2, name
 
 
+def test_a_weight_made_from_others_is_refused() -> None:
+    with pytest.raises(UsageError, match="'stem' is made from other parameters"):
+        make(UNUSUAL["weight norm"])
+
+
 def test_a_layer_that_acts_twice_is_refused() -> None:
     rule = small.make(SoftHebb, UNUSUAL["tied convolution"])
     rule.attach({group.name: lambda grads: None for group in rule.groups()})

@@ -1,0 +1,135 @@
+"""``lbench.compare``: configurations side by side, on stated terms."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lbench.api.run_result import RunResult
+from lbench.api.training import home_at
+from lbench.errors import UsageError
+from lbench.home import Home
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+    from lbench.report.compare import Comparison, Pairs
+    from lbench.report.table import Table
+
+
+class ComparisonResult:
+    """What :func:`lbench.compare` returns.
+
+    Args:
+        comparison: the rows, the paired differences, and all that is not equal.
+    """
+
+    def __init__(self, comparison: Comparison) -> None:
+        self.comparison = comparison
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """Return the object that ``lbench compare --json`` prints (docs/json.md)."""
+        return self.comparison.as_dict()
+
+    def table(self) -> Table:
+        """Return a row per configuration; notes say what is not equal."""
+        from lbench.report.render import table
+
+        return table(self.comparison)
+
+    def differences(self) -> Table:
+        """Return the differences to the first configuration, over seeds and test examples."""
+        from lbench.report.difference_table import table
+
+        return table(self.comparison.differences)
+
+    def frame(self) -> pd.DataFrame:
+        """Return a data frame with a row per configuration; nested values have dotted names."""
+        import pandas as pd
+
+        return pd.json_normalize(self.content["cells"])
+
+    def plot(self) -> Figure:
+        """Return a figure of the test errors with their intervals, and a tick per seed.
+
+        Raises:
+            UsageError: no configuration has a finished run.
+        """
+        from lbench.api.plots import errors
+
+        if not any(row.test for row in self.comparison.rows):
+            raise UsageError("None of these configurations has a finished run.")
+        return errors(self.comparison.rows)
+
+    def __repr__(self) -> str:
+        """Return the ids of the configurations."""
+        ids = ", ".join(row.cell.cell_id for row in self.comparison.rows)
+        return f"<ComparisonResult {ids}>"
+
+    def _repr_html_(self) -> str:
+        return self.table()._repr_html_() + self.differences()._repr_html_()
+
+
+def compare(*cells: str | RunResult, home: str | Path | None = None) -> ComparisonResult:
+    """Compare configurations; the others are compared with the first, paired over common seeds.
+
+    ::
+
+        lbench.compare("bp/digits", "lfnn_l/digits").table()
+
+    Args:
+        cells: beginnings of ids, each of which means one configuration of the home; or results of
+            :func:`lbench.run`.
+        home: the directory of runs; None for ``LBENCH_HOME``, else ``./lbench-runs``.
+
+    Raises:
+        UsageError: an id means no configuration or several, or one is given twice.
+        StoreError: the database cannot be read.
+    """
+    from lbench.report.compare import compare as compared
+
+    if not cells:
+        raise UsageError(
+            "compare needs a configuration.", "lbench.results() has those of the home."
+        )
+    names = [cell.cell if isinstance(cell, RunResult) else cell for cell in cells]
+    return ComparisonResult(compared(pairs(home_at(home), names)))
+
+
+def pairs(home: Home, cells: Sequence[str] = (), warn: Callable[[str], None] = print) -> Pairs:
+    """Return configurations of a home with their runs; all of them where none is named.
+
+    Args:
+        home: whose database is read.
+        cells: beginnings of ids.
+        warn: called with a sentence when run directories are not in the database.
+
+    Raises:
+        UsageError: an id means no configuration or several, or one is given twice.
+        StoreError: the database cannot be read.
+    """
+    from lbench.store.missing import check_store, no_record, unrecorded
+    from lbench.store.readable import readable
+    from lbench.store.record import Record
+
+    check_store(home)
+    if not home.has_store():
+        if not cells:
+            return []
+        raise UsageError(
+            f"There are no cells in {home.root}, so none is called {cells[0]!r}.",
+            "Give --home where your runs are, or make one: lbench run --rule bp --dataset digits",
+        )
+    with readable(home) as at_hand, Record.open(at_hand) as record:
+        if lacking := record.unrecorded():
+            if record.empty():
+                raise no_record(home, len(lacking))
+            warn(unrecorded(home, len(lacking)))
+        rows = [record.cell(prefix) for prefix in cells] if cells else record.cells()
+        twice = [row.cell_id for row in rows if rows.count(row) > 1]
+        if twice:
+            raise UsageError(f"{twice[0]} was given twice.", "Give each cell once.")
+        return [(row, record.runs(row)) for row in rows]

@@ -1,0 +1,36 @@
+"""Data frames from the files of runs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from lbench.rundir import RunDir
+
+
+def epochs(runs: Iterable[tuple[int, Path]]) -> pd.DataFrame:
+    """Return a row per seed and epoch, from the journals of runs.
+
+    Columns are ``seed``, ``epoch``, ``step``, ``phase``, ``lr``, ``train_loss``, ``val_loss``,
+    ``val_error`` (percent), ``seconds_training`` and others as the journal has them; what a rule
+    logs has a column of its own.
+
+    Args:
+        runs: seeds, each with its run directory.
+    """
+    rows = []
+    for seed, path in runs:
+        for line in RunDir(path).epochs():
+            seconds = line.pop("seconds", {})
+            row: dict[str, Any] = {"seed": seed, **line}
+            rows.append(row | {f"seconds_{name}": value for name, value in seconds.items()})
+    return pd.DataFrame(rows)
+
+
+def plain(value: Any) -> Any:
+    """Return a value as a cell of a data frame: what is nested becomes JSON."""
+    return json.dumps(value) if isinstance(value, (dict, list, tuple)) else value

@@ -1,0 +1,334 @@
+"""``lbench.run``: train a rule on a dataset, or report the run that is there."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lbench.api.progress import Progress, say
+from lbench.api.run_result import RunResult
+from lbench.errors import UsageError
+from lbench.home import Home
+from lbench.registry import Registry, registry
+from lbench.rundir import RunDir
+from lbench.threads import requested
+
+if TYPE_CHECKING:
+    from lbench.execute.driver import Outcome
+    from lbench.execute.writer import Writer
+    from lbench.run.job import Machine
+    from lbench.run.resolve import Request, Resolved
+    from lbench.run.trainer import Reporter
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """Where and how runs are trained; nothing here is part of a configuration.
+
+    Args:
+        home: the directory of runs and their database.
+        seeds: one run each.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:1``.
+        threads: CPU threads; None for ``OMP_NUM_THREADS``, else a number that fits the network.
+        checkpoint_every: seconds between checkpoints.
+        probes: names of probes that observe the runs.
+        force: train again what has ended, as a new attempt.
+        store: record the runs in the database.
+        progress: report progress and notes on standard error.
+    """
+
+    home: Home
+    seeds: Sequence[int] = (0,)
+    device: str = "auto"
+    threads: int | None = None
+    checkpoint_every: float = 30.0
+    probes: Sequence[str] = ()
+    force: bool = False
+    store: bool = True
+    progress: bool = True
+
+
+def run(
+    rule: str,
+    dataset: str,
+    *,
+    seeds: int | Iterable[int] = 1,
+    network: str | None = None,
+    net: Mapping[str, Any] | None = None,
+    blocks: int | None = None,
+    epochs: int | None = None,
+    examples: int | None = None,
+    labels: float = 1.0,
+    protocol: str = "strict",
+    augment: str | None = None,
+    data: Mapping[str, Any] | None = None,
+    data_dir: str | Path | None = None,
+    precision: str = "fp32",
+    device: str = "auto",
+    threads: int | None = None,
+    checkpoint_every: float = 30.0,
+    probes: Sequence[str] = (),
+    force: bool = False,
+    store: bool = True,
+    home: str | Path | None = None,
+    plugin: str | Path | None = None,
+    progress: bool = True,
+    **options: Any,
+) -> RunResult:
+    """Train a rule on a dataset, or report the run that is there, as ``lbench run`` does.
+
+    ::
+
+        result = lbench.run("lfnn_l", "digits", seeds=3, leadership=0.5, lr=0.002)
+
+    A run that was interrupted continues from its checkpoint.
+
+    Args:
+        rule: what to train with; see :func:`lbench.rules`.
+        dataset: what to train on; see :func:`lbench.datasets`.
+        seeds: how many, from seed 0 on; or the seeds themselves.
+        network: None for the dataset's own; see ``lbench networks``.
+        net: options of the network.
+        blocks: number of blocks that the network's layers are grouped into; None for its own.
+        epochs: budget of training; None for the dataset's own.
+        examples: budget in examples instead of epochs.
+        labels: share of the training labels that is used, above 0 and at most 1.
+        protocol: ``strict`` holds out a validation split; ``paper`` trains on everything.
+        augment: such as ``"crop4,flip"``; ``"none"`` for none; None for the dataset's own.
+        data: options of the dataset.
+        data_dir: the directory of the dataset's files; None for ``LBENCH_DATA`` and the cache.
+        precision: ``fp32`` or ``bf16``.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:1``.
+        threads: CPU threads; None for ``OMP_NUM_THREADS``, else a number that fits the network.
+        checkpoint_every: seconds between checkpoints.
+        probes: names of probes that observe the runs.
+        force: train again what has ended, as a new attempt.
+        store: record the runs in the database.
+        home: the directory of runs and their database; None for ``LBENCH_HOME``, else
+            ``./lbench-runs``.
+        plugin: a file with rules that need not be installed.
+        progress: report progress and notes on standard error.
+        options: options of the rule and parts of the recipe (``lr``, ``batch``, ``optimizer``, …)
+            by their names; a rule's option comes first.
+
+    Returns:
+        The runs of all seeds. ``result.finished`` says whether each has finished.
+
+    Raises:
+        UsageError: an unknown name or option, a value out of range, or parts that do not fit.
+        DataError: the data is missing or damaged.
+        LockedError: another process is training one of these runs.
+    """
+    known = with_plugin(plugin)
+    check_names(known, rule, dataset, network, probes)
+
+    from lbench.recipe import Recipe
+    from lbench.run.resolve import Request
+
+    of_rule = known.load("rules", rule).Config.model_fields
+    of_recipe = {n for n in options if n in Recipe.model_fields and n not in of_rule}
+    request = Request(
+        rule=rule,
+        dataset=dataset,
+        config={name: value for name, value in options.items() if name not in of_recipe},
+        network=network,
+        network_options=dict(net or {}),
+        blocks=blocks,
+        recipe={name: options[name] for name in of_recipe},
+        protocol=protocol,
+        epochs=epochs,
+        examples=examples,
+        augmentation="" if augment == "none" else augment,
+        precision=precision,
+        data_dir=None if data_dir is None else Path(data_dir),
+        data_options=dict(data or {}),
+        labels=labels,
+    )
+    conditions = Conditions(
+        home=home_at(home),
+        seeds=seeds_of(seeds),
+        device=device,
+        threads=threads,
+        checkpoint_every=checkpoint_every,
+        probes=tuple(probes),
+        force=force,
+        store=store,
+        progress=progress,
+    )
+    return train(request, conditions, known)
+
+
+def train(request: Request, conditions: Conditions, known: Registry) -> RunResult:
+    """Train what is asked for, record it, and return the result.
+
+    Raises:
+        UsageError: an unknown name or option, a value out of range, or parts that do not fit.
+        DataError: the data is missing or damaged.
+        LockedError: another process is training one of these runs.
+    """
+    from lbench.report.result import describe
+    from lbench.run.batches import check_batches
+    from lbench.run.resolve import refuse_idle, resolve
+
+    tell = _Notes(conditions.progress)
+    resolved = resolve(request, known)
+    refuse_idle(resolved.idle)
+    check_batches(resolved)
+    for note in resolved.notes:
+        tell(note, fg="yellow")
+    machine = _machine(conditions)
+    conditions.home.prepare()
+    with _writer(conditions, tell) as writer:
+        outcomes = _train(resolved, conditions, machine, writer, tell)
+    for outcome in outcomes:
+        _tell_ending(outcome, tell)
+    problem = None if writer is None else writer.error
+    return RunResult(describe(resolved, outcomes), outcomes, problem)
+
+
+def check_names(
+    known: Registry, rule: str, dataset: str, network: str | None, probes: Iterable[str]
+) -> None:
+    """Check names before torch is imported, so that mistakes are reported at once.
+
+    Raises:
+        UsageError: a name is not known; suggests the nearest.
+    """
+    known.find("rules", rule)
+    known.find("datasets", dataset)
+    if network is not None:
+        known.find("networks", network)
+    for probe in probes:
+        known.find("probes", probe)
+
+
+def with_plugin(plugin: str | Path | None) -> Registry:
+    """Return the registry, with the rules of a file in it.
+
+    Raises:
+        UsageError: the file is not there.
+        PluginError: it is no plugin.
+    """
+    known = registry()
+    if plugin is not None:
+        path = Path(plugin)
+        if not path.is_file():
+            raise UsageError(f"There is no file {path} to take rules from.")
+        known.add_file(path)
+    return known
+
+
+def home_at(home: str | Path | None) -> Home:
+    """Return the home at a directory; None for ``LBENCH_HOME``, else ``./lbench-runs``."""
+    return Home.at(None if home is None else Path(home))
+
+
+def seeds_of(seeds: int | Iterable[int]) -> tuple[int, ...]:
+    """Return the seeds: the first ``seeds`` of them, or those given.
+
+    Raises:
+        UsageError: there is none, or one is negative or no integer.
+    """
+    found = tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds)
+    if not found or any(not isinstance(seed, int) or seed < 0 for seed in found):
+        raise UsageError(
+            f"seeds must be a number of seeds or seeds from 0 on, but got {seeds!r}.",
+            "For example seeds=3, or seeds=[0, 1, 2]",
+        )
+    return found
+
+
+class _Notes:
+    """Write sentences to standard error, or nowhere."""
+
+    def __init__(self, shown: bool) -> None:
+        self.shown = shown
+
+    def __call__(self, text: str, *, fg: str | None = None) -> None:
+        if self.shown:
+            say(f"{text}\n", fg=fg)
+
+
+class _Silent(Progress):
+    """A reporter that writes nothing."""
+
+    def _say(self, text: str) -> None:
+        return
+
+
+def _writer(conditions: Conditions, tell: _Notes) -> contextlib.AbstractContextManager[Any]:
+    if not conditions.store:
+        return contextlib.nullcontext()
+    return database_writer(conditions.home, lambda text: tell(text, fg="yellow"))
+
+
+def database_writer(home: Home, warn: Callable[[str], None]) -> Writer:
+    """Return the writer of a home's database.
+
+    Args:
+        home: whose database it is.
+        warn: called once with a sentence when the database cannot be reached.
+    """
+    from lbench.execute.writer import Writer
+    from lbench.report.summary import metrics
+
+    return Writer(home, metrics, warn)
+
+
+def _machine(conditions: Conditions) -> Machine:
+    from lbench.run.device import pick
+    from lbench.run.job import Machine
+
+    threads = conditions.threads or requested()
+    return Machine(pick(conditions.device), threads, conditions.checkpoint_every)
+
+
+def _train(
+    resolved: Resolved,
+    conditions: Conditions,
+    machine: Machine,
+    writer: Writer | None,
+    tell: _Notes,
+) -> list[Outcome]:
+    from lbench.execute.driver import run_cell
+
+    cell = resolved.cell
+    if writer is not None:
+        for older in writer.older_code(cell.spec()):
+            tell(
+                f"The code of rule {cell.rule} has changed: {older} was trained with older code "
+                "and is not used."
+            )
+    tell(f"{cell.id} on {cell.data['title']} ({cell.data['variant']})")
+    for note in resolved.dataset.notes:
+        tell(note)
+
+    def reporter(seed: int) -> Reporter:
+        return (Progress if conditions.progress else _Silent)(f"seed {seed}")
+
+    return run_cell(
+        resolved,
+        conditions.seeds,
+        conditions.home,
+        machine,
+        reporter,
+        writer,
+        force=conditions.force,
+        probes=conditions.probes,
+    )
+
+
+def _tell_ending(outcome: Outcome, tell: _Notes) -> None:
+    """Report a run that has not finished, and why."""
+    result = outcome.result
+    if outcome.stopped:
+        at = f" at step {result['steps']}" if result["status"] == "killed" else ""
+        tell(f"Stopped{at}. The same command continues from there.")
+    if result["status"] in ("killed", "finished"):
+        return
+    tell(f"Seed {outcome.seed} {result['status']}: {result['reason']}", fg="red")
+    traceback = RunDir(outcome.run_dir).traceback
+    tell(f"Traceback: {traceback}" if traceback.exists() else f"Run: {outcome.run_dir}")
