@@ -65,7 +65,7 @@ def show(study: Study, home: Home, as_json: bool, name: str) -> int:
         since = time.strftime("%H:%M:%S", time.localtime(driver["since"]))
         click.echo(f"Process {driver['pid']} on {driver['host']} runs it, since {since}.")
     elif not all(_over(row, results.study.seeds) for row in rows):
-        click.echo(f"Nobody runs it now. It goes on with: {results.command}")
+        click.echo(f"No process runs it now. It goes on with: {results.command}")
     for key, reason in results.untrainable.items():
         click.echo(f"Cannot be trained: {key}: {reason}")
     if results.older:

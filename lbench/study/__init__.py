@@ -1,1 +1,1 @@
-"""Studies: a question, the runs that answer it, and what came of them."""
+"""Studies: a question, the runs that answer it, and their results."""

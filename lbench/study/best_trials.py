@@ -1,4 +1,4 @@
-"""Which trials of a search cannot be told apart from its best one."""
+"""The trials of a search whose errors do not differ significantly from that of the best."""
 
 from __future__ import annotations
 
@@ -15,13 +15,19 @@ from lbench.study.results import Trial
 def indistinguishable_trials(
     trials: Sequence[Trial], best: Trial | None
 ) -> tuple[list[Trial], int | None]:
-    """The complete trials that may be as good as the best, and how many examples decided.
+    """Return the complete trials that may be as good as the best, and the number of examples.
 
-    They are told apart from it by the validation examples of their first seed, which all saw
-    alike. With several seeds a trial the best is so by its mean, whatever its first seed erred.
+    The predictions of each trial's first seed are compared on the validation examples, which are
+    the same for all trials. With several seeds per trial the best is the one of the lowest mean,
+    whatever the error of its first seed is.
+
+    Args:
+        trials: trials of a search.
+        best: the best trial; None without a complete trial.
 
     Returns:
-        The best alone, and None, where trials kept no predictions.
+        The trials, the best first, and the number of validation examples. The best alone and None
+        if no trial has stored predictions.
     """
     if best is None:
         return [], None
@@ -31,14 +37,13 @@ def indistinguishable_trials(
     if n is None:
         return [best], None
     errors = [
-        # Of the seed whose predictions are compared; the trial's value may be a mean of several.
+        # The error of the first seed; the value of the trial may be a mean over several.
         100 * float(1 - vector.mean()) if vector is not None else (trial.values or (100.0,))[0]
         for trial, vector in zip(complete, vectors, strict=True)
     ]
     reference = [trial.number for trial in complete].index(best.number)
-    found = {complete[at].number: complete[at]
-             for at in indistinguishable(errors, vectors, n, reference)}  # fmt: skip
-    return list({best.number: best, **found}.values()), n
+    similar = [complete[i] for i in indistinguishable(errors, vectors, n, reference)]
+    return [best, *(trial for trial in similar if trial.number != best.number)], n
 
 
 def _right(trial: Trial) -> Right | None:

@@ -1,4 +1,4 @@
-"""Collects what came of a study from its folder, the record and Optuna's storage."""
+"""Collection of a study's results from its folder, the record and Optuna's storage."""
 
 from __future__ import annotations
 
@@ -20,19 +20,23 @@ from lbench.study.ledger import Entry, read_ledger
 from lbench.study.missing_files import missing_plan, missing_searches
 from lbench.study.results import Final, Results, SearchResult, Trial
 from lbench.study.search import REASON, search_digest
-from lbench.study.storage import has_storage, reaching, storage
+from lbench.study.storage import has_storage, storage, storage_errors
 
 if TYPE_CHECKING:
     from optuna import Study as OptunaStudy
     from optuna.storages import BaseStorage
     from optuna.trial import FrozenTrial
 
-ENOUGH = 10
-"""Complete trials from which on importances are worth a look."""
+MIN_TRIALS = 10
+"""Complete trials that are needed to compute importances."""
 
 
 def collect_results(study: Study, home: Home) -> Results:
-    """What is there of a study; nothing is trained, and nothing is created.
+    """Return the results of a study so far, without training anything or creating files.
+
+    Args:
+        study: the study.
+        home: home directory.
 
     Raises:
         StoreError: the record or Optuna's storage cannot be used.
@@ -52,21 +56,23 @@ def collect_results(study: Study, home: Home) -> Results:
         return Results(
             study, (), (), points, ledger.absent, ledger.command, ledger.older, untrainable, lacking
         )
-    guarded = reaching(home) if study.search else nullcontext()
+    guarded = storage_errors(home) if study.search else nullcontext()
     with Record.open(home) as record, guarded:
-        # What the journal has untrainable, the record may still know.
+        # The record may have memberships that the journal has lost.
         members = [*record.members(study=study.name), *members]
-        shelf = _Shelf(record, members)
-        known = storage(home) if study.search and has_storage(home) else None
+        runs = _RunLookup(record, members)
+        optuna_storage = storage(home) if study.search and has_storage(home) else None
         names = {entry.point.key: entry.search for entry in ledger.entries if entry.search}
-        lacking = missing_searches(home, names, known, members)
-        searches = [_search(entry, shelf, known) for entry in ledger.entries if entry.search]
-        best = {found.point.key: found.best for found in searches}
+        lacking = missing_searches(home, names, optuna_storage, members)
+        searches = [
+            _search(entry, runs, optuna_storage) for entry in ledger.entries if entry.search
+        ]
+        best = {search.point.key: search.best for search in searches}
         finals: list[Final] = []
         missing = []
         for entry in ledger.entries:
             trial = best.get(entry.point.key)
-            final = _final(entry, trial, shelf)
+            final = _final(entry, trial, runs)
             if final is not None:
                 finals.append(final)
             else:
@@ -84,72 +90,75 @@ def collect_results(study: Study, home: Home) -> Results:
     )
 
 
-class _Shelf:
-    """Runs of the record by fingerprint, read a cell at a time."""
+class _RunLookup:
+    """Runs of a study's points, read from the record per configuration."""
 
     def __init__(self, record: Record, members: Iterable[Member]) -> None:
         self.record = record
         self.members: dict[tuple[str, str, str, int], dict[int, Member]] = defaultdict(dict)
         for member in members:
-            places = self.members[member.point, member.search, member.role, member.trial]
-            # Of a seed the place that was written last, and last among the seeds.
-            places.pop(member.seed, None)
-            places[member.seed] = member
-        self._known = {row.fingerprint: row for row in record.cells()}
+            by_seed = self.members[member.point, member.search, member.role, member.trial]
+            # The last membership of a seed replaces earlier ones and becomes the last entry.
+            by_seed.pop(member.seed, None)
+            by_seed[member.seed] = member
+        self._cells = {row.fingerprint: row for row in record.cells()}
         self._runs: dict[str, Mapping[str, RunRow]] = {}
 
     def cell(self, fingerprint: str) -> CellRow | None:
-        """A cell; None where the record has none, as when a driver died before it wrote there."""
-        return self._known.get(fingerprint)
+        """Return the row of a configuration; None if a driver died before it recorded it."""
+        return self._cells.get(fingerprint)
 
     def runs(self, members: Mapping[int, Member]) -> list[RunRow]:
-        """Of these places, by seed."""
-        found = []
-        for _, member in sorted(members.items()):
-            run = self._of(member.cell).get(member.run)
-            if run is not None:
-                found.append(run)
-        return found
+        """Return the recorded runs of memberships, in ascending order of the seed."""
+        members_in_order = [member for _, member in sorted(members.items())]
+        runs = [self._runs_of(member.cell).get(member.run) for member in members_in_order]
+        return [run for run in runs if run is not None]
 
-    def _of(self, cell: str) -> Mapping[str, RunRow]:
-        """The latest attempt of each run of a cell, by the run's fingerprint."""
+    def _runs_of(self, cell: str) -> Mapping[str, RunRow]:
+        """Return the last attempt of each run of a configuration, by the run's fingerprint."""
         if cell not in self._runs:
-            row = self._known.get(cell)
+            row = self._cells.get(cell)
             runs = [] if row is None else self.record.runs(row)
             self._runs[cell] = {run.fingerprint: run for run in runs}
         return self._runs[cell]
 
 
-def _final(entry: Entry, trial: Trial | None, shelf: _Shelf) -> Final | None:
+def _final(entry: Entry, trial: Trial | None, runs: _RunLookup) -> Final | None:
     number = -1 if trial is None else trial.number
     if entry.search and trial is None:
         return None
     chosen = {} if trial is None else trial.params
-    return _trained(
-        entry, chosen, shelf, (entry.point.key, search_digest(entry.search), "final", number)
-    )
+    key = (entry.point.key, search_digest(entry.search), "final", number)
+    return _trained(entry, chosen, runs, key)
 
 
 def _trained(
-    entry: Entry, chosen: Mapping[str, Any], shelf: _Shelf, place: tuple[str, str, str, int]
+    entry: Entry, chosen: Mapping[str, Any], runs: _RunLookup, key: tuple[str, str, str, int]
 ) -> Final | None:
-    """The cell that was trained last at a place, with its runs; None where none was."""
-    if not (members := shelf.members.get(place)):
+    """Return the configuration that was trained last, with its runs, or None.
+
+    Args:
+        entry: the planned point.
+        chosen: settings that the search chose.
+        runs: the runs of the study.
+        key: point, digest of the search, role and trial of the runs.
+    """
+    if not (members := runs.members.get(key)):
         return None
     newest = list(members.values())[-1].cell
     members = {seed: member for seed, member in members.items() if member.cell == newest}
-    cell = shelf.cell(newest)
+    cell = runs.cell(newest)
     if cell is None:
         return None
-    return Final(entry.point, chosen, cell, shelf.runs(members))
+    return Final(entry.point, chosen, cell, runs.runs(members))
 
 
-def _search(entry: Entry, shelf: _Shelf, known: BaseStorage | None) -> SearchResult:
+def _search(entry: Entry, runs: _RunLookup, optuna_storage: BaseStorage | None) -> SearchResult:
     name = entry.search or ""
-    found = _open(name, known)
-    frozen = found.get_trials(deepcopy=False) if found is not None else []
+    study = _open(name, optuna_storage)
+    frozen = study.get_trials(deepcopy=False) if study is not None else []
     key = (entry.point.key, search_digest(entry.search), "defaults", -1)
-    trials = [_trial(entry, each, shelf) for each in frozen if each.state.name != "WAITING"]
+    trials = [_trial(entry, trial, runs) for trial in frozen if trial.state.name != "WAITING"]
     by_number = {trial.number: trial for trial in trials}
     best = best_of(frozen)
     same, validation = indistinguishable_trials(
@@ -166,8 +175,8 @@ def _search(entry: Entry, shelf: _Shelf, known: BaseStorage | None) -> SearchRes
         indistinguishable=same,
         front=_front(trials),
         validation=validation,
-        importances={} if found is None else _importances(found, frozen),
-        defaults=_trained(entry, {}, shelf, key),
+        importances={} if study is None else _importances(study, frozen),
+        defaults=_trained(entry, {}, runs, key),
     )
 
 
@@ -176,29 +185,28 @@ def _front(trials: Sequence[Trial]) -> list[Trial]:
     complete = [(trial, trial.values) for trial in trials if trial.values is not None]
     return [
         trial
-        for trial, mine in complete
+        for trial, values in complete
         if not any(
-            other != mine and all(o <= m for o, m in zip(other, mine, strict=True))
+            other != values and all(o <= v for o, v in zip(other, values, strict=True))
             for _, other in complete
         )
     ]
 
 
-def _open(name: str, known: BaseStorage | None) -> OptunaStudy | None:
+def _open(name: str, optuna_storage: BaseStorage | None) -> OptunaStudy | None:
     import optuna
 
-    if known is None:
+    if optuna_storage is None:
         return None
     try:
-        return optuna.load_study(study_name=name, storage=known)
+        return optuna.load_study(study_name=name, storage=optuna_storage)
     except KeyError:
         return None
 
 
-def _trial(entry: Entry, trial: FrozenTrial, shelf: _Shelf) -> Trial:
-    place = (entry.point.key, search_digest(entry.search), "trial", trial.number)
-    members = shelf.members.get(place, {})
-    runs = shelf.runs(members)
+def _trial(entry: Entry, trial: FrozenTrial, runs: _RunLookup) -> Trial:
+    key = (entry.point.key, search_digest(entry.search), "trial", trial.number)
+    own_runs = runs.runs(runs.members.get(key, {}))
     values = values_of(trial)
     return Trial(
         number=trial.number,
@@ -207,8 +215,8 @@ def _trial(entry: Entry, trial: FrozenTrial, shelf: _Shelf) -> Trial:
         values=None if values is None else tuple(values),
         intermediate=trial.intermediate_values,
         reason=trial.user_attrs.get(REASON),
-        cell=runs[0].cell if runs else None,
-        runs=runs,
+        cell=own_runs[0].cell if own_runs else None,
+        runs=own_runs,
         began=None if trial.datetime_start is None else trial.datetime_start.timestamp(),
         ended=None if trial.datetime_complete is None else trial.datetime_complete.timestamp(),
         defaults=has_defaults(trial),
@@ -216,11 +224,14 @@ def _trial(entry: Entry, trial: FrozenTrial, shelf: _Shelf) -> Trial:
 
 
 def _importances(study: OptunaStudy, trials: Sequence[FrozenTrial]) -> dict[str, float]:
-    """Of the first objective; by fANOVA (Hutter et al. 2014) over the complete trials."""
+    """Return the importance of each setting for the first objective.
+
+    It is computed by fANOVA (Hutter et al. 2014) over the complete trials.
+    """
     import optuna
 
     complete = [trial for trial in trials if trial.state.name == "COMPLETE"]
-    if len(complete) < ENOUGH:
+    if len(complete) < MIN_TRIALS:
         return {}
     target = None if len(study.directions) == 1 else (lambda trial: trial.values[0])
     with warnings.catch_warnings():
@@ -231,5 +242,5 @@ def _importances(study: OptunaStudy, trials: Sequence[FrozenTrial]) -> dict[str,
                 optuna.importance.get_param_importances(study, evaluator=evaluator, target=target)
             )
         except (ImportError, RuntimeError, ValueError):
-            # All trials alike, or no scikit-learn: there is nothing to say.
+            # All trials are equal, or scikit-learn is missing: there are no importances.
             return {}

@@ -1,8 +1,8 @@
-"""The defaults as trial 0 of a search: what tuning is compared with.
+"""The default settings as trial 0 of a search, with which tuning is compared.
 
-A default may lie outside of what is searched, as a decay of 0 does where decays are searched on a
-logarithmic scale. Samplers cannot model such a trial: Optuna has it as a failed one, which they
-leave out, and its settings and values are attributes of it.
+A default may be outside the search space: a weight decay of 0 is, if decays are searched on a
+logarithmic scale. Samplers cannot model such a trial. Optuna therefore stores it as a failed one,
+which samplers ignore, and its settings and values are stored as attributes of it.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 SETTINGS = "lbench.defaults"
-"""Attribute of the trial that has the defaults: all its settings."""
+"""Attribute of the trial with the defaults: all its settings."""
 VALUES = "lbench.values"
-"""Attribute of a trial outside of the space that is complete: its values."""
+"""Attribute of a complete trial outside the search space: its values."""
 
 
 def defaults(cell: Cell, names: Iterable[str]) -> dict[str, Any]:
-    """Return the settings of these names that a cell has before its search, as Optuna keeps them.
+    """Return the settings that a configuration has before its search, as Optuna stores them.
 
     Args:
-        cell: at the search's point, with what the study sets there.
-        names: of options of the rule, or of parts of the recipe.
+        cell: configuration at the point of the search, with the settings of the study.
+        names: options of the rule or parts of the recipe.
     """
     own = type(cell.config).model_fields
     sources = {name: cell.config if name in own else cell.recipe for name in names}
@@ -36,7 +36,7 @@ def defaults(cell: Cell, names: Iterable[str]) -> dict[str, Any]:
 
 
 def inside(settings: Mapping[str, Any], space: Mapping[str, BaseDistribution]) -> bool:
-    """Return whether a search could have suggested these settings."""
+    """Return whether the settings are inside the search space."""
     for name, distribution in space.items():
         try:
             if not distribution._contains(distribution.to_internal_repr(settings[name])):
@@ -53,13 +53,13 @@ def has_defaults(trial: FrozenTrial) -> bool:
 
 
 def settings_of(trial: FrozenTrial) -> Mapping[str, Any]:
-    """Return the settings of a trial, those outside of the space too."""
-    found: Mapping[str, Any] = trial.user_attrs.get(SETTINGS, trial.params)
-    return found
+    """Return the settings of a trial, which may be outside the search space."""
+    settings: Mapping[str, Any] = trial.user_attrs.get(SETTINGS, trial.params)
+    return settings
 
 
 def values_of(trial: FrozenTrial) -> list[float] | None:
-    """Return the values of a complete trial by objective; None for any other trial."""
+    """Return the values of a complete trial, one per objective; None for any other trial."""
     values: list[float] | None = None
     if trial.state.name == "COMPLETE":
         values = trial.values
@@ -68,7 +68,7 @@ def values_of(trial: FrozenTrial) -> list[float] | None:
     return values
 
 
-def best_of(known: Iterable[FrozenTrial]) -> FrozenTrial | None:
-    """Return the complete trial of lowest first objective; the earliest of equals; None of none."""
-    complete = [(values[0], t.number, t) for t in known if (values := values_of(t)) is not None]
-    return min(complete, key=lambda each: each[:2], default=(0.0, 0, None))[2]
+def best_of(trials: Iterable[FrozenTrial]) -> FrozenTrial | None:
+    """Return the complete trial with the lowest first objective, the earliest of ties, or None."""
+    complete = [(values[0], t.number, t) for t in trials if (values := values_of(t)) is not None]
+    return min(complete, key=lambda ranked: ranked[:2], default=(0.0, 0, None))[2]

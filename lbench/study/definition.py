@@ -1,4 +1,4 @@
-"""What a study is: a question, its arms and axes, and the search at each point."""
+"""The definition of a study: a question, its arms and axes, and the search at each point."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from pathlib import Path
 from typing import Any, Literal
 
 OBJECTIVES = ("val_error", "peak_memory", "step_memory", "step_ms", "seconds", "params")
-"""What a search may minimise; the first decides where there is only one."""
+"""Quantities that a search may minimise; val_error is the default and always the first."""
 SAMPLERS = ("tpe", "gp", "random", "qmc", "cmaes", "grid")
 FIRST_FINAL_SEED = 1000
-"""First seed of final runs behind a search: none of its trials has seen it."""
+"""First seed of the final runs after a search. No trial of the search uses it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A range that is searched.
+    """A range of values that a search samples from.
 
     Args:
         low: smallest value.
         high: largest value.
-        step: grid; None for none.
-        log: uniform in the logarithm.
+        step: distance between neighbouring values; None for a continuous range.
+        log: whether values are sampled uniformly in the logarithm.
     """
 
     low: float
@@ -35,7 +35,7 @@ class Span:
 
 Choices = tuple[Any, ...]
 Domain = Span | Choices
-"""A range, or the values themselves."""
+"""A range, or a list of values."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +43,13 @@ class Search:
     """A search at each point of a study, on validation error under the strict protocol.
 
     Args:
-        trials: at each point; of the sampler "grid" all combinations, whatever this says.
+        trials: number of trials per point. The sampler "grid" ignores it and tries every
+            combination.
         sampler: one of :data:`SAMPLERS`.
-        pruning: whether a trial that is worse than the median is cut short.
+        pruning: whether a trial that is worse than the median is stopped early.
         objectives: some of :data:`OBJECTIVES`; with several there is no pruning.
-        seeds: runs of a trial; its value is their mean.
-        epochs: budget of a trial; None for that of the final runs.
+        seeds: runs per trial; the trial's value is their mean.
+        epochs: budget of a trial; None for the budget of the final runs.
         only: the rule's options that are searched; None for all that declare a range.
         space: domains that replace or narrow the declared ones, by setting.
     """
@@ -65,17 +66,18 @@ class Search:
 
 @dataclass(frozen=True, slots=True)
 class Arm:
-    """A rule in a study, with what is set for it.
+    """A rule in a study, with its settings.
 
     Args:
-        rule: its name; ``*`` for every installed one.
-        name: what tables call it; "" for the rule and its settings.
-        settings: by name as the command line has them: a rule's option or a part of the recipe
-            plain, ``net.widths`` an option of the network, ``data.permute`` of the dataset, and
-            ``epochs``, ``examples``, ``labels``, ``blocks``, ``augment``, ``precision``. With
-            ``equal = "flops"`` a run takes as many operations as the reference rule in its epochs.
-        axes: settings that take several values, every combination a point.
-        network: the arm's own; None for the study's.
+        rule: its name; ``*`` for every installed rule.
+        name: label in tables; "" for the rule and its settings.
+        settings: values by name, with the names of the command line: an option of the rule or a
+            part of the recipe by its plain name, ``net.widths`` for an option of the network,
+            ``data.permute`` for one of the dataset, and ``epochs``, ``examples``, ``labels``,
+            ``blocks``, ``augment``, ``precision``. With ``equal = "flops"`` a run takes as many
+            operations as the reference rule takes in its epochs.
+        axes: settings with several values; every combination is a point.
+        network: the arm's own network; None for the study's networks.
     """
 
     rule: str
@@ -87,26 +89,27 @@ class Arm:
 
 @dataclass(frozen=True, slots=True)
 class Study:
-    """A question with the runs that answer it; read from a TOML file.
+    """A question with the runs that answer it, read from a TOML file.
 
     Args:
-        name: of the study, also of its directory and its MLflow experiment.
+        name: name of the study, its directory and its MLflow experiment.
         title: one line.
-        question: what is asked, in sentences.
+        question: the question, in full sentences.
         kind: ``grid`` or ``search``.
         arms: rules with their settings.
-        datasets: by name; the plan keeps those that are there.
-        networks: by name; none for each dataset's own.
-        protocol: of the final runs.
-        seeds: final runs a point.
-        search: at each point; None for none.
-        probes: what is measured during final runs.
-        analysis: how the answer is worked out, a name that a plugin's ``lbench_analyses`` brings.
-        figures: names that plugins' ``lbench_figures`` bring, in order.
-        margin: within which two errors count as equal, in points; stated in advance.
-        published: the counterpart in a paper, in words.
-        path: the file.
-        version: of what it asks for; its words, figures and numbers of runs are not part of it.
+        datasets: names; the plan keeps those whose data is available.
+        networks: names; empty for the default network of each dataset.
+        protocol: protocol of the final runs.
+        seeds: number of final runs per point.
+        search: search at each point; None for a grid.
+        probes: names of the measurements during final runs.
+        analysis: how the answer is computed, a name from a plugin's ``lbench_analyses``.
+        figures: names from plugins' ``lbench_figures``, in order.
+        margin: difference up to which two errors count as equal, in points; fixed in advance.
+        published: the published counterpart, in words.
+        path: the TOML file; None for a search of ``lbench tune``.
+        version: digest of the points and searches. Words, figures and numbers of runs are not
+            part of it.
     """
 
     name: str
@@ -130,16 +133,18 @@ class Study:
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One place of a study: what a search is made at, or a cell is trained at.
+    """A point of a study: an arm, a dataset, a network and one value per axis.
+
+    A search is run, or a configuration is trained, at each point.
 
     Args:
         arm: index of the arm.
-        rule: its name.
-        dataset: its name.
-        network: its name.
-        values: of the axes, in their order.
-        settings: all that is set there, the axes' values among them.
-        label: the arm's name; "" for none.
+        rule: name of the rule.
+        dataset: name of the dataset.
+        network: name of the network.
+        values: value of each axis, in the order of the axes.
+        settings: all settings of the point, including the values of the axes.
+        label: name of the arm; "" for none.
     """
 
     arm: int
@@ -152,20 +157,20 @@ class Point:
 
     @property
     def key(self) -> str:
-        """Unique in its study: ``lfnn_l/mnist/mlp-275k/leadership=0.3``."""
-        shown = ",".join(f"{name}={_text(value)}" for name, value in self.values.items())
+        """Return its name, unique in the study: ``lfnn_l/mnist/mlp-275k/leadership=0.3``."""
+        values = ",".join(f"{name}={_text(value)}" for name, value in self.values.items())
         parts = [f"{self.rule}:{self.label}" if self.label else self.rule]
         parts += [self.dataset, self.network]
-        return "/".join([*parts, shown] if shown else parts)
+        return "/".join([*parts, values] if values else parts)
 
 
 @dataclass(frozen=True, slots=True)
 class UntrainablePoint:
-    """A point at which nothing can be trained, though the study as such is sound.
+    """A point at which nothing can be trained, although the study itself is valid.
 
     Args:
-        point: where.
-        reason: why, in a sentence.
+        point: the point.
+        reason: why it cannot be trained, in a sentence.
     """
 
     point: Point
@@ -173,7 +178,7 @@ class UntrainablePoint:
 
 
 def digest(content: Any) -> str:
-    """Eight hex digits of a value's canonical JSON."""
+    """Return the first eight hex digits of the SHA-256 of a value's canonical JSON."""
     text = json.dumps(content, sort_keys=True, default=_plain)
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
@@ -184,5 +189,5 @@ def _plain(value: Any) -> Any:
 
 def _text(value: Any) -> str:
     if isinstance(value, Sequence) and not isinstance(value, str):
-        return "+".join(_text(each) for each in value)
+        return "+".join(map(_text, value))
     return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,4 +1,4 @@
-"""Runs a study from beginning to end: lock, ledger, workers."""
+"""Driver of a study: takes the lock, writes the plan and starts the worker processes."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from lbench.store.journal import Journal
 from lbench.study.ledger import search_names, write_ledger
 from lbench.study.missing_files import missing_searches
 from lbench.study.runner import Display, Ending, Runner
-from lbench.study.storage import has_storage, reaching, storage
+from lbench.study.storage import has_storage, storage, storage_errors
 from lbench.study.study_plan import StudyPlan
 from lbench.threads import cores
 
 MOST_WORKERS = 16
-"""On a CPU, without being asked for more: each has a Python and a copy of the data."""
+"""Default limit on a CPU: each worker process has its own interpreter and copy of the data."""
 
 
 def drive(
@@ -43,25 +43,34 @@ def drive(
     checkpoint_every: float = 30.0,
     fresh: bool = False,
 ) -> Ending:
-    """Runs what is left to do of a plan.
+    """Run the trials and final runs of a plan that have not ended yet.
 
     Args:
-        command: what the user typed; the report prints it.
-        devices: a device a worker, see :func:`worker_devices`.
-        threads: per worker on the CPU; None for as many as pay for each network, within the
-            worker's share of the cores.
-        timeout: seconds.
-        fresh: a process a run; a search for little peak memory on a CPU has them anyway.
+        plan: the plan.
+        home: home directory.
+        registry: installed rules, networks, datasets and probes.
+        writer: writer of the store; None for none.
+        display: receives the progress.
+        command: command line of the user, which reports print.
+        devices: one device per worker process, see :func:`worker_devices`.
+        threads: CPU threads per worker process; None for a number that suits each network, within
+            the worker process's share of the cores.
+        data_dir: data directory that is searched first.
+        plugin_files: plugin files that the worker processes load.
+        timeout: seconds after which the study stops; None for no limit.
+        checkpoint_every: seconds between two checkpoints of a run.
+        fresh: whether each run has a new process. A search that minimises peak memory on a CPU
+            always has new processes.
 
     Raises:
         LockedError: another process runs this study.
-        StoreError: Optuna's storage cannot be used; running jobs write checkpoints.
-        LbenchError: the disk is full, or data has gone; likewise.
+        StoreError: Optuna's storage cannot be used; running jobs write checkpoints first.
+        LbenchError: the disk is full or data is missing; running jobs write checkpoints first.
     """
     doing = f"running study {plan.study.name}"
-    guarded = reaching(home) if plan.study.search else nullcontext()
+    guarded = storage_errors(home) if plan.study.search else nullcontext()
     with alone(home.studies / plan.study.name, doing), guarded:
-        _say_gone(plan, home, display)
+        _note_missing_searches(plan, home, display)
         runner = Runner(plan, home, registry, writer, display, data_dir=data_dir)
         write_ledger(home, plan, command)
         pool = Pool(
@@ -71,33 +80,33 @@ def drive(
             cores=cores_per_worker(len(devices)),
             checkpoint_every=checkpoint_every,
             plugin_files=plugin_files,
-            fresh=fresh or _remembers(plan, devices),
+            fresh=fresh or _needs_fresh_processes(plan, devices),
         )
         with pool, _stopping(runner):
             return runner.run(pool, timeout=timeout)
 
 
-def _say_gone(plan: StudyPlan, home: Home, display: Display) -> None:
-    found = storage(home) if plan.study.search and has_storage(home) else None
+def _note_missing_searches(plan: StudyPlan, home: Home, display: Display) -> None:
+    optuna_storage = storage(home) if plan.study.search and has_storage(home) else None
     journal = Journal(home, plan.study.name)
     if journal.skipped:
         display.note(journal.skipped)
-    for sentence in missing_searches(home, search_names(plan), found, journal.read()):
-        display.note(f"{sentence} It begins anew; what was trained is not trained again.")
+    for sentence in missing_searches(home, search_names(plan), optuna_storage, journal.read()):
+        display.note(f"{sentence} It begins anew; finished runs are not repeated.")
 
 
-def _remembers(plan: StudyPlan, devices: Sequence[str]) -> bool:
-    """Whether what is minimised depends on what a warm worker did before: a process's peak."""
+def _needs_fresh_processes(plan: StudyPlan, devices: Sequence[str]) -> bool:
+    """Return whether an objective depends on earlier runs in the same process: its peak memory."""
     search = plan.study.search
     return search is not None and "peak_memory" in search.objectives and "cpu" in devices
 
 
 def worker_devices(workers: int | None, device: str = "auto") -> list[str]:
-    """A device for each worker: the GPUs in turn where there are any, else the CPU.
+    """Return one device per worker process: the GPUs in turn if there are any, else the CPU.
 
     Args:
-        workers: how many; None for one a GPU, or one a core.
-        device: ``auto``, ``cpu``, or a device that all share.
+        workers: number of worker processes; None for one per GPU, or one per core.
+        device: ``auto``, ``cpu``, or a device that all worker processes share.
     """
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if device != "auto":
@@ -108,7 +117,7 @@ def worker_devices(workers: int | None, device: str = "auto") -> list[str]:
 
 
 def cores_per_worker(workers: int) -> int:
-    """Return how many cores each worker has to itself, at least one."""
+    """Return the number of cores per worker process, at least one."""
     return max(1, cores() // workers)
 
 
@@ -118,7 +127,7 @@ def _cores() -> int:
 
 @contextmanager
 def _stopping(runner: Runner) -> Iterator[None]:
-    """The first interrupt lets running jobs write checkpoints; a second ends at once."""
+    """Handle interrupts: at the first, running jobs write checkpoints; the second ends at once."""
 
     def handle(number: int, frame: FrameType | None) -> None:
         if runner.stop == "interrupted":
@@ -126,7 +135,8 @@ def _stopping(runner: Runner) -> Iterator[None]:
         runner.stop = "interrupted"
         runner.display.note("Stopping: runs write their checkpoints. Interrupt again to end now.")
 
-    before = {each: signal.signal(each, handle) for each in (signal.SIGINT, signal.SIGTERM)}
+    handled = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.signal(number, handle) for number in handled}
     try:
         yield
     finally:

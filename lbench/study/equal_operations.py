@@ -1,4 +1,4 @@
-"""Budgets of as many operations as the reference rule takes in its epochs."""
+"""Budgets with as many operations as the reference rule takes in its epochs."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from lbench.study.study_plan import ExampleBudget, StudyPlan
 
 
 def check_equal_operations(plan: StudyPlan) -> None:
-    """Check that there is a reference rule to be equal to.
+    """Check that each point with ``equal = "flops"`` has a reference rule to compare with.
 
     Raises:
-        UsageError: there is no such rule on a point's dataset and network, its budget is not in
-            epochs, or the dataset is a sequence.
+        UsageError: the study does not have the reference rule on a point's dataset and network,
+            the budget is not in epochs, or the dataset is a sequence of tasks.
     """
     reference = registry().reference("rules")
-    known = [*plan.points, *(each.point for each in plan.untrainable)]
-    bases = {_where(point) for point in known if point.rule == reference}
-    for point in _asking(plan):
+    points = [*plan.points, *(failed.point for failed in plan.untrainable)]
+    bases = {_comparison(point) for point in points if point.rule == reference}
+    for point in _equal_points(plan):
         if plan.resolved[point.key].dataset.segments:
             raise UsageError(
-                f"{point.key} is a sequence: its budget is in epochs a task, not in operations.",
+                f"{point.key} is a sequence: its budget is in epochs per task, not in operations.",
                 'Leave out equal = "flops".',
             )
         if not reference:
@@ -34,7 +34,7 @@ def check_equal_operations(plan: StudyPlan) -> None:
                 f"{point.key} cannot have equal operations: no installed rule is the reference.",
                 "See all plugins with: lbench plugins",
             )
-        if _where(point) not in bases or not plan.resolved[point.key].cell.budget.epochs:
+        if _comparison(point) not in bases or not plan.resolved[point.key].cell.budget.epochs:
             raise UsageError(
                 f"{point.key} cannot have as many operations as {reference} has in its epochs.",
                 f"Add the rule {reference} to the study, on the same network with the same "
@@ -43,37 +43,38 @@ def check_equal_operations(plan: StudyPlan) -> None:
 
 
 def with_budgets(plan: StudyPlan, flops: Mapping[str, float]) -> StudyPlan:
-    """The plan with a budget at each point that asks for equal operations.
+    """Return the plan with a budget at each point with ``equal = "flops"``.
 
-    Where a point takes as many for an example as the reference rule does, its epochs are its
-    budget already. One that could not be timed, or has no reference that could, is lost.
+    A point that takes as many operations per example as the reference rule keeps its epochs. A
+    point becomes untrainable if its step or that of the reference rule could not be timed.
 
     Args:
-        flops: of training on one example, by the key of each point that could be timed.
+        plan: the plan.
+        flops: operations per training example, by the key of each point that could be timed.
 
     Raises:
-        UsageError: a rule's training has no matrix product to count.
+        UsageError: a rule has no matrix product in its training that could be counted.
     """
     reference = registry().reference("rules")
     base = {
-        _where(point): flops[point.key]
+        _comparison(point): flops[point.key]
         for point in plan.points
         if point.rule == reference and point.key in flops
     }
     budgets, untrainable = {}, list[UntrainablePoint]()
-    for point in _asking(plan):
-        if point.key not in flops or _where(point) not in base:
+    for point in _equal_points(plan):
+        if point.key not in flops or _comparison(point) not in base:
             failed = reference if point.key in flops else point.rule
-            reason = f"A step of {failed} failed, so there is no budget of as many operations."
+            reason = f"A step of {failed} failed, so the budget of equal operations is unknown."
             untrainable.append(UntrainablePoint(point, reason))
             continue
         if not flops[point.key]:
             raise UsageError(
-                f"Training {point.rule} has no matrix product: it cannot be given as many "
-                f"operations as {reference}.",
+                f"Training {point.rule} has no matrix product: it cannot have as many operations "
+                f"as {reference}.",
                 'Give it an arm of its own, with axes = { equal = ["epochs"] }.',
             )
-        ratio = base[_where(point)] / flops[point.key]
+        ratio = base[_comparison(point)] / flops[point.key]
         if ratio == 1:
             continue
         resolved = plan.resolved[point.key]
@@ -83,19 +84,19 @@ def with_budgets(plan: StudyPlan, flops: Mapping[str, float]) -> StudyPlan:
             trial=max(1, round(seen * (1 - VALIDATION))),
             final=max(1, round(seen * (1 - cell.validation))),
         )
-    keys = [each.point.key for each in untrainable]
+    keys = [failed.point.key for failed in untrainable]
     points = [point for point in plan.points if point.key not in keys]
     return replace(
         plan, points=points, budgets=budgets, untrainable=[*plan.untrainable, *untrainable]
     )
 
 
-def _asking(plan: StudyPlan) -> list[Point]:
+def _equal_points(plan: StudyPlan) -> list[Point]:
     return [point for point in plan.points if point.settings.get(EQUAL) == "flops"]
 
 
-def _where(point: Point) -> tuple[str, str, str]:
-    """Where operations can be equal: the same images through the same network."""
+def _comparison(point: Point) -> tuple[str, str, str]:
+    """Return a key that is equal for points with the same dataset and network."""
     task = {
         name: value
         for name, value in point.settings.items()

@@ -1,4 +1,4 @@
-"""How long a study will take."""
+"""Estimate of the duration of a study."""
 
 from __future__ import annotations
 
@@ -9,23 +9,24 @@ from lbench.study.step_costs import Cost
 from lbench.study.study_plan import StudyPlan
 
 OVERHEAD = 0.3
-"""Seconds a run beside its training: what benchmarks/trial.py measures."""
+"""Seconds per run besides its training, as benchmarks/trial.py measures them."""
 PRUNED = 0.6
-"""Share of a search's epochs that are trained where most trials are pruned early."""
+"""Share of a search's epochs that are trained when most trials are pruned early."""
 
 
 def estimated_seconds(plan: StudyPlan, costs: Mapping[str, Cost]) -> float:
-    """Of all that is to be trained, on one worker.
+    """Return the seconds that all runs of a plan take on one worker.
 
     Args:
-        costs: of a cell at each point that could be timed, by its key; others count as nothing.
+        plan: the plan.
+        costs: cost at each point that could be timed, by its key; other points count as 0.
     """
     keys = [point.key for point in plan.points if point.key in costs]
     return sum(_seconds(plan, key, costs[key]) for key in keys)
 
 
 def _seconds(plan: StudyPlan, key: str, cost: Cost) -> float:
-    """Of all runs at a point."""
+    """Return the seconds that all runs at a point take."""
     study, resolved = plan.study, plan.resolved[key]
     cell, data = resolved.cell, resolved.dataset
     train, test = data.examples
@@ -35,18 +36,18 @@ def _seconds(plan: StudyPlan, key: str, cost: Cost) -> float:
 
     def run(epochs: float) -> float:
         steps = epochs * learned / cell.recipe.batch
-        # After an epoch of one task of a sequence all of them are looked at.
-        seen = learned + test + 0.1 * train * epochs * max(1, len(data.segments))
-        return steps * cost.step + seen * cost.evaluation + OVERHEAD
+        # After each epoch of one task of a sequence the model is evaluated on all tasks.
+        evaluated = learned + test + 0.1 * train * epochs * max(1, len(data.segments))
+        return steps * cost.step + evaluated * cost.evaluation + OVERHEAD
 
-    # What a search chose is compared with the defaults, with as many runs of these.
-    taken = study.seeds * run(epochs) * (1 if study.search is None else 2)
+    # A search adds as many runs of the defaults, with which its choice is compared.
+    seconds = study.seeds * run(epochs) * (1 if study.search is None else 2)
     if (search := study.search) is not None:
         share = PRUNED if search.pruning and len(search.objectives) == 1 else 1.0
-        taken += (
+        seconds += (
             trial_count(search, plan.spaces[key])
             * search.seeds
             * share
             * run(search.epochs or epochs)
         )
-    return taken
+    return seconds

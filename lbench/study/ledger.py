@@ -1,4 +1,4 @@
-"""What a study was asked to do, in its folder: the points, their searches, and the command."""
+"""The file ``plan.json`` of a study: its points, their searches and the last command."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from lbench.study.study_plan import StudyPlan
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A point that was asked for.
+    """A planned point.
 
     Args:
-        point: where.
-        search: what its search is called in Optuna's storage; None without one.
-        space: what is searched.
-        objectives: what is minimised.
-        wanted: how many trials there shall be.
-        untrainable: why nothing could be trained there the last time; None where something could.
+        point: the point.
+        search: name of its search in Optuna's storage; None without a search.
+        space: search space.
+        objectives: quantities that are minimised.
+        wanted: planned number of trials.
+        untrainable: why nothing could be trained at the last attempt; None if something could.
     """
 
     point: Point
@@ -40,13 +40,14 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Ledger:
-    """All entries of the file's present version, oldest first.
+    """All entries that belong to the current version of the study's file, oldest first.
 
     Args:
-        study: with what the last command line said over its file.
-        absent: datasets that were left out the last time, with the reason.
-        command: the last one.
-        older: how many points belong to an earlier version of the file.
+        study: the study, with the changes of the last command line.
+        entries: the planned points.
+        absent: datasets that the last command left out, with the reason.
+        command: the last command.
+        older: number of points that belong to an earlier version of the file.
     """
 
     study: Study
@@ -57,7 +58,7 @@ class Ledger:
 
 
 def search_names(plan: StudyPlan) -> dict[str, str]:
-    """What the search of each point is called in Optuna's storage, by the point's key."""
+    """Return the name of each search in Optuna's storage, by the key of its point."""
     search = plan.study.search
     if search is None:
         return {}
@@ -75,23 +76,28 @@ def search_names(plan: StudyPlan) -> dict[str, str]:
 
 
 def write_ledger(home: Home, plan: StudyPlan, command: str) -> None:
-    """Adds a plan's points to the study's ``plan.json``; a point that is known is brought up.
+    """Add the points of a plan to the study's ``plan.json``; replace those that it has.
+
+    Args:
+        home: home directory.
+        plan: the plan.
+        command: the command line, which reports print.
 
     Raises:
-        DamagedError: what is there is not what lbench wrote.
+        DamagedError: the existing file is not what lbench wrote.
     """
     path = home.studies / plan.study.name / "plan.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     before = _content(path)
-    _ledger(path, plan.study, before)  # what is damaged is not written over
+    _ledger(path, plan.study, before)  # raises before a damaged file is overwritten
     version = plan.study.version
     points = dict(before.get("points", {}))
     searches = search_names(plan)
     for lost in plan.untrainable:
         key = lost.point.key
-        # What was trained there before is still there.
-        known = points.get(key, {}) if points.get(key, {}).get("version") == version else {}
-        points[key] = {**known, "version": version, "point": asdict(lost.point)}
+        # Keep the search: runs from an earlier command still exist.
+        earlier = points.get(key, {}) if points.get(key, {}).get("version") == version else {}
+        points[key] = {**earlier, "version": version, "point": asdict(lost.point)}
         points[key]["untrainable"] = lost.reason
     for point in plan.points:
         entry = {"version": version, "point": asdict(point)}
@@ -104,13 +110,13 @@ def write_ledger(home: Home, plan: StudyPlan, command: str) -> None:
             "points": points,
             "absent": dict(plan.absent),
             "command": command,
-            "asked": {"version": version, **_asked(plan)},
+            "changes": {"version": version, **_changeable(plan)},
         },
     )
 
 
 def last_point(home: Home, name: str) -> Point | None:
-    """Return the point that a study was asked for last; None where it was never run.
+    """Return the last point in a study's plan; None if the study was never run.
 
     Raises:
         DamagedError: its ``plan.json`` is not what lbench wrote.
@@ -120,7 +126,7 @@ def last_point(home: Home, name: str) -> Point | None:
 
 
 def read_ledger(home: Home, study: Study) -> Ledger:
-    """What a study was asked to do; empty where it was never run.
+    """Return the content of a study's ``plan.json``; empty if the study was never run.
 
     Raises:
         DamagedError: its ``plan.json`` is not what lbench wrote.
@@ -130,22 +136,22 @@ def read_ledger(home: Home, study: Study) -> Ledger:
 
 
 def _ledger(path: Path, study: Study, content: Mapping[str, Any]) -> Ledger:
-    """Return what the content of a ``plan.json`` says; raise DamagedError where it cannot."""
+    """Return the parsed content of a ``plan.json``; raise DamagedError if it is invalid."""
     try:
-        return _understood(study, content)
+        return _parsed(study, content)
     except DAMAGE as error:
         raise DamagedError(
             f"{path} is damaged: {type(error).__name__}: {error}.", _again(path)
         ) from None
 
 
-def _understood(study: Study, content: Mapping[str, Any]) -> Ledger:
+def _parsed(study: Study, content: Mapping[str, Any]) -> Ledger:
     version = study.version
     points = content.get("points", {}).values()
     current = [entry for entry in points if entry["version"] == version]
-    asked = content.get("asked", {})
+    changes = content.get("changes", {})
     return Ledger(
-        _changed(study, asked) if asked.get("version") == version else study,
+        _with_changes(study, changes) if changes.get("version") == version else study,
         [_entry(entry) for entry in current],
         content.get("absent", {}),
         content.get("command", f"lbench study {study.name}"),
@@ -163,11 +169,11 @@ def _content(path: Path) -> dict[str, Any]:
 
 
 def _again(path: Path) -> str:
-    return f"Move {path} away and run the study again: nothing is trained twice."
+    return f"Move {path} away and run the study again: finished runs are not repeated."
 
 
-def _asked(plan: StudyPlan) -> dict[str, Any]:
-    """What a command line may say over the file; of a grid the trials that it comes to."""
+def _changeable(plan: StudyPlan) -> dict[str, Any]:
+    """Return the fields that a command line may change; for a grid with its number of trials."""
     study, search = plan.study, plan.study.search
     if search is None:
         return {"seeds": study.seeds}
@@ -181,14 +187,14 @@ def _asked(plan: StudyPlan) -> dict[str, Any]:
     }
 
 
-def _changed(study: Study, asked: Mapping[str, Any]) -> Study:
+def _with_changes(study: Study, changes: Mapping[str, Any]) -> Study:
     search = study.search and replace(
         study.search,
-        trials=asked["trials"],
-        sampler=asked["sampler"],
-        objectives=tuple(asked["objectives"]),
+        trials=changes["trials"],
+        sampler=changes["sampler"],
+        objectives=tuple(changes["objectives"]),
     )
-    return replace(study, seeds=asked["seeds"], search=search)
+    return replace(study, seeds=changes["seeds"], search=search)
 
 
 def _search(search: Search, name: str, space: Mapping[str, Domain]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Where in a TOML file something stands, which its parsed content does not tell."""
+"""Line numbers of tables and keys in a TOML file, which the parser does not return."""
 
 from __future__ import annotations
 
@@ -13,36 +13,36 @@ _KEYS = rf"{_KEY}(?:\s*\.\s*{_KEY})*"
 
 
 def line_of(text: str, location: Location) -> int | None:
-    """The line, from 1, of the innermost part of a location that the file has; None of none."""
+    """Return the line, from 1, of the innermost part of a location that the file has, or None."""
     wanted = list(location)
-    best, found = 0, None
+    depth, line = 0, None
     for number, path in _paths(text):
-        if len(path) > best and wanted[: len(path)] == path:
-            best, found = len(path), number
-    return found
+        if len(path) > depth and wanted[: len(path)] == path:
+            depth, line = len(path), number
+    return line
 
 
 def _paths(text: str) -> Iterator[tuple[int, list[str | int]]]:
-    """Each line that begins a table or names a key, with its location."""
-    here: list[str | int] = []
+    """Yield the number and location of each line that begins a table or names a key."""
+    table: list[str | int] = []
     arrays: Counter[str] = Counter()
     quote = ""
     for number, line in enumerate(text.splitlines(), start=1):
         if quote:
-            # Inside a text of several lines, which may hold anything.
+            # This line is inside a multi-line string, which may contain anything.
             quote = "" if quote in line else quote
             continue
         if header := re.match(rf"\s*(\[\[?)\s*({_KEYS})\s*\]", line):
             keys = _split(header[2])
             if header[1] == "[[":
                 arrays[keys[0]] += 1
-            here = _indexed(keys, arrays)
-            yield number, here
+            table = _indexed(keys, arrays)
+            yield number, table
         elif assigned := re.match(rf"\s*({_KEYS})\s*=", line):
-            yield number, [*here, *_split(assigned[1])]
-        for each in ('"""', "'''"):
-            if line.count(each) % 2:
-                quote = each
+            yield number, [*table, *_split(assigned[1])]
+        for mark in ('"""', "'''"):
+            if line.count(mark) % 2:
+                quote = mark
 
 
 def _split(keys: str) -> list[str]:
@@ -50,7 +50,7 @@ def _split(keys: str) -> list[str]:
 
 
 def _indexed(keys: list[str], arrays: Counter[str]) -> list[str | int]:
-    """The keys, behind the first the index of the table that is open in that array."""
+    """Return the keys, with the index of the current table of an array behind the first key."""
     first: list[str | int] = [keys[0]]
     if arrays[keys[0]]:
         first.append(arrays[keys[0]] - 1)

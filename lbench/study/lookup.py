@@ -1,4 +1,4 @@
-"""Finds a study: an installed one by its name, a user's own file, or what lbench tune began."""
+"""Lookup of a study: an installed one, a user's file, or a search of ``lbench tune``."""
 
 from __future__ import annotations
 
@@ -13,15 +13,16 @@ from lbench.study.tuning import PREFIX, find_tuning_study
 
 
 def find_study(name: str, registry: Registry, home: Home | None = None) -> Study:
-    """The study of that name, or in that TOML file.
+    """Return the study with a name or in a TOML file.
 
     Args:
-        name: of the study, or its file.
-        registry: knows the installed ones.
-        home: whose searches of ``lbench tune`` are found too; they can be reported, not run.
+        name: name of the study, or path of its file.
+        registry: installed studies.
+        home: home directory, whose searches of ``lbench tune`` are looked up too. They can be
+            reported, but not run.
 
     Raises:
-        UsageError: there is no such study or file, or the file does not fit.
+        UsageError: there is no such study or file, or the file is invalid.
         DamagedError: the plan of such a search is not what lbench wrote.
     """
     if name.endswith(".toml") or "/" in name:
@@ -29,8 +30,10 @@ def find_study(name: str, registry: Registry, home: Home | None = None) -> Study
         if not path.is_file():
             raise UsageError(f"There is no study file {name}.", "List studies with: lbench studies")
         if path.stem in (".", ".."):
-            # A study's folder has the name of its file.
-            raise UsageError(f"{name!r} is no name for a study's file.", "Call it mine.toml.")
+            # The folder of a study has the name of its file.
+            raise UsageError(
+                f"{name!r} is not a valid name for a study's file.", "Use a name such as mine.toml."
+            )
         return read_study(path)
     if home is not None and name.startswith(PREFIX) and name not in registry.studies:
         return find_tuning_study(name, home)

@@ -1,4 +1,4 @@
-"""What a study's folder or Optuna's storage lacks of what was trained."""
+"""Files of a study that are missing although runs of it were trained."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from lbench.home import Home
 from lbench.store.rows import Member
 from lbench.study.search import search_digest
-from lbench.study.storage import where
+from lbench.study.storage import location
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
@@ -21,27 +21,27 @@ def missing_searches(
     storage: BaseStorage | None,
     members: Iterable[Member],
 ) -> list[str]:
-    """Return a sentence on each search whose trials were trained and that Optuna lacks.
+    """Return a sentence for each search with trained trials that Optuna's storage lacks.
 
     Args:
-        home: for the storage's name.
-        names: of the searches, by the point's key.
-        storage: Optuna's; None for one that is not there.
-        members: the study's.
+        home: home directory, for the name of the storage in the sentence.
+        names: names of the searches in the storage, by the key of the point.
+        storage: Optuna's storage; None where it does not exist.
+        members: memberships of runs in the study.
     """
-    known = [] if storage is None else [each.study_name for each in storage.get_all_studies()]
+    stored = [] if storage is None else [study.study_name for study in storage.get_all_studies()]
     trained = Counter((m.point, m.search) for m in set(members) if m.role == "trial")
     return [
-        f"Optuna's storage {where(home)} does not have the search of {key}, of which "
-        f"{trained[key, search_digest(name)]} runs of trials were trained."
+        f"Optuna's storage {location(home)} does not have the search of {key}, although "
+        f"{trained[key, search_digest(name)]} runs of its trials were trained."
         for key, name in names.items()
-        if name not in known and trained[key, search_digest(name)]
+        if name not in stored and trained[key, search_digest(name)]
     ]
 
 
 def missing_plan(home: Home, study: str, members: Collection[Member]) -> list[str]:
-    """Return the sentence on a plan that is not there; of a study that was never run, nothing."""
+    """Return a sentence if the plan is missing although runs of the study were trained."""
     path = home.studies / study / "plan.json"
     if path.exists() or not members:
         return []
-    return [f"{path} is not there, although {len(members)} runs of the study were trained."]
+    return [f"{path} does not exist, although {len(members)} runs of the study were trained."]

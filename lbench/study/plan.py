@@ -1,4 +1,4 @@
-"""From a study to its points, with everything checked before anything is trained."""
+"""Expansion of a study to its points, with all checks that are possible before training."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from lbench.study.space import check_space, search_space
 from lbench.study.study_plan import StudyPlan
 
 SMALL = 64 * 2**20
-"""Bytes of training pixels up to which a dataset is taken on a CPU without being asked for."""
+"""Bytes of training images up to which a CPU takes a dataset that the user did not name."""
 
 
 def plan(
@@ -34,30 +34,32 @@ def plan(
     data_dir: Path | None = None,
     gpu: bool = False,
 ) -> StudyPlan:
-    """The points of a study.
+    """Return the plan of a study: its points with their configurations and search spaces.
 
     Args:
-        datasets: in the place of the study's; each must be there.
-        rules: of the study's, those that are wanted.
-        data_dir: where data is looked for first.
-        gpu: whether large datasets that are there are taken without being asked for.
+        study: the study.
+        registry: installed rules, networks, datasets and probes.
+        datasets: names that replace those of the study; the data of each must be available.
+        rules: names of the rules that are run; None for all of the study.
+        data_dir: data directory that is searched first.
+        gpu: whether large datasets are taken although the user did not name them.
 
     Raises:
-        UsageError: an unknown name, a value out of range, or parts that do not fit.
-        DataError: a dataset that was asked for is not there, or none of the study's is.
+        UsageError: a name is unknown, a value is out of range, or parts do not fit each other.
+        DataError: a dataset that the user named is missing, or all of the study's are.
     """
-    study = _of_rules(study, rules, registry)
+    study = _with_rules(study, rules, registry)
     _check_names(study, registry)
-    wanted = dict.fromkeys(datasets or study.datasets)
-    absent = _all_absent(wanted, registry, data_dir, asked=bool(datasets), large=gpu)
-    there = [name for name in wanted if name not in absent]
-    if not there:
+    names = dict.fromkeys(datasets or study.datasets)
+    absent = _all_absent(names, registry, data_dir, named=bool(datasets), large=gpu)
+    available = [name for name in names if name not in absent]
+    if not available:
         raise DataError(
-            f"None of the datasets of study {study.name} is there: "
+            f"None of the datasets of study {study.name} is available: "
             + "; ".join(f"{name}: {reason}" for name, reason in absent.items()),
             "Name one with --datasets, as in: --datasets digits",
         )
-    points = list(_points(study, there, registry))
+    points = list(_points(study, available, registry))
     keys = [point.key for point in points]
     if twice := next((key for key in keys if keys.count(key) > 1), None):
         raise UsageError(
@@ -65,23 +67,23 @@ def plan(
             "Give the arms of one rule different names: name = …",
         )
     resolved, spaces, untrainable = _resolved(study, points, registry, data_dir)
-    keys = [each.point.key for each in untrainable]
+    keys = [failed.point.key for failed in untrainable]
     points = [point for point in points if point.key not in keys]
     _refuse_idle(points, resolved, spaces)
     _check_searched(study, points, spaces)
-    found = StudyPlan(study, points, spaces, resolved, absent, untrainable=untrainable)
-    check_equal_operations(found)
-    check_probes(found, registry)
-    return found
+    result = StudyPlan(study, points, spaces, resolved, absent, untrainable=untrainable)
+    check_equal_operations(result)
+    check_probes(result, registry)
+    return result
 
 
 def _resolved(
     study: Study, points: Sequence[Point], registry: Registry, data_dir: Path | None
 ) -> tuple[dict[str, Resolved], dict[str, Mapping[str, Domain]], list[UntrainablePoint]]:
-    """The cell and the space of each point, by its key, and the points that cannot be trained.
+    """Return configurations and search spaces by the key of the point, and untrainable points.
 
     Raises:
-        UsageError: a setting does not fit; says at which point.
+        UsageError: a setting is invalid. The message names the point.
     """
     resolved: dict[str, Resolved] = {}
     spaces: dict[str, Mapping[str, Domain]] = {}
@@ -89,18 +91,18 @@ def _resolved(
     for point in points:
         try:
             if study.path is not None:
-                # What a file has is typed; a command line has text.
+                # Values in a file have types; those of a command line are text.
                 check_types(point, registry)
-            asked = replace(request(point, registry, study.protocol), data_dir=data_dir)
+            wanted = replace(request(point, registry, study.protocol), data_dir=data_dir)
             if study.search:
                 spaces[point.key] = search_space(point.rule, study.search, point.settings, registry)
-            resolved[point.key] = resolve(asked, registry)
+            resolved[point.key] = resolve(wanted, registry)
         except UsageError as error:
             raise UsageError(f"At {point.key}: {error.message}", error.hint) from None
         except LbenchError:
             raise
         except (Exception, SystemExit) as error:
-            # One rule's code is at fault; what the others are asked does not depend on it.
+            # The error is in the code of one rule; the other points do not depend on it.
             untrainable.append(UntrainablePoint(point, raised.reason(error)))
             continue
         if problem := _too_small(resolved[point.key], spaces.get(point.key, {})):
@@ -109,13 +111,16 @@ def _resolved(
 
 
 def _too_small(resolved: Resolved, space: Mapping[str, Domain]) -> str | None:
-    """Why no run can train on its batches; None where runs can, or a search chooses the batch."""
+    """Return why no run can train on its batches, or None.
+
+    A search of the batch size may choose one that works.
+    """
     if "batch" in space:
         return None
     try:
         check_batches(resolved)
         if space:
-            # Trials hold validation examples out, whatever the final runs do.
+            # Trials hold out validation examples, even if the final runs do not.
             trial = replace(resolved.cell, validation=VALIDATION)
             check_batches(replace(resolved, cell=trial))
     except UsageError as error:
@@ -128,18 +133,19 @@ def _refuse_idle(
     resolved: Mapping[str, Resolved],
     spaces: Mapping[str, Mapping[str, Domain]],
 ) -> None:
-    """Refuse settings that cannot act: a value of an axis anywhere, any other setting everywhere.
+    """Refuse settings without effect.
 
-    What is set for several points need not act at each of them: a momentum is for those with sgd.
+    A value of an axis must have an effect at each of its points. Any other setting must have one
+    at some point: a momentum may be set for all points, of which some have the optimizer sgd.
 
     Raises:
-        UsageError: there is one; says where, why, and what mends it.
+        UsageError: a setting has no effect. The message has the point, the reason and a remedy.
     """
     never = {p.key: _never_acts(resolved[p.key], spaces.get(p.key, {})) for p in points}
     acting = {name for p in points for name in p.settings if name not in never[p.key]}
     for point in points:
-        here = never[point.key].items()
-        refused = {n: why for n, why in here if n in point.values or n not in acting}
+        reasons = never[point.key].items()
+        refused = {n: why for n, why in reasons if n in point.values or n not in acting}
         try:
             refuse_idle(refused)
         except UsageError as error:
@@ -147,22 +153,22 @@ def _refuse_idle(
 
 
 def _never_acts(resolved: Resolved, space: Mapping[str, Domain]) -> Mapping[str, tuple[str, str]]:
-    """Return what was asked for and cannot act, whatever a search may choose beside it."""
+    """Return the given settings that have no effect for any choice of the search, with reasons."""
     recipes = [resolved.cell.recipe]
     for name in ("optimizer", "schedule"):
         if not isinstance(choices := space.get(name, ()), Span) and choices:
-            recipes = [r.model_copy(update={name: each}) for r in recipes for each in choices]
-    found = [idle(recipe) for recipe in recipes]
-    return {n: why for n, why in resolved.idle.items() if all(n in each for each in found)}
+            recipes = [r.model_copy(update={name: choice}) for r in recipes for choice in choices]
+    idle_names = [idle(recipe) for recipe in recipes]
+    return {n: why for n, why in resolved.idle.items() if all(n in names for names in idle_names)}
 
 
 def _check_searched(
     study: Study, points: Sequence[Point], spaces: Mapping[str, Mapping[str, Domain]]
 ) -> None:
-    """Refuse what is to be searched and is set wherever a rule has it.
+    """Refuse a search of an option that the study sets at every point whose rule has it.
 
     Raises:
-        UsageError: there is something.
+        UsageError: there is such an option.
     """
     if study.search is None:
         return
@@ -175,8 +181,8 @@ def _check_searched(
             )
 
 
-def _of_rules(study: Study, rules: Sequence[str] | None, registry: Registry) -> Study:
-    """The study with the arms of these rules; a rule that it has not gets an arm of its own."""
+def _with_rules(study: Study, rules: Sequence[str] | None, registry: Registry) -> Study:
+    """Return the study with the arms of these rules; a rule without an arm gets one."""
     arms: list[Arm] = []
     for arm in study.arms:
         everything = sorted(registry.rules) if arm.rule == "*" else [arm.rule]
@@ -188,7 +194,7 @@ def _of_rules(study: Study, rules: Sequence[str] | None, registry: Registry) -> 
     for rule in dict.fromkeys(rules):
         registry.find("rules", rule)
         own = [arm for arm in study.arms if arm.rule == rule]
-        # Under the terms of the first arm, as far as the rule has them.
+        # A new arm has the settings and axes of the first one, as far as the rule has them.
         arms += own or [replace(study.arms[0], rule=rule, name="")]
     return replace(study, arms=tuple(arms))
 
@@ -212,47 +218,50 @@ def _check_names(study: Study, registry: Registry) -> None:
 
 
 def _has(rule: str, name: str, registry: Registry) -> bool:
-    known = registry.load("rules", rule).Config.model_fields
+    options = registry.load("rules", rule).Config.model_fields
     common = (*Recipe.model_fields, *TASK, EQUAL)
-    return name in known or name in common or name.startswith(("net.", "data."))
+    return name in options or name in common or name.startswith(("net.", "data."))
 
 
 def _all_absent(
-    names: Iterable[str], registry: Registry, data_dir: Path | None, *, asked: bool, large: bool
+    names: Iterable[str], registry: Registry, data_dir: Path | None, *, named: bool, large: bool
 ) -> dict[str, str]:
-    """The datasets that are left out, with the reason; the arguments are those of `_absent`.
+    """Return the datasets that are left out, with reasons; the arguments are those of `_absent`.
 
     Raises:
-        UsageError: nobody brings one of them, whether the others are there or not.
+        UsageError: a name is unknown, whether the other datasets are available or not.
     """
     names = list(names)
     for name in names:
         registry.find("datasets", name)
-    reasons = {n: _absent(n, registry, data_dir, asked=asked, large=large) for n in names}
+    reasons = {n: _absent(n, registry, data_dir, named=named, large=large) for n in names}
     return {name: reason for name, reason in reasons.items() if reason is not None}
 
 
 def _absent(
-    name: str, registry: Registry, data_dir: Path | None, *, asked: bool, large: bool
+    name: str, registry: Registry, data_dir: Path | None, *, named: bool, large: bool
 ) -> str | None:
-    """Why a dataset is left out; None when it is taken.
+    """Return why a dataset is left out; None when it is taken.
 
     Args:
-        asked: by name: it may be downloaded, and may not be left out.
-        large: whether a large one is taken without being asked for.
+        name: name of the dataset.
+        registry: installed datasets.
+        data_dir: data directory that is searched first.
+        named: whether the user named it: it may then be downloaded, and is never left out.
+        large: whether a large dataset is taken although the user did not name it.
 
     Raises:
-        DataError: it was asked for and is not there.
+        DataError: the user named it, and its data is missing.
     """
     source = registry.load("datasets", name)()
     try:
-        data = source.load(data_dir, download=asked)
+        data = source.load(data_dir, download=named)
     except DataError as error:
-        if asked:
+        if named:
             raise
         return error.message.partition(" Looked in")[0].rstrip(".")
-    if not asked and not large and data.train.images.nbytes > SMALL:
-        return f"large for a CPU; ask for it with --datasets {name}"
+    if not named and not large and data.train.images.nbytes > SMALL:
+        return f"large for a CPU; name it to use it: --datasets {name}"
     return None
 
 
@@ -260,7 +269,7 @@ def _points(study: Study, datasets: Sequence[str], registry: Registry) -> Iterat
     for dataset in datasets:
         own = registry.find("datasets", dataset).network
         for index, arm in enumerate(study.arms):
-            # An axis that a rule does not have is no axis of that rule.
+            # Axes and settings that the rule does not have are left out.
             axes = {n: v for n, v in arm.axes.items() if _has(arm.rule, n, registry)}
             fixed = {n: v for n, v in arm.settings.items() if _has(arm.rule, n, registry)}
             for network in (arm.network,) if arm.network else study.networks or (own,):

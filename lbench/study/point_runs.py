@@ -1,4 +1,4 @@
-"""A point's work: its search, then its final runs."""
+"""Runs at a point: its search, then its final runs."""
 
 from __future__ import annotations
 
@@ -13,22 +13,27 @@ from lbench.study.definition import FIRST_FINAL_SEED, Point
 from lbench.study.search import OptunaSearch
 
 FINAL = -1
-"""Stands for a trial's number where there is no search."""
+"""In place of a trial's number: a final run of the chosen settings."""
 DEFAULTS = -2
-"""Stands for a trial's number in final runs of the defaults."""
+"""In place of a trial's number: a final run of the defaults."""
 
 
 class PointRuns:
-    """A point's work: its search, then its final runs, and those of the defaults.
+    """Runs at a point: its search, then its final runs and those of the defaults.
 
-    What a search chose is compared with the defaults, seed by seed; where it chose the defaults
-    there is nothing to compare.
+    The settings that the search chose are compared with the defaults, seed by seed. If it chose
+    the defaults, there is nothing to compare.
+
+    Args:
+        point: the point.
+        search: its search; None without one.
+        seeds: number of final runs.
     """
 
-    def __init__(self, point: Point, searching: OptunaSearch | None, seeds: int) -> None:
+    def __init__(self, point: Point, search: OptunaSearch | None, seeds: int) -> None:
         self.point = point
-        self.searching = searching
-        first = FIRST_FINAL_SEED if searching else 0
+        self.search = search
+        first = FIRST_FINAL_SEED if search else 0
         self.seeds = range(first, first + seeds)
         self._waiting: deque[tuple[int, int]] | None = None
         self._searched = False
@@ -37,46 +42,49 @@ class PointRuns:
 
     @property
     def chosen(self) -> Mapping[str, Any]:
-        """What the search chose; empty without one."""
-        best = self.searching.best if self.searching else None
+        """Return the settings that the search chose; empty without a search."""
+        best = self.search.best if self.search else None
         return {} if best is None else settings_of(best)
 
     @property
     def trial(self) -> int:
-        """The trial that was chosen; -1 without a search."""
-        best = self.searching.best if self.searching else None
+        """Return the number of the chosen trial; -1 without a search."""
+        best = self.search.best if self.search else None
         return FINAL if best is None else best.number
 
     @property
     def searched(self) -> bool:
-        """Whether its search has all its trials, or it has none; looked up until it has."""
-        self._searched = self._searched or self.searching is None or self.searching.done
+        """Return whether the search is complete or there is none.
+
+        A complete search is not looked up again.
+        """
+        self._searched = self._searched or self.search is None or self.search.done
         return self._searched
 
     @property
     def done(self) -> bool:
-        """Whether nothing is left to do."""
+        """Return whether all runs of the point have ended."""
         return self.searched and (self.without_best or self.ended == self.wanted)
 
     @property
     def wanted(self) -> int:
-        """How many final runs there shall be, those of the defaults among them."""
+        """Return the number of final runs, including those of the defaults."""
         return len(self.seeds) * len(self._kinds)
 
     @property
     def _kinds(self) -> tuple[int, ...]:
-        if self.searching is None or (self.searched and self.searching.chose_defaults):
+        if self.search is None or (self.searched and self.search.chose_defaults):
             return (FINAL,)
         return FINAL, DEFAULTS
 
     def next_final(self) -> tuple[int, int] | None:
-        """Return what the next final run is of, FINAL or DEFAULTS, and its seed.
+        """Return the kind of the next final run, FINAL or DEFAULTS, and its seed.
 
-        None while the search goes on, and behind the last run.
+        Return None while the search is running and after the last run.
         """
         if not self.searched:
             return None
-        if self.searching and self.searching.best is None:
+        if self.search and self.search.best is None:
             self.without_best = True
             return None
         if self._waiting is None:
@@ -85,7 +93,7 @@ class PointRuns:
 
 
 def objectives(result: Mapping[str, Any], run_dir: Path | None) -> dict[str, float | None]:
-    """What a search may minimise, of a run that has ended; see ``definition.OBJECTIVES``."""
+    """Return the objectives of a run that has ended; see ``definition.OBJECTIVES``."""
     params: Mapping[str, int] = {}
     if run_dir is not None:
         params = (RunDir(run_dir).spec() or {}).get("params", {})

@@ -1,4 +1,4 @@
-"""Whether a study's probes fit its rules and data, before anything is trained."""
+"""Check that the probes of a study fit its rules and data, before any training."""
 
 from __future__ import annotations
 
@@ -14,30 +14,30 @@ from lbench.study.study_plan import StudyPlan
 
 
 def check_probes(plan: StudyPlan, registry: Registry) -> None:
-    """Begins each probe at each kind of point.
+    """Create each probe for each combination of rule, dataset and network.
 
     Raises:
-        UsageError: one cannot look at what is trained there; says which.
+        UsageError: a probe cannot measure the runs at a point. The message names both.
     """
     probes: dict[str, type[Probe]] = {
         name: registry.load("probes", name) for name in plan.study.probes
     }
-    seen = set()
+    checked = set()
     for point in plan.points if probes else ():
         kind = (point.rule, point.dataset, point.network)
-        if kind in seen:
+        if kind in checked:
             continue
-        seen.add(kind)
+        checked.add(kind)
         resolved = plan.resolved[point.key]
         data = resolved.dataset
-        some = DeviceData.of(data.train, np.arange(1), torch.device("cpu"))
+        example = DeviceData.of(data.train, np.arange(1), torch.device("cpu"))
         ends = range(1, len(data.segments) + 1)
-        scene = Scene(resolved.cell.build(0), some, some, Randomness(0), 1, 1, ends)
+        scene = Scene(resolved.cell.build(0), example, example, Randomness(0), 1, 1, ends)
         for name, cls in probes.items():
             try:
                 cls(name, scene)
             except UsageError as error:
                 raise UsageError(f"At {point.key}: {error.message}", error.hint) from None
             except Exception:
-                # The runs report a probe that fails, and go on without it.
+                # The runs report a probe that fails and continue without it.
                 continue

@@ -1,4 +1,4 @@
-"""What came of a study: cells with their runs, searches with their trials."""
+"""Results of a study: configurations with their runs, searches with their trials."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from lbench.study.definition import Domain, Point, Study
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """What a search asked for.
+    """A trial of a search.
 
     Args:
-        number: in its search, from 0.
-        state: ``complete``, ``pruned``, ``fail``, or ``running`` while it has not ended.
+        number: number in its search, from 0.
+        state: ``complete``, ``pruned``, ``fail``, or ``running`` if it has not ended.
         params: the suggested settings.
-        values: of the objectives; None unless complete.
-        intermediate: validation error by epoch, as far as it came.
+        values: value of each objective; None unless complete.
+        intermediate: validation error in percent by epoch, for the epochs that were trained.
         reason: why it was pruned or failed; None otherwise.
+        cell: fingerprint of its configuration; None if nothing was trained.
+        runs: runs of its seeds; empty if nothing was trained.
+        began: Unix time of its beginning in seconds; None if it has not begun.
+        ended: Unix time of its end in seconds; None if it has not ended.
         defaults: whether its settings are the defaults.
-        cell: fingerprint; None when nothing was trained.
-        runs: of its seeds; empty when nothing was trained.
-        began: Unix time, seconds.
-        ended: likewise; None while it has not.
     """
 
     number: int
@@ -46,20 +46,21 @@ class SearchResult:
     """A search at a point.
 
     Args:
-        point: where.
-        name: of the study in Optuna's storage.
-        space: what was searched, by setting.
-        objectives: what was minimised.
-        wanted: how many trials it shall have.
-        trials: by number.
-        best: lowest first objective; of several objectives the one of the front that has it.
+        point: the point.
+        name: name of the search in Optuna's storage.
+        space: search space, by setting.
+        objectives: quantities that were minimised.
+        wanted: planned number of trials.
+        trials: trials in order of their numbers.
+        best: complete trial with the lowest first objective; None without a complete trial.
         indistinguishable: complete trials that McNemar's test on the validation examples cannot
             tell apart from the best, which is one of them.
-        front: Pareto-optimal trials; with one objective all that have its lowest value.
-        validation: how many validation examples there are.
-        importances: of the settings, fractions that sum to 1; empty where too few trials ended.
-        defaults: the defaults, trained with the seeds of the final runs; None where they were not,
-            as in a search that chose them.
+        front: Pareto-optimal trials; with one objective all trials with its lowest value.
+        validation: number of validation examples; None if no trial stored predictions.
+        importances: importance of each setting, a fraction; they sum to 1. Empty if too few
+            trials are complete.
+        defaults: the defaults, trained with the seeds of the final runs; None if they were not
+            trained, as in a search that chose them.
     """
 
     point: Point
@@ -77,25 +78,25 @@ class SearchResult:
 
     @property
     def runs(self) -> list[RunRow]:
-        """The runs of all trials, and of the defaults with the seeds of the final runs."""
-        found = [run for trial in self.trials for run in trial.runs]
-        return found if self.defaults is None else [*found, *self.defaults.runs]
+        """Return the runs of all trials, and of the defaults with the seeds of the final runs."""
+        runs = [run for trial in self.trials for run in trial.runs]
+        return runs if self.defaults is None else [*runs, *self.defaults.runs]
 
     @property
     def ended(self) -> int:
-        """How many trials have ended."""
+        """Return the number of trials that have ended."""
         return sum(trial.state != "running" for trial in self.trials)
 
 
 @dataclass(frozen=True, slots=True)
 class Final:
-    """A cell of the table.
+    """A configuration with its final runs, a row of the table.
 
     Args:
-        point: where.
-        chosen: what the search chose there; empty without one.
-        cell: its row in the record.
-        runs: the latest attempt of each seed, the unfinished among them.
+        point: the point.
+        chosen: settings that the search chose; empty without a search.
+        cell: row of the configuration in the record.
+        runs: last attempt of each seed, including unfinished ones.
     """
 
     point: Point
@@ -106,18 +107,18 @@ class Final:
 
 @dataclass(frozen=True, slots=True)
 class Results:
-    """All that a report is made from.
+    """All data from which a report is made.
 
     Args:
-        study: the question.
-        finals: in the order of the plan.
-        searches: likewise.
-        missing: points that nothing has been trained at.
-        datasets: that were asked for and are not there, with the reason.
-        command: makes it again.
-        older: how many points belong to what the study's file asked for before.
-        untrainable: why nothing could be trained at a point the last time, by its key.
-        missing_files: sentences on files that are missing although runs of the study are there.
+        study: the study.
+        finals: final configurations, in the order of the plan.
+        searches: searches, in the order of the plan.
+        missing: points without a trained configuration.
+        datasets: datasets of the study that were left out, with the reason.
+        command: last command line, which continues the study.
+        older: number of points that belong to an earlier version of the study's file.
+        untrainable: why nothing could be trained at a point at the last attempt, by its key.
+        missing_files: sentences on files that are missing although runs of the study exist.
     """
 
     study: Study
@@ -137,7 +138,7 @@ class Results:
 
     @property
     def ended(self) -> bool:
-        """Whether there is something to report: a run of the table has ended, or none can be."""
+        """Return whether there is something to report: a final run has ended, or none can begin."""
         runs = [run.status for final in self.finals for run in final.runs]
         over = [s for s in self.searches if s.best is None and 0 < s.wanted <= s.ended]
         return bool(self.untrainable or over or set(runs) & {"finished", "diverged", "failed"})

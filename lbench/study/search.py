@@ -1,4 +1,4 @@
-"""One search: what Optuna is asked for, and what it is told."""
+"""The search at a point, on an Optuna study."""
 
 from __future__ import annotations
 
@@ -28,8 +28,9 @@ if TYPE_CHECKING:
 STARTUP = 5
 """Complete trials before any is pruned."""
 WARMUP = 3
-"""Epochs of a trial before it is pruned."""
+"""Epochs of a trial before it can be pruned."""
 REASON = "lbench.reason"
+"""Attribute of a trial that was pruned or failed: the reason."""
 
 
 @dataclass
@@ -37,13 +38,13 @@ class RunningTrial:
     """A trial that is being trained.
 
     Args:
-        trial: Optuna's.
+        trial: Optuna's trial.
         params: the suggested settings.
-        waiting: seeds that are still to be handed out.
+        waiting: seeds whose runs have not begun.
         running: seeds that are being trained.
-        results: what the ended seeds gave, by objective.
-        outside: whether the settings lie outside of what is searched, as defaults may.
-        defaults: whether they are the defaults, which are not pruned.
+        results: objectives of each finished seed.
+        outside: whether the settings are outside the search space, as defaults may be.
+        defaults: whether the settings are the defaults, which are not pruned.
     """
 
     trial: OptunaTrial
@@ -56,20 +57,19 @@ class RunningTrial:
 
 
 class OptunaSearch:
-    """A search at a point: hands out trials and tells Optuna what came of them.
+    """The search at a point: gets trials from Optuna and reports their results to it.
 
-    Trials that were left running by a process that is gone are handed out again under their own
-    numbers.
+    Trials that were running when an earlier process died are trained again under their numbers.
 
     Args:
-        name: in the storage, see :func:`search_name`.
-        point: where.
-        search: how.
-        space: what is suggested, by setting.
-        storage: Optuna's.
-        registry: knows the rules.
-        defaults: settings that trial 0 of a new search has, see ``study.defaults``; a grid has
-            them where they are one of its combinations. None for no such trial.
+        name: name in the storage, see :func:`search_name`.
+        point: the point.
+        search: number of trials, sampler, pruning and objectives.
+        space: search space, by setting.
+        storage: Optuna's storage.
+        registry: installed rules.
+        defaults: settings of trial 0 of a new search, see ``study.defaults``; a grid has them if
+            they are one of its combinations. None for no such trial.
     """
 
     def __init__(
@@ -86,104 +86,114 @@ class OptunaSearch:
         self.search = search
         self.space = space
         self._distributions = {
-            each: distribution(domain, integer=is_integer(point.rule, each, registry))
-            for each, domain in space.items()
+            setting: distribution(domain, integer=is_integer(point.rule, setting, registry))
+            for setting, domain in space.items()
         }
         self.wanted = trial_count(search, space)
         self.study = _open(name, search, storage)
-        known = self._trials()
-        # A search that began without the defaults goes on without them.
-        first = defaults if not known or has_defaults(known[0]) else None
+        trials = self._trials()
+        # A search that began without the defaults continues without them.
+        first = defaults if not trials or has_defaults(trials[0]) else None
         if search.sampler == "grid":
-            self._enqueue_grid(len(known), first)
-        elif not known and first is not None:
+            self._enqueue_grid(len(trials), first)
+        elif not trials and first is not None:
             params = dict(first) if self._can_suggest(first) else {}
             self.study.enqueue_trial(params, user_attrs={SETTINGS: dict(first)})
-        self._asked: dict[int, RunningTrial] = {}
-        self._left = deque(self._left_running())
+        self._running: dict[int, RunningTrial] = {}
+        self._interrupted = deque(self._interrupted_trials())
 
     @property
     def ended(self) -> int:
-        """How many trials are complete, pruned or failed."""
+        """Return the number of trials that are complete, pruned or failed."""
         return sum(trial.state.is_finished() for trial in self._trials())
 
     @property
     def done(self) -> bool:
-        """Whether all trials have ended."""
+        """Return whether all trials have ended."""
         return self.ended >= self.wanted
 
     @property
     def best(self) -> FrozenTrial | None:
-        """The complete trial of lowest first objective; the earliest of equals."""
+        """Return the complete trial with the lowest first objective (the earliest of ties)."""
         return best_of(self._trials())
 
     @property
     def chose_defaults(self) -> bool:
-        """Whether the best trial is that of the defaults."""
+        """Return whether the best trial is that of the defaults."""
         best = self.best
         return best is not None and has_defaults(best)
 
     def next(self) -> tuple[int, int, Mapping[str, Any]] | None:
-        """Number, seed and settings of what is to be trained next; None for nothing now."""
-        for number, asked in self._asked.items():
-            # The first seed decides whether a trial is pruned: the others wait for it.
-            if asked.waiting and not asked.running:
-                return self._hand_out(number, asked)
-        if self.ended + len(self._asked) >= self.wanted:
+        """Return number, seed and settings of the next run; None if there is none at the moment."""
+        for number, running in self._running.items():
+            # The first seed decides whether a trial is pruned, so the others wait for it.
+            if running.waiting and not running.running:
+                return self._start_seed(number, running)
+        if self.ended + len(self._running) >= self.wanted:
             return None
-        return self._begin(self._left.popleft() if self._left else self.study.ask())
+        if self._interrupted:
+            return self._begin(self._interrupted.popleft())
+        return self._begin(self.study.ask())
 
     def epoch(self, number: int, seed: int, epoch: int, error: float | None) -> str | None:
-        """Takes a validation error; why the trial is to be pruned, None for going on."""
+        """Report a validation error to Optuna; return why the trial is pruned, or None.
+
+        Args:
+            number: number of the trial.
+            seed: seed of the run.
+            epoch: epoch of the run, from 1.
+            error: validation error in percent; None where it is not finite.
+        """
         if seed != 0 or error is None or not self._prunes:
             return None
-        asked = self._asked[number]
-        trial = asked.trial
-        known = trial.storage.get_trial(trial._trial_id).intermediate_values
-        if epoch not in known:
+        running = self._running[number]
+        trial = running.trial
+        reported = trial.storage.get_trial(trial._trial_id).intermediate_values
+        if epoch not in reported:
             trial.report(error, step=epoch)
-        # What a run that goes on tells again was decided the first time.
-        told = epoch < max(known, default=epoch)
-        if told or asked.defaults or not trial.should_prune():
+        # A continued run repeats the epochs of its journal; for these the decision was made.
+        repeated = epoch < max(reported, default=epoch)
+        if repeated or running.defaults or not trial.should_prune():
             return None
-        others = [
-            each.intermediate_values for each in self._trials() if each.state.name == "COMPLETE"
-        ]
-        median = statistics.median(values[epoch] for values in others if epoch in values)
+        complete = [t.intermediate_values for t in self._trials() if t.state.name == "COMPLETE"]
+        median = statistics.median(values[epoch] for values in complete if epoch in values)
         return f"pruned at epoch {epoch}: {error:.2f} % against a median of {median:.2f} %"
 
     def ended_seed(
         self, number: int, seed: int, status: str, reason: str | None, values: Mapping[str, Any]
     ) -> bool:
-        """Takes how a run of a trial ended; whether the trial has ended with it.
+        """Record the end of a trial's run; return whether the trial has ended with it.
 
         Args:
-            status: ``finished``, ``pruned``, ``diverged``, ``failed``; ``killed`` where the run
-                is to go on another time: the trial then keeps its number and stays running.
-            values: by objective, of a finished run.
+            number: number of the trial.
+            seed: seed of the run.
+            status: ``finished``, ``pruned``, ``diverged``, ``failed``; or ``killed`` if the run
+                will be continued: the trial then keeps its number and stays running.
+            reason: why the run has not finished; None for a finished run.
+            values: objectives of a finished run.
         """
         from optuna.trial import TrialState
 
-        asked = self._asked[number]
-        asked.running.discard(seed)
+        running = self._running[number]
+        running.running.discard(seed)
         if status == "killed":
-            del self._asked[number]
+            del self._running[number]
             return False
         if status == "finished":
             missing = [name for name in self.search.objectives if values.get(name) is None]
             if not missing:
-                asked.results.append(values)
-                if asked.waiting or asked.running:
+                running.results.append(values)
+                if running.waiting or running.running:
                     return False
                 means = [
-                    statistics.fmean(result[name] for result in asked.results)
+                    statistics.fmean(result[name] for result in running.results)
                     for name in self.search.objectives
                 ]
                 self._tell(number, TrialState.COMPLETE, None, means)
                 return True
             status, reason = "failed", f"no value of {', '.join(missing)}"
-        # What diverges is worse than anything: told so, a sampler leaves that region. Of a failed
-        # one nothing is known. (With several objectives Optuna knows no pruned trials.)
+        # Diverged trials are reported as pruned, so that samplers avoid their region; the value of
+        # a failed one is unknown. With several objectives Optuna has no pruned trials.
         bad = status in ("pruned", "diverged") and len(self.search.objectives) == 1
         state = TrialState.PRUNED if bad else TrialState.FAIL
         self._tell(number, state, reason if status == "pruned" else f"{status}: {reason}")
@@ -203,31 +213,31 @@ class OptunaSearch:
                 for name, distribution in self._distributions.items()
             }
         seeds = deque(range(self.search.seeds))
-        asked = RunningTrial(trial, params, seeds, outside=outside, defaults=defaults is not None)
-        self._asked[trial.number] = asked
-        return self._hand_out(trial.number, asked)
+        running = RunningTrial(trial, params, seeds, outside=outside, defaults=defaults is not None)
+        self._running[trial.number] = running
+        return self._start_seed(trial.number, running)
 
-    def _hand_out(self, number: int, asked: RunningTrial) -> tuple[int, int, Mapping[str, Any]]:
-        seed = asked.waiting.popleft()
-        asked.running.add(seed)
-        return number, seed, asked.params
+    def _start_seed(self, number: int, running: RunningTrial) -> tuple[int, int, Mapping[str, Any]]:
+        seed = running.waiting.popleft()
+        running.running.add(seed)
+        return number, seed, running.params
 
     def _tell(
         self, number: int, state: Any, reason: str | None, values: list[float] | None = None
     ) -> None:
         from optuna.trial import TrialState
 
-        asked = self._asked.pop(number)
-        trial = asked.trial
+        running = self._running.pop(number)
+        trial = running.trial
         if reason is not None:
             trial.set_user_attr(REASON, reason)
-        if asked.outside:
+        if running.outside:
             if values is not None:
                 trial.set_user_attr(VALUES, values)
             state, values = TrialState.FAIL, None
         self.study.tell(trial, values, state=state)
 
-    def _left_running(self) -> list[OptunaTrial]:
+    def _interrupted_trials(self) -> list[OptunaTrial]:
         from optuna.trial import Trial, TrialState
 
         running = self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
@@ -237,21 +247,21 @@ class OptunaSearch:
         return self.study.get_trials(deepcopy=False)
 
     def _can_suggest(self, settings: Mapping[str, Any]) -> bool:
-        # Searches of one space get the same quasi-random trials whatever their defaults are.
+        # All qmc searches of a space have the same trials, whatever the defaults are.
         return self.search.sampler != "qmc" and inside(settings, self._distributions)
 
-    def _enqueue_grid(self, known: int, defaults: Mapping[str, Any] | None) -> None:
-        """Enqueues what a grid has not yet, the defaults in front where they are part of it."""
+    def _enqueue_grid(self, enqueued: int, defaults: Mapping[str, Any] | None) -> None:
+        """Enqueue the missing combinations of a grid; the defaults come first if it has them."""
         grid = list(self._combinations())
         if defaults in grid:
-            grid = [dict(defaults), *(each for each in grid if each != defaults)]
-        for number, params in enumerate(grid[known:], start=known):
+            grid = [dict(defaults), *(params for params in grid if params != defaults)]
+        for number, params in enumerate(grid[enqueued:], start=enqueued):
             first = number == 0 and params == defaults
             self.study.enqueue_trial(params, user_attrs={SETTINGS: params} if first else None)
 
     def _combinations(self) -> Iterator[dict[str, Any]]:
-        """All of a space that has values alone."""
-        choices = [getattr(each, "choices", ()) for each in self._distributions.values()]
+        """Yield all combinations of the values of a space without ranges."""
+        choices = [getattr(d, "choices", ()) for d in self._distributions.values()]
         for combination in itertools.product(*choices):
             yield dict(zip(self._distributions, combination, strict=True))
 
@@ -264,19 +274,25 @@ def search_name(
     spec: Any,
     budget: ExampleBudget | None = None,
 ) -> str:
-    """What a search is called in the storage: another space, code or data is another search.
+    """Return the name of a search in the storage, which ends in a digest.
+
+    Another search space, code of the rule or dataset gives another name.
 
     Args:
-        spec: of the point's cell, its rule's code and its data's digest among it.
-        budget: in the place of the cell's own.
+        study: name of the study.
+        point: the point.
+        search: the search.
+        space: search space.
+        spec: specification of the point's configuration, with the digests of code and data.
+        budget: budget that replaces that of the configuration.
     """
     trial: dict[str, Any] = {
         "epochs": search.epochs,
         "seeds": search.seeds,
         "objectives": search.objectives,
     }
-    if search.sampler != "grid" and not any(isinstance(each, Span) for each in space.values()):
-        # A grid of the same values has each of them once: it is no continuation.
+    if search.sampler != "grid" and not any(isinstance(domain, Span) for domain in space.values()):
+        # A grid tries each of the same values once, so it must not continue such a search.
         trial["sampler"] = "any"
     if budget is not None:
         trial["examples"] = budget.trial
@@ -284,7 +300,7 @@ def search_name(
 
 
 def search_digest(search: str | None) -> str:
-    """Tells a point's searches apart: the digest in a search's name; "" without one."""
+    """Return the digest in the name of a search; "" without a search."""
     return "" if search is None else search.rpartition("@")[2]
 
 
@@ -309,13 +325,14 @@ def _open(name: str, search: Search, storage: BaseStorage) -> OptunaStudy:
 
 
 def _sampler(sampler: str, search: str, drawn: int) -> BaseSampler:
-    """Return a sampler that draws other numbers when a search goes on than when it began.
+    """Return a sampler whose seed differs between the beginning and a continuation of a search.
 
     Args:
-        search: what it is called.
-        drawn: how many values its trials have. The number of trials would not do: a trial whose
-            process died before its values were drawn is there already, and a later process that
-            finds as many trials would draw the same values for the next one.
+        sampler: one of ``definition.SAMPLERS``.
+        search: name of the search.
+        drawn: number of values that its trials have. The number of trials would not suffice: a
+            trial whose process died before its values were drawn counts already, and a later
+            process that finds the same number of trials would draw the same values again.
     """
     from optuna import samplers
 
@@ -327,8 +344,8 @@ def _sampler(sampler: str, search: str, drawn: int) -> BaseSampler:
     if sampler == "qmc":
         return samplers.QMCSampler(
             scramble=True,
-            # One sequence, of which the storage knows how far it is; the same in every search, so
-            # that rules with one space are given the same trials.
+            # The seed is the same for all searches, so that rules with the same space get the same
+            # trials. The storage has the position in the sequence.
             seed=address("qmc") % 2**31,
             warn_independent_sampling=False,
         )

@@ -1,4 +1,4 @@
-"""Settings by name, as the command line has them, and the request that they make."""
+"""Conversion of settings by name to a request for a run and to command-line options."""
 
 from __future__ import annotations
 
@@ -24,25 +24,27 @@ TASK = {
     "augment": "augmentation",
     "precision": "precision",
 }
-"""Settings that are neither the rule's nor the recipe's, and what a request calls them."""
+"""Settings of the task, with the names of the fields of ``Request``."""
 EQUAL = "equal"
-"""``epochs`` (the default) or ``flops``: what a run has in common with that of other rules."""
+"""Setting for the budget that the runs of all rules share: ``epochs`` (default) or ``flops``."""
 WHOLE = ("epochs", "examples", "blocks")
 NUMBERS: Mapping[str, tuple[type, str]] = {
     **dict.fromkeys(WHOLE, (int, "a whole number")),
     "labels": (float, "a number"),
 }
-"""Settings of the task that are numbers: their type, and what it is called."""
+"""Numeric settings of the task: their type and its name in messages."""
 CHOICES = {"precision": ("fp32", "bf16"), EQUAL: ("epochs", "flops")}
 
 
 def check_settings(
     rule: str, names: Mapping[str, Any] | tuple[str, ...], registry: Registry
 ) -> None:
-    """That each name is an option of the rule, a part of the recipe, or the task's.
+    """Check that each name is an option of the rule, a part of the recipe or of the task.
+
+    Names of options of the network and the dataset are checked when these are resolved.
 
     Raises:
-        UsageError: one is nothing of these; says the nearest.
+        UsageError: a name is unknown. The message has the most similar name.
     """
     options = registry.load("rules", rule).Config.model_fields
     known = [*options, *Recipe.model_fields, *TASK, EQUAL]
@@ -59,7 +61,7 @@ def check_settings(
 
 @dataclass(frozen=True, slots=True)
 class _Parts:
-    """Settings by whose they are, each under its own name."""
+    """Settings sorted by their owner, under the owner's names of them."""
 
     rule: dict[str, Any] = field(default_factory=dict)
     recipe: dict[str, Any] = field(default_factory=dict)
@@ -87,10 +89,10 @@ def _parts(rule: str, settings: Mapping[str, Any], registry: Registry) -> _Parts
 
 
 def check_types(point: Point, registry: Registry) -> None:
-    """Check that the settings of a file have the types of what they set: no number is a text.
+    """Check that the settings in a file have the types of their options: no text for a number.
 
     Raises:
-        UsageError: an unknown setting, or a value of another type.
+        UsageError: a setting is unknown, or its value has the wrong type.
     """
     parts = _parts(point.rule, point.settings, registry)
     config = registry.load("rules", point.rule).Config
@@ -102,9 +104,9 @@ def check_types(point: Point, registry: Registry) -> None:
     spec.check_types(parts.network, what=f"network {point.network}", listing=listing)
     for name, value in parts.data.items():
         if isinstance(value, (list, dict)) or (isinstance(value, str) and value.isdecimal()):
-            wanted = "a single value" if isinstance(value, (list, dict)) else "a number"
+            expected = "a single value" if isinstance(value, (list, dict)) else "a number"
             raise UsageError(
-                f"Setting data.{name} must be {wanted}, but got {value!r}.",
+                f"Setting data.{name} must be {expected}, but got {value!r}.",
                 f"See the options with: lbench datasets {point.dataset}",
             )
     for name in NUMBERS.keys() & parts.task.keys():
@@ -116,17 +118,19 @@ def check_types(point: Point, registry: Registry) -> None:
 def request(
     point: Point, registry: Registry, protocol: str, extra: Mapping[str, Any] | None = None
 ) -> Request:
-    """What is trained at a point.
+    """Return the request for a run at a point.
 
     Args:
+        point: the point.
+        registry: installed rules, networks and datasets.
         protocol: ``strict`` or ``paper``.
-        extra: further settings, over the point's.
+        extra: further settings, which take precedence over those of the point.
 
     Raises:
-        UsageError: an unknown setting, or a value that does not fit.
+        UsageError: a setting is unknown, or its value is invalid.
     """
     parts = _parts(point.rule, {**point.settings, **(extra or {})}, registry)
-    task = {name: _of_task(name, value) for name, value in parts.task.items()}
+    task = {name: _task_value(name, value) for name, value in parts.task.items()}
     return Request(
         rule=point.rule,
         dataset=point.dataset,
@@ -140,8 +144,8 @@ def request(
     )
 
 
-def _of_task(name: str, value: Any) -> Any:
-    """A setting of the task, checked as far as its type goes."""
+def _task_value(name: str, value: Any) -> Any:
+    """Return a setting of the task as ``Request`` takes it, after a check of its type."""
     if name in WHOLE and value is not None:
         if isinstance(value, str) and value.isdecimal():
             return int(value)
@@ -152,15 +156,16 @@ def _of_task(name: str, value: Any) -> Any:
         raise UsageError(f"Setting {name} must be {allowed}, but got {value!r}.")
     if name == "augment":
         if not isinstance(value, str):
-            raise UsageError(f"Setting augment must be text, but got {value!r}.", "As in: none")
+            raise UsageError(f"Setting augment must be text, but got {value!r}.", "Such as: none")
         return "" if value == "none" else value
     return value
 
 
 def as_flags(point: Point, chosen: Mapping[str, Any], registry: Registry) -> str:
-    """A point with what was chosen there, as ``lbench run`` takes it, every digit.
+    """Return a point with the settings that a search chose as options of ``lbench run``.
 
-    Without the protocol, without budgets of equal FLOPs, and without what cannot act.
+    Numbers have all digits. The protocol, budgets of equal FLOPs and settings without effect are
+    left out.
     """
     options = registry.load("rules", point.rule).Config.model_fields
     settings = {**point.settings, **chosen}
@@ -168,45 +173,45 @@ def as_flags(point: Point, chosen: Mapping[str, Any], registry: Registry) -> str
     source = registry.load("datasets", point.dataset)
     rule = registry.load("rules", point.rule)
     default = rule.recipe(Recipe(**source.recipe), point.dataset, point.network)
-    left_out = {EQUAL, *idle(recipe_over(default, recipe))}
+    excluded = {EQUAL, *idle(recipe_over(default, recipe))}
     words = [f"--rule {point.rule} --dataset {point.dataset}"]
-    words += [f"--plugin {shlex.quote(_near(file))}" for file in _files(point, registry)]
+    words += [f"--plugin {shlex.quote(_relative(file))}" for file in _plugin_files(point, registry)]
     if point.network != registry.find("datasets", point.dataset).network:
         words.append(f"--network {point.network}")
     for name, value in settings.items():
-        if name in left_out:
+        if name in excluded:
             continue
-        shown = _shown(value)
+        text = _text(value)
         if name in options:
-            words.append(f"--set {name}={shown}")
+            words.append(f"--set {name}={text}")
         elif name.startswith(("net.", "data.")):
             kind, _, option = name.partition(".")
-            words.append(f"--{kind} {option}={shown}")
+            words.append(f"--{kind} {option}={text}")
         else:
-            words.append(f"--{name.replace('_', '-')} {shown}")
+            words.append(f"--{name.replace('_', '-')} {text}")
     return " ".join(words)
 
 
-def _files(point: Point, registry: Registry) -> list[Path]:
-    """The plugin files that bring any part of a point: whoever names it must name them."""
+def _plugin_files(point: Point, registry: Registry) -> list[Path]:
+    """Return the plugin files that a part of a point comes from: ``--plugin`` must name them."""
     parts = (("rules", point.rule), ("datasets", point.dataset), ("networks", point.network))
     owners = {registry.owner(kind, name) for kind, name in parts}
     return [file for file in registry.files if file.name in owners]
 
 
-def _near(file: Path) -> str:
-    """A path as it is called from here, where that is shorter."""
-    here = Path.cwd()
-    return str(file.relative_to(here) if file.is_relative_to(here) else file)
+def _relative(file: Path) -> str:
+    """Return a path relative to the current directory, if it is inside it."""
+    current = Path.cwd()
+    return str(file.relative_to(current) if file.is_relative_to(current) else file)
 
 
-def _shown(value: Any) -> str:
+def _text(value: Any) -> str:
     if isinstance(value, (list, tuple)):
-        return ",".join(_shown(each) for each in value)
+        return ",".join(map(_text, value))
     if isinstance(value, bool) or value is None:
         return str(value).lower()
     if not isinstance(value, float):
         return shlex.quote(str(value)) if value != "" else "none"
-    # All digits: another rate would be another cell. But 0.7000000000000001 is the step 0.7.
+    # All digits: another rate is another configuration. But 0.7000000000000001 is the step 0.7.
     short = f"{value:.6g}"
     return short if math.isclose(float(short), value, rel_tol=1e-12) else str(value)

@@ -1,4 +1,4 @@
-"""What a cell costs, from a few steps of each of its phases."""
+"""Cost of a configuration, measured on a few steps of each of its phases."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ from lbench.step import Phase, Step
 from lbench.study.study_plan import StudyPlan
 from lbench.task import Batch
 
-WARM, SECONDS, MOST = 3, 0.4, 100
-"""Steps before the clock runs; seconds and steps that are then taken at most."""
-SEEN = 2000
-"""Examples that the steps are taken on."""
+WARMUP_STEPS, MAX_SECONDS, MAX_STEPS = 3, 0.4, 100
+"""Steps before the timed ones; timing stops after this many seconds or steps."""
+EXAMPLES = 2000
+"""Training examples on which the timed steps run."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What a cell costs.
+    """Cost of a configuration.
 
     Args:
-        step: seconds a training step.
-        evaluation: seconds to predict one example.
-        flops: floating-point operations of training on one example, in matrix products.
+        step: seconds per training step.
+        evaluation: seconds per example for prediction.
+        flops: floating-point operations of matrix products per training example.
     """
 
     step: float
@@ -50,50 +50,55 @@ def step_costs(
     plan: StudyPlan,
     device: torch.device,
     threads: int | None,
-    tell: Callable[[str], None],
+    report: Callable[[str], None],
     cores: int = 1,
 ) -> dict[str, Cost]:
     """Time a few steps of each kind of configuration; return the costs by the point's key.
 
-    A kind whose step fails has no cost. The failure is reported here, and by its runs.
+    A kind whose step fails has no cost. The failure is reported here and by its runs.
 
     Args:
-        threads: of torch on the CPU; None for as many as each network's runs will have.
-        cores: that a run may use where ``threads`` is None.
-        tell: told what is timed.
+        plan: the plan.
+        device: device on which the steps run.
+        threads: threads of torch on the CPU; None for the number that runs of the network have.
+        report: called with messages about the progress.
+        cores: cores that a run may use where ``threads`` is None.
     """
-    known: dict[Any, Cost | None] = {}
-    found: dict[str, Cost] = {}
+    by_kind: dict[Any, Cost | None] = {}
+    costs: dict[str, Cost] = {}
     before = torch.get_num_threads()
     try:
         for point in plan.points:
             resolved = plan.resolved[point.key]
             kind = _kind(resolved)
-            if kind not in known:
-                tell(f"Timing {point.rule} on {point.dataset}, {point.network}")
+            if kind not in by_kind:
+                report(f"Timing {point.rule} on {point.dataset}, {point.network}")
                 try:
-                    known[kind] = _cost(resolved, device, threads, cores)
+                    by_kind[kind] = _cost(resolved, device, threads, cores)
                 except (Exception, SystemExit) as error:
-                    known[kind] = None
-                    tell(f"A step failed, so there is no estimate of it: {raised.reason(error)}")
-            if (cost := known[kind]) is not None:
-                found[point.key] = cost
+                    by_kind[kind] = None
+                    report(f"A step failed, so its time is unknown: {raised.reason(error)}")
+            if (cost := by_kind[kind]) is not None:
+                costs[point.key] = cost
     finally:
         torch.set_num_threads(before)
-    return found
+    return costs
 
 
 def _kind(resolved: Resolved) -> Any:
-    """Cells that cost the same a step, whatever their rates and weights are."""
+    """Return a key that is equal for configurations whose steps cost the same.
+
+    Real-valued options, such as rates and loss weights, do not change the cost.
+    """
     cell = resolved.cell
-    texts = {
+    options = {
         name: value
         for name, value in cell.config.model_dump(mode="json").items()
         if not isinstance(value, float)
     }
     return (
         cell.rule,
-        str(texts),
+        str(options),
         cell.network,
         str(cell.network_spec.model_dump(mode="json")),
         cell.blocks,
@@ -115,9 +120,9 @@ def _cost(resolved: Resolved, device: torch.device, threads: int | None, cores: 
     rule.attach({g.name: Update(g, cell.recipe) for g in rule.groups() if g.params})
     train = resolved.dataset.train
     size = min(cell.recipe.batch, len(train))
-    # Whole batches alone: a shorter last one, which the run may not have, costs something else.
-    some = np.arange(max(size, min(len(train), SEEN) // size * size))
-    data = DeviceData.of(train, some, device)
+    # Full batches only: a shorter last one has another cost, and the run may not have one.
+    examples = np.arange(max(size, min(len(train), EXAMPLES) // size * size))
+    data = DeviceData.of(train, examples, device)
     batches = Batches(data, size, randomness.generator)
     rule.train()
     phases = rule.phases()
@@ -128,32 +133,33 @@ def _cost(resolved: Resolved, device: torch.device, threads: int | None, cores: 
             seconds, operations = _phase(rule, phase, batches, randomness, device)
             step += phase.share / total * seconds
             flops += phase.share / total * operations
-    began = _now(device)
+    start = _now(device)
     evaluate(rule, data, cell.precision)
-    return Cost(step, (_now(device) - began) / len(data), flops)
+    return Cost(step, (_now(device) - start) / len(data), flops)
 
 
 def _phase(
     rule: Rule, phase: Phase, batches: Batches, randomness: Randomness, device: torch.device
 ) -> tuple[float, float]:
-    """Seconds of a step of a phase, and operations for one of its examples."""
-    counted = StepFlops()
-    done, examples, taken = 0, 1, list[float]()
-    while done < WARM + 1 or (sum(taken) < SECONDS and done < MOST):
-        began = _now(device)
+    """Return the seconds per step of a phase and the operations per training example."""
+    flops = StepFlops()
+    done, examples, seconds = 0, 1, list[float]()
+    while done < WARMUP_STEPS + 1 or (sum(seconds) < MAX_SECONDS and done < MAX_STEPS):
+        start = _now(device)
         epoch, position = divmod(done, len(batches))
         s = Step(randomness, done, epoch, phase=phase, device=device)
         batch = Batch(*batches.batch(epoch, position))
-        if done == WARM - 1:
+        counted = done == WARMUP_STEPS - 1
+        if counted:
             examples = len(batch.target)
-        with counted.watched() if done == WARM - 1 else contextlib.nullcontext():
+        with flops.watched() if counted else contextlib.nullcontext():
             rule.step(rule.prepare(batch, s), s)
             rule.after_step(s)
         done += 1
-        if done > WARM:
-            taken.append(_now(device) - began)
-    # The median: a step that another process holds up says nothing.
-    return statistics.median(taken), (counted.flops or 0.0) / examples
+        if done > WARMUP_STEPS:
+            seconds.append(_now(device) - start)
+    # The median ignores steps that another process delays.
+    return statistics.median(seconds), (flops.flops or 0.0) / examples
 
 
 def _now(device: torch.device) -> float:

@@ -1,4 +1,4 @@
-"""Where Optuna remembers its suggestions: a file of its own, or a schema of its own."""
+"""Optuna's storage: a file ``optuna.db``, or a schema of its own in PostgreSQL."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from sqlalchemy import URL
 
 SCHEMA = "lbench_optuna"
-"""MLflow and Optuna both own a table called alembic_version: never in one place."""
+"""A schema of its own, because MLflow and Optuna both have a table alembic_version."""
 BUSY_SECONDS = 60
 
 
 def storage(home: Home) -> RDBStorage:
-    """Optuna's storage of a home: ``optuna.db``, or a schema in the store's PostgreSQL.
+    """Open Optuna's storage of a home: ``optuna.db``, or a schema in the store's PostgreSQL.
 
     Raises:
         StoreError: it cannot be reached, or another version of Optuna wrote it.
@@ -38,14 +38,14 @@ def storage(home: Home) -> RDBStorage:
             return RDBStorage(url=url.render_as_string(hide_password=False))
         home.root.mkdir(parents=True, exist_ok=True)
         arguments = {"connect_args": {"timeout": BUSY_SECONDS}}
-        made = RDBStorage(url=url.render_as_string(), engine_kwargs=arguments)
-        event.listen(made.engine, "connect", _set_up_sqlite)
-        made.engine.dispose()  # the connection that made the tables was not set up
-        return made
+        opened = RDBStorage(url=url.render_as_string(), engine_kwargs=arguments)
+        event.listen(opened.engine, "connect", _set_up_sqlite)
+        opened.engine.dispose()  # the connection that created the tables was not set up
+        return opened
 
 
 def _url(home: Home) -> URL:
-    """Return the database's URL; when rendered, it escapes whatever a path may hold."""
+    """Return the URL of the database; it escapes special characters of a path when rendered."""
     from sqlalchemy import URL
 
     url = store_url(home)
@@ -55,14 +55,14 @@ def _url(home: Home) -> URL:
 
 
 def has_storage(home: Home) -> bool:
-    """Whether there is one; opening one that is not there would create it."""
+    """Return whether the storage exists; opening it would create it."""
     if store_url(home).get_backend_name() == "postgresql":
         return True
     return home.searches.exists() and home.searches.stat().st_size > 0
 
 
-def where(home: Home) -> str:
-    """The storage in words, without a password."""
+def location(home: Home) -> str:
+    """Return the location of the storage for messages, without a password."""
     url = store_url(home)
     if url.get_backend_name() == "postgresql":
         return f"{url.render_as_string()} (schema {SCHEMA})"
@@ -70,8 +70,8 @@ def where(home: Home) -> str:
 
 
 def _set_up_sqlite(connection: Any, _record: Any) -> None:
-    # A suggestion is a commit for each setting: without a sync of the disk it takes half as long.
-    # What a torn-off power cord costs is the last trials' rows; their runs are in their folders.
+    # Each suggested setting is a commit, which takes half the time without a sync of the disk.
+    # A power failure can lose the rows of the last trials; their run directories remain.
     write_ahead(connection)
 
 
@@ -85,35 +85,35 @@ def _create_schema(home: Home) -> None:
 
 
 @contextmanager
-def reaching(home: Home) -> Iterator[None]:
-    """Turns every way in which Optuna's storage fails into one StoreError."""
+def storage_errors(home: Home) -> Iterator[None]:
+    """Turn every error of Optuna's storage into a StoreError."""
     from optuna.exceptions import StorageInternalError
     from sqlalchemy import exc
 
     try:
         yield
     except (StorageInternalError, exc.SQLAlchemyError) as error:
-        # Optuna's own words are of what it did, the database's of what is wrong.
+        # Optuna's message names the operation, that of the database the reason.
         reason = str(error.__cause__ or error).splitlines()[0].rstrip(".")
         raise StoreError(
-            f"Optuna's storage {where(home)} cannot be used: {reason}.",
-            "All results are kept in the run directories. Mend it, or move it away: searches then "
-            "begin anew, and what was trained is not trained again.",
+            f"Optuna's storage {location(home)} cannot be used: {reason}.",
+            "All results are kept in the run directories. Repair the storage, or move it away: "
+            "searches then begin anew, and finished runs are not repeated.",
         ) from error
 
 
 @contextmanager
 def _opening(home: Home) -> Iterator[None]:
     try:
-        with reaching(home):
+        with storage_errors(home):
             yield
     except RuntimeError as error:
-        # Optuna's word for a schema of another version.
-        shown = shlex.quote(_url(home).render_as_string())
+        # Optuna raises RuntimeError for a schema of another version.
+        url = shlex.quote(_url(home).render_as_string())
         raise StoreError(
-            f"Optuna's storage {where(home)} is of another version than the Optuna here: "
-            f"{str(error).splitlines()[0]}",
-            "Install the Optuna that wrote it (see constraints.txt); or, after a copy of it, run: "
-            f"optuna storage upgrade --storage {shown}; or move it away: searches then begin "
-            "anew, and what was trained is not trained again.",
+            f"Optuna's storage {location(home)} was written by another version of Optuna than the "
+            f"installed one: {str(error).splitlines()[0]}",
+            "Install the Optuna that wrote it (see constraints.txt); or copy the storage and run: "
+            f"optuna storage upgrade --storage {url}; or move it away: searches then begin "
+            "anew, and finished runs are not repeated.",
         ) from error

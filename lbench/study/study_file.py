@@ -1,4 +1,4 @@
-"""Reads a study from its TOML file; whatever is wrong is told with its line."""
+"""Reader of a study's TOML file; error messages name the line of the wrong field."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from lbench.errors import UsageError, did_you_mean, nearest
 from lbench.study.definition import OBJECTIVES, Arm, Domain, Search, Span, Study, digest
 from lbench.study.lines import Location, line_of
 
-LISTED = f"Objectives: {', '.join(OBJECTIVES)}."
+OBJECTIVE_LIST = f"Objectives: {', '.join(OBJECTIVES)}."
 SETTINGS = "Settings of runs, such as epochs or an option of the rule, belong in 'set'. "
-LISTING = "docs/studies.md describes every field; see an example with: lbench studies screen"
+HELP = "docs/studies.md describes every field; see an example with: lbench studies screen"
 
 
 class _Part(BaseModel):
@@ -31,11 +31,12 @@ class _Span(_Part):
 
 
 _Values = list[Any]
-_Found = tuple[Location, int, Any]
-Wrong = Callable[..., UsageError]
-"""From a location, a problem and perhaps a hint to the error that says them with the line."""
-DEEPEST = 20
-"""Levels of lists and tables in a file; a study needs six."""
+_LocatedValue = tuple[Location, int, Any]
+"""Location, depth and value of an entry in a TOML file."""
+MakeError = Callable[..., UsageError]
+"""Function of a location, a problem and an optional hint; the error's message has the line."""
+MAX_DEPTH = 20
+"""Most levels of nested lists and tables in a file; a study needs six."""
 
 
 class _Search(_Part):
@@ -78,14 +79,15 @@ class _File(_Part):
 
 
 def read_study(path: Path, name: str | None = None) -> Study:
-    """The study that a file describes.
+    """Return the study that a file describes.
 
     Args:
-        name: of the study; None for the file's own.
+        path: the TOML file.
+        name: name of the study; None for the name of the file.
 
     Raises:
-        UsageError: the file cannot be read, is no TOML, or has an unknown field or a value that
-            does not fit; says the line and the nearest name.
+        UsageError: the file cannot be read, is not TOML, or has an unknown field or an invalid
+            value. The message has the line and the most similar name.
     """
     text, content = _toml(path)
     try:
@@ -97,17 +99,17 @@ def read_study(path: Path, name: str | None = None) -> Study:
 
 
 def _toml(path: Path) -> tuple[str, dict[str, Any]]:
-    """Return the text of a TOML file, and what it says.
+    """Return the text of a TOML file and its parsed content.
 
     Raises:
-        UsageError: it cannot be read, is no TOML, or has a number that TOML has no room for.
+        UsageError: it cannot be read, is not TOML, or has an integer of more than 64 bits.
     """
     try:
-        # Some editors put a byte order mark in front, which is no part of the text.
+        # utf-8-sig: some editors put a byte order mark in front of the text.
         text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
         reason = error.strerror or error
-        raise UsageError(f"The study {path} cannot be read: {reason}.", LISTING) from None
+        raise UsageError(f"The study {path} cannot be read: {reason}.", HELP) from None
     except UnicodeDecodeError as error:
         reason = f"byte {error.start + 1} is not UTF-8"
         raise UsageError(
@@ -116,26 +118,26 @@ def _toml(path: Path) -> tuple[str, dict[str, Any]]:
     try:
         content = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"{path} is no TOML: {error}.", LISTING) from None
+        raise UsageError(f"{path} is not TOML: {error}.", HELP) from None
     except RecursionError:
-        raise UsageError(f"{path} nests lists or tables too deeply to be read.", LISTING) from None
+        raise UsageError(f"{path} nests lists or tables too deeply to be read.", HELP) from None
     except ValueError as error:
-        # Python reads no number of more than 4300 digits.
-        raise UsageError(f"{path} is no TOML: {error}.", LISTING) from None
+        # Python does not parse an integer of more than 4300 digits.
+        raise UsageError(f"{path} is not TOML: {error}.", HELP) from None
     for location, depth, value in _values(content):
-        if depth > DEEPEST:
+        if depth > MAX_DEPTH:
             problem = "lists or tables are nested too deeply"
-            raise UsageError(f"{_where(path, text, location)}: {problem}.", LISTING)
+            raise UsageError(f"{_where(path, text, location)}: {problem}.", HELP)
         if isinstance(value, int) and not -(2**63) <= value < 2**63:
-            problem = "a whole number of TOML has at most 64 bits"
-            raise UsageError(f"{_where(path, text, location)}: {problem}.", LISTING)
+            problem = "a whole number in TOML has at most 64 bits"
+            raise UsageError(f"{_where(path, text, location)}: {problem}.", HELP)
     return text, content
 
 
-def _values(content: Any, location: Location = (), depth: int = 0) -> Iterator[_Found]:
-    """Walk through all values of a TOML file, down to the depth that is refused."""
+def _values(content: Any, location: Location = (), depth: int = 0) -> Iterator[_LocatedValue]:
+    """Yield all values of a TOML file, down to the first depth that is refused."""
     yield location, depth, content
-    if depth > DEEPEST:
+    if depth > MAX_DEPTH:
         return
     if isinstance(content, dict):
         for key, value in content.items():
@@ -169,14 +171,14 @@ def _study(file: _File, name: str, path: Path) -> Study:
 
 
 def _version(file: _File) -> str:
-    """The same for all files of which points and searches are the same, as far as both go."""
-    words = ("title", "question", "published", "analysis", "figures", "margin")
-    left_out: Any = dict.fromkeys((*words, "seeds", "datasets"), True) | {"search": {"trials"}}
-    return digest(file.model_dump(exclude=left_out))
+    """Return the digest of everything in a file that changes the points or the searches."""
+    texts = ("title", "question", "published", "analysis", "figures", "margin")
+    excluded: Any = dict.fromkeys((*texts, "seeds", "datasets"), True) | {"search": {"trials"}}
+    return digest(file.model_dump(exclude=excluded))
 
 
 def _arm(file: _File, arm: _Arm) -> Arm:
-    """An arm with what is set for all; what it says itself of a setting is what holds."""
+    """Return an arm with the settings of all arms; its own settings take precedence."""
     axes = {k: v for k, v in file.axes.items() if k not in arm.set} | arm.axes
     settings = {k: v for k, v in file.set.items() if k not in arm.axes} | arm.set
     return Arm(arm.rule, arm.name, settings, {k: tuple(v) for k, v in axes.items()}, arm.network)
@@ -202,72 +204,75 @@ def _domain(domain: _Span | _Values) -> Domain:
 
 
 def _check(path: Path, text: str, file: _File) -> None:
-    """What no single field can tell.
+    """Check conditions that involve more than one field.
 
     Raises:
-        UsageError: as :func:`read_study`.
+        UsageError: as in :func:`read_study`.
     """
 
-    def wrong(location: Location, problem: str, hint: str = LISTING) -> UsageError:
+    def make_error(location: Location, problem: str, hint: str = HELP) -> UsageError:
         return UsageError(f"{_where(path, text, location)}: {problem}", hint)
 
-    _check_fields(file, wrong)
-    _check_axes((), file, wrong)
+    _check_fields(file, make_error)
+    _check_axes((), file, make_error)
     for index, arm in enumerate(file.arms):
-        _check_axes(("arms", index), arm, wrong)
+        _check_axes(("arms", index), arm, make_error)
     if file.search is not None:
-        _check_search(file.search, wrong)
+        _check_search(file.search, make_error)
 
 
-def _check_fields(file: _File, wrong: Wrong) -> None:
-    """That the fields at the top fit each other."""
+def _check_fields(file: _File, make_error: MakeError) -> None:
+    """Check that the fields at the top level fit each other."""
     if bool(file.rules) == bool(file.arms):
-        problem = "Give rules, or [[arms]] with a rule each; one of the two."
-        raise wrong(("rules",), problem)
+        problem = "Give either rules, or [[arms]] with one rule each."
+        raise make_error(("rules",), problem)
     if file.kind == "search" and file.search is None:
-        raise wrong(("kind",), 'A study of kind "search" has a table [search].')
+        raise make_error(("kind",), 'A study of kind "search" has a table [search].')
     if file.kind == "grid" and file.search is not None:
-        raise wrong(("search",), 'A study of kind "grid" has no table [search].')
+        raise make_error(("search",), 'A study of kind "grid" has no table [search].')
     for name in ("datasets", "networks", "rules", "probes", "figures"):
         if (twice := _twice(getattr(file, name))) is not None:
-            raise wrong((name,), f"Field {name!r} has {twice!r} twice.")
+            raise make_error((name,), f"Field {name!r} has {twice!r} twice.")
     if file.networks and file.arms and all(arm.network for arm in file.arms):
-        raise wrong(("networks",), "networks cannot act: every arm has a network of its own.")
+        raise make_error(
+            ("networks",), "networks has no effect: every arm has a network of its own."
+        )
 
 
-def _check_axes(location: Location, part: _File | _Arm, wrong: Wrong) -> None:
-    """That each axis has values, each once, and is not set beside."""
+def _check_axes(location: Location, part: _File | _Arm, make_error: MakeError) -> None:
+    """Check that each axis has distinct values and that its name is not in ``set`` too."""
     for key, values in part.axes.items():
-        here = (*location, "axes", key)
+        axis = (*location, "axes", key)
         if not values:
-            raise wrong(here, f"Axis {key} has no value.")
+            raise make_error(axis, f"Axis {key} has no value.")
         if (twice := _twice(values)) is not None:
-            raise wrong(here, f"Axis {key} has the value {twice!r} twice.")
+            raise make_error(axis, f"Axis {key} has the value {twice!r} twice.")
         if key in part.set:
-            raise wrong(here, f"{key} is set, and an axis too.")
+            raise make_error(axis, f"{key} is both a setting and an axis.")
 
 
-def _check_search(search: _Search, wrong: Wrong) -> None:
-    here: Location = ("search", "objectives")
+def _check_search(search: _Search, make_error: MakeError) -> None:
+    location: Location = ("search", "objectives")
     for objective in search.objectives:
         if objective not in OBJECTIVES:
-            raise wrong(here, *unknown_objective(objective))
+            raise make_error(location, *unknown_objective(objective))
     if problem := wrong_objectives(search.objectives):
-        raise wrong(here, problem)
+        raise make_error(location, problem)
     given = search.model_fields_set
     if "trials" in given and search.sampler == "grid":
-        problem = "trials cannot act: the sampler grid tries every combination once."
-        raise wrong(("search", "trials"), problem)
+        problem = "trials has no effect: the sampler grid tries every combination once."
+        raise make_error(("search", "trials"), problem)
     if "pruning" in given and search.pruning and len(search.objectives) > 1:
-        problem = "pruning cannot act: with several objectives no trial is worse than another."
-        raise wrong(("search", "pruning"), problem)
+        problem = "pruning has no effect: with several objectives no trial is worse than another."
+        raise make_error(("search", "pruning"), problem)
     for key, domain in search.space.items():
-        if problem := _of_span(domain) if isinstance(domain, _Span) else _of_values(domain):
-            raise wrong(("search", "space", key), f"{key} {problem}")
+        problem = _span_problem(domain) if isinstance(domain, _Span) else _values_problem(domain)
+        if problem:
+            raise make_error(("search", "space", key), f"{key} {problem}")
 
 
-def _of_values(values: Sequence[Any]) -> str | None:
-    """What is wrong with the values that a search may take; None for nothing."""
+def _values_problem(values: Sequence[Any]) -> str | None:
+    """Return what is wrong with the values that are searched, or None."""
     if not values:
         return "has no value."
     if (twice := _twice(values)) is not None:
@@ -275,8 +280,8 @@ def _of_values(values: Sequence[Any]) -> str | None:
     return None
 
 
-def _of_span(span: _Span) -> str | None:
-    """What is wrong with a range that is searched; None for nothing."""
+def _span_problem(span: _Span) -> str | None:
+    """Return what is wrong with a range that is searched, or None."""
     if not span.low < span.high:
         return f"goes from {span.low:g} to {span.high:g}: low must be less than high."
     if span.log and span.low <= 0:
@@ -289,32 +294,32 @@ def _of_span(span: _Span) -> str | None:
 
 
 def wrong_objectives(names: Sequence[str]) -> str | None:
-    """What is wrong with known objectives; None for nothing."""
+    """Return what is wrong with a list of known objectives, or None."""
     if not names or names[0] != "val_error":
-        return "The first objective must be val_error: it chooses what is trained in the end."
+        return "The first objective must be val_error: it chooses the settings of the final runs."
     if (twice := _twice(names)) is not None:
-        return f"Objective {twice} is there twice."
+        return f"Objective {twice} is given twice."
     return None
 
 
 def unknown_objective(name: str) -> tuple[str, str]:
-    """Message and hint for an objective that nobody measures."""
-    hint = f"{did_you_mean(nearest(name, OBJECTIVES))} {LISTED}".lstrip()
+    """Return the message and the hint for an unknown objective."""
+    hint = f"{did_you_mean(nearest(name, OBJECTIVES))} {OBJECTIVE_LIST}".lstrip()
     return f"Unknown objective {name!r}.", hint
 
 
 def _twice(values: Sequence[Any]) -> Any:
-    """Return the first value that equals an earlier one; None of none.
+    """Return the first value that equals an earlier one, or None.
 
-    1 and 1.0 are equal; true is no 1, and is refused where a number is wanted.
+    1 and 1.0 are equal. true and 1 differ: true is refused where a number is required.
     """
-    keys = [(isinstance(each, bool), each) for each in values]
-    return next((each for at, (_, each) in enumerate(keys) if keys[at] in keys[:at]), None)
+    keys = [(isinstance(value, bool), value) for value in values]
+    return next((value for i, (_, value) in enumerate(keys) if keys[i] in keys[:i]), None)
 
 
 def _problem(path: Path, text: str, errors: Sequence[Any]) -> UsageError:
-    """The first thing that pydantic found, in a user's words."""
-    # Of a field that is missing and an unknown one, the second is what was meant to be the first.
+    """Return the first problem that pydantic found as a message for users."""
+    # When one field is missing and another is unknown, the second is likely the first misspelt.
     error = min(errors, key=lambda error: error["type"] != "extra_forbidden")
     location = [part for part in error["loc"] if not _internal(part)]
     where = _where(path, text, location)
@@ -323,21 +328,21 @@ def _problem(path: Path, text: str, errors: Sequence[Any]) -> UsageError:
     if error["type"] == "extra_forbidden":
         elsewhere = SETTINGS if table in ([], ["arms"]) else ""
         near = did_you_mean(nearest(key, _fields(table)))
-        hint = f"{near} {elsewhere}{LISTING}".lstrip()
+        hint = f"{near} {elsewhere}{HELP}".lstrip()
         return UsageError(f"{where}: Unknown field {key!r}{inside}.", hint)
     if error["type"] == "missing":
-        return UsageError(f"{where}: Field {key!r}{inside} is missing.", LISTING)
+        return UsageError(f"{where}: Field {key!r}{inside} is missing.", HELP)
     if table == ["search", "space"]:
-        wanted = "a range, as in { low = 0.1, high = 1.0 }, or a list of values"
+        expected = "a range, as in { low = 0.1, high = 1.0 }, or a list of values"
         given = error["input"]
-        return UsageError(f"{where}: Field {key!r}{inside} must be {wanted}, but got {given!r}.")
-    wanted = error["msg"][0].lower() + error["msg"][1:]
+        return UsageError(f"{where}: Field {key!r}{inside} must be {expected}, but got {given!r}.")
+    expected = error["msg"][0].lower() + error["msg"][1:]
     given = error["input"]
-    return UsageError(f"{where}: Field {key!r}{inside}: {wanted}, but got {given!r}.", LISTING)
+    return UsageError(f"{where}: Field {key!r}{inside}: {expected}, but got {given!r}.", HELP)
 
 
 def _internal(part: Any) -> bool:
-    # Which member of a union was tried.
+    # pydantic inserts the member of a union that it tried.
     return isinstance(part, str) and (part == "_Span" or part.startswith("list["))
 
 
@@ -351,6 +356,6 @@ def _fields(table: Sequence[str]) -> list[str]:
 
 
 def _where(path: Path, text: str, location: Location) -> str:
-    """``study.toml, line 12``; the file alone where nothing of it stands there."""
+    """Return ``study.toml, line 12``, or the file alone where the location is not in the text."""
     line = line_of(text, location)
     return str(path) if line is None else f"{path}, line {line}"

@@ -1,4 +1,4 @@
-"""What a study will do: its points, each with its cell, the space of its search and its budget."""
+"""The plan of a study: its points with their configurations, search spaces and budgets."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from lbench.study.space import trial_count
 
 @dataclass(frozen=True, slots=True)
 class ExampleBudget:
-    """In examples that are trained on, repetitions counted.
+    """Budget of runs in training examples, counted once per epoch in which they are used.
 
     Args:
-        trial: of a run of a search, which holds validation examples out.
-        final: of a run of the table.
+        trial: examples of a trial's run, which holds out validation examples.
+        final: examples of a final run.
     """
 
     trial: int
@@ -25,16 +25,16 @@ class ExampleBudget:
 
 @dataclass(frozen=True, slots=True)
 class StudyPlan:
-    """What a study will do.
+    """The points of a study and what is run at each.
 
     Args:
-        study: with what was changed on the command line.
-        points: in order.
-        spaces: of the search at each point, by its key.
-        resolved: the cell at each point before its search, by key: what is timed.
+        study: the study, with the changes of the command line.
+        points: points in order.
+        spaces: search space at each point, by its key.
+        resolved: configuration at each point before its search, by key; its step is timed.
         absent: datasets of the study that are left out, with the reason.
-        budgets: where a run takes as many operations as one of ``bp``, by the point's key.
-        untrainable: points that cannot be trained, which are not among ``points``.
+        budgets: budgets of runs with as many operations as a run of ``bp``, by the point's key.
+        untrainable: points that cannot be trained; ``points`` does not contain them.
     """
 
     study: Study
@@ -47,16 +47,16 @@ class StudyPlan:
 
     @property
     def trials(self) -> int:
-        """Of all searches."""
+        """Return the number of trials of all searches."""
         search = self.study.search
         return sum(trial_count(search, space) for space in self.spaces.values()) if search else 0
 
     @property
     def finals(self) -> int:
-        """Runs of the table."""
+        """Return the number of final runs."""
         return self.study.seeds * len(self.points)
 
     @property
     def references(self) -> int:
-        """Runs of the defaults with the same seeds, which what a search chose is compared with."""
+        """Return the number of runs of the defaults, with which each search is compared."""
         return self.finals if self.study.search else 0

@@ -1,4 +1,4 @@
-"""A study of one search, as ``lbench tune`` makes it from its options and finds it in a home."""
+"""Studies of one search, which ``lbench tune`` makes from its options."""
 
 from __future__ import annotations
 
@@ -20,17 +20,16 @@ def tuning_study(
     settings: Mapping[str, Any],
     only: Sequence[str] | None,
 ) -> Study:
-    """Return the study of a search; its name is the same for the same options.
+    """Return the study of a search. Its name is a function of the arguments.
 
     Args:
-        rule: its name.
-        dataset: its name.
-        network: its name; None for the dataset's own.
-        settings: that stay, as text.
-        only: the options that are searched; None for all that declare a range.
+        rule: name of the rule.
+        dataset: name of the dataset.
+        network: name of the network; None for the default of the dataset.
+        settings: settings that are not searched, as text.
+        only: options that are searched; None for all that declare a range.
     """
-    asked = [rule, dataset, network, settings, only]
-    name = f"{PREFIX}{rule}-{dataset}-{digest(asked)}"
+    name = f"{PREFIX}{rule}-{dataset}-{digest([rule, dataset, network, settings, only])}"
     return _study(
         name, rule, dataset, network, settings, Search(only=None if only is None else tuple(only))
     )
@@ -39,18 +38,21 @@ def tuning_study(
 def find_tuning_study(name: str, home: Home) -> Study:
     """Return the study of a search that was begun in a home, as far as a report needs it.
 
-    What was searched is known from the plan in its folder, not from here.
+    The search space is not part of it; the plan in the folder of the study has it.
+
+    Args:
+        name: name of the study, as ``lbench tune`` printed it.
+        home: home directory of the search.
 
     Raises:
-        UsageError: none of that name was; says the nearest.
-        DamagedError: its ``plan.json`` is not what lbench wrote, or not there.
+        UsageError: no such search was begun. The message has the most similar name.
+        DamagedError: its ``plan.json`` is missing, or is not what lbench wrote.
     """
     if (point := last_point(home, name)) is None:
         if (home.studies / name / "members.jsonl").exists():
             raise DamagedError(
-                f"{home.studies / name / 'plan.json'} is not there, although runs were trained.",
-                "Run lbench tune again with the same options: what was trained is not trained "
-                "again.",
+                f"{home.studies / name / 'plan.json'} does not exist, although runs were trained.",
+                "Run lbench tune again with the same options: finished runs are not repeated.",
             )
         begun = [path.parent.name for path in home.studies.glob(f"{PREFIX}*/plan.json")]
         listing = f"Searches of lbench tune in {home.root}: {', '.join(sorted(begun)) or 'none'}."

@@ -18,7 +18,7 @@ from lbench.store.record import Record
 from lbench.store.sync import sync
 from tests.permissions import NOBODY, POSIX, no_privileges
 from tests.store.helper import write_run
-from tests.study.helper import Said, lbench
+from tests.study.helper import Output, lbench
 
 Damage = Callable[[Path], None]
 
@@ -197,7 +197,7 @@ def test_a_plan_that_may_not_be_read_is_not_called_damaged(shared: Path) -> None
     assert "damaged" not in done.err
 
 
-def as_nobody(home: Home, closed: Path, mode: int, *words: str) -> Said:
+def as_nobody(home: Home, closed: Path, mode: int, *words: str) -> Output:
     """A command of a user who owns all of a home, and took a permission from himself."""
     assert lbench(*words).code == 0, "everything is imported"
     if os.geteuid() == 0:

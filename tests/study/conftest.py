@@ -22,7 +22,7 @@ def undrawn() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def empty_searches(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Optuna's storage with nothing in it: to create one takes longer than most tests."""
+    """Create an empty Optuna storage once, which takes longer than most tests."""
     folder = tmp_path_factory.mktemp("storage")
     storage(Home(folder)).engine.dispose()
     return folder / "optuna.db"
@@ -30,5 +30,5 @@ def empty_searches(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def searches(tmp_path: Path, empty_searches: Path) -> None:
-    """An empty storage of Optuna in the home ``tmp_path``."""
+    """Copy an empty Optuna storage into the home ``tmp_path``."""
     shutil.copy(empty_searches, tmp_path / "optuna.db")

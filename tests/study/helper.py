@@ -1,4 +1,4 @@
-"""Small studies of digits, and commands in this process and in one of their own."""
+"""Small studies of digits, and commands in this process or in a process of their own."""
 
 from __future__ import annotations
 
@@ -26,16 +26,17 @@ from tests.forked import Command
 
 LBENCH = [sys.executable, "-c", "from lbench.cli.main import main; main()"]
 ALONE = ["--workers", "1", "--threads", "1", "--device", "cpu"]
-"""One worker: more threads than free cores only wait for each other."""
+"""One worker process: more threads than free cores only wait for each other."""
 PATIENCE = 120
-"""Seconds after which a test gives up: other processes may want the same cores."""
+"""Seconds after which a test gives up; other processes may use the same cores."""
 
 
 def study(*arms: Arm, settings: dict[str, Any] | None = None, **changes: Any) -> Study:
-    """A grid of digits.
+    """Return a grid of digits.
 
     Args:
-        settings: of all arms.
+        arms: arms of the study.
+        settings: settings of all arms.
         changes: fields of the study.
     """
     arms = tuple(replace(arm, settings={**(settings or {}), **arm.settings}) for arm in arms)
@@ -44,8 +45,8 @@ def study(*arms: Arm, settings: dict[str, Any] | None = None, **changes: Any) ->
 
 
 @dataclass
-class Said:
-    """What a command printed, and how it ended."""
+class Output:
+    """Exit code and output of a command."""
 
     code: int
     out: str
@@ -56,8 +57,8 @@ class Said:
         return json.loads(self.out)
 
 
-def lbench(*words: str) -> Said:
-    """A command, in this process."""
+def lbench(*words: str) -> Output:
+    """Run a command in this process."""
     out, err = io.StringIO(), io.StringIO()
     with (
         mock.patch.object(sys, "argv", ["lbench", *words]),
@@ -67,11 +68,11 @@ def lbench(*words: str) -> Said:
     ):
         main(list(words))
     assert isinstance(ended.value.code, int)
-    return Said(ended.value.code, out.getvalue(), err.getvalue())
+    return Output(ended.value.code, out.getvalue(), err.getvalue())
 
 
 def home_with_store(root: Path, template: Path) -> Home:
-    """A new home with a copy of a store whose tables are made."""
+    """Return a new home with a copy of a store whose tables exist."""
     root.mkdir()
     shutil.copy(template, root / "store.db")
     return Home(root)
@@ -84,8 +85,8 @@ def until(condition: Callable[[], bool]) -> None:
         time.sleep(0.05)
 
 
-def interrupted(words: Sequence[str], when: Callable[[], bool]) -> Said:
-    """A command in this process, which gets a Ctrl-C as soon as ``when`` says so."""
+def interrupted(words: Sequence[str], when: Callable[[], bool]) -> Output:
+    """Run a command in this process and send it Ctrl-C as soon as ``when`` returns true."""
 
     def interrupt() -> None:
         until(when)
@@ -100,10 +101,12 @@ def interrupted(words: Sequence[str], when: Callable[[], bool]) -> Said:
 
 
 def killed(words: Sequence[str], when: Callable[[], bool], meanwhile: Callable[[], None]) -> int:
-    """A command in a process of its own, killed as soon as ``when`` says so; its exit code.
+    """Run a command in its own process, kill it when ``when`` is true, return its exit code.
 
     Args:
-        meanwhile: called before it is killed.
+        words: the command's arguments.
+        when: condition that is checked until it is true.
+        meanwhile: function that is called before the process is killed.
     """
     with Command(*words) as process:
         until(when)

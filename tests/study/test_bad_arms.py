@@ -1,4 +1,4 @@
-"""One arm that cannot be trained leaves the others of its study alone, and is reported."""
+"""An arm that cannot be trained is reported and does not affect the other arms of its study."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from lbench.study.equal_operations import with_budgets
 from lbench.study.plan import plan
 from lbench.study.step_costs import step_costs
 from tests.run.helper import ask
-from tests.study.helper import ALONE, Said, home_with_store, lbench, study
+from tests.study.helper import ALONE, Output, home_with_store, lbench, study
 
 RULES = '''
 import sys
@@ -68,13 +68,13 @@ batch = [128, 1]
 
 
 @dataclass
-class Run:
-    """A study with bad arms that has been run, and what its commands printed."""
+class BadStudy:
+    """A study with bad arms that has been run, and the output of its commands."""
 
     name: str
     home: Home
-    said: Said
-    status: Said
+    output: Output
+    status: Output
 
 
 @pytest.fixture(scope="module")
@@ -83,77 +83,79 @@ def rules(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     file.write_text(RULES)
     registry().add_file(file)
     yield file
-    registry.cache_clear()  # other studies of every rule have these not
+    registry.cache_clear()  # so that other tests of every rule do not see these rules
 
 
 @pytest.fixture(scope="module")
-def ran(rules: Path, tmp_path_factory: pytest.TempPathFactory, template: Path) -> Run:
+def ran(rules: Path, tmp_path_factory: pytest.TempPathFactory, template: Path) -> BadStudy:
     folder = tmp_path_factory.mktemp("bad")
     name = str(folder / "bad.toml")
     Path(name).write_text(STUDY)
     home = home_with_store(folder / "home", template)
     words = ["study", name, "--plugin", str(rules), "--home", str(home.root)]
-    return Run(name, home, lbench(*words, *ALONE, "--json"), lbench(*words, "--status", "--json"))
+    return BadStudy(
+        name, home, lbench(*words, *ALONE, "--json"), lbench(*words, "--status", "--json")
+    )
 
 
-def test_the_other_arms_are_trained_and_the_command_says_what_was_not(ran: Run) -> None:
-    assert ran.said.code == 1
-    finished = [cell for cell in ran.said.json["cells"] if cell["test_error"] is not None]
+def test_the_other_arms_are_trained_and_the_command_names_the_failed_ones(ran: BadStudy) -> None:
+    assert ran.output.code == 1
+    finished = [cell for cell in ran.output.json["cells"] if cell["test_error"] is not None]
     assert [cell["point"] for cell in finished] == ["bp/digits/mlp/batch=128"]
-    lost = ran.said.json["unfinished"]
-    assert set(lost) == {
+    unfinished = ran.output.json["unfinished"]
+    assert set(unfinished) == {
         "stepless/digits/mlp/batch=128 seed 0",
         "stepless/digits/mlp/batch=1 seed 0",
         "buildless/digits/mlp/batch=128",
         "buildless/digits/mlp/batch=1",
         "bp/digits/mlp/batch=1",
     }
-    assert "failed: ValueError: no step of mine" in lost["stepless/digits/mlp/batch=1 seed 0"]
-    assert "no build of mine" in lost["buildless/digits/mlp/batch=1"]
-    assert "BatchNorm" in lost["bp/digits/mlp/batch=1"]
+    assert "failed: ValueError: no step of mine" in unfinished["stepless/digits/mlp/batch=1 seed 0"]
+    assert "no build of mine" in unfinished["buildless/digits/mlp/batch=1"]
+    assert "BatchNorm" in unfinished["bp/digits/mlp/batch=1"]
 
 
-def test_the_plan_names_what_cannot_be_timed_and_what_cannot_be_trained(ran: Run) -> None:
-    assert "so there is no estimate of it: ValueError: no step of mine" in ran.said.err
-    assert "without 2 points that could not be timed" in ran.said.err
-    assert "Cannot be trained: buildless/digits/mlp/batch=1: KeyError" in ran.said.err
+def test_the_plan_names_points_that_cannot_be_timed_or_trained(ran: BadStudy) -> None:
+    assert "so its time is unknown: ValueError: no step of mine" in ran.output.err
+    assert "without 2 points that could not be timed" in ran.output.err
+    assert "Cannot be trained: buildless/digits/mlp/batch=1: KeyError" in ran.output.err
 
 
-def test_the_report_lists_every_arm_that_did_not_finish_with_its_reason(ran: Run) -> None:
+def test_the_report_lists_every_arm_that_did_not_finish_with_its_reason(ran: BadStudy) -> None:
     page = (ran.home.reports / "bad" / "report.html").read_text()
     for reason in ("no step of mine", "no build of mine", "on which BatchNorm cannot train"):
         assert reason in page
     assert "Nothing has been trained at" not in page
 
 
-def test_a_status_says_what_cannot_be_trained(ran: Run) -> None:
+def test_a_status_names_points_that_cannot_be_trained(ran: BadStudy) -> None:
     rows = {row["point"]: row for row in ran.status.json["points"]}
     assert "BatchNorm" in rows["bp/digits/mlp/batch=1"]["untrainable"]
     assert rows["bp/digits/mlp/batch=128"]["untrainable"] is None
-    shown = lbench("study", ran.name, "--status", "--home", str(ran.home.root)).out
-    assert "Cannot be trained: bp/digits/mlp/batch=1: " in shown
-    assert "Nobody runs it now" not in shown
+    out = lbench("study", ran.name, "--status", "--home", str(ran.home.root)).out
+    assert "Cannot be trained: bp/digits/mlp/batch=1: " in out
+    assert "No process runs it now" not in out
 
 
 def test_a_rule_that_ends_the_process_in_a_timed_step_has_no_estimate(rules: Path) -> None:
-    wanted = plan(study(Arm("exits"), Arm("bp"), settings={"epochs": 1}), registry())
-    told: list[str] = []
-    assert list(step_costs(wanted, torch.device("cpu"), 1, told.append)) == ["bp/digits/mlp"]
-    assert any("so there is no estimate of it: SystemExit: 0" in text for text in told)
+    both = plan(study(Arm("exits"), Arm("bp"), settings={"epochs": 1}), registry())
+    messages: list[str] = []
+    assert list(step_costs(both, torch.device("cpu"), 1, messages.append)) == ["bp/digits/mlp"]
+    assert any("so its time is unknown: SystemExit: 0" in message for message in messages)
 
 
 @pytest.mark.parametrize("failing", ["fa", "bp"])
 def test_without_a_timed_step_there_is_no_budget_of_equal_operations(failing: str) -> None:
     arms = [Arm(rule, axes={"equal": ("epochs", "flops")}) for rule in ("bp", "fa")]
-    wanted = plan(study(*arms, settings={"epochs": 4}), registry())
-    flops = {p.key: 300.0 + 300.0 * (p.rule == "fa") for p in wanted.points if p.rule != failing}
-    found = with_budgets(wanted, flops)
-    lost = {each.point.key: each.reason for each in found.untrainable}
-    # Without bp nobody knows how many operations would be equal.
-    assert "fa/digits/mlp/equal=flops" in lost
-    assert ("bp/digits/mlp/equal=flops" in lost) == (failing == "bp")
-    assert all(f"A step of {failing} failed" in reason for reason in lost.values())
-    assert {point.values["equal"] for point in found.points if point.rule == failing} == {"epochs"}
+    untimed = plan(study(*arms, settings={"epochs": 4}), registry())
+    flops = {p.key: 300.0 + 300.0 * (p.rule == "fa") for p in untimed.points if p.rule != failing}
+    timed = with_budgets(untimed, flops)
+    reasons = {failed.point.key: failed.reason for failed in timed.untrainable}
+    # Without bp the number of equal operations is unknown for all rules.
+    assert "fa/digits/mlp/equal=flops" in reasons
+    assert ("bp/digits/mlp/equal=flops" in reasons) == (failing == "bp")
+    assert all(f"A step of {failing} failed" in reason for reason in reasons.values())
+    assert {point.values["equal"] for point in timed.points if point.rule == failing} == {"epochs"}
 
 
 def test_without_a_reference_rule_no_operations_can_be_equal(
@@ -172,13 +174,13 @@ BATCH_NORM: dict[str, Any] = {"network": "mlp", "network_options": {"norm": "bat
     ("changes", "fitting"),
     [
         ({"labels": 0.1, "recipe": {"batch": 128}}, 127),
-        ({"recipe": {"batch": 1}}, 3),  # batches of 2 leave one of 1,295 too
+        ({"recipe": {"batch": 1}}, 3),  # with batches of 2 one of the 1,295 examples remains too
         ({"recipe": {"batch": 1}, "examples": 5}, 2),
         ({"dataset": "split-digits", "recipe": {"batch": 1}}, None),
     ],
     ids=str,
 )
-def test_a_batch_of_one_example_is_refused_with_batch_norm_and_one_that_fits_is_named(
+def test_a_batch_of_one_example_is_refused_with_batch_norm_and_the_hint_has_a_valid_size(
     changes: dict[str, Any], fitting: int | None
 ) -> None:
     with pytest.raises(UsageError, match="on which BatchNorm cannot train") as raised:
@@ -193,13 +195,13 @@ def test_a_batch_of_one_example_is_refused_with_batch_norm_and_one_that_fits_is_
     [
         {"network": "mlp", "network_options": {"norm": "group"}},
         {"network": "cnn"},  # an image has many positions
-        {"rule": "softmax_regression", **BATCH_NORM},  # it does not use the network
-        {"protocol": "paper", **BATCH_NORM},  # all examples: another number
+        {"rule": "softmax_regression", **BATCH_NORM},  # the rule does not use the network
+        {"protocol": "paper", **BATCH_NORM},  # all examples are used, and their number fits
         {"examples": 128, **BATCH_NORM},  # the last batch is not reached
     ],
     ids=str,
 )
-def test_a_batch_of_one_example_is_taken_where_it_can_be_trained_on(
+def test_a_batch_of_one_example_is_accepted_without_batch_norm_over_it(
     changes: dict[str, Any],
 ) -> None:
     check_batches(ask(**changes, labels=0.1, recipe={"batch": 128}))
@@ -210,5 +212,4 @@ def test_a_search_of_the_batch_begins_though_the_default_leaves_one_example() ->
     searched = Search(sampler="random", only=(), space={"batch": (64, 127)})
     assert plan(study(Arm("bp", settings=settings), search=searched), registry()).untrainable
     del settings["batch"]
-    found = plan(study(Arm("bp", settings=settings), search=searched), registry())
-    assert not found.untrainable
+    assert not plan(study(Arm("bp", settings=settings), search=searched), registry()).untrainable

@@ -1,4 +1,4 @@
-"""Homes with any name, read-only ones, and those that have lost something."""
+"""Homes with unusual names, read-only homes, and homes with missing files."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from lbench.study.storage import storage
 from tests import forked
 from tests.forked import run
 from tests.readonly import mount_read_only, without_write_permission
-from tests.study.helper import ALONE, Said, lbench
+from tests.study.helper import ALONE, Output, lbench
 
 NAMES = [
     "run%41", "quest?x=1", "pct%20x", "brace{x}", "a#b", "[glob]*", "ünï cöde", "quote'\"",
@@ -48,11 +48,11 @@ RUN = [
 ]  # fmt: skip
 
 EMPTIED = pytest.param("emptied", marks=[pytest.mark.slow, pytest.mark.thorough])
-"""What is lost by being emptied is said and made again as what is removed; tox has both."""
+"""An emptied file is reported and rebuilt like a removed one; tox runs both cases."""
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_search_is_kept_in_the_home_itself(tmp_path: Path, name: str) -> None:
+def test_a_search_is_stored_inside_the_home(tmp_path: Path, name: str) -> None:
     home = Home(tmp_path / name)
     optuna.create_study(study_name=name, storage=storage(home))
     assert optuna.load_study(study_name=name, storage=storage(home)).study_name == name
@@ -62,11 +62,11 @@ def test_a_search_is_kept_in_the_home_itself(tmp_path: Path, name: str) -> None:
 
 @dataclass(frozen=True)
 class Searched:
-    """A home with a run and with a study of one search, which has ended.
+    """A home with a run and a completed study of one search.
 
     Args:
-        home: of a name that is as hard as a name can be.
-        study: the study's file.
+        home: the home, whose name has many special characters.
+        study: path of the study's file.
     """
 
     home: Home
@@ -80,10 +80,10 @@ def searched(tmp_path_factory: pytest.TempPathFactory) -> Searched:
     study = folder / "a b{0}#%41.toml"
     study.write_text(SEARCH)
     for words in (RUN, ["study", str(study), *ALONE]):
-        done = lbench(*words, "--home", str(home))
-        assert done.code == 0, done.err
+        output = lbench(*words, "--home", str(home))
+        assert output.code == 0, output.err
         if words[0] == "run":
-            assert f"lbench ui --home {shlex.quote(str(home))}\n" in done.err
+            assert f"lbench ui --home {shlex.quote(str(home))}\n" in output.err
     assert {path.name for path in folder.iterdir()} == {home.name, study.name}
     return Searched(Home(home), str(study))
 
@@ -100,8 +100,8 @@ def test_every_command_works_in_a_home_of_any_name(
         ["report", study, "--html", str(home / "page.html")],
         ["sync"],
     ):
-        done = lbench(*words)
-        assert done.code == 0, (words, done.err)
+        output = lbench(*words)
+        assert output.code == 0, (words, output.err)
     assert len(lbench("compare", "--json").json) == 3
     assert {path.name for path in home.parent.iterdir()} == {home.name, Path(study).name}
     page = (home / "reports" / Path(study).stem / "report.html").read_text()
@@ -117,8 +117,8 @@ def lbench_in_read_only(home: Path) -> None:
 @pytest.fixture(params=["closed", "left by a writer that was killed"])
 def reading(
     request: pytest.FixtureRequest, searched: Searched, tmp_path: Path
-) -> Iterator[Callable[..., Said]]:
-    """A command in a process that may only read a home, whose path is given to it."""
+) -> Iterator[Callable[..., Output]]:
+    """Return a function that runs a command on a home without write permission."""
     home, work = tmp_path / "home", shutil.copytree(searched.home.root, tmp_path / "work")
     with Record.open(Home(work)) as record:
         with writing(record._engine) as connection:
@@ -129,11 +129,11 @@ def reading(
     if request.param == "closed":
         shutil.copytree(work, home)
 
-    def command(*words: str) -> Said:
-        done = run(*words, "--home", str(home), does=partial(lbench_in_read_only, home))
-        if "cannot mount" in done.stderr:
-            pytest.skip("the system lets nobody mount a folder")
-        return Said(done.returncode, done.stdout, done.stderr)
+    def command(*words: str) -> Output:
+        output = run(*words, "--home", str(home), does=partial(lbench_in_read_only, home))
+        if "cannot mount" in output.stderr:
+            pytest.skip("the system does not permit mounting a folder")
+        return Output(output.returncode, output.stdout, output.stderr)
 
     with without_write_permission(home):
         before = {path: path.stat().st_mtime for path in home.rglob("*")}
@@ -143,8 +143,8 @@ def reading(
 
 @pytest.mark.slow
 @pytest.mark.thorough
-def test_what_only_reads_works_in_a_home_that_may_only_be_read(
-    reading: Callable[..., Said], searched: Searched, tmp_path: Path
+def test_commands_that_only_read_work_in_a_read_only_home(
+    reading: Callable[..., Output], searched: Searched, tmp_path: Path
 ) -> None:
     cells = reading("compare", "--json").json
     assert [cell["variant"] for cell in cells] == ["last written"] * 3
@@ -160,12 +160,12 @@ def test_what_only_reads_works_in_a_home_that_may_only_be_read(
     assert (report / "report.html").exists()
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
-        # The page that it would show is found; only the port is missing.
-        asked = reading("ui", "--port", str(taken.getsockname()[1]))
-    assert "address already in use" in asked.err
+        # The command gets as far as the port, which is taken.
+        ui = reading("ui", "--port", str(taken.getsockname()[1]))
+    assert "address already in use" in ui.err
 
 
-def test_what_writes_refuses_a_home_that_may_only_be_read(reading: Callable[..., Said]) -> None:
+def test_commands_that_write_refuse_a_read_only_home(reading: Callable[..., Output]) -> None:
     for words in (["sync"], ["run", "--rule", "bp", "--dataset", "digits", "--epochs", "1"]):
         refused = reading(*words)
         assert refused.code == 2
@@ -173,8 +173,8 @@ def test_what_writes_refuses_a_home_that_may_only_be_read(reading: Callable[...,
         assert "--home" in refused.err
 
 
-def test_a_study_refuses_such_a_home_before_it_times_its_steps(
-    reading: Callable[..., Said], searched: Searched
+def test_a_study_refuses_a_read_only_home_before_it_times_its_steps(
+    reading: Callable[..., Output], searched: Searched
 ) -> None:
     tune = ["tune", "--rule", "bp", "--dataset", "digits", "--trials", "1"]
     for words in (["study", searched.study], tune):
@@ -192,22 +192,22 @@ def test_a_home_is_checked_without_being_created(tmp_path: Path) -> None:
         Home(tmp_path / "file" / "home").check()
 
 
-def test_a_home_whose_name_is_not_utf_8_is_refused_by_name(tmp_path: Path) -> None:
+def test_a_home_whose_name_is_not_utf_8_is_refused(tmp_path: Path) -> None:
     home = os.fsdecode(os.fsencode(tmp_path) + b"/r\xff")
-    done = lbench("compare", "--home", home, "--json")
-    assert done.code == 2
-    assert json.loads(done.out)["error"]["message"].endswith("r\ufffd is not UTF-8.")
+    output = lbench("compare", "--home", home, "--json")
+    assert output.code == 2
+    assert json.loads(output.out)["error"]["message"].endswith("r\ufffd is not UTF-8.")
 
 
 @pytest.mark.parametrize("name", ["..toml", "...toml"])
-def test_a_study_file_must_have_a_name_of_its_own(tmp_path: Path, name: str) -> None:
+def test_a_study_file_with_an_invalid_name_is_refused(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text(SEARCH)
-    done = lbench("study", str(tmp_path / name), "--home", str(tmp_path / "home"))
-    assert done.code == 2
-    assert "no name for a study's file" in done.err
+    output = lbench("study", str(tmp_path / name), "--home", str(tmp_path / "home"))
+    assert output.code == 2
+    assert "not a valid name for a study's file" in output.err
 
 
-def test_a_lock_that_may_only_be_read_is_seen_to_be_held(tmp_path: Path) -> None:
+def test_a_read_only_lock_is_recognised_as_held(tmp_path: Path) -> None:
     run_dir = RunDir(tmp_path / "run")
     with run_dir.locked():
         assert _held_elsewhere(run_dir.path / "lock")
@@ -216,7 +216,7 @@ def test_a_lock_that_may_only_be_read_is_seen_to_be_held(tmp_path: Path) -> None
 
 @pytest.fixture
 def copied(searched: Searched, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
-    """A copy of that home, which commands take for theirs."""
+    """Return a copy of the home, which commands use by default."""
     home = Home(shutil.copytree(searched.home.root, tmp_path / "home"))
     monkeypatch.setenv("LBENCH_HOME", str(home.root))
     return home
@@ -241,14 +241,14 @@ def test_a_store_in_memory_is_refused(
 
 
 def lose(file: Path, how: str) -> None:
-    for each in file.parent.glob(f"{file.name}*"):
-        each.unlink()
+    for path in file.parent.glob(f"{file.name}*"):
+        path.unlink()
     if how == "emptied":
         file.touch()
 
 
 @pytest.mark.parametrize("how", ["removed", EMPTIED])
-def test_a_lost_store_is_said_to_be_lost_and_sync_makes_it_again(
+def test_a_lost_store_is_reported_and_sync_rebuilds_it(
     copied: Home, searched: Searched, how: str
 ) -> None:
     lose(copied.root / "store.db", how)
@@ -260,10 +260,10 @@ def test_a_lost_store_is_said_to_be_lost_and_sync_makes_it_again(
         ["report", searched.study],
         ["ui"],
     ):
-        said = lbench(*words)
-        assert said.code == 4, words
-        assert "has 3 run directories, but the store" in said.err
-        assert f"lbench sync --home {copied.root}" in said.err or "lbench sync\n" in said.err
+        output = lbench(*words)
+        assert output.code == 4, words
+        assert "has 3 run directories, but the store" in output.err
+        assert f"lbench sync --home {copied.root}" in output.err or "lbench sync\n" in output.err
     assert sorted(copied.root.iterdir()) == before
     assert lbench("sync").code == 0
     assert len(lbench("compare", "--json").json) == 3
@@ -271,24 +271,24 @@ def test_a_lost_store_is_said_to_be_lost_and_sync_makes_it_again(
 
 
 @pytest.mark.parametrize("how", ["removed", EMPTIED])
-def test_a_new_record_says_which_runs_it_lacks(copied: Home, how: str) -> None:
+def test_a_new_store_reports_the_runs_that_it_lacks(copied: Home, how: str) -> None:
     lose(copied.root / "store.db", how)
     for words in (RUN, ["compare"]):
-        said = lbench(*words)
-        assert said.code == 0
-        assert f"The store lacks 2 run directories of {copied.runs}" in said.err
+        output = lbench(*words)
+        assert output.code == 0
+        assert f"The store lacks 2 run directories of {copied.runs}" in output.err
     assert lbench("sync").code == 0
     for words in (RUN, ["compare"]):
         assert "lacks" not in lbench(*words).err
 
 
-def test_runs_that_were_never_recorded_are_no_empty_home(copied: Home) -> None:
+def test_a_home_with_unrecorded_runs_does_not_count_as_empty(copied: Home) -> None:
     lose(copied.root / "store.db", "removed")
     with Record.open(copied) as record:
         assert record.empty()
-    said = lbench("compare")
-    assert said.code == 4
-    assert "knows none of them" in said.err
+    output = lbench("compare")
+    assert output.code == 4
+    assert "knows none of them" in output.err
 
 
 @pytest.mark.parametrize(
@@ -298,16 +298,16 @@ def test_runs_that_were_never_recorded_are_no_empty_home(copied: Home) -> None:
         pytest.param("optuna.db", *EMPTIED.values, marks=EMPTIED.marks),
     ],
 )  # fmt: skip
-def test_what_a_study_lost_is_named_and_its_command_makes_it_again(
+def test_a_lost_file_of_a_study_is_reported_and_the_command_rebuilds_it(
     copied: Home, searched: Searched, name: str, how: str
 ) -> None:
     (file,) = copied.root.glob(name)
     lose(file, how)
     for words in (["report", searched.study], ["study", searched.study, "--collect"]):
-        said = lbench(*words)
-        assert said.code == 1
-        assert str(file) in said.err
-        assert "Run it again with: lbench study" in said.err
+        output = lbench(*words)
+        assert output.code == 1
+        assert str(file) in output.err
+        assert "Run it again with: lbench study" in output.err
     assert str(file) in lbench("study", searched.study, "--status").err
     again = lbench("study", searched.study, *ALONE, "--json")
     assert again.json["trained"] == 0
@@ -323,14 +323,14 @@ def test_a_lost_journal_is_read_from_the_record(copied: Home, searched: Searched
     assert lbench("report", searched.study).code == 0
 
 
-def test_a_study_that_goes_on_says_once_which_lines_of_its_journal_are_left_out(
+def test_a_continued_study_reports_unreadable_lines_of_its_journal_once(
     copied: Home, searched: Searched
 ) -> None:
     (file,) = copied.studies.glob("*/members.jsonl")
-    kept = len(file.read_bytes().splitlines())
+    lines = len(file.read_bytes().splitlines())
     with file.open("ab") as journal:
         journal.write(b'{"study": "cut\n')
     again = lbench("study", searched.study, *ALONE, "--json")
     assert again.json["trained"] == 0
-    said = f"{file}: 1 line cannot be read and is left out (line {kept + 1})"
-    assert again.err.count(said) == 1
+    note = f"{file}: 1 line cannot be read and is left out (line {lines + 1})"
+    assert again.err.count(note) == 1

@@ -1,4 +1,4 @@
-"""A part of a TOML file is found on its line, whichever way it is written."""
+"""The line of a part of a TOML file is found whichever way the part is written."""
 
 from __future__ import annotations
 
@@ -53,5 +53,5 @@ lr = { low = 0.1, high = 1.0 }
         (("nothing",), None),
     ],
 )
-def test_where_things_stand(location: tuple[str | int, ...], line: int | None) -> None:
+def test_the_line_of_a_location_is_found(location: tuple[str | int, ...], line: int | None) -> None:
     assert line_of(TEXT, location) == line

@@ -1,4 +1,4 @@
-"""A plan knows every point before anything is trained, and whatever does not fit is told then."""
+"""A plan has every point, and invalid parts are errors, before anything is trained."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ from tests.study.helper import study
 
 
 def plan(
-    *arms: Arm, asked: list[str] | None = None, gpu: bool = False, **changes: Any
+    *arms: Arm, named: list[str] | None = None, gpu: bool = False, **changes: Any
 ) -> StudyPlan:
-    return planning.plan(study(*arms, **changes), registry(), datasets=asked, gpu=gpu)
+    return planning.plan(study(*arms, **changes), registry(), datasets=named, gpu=gpu)
 
 
 @pytest.fixture(autouse=True)
@@ -37,56 +37,58 @@ def _no_data_of_the_user(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Non
     monkeypatch.setattr("platformdirs.user_cache_dir", lambda *_: str(tmp_path / "cache"))
 
 
-def test_datasets_that_are_not_there_are_left_out_with_the_reason() -> None:
+def test_missing_datasets_are_left_out_with_the_reason() -> None:
     found = plan(Arm("bp"), datasets=("digits", "mnist"))
     assert {point.dataset for point in found.points} == {"digits"}
     assert "was not found" in found.absent["mnist"]
     assert "\n" not in found.absent["mnist"]
 
 
-def test_a_study_of_nothing_that_is_there_says_so() -> None:
+def test_a_study_whose_datasets_are_all_missing_is_an_error() -> None:
     with pytest.raises(
-        DataError, match="None of the datasets of study s is there: mnist"
+        DataError, match="None of the datasets of study s is available: mnist"
     ) as raised:
         plan(Arm("bp"), datasets=("mnist",))
     assert "--datasets digits" in raised.value.hint
 
 
-def test_what_lies_there_is_taken_and_never_downloaded(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[bool] = []
+def test_only_datasets_named_on_the_command_line_are_downloaded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    downloads: list[bool] = []
     mnist = registry().load("datasets", "mnist")
     digits = registry().load("datasets", "digits")()
 
     def load(self: Any, data_dir: Path | None, *, download: bool = True) -> Any:
-        asked.append(download)
+        downloads.append(download)
         return digits.load(None)
 
     monkeypatch.setattr(mnist, "load", load)
     for gpu in (False, True):
         plan(Arm("bp"), gpu=gpu, datasets=("digits", "mnist"))
-    assert asked[0::2] == [False, False]  # and then the cell's own look at the data
-    asked.clear()
-    plan(Arm("bp"), asked=["mnist"])
-    assert asked[0]
+    assert downloads[0::2] == [False, False]  # the others load the data of the configuration
+    downloads.clear()
+    plan(Arm("bp"), named=["mnist"])
+    assert downloads[0]
 
 
-def test_large_data_is_left_out_on_a_cpu_unless_it_is_asked_for(
+def test_large_datasets_are_left_out_on_a_cpu_unless_they_are_named(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(planning, "SMALL", 10)
-    with pytest.raises(DataError, match="large for a CPU; ask for it with --datasets digits"):
+    with pytest.raises(DataError, match="large for a CPU; name it to use it: --datasets digits"):
         plan(Arm("bp"))
-    assert len(plan(Arm("bp"), asked=["digits"]).points) == 1
+    assert len(plan(Arm("bp"), named=["digits"]).points) == 1
     assert len(plan(Arm("bp"), gpu=True).points) == 1
 
 
-def test_a_name_twice_on_the_command_line_is_one() -> None:
-    assert len(plan(Arm("bp"), asked=["digits", "digits"]).points) == 1
+def test_a_repeated_name_on_the_command_line_counts_once() -> None:
+    assert len(plan(Arm("bp"), named=["digits", "digits"]).points) == 1
     found = planning.plan(study(Arm("bp")), registry(), rules=["bp", "bp"])
     assert len(found.points) == 1
 
 
-def test_other_rules_than_the_studys_are_held_to_the_terms_of_its_first_arm() -> None:
+def test_a_rule_without_an_arm_has_the_settings_and_axes_of_the_first_arm() -> None:
     first = Arm("bp", "one", {"epochs": 3}, {"lr": (0.1, 0.2), "leadership": (0.3,)})
     found = planning.plan(study(first, Arm("fa")), registry(), rules=["fa", "lfnn_l"])
     assert [point.settings.get("epochs") for point in found.points] == [None, 3, 3]
@@ -97,7 +99,7 @@ def test_other_rules_than_the_studys_are_held_to_the_terms_of_its_first_arm() ->
     ]
 
 
-def test_two_points_of_one_name_want_names() -> None:
+def test_two_points_with_the_same_key_are_refused() -> None:
     with pytest.raises(UsageError, match="two points called bp/digits/mlp") as raised:
         plan(Arm("bp", settings={"lr": 0.1}), Arm("bp", settings={"lr": 0.2}))
     assert "different names" in raised.value.hint
@@ -109,21 +111,23 @@ def test_two_points_of_one_name_want_names() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({"probes": ("onlin",)}, "Unknown probe 'onlin'"),
         ({"networks": ("mlp", "mpl")}, "Unknown network 'mpl'"),
         ({"datasets": ("digts",)}, "Unknown dataset 'digts'"),
     ],
 )
-def test_an_unknown_name_is_told_with_the_nearest(changes: dict[str, Any], said: str) -> None:
-    with pytest.raises(UsageError, match=said) as raised:
+def test_the_error_for_an_unknown_name_has_the_most_similar_one(
+    changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(UsageError, match=message) as raised:
         plan(Arm("bp"), **changes)
     assert "Did you mean" in raised.value.hint
 
 
 @pytest.mark.parametrize(
-    ("settings", "said"),
+    ("settings", "message"),
     [
         ({"epochs": 2.5}, "Setting epochs must be a whole number, but got 2.5"),
         ({"epochs": "many"}, "Setting epochs must be a whole number, but got 'many'"),
@@ -138,16 +142,16 @@ def test_an_unknown_name_is_told_with_the_nearest(changes: dict[str, Any], said:
         ({"epochs": 2, "examples": 9}, "give one of them"),
     ],
 )
-def test_a_setting_that_does_not_fit_is_told_with_its_point(
-    settings: dict[str, Any], said: str
+def test_the_error_for_an_invalid_setting_names_the_point(
+    settings: dict[str, Any], message: str
 ) -> None:
-    with pytest.raises(UsageError, match=said) as raised:
+    with pytest.raises(UsageError, match=message) as raised:
         plan(Arm("bp", settings=settings))
     assert raised.value.message.startswith("At bp/digits/mlp")
 
 
 @pytest.mark.parametrize(
-    ("settings", "said"),
+    ("settings", "message"),
     [
         ({"labels": [0.1]}, "Setting labels must be a number, but got [0.1]"),
         ({"labels": "0.1"}, "Setting labels must be a number"),
@@ -167,24 +171,24 @@ def test_a_setting_that_does_not_fit_is_told_with_its_point(
     ids=str,
 )
 @pytest.mark.parametrize("as_axis", [False, True], ids=["set", "axis"])
-def test_a_files_settings_have_the_types_of_what_they_set(
-    settings: dict[str, Any], said: str, as_axis: bool
+def test_settings_in_a_file_have_the_types_of_their_options(
+    settings: dict[str, Any], message: str, as_axis: bool
 ) -> None:
     arm = Arm("lfnn_l", settings=settings)
     if as_axis:
         arm = Arm("lfnn_l", axes={name: (value,) for name, value in settings.items()})
-    with pytest.raises(UsageError, match=re.escape(said)):
+    with pytest.raises(UsageError, match=re.escape(message)):
         plan(arm, path=Path("mine.toml"))
 
 
 @pytest.mark.parametrize("value", ["²", "0.1²", True, [0.1], {"a": 1}], ids=str)
 @pytest.mark.parametrize("name", ["labels", "epochs"])
-def test_what_is_no_number_is_a_message_without_a_file_too(name: str, value: Any) -> None:
+def test_a_value_that_is_no_number_is_an_error_without_a_file_too(name: str, value: Any) -> None:
     with pytest.raises(UsageError, match=name):
         plan(Arm("bp", settings={name: value}))
 
 
-def test_values_of_a_space_have_the_types_of_what_they_set() -> None:
+def test_values_of_a_search_space_have_the_types_of_their_options() -> None:
     search = Search(sampler="grid", only=(), space={"lr": (True,), "optimizer": ("adam",)})
     with pytest.raises(UsageError, match="Option lr of the recipe must be a number"):
         plan(Arm("bp", settings={"weight_decay": 0.0}), search=search)
@@ -196,18 +200,20 @@ def test_values_of_a_space_have_the_types_of_what_they_set() -> None:
         ({"momentum": 0.5}, "momentum of the recipe cannot act: the optimizer is adam"),
         ({"gamma": 0.5}, "gamma of the recipe cannot act: the schedule is onecycle"),
         ({"milestones": [0.5]}, "milestones of the recipe cannot act: the schedule is onecycle"),
-        ({"momentum": 0.9}, "momentum of the recipe cannot act"),  # though it is the default
+        ({"momentum": 0.9}, "momentum of the recipe cannot act"),  # also if it equals the default
     ],
     ids=str,
 )
-def test_a_setting_that_can_act_nowhere_is_refused(settings: dict[str, Any], reason: str) -> None:
+def test_a_setting_without_effect_at_any_point_is_refused(
+    settings: dict[str, Any], reason: str
+) -> None:
     with pytest.raises(UsageError, match=reason) as raised:
         plan(Arm("bp", settings=settings))
     assert raised.value.message.startswith("At bp/digits/mlp")
     assert "Leave it out" in raised.value.hint
 
 
-def test_a_setting_may_act_at_some_points_alone_and_an_axis_may_not() -> None:
+def test_a_setting_needs_an_effect_at_some_point_and_an_axis_at_every_point() -> None:
     optimizers = {"optimizer": ("adam", "sgd")}
     plan(Arm("bp", settings={"momentum": 0.5}, axes=optimizers))
     plan(Arm("bp"), Arm("pepita"), settings={"momentum": 0.5})  # pepita's own optimizer is sgd
@@ -215,7 +221,7 @@ def test_a_setting_may_act_at_some_points_alone_and_an_axis_may_not() -> None:
         plan(Arm("bp", axes={**optimizers, "momentum": (0.5, 0.9)}))
 
 
-def test_a_momentum_acts_where_the_optimizer_is_searched() -> None:
+def test_a_momentum_has_an_effect_if_the_optimizer_is_searched() -> None:
     searched = Search(only=())
     plan(Arm("bp", settings={"momentum": 0.5}), search=searched)
     with pytest.raises(UsageError, match="momentum of the recipe cannot act"):
@@ -225,28 +231,28 @@ def test_a_momentum_acts_where_the_optimizer_is_searched() -> None:
 @pytest.mark.parametrize(
     "search", [Search(only=("leadership",)), Search(space={"leadership": Span(0.1, 0.5)})], ids=str
 )
-def test_what_is_set_everywhere_cannot_be_searched(search: Search) -> None:
+def test_an_option_that_is_set_at_every_point_cannot_be_searched(search: Search) -> None:
     with pytest.raises(UsageError, match="leadership cannot be searched: it is set"):
         plan(Arm("lfnn_l", settings={"leadership": 0.3}), search=search)
     plan(Arm("lfnn_l", settings={"leadership": 0.3}), Arm("lfnn_l", "other"), search=search)
 
 
-def test_what_is_asked_of_a_network_that_a_rule_does_not_use_is_said() -> None:
+def test_a_note_names_settings_of_a_network_that_the_rule_does_not_use() -> None:
     settings = {"net.widths": [20], "dropout": 0.1}
     found = plan(Arm("softmax_regression"), Arm("bp"), settings=settings)
     used, unused = found.resolved["bp/digits/mlp"], found.resolved["softmax_regression/digits/mlp"]
     assert used.notes == []
-    said = "net.widths, dropout cannot act: rule softmax_regression uses no network."
-    assert unused.notes == [said]
+    message = "net.widths, dropout cannot act: rule softmax_regression uses no network."
+    assert unused.notes == [message]
 
 
-def test_what_cannot_act_is_left_out_of_what_is_pasted() -> None:
+def test_settings_without_effect_are_left_out_of_the_command_line() -> None:
     point = Point(0, "bp", "digits", "mlp", {}, {"momentum": 0.5, "equal": "epochs"})
     assert "--momentum" not in as_flags(point, {"optimizer": "adam"}, registry())
     assert "--momentum 0.5" in as_flags(point, {"optimizer": "sgd"}, registry())
 
 
-def test_settings_mean_what_they_mean_on_the_command_line() -> None:
+def test_settings_of_a_study_mean_the_same_as_on_the_command_line() -> None:
     settings = {"augment": "none", "net.widths": 40, "epochs": "2", "data.permute": 1}
     found = plan(Arm("bp", settings=settings)).resolved["bp/digits/mlp"].cell
     typed = Request(
@@ -262,10 +268,10 @@ def test_settings_mean_what_they_mean_on_the_command_line() -> None:
 
 
 def test_trials_and_final_runs_are_counted() -> None:
-    asked = study(Arm("bp", axes={"batch": (32, 64)}), seeds=3)
-    found = planning.plan(asked, registry())
+    grid = study(Arm("bp", axes={"batch": (32, 64)}), seeds=3)
+    found = planning.plan(grid, registry())
     assert (found.trials, found.finals) == (0, 6)
-    searched = replace(asked, kind="search", search=Search(trials=5, only=()))
+    searched = replace(grid, kind="search", search=Search(trials=5, only=()))
     assert planning.plan(searched, registry()).trials == 10
 
 
@@ -274,15 +280,15 @@ def equal(*rules: str, settings: dict[str, Any] | None = None, **changes: Any) -
     return plan(*arms, settings=settings or {"epochs": 4}, **changes)
 
 
-def budgets(found: StudyPlan, dear: str = "fa") -> StudyPlan:
-    """Budgets where ``dear`` takes twice the operations of the others."""
-    return with_budgets(found, {p.key: 600.0 if p.rule == dear else 300.0 for p in found.points})
+def budgets(found: StudyPlan, costly: str = "fa") -> StudyPlan:
+    """Return the plan with budgets if ``costly`` takes twice the operations of the others."""
+    return with_budgets(found, {p.key: 600.0 if p.rule == costly else 300.0 for p in found.points})
 
 
-def test_equal_flops_give_a_dear_rule_fewer_examples() -> None:
+def test_with_equal_flops_a_costly_rule_has_fewer_examples() -> None:
     found = budgets(equal("bp", "fa", "dfa"))
     train = len(found.resolved["bp/digits/mlp/equal=flops"].dataset.train)
-    # The paper protocol trains on all; a trial holds a tenth out. bp and its like keep epochs.
+    # The paper protocol trains on all examples, a trial on nine tenths. The others keep epochs.
     assert found.budgets == {
         "fa/digits/mlp/equal=flops": ExampleBudget(round(1.8 * train), 2 * train)
     }
@@ -296,24 +302,24 @@ def test_a_strict_study_trains_on_nine_tenths_in_its_final_runs_too() -> None:
     assert budget.final == round(0.9 * 0.5 * 2 * train)
 
 
-def test_another_budget_is_another_search() -> None:
+def test_a_search_with_another_budget_has_another_name() -> None:
     searched = replace(equal("bp", "fa"), study=replace(equal("bp").study, search=Search()))
     searched = replace(searched, spaces={point.key: {} for point in searched.points})
     key = "fa/digits/mlp/equal=flops"
-    dear, dearer = (
+    costly, costlier = (
         budgets(searched),
         with_budgets(
             searched, {p.key: 900.0 if p.rule == "fa" else 300.0 for p in searched.points}
         ),
     )
-    assert len({search_names(each)[key] for each in (searched, dear, dearer)}) == 3
+    assert len({search_names(budgeted)[key] for budgeted in (searched, costly, costlier)}) == 3
     assert (
-        search_names(dear)["bp/digits/mlp/equal=flops"]
+        search_names(costly)["bp/digits/mlp/equal=flops"]
         == search_names(searched)["bp/digits/mlp/equal=flops"]
     )
 
 
-def test_equal_flops_want_a_bp_to_be_equal_to_before_anything_is_timed() -> None:
+def test_equal_flops_without_a_bp_are_refused_before_anything_is_timed() -> None:
     with pytest.raises(UsageError, match="as many operations as bp") as raised:
         equal("fa")
     assert "Add the rule bp" in raised.value.hint
@@ -322,38 +328,38 @@ def test_equal_flops_want_a_bp_to_be_equal_to_before_anything_is_timed() -> None
     assert "the budget in epochs" in raised.value.hint
 
 
-def test_what_has_no_product_has_no_budget_of_operations() -> None:
+def test_a_rule_without_matrix_products_has_no_budget_of_operations() -> None:
     found = equal("bp", "fa")
     with pytest.raises(UsageError, match="Training fa has no matrix product"):
         with_budgets(found, {p.key: 0.0 if p.rule == "fa" else 300.0 for p in found.points})
 
 
-def test_what_training_on_an_example_costs_does_not_depend_on_the_batch() -> None:
+def test_the_flops_per_training_example_do_not_depend_on_the_batch() -> None:
     arms = [Arm("bp", name=str(batch), settings={"batch": batch}) for batch in (16, 600)]
     arms.append(Arm("lg_bp", settings={"schedule": "sequential"}))
     found = plan(*arms, settings={"epochs": 1, "net.widths": [30, 20]})
     small, large, sequential = step_costs(found, torch.device("cpu"), 1, str).values()
     first, second, out = 2 * 64 * 30, 2 * 30 * 20, 2 * 20 * 10
-    # Forward, weights' gradients, and the way back to all inputs but the image.
+    # Forward pass, weight gradients, and input gradients of all layers but the first.
     assert small.flops == large.flops == 3 * (first + second + out) - first
-    # Half of the budget trains the first block and its head; half the second, whose input is
-    # detached, with its head and the readout behind it.
+    # Half of the budget trains the first block and its head, half the second block, whose input
+    # is detached, with its head and the readout.
     head = 2 * 30 * 10
     phases = (2 * first + 3 * head, first + 2 * second + 3 * out + 2 * out)
     assert sequential.flops == sum(phases) / 2
     assert min(small.step, large.step, sequential.step) > 0
 
 
-def test_equal_operations_count_what_a_rule_does_after_its_step() -> None:
+def test_equal_operations_include_those_of_after_step() -> None:
     settings = {"epochs": 1, "net.widths": [30, 20], "batch": 16}
     (cost,) = step_costs(plan(Arm("wm"), settings=settings), torch.device("cpu"), 1, str).values()
     first, second, out = 2 * 64 * 30, 2 * 30 * 20, 2 * 20 * 10
-    mirrored = 2 * (second + out) * 128 / 16  # 128 draws of noise a step
+    mirrored = 2 * (second + out) * 128 / 16  # 128 noise vectors per step
     assert cost.flops == 3 * (first + second + out) - first + mirrored
 
 
 @pytest.mark.parametrize(
-    ("probe", "said"),
+    ("probe", "message"),
     [
         (
             "leaders",
@@ -362,15 +368,15 @@ def test_equal_operations_count_what_a_rule_does_after_its_step() -> None:
         ("tasks", "At bp/digits/mlp: Probe tasks looks at a sequence of tasks"),
     ],
 )
-def test_a_probe_that_does_not_fit_is_found_before_anything_is_trained(
-    probe: str, said: str
+def test_an_unsuitable_probe_is_an_error_before_anything_is_trained(
+    probe: str, message: str
 ) -> None:
-    with pytest.raises(UsageError, match=said):
+    with pytest.raises(UsageError, match=message):
         plan(Arm("bp"), probes=(probe,))
     plan(Arm("bp"), probes=("tasks",), datasets=("split-digits",))
 
 
-def test_each_network_has_a_bp_of_its_own_to_be_equal_to() -> None:
+def test_each_network_is_compared_with_the_bp_on_the_same_network() -> None:
     arms = [Arm(rule, axes={"net.depth": (2, 8), "equal": ("flops",)}) for rule in ("bp", "fa")]
     found = plan(*arms, settings={"epochs": 4}, networks=("mlp-deep",))
     cost = {("bp", 2): 100.0, ("bp", 8): 400.0, ("fa", 2): 200.0, ("fa", 8): 400.0}
@@ -389,7 +395,7 @@ def test_a_sequence_of_tasks_has_no_budget_of_operations() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(registry().studies))
-def test_the_parts_of_every_installed_study_fit(name: str) -> None:
+def test_every_installed_study_can_be_planned(name: str) -> None:
     installed = find_study(name, registry())
     dataset = "split-digits" if "tasks" in installed.probes else "digits"
     found = planning.plan(installed, registry(), datasets=[dataset])
@@ -399,7 +405,7 @@ def test_the_parts_of_every_installed_study_fit(name: str) -> None:
     }
 
 
-def test_every_worker_has_a_device_and_a_core() -> None:
+def test_every_worker_process_has_a_device_and_a_core() -> None:
     assert worker_devices(3, "cpu") == ["cpu"] * 3
     assert worker_devices(2, "cuda:1") == ["cuda:1"] * 2
     assert 1 <= len(worker_devices(None, "cpu")) <= 16

@@ -1,4 +1,4 @@
-"""A study is driven by real processes; one is killed, one is interrupted, one ends it."""
+"""A study is run by real processes: one is killed, one is interrupted, one completes it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from lbench.store.sync import sync
 from lbench.study.collection import collect_results
 from lbench.study.lookup import find_study
 from lbench.study.results import Results
-from tests.study.helper import ALONE, Said, home_with_store, interrupted, killed, lbench
+from tests.study.helper import ALONE, Output, home_with_store, interrupted, killed, lbench
 
 # What this takes part of, the other tests of the room show to be covered.
 pytestmark = [pytest.mark.slow, pytest.mark.thorough, pytest.mark.no_cover]
@@ -52,15 +52,15 @@ TRIALS = 5
 
 @dataclass
 class Survived:
-    """A study that was killed, interrupted and brought to its end."""
+    """A study that was killed, interrupted and then completed."""
 
     home: Home
     words: list[str]
-    locked: Said
-    status: Said
-    interrupted: Said
-    between: Said
-    ended: Said
+    locked: Output
+    status: Output
+    interrupted: Output
+    between: Output
+    ended: Output
 
     @property
     def results(self) -> Results:
@@ -68,7 +68,7 @@ class Survived:
 
     @property
     def runs(self) -> int:
-        """How many runs there are: trials, final runs, and those of defaults not chosen."""
+        """Return the number of runs: trials, final runs, and runs of defaults not chosen."""
         compared = sum(search.defaults is not None for search in self.results.searches)
         return 2 * (TRIALS + 2) + 2 * compared
 
@@ -84,7 +84,7 @@ def survived(tmp_path_factory: pytest.TempPathFactory, template: Path) -> Surviv
     home = home_with_store(folder / "home", template)
     words = ["study", str(folder / "small.toml"), "--home", str(home.root), "--device", "cpu"]
 
-    def places() -> int:
+    def memberships() -> int:
         return len(list(Journal(home, "small").read()))
 
     locked, status = [], []
@@ -93,11 +93,11 @@ def survived(tmp_path_factory: pytest.TempPathFactory, template: Path) -> Surviv
         locked.append(lbench(*words, *ALONE))
         status.append(lbench(*words, "--status", "--json"))
 
-    code = killed([*words, "--workers", "2"], lambda: places() >= 3, meanwhile)
+    code = killed([*words, "--workers", "2"], lambda: memberships() >= 3, meanwhile)
     assert code == -signal.SIGKILL
     words += ALONE
-    before = places()
-    stopped = interrupted(words, lambda: places() >= before + 2)
+    before = memberships()
+    stopped = interrupted(words, lambda: memberships() >= before + 2)
     between = lbench(*words, "--status")
     ended = lbench(*words, "--json")
     return Survived(home, words, locked[0], status[0], stopped, between, ended)
@@ -111,7 +111,7 @@ def test_every_search_has_exactly_its_trials_and_each_has_ended(survived: Surviv
         assert len({str(trial.params) for trial in search.trials}) == TRIALS
 
 
-def test_nothing_was_trained_twice(survived: Survived) -> None:
+def test_no_run_was_trained_twice(survived: Survived) -> None:
     found = list(run_dirs(survived.home))
     for run_dir in found:
         epochs = [row["epoch"] for row in run_dir.epochs()]
@@ -123,7 +123,10 @@ def test_nothing_was_trained_twice(survived: Survived) -> None:
 
 def test_every_trial_has_one_mlflow_run_with_its_number(survived: Survived) -> None:
     view = MlflowView(survived.home)
-    names = {each.experiment_id: each.name for each in view._client.search_experiments()}
+    names = {
+        experiment.experiment_id: experiment.name
+        for experiment in view._client.search_experiments()
+    }
     runs = list(view._client.search_runs(view.experiments()))
     assert {names[run.info.experiment_id] for run in runs} == {"small"}
     tags = [run.data.tags for run in runs if run.data.tags["lbench.kind"] == "run"]
@@ -148,14 +151,14 @@ def test_the_best_is_trained_again_with_fresh_seeds_and_tested_once(survived: Su
         assert all(run.test_error is None for run in trained)
 
 
-def test_the_defaults_are_trial_0_and_are_compared_with_what_was_chosen_by_seed(
+def test_the_defaults_are_trial_0_and_are_compared_with_the_choice_seed_by_seed(
     survived: Survived,
 ) -> None:
     for search, best in zip(survived.results.searches, survived.ended.json["best"], strict=True):
         first, *others = search.trials
         assert first.defaults
         assert not any(trial.defaults for trial in others)
-        # The decay of 0 lies outside of what is searched.
+        # The weight decay of 0 is outside the search space.
         assert (first.params["lr"], first.params["weight_decay"]) == (0.003, 0.0)
         assert first.state == "complete"
         assert search.best is not None
@@ -174,7 +177,7 @@ def test_the_defaults_are_trial_0_and_are_compared_with_what_was_chosen_by_seed(
         assert difference["mean"] == pytest.approx(sum(differences) / 2)
 
 
-def test_the_best_is_the_lowest_validation_error_and_among_those_not_told_apart(
+def test_the_best_has_the_lowest_validation_error_and_is_one_of_the_indistinguishable(
     survived: Survived,
 ) -> None:
     for search in survived.results.searches:
@@ -185,18 +188,18 @@ def test_the_best_is_the_lowest_validation_error_and_among_those_not_told_apart(
         assert search.validation == 143
 
 
-def test_two_drivers_at_once_are_refused_and_the_first_is_named(survived: Survived) -> None:
+def test_a_second_driver_is_refused_and_the_error_names_the_first(survived: Survived) -> None:
     assert survived.locked.code == 1
     assert "Another process is running study small: process " in survived.locked.err
     driver = survived.status.json["driver"]
     assert f"process {driver['pid']} on {driver['host']}" in survived.locked.err
 
 
-def test_an_interrupted_study_says_so_and_how_it_goes_on(survived: Survived) -> None:
+def test_an_interrupted_study_says_how_to_continue(survived: Survived) -> None:
     assert survived.interrupted.code == 130
     assert "Stopping: runs write their checkpoints." in survived.interrupted.err
     assert "Stopped (interrupted). The same command goes on from there." in survived.interrupted.err
-    assert "Nobody runs it now. It goes on with: lbench study " in survived.between.out
+    assert "No process runs it now. It goes on with: lbench study " in survived.between.out
 
 
 def test_a_status_counts_trials_and_final_runs(survived: Survived) -> None:
@@ -206,15 +209,15 @@ def test_a_status_counts_trials_and_final_runs(survived: Survived) -> None:
     now = lbench(*survived.words, "--status", "--json").json
     assert now["driver"] is None
     assert [point["final_runs"] for point in now["points"]] == [{"finished": 2}] * 2
-    shown = lbench(*survived.words, "--status").out
-    assert "lfnn_l/digits/mlp" in shown
-    assert "Nobody runs it now" not in shown
+    out = lbench(*survived.words, "--status").out
+    assert "lfnn_l/digits/mlp" in out
+    assert "No process runs it now" not in out
 
 
-def test_the_end_of_a_study_is_one_json_document(survived: Survived) -> None:
-    said = survived.ended
-    assert said.code == 0
-    content = said.json
+def test_a_completed_study_prints_one_json_document(survived: Survived) -> None:
+    output = survived.ended
+    assert output.code == 0
+    content = output.json
     assert (content["study"], content["complete"], content["stopped"]) == ("small", True, None)
     assert content["unfinished"] == {}
     assert Path(content["report"]).is_file()
@@ -225,7 +228,7 @@ def test_the_end_of_a_study_is_one_json_document(survived: Survived) -> None:
         assert best["command"].startswith(f"lbench run --rule {search.point.rule} ")
 
 
-def test_a_report_can_be_made_at_any_time_and_runs_nothing(survived: Survived) -> None:
+def test_a_report_can_be_made_at_any_time_without_a_run(survived: Survived) -> None:
     before = sorted(survived.home.runs.glob("*/*/*"))
     collected = lbench(*survived.words, "--collect", "--json").json
     ended = survived.ended.json
@@ -233,25 +236,25 @@ def test_a_report_can_be_made_at_any_time_and_runs_nothing(survived: Survived) -
     assert sorted(survived.home.runs.glob("*/*/*")) == before
 
 
-def test_the_reports_terms_are_those_of_the_last_command_line(
+def test_a_report_uses_the_changes_of_the_last_command_line(
     survived: Survived, tmp_path: Path
 ) -> None:
     home = survived.copy(tmp_path / "home")
     study = find_study(survived.words[1], registry())
     assert collect_results(study, home).study.seeds == 2
     path = home.studies / "small" / "plan.json"
-    asked = json.loads(path.read_text())
-    asked["asked"] |= {"seeds": 7, "trials": 9}
-    path.write_text(json.dumps(asked))
+    content = json.loads(path.read_text())
+    content["changes"] |= {"seeds": 7, "trials": 9}
+    path.write_text(json.dumps(content))
     found = collect_results(study, home).study
     assert found.search is not None
     assert (found.seeds, found.search.trials) == (7, 9)
-    # Of another version of the file nothing is known.
+    # They do not apply to another version of the file.
     other = replace(study, version="other")
     assert collect_results(other, home).study == other
 
 
-def test_a_lost_store_is_made_again_with_every_place(survived: Survived, tmp_path: Path) -> None:
+def test_a_lost_store_is_rebuilt_with_every_membership(survived: Survived, tmp_path: Path) -> None:
     home = survived.copy(tmp_path / "home")
     study = find_study(survived.words[1], registry())
     before = collect_results(study, home)
@@ -270,27 +273,25 @@ def test_a_lost_store_is_made_again_with_every_place(survived: Survived, tmp_pat
         assert len(one.indistinguishable) == len(other.indistinguishable)
 
 
-def test_a_run_that_the_record_has_not_yet_harms_nothing(
-    survived: Survived, tmp_path: Path
-) -> None:
+def test_a_run_that_is_not_in_the_record_yet_is_ignored(survived: Survived, tmp_path: Path) -> None:
     home = survived.copy(tmp_path / "home")
-    place = next(iter(Journal(home, "small").read()))
-    Journal(home, "small").add(replace(place, trial=99, cell="0" * 64, run="1" * 64))
-    Journal(home, "small").add(replace(place, role="final", trial=-1, cell="0" * 64, run="1" * 64))
+    member = next(iter(Journal(home, "small").read()))
+    Journal(home, "small").add(replace(member, trial=99, cell="0" * 64, run="1" * 64))
+    Journal(home, "small").add(replace(member, role="final", trial=-1, cell="0" * 64, run="1" * 64))
     found = collect_results(find_study(survived.words[1], registry()), home)
     assert len(found.searches[0].trials) == TRIALS
 
 
-def test_another_search_shows_no_trial_of_an_older_one(survived: Survived, tmp_path: Path) -> None:
+def test_a_search_does_not_show_trials_of_an_older_one(survived: Survived, tmp_path: Path) -> None:
     home = survived.copy(tmp_path / "home")
     study = find_study(survived.words[1], registry())
     before = collect_results(study, home)
     (final, trial) = (
-        next(each for each in Journal(home, "small").read() if each.role == role)
+        next(member for member in Journal(home, "small").read() if member.role == role)
         for role in ("final", "trial")
     )
-    for place in (final, trial):
-        Journal(home, "small").add(replace(place, search="0" * 8, cell="0" * 64, run="1" * 64))
+    for member in (final, trial):
+        Journal(home, "small").add(replace(member, search="0" * 8, cell="0" * 64, run="1" * 64))
     after = collect_results(study, home)
     assert [f.runs for f in after.finals] == [f.runs for f in before.finals]
     assert [[t.runs for t in s.trials] for s in after.searches] == [
@@ -298,7 +299,7 @@ def test_another_search_shows_no_trial_of_an_older_one(survived: Survived, tmp_p
     ]
 
 
-def test_a_changed_file_says_that_there_is_an_earlier_version(
+def test_the_output_for_a_changed_file_mentions_the_earlier_version(
     survived: Survived, tmp_path: Path
 ) -> None:
     home = survived.copy(tmp_path / "home")
@@ -307,38 +308,42 @@ def test_a_changed_file_says_that_there_is_an_earlier_version(
     path.write_text(SEARCH.replace("Small", "Other words"))
     assert "lfnn_l/digits/mlp" in lbench(*words).out
     path.write_text(SEARCH.replace("epochs = 6", "epochs = 7"))
-    said = lbench(*words).out
-    assert "has nothing of this version of its file" in said
-    assert "2 points of an earlier version are left out" in said
+    output = lbench(*words).out
+    assert "has nothing of this version of its file" in output
+    assert "2 points of an earlier version are left out" in output
     assert "2 points are of an earlier version" in lbench("report", *words[1:-1]).err
 
 
-def test_a_damaged_plan_is_told_with_what_mends_it(survived: Survived, tmp_path: Path) -> None:
+def test_the_error_for_a_damaged_plan_has_a_remedy(survived: Survived, tmp_path: Path) -> None:
     home = survived.copy(tmp_path / "home")
     path = home.studies / "small" / "plan.json"
     path.write_text("{")
-    said = lbench("study", survived.words[1], "--home", str(home.root), "--status")
-    assert said.code == 1
-    assert f"Move {path} away and run the study again: nothing is trained twice." in said.err
+    output = lbench("study", survived.words[1], "--home", str(home.root), "--status")
+    assert output.code == 1
+    assert (
+        f"Move {path} away and run the study again: finished runs are not repeated." in output.err
+    )
 
 
-def test_a_storage_of_another_optuna_loses_nothing(survived: Survived, tmp_path: Path) -> None:
+def test_a_storage_of_another_optuna_version_is_an_error_and_no_run_is_lost(
+    survived: Survived, tmp_path: Path
+) -> None:
     home = survived.copy(tmp_path / "home")
     words = ["study", survived.words[1], "--home", str(home.root), "--device", "cpu"]
     with contextlib.closing(sqlite3.connect(home.root / "optuna.db")) as storage:
         storage.execute("UPDATE alembic_version SET version_num = 'v2.6.0.a'")
         storage.commit()
     for more in ((), ("--status",), ("--collect",)):
-        said = lbench(*words, *more)
-        assert said.code == 4
-        assert "is of another version than the Optuna here" in said.err
-        assert "constraints.txt" in said.err
+        output = lbench(*words, *more)
+        assert output.code == 4
+        assert "was written by another version of Optuna" in output.err
+        assert "constraints.txt" in output.err
     assert len(list(run_dirs(home))) == survived.runs
     with Record.open(home) as record:
         assert len(record.members(study="small")) == survived.runs
 
 
-def test_what_has_ended_is_not_run_again_but_shown_where_the_dead_one_had_not(
+def test_an_ended_run_is_published_to_mlflow_but_not_repeated(
     survived: Survived, tmp_path: Path
 ) -> None:
     home = survived.copy(tmp_path / "home")
@@ -356,13 +361,13 @@ def test_what_has_ended_is_not_run_again_but_shown_where_the_dead_one_had_not(
     assert len({run.mlflow_run_id for run in runs}) == len(runs)
 
 
-def test_a_dry_run_prints_the_plan_and_leaves_nothing(survived: Survived, tmp_path: Path) -> None:
+def test_a_dry_run_prints_the_plan_and_creates_no_home(survived: Survived, tmp_path: Path) -> None:
     home = tmp_path / "none"
     words = ["study", survived.words[1], "--home", str(home), "--dry-run", "--device", "cpu"]
-    shown = lbench(*words, "--workers", "3")
-    assert (shown.code, shown.out) == (0, "")
-    said = "2 points, 10 trials (tpe), 4 final runs and 4 of the defaults on digits; 3 workers"
-    assert said in shown.err
+    plan = lbench(*words, "--workers", "3")
+    assert (plan.code, plan.out) == (0, "")
+    counts = "2 points, 10 trials (tpe), 4 final runs and 4 of the defaults on digits; 3 workers"
+    assert counts in plan.err
     content = lbench(*words, *ALONE, "--json").json
     assert (content["trials"], content["final_runs"], content["absent"]) == (10, 4, {})
     assert content["default_runs"] == 4
@@ -381,14 +386,15 @@ def test_without_a_name_or_with_list_the_studies_are_listed() -> None:
     assert lbench("study", "--list").out == lbench("study").out
 
 
-def test_trials_of_one_state_are_counted_together(survived: Survived) -> None:
+def test_a_status_counts_trials_by_state(survived: Survived) -> None:
     counted = lbench(*survived.words, "--status", "--json").json["points"][0]["trials"]
     states = Counter(trial.state for trial in survived.results.searches[0].trials)
     assert counted == dict(states)
 
 
-def test_a_trial_of_a_study_is_a_run_like_any_other(survived: Survived, tmp_path: Path) -> None:
-    """What a search chose can be pasted: ``lbench run`` finds the trial and reads its test set."""
+def test_the_printed_command_finds_the_trial_and_reads_its_test_set(
+    survived: Survived, tmp_path: Path
+) -> None:
     home = survived.copy(tmp_path / "home")
     best = survived.ended.json["best"][1]
     words = [*best["command"].split()[1:], "--home", str(home.root), "--device", "cpu", "--json"]

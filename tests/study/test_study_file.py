@@ -1,4 +1,4 @@
-"""A study's file is read as it stands, and whatever is wrong is told with its line."""
+"""A study's file becomes a study, and error messages name the line of the wrong field."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ def read(tmp_path: Path, text: str) -> Study:
     return read_study(file)
 
 
-def test_true_beside_1_is_a_value_of_its_own(tmp_path: Path) -> None:
-    found = read(tmp_path, GOOD.replace("[0.3, 0.7]", "[true, 1]"))
+def test_true_and_1_are_different_values(tmp_path: Path) -> None:
+    study = read(tmp_path, GOOD.replace("[0.3, 0.7]", "[true, 1]"))
     with pytest.raises(UsageError, match=r"leadership .* must be a number .* but got True"):
-        plan(found, registry())
+        plan(study, registry())
 
 
 def test_a_file_becomes_a_study(tmp_path: Path) -> None:
@@ -53,7 +53,7 @@ def test_a_file_becomes_a_study(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "line", "said"),
+    ("old", "new", "line", "message"),
     [
         ("seeds = 2", "seds = 2", 5, "Unknown field 'seds'"),
         ("seeds = 2", 'seeds = "two"', 5, "seeds"),
@@ -81,22 +81,32 @@ def test_a_file_becomes_a_study(tmp_path: Path) -> None:
         (", high = 0.1", "", 14, "'high' of [search.space.lr] is missing"),
         ("log = true", "log = true, step = 0.1", 14, "so it has no step"),
         ("log = true", "step = 1.0", 14, "wider than its range"),
-        ("[axes]", "[set]\nleadership = 0.3\n[axes]", 10, "leadership is set, and an axis too"),
-        ("trials = 4", 'trials = 4\nsampler = "grid"', 11, "trials cannot act: the sampler grid"),
+        (
+            "[axes]",
+            "[set]\nleadership = 0.3\n[axes]",
+            10,
+            "leadership is both a setting and an axis",
+        ),
+        (
+            "trials = 4",
+            'trials = 4\nsampler = "grid"',
+            11,
+            "trials has no effect: the sampler grid",
+        ),
         (
             "trials = 4",
             'objectives = ["val_error", "step_ms"]\npruning = true',
             12,
-            "pruning cannot act: with several objectives",
+            "pruning has no effect: with several objectives",
         ),
     ],
 )
-def test_what_is_wrong_is_told_with_its_line(
-    tmp_path: Path, old: str, new: str, line: int, said: str
+def test_the_message_names_the_line_of_the_wrong_field(
+    tmp_path: Path, old: str, new: str, line: int, message: str
 ) -> None:
     with pytest.raises(UsageError) as raised:
         read(tmp_path, GOOD.replace(old, new))
-    assert said in raised.value.message
+    assert message in raised.value.message
     assert f"line {line}" in raised.value.message
 
 
@@ -108,9 +118,7 @@ def test_what_is_wrong_is_told_with_its_line(
         ("leadership = [0.3, 0.7]", "leadership = [0.3]\n[[arms]]\nrule = 'bp'\nlr = 0.1"),
     ],
 )
-def test_the_hint_for_a_setting_outside_set_says_where_it_stands(
-    tmp_path: Path, old: str, new: str
-) -> None:
+def test_the_hint_for_a_setting_outside_set_names_set(tmp_path: Path, old: str, new: str) -> None:
     with pytest.raises(UsageError, match="Unknown field") as raised:
         read(tmp_path, GOOD.replace(old, new))
     assert "belong in 'set'" in raised.value.hint
@@ -128,7 +136,7 @@ def test_the_hint_for_a_setting_outside_set_says_where_it_stands(
         ("trials = 4", "pruning = false", False),
     ],
 )
-def test_a_version_changes_with_what_is_asked_and_not_with_words_or_numbers(
+def test_a_version_changes_with_points_and_searches_and_not_with_texts_or_numbers_of_runs(
     tmp_path: Path, old: str, new: str, same: bool
 ) -> None:
     before, after = read(tmp_path, GOOD), read(tmp_path, GOOD.replace(old, new))
@@ -143,51 +151,53 @@ def test_the_nearest_field_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
-        ("title = ", "is no TOML"),
-        (GOOD.replace('rules = ["bp", "lfnn_l"]\n', ""), "Give rules, or"),
+        ("title = ", "is not TOML"),
+        (GOOD.replace('rules = ["bp", "lfnn_l"]\n', ""), "Give either rules, or"),
         (GOOD.replace("datasets", "# datasets"), "'datasets' is missing"),
         (GOOD.replace("seeds = 2", 'kind = "grid"'), "no table [search]"),
         (GOOD.partition("[search]")[0] + 'kind = "search"', "kind"),
-        (GOOD + '[[arms]]\nrule = "bp"\n', "one of the two"),
+        (GOOD + '[[arms]]\nrule = "bp"\n', "or [[arms]] with one rule each"),
     ],
 )
-def test_what_no_line_has_is_told_too(tmp_path: Path, text: str, said: str) -> None:
+def test_a_problem_that_has_no_line_is_reported(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(UsageError) as raised:
         read(tmp_path, text)
-    assert said in raised.value.message
+    assert message in raised.value.message
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         (GOOD + "[set]\nlr = " + "[" * 3000 + "]" * 3000, "nests lists or tables too deeply"),
         (GOOD + "[set]\nlr = " + "{a = " * 3000 + "1" + "}" * 3000, "nests lists or tables"),
         (GOOD + "[set]\nlr = " + "[" * 300 + "]" * 300, "line 16: lists or tables are nested"),
-        (GOOD + "[set]\nepochs = " + "9" * 5000, "is no TOML"),
-        (GOOD + "[set]\nepochs = 9223372036854775808", "line 16: a whole number of TOML has"),
+        (GOOD + "[set]\nepochs = " + "9" * 5000, "is not TOML"),
+        (GOOD + "[set]\nepochs = 9223372036854775808", "line 16: a whole number in TOML has"),
         (GOOD.encode("utf-16").decode("latin-1"), "byte 1 is not UTF-8"),
         ("", "Field 'title' is missing"),
     ],
     ids=["deep lists", "deep tables", "less deep", "long", "65 bits", "UTF-16", "empty"],
 )
-def test_what_no_study_has_is_a_message(tmp_path: Path, content: str, said: str) -> None:
+def test_content_that_no_study_has_is_an_error_with_a_message(
+    tmp_path: Path, content: str, message: str
+) -> None:
     file = tmp_path / "mine.toml"
     file.write_bytes(content.encode("latin-1"))
     with pytest.raises(UsageError) as raised:
         read_study(file)
-    assert said in raised.value.message
+    assert message in raised.value.message
 
 
 @pytest.mark.parametrize("line_end", ["\n", "\r\n"])
-def test_a_byte_order_mark_is_no_part_of_a_file(tmp_path: Path, line_end: str) -> None:
+def test_a_byte_order_mark_is_ignored(tmp_path: Path, line_end: str) -> None:
     file = tmp_path / "mine.toml"
     file.write_bytes(b"\xef\xbb\xbf" + GOOD.replace("\n", line_end).encode())
     assert read_study(file) == read(tmp_path, GOOD)
 
 
-def test_a_file_that_is_not_there_is_a_message(tmp_path: Path) -> None:
+def test_a_missing_file_is_an_error_with_a_message(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="cannot be read: No such file"):
         read_study(tmp_path / "none.toml")
 
@@ -215,35 +225,35 @@ axes = { leadership = [0.1, 0.2] }
 """
 
 
-def test_what_an_arm_says_itself_holds(tmp_path: Path) -> None:
+def test_settings_of_an_arm_take_precedence_over_those_of_all_arms(tmp_path: Path) -> None:
     plain, own = read(tmp_path, ARMS).arms
     assert plain == Arm("bp", "", {"leadership": 0.3, "lr": 0.1}, {"lam": (0.1, 1.0)})
     assert own == Arm("lfnn_l", "own", {"lr": 0.2, "lam": 2.0}, {"leadership": (0.1, 0.2)})
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "line", "said"),
+    ("old", "new", "line", "message"),
     [
         ('name = "own"', 'nam = "own"', 17, "Unknown field 'nam' of [arms]"),
         ('name = "own"', "name = 3", 17, "'name' of [arms]"),
         ('rule = "lfnn_l"', "", 15, "'rule' of [arms] is missing"),
         ("[0.1, 0.2]", "[0.1, 0.1]", 19, "twice"),
-        ("lam = 2.0", "leadership = 2.0", 19, "leadership is set, and an axis too"),
+        ("lam = 2.0", "leadership = 2.0", 19, "leadership is both a setting and an axis"),
     ],
 )
-def test_of_several_arms_the_right_one_is_named(
-    tmp_path: Path, old: str, new: str, line: int, said: str
+def test_the_message_names_the_right_one_of_several_arms(
+    tmp_path: Path, old: str, new: str, line: int, message: str
 ) -> None:
     with pytest.raises(UsageError) as raised:
         read(tmp_path, ARMS.replace(old, new))
-    assert said in raised.value.message
+    assert message in raised.value.message
     assert f"line {line}:" in raised.value.message
 
 
-def test_networks_that_no_arm_is_trained_on_are_refused(tmp_path: Path) -> None:
+def test_networks_that_no_arm_uses_are_refused(tmp_path: Path) -> None:
     both = ARMS.replace('rule = "bp"', 'rule = "bp"\nnetwork = "mlp"')
     both = both.replace("name =", 'network = "mlp"\nname =')
-    with pytest.raises(UsageError, match="line 5: networks cannot act"):
+    with pytest.raises(UsageError, match="line 5: networks has no effect"):
         read(tmp_path, both.replace("[set]", 'networks = ["mlp"]\n[set]', 1))
 
 

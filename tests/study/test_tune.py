@@ -1,4 +1,4 @@
-"""``lbench tune`` as a user meets it: what it prints, reports, and goes on with."""
+"""``lbench tune`` on the command line: its output, its reports and its continuation."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 from lbench.home import Home
 from lbench.rundir import RunDir
-from tests.study.helper import ALONE, Said, home_with_store, lbench
+from tests.study.helper import ALONE, Output, home_with_store, lbench
 
 RULE = '''
 from torch import nn
@@ -40,23 +40,23 @@ class Smooth(LocalRule):
 
 @dataclass
 class Tuned:
-    """What ``lbench tune`` has done."""
+    """A completed search of ``lbench tune``."""
 
     home: Home
     rule: Path
     words: list[str]
-    said: Said
+    output: Output
 
     @property
     def name(self) -> str:
-        """The name of the study that it printed."""
-        found = re.search(r"^Tuning smooth on digits: (tune-\S+)$", self.said.err, re.MULTILINE)
-        assert found is not None
-        return found[1]
+        """Return the name of the study that the command printed."""
+        match = re.search(r"^Tuning smooth on digits: (tune-\S+)$", self.output.err, re.MULTILINE)
+        assert match is not None
+        return match[1]
 
     @property
-    def there(self) -> list[str]:
-        """Options that say where it is."""
+    def location(self) -> list[str]:
+        """Return the options for the plugin and the home."""
         return ["--plugin", str(self.rule), "--home", str(self.home.root)]
 
 
@@ -68,47 +68,47 @@ def tuned(tmp_path_factory: pytest.TempPathFactory, template: Path) -> Tuned:
     home = home_with_store(folder / "home", template)
     words = ["tune", "--rule", "smooth", "--dataset", "digits", "--epochs", "2", "--trials", "3",
              "--seeds", "2", *ALONE]  # fmt: skip
-    found = Tuned(home, rule, words, Said(0, "", ""))
-    found.said = lbench(*words, *found.there)
-    return found
+    search = Tuned(home, rule, words, Output(0, "", ""))
+    search.output = lbench(*words, *search.location)
+    return search
 
 
-def test_a_search_of_tune_is_reported_by_the_name_that_was_printed(tuned: Tuned) -> None:
-    reported = lbench("report", tuned.name, *tuned.there)
+def test_a_search_of_tune_is_reported_under_the_printed_name(tuned: Tuned) -> None:
+    reported = lbench("report", tuned.name, *tuned.location)
     assert reported.code == 0, reported.err
-    assert reported.out == tuned.said.out
+    assert reported.out == tuned.output.out
     assert reported.out.splitlines()[-1].startswith("lbench run --rule smooth --dataset digits ")
-    assert lbench("study", tuned.name, "--collect", *tuned.there).out == tuned.said.out
+    assert lbench("study", tuned.name, "--collect", *tuned.location).out == tuned.output.out
     for words in (["report", tuned.name], ["study", tuned.name, "--collect"]):
-        content = lbench(*words, *tuned.there, "--json").json
+        content = lbench(*words, *tuned.location, "--json").json
         assert Path(content["report"]).parent.name == tuned.name
 
 
-def test_tune_has_a_status_and_collects(tuned: Tuned) -> None:
+def test_tune_has_a_status_and_a_report_at_any_time(tuned: Tuned) -> None:
     before = sorted(tuned.home.runs.glob("*/*/*"))
-    (row,) = lbench(*tuned.words, *tuned.there, "--status", "--json").json["points"]
+    (row,) = lbench(*tuned.words, *tuned.location, "--status", "--json").json["points"]
     assert (row["wanted"], sum(row["trials"].values())) == (3, 3)
     for words in (tuned.words, ["study", tuned.name]):
-        shown = lbench(*words, *tuned.there, "--status")
-        assert (shown.code, "Nobody runs it now" in shown.out) == (0, False)
-        assert "smooth/digits/mlp" in shown.out
-    collected = lbench(*tuned.words, *tuned.there, "--collect")
-    assert collected.out == tuned.said.out
+        status = lbench(*words, *tuned.location, "--status")
+        assert (status.code, "No process runs it now" in status.out) == (0, False)
+        assert "smooth/digits/mlp" in status.out
+    collected = lbench(*tuned.words, *tuned.location, "--collect")
+    assert collected.out == tuned.output.out
     assert sorted(tuned.home.runs.glob("*/*/*")) == before
 
 
-def test_a_search_of_tune_goes_on_with_tune_alone(tuned: Tuned) -> None:
-    said = lbench("study", tuned.name, *tuned.there)
-    assert said.code == 2
-    assert "It goes on with: lbench tune --rule smooth --dataset digits --epochs 2" in said.err
+def test_a_search_of_tune_is_continued_by_tune_only(tuned: Tuned) -> None:
+    output = lbench("study", tuned.name, *tuned.location)
+    assert output.code == 2
+    assert "It goes on with: lbench tune --rule smooth --dataset digits --epochs 2" in output.err
 
 
-def test_a_search_of_tune_that_is_not_there_is_told_with_the_nearest(
+def test_the_error_for_an_unknown_search_of_tune_has_the_most_similar_name(
     tuned: Tuned, tmp_path: Path
 ) -> None:
     near = f"{tuned.name[:-1]}x"
-    said = lbench("report", near, *tuned.there)
-    assert (said.code, f"Did you mean {tuned.name}?" in said.err) == (2, True)
+    output = lbench("report", near, *tuned.location)
+    assert (output.code, f"Did you mean {tuned.name}?" in output.err) == (2, True)
     elsewhere = lbench("report", tuned.name, "--home", str(tmp_path / "none"))
     assert elsewhere.code == 2
     assert f"Searches of lbench tune in {tmp_path / 'none'}: none." in elsewhere.err
@@ -118,20 +118,20 @@ def test_a_search_of_tune_that_is_not_there_is_told_with_the_nearest(
     assert not (tmp_path / "none").exists()
 
 
-def test_a_search_of_tune_whose_plan_is_gone_says_what_makes_it_again(
+def test_the_error_for_a_search_of_tune_without_a_plan_has_a_remedy(
     tuned: Tuned, tmp_path: Path
 ) -> None:
     home = shutil.copytree(tuned.home.root, tmp_path / "home")
     plan_file = home / "studies" / tuned.name / "plan.json"
     plan_file.unlink()
-    said = lbench("report", tuned.name, "--plugin", str(tuned.rule), "--home", str(home))
-    assert said.code == 1
-    assert f"{plan_file} is not there" in said.err
-    assert "Run lbench tune again with the same options" in said.err
+    output = lbench("report", tuned.name, "--plugin", str(tuned.rule), "--home", str(home))
+    assert output.code == 1
+    assert f"{plan_file} does not exist" in output.err
+    assert "Run lbench tune again with the same options" in output.err
 
 
-def test_what_tune_says_of_the_defaults_is_in_its_answer(tuned: Tuned) -> None:
-    content = lbench(*tuned.words, *tuned.there, "--json").json
+def test_the_answer_of_tune_compares_with_the_defaults(tuned: Tuned) -> None:
+    content = lbench(*tuned.words, *tuned.location, "--json").json
     ((best,), answer) = (content["best"], content["answer"])
     assert content["trained"] == 0
     assert answer["data"]["searches"][0]["defaults"] == best["defaults"]
@@ -139,10 +139,10 @@ def test_what_tune_says_of_the_defaults_is_in_its_answer(tuned: Tuned) -> None:
     assert best["val_error"] <= best["defaults"]["val_error"]
 
 
-def test_what_tune_prints_is_a_run_that_is_there(tuned: Tuned) -> None:
-    said, home = tuned.said, tuned.home
-    assert said.code == 0, said.err
-    *_, line = said.out.strip().splitlines()
+def test_the_command_that_tune_prints_is_an_existing_run(tuned: Tuned) -> None:
+    output, home = tuned.output, tuned.home
+    assert output.code == 0, output.err
+    *_, line = output.out.strip().splitlines()
     program, *typed = shlex.split(line)
     assert program == "lbench"
     assert f"--plugin {tuned.rule}" in line
