@@ -1,4 +1,4 @@
-"""Studies, one TOML file a question."""
+"""The installed studies, one TOML file per question."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ API = 1
 
 @hookimpl
 def lbench_studies() -> list[StudyEntry]:
-    """Every TOML file of this package, by its name."""
+    """Return an entry for each TOML file of this package."""
     return [
         StudyEntry(path.stem, tomllib.loads(path.read_text(encoding="utf-8"))["title"], path)
         for path in sorted(Path(__file__).parent.glob("*.toml"))

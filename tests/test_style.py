@@ -11,6 +11,11 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PLAIN: tuple[str, ...] = (
+    "docs/json.md",
+    "docs/studies.md",
+    "lbench/study",
+    "studies",
+    "tests/study",
     "lbench/containment.py",
     "docs/rules",
     "docs/rules.md",
@@ -61,7 +66,9 @@ def files() -> list[Path]:
     """Return the Python files and pages that PLAIN lists or has in its folders."""
     paths = [ROOT / name for name in PLAIN if (ROOT / name).is_file()]
     for name in PLAIN:
-        paths += [path for suffix in ("py", "md") for path in (ROOT / name).rglob(f"*.{suffix}")]
+        paths += [
+            path for suffix in ("py", "md", "toml") for path in (ROOT / name).rglob(f"*.{suffix}")
+        ]
     return sorted(paths)
 
 

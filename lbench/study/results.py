@@ -133,7 +133,7 @@ class Results:
 
     @property
     def margin(self) -> float | None:
-        """Points within which two errors count as equal, as stated in advance; None for none."""
+        """Return the difference up to which two errors count as equal, in points, or None."""
         return self.study.margin
 
     @property
