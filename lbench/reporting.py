@@ -9,8 +9,14 @@ an example.
 from __future__ import annotations
 
 from lbench.report.answers.answer import UNDECIDED, Answer, joined
-from lbench.report.cells import Cell, Columns, by_place, cells_of, titled
-from lbench.report.contrasts import Contrast, adjusted, of_values
+from lbench.report.configurations import (
+    Columns,
+    Configuration,
+    by_task,
+    configurations,
+    with_unique_titles,
+)
+from lbench.report.contrasts import Contrast, adjusted, paired_contrast
 from lbench.report.curves import Numbers, smooth, thinned
 from lbench.report.figures.figure import (
     COLOURS,
@@ -35,27 +41,27 @@ __all__ = [
     "PANELS",
     "UNDECIDED",
     "Answer",
-    "Cell",
     "Columns",
+    "Configuration",
     "Contrast",
     "Figure",
     "Numbers",
     "Results",
     "Summary",
     "adjusted",
-    "by_place",
-    "cells_of",
+    "by_task",
     "clipped",
+    "configurations",
     "head",
     "interval",
     "joined",
     "legend",
     "look",
-    "of_values",
+    "paired_contrast",
     "panels",
     "percent",
     "smooth",
     "spread",
     "thinned",
-    "titled",
+    "with_unique_titles",
 ]  # fmt: skip

@@ -39,7 +39,10 @@ ELSEWHERE = {
     "rules",
 }  # fmt: skip
 """Public names that are no part of the rule interface, or are told in words."""
-PARTLY = {"Cell": {"group", "line"}, "Results": {f.name for f in dataclasses.fields(Results)}}
+PARTLY = {
+    "Configuration": {"group", "line"},
+    "Results": {f.name for f in dataclasses.fields(Results)},
+}
 """Fields of classes of reports that are lbench's own."""
 
 

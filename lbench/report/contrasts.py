@@ -94,10 +94,10 @@ def contrast(first: Line, second: Line, margin: float | None = None) -> Contrast
     names = (first.title, second.title)
     if first.task != second.task:
         names = (first.whole, second.whole)
-    return of_values(first.row.errors, second.row.errors, *names, margin, first.row.step)
+    return paired_contrast(first.row.errors, second.row.errors, *names, margin, first.row.step)
 
 
-def of_values(
+def paired_contrast(
     first: Mapping[int, float],
     second: Mapping[int, float],
     name: str,

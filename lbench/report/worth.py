@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lbench.report.compare import rows
-from lbench.report.contrasts import Contrast, adjusted, of_values, tally
+from lbench.report.contrasts import Contrast, adjusted, paired_contrast, tally
 from lbench.report.table import percent
 from lbench.statistics.intervals import Summary
 from lbench.study.results import Final, Results, SearchResult
@@ -58,7 +58,7 @@ def worths(results: Results) -> dict[str, Worth]:
         final = finals.get(key)
         if final is not None and search.defaults is not None and not _same(search, final):
             mine, theirs = rows([(each.cell, each.runs) for each in (final, search.defaults)])
-            contrasts[key] = of_values(
+            contrasts[key] = paired_contrast(
                 mine.errors, theirs.errors, "chosen", "defaults", results.study.margin, mine.step
             )
     known = dict(zip(contrasts, adjusted(list(contrasts.values())), strict=True))

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from lbench.report.answers import analysis
-from lbench.report.cells import cells_of
+from lbench.report.configurations import configurations
 from lbench.report.curves import smooth, thinned
 from lbench.report.figures import draw
 from lbench.report.figures.figure import style
@@ -176,14 +176,14 @@ def beside(results: Results, name: str, value: Any) -> Results:
 def test_a_second_setting_has_a_curve_of_its_own_over_the_rates(
     studies: dict[str, Results],
 ) -> None:
-    found = curves(cells_of(beside(studies["sequence"], "momentum", 0.9), "tasks"))
+    found = curves(configurations(beside(studies["sequence"], "momentum", 0.9), "tasks"))
     assert len(found) == 4
     assert all(set(curve) == {0.03, 0.3} for seeds in found.values() for curve in seeds.values())
     assert sorted(name.partition(" ")[0] for name in found) == ["bp", "bp", "frozen", "frozen"]
 
 
 def test_a_probe_that_did_not_run_has_nothing(studies: dict[str, Results]) -> None:
-    assert cells_of(studies["sequence"], "linear") == []
+    assert configurations(studies["sequence"], "linear") == []
 
 
 def test_a_smoothed_curve_keeps_its_mean_and_its_ends() -> None:

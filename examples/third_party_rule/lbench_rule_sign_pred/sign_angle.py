@@ -16,11 +16,11 @@ from lbench.reporting import (
     LINES,
     UNDECIDED,
     Answer,
-    Cell,
+    Configuration,
     Figure,
     Results,
-    cells_of,
     clipped,
+    configurations,
     interval,
     joined,
     legend,
@@ -56,7 +56,7 @@ class SignAngle(Probe):
 
 def figures(results: Results, argument: str) -> list[Figure]:
     """Draw the angle over epochs, mean over seeds: a line a block of each cell."""
-    found = cells_of(results, "sign_angle")
+    found = configurations(results, "sign_angle")
     if not found:
         return []
     picture, (axes,) = panels(1)
@@ -77,17 +77,19 @@ def figures(results: Results, argument: str) -> list[Figure]:
 
 def analysis(results: Results) -> Answer:
     """State the angle of each cell's last block after the last epoch, with its interval."""
-    found = cells_of(results, "sign_angle")
+    found = configurations(results, "sign_angle")
     if not found:
         return Answer(f"{UNDECIDED}: no run has recorded the angle of its feedback.")
     last = {cell.id: at_end(cell) for cell in found}
     said = [f"{cell.title} {spread(interval(last[cell.id]), 1)}°" for cell in found]
     sentence = f"The angle between feedback and weights of the last block is {joined(said)}."
-    details = [f"{cell.title} on {cell.where}: test error {cell.error_text}." for cell in found]
+    details = [
+        f"{cell.title} on {cell.setup}: test error {cell.test_error_text}." for cell in found
+    ]
     return Answer(sentence, details, {"angles": last})
 
 
-def curves(cell: Cell) -> dict[int, dict[int, float]]:
+def curves(cell: Configuration) -> dict[int, dict[int, float]]:
     """Return the mean angle over seeds by block and epoch."""
     values: dict[int, dict[int, list[float]]] = {}
     for columns in cell.tables.values():
@@ -100,6 +102,6 @@ def curves(cell: Cell) -> dict[int, dict[int, float]]:
     }
 
 
-def at_end(cell: Cell) -> list[float]:
+def at_end(cell: Configuration) -> list[float]:
     """Return the angle of the last block after the last epoch, one value a seed, in degrees."""
     return [columns["angle"][-1] for columns in cell.tables.values()]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from lbench.report.answers.series import axes, series
-from lbench.report.contrasts import Contrast, adjusted, of_values
+from lbench.report.contrasts import Contrast, adjusted, paired_contrast
 from lbench.report.lines import Line
 from lbench.report.table import text
 from lbench.study.results import Results
@@ -55,7 +55,7 @@ def effects(results: Results) -> list[Effect]:
                 by_place.setdefault(each.where, []).append((a, first, b, second))
         for where, pairs in by_place.items():
             a, _, b, _ = pairs[0]
-            contrast = of_values(
+            contrast = paired_contrast(
                 _means([second for *_, second in pairs]),
                 _means([first for _, first, *_ in pairs]),
                 f"{axis}={text(b)}",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lbench.report.answers.answer import UNDECIDED, Answer, joined
-from lbench.report.cells import Cell, by_place, cells_of
+from lbench.report.configurations import Configuration, by_task, configurations
 from lbench.report.curves import numbers
 from lbench.report.figures.figure import (
     FAINT,
@@ -43,7 +43,7 @@ Curve = list[tuple[int, float, float, float]]
 
 def figures(results: Results, _: str = "") -> list[Figure]:
     """Draw angles by map over training, a panel a cell; and bias and variance of all maps."""
-    found = by_place(cells_of(results, "alignment"))
+    found = by_task(configurations(results, "alignment"))
     drawn = []
     for number, (place, cells) in enumerate(found.items()):
         end = "" if len(found) == 1 else f"-{number + 1}"
@@ -54,12 +54,12 @@ def figures(results: Results, _: str = "") -> list[Figure]:
 
 def analysis(results: Results) -> Answer:
     """State the rules in the order of their angle to the gradient, over the whole run."""
-    found = cells_of(results, "alignment")
+    found = configurations(results, "alignment")
     if not found:
         return Answer(f"{UNDECIDED}: no run has recorded where its updates point.")
     sentences, details = [], []
     data: list[dict[str, Any]] = []
-    for place, cells in by_place(found).items():
+    for place, cells in by_task(found).items():
         angles = [(each, interval(list(a.values()))) for each in cells
                   if (a := over_run(each, ALL, "cosine"))]  # fmt: skip
         angles.sort(key=lambda pair: pair[1].mean)
@@ -76,7 +76,7 @@ def angle(cosine: float) -> float:
     return math.degrees(math.acos(max(-1.0, min(1.0, cosine))))
 
 
-def curve(each: Cell, layer: str, column: str) -> Curve:
+def curve(each: Configuration, layer: str, column: str) -> Curve:
     """Return a column of one layer over training: mean, lowest and highest seed by step."""
     found: dict[int, list[float]] = {}
     for columns in each.tables.values():
@@ -90,19 +90,19 @@ def curve(each: Cell, layer: str, column: str) -> Curve:
     ]
 
 
-def layers(each: Cell) -> list[str]:
+def layers(each: Configuration) -> list[str]:
     """Return the names of the layers in their order, that of all together last."""
     first = next(iter(each.tables.values()))
     names = dict.fromkeys(first["layer"])
     return [name for name in names if name != ALL] + [ALL]
 
 
-def repeats(each: Cell) -> int:
+def repeats(each: Configuration) -> int:
     """Return how often a step was repeated with other noise; 1 where it draws none."""
     return int(max(max(columns["repeats"]) for columns in each.tables.values()))
 
 
-def _angles(place: str, cells: Sequence[Cell], name: str) -> Figure:
+def _angles(place: str, cells: Sequence[Configuration], name: str) -> Figure:
     shown = cells[:PANELS]
     picture, axes = panels(len(shown), height=2.7)
     data: list[dict[str, Any]] = []
@@ -152,7 +152,7 @@ def _angle(axes: Axes, points: Curve, layer: str, order: Sequence[str]) -> None:
     axes.fill_between(at, low, high, color=style["color"], alpha=0.12, linewidth=0)
 
 
-def _parts(place: str, cells: Sequence[Cell], name: str) -> Figure:
+def _parts(place: str, cells: Sequence[Configuration], name: str) -> Figure:
     """Draw the bias of every rule, and the variance of those that draw noise."""
     picture, axes = panels(2, height=3.6)
     data: list[dict[str, Any]] = []
@@ -194,7 +194,7 @@ def _parts(place: str, cells: Sequence[Cell], name: str) -> Figure:
     return Figure(name, title, caption, picture, data)
 
 
-def over_run(each: Cell, layer: str, column: str) -> Mapping[int, float]:
+def over_run(each: Configuration, layer: str, column: str) -> Mapping[int, float]:
     """Return the mean of a layer's column over the run by seed; of cosines, angles in degrees."""
     found: dict[int, float] = {}
     for seed, columns in each.tables.items():
@@ -209,13 +209,13 @@ def over_run(each: Cell, layer: str, column: str) -> Mapping[int, float]:
     return found
 
 
-def _detail(each: Cell) -> str:
+def _detail(each: Configuration) -> str:
     maps = [
         f"{layer} {spread(interval(list(values.values())), 0)}°"
         for layer in layers(each)
         if layer != ALL and (values := over_run(each, layer, "cosine"))
     ]
-    words = f"{each.title} on {each.place}: {joined(maps, most=10) or 'no map'}"
+    words = f"{each.title} on {each.task}: {joined(maps, most=10) or 'no map'}"
     bias = over_run(each, ALL, "bias")
     if bias:
         words += f"; squared bias {_small(interval(list(bias.values())))}"
@@ -230,7 +230,7 @@ def _small(summary: Summary) -> str:
     return f"{summary.mean:.2g} [{summary.low:.2g}, {summary.high:.2g}]"
 
 
-def _data(place: str, each: Cell, angle: Summary) -> dict[str, Any]:
+def _data(place: str, each: Configuration, angle: Summary) -> dict[str, Any]:
     return {
         "where": place,
         "series": each.title,

@@ -7,8 +7,8 @@ from typing import Any
 
 from lbench.report.answers.answer import UNDECIDED, Answer, capital, joined
 from lbench.report.answers.series import Series, ascending, axes, series
-from lbench.report.cells import Cell, by_place, cells_of
 from lbench.report.compare import mean
+from lbench.report.configurations import Configuration, by_task, configurations
 from lbench.report.contrasts import Contrast, adjusted, contrast
 from lbench.report.figures.figure import (
     PANELS,
@@ -31,14 +31,14 @@ def figures(results: Results, _: str = "") -> list[Figure]:
     """Draw the held-out error of a linear probe by block after training; a panel a task."""
     from matplotlib.ticker import MaxNLocator
 
-    by_task = by_place(cells_of(results, "linear"))
-    if not by_task:
+    tasks = by_task(configurations(results, "linear"))
+    if not tasks:
         return []
-    shown = list(by_task.items())[:PANELS]
+    shown = list(tasks.items())[:PANELS]
     picture, axes = panels(len(shown), height=3.2)
-    names = list(dict.fromkeys(each.title for cells in by_task.values() for each in cells))
+    names = list(dict.fromkeys(each.title for cells in tasks.values() for each in cells))
     data: list[dict[str, Any]] = []
-    for number, (task, cells) in enumerate(by_task.items()):
+    for number, (task, cells) in enumerate(tasks.items()):
         tables = {each.title: by_block(each) for each in cells}
         data += _rows(task, tables)
         if number >= len(axes):
@@ -66,7 +66,7 @@ def figures(results: Results, _: str = "") -> list[Figure]:
         "After the last epoch, on held-out examples; a ridge regression of what each block passes "
         "on. Mean over seeds with its 95 % t interval."
     )
-    if any(len(cells) > LINES for cells in by_task.values()):
+    if any(len(cells) > LINES for cells in tasks.values()):
         caption += f" The first {LINES} cells are shown, the data have all."
     return [Figure("linear", "A linear probe of every block", caption, picture, data)]
 
@@ -94,7 +94,7 @@ def depth(results: Results) -> Answer:
         for each, _, _ in told
     ]
     details += [f"{capital(c.words)}." for _, _, contrasts in told for c in contrasts]
-    details += [_probed(each) for each in cells_of(results, "linear")]
+    details += [_probed(each) for each in configurations(results, "linear")]
     data = [
         {
             "series": each.name,
@@ -107,7 +107,7 @@ def depth(results: Results) -> Answer:
     return Answer(capital(sentence) + ".", details, {"series": data})
 
 
-def by_block(each: Cell) -> dict[int, Summary]:
+def by_block(each: Configuration) -> dict[int, Summary]:
     """Return the error by block in the last epoch, over seeds; -1 is the network's input."""
     values: dict[int, list[float]] = {}
     for columns in each.tables.values():
@@ -149,13 +149,13 @@ def _gain(each: Series, contrasts: Sequence[Contrast]) -> str:
     return f" ({points} points from {text(each.values[0])} to {text(at)})"
 
 
-def _probed(each: Cell) -> str:
+def _probed(each: Configuration) -> str:
     """Return a sentence on the block at which the classifier errs least."""
     errors = by_block(each)
     last = max(errors)
     best = min(errors, key=lambda block: errors[block].mean)
     place = "the input" if best < 0 else f"block {best + 1} of {last + 1}"
-    words = f"{each.line.whole} on {each.where}: a linear probe errs least at {place}, "
+    words = f"{each.line.whole} on {each.setup}: a linear probe errs least at {place}, "
     return (
         words + f"{percent(errors[best].mean)} %, and at the last {percent(errors[last].mean)} %."
     )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lbench.report.cells import Cell, by_place, cells_of
+from lbench.report.configurations import Configuration, by_task, configurations
 from lbench.report.curves import numbers, smooth, thinned
 from lbench.report.figures.figure import (
     LINES,
@@ -32,14 +32,14 @@ METRICS = {"accuracy": "accuracy on the next batch (%)", "loss": "loss on the ne
 def figures(results: Results, _: str = "") -> list[Figure]:
     """Draw accuracy and loss of each batch; a figure a place, a line a cell, a band its seeds."""
     drawn = []
-    found = by_place(cells_of(results, "online"))
+    found = by_task(configurations(results, "online"))
     for number, (place, cells) in enumerate(list(found.items())[:PANELS]):
         name = "online" if len(found) == 1 else f"online-{number + 1}"
         drawn.append(_figure(place, cells, name))
     return drawn
 
 
-def _figure(place: str, cells: list[Cell], name: str) -> Figure:
+def _figure(place: str, cells: list[Configuration], name: str) -> Figure:
     picture, axes = panels(2, height=3.6)
     tables = {each.title: _table(each) for each in cells}
     shown = cells if len(cells) <= LINES else sorted(cells, key=_last)[:LINES]
@@ -64,7 +64,7 @@ def _figure(place: str, cells: list[Cell], name: str) -> Figure:
     return Figure(name, f"One pass over {place}", caption, picture, data)
 
 
-def _table(each: Cell) -> list[dict[str, Any]]:
+def _table(each: Configuration) -> list[dict[str, Any]]:
     """Return a row for each place on the curve: mean, lowest and highest seed."""
     length = min(len(columns["step"]) for columns in each.tables.values())
     steps = next(iter(each.tables.values()))["step"]
@@ -103,7 +103,7 @@ def _curve(
     axes.fill_between(at, low, high, color=look["color"], alpha=0.15, linewidth=0)
 
 
-def _last(each: Cell) -> float:
+def _last(each: Configuration) -> float:
     """Return the mean error over the last tenth of the run."""
     ends = [c["error"][-max(1, len(c["error"]) // 10) :] for c in each.tables.values()]
     return float(np.mean([np.mean(values) for values in ends]))

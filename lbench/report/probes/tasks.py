@@ -10,8 +10,8 @@ import numpy as np
 
 from lbench.registry import registry
 from lbench.report.answers.answer import UNDECIDED, Answer, capital, joined
-from lbench.report.cells import Cell, by_place, cells_of
-from lbench.report.contrasts import Contrast, adjusted, of_values
+from lbench.report.configurations import Configuration, by_task, configurations
+from lbench.report.contrasts import Contrast, adjusted, paired_contrast
 from lbench.report.figures.figure import (
     LINES,
     PANELS,
@@ -46,20 +46,20 @@ Curve = dict[float, tuple[float, float]]
 
 def figures(results: Results, _: str = "") -> list[Figure]:
     """Draw the error matrix of each rule at its best rate, and what it forgets."""
-    found = [each for each in cells_of(results, "tasks") if matrices(each)]
+    found = [each for each in configurations(results, "tasks") if matrices(each)]
     return [_matrices(found), _plane(found)] if found else []
 
 
 def forgetting(results: Results) -> Answer:
     """State what each rule forgets against the reference, where both learn a task as well."""
-    recorded = cells_of(results, "tasks")
+    recorded = configurations(results, "tasks")
     found = [each for each in recorded if matrices(each)]
     lost = [text for each in recorded if (text := _lost(each))]
     if not found:
         return Answer(f"{UNDECIDED}: no run has recorded its errors on every task.", lost)
     sentences, details = [], []
     data: list[dict[str, Any]] = []
-    for place, cells in by_place(found).items():
+    for place, cells in by_task(found).items():
         words, entry = _matched(place, cells, results.study.margin)
         sentences.append(words)
         data.append(entry)
@@ -68,7 +68,7 @@ def forgetting(results: Results) -> Answer:
     return Answer(". ".join(map(capital, sentences)) + ".", details, {"datasets": data})
 
 
-def matrices(each: Cell) -> dict[int, Matrix]:
+def matrices(each: Configuration) -> dict[int, Matrix]:
     """Return the error matrix of each seed, percent; of seeds whose probe ended early none."""
     found = {}
     for seed, columns in each.tables.items():
@@ -79,13 +79,13 @@ def matrices(each: Cell) -> dict[int, Matrix]:
     return found
 
 
-def along_rates(cells: Sequence[Cell]) -> dict[str, dict[float, Cell]]:
+def along_rates(cells: Sequence[Configuration]) -> dict[str, dict[float, Configuration]]:
     """Return cells of one place by their title without their learning rate, then by the rate.
 
     Cells without a rate of their own stand at 0.
     """
     points = [each.line.final.point for each in cells]
-    found: dict[str, dict[float, Cell]] = {}
+    found: dict[str, dict[float, Configuration]] = {}
     for each in cells:
         point = each.line.final.point
         name = called(point, points, without=("lr",))
@@ -93,23 +93,23 @@ def along_rates(cells: Sequence[Cell]) -> dict[str, dict[float, Cell]]:
     return {name: dict(sorted(rates.items())) for name, rates in found.items()}
 
 
-def in_numbers(each: Cell) -> dict[int, Continual]:
+def in_numbers(each: Configuration) -> dict[int, Continual]:
     """Return average error, learning error, forgetting and backward transfer of each seed."""
     return {seed: continual(matrix) for seed, matrix in matrices(each).items()}
 
 
-def best_of_each(found: Sequence[Cell]) -> list[Cell]:
+def best_of_each(found: Sequence[Configuration]) -> list[Configuration]:
     """Return of each rule on each dataset the cell of lowest average error after the last task."""
-    best: dict[tuple[str, str], tuple[float, Cell]] = {}
+    best: dict[tuple[str, str], tuple[float, Configuration]] = {}
     for each in found:
         mine = float(np.mean([c.average_error for c in in_numbers(each).values()]))
-        key = (each.place, each.line.name)
+        key = (each.task, each.line.name)
         if key not in best or mine < best[key][0]:
             best[key] = (mine, each)
     return [each for _, each in best.values()]
 
 
-def _matrices(found: Sequence[Cell]) -> Figure:
+def _matrices(found: Sequence[Configuration]) -> Figure:
     kept = best_of_each(found)
     shown = kept[:PANELS]
     picture, axes = panels(len(shown), height=2.9)
@@ -147,8 +147,8 @@ def _matrix(axes: Axes, matrix: Matrix) -> Any:
     return image
 
 
-def _plane(found: Sequence[Cell]) -> Figure:
-    curves = {place: along_rates(cells) for place, cells in by_place(found).items()}
+def _plane(found: Sequence[Configuration]) -> Figure:
+    curves = {place: along_rates(cells) for place, cells in by_task(found).items()}
     kept = {
         place: dict(few(list(mine.items()), lambda pair: _lowest(pair[1])))
         for place, mine in curves.items()
@@ -180,7 +180,7 @@ def _plane(found: Sequence[Cell]) -> Figure:
     return Figure("plasticity", "Forgetting at equal learning", caption, picture, data)
 
 
-def _lowest(rates: Mapping[float, Cell]) -> float:
+def _lowest(rates: Mapping[float, Configuration]) -> float:
     """Return the lowest average error after the last task, over the learning rates."""
     return min(
         float(np.mean([found.average_error for found in in_numbers(each).values()]))
@@ -204,7 +204,7 @@ def _path(axes: Axes, rows: Sequence[dict[str, Any]], style: dict[str, Any], nam
             )  # fmt: skip
 
 
-def _point(place: str, name: str, each: Cell) -> dict[str, Any]:
+def _point(place: str, name: str, each: Configuration) -> dict[str, Any]:
     known = in_numbers(each).values()
     learned = interval([c.learning_error for c in known])
     forgot = [c.forgetting for c in known if c.forgetting is not None]
@@ -224,7 +224,7 @@ def _point(place: str, name: str, each: Cell) -> dict[str, Any]:
     }
 
 
-def _entries(each: Cell) -> list[dict[str, Any]]:
+def _entries(each: Configuration) -> list[dict[str, Any]]:
     return [
         {
             "dataset": each.dataset,
@@ -239,7 +239,7 @@ def _entries(each: Cell) -> list[dict[str, Any]]:
     ]
 
 
-def curves(cells: Sequence[Cell]) -> dict[str, dict[int, Curve]]:
+def curves(cells: Sequence[Configuration]) -> dict[str, dict[int, Curve]]:
     """Return the curves of cells of one place, by their title without the rate and by seed."""
     found: dict[str, dict[int, Curve]] = {}
     for name, rates in along_rates(cells).items():
@@ -251,7 +251,9 @@ def curves(cells: Sequence[Cell]) -> dict[str, dict[int, Curve]]:
     return found
 
 
-def _matched(place: str, cells: Sequence[Cell], margin: float | None) -> tuple[str, dict[str, Any]]:
+def _matched(
+    place: str, cells: Sequence[Configuration], margin: float | None
+) -> tuple[str, dict[str, Any]]:
     by_rule = curves(cells)
     # The lowest learning error that every rule reaches with every seed.
     target = max(
@@ -270,7 +272,7 @@ def _matched(place: str, cells: Sequence[Cell], margin: float | None) -> tuple[s
     control = next((rule for rule in [*first, *reached] if rule in reached), "")
     others = [rule for rule in matched if rule != control]
     contrasts = adjusted(
-        [of_values(matched[r], matched.get(control, {}), r, control, margin) for r in others]
+        [paired_contrast(matched[r], matched.get(control, {}), r, control, margin) for r in others]
     )
     words = f"on {place}, at a learning error of {percent(target)} %, which all rules reach: "
     words += "; ".join(_words(each, matched) for each in contrasts) or "there is one rule alone"
@@ -304,13 +306,13 @@ def _words(each: Contrast, matched: Mapping[str, Mapping[int, float]]) -> str:
     return f"{said[each.verdict]} ({' and '.join(forgot)} points; difference {each.numbers})"
 
 
-def _best(each: Cell) -> str:
+def _best(each: Configuration) -> str:
     known = list(in_numbers(each).values())
     average = interval([c.average_error for c in known])
     learned = interval([c.learning_error for c in known])
     forgot = [c.forgetting for c in known if c.forgetting is not None]
     back = [c.backward_transfer for c in known if c.backward_transfer is not None]
-    words = f"{each.title} on {each.place}: average error {percent(average.mean)} %"
+    words = f"{each.title} on {each.task}: average error {percent(average.mean)} %"
     words += f" after the last task, learning error {percent(learned.mean)} %"
     if forgot and back:
         words += f", forgetting {percent(interval(forgot).mean)} points, backward transfer "
@@ -318,10 +320,10 @@ def _best(each: Cell) -> str:
     return f"{words} ({len(known)} seeds; the rate with the lowest average error)."
 
 
-def _lost(each: Cell) -> str:
+def _lost(each: Configuration) -> str:
     """Return a sentence on the seeds that were left out; "" for none."""
     lost = [str(seed) for seed in sorted(each.tables.keys() - matrices(each).keys())]
     if not lost:
         return ""
-    words = f"{each.title} on {each.place}: left out, for the errors on every task were "
+    words = f"{each.title} on {each.task}: left out, for the errors on every task were "
     return f"{words}not recorded to the end: seed {joined(lost, most=10)}."

@@ -13,18 +13,18 @@ from lbench.reporting import (
     PANELS,
     UNDECIDED,
     Answer,
-    Cell,
     Columns,
+    Configuration,
     Contrast,
     Figure,
     Numbers,
     Results,
     Summary,
     adjusted,
-    cells_of,
+    configurations,
     interval,
     legend,
-    of_values,
+    paired_contrast,
     panels,
     smooth,
     spread,
@@ -66,7 +66,7 @@ class Moves:
 
 def figures(results: Results, _: str = "") -> list[Figure]:
     """Draw how much a step moves leaders and followers, beside the Vicsek model; one a cell."""
-    found = cells_of(results, "activity")
+    found = configurations(results, "activity")
     several = len(found) > 1
     return [
         _figure(each, f"activity-{number}" if several else "activity")
@@ -76,7 +76,7 @@ def figures(results: Results, _: str = "") -> list[Figure]:
 
 def analysis(results: Results) -> Answer:
     """State how much a step moves a leader and a follower, early and late."""
-    found = cells_of(results, "activity")
+    found = configurations(results, "activity")
     if not found:
         return Answer(f"{UNDECIDED}: no run has recorded its workers' activity.")
     sentences, details = [], []
@@ -126,7 +126,7 @@ def _weighted(values: Numbers, weights: Numbers) -> float:
     return float((values * weights).sum()) / total if total > 1e-9 else float("nan")
 
 
-def _figure(each: Cell, name: str) -> Figure:
+def _figure(each: Configuration, name: str) -> Figure:
     runs = [moves(columns) for columns in each.tables.values()]
     signed = runs[0].order is not None
     picture, axes = panels(4 if signed else 2, across=2, height=3.0)
@@ -147,7 +147,7 @@ def _figure(each: Cell, name: str) -> Figure:
             f"{FLOCK['noise']:g}), where leaders keep their heading."
         )
     legend(picture, axes)
-    title = f"What a step moves: {each.title} on {each.place}"
+    title = f"What a step moves: {each.title} on {each.task}"
     return Figure(name, title, caption, picture, data)
 
 
@@ -217,7 +217,7 @@ def _orders(axes: Axes, runs: Sequence[Moves]) -> list[dict[str, Any]]:
     return data
 
 
-def _flock(axes: Axes, each: Cell, last: int) -> list[dict[str, Any]]:
+def _flock(axes: Axes, each: Configuration, last: int) -> list[dict[str, Any]]:
     """Draw the order of a Vicsek model of as many particles and leaders; and without leaders."""
     leads = next(iter(each.tables.values()))["leads"][0]
     particles, lead = len(leads), round(sum(leads))
@@ -237,7 +237,7 @@ def _flock(axes: Axes, each: Cell, last: int) -> list[dict[str, Any]]:
 
 
 def _moved(
-    each: Cell,
+    each: Configuration,
 ) -> tuple[str, list[tuple[str, Contrast]], list[str], dict[str, Any]]:
     """Return of a cell the sentence, the contrasts early and late, the details, the numbers."""
     runs = {seed: moves(columns) for seed, columns in each.tables.items()}
@@ -251,7 +251,7 @@ def _moved(
                 if len(mine):
                     parts.setdefault((who, when), {})[seed] = float(mine.mean())
     ratios = {when: _ratio(parts, when) for when in ("early", "late")}
-    where = f"{each.title} on {each.where}"
+    where = f"{each.title} on {each.setup}"
     words = f"{where}: "
     if ratios["early"] is None or ratios["late"] is None:
         words += "whether leaders move more than followers is undecided, for one side is empty"
@@ -274,7 +274,7 @@ def _moved(
     contrasts = []
     for when in ("early", "late"):
         lead, follow = parts.get(("leader", when), {}), parts.get(("follower", when), {})
-        told = of_values(lead, follow, "leader", "follower")
+        told = paired_contrast(lead, follow, "leader", "follower")
         contrasts.append((f"{where}, {when}", told))
     data = {
         "cell": each.id,

@@ -12,20 +12,20 @@ from lbench.reporting import (
     PANELS,
     UNDECIDED,
     Answer,
-    Cell,
     Columns,
+    Configuration,
     Contrast,
     Figure,
     Results,
     Summary,
     adjusted,
-    by_place,
-    cells_of,
+    by_task,
     clipped,
+    configurations,
     interval,
     legend,
     look,
-    of_values,
+    paired_contrast,
     panels,
     percent,
     spread,
@@ -43,7 +43,7 @@ MEASURES = {
 
 def figures(results: Results, _: str = "") -> list[Figure]:
     """Draw how alike leaders predict over training, and how well; a figure a place."""
-    found = by_place(cells_of(results, "agreement"))
+    found = by_task(configurations(results, "agreement"))
     several = len(found) > 1
     return [
         _figure(place, cells, f"agreement-{number}" if several else "agreement")
@@ -53,7 +53,7 @@ def figures(results: Results, _: str = "") -> list[Figure]:
 
 def convexity(results: Results) -> Answer:
     """State of each cell and block how far leaders are apart at the end, and from a regression."""
-    found = cells_of(results, "agreement")
+    found = configurations(results, "agreement")
     if not found:
         return Answer(f"{UNDECIDED}: no run has recorded what its leaders predict.")
     sentences: list[str] = []
@@ -85,12 +85,12 @@ def by_epoch(columns: Columns, block: int, measure: str) -> dict[int, float]:
     return {epoch: float(np.mean(values)) for epoch, values in sorted(found.items())}
 
 
-def blocks(each: Cell) -> list[int]:
+def blocks(each: Configuration) -> list[int]:
     """Return the indices of the blocks in the probe's tables."""
     return sorted(set(next(iter(each.tables.values()))["block"]))
 
 
-def _figure(place: str, cells: Sequence[Cell], name: str) -> Figure:
+def _figure(place: str, cells: Sequence[Configuration], name: str) -> Figure:
     picture, axes = panels(3, height=3.4)
     data: list[dict[str, Any]] = []
     regression: list[float] = []
@@ -143,17 +143,19 @@ def _rows(
     return rows
 
 
-def _against(each: Cell, block: int, margin: float | None) -> Contrast:
+def _against(each: Configuration, block: int, margin: float | None) -> Contrast:
     """Return the contrast of the error of a leader by itself and that of the regression."""
     error, linear = (_last(each, block, name) for name in ("error", "regression_error"))
-    return of_values(error, linear, "a leader by itself", "the regression", margin)
+    return paired_contrast(error, linear, "a leader by itself", "the regression", margin)
 
 
-def _block(each: Cell, block: int, against: Contrast) -> tuple[str, list[str], dict[str, Any]]:
+def _block(
+    each: Configuration, block: int, against: Contrast
+) -> tuple[str, list[str], dict[str, Any]]:
     apart = _last(each, block, "tv_mean")
     cosine = _last(each, block, "cosine")
     error = _last(each, block, "error")
-    number = f"{block + 1} of {each.title} on {each.where}"
+    number = f"{block + 1} of {each.title} on {each.setup}"
     if not apart:
         words = f"Whether leaders agree in block {number} is undecided: it has one leader"
         return words, [], {"cell": each.id, "block": block}
@@ -170,8 +172,9 @@ def _block(each: Cell, block: int, against: Contrast) -> tuple[str, list[str], d
         words += f"{spread(interval(list(beside.values())), 3)}"
         details.append(f"Block {number}: {against.words}")
         details.append(
-            f"{each.title} on {each.where}: the network has a test error of "
-            f"{each.error_text}, the regression one of {percent(theirs)} % on held-out examples"
+            f"{each.title} on {each.setup}: the network has a test error of "
+            f"{each.test_error_text}, the regression one of {percent(theirs)} % on held-out "
+            "examples"
         )
     data = {
         "cell": each.id,
@@ -193,7 +196,7 @@ def _verdict(distance: Summary) -> str:
     return "Leaders differ" if low > ALIKE else "Whether leaders are alike is open"
 
 
-def _last(each: Cell, block: int, measure: str) -> dict[int, float]:
+def _last(each: Configuration, block: int, measure: str) -> dict[int, float]:
     """Return a measure in the last epoch by seed; seeds without a value are left out."""
     found = {}
     for seed, columns in each.tables.items():

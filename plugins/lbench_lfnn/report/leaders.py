@@ -12,21 +12,21 @@ from lbench.reporting import (
     PANELS,
     UNDECIDED,
     Answer,
-    Cell,
     Columns,
+    Configuration,
     Figure,
     Numbers,
     Results,
     Summary,
-    cells_of,
     clipped,
+    configurations,
     head,
     interval,
     legend,
     look,
     panels,
     spread,
-    titled,
+    with_unique_titles,
 )
 
 if TYPE_CHECKING:
@@ -45,13 +45,13 @@ Counts = dict[int, Numbers]
 
 def figures(results: Results, _: str = "") -> list[Figure]:
     """Draw how much of each epoch every worker led, and whether the same ones go on leading."""
-    found = cells_of(results, "leaders")
+    found = configurations(results, "leaders")
     return [_heat(found), _freezing(found)] if found else []
 
 
 def analysis(results: Results) -> Answer:
     """State of each block whether the same workers go on leading, and how much they do of it."""
-    found = cells_of(results, "leaders")
+    found = configurations(results, "leaders")
     if not found:
         return Answer(f"{UNDECIDED}: no run has recorded its leaders.")
     sentences, details = [], []
@@ -143,11 +143,11 @@ def mean_by_seed(tables: Mapping[int, Columns], name: str) -> dict[int, float]:
     return found
 
 
-def _heat(found: Sequence[Cell]) -> Figure:
+def _heat(found: Sequence[Configuration]) -> Figure:
     """Draw the first seed alone: workers of another seed are other workers."""
     data = []
     maps: list[tuple[str, Numbers, list[int]]] = []
-    for title, each in titled(found):
+    for title, each in with_unique_titles(found):
         seed, columns = next(iter(each.tables.items()))
         for (block, label), by_epoch in counts(columns).items():
             name = f"{title}, block {block + 1}"
@@ -181,11 +181,11 @@ def _heat(found: Sequence[Cell]) -> Figure:
     return Figure("leaders", "Who leads", caption, picture, data)
 
 
-def _freezing(found: Sequence[Cell]) -> Figure:
+def _freezing(found: Sequence[Configuration]) -> Figure:
     picture, axes = panels(3, height=3.2)
     data: list[dict[str, Any]] = []
     index = 0
-    for title, each in titled(found):
+    for title, each in with_unique_titles(found):
         by_seed = [over_epochs(columns) for columns in each.tables.values()]
         for block in sorted(by_seed[0]):
             name = f"{title}, block {block + 1}"
@@ -232,7 +232,7 @@ def _band(axes: Axes, rows: Sequence[dict[str, Any]], index: int, name: str) -> 
 
 
 def _block(
-    each: Cell, block: int, by_seed: Mapping[int, Mapping[int, Mapping[str, float]]]
+    each: Configuration, block: int, by_seed: Mapping[int, Mapping[int, Mapping[str, float]]]
 ) -> tuple[str, list[str], dict[str, Any]]:
     last = min(max(epochs) for epochs in by_seed.values())
     ends = [epochs[last] for epochs in by_seed.values()]
@@ -241,7 +241,7 @@ def _block(
     same = [end["jaccard"] for end in ends if "jaccard" in end]
     jaccard = interval(same) if same else None
     first = _frozen_from(by_seed, last)
-    number = f"{block + 1} of {each.title} on {each.where}"
+    number = f"{block + 1} of {each.title} on {each.setup}"
     if jaccard is None:
         words = f"Whether leadership freezes in block {number} is undecided: it has one epoch"
     else:
@@ -285,12 +285,12 @@ def _frozen_from(by_seed: Mapping[int, Mapping[int, Mapping[str, float]]], last:
     return first
 
 
-def _norms(each: Cell) -> list[str]:
+def _norms(each: Configuration) -> list[str]:
     lead, follow = (mean_by_seed(each.tables, n) for n in ("leader_norm", "follower_norm"))
     ratios = [lead[seed] / follow[seed] for seed in lead if follow.get(seed)]
     if not ratios:
         return []
     return [
-        f"{each.title} on {each.where}: a leader's gradient is "
+        f"{each.title} on {each.setup}: a leader's gradient is "
         f"{spread(interval(ratios), 1)} times as large as a follower's ({len(ratios)} seeds)."
     ]

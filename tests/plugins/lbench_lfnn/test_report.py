@@ -16,7 +16,7 @@ from lbench.report.answers import analysis
 from lbench.report.figures import draw
 from lbench.report.figures.figure import style
 from lbench.report.study import make_report
-from lbench.reporting import Results, cells_of
+from lbench.reporting import Results, configurations
 from lbench.study.definition import Arm, Study
 from lbench_lfnn.report.leaders import counts
 from tests.report.studies import crowded, every_text_inside, grid
@@ -166,7 +166,7 @@ def test_leaders_of_several_cells_are_held_against_the_regression_with_adjusted_
 
 
 def test_counts_are_the_shares_of_steps_that_each_worker_led(studies: dict[str, Results]) -> None:
-    (cell,) = cells_of(studies["watched"], "leaders")
+    (cell,) = configurations(studies["watched"], "leaders")
     for seed, columns in cell.tables.items():
         assert seed in (0, 1)
         for by_epoch in counts(columns).values():
