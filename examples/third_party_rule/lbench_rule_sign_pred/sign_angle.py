@@ -49,7 +49,7 @@ class SignAngle(Probe):
     def epoch_end(self, epoch: int, step: int) -> None:
         rule = self.scene.rule
         for k, classifier in enumerate(rule.heads):
-            weight, feedback = classifier.weight.double(), rule.feedback(k).double()
+            weight, feedback = classifier.weight.detach().double(), rule.feedback(k).double()
             cosine = F.cosine_similarity(weight.flatten(), feedback.flatten(), dim=0)
             self.record(block=k, angle=float(torch.rad2deg(torch.acos(cosine.clamp(-1, 1)))))
 
