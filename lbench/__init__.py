@@ -9,7 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    # What type checkers see of the names below.
+    # Type checkers read these imports; at run time __getattr__ loads the names.
     from lbench.api.comparison import compare as compare
     from lbench.api.listing import datasets as datasets
     from lbench.api.listing import rules as rules

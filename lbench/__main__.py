@@ -1,4 +1,4 @@
-"""``python -m lbench``."""
+"""Runs the command line: ``python -m lbench``."""
 
 from lbench.cli.main import main
 

@@ -1,4 +1,4 @@
-"""What lbench itself brings, from networks to the figures of reports: a plugin like any other."""
+"""The hooks of lbench's own entries, from networks to the figures of reports."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def lbench_networks() -> list[NetworkEntry]:
         ),
         NetworkEntry(
             "one-vs-all",
-            "Fully connected, 32 units a class, 254,410 parameters on MNIST",
+            "Fully connected, 32 units per class, 254,410 parameters on MNIST",
             "lbench.networks.one_vs_all:OneVsAll",
         ),
         NetworkEntry("cnn", "3x3 convolutions in pairs, each pair halved by max pooling", cnn),
@@ -195,7 +195,7 @@ def lbench_probes() -> list[ProbeEntry]:
         ),
         ProbeEntry(
             "linear",
-            "Error of a linear classifier of what each block passes on",
+            "Error of a linear classifier of each block's output",
             "lbench.probes.linear:Linear",
         ),
         ProbeEntry(

@@ -1,4 +1,4 @@
-"""Options, declared once: the flag, the check, the search range and the row in the docs."""
+"""Options: one declaration has the flag, the check, the search range and the documentation."""
 
 from __future__ import annotations
 
@@ -27,13 +27,14 @@ def param(
     """Declare an option of a rule, a network or a recipe.
 
     Args:
+        default: the default.
         low: smallest allowed value.
         high: largest allowed value.
         step: the grid of a search; values off the grid are allowed.
-        log: a search is uniform in the logarithm.
-        search: where a search begins and ends; None for all that is allowed.
-        searched: whether a search takes the option unasked; False for one that changes memory or
-            time, and no result.
+        log: whether a search is uniform in the logarithm.
+        search: the range of a search; None for all allowed values.
+        searched: whether a search varies the option by default; False for one that changes memory
+            or time but no result.
         help: one line for the listings.
     """
     extra: dict[str, Any] = {"step": step, "log": log, "searched": searched}
@@ -52,9 +53,9 @@ class Options(BaseModel):
     @pydantic.field_validator("*", mode="before")
     @classmethod
     def _from_text(cls, value: Any, info: pydantic.ValidationInfo) -> Any:
-        """From text ``300,300`` is a tuple and ``none`` may be None; a number alone is a tuple too.
+        """Convert ``300,300`` to a tuple, ``none`` to None if allowed, and a number to a tuple.
 
-        The command line hands over text, a study's axis numbers.
+        The command line passes text, an axis of a study passes numbers.
         """
         if not info.field_name:
             return value
@@ -65,7 +66,7 @@ class Options(BaseModel):
             if _is_tuple(annotation):
                 return tuple(part.strip() for part in value.split(",") if part.strip())
         elif _has_truth(value) and not has_type(annotation, value):
-            # Python counts true as 1; a rate of true is a mistake.
+            # Python treats true as 1, but a rate of true is a mistake.
             raise ValueError("true and false are no numbers")
         elif isinstance(value, (int, float)) and _is_tuple(annotation):
             return (value,)
@@ -74,7 +75,7 @@ class Options(BaseModel):
     @pydantic.field_validator("*", mode="after")
     @classmethod
     def _snap(cls, value: Any, info: pydantic.ValidationInfo) -> Any:
-        """0.7000000000000001, as a stepped search hands out, is 0.7."""
+        """Round values that are nearly on the grid: a search gives 0.7000000000000001 for 0.7."""
         if isinstance(value, float) and info.field_name:
             value += 0.0  # -0.0 is 0.0
             extra = cls.model_fields[info.field_name].json_schema_extra
@@ -86,15 +87,16 @@ class Options(BaseModel):
 
     @classmethod
     def parse(cls, settings: Mapping[str, Any], *, what: str, listing: str) -> Self:
-        """These settings over the defaults.
+        """Return options with these settings, and defaults for the others.
 
         Args:
-            what: whose options they are, for the message, such as ``"rule lfnn_l"``.
-            listing: the command that shows them.
+            settings: values by option.
+            what: the owner of the options in messages, such as ``"rule lfnn_l"``.
+            listing: the hint with the command that shows the options.
 
         Raises:
-            UsageError: an unknown option (says the nearest), or a value that does not fit
-                (says the range).
+            UsageError: an option is unknown (the hint has the nearest names), or a value does not
+                fit (the message has the range).
         """
         for name in settings:
             if name not in cls.model_fields:
@@ -115,15 +117,16 @@ class Options(BaseModel):
     def check_types(cls, settings: Mapping[str, Any], *, what: str, listing: str) -> None:
         """Check that values of a TOML file have the types that the options declare.
 
-        :meth:`parse` also reads text, as the command line has it: ``"0.1"`` is a number there.
+        This is stricter than :meth:`parse`, which also reads the text of the command line, where
+        ``"0.1"`` is a number.
 
         Args:
-            settings: values by option; names that are no options are left to :meth:`parse`.
+            settings: values by option; :meth:`parse` checks the names.
             what: as in :meth:`parse`.
             listing: as in :meth:`parse`.
 
         Raises:
-            UsageError: a value of another type: says what the option may be.
+            UsageError: a value has another type; the message has the allowed values.
         """
         for name, value in settings.items():
             if name in cls.model_fields:
@@ -137,7 +140,7 @@ class Options(BaseModel):
         return UsageError(f"Option {name} of {what} must be {wanted}, but got {value!r}.", listing)
 
     def changed(self, before: Self | None = None) -> dict[str, Any]:
-        """The options that differ from those of ``before``, or from the defaults."""
+        """Return the options that differ from those of ``before``, or from the defaults."""
         old = type(self)() if before is None else before
         return {
             name: value
@@ -147,7 +150,7 @@ class Options(BaseModel):
 
     @classmethod
     def table(cls) -> list[dict[str, Any]]:
-        """One row an option: name, default, what it may be, help."""
+        """Return one row per option: name, default, allowed values, help."""
         return [
             {
                 "name": name,
@@ -166,7 +169,7 @@ class RuleConfig(Options):
 def has_type(annotation: Any, value: Any) -> bool:
     """Return whether a value of a TOML file has a declared type.
 
-    A whole number is a number too, a number alone is a tuple of one, and ``"none"`` stands for
+    A whole number is also a number, a single number is also a tuple, and ``"none"`` stands for
     None, which TOML does not have.
     """
     if isinstance(annotation, types.UnionType) or typing.get_origin(annotation) is typing.Union:
@@ -190,13 +193,13 @@ def _has_truth(value: Any) -> bool:
 
 
 def limits(cls: type[Options], name: str) -> tuple[float | None, float | None]:
-    """The smallest and the largest value that an option may have; None for no limit."""
-    found = {type(limit).__name__: limit for limit in cls.model_fields[name].metadata}
-    return getattr(found.get("Ge"), "ge", None), getattr(found.get("Le"), "le", None)
+    """Return the smallest and the largest allowed value of an option; None for no limit."""
+    bounds = {type(bound).__name__: bound for bound in cls.model_fields[name].metadata}
+    return getattr(bounds.get("Ge"), "ge", None), getattr(bounds.get("Le"), "le", None)
 
 
 def describe(cls: type[Options], name: str) -> str:
-    """What an option may be: ``a number from 0.1 to 1``, ``batch, example or epoch``."""
+    """Return the allowed values of an option: ``a number from 0.1 to 1``, ``batch or epoch``."""
     field = cls.model_fields[name]
     annotation, optional = field.annotation, False
     if isinstance(annotation, types.UnionType) or typing.get_origin(annotation) is typing.Union:

@@ -1,4 +1,4 @@
-"""Keeps the code of plugins from printing among results, and from ending the process."""
+"""Prevents the code of plugins from printing among results and from ending the process."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _owner = os.getpid()
 def contained() -> Iterator[None]:
     """Send standard output to standard error, and refuse ``os._exit``, within the context.
 
-    What the code prints, and what its subprocesses and compiled modules write, never reaches the
-    standard output that a reader of ``--json`` parses. ``os._exit`` raises RuntimeError, so that
-    an author sees where it was called; a process that the code has forked may use it.
+    Output of the code, its subprocesses and its compiled modules never reaches the standard output
+    that a reader of ``--json`` parses. ``os._exit`` raises RuntimeError, so that an author sees
+    where it was called; a process that the code has forked may use it.
     """
     global _owner
     stdout, leave, _owner = sys.stdout, os._exit, os.getpid()
@@ -36,11 +36,11 @@ def contained() -> Iterator[None]:
 
 
 def contain_the_rest() -> None:
-    """Send to standard error whatever is written to standard output while the process ends.
+    """Send output to standard error that is written to standard output while the process ends.
 
-    What code has registered with atexit, or has left in a buffer of C, comes behind the result.
+    Functions that code has registered with atexit, and buffers of C, write after the result.
     """
-    # The last to be registered is the first to be called.
+    # The last function to be registered is the first to be called.
     atexit.register(_contain_the_rest)
 
 
@@ -58,7 +58,7 @@ def _flush() -> None:
 
 
 def _divert() -> int | None:
-    """Point descriptor 1 at standard error; return a copy of the old one, None without any."""
+    """Point descriptor 1 at standard error; return a copy of the old one, None if it is closed."""
     try:
         saved = os.dup(1)
     except OSError:
@@ -75,4 +75,4 @@ def _divert() -> int | None:
 def _refuse(status: int) -> NoReturn:
     if os.getpid() != _owner:
         _exit(status)
-    raise RuntimeError(f"os._exit({status}) was called, which would end lbench without a word")
+    raise RuntimeError(f"os._exit({status}) was called, which would end lbench without a message")

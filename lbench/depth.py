@@ -1,4 +1,4 @@
-"""How many layers of a block come one behind the other, whichever way its data flow."""
+"""The number of layers of a block that come one behind the other, measured by adding noise."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from lbench.layer import Layer, tapped
 
 
 def longest_chain(block: Callable[[Tensor], object], layers: Sequence[Layer], x: Tensor) -> int:
-    """Return the most calls of a block's layers that come one behind the other.
+    """Return the length of the longest chain of calls of a block's layers.
 
-    Noise is added to what one layer gives; the layers whose output then changes come behind it.
-    Layers beside each other, as queries and keys, are no chain; a layer that is called twice on
-    its own output counts twice.
+    Noise is added to the output of one layer; the layers whose outputs then change come behind it.
+    Parallel layers, such as queries and keys, are no chain; a layer that is called twice on its own
+    output counts twice.
 
     Args:
-        block: in evaluation mode.
-        layers: of the block.
+        block: the block, in evaluation mode.
+        layers: the layers of the block.
         x: (1, …), an input of the block.
     """
     plain = _outputs(block, layers, x, None)
-    chains: list[int] = []  # by call: the longest chain that begins there, from the last call on
+    chains: list[int] = []  # longest chain that begins at each call, from the last call backwards
     for call in reversed(range(len(plain))):
         noisy = _outputs(block, layers, x, call)
         behind = [
@@ -38,18 +38,18 @@ def longest_chain(block: Callable[[Tensor], object], layers: Sequence[Layer], x:
 def _outputs(
     block: Callable[[Tensor], object], layers: Sequence[Layer], x: Tensor, noisy: int | None
 ) -> list[Tensor]:
-    """What each call of a layer gives, with noise on one of them."""
-    found: list[Tensor] = []
+    """Return the output of each call of a layer, with noise added to the call ``noisy``."""
+    outputs: list[Tensor] = []
     generator = torch.Generator().manual_seed(0)
 
-    def look(layer: Layer, z: Tensor) -> Tensor:
-        found.append(z)
-        if len(found) - 1 != noisy:
+    def add_noise(layer: Layer, z: Tensor) -> Tensor:
+        outputs.append(z)
+        if len(outputs) - 1 != noisy:
             return z
-        # Noise of this size opens and closes units and gates.
+        # Noise of this size switches units and gates on and off.
         noise = torch.randn(z.shape, generator=generator, dtype=torch.float64).to(z)
         return z + (1 + z.abs().max()) * noise
 
-    with torch.no_grad(), tapped(layers, look):
+    with torch.no_grad(), tapped(layers, add_noise):
         block(x)
-    return found
+    return outputs

@@ -1,4 +1,4 @@
-"""What lbench tells a user when something is wrong: one message, one hint, one exit code."""
+"""Errors for users: each has a message, a hint and an exit code."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from collections.abc import Iterable, Sequence
 
 
 class LbenchError(Exception):
-    """A problem that a user can mend.
+    """A problem that a user can solve.
 
     Args:
-        message: what was wrong, with the value that was given.
-        hint: the command or change that mends it.
+        message: the problem, with the value in question.
+        hint: the command or change that solves it.
     """
 
     kind = "error"
@@ -32,7 +32,7 @@ class UsageError(LbenchError):
 
 
 class DataError(LbenchError):
-    """Data that is missing, damaged or not what it says."""
+    """Data that is missing, damaged or of the wrong kind."""
 
     kind = "data"
     exit_code = 3
@@ -52,7 +52,7 @@ class PluginError(UsageError):
 
 
 class DamagedError(LbenchError):
-    """A file of a run directory or of a study that is missing, or not what lbench wrote."""
+    """A file of a run directory or of a study that is missing, or that lbench did not write so."""
 
     kind = "damaged"
 
@@ -70,15 +70,15 @@ class LockedError(LbenchError):
 
 
 SYSTEM = "system"
-"""Kind of what the system refuses: a full disk, a directory that may not be written."""
+"""Kind of errors of the operating system: a full disk, a directory without write permission."""
 
 
 MOST = 3
-"""Most names that are suggested instead of an unknown one."""
+"""Largest number of names that are suggested for an unknown one."""
 ALIKE = 0.65
-"""Share of letters in which a name is like another; one wrong letter of three is."""
+"""Smallest share of common letters of two similar names; one wrong letter of three is enough."""
 BEGUN = 3
-"""Letters of a beginning that stands for a name."""
+"""Smallest number of letters of a prefix that suggests a name."""
 
 
 def printable(text: str) -> str:
@@ -86,29 +86,29 @@ def printable(text: str) -> str:
 
     Python keeps such bytes as surrogates, which no terminal, file or database takes.
     """
-    return re.sub("[\udc80-\udcff]", lambda found: rf"\x{ord(found[0]) - 0xDC00:02x}", text)
+    return re.sub("[\udc80-\udcff]", lambda match: rf"\x{ord(match[0]) - 0xDC00:02x}", text)
 
 
 def refused(error: OSError) -> str:
-    """What the system refuses, with the path where it is known."""
+    """Return the reason of an error of the system, with the path where it is known."""
     where = f": {error.filename}" if error.filename else ""
     return f"{error.strerror or error}{where}"
 
 
 def nearest(name: str, names: Iterable[str]) -> list[str]:
-    """The at most three names most like ``name``, best first; none where all are far from it.
+    """Return at most three names that are similar to ``name``, best first.
 
-    A name is near if two thirds of the letters of both are alike, in their order (Ratcliff and
-    Obershelp's measure), or if it begins with ``name``. One that differs in upper case, ``-`` and
-    ``_`` alone is the only one.
+    A name is similar if about two thirds of the letters of both agree, in their order (Ratcliff
+    and Obershelp's measure), or if it begins with ``name``. A name that differs in upper case,
+    ``-`` and ``_`` alone is returned alone.
     """
-    folded = {_folded(each): each for each in names}
+    folded = {_folded(candidate): candidate for candidate in names}
     wanted = _folded(name)
     if wanted in folded:
         return [folded[wanted]]
     alike = difflib.get_close_matches(wanted, folded, n=MOST, cutoff=ALIKE)
-    begun = [each for each in folded if len(wanted) >= BEGUN and each.startswith(wanted)]
-    return [folded[each] for each in dict.fromkeys([*alike, *begun])][:MOST]
+    begun = [key for key in folded if len(wanted) >= BEGUN and key.startswith(wanted)]
+    return [folded[key] for key in dict.fromkeys([*alike, *begun])][:MOST]
 
 
 def _folded(name: str) -> str:
@@ -116,16 +116,18 @@ def _folded(name: str) -> str:
 
 
 def did_you_mean(near: Sequence[str]) -> str:
-    """``Did you mean a or b?``; "" without names."""
+    """Return ``Did you mean a or b?``, or "" without names."""
     return f"Did you mean {' or '.join(near)}?" if near else ""
 
 
 def unknown(what: str, name: str, names: Iterable[str], *, listing: str) -> UsageError:
-    """The error for a name that nobody has: the nearest names and the command that lists all.
+    """Return the error for an unknown name, whose hint has similar names and ``listing``.
 
     Args:
         what: the noun, such as ``"rule"``.
-        listing: what to run or read to see every name.
+        name: the unknown name.
+        names: the known names.
+        listing: a sentence that says where all names are listed.
     """
     hint = f"{did_you_mean(nearest(name, names))} {listing}".lstrip()
     return UsageError(f"Unknown {what} {name!r}.", hint)

@@ -1,4 +1,4 @@
-"""Where everything of a user lies: the store, the artifacts and the run directories."""
+"""Home: the directory of a user's store, artifacts, studies, reports and run directories."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ ELSEWHERE = "Name another directory with --home or LBENCH_HOME."
 
 @dataclass(frozen=True, slots=True)
 class Home:
-    """``--home``, else ``LBENCH_HOME``, else ``./lbench-runs``.
+    """The directory of ``--home``, else of ``LBENCH_HOME``, else ``./lbench-runs``.
 
     Attributes:
         root: the directory.
-        copies: by database file the copy that is opened in its place; see
+        copies: copies of database files that are opened instead of them, by file; see
             :func:`lbench.store.readable.readable`.
     """
 
@@ -32,11 +32,14 @@ class Home:
 
     @classmethod
     def at(cls, given: Path | None = None) -> Home:
-        """The home that was asked for; nothing is created.
+        """Return the home without creating it.
+
+        Args:
+            given: the directory of ``--home``; None for the environment or the default.
 
         Raises:
-            UsageError: something else than a directory lies there, it cannot be read, or its
-                name is not UTF-8, which neither JSON nor a database can hold.
+            UsageError: the path is something other than a directory, cannot be read, or is not
+                UTF-8, which neither JSON nor a database can store.
         """
         root = given or Path(os.environ.get("LBENCH_HOME") or "lbench-runs")
         try:
@@ -54,10 +57,10 @@ class Home:
         return cls(root)
 
     def prepare(self) -> None:
-        """Creates the home, ready for runs.
+        """Create the home with the directory of runs.
 
         Raises:
-            UsageError: it cannot be created, or not be written to.
+            UsageError: it cannot be created or written to.
         """
         try:
             self.runs.mkdir(parents=True, exist_ok=True)
@@ -70,16 +73,16 @@ class Home:
         raise self._unusable(reason)
 
     def check(self) -> None:
-        """Check that the home can be created or written to; nothing is created.
+        """Check that the home can be created or written to, without creating it.
 
         Raises:
-            UsageError: it cannot.
+            UsageError: it cannot be created or written to.
         """
         for folder in (self.root, self.runs):
-            there = next(each for each in (folder, *folder.parents) if each.exists())
-            if not there.is_dir():
-                raise self._unusable(f"{there} is no directory")
-            if not os.access(there, os.W_OK):
+            nearest = next(path for path in (folder, *folder.parents) if path.exists())
+            if not nearest.is_dir():
+                raise self._unusable(f"{nearest} is no directory")
+            if not os.access(nearest, os.W_OK):
                 raise self._unusable(DENIED)
 
     def _unusable(self, reason: str) -> UsageError:
@@ -87,47 +90,47 @@ class Home:
 
     @property
     def store_file(self) -> Path | None:
-        """The store's SQLite file, there or not; None where ``LBENCH_STORE`` names no file."""
+        """Return the path of the store's SQLite file; None if ``LBENCH_STORE`` names no file."""
         url = os.environ.get("LBENCH_STORE")
         if not url:
             return self.root / "store.db"
-        found = SQLITE.fullmatch(url)
-        return Path(unquote(found["file"])) if found else None
+        match = SQLITE.fullmatch(url)
+        return Path(unquote(match["file"])) if match else None
 
     def has_store(self) -> bool:
-        """Whether there is a store to read; opening one that is not there would create it.
+        """Return whether there is a store to read; opening a missing one would create it.
 
-        An empty file is none: SQLite would take it for a database without tables.
+        An empty file is no store: SQLite would open it as a database without tables.
         """
         file = self.store_file
         return file is None or (file.exists() and file.stat().st_size > 0)
 
     @property
     def option(self) -> str:
-        """What a command needs to mean this home: `` --home …``; empty for the default."""
+        """Return the option that selects this home, `` --home …``; empty for the default home."""
         return "" if self == Home.at() else f" --home {shlex.quote(str(self.root))}"
 
     @property
     def searches(self) -> Path:
-        """Optuna's SQLite file, there or not."""
+        """Return the path of Optuna's SQLite file."""
         return self.root / "optuna.db"
 
     @property
     def artifacts(self) -> Path:
-        """MLflow's artifacts."""
+        """Return the directory of MLflow's artifacts."""
         return self.root / "artifacts"
 
     @property
     def studies(self) -> Path:
-        """What studies remember: ``studies/NAME``."""
+        """Return the directory of studies: ``studies/NAME``."""
         return self.root / "studies"
 
     @property
     def reports(self) -> Path:
-        """Reports of studies: ``reports/NAME``."""
+        """Return the directory of the reports of studies: ``reports/NAME``."""
         return self.root / "reports"
 
     @property
     def runs(self) -> Path:
-        """The run directories: ``runs/CELL/seed-N``."""
+        """Return the directory of run directories: ``runs/CELL/seed-N``."""
         return self.root / "runs"

@@ -1,8 +1,8 @@
-"""What a plugin's hook module imports: light entries and the hooks that return them.
+"""Hooks of plugins, and the entries that they return.
 
-A hook module is named by an entry point in the group ``lbench``, says ``API = 1`` and
-returns entries. An entry names its class or function as ``"module:Name"`` and loads
-nothing, so that listings and completion stay fast::
+An entry point in the group ``lbench`` names a hook module, which has ``API = 1`` and hooks that
+return entries. An entry names its class or function as ``"module:Name"`` and loads nothing, so
+that listings and completion stay fast::
 
     from lbench.hooks import RuleEntry, hookimpl
 
@@ -23,7 +23,7 @@ from typing import Any
 import pluggy
 
 API = 1
-"""The major version of the plugin interface; a plugin that wants another is refused."""
+"""The major version of the plugin interface; a plugin for another version is refused."""
 
 hookspec = pluggy.HookspecMarker("lbench")
 hookimpl = pluggy.HookimplMarker("lbench")
@@ -34,8 +34,8 @@ class RuleEntry:
     """A learning rule.
 
     Args:
-        name: what ``--rule`` takes.
-        title: one line that says what the rule does.
+        name: its name in ``--rule NAME``.
+        title: one line that describes the rule.
         paper: authors, year and where to find it.
         load: ``"module:Class"`` of a :class:`lbench.rule.Rule`.
         reference: whether reports compare other rules with this one, and ``equal = "flops"``
@@ -54,8 +54,8 @@ class NetworkEntry:
     """A network family or a preset of one.
 
     Args:
-        name: what ``--network`` takes.
-        title: one line that says what it is.
+        name: its name in ``--network NAME``.
+        title: one line that describes the network.
         load: ``"module:Class"`` of a :class:`lbench.networks.spec.NetworkSpec`.
         preset: options that differ from the family's defaults.
     """
@@ -71,8 +71,8 @@ class DatasetEntry:
     """A dataset.
 
     Args:
-        name: what ``--dataset`` takes.
-        title: what tables call it.
+        name: its name in ``--dataset NAME``.
+        title: its name in tables.
         load: ``"module:Class"`` of a :class:`lbench.data.source.Source`.
         network: the default network.
         shape: (channels, height, width) of an example, where all have it with every option; None
@@ -113,8 +113,8 @@ class ProbeEntry:
     """A probe: a read-only measurement during a run.
 
     Args:
-        name: what ``--probe`` takes.
-        title: one line that says what it measures.
+        name: its name in ``--probe NAME``.
+        title: one line that describes the measurement.
         load: ``"module:Class"`` of a :class:`lbench.probe.Probe`.
     """
 
@@ -177,32 +177,32 @@ class HookSpecs:
 
     @hookspec
     def lbench_rules(self) -> list[RuleEntry]:  # type: ignore[empty-body]
-        """Learning rules."""
+        """Return the plugin's learning rules."""
 
     @hookspec
     def lbench_networks(self) -> list[NetworkEntry]:  # type: ignore[empty-body]
-        """Networks."""
+        """Return the plugin's networks."""
 
     @hookspec
     def lbench_datasets(self) -> list[DatasetEntry]:  # type: ignore[empty-body]
-        """Datasets."""
+        """Return the plugin's datasets."""
 
     @hookspec
     def lbench_studies(self) -> list[StudyEntry]:  # type: ignore[empty-body]
-        """Studies."""
+        """Return the plugin's studies."""
 
     @hookspec
     def lbench_published(self) -> list[PublishedEntry]:  # type: ignore[empty-body]
-        """Numbers from papers."""
+        """Return the plugin's files of published numbers."""
 
     @hookspec
     def lbench_probes(self) -> list[ProbeEntry]:  # type: ignore[empty-body]
-        """Probes."""
+        """Return the plugin's probes."""
 
     @hookspec
     def lbench_figures(self) -> list[FigureEntry]:  # type: ignore[empty-body]
-        """Figures of reports."""
+        """Return the plugin's figures of reports."""
 
     @hookspec
     def lbench_analyses(self) -> list[AnalysisEntry]:  # type: ignore[empty-body]
-        """Analyses of studies."""
+        """Return the plugin's analyses of studies."""

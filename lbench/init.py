@@ -1,4 +1,4 @@
-"""Initial weights, drawn from the stream of the parameter's name."""
+"""Initial weights, drawn from a stream with the parameter's name."""
 
 from __future__ import annotations
 
@@ -16,8 +16,11 @@ Affine = TypeVar("Affine", nn.Linear, nn.Conv2d)
 class Init:
     """Builds modules and tensors whose values depend on the run's seed and their name alone.
 
-    Weights and biases are uniform in ±1/sqrt(fan_in), PyTorch's law for linear maps and
+    Weights and biases are uniform in ±1/sqrt(fan_in), as PyTorch initialises linear maps and
     convolutions (He et al. 2015 with a gain of 1/sqrt(3)).
+
+    Args:
+        seed: the run's seed.
     """
 
     def __init__(self, seed: int) -> None:
@@ -25,15 +28,15 @@ class Init:
         self._taken: set[str] = set()
 
     def uniform(self, name: str, shape: tuple[int, ...] | torch.Size, bound: float) -> Tensor:
-        """A tensor uniform in [-bound, bound).
+        """Return a tensor that is uniform in [-bound, bound).
 
         Raises:
-            ValueError: the name was drawn before; two equal names would be two equal tensors.
+            ValueError: the name was drawn before; two equal names would give equal tensors.
         """
         return self._draw(name, shape, "uniform").mul_(2 * bound).sub_(bound)
 
     def normal(self, name: str, shape: tuple[int, ...] | torch.Size, std: float) -> Tensor:
-        """A tensor of independent N(0, std²).
+        """Return a tensor of independent N(0, std²).
 
         Raises:
             ValueError: the name was drawn before.
@@ -41,7 +44,11 @@ class Init:
         return self._draw(name, shape, "normal").mul_(std)
 
     def linear(self, name: str, inputs: int, outputs: int, *, bias: bool = True) -> nn.Linear:
-        """A linear map from ``inputs`` to ``outputs`` features."""
+        """Return a linear map from ``inputs`` to ``outputs`` features.
+
+        Raises:
+            ValueError: the name was drawn before.
+        """
         return self._fill(name, _Linear(inputs, outputs, bias=bias))
 
     def conv(
@@ -56,9 +63,12 @@ class Init:
         groups: int = 1,
         bias: bool = True,
     ) -> nn.Conv2d:
-        """A square convolution from ``inputs`` to ``outputs`` channels.
+        """Return a square convolution from ``inputs`` to ``outputs`` channels.
 
-        Without ``padding`` it has what keeps the size at stride 1: half the kernel.
+        The default padding is half the kernel, which keeps the size at stride 1.
+
+        Raises:
+            ValueError: the name was drawn before.
         """
         module = _Conv2d(
             inputs,
@@ -89,9 +99,9 @@ class Init:
 
 class _Linear(nn.Linear):
     def reset_parameters(self) -> None:
-        """Leaves the values to Init: PyTorch's own would draw from the global generator."""
+        """Leave the values to Init: PyTorch's own method draws from the global generator."""
 
 
 class _Conv2d(nn.Conv2d):
     def reset_parameters(self) -> None:
-        """Leaves the values to Init."""
+        """Leave the values to Init."""

@@ -1,4 +1,4 @@
-"""Layer: one trained affine map with the normalisation behind it; taps that look at its output."""
+"""Layer: one trained affine map with the normalisation behind it; taps, which see its output."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from torch import Tensor, nn
 class Layer(nn.Module):
     """One trained affine map with the normalisation behind it.
 
-    Its output z is what the activation behind it gets; a shortcut that ends there is part of z.
+    Its output z is the input of the activation behind it; a shortcut that ends there is part of z.
 
     Args:
-        name: unique in the network and the same however the layers are grouped into blocks.
+        name: its name, which is unique in the network and the same for any grouping into blocks.
         affine: a linear map or convolution.
-        norm: what follows it before the activation.
+        norm: the normalisation between the map and the activation; None for none.
     """
 
     def __init__(
@@ -30,11 +30,11 @@ class Layer(nn.Module):
 
     @property
     def width(self) -> int:
-        """Output features or channels."""
+        """Return the number of output features or channels."""
         return self.affine.weight.shape[0]
 
     def forward(self, x: Tensor, shortcut: Tensor | None = None) -> Tensor:
-        """(batch, …) to z: (batch, width) or (batch, width, height, width)."""
+        """Map (batch, …) to z: (batch, width) or (batch, channels, height, width)."""
         z = self.transform(x)
         if self.norm is not None:
             z = self.norm(z)
@@ -43,7 +43,7 @@ class Layer(nn.Module):
         return z if self.tap is None else self.tap(self, z)
 
     def transform(self, x: Tensor) -> Tensor:
-        """The affine map alone; a linear one gets all features of an example in one row."""
+        """Apply the affine map alone; a linear map gets all features of an example in one row."""
         if isinstance(self.affine, nn.Linear) and x.dim() > 2:
             x = x.flatten(1)
         z: Tensor = self.affine(x)
@@ -51,12 +51,12 @@ class Layer(nn.Module):
 
 
 Tap = Callable[[Layer, Tensor], Tensor]
-"""Gets a layer and its z, and returns the z that goes on: the same, cut, or perturbed."""
+"""A function of a layer and its z; it returns the z that the forward pass continues with."""
 
 
 @contextmanager
 def tapped(layers: Iterable[Layer], tap: Tap) -> Iterator[None]:
-    """Within the context every forward pass hands each layer's z to ``tap``."""
+    """Pass each layer's z to ``tap`` in every forward pass within the context."""
     layers = list(layers)
     for layer in layers:
         layer.tap = tap
@@ -69,11 +69,11 @@ def tapped(layers: Iterable[Layer], tap: Tap) -> Iterator[None]:
 
 @contextmanager
 def cut(layers: Iterable[Layer]) -> Iterator[list[tuple[Layer, Tensor]]]:
-    """Within the context the graph is cut behind every layer's z.
+    """Cut the graph behind every layer's z within the context.
 
     Yields:
-        The layers that were passed, each with its z: a cotangent there reaches that layer's
-        parameters and nothing else.
+        The layers in the order of the forward pass, each with its z: a cotangent there reaches that
+        layer's parameters and nothing else.
     """
     passed: list[tuple[Layer, Tensor]] = []
 

@@ -1,4 +1,4 @@
-"""Network: an ordered list of blocks and a readout; block: what a local rule trains by itself."""
+"""Network: an ordered list of blocks and a readout. A local rule trains each block by itself."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ class Block(nn.Module):
     """One layer, its activation, then pooling and dropout: ``emit(activate(preactivation(x)))``.
 
     A block of several layers overrides ``layers`` and ``preactivation``; the same elementwise
-    activation stands behind each of them.
+    activation follows each of them.
 
     Args:
-        layer: the affine map with its normalisation; the last one, where there are several.
-        pool: side of the max pooling that :meth:`emit` applies; 1 for none.
-        dropout: share of emitted activations set to 0 in training.
+        layer: the affine map with its normalisation; the last one of several.
+        pool: side of the max pooling in :meth:`emit`; 1 for none.
+        dropout: share of emitted activations that is set to 0 in training.
     """
 
     def __init__(self, layer: Layer, *, pool: int = 1, dropout: float = 0.0) -> None:
@@ -39,42 +39,42 @@ class Block(nn.Module):
 
     @property
     def layers(self) -> list[Layer]:
-        """The affine maps, in the order in which they act."""
+        """Return the layers, in the order in which they act."""
         return [self.layer]
 
     @property
     def name(self) -> str:
-        """The names of the layers, joined."""
+        """Return the names of the layers, joined by +."""
         return "+".join(layer.name for layer in self.layers)
 
     @property
     def width(self) -> int:
-        """Features or channels of the last layer."""
+        """Return the number of features or channels of the last layer."""
         return self.layers[-1].width
 
     @property
     def convolutional(self) -> bool:
-        """Whether the block's output has spatial positions."""
+        """Return whether the block's output has spatial positions."""
         return isinstance(self.layers[-1].affine, nn.Conv2d)
 
     def preactivation(self, x: Tensor, s: Step | None = None) -> Tensor:
-        """z: the values before the last activation."""
+        """Return z, the values in front of the last activation."""
         z: Tensor = self.layer(x)
         return z
 
     def activate(self, z: Tensor) -> Tensor:
-        """h: what local losses look at."""
+        """Return h, the activation of z, which local losses read."""
         return F.relu(z)
 
     def emit(self, h: Tensor, s: Step | None = None) -> Tensor:
-        """What the next block receives. Without a step, or outside training, no dropout."""
+        """Return the next block's input: pooling and dropout of h; no dropout without ``s``."""
         return self.drop(F.max_pool2d(h, self.pool) if self.pool > 1 else h, s)
 
     def drop(self, h: Tensor, s: Step | None = None) -> Tensor:
-        """Apply dropout, the same in every call of a step; none without a step or outside training.
+        """Apply dropout in training, with the same mask in every call of a step.
 
-        Whole channels of a convolution are dropped, so that pooling before or after changes
-        nothing; single units otherwise.
+        Whole channels of a convolution are dropped, so that dropout and pooling can be exchanged;
+        single units otherwise.
         """
         if not self.dropout or s is None or not s.train:
             return h
@@ -83,12 +83,12 @@ class Block(nn.Module):
         return h * keep.to(h.dtype).div_(1 - self.dropout)
 
     def forward(self, x: Tensor, s: Step | None = None) -> Tensor:
-        """``emit(activate(preactivation(x)))``."""
+        """Return ``emit(activate(preactivation(x)))``."""
         return self.emit(self.activate(self.preactivation(x, s)), s)
 
 
 class Chain(Block):
-    """Several blocks trained as one; the last one's activation and pooling end it."""
+    """Several blocks that are trained as one, with the last one's activation and pooling."""
 
     def __init__(self, parts: Sequence[Block]) -> None:
         nn.Module.__init__(self)
@@ -99,38 +99,38 @@ class Chain(Block):
 
     @property
     def layers(self) -> list[Layer]:
-        """The affine maps of all parts."""
+        """Return the layers of all parts."""
         return [layer for part in self._parts() for layer in part.layers]
 
     def preactivation(self, x: Tensor, s: Step | None = None) -> Tensor:
-        """The last part's preactivation behind all earlier parts."""
+        """Return the last part's preactivation of the earlier parts' output."""
         *head, last = self._parts()
         for part in head:
             x = part(x, s)
         return last.preactivation(x, s)
 
     def activate(self, z: Tensor) -> Tensor:
-        """The last part's activation."""
+        """Apply the last part's activation."""
         return self._parts()[-1].activate(z)
 
     def emit(self, h: Tensor, s: Step | None = None) -> Tensor:
-        """The last part's pooling and dropout."""
+        """Apply the last part's pooling and dropout."""
         return self._parts()[-1].emit(h, s)
 
     def drop(self, h: Tensor, s: Step | None = None) -> Tensor:
-        """The last part's dropout."""
+        """Apply the last part's dropout."""
         return self._parts()[-1].drop(h, s)
 
 
 class Readout(nn.Module):
-    """The last linear map, to one score a class; features with positions are averaged first."""
+    """The last linear map, to one logit per class; features with positions are averaged first."""
 
     def __init__(self, linear: nn.Linear) -> None:
         super().__init__()
         self.linear = linear
 
     def forward(self, h: Tensor) -> Tensor:
-        """(batch, width) or (batch, width, height, width) to (batch, classes)."""
+        """Map (batch, features) or (batch, channels, height, width) to logits (batch, classes)."""
         logits: Tensor = self.linear(spatial_mean(h))
         return logits
 
@@ -139,8 +139,8 @@ class Pass(NamedTuple):
     """One pass of an example through a layer.
 
     Args:
-        layer: that it went through.
-        shape: of its z, without the batch.
+        layer: the layer.
+        shape: shape of its z, without the batch.
     """
 
     layer: Layer
@@ -151,11 +151,11 @@ class Network(nn.Module):
     """Blocks and a readout.
 
     Args:
-        blocks: in the order in which they act.
-        readout: what turns the last block's output into logits.
+        blocks: the blocks, in the order in which they act.
+        readout: maps the last block's output to logits.
 
     Attributes:
-        blocks: in the order in which they act; a module list.
+        blocks: a module list of the blocks.
         input_shape: (channels, height, width) of an example; a rule sets it when it is made.
     """
 
@@ -169,15 +169,15 @@ class Network(nn.Module):
 
     @property
     def layers(self) -> list[Layer]:
-        """The layers of all blocks, in the order in which they act."""
+        """Return the layers of all blocks, in the order in which they act."""
         return [layer for block in self.blocks for layer in block.layers]
 
     @property
     def block_depth(self) -> int:
-        """The longest chain of layers in any block: how many layers a gradient in a block passes.
+        """Return the length of the longest chain of layers that a gradient passes inside a block.
 
-        Layers beside each other, as queries and keys, are no chain. Of a network whose
-        ``input_shape`` is not known yet it is the most layers of any block.
+        Parallel layers, such as queries and keys, are no chain. While ``input_shape`` is not known
+        it is the largest number of layers of any block.
         """
         if self.input_shape is None:
             return max(len(block.layers) for block in self.blocks)
@@ -192,19 +192,19 @@ class Network(nn.Module):
 
     @property
     def couples(self) -> Literal["none", "mean"]:
-        """How the network couples the examples of a batch: BatchNorm does, by means."""
+        """Return ``"mean"`` if BatchNorm couples the examples of a batch, else ``"none"``."""
         batch_norm = nn.modules.batchnorm._BatchNorm
         return "mean" if any(isinstance(m, batch_norm) for m in self.modules()) else "none"
 
     def forward(self, x: Tensor, s: Step | None = None) -> Tensor:
-        """(batch, channels, height, width) to (batch, classes)."""
+        """Map (batch, channels, height, width) to logits (batch, classes)."""
         for block in self.blocks:
             x = block(x, s)
         logits: Tensor = self.readout(x)
         return logits
 
     def shapes(self, shape: tuple[int, int, int]) -> dict[str, torch.Size]:
-        """The shape of each layer's z for one example of ``shape``, by the layer's name.
+        """Return the shape of each layer's z for one example of ``shape``, by the layer's name.
 
         A block's h has the shape of its last layer's z.
         """
@@ -215,21 +215,21 @@ class Network(nn.Module):
 
         A layer that acts several times has as many passes.
         """
-        found: list[Pass] = []
+        passes: list[Pass] = []
 
-        def look(layer: Layer, z: Tensor) -> Tensor:
-            found.append(Pass(layer, z.shape[1:]))
+        def collect(layer: Layer, z: Tensor) -> Tensor:
+            passes.append(Pass(layer, z.shape[1:]))
             return z
 
-        with self._evaluating(), torch.no_grad(), tapped(self.layers, look):
+        with self._evaluating(), torch.no_grad(), tapped(self.layers, collect):
             x = self._example(shape)
             for block in self.blocks:
                 x = block(x)
-        return found
+        return passes
 
     @contextmanager
     def _evaluating(self) -> Iterator[None]:
-        """Within the context running statistics stay as they are; each module keeps its mode."""
+        """Put all modules into evaluation mode within the context, then restore their modes."""
         modes = [(module, module.training) for module in self.modules()]
         self.eval()
         try:
@@ -239,16 +239,16 @@ class Network(nn.Module):
                 module.training = mode
 
     def _example(self, shape: tuple[int, int, int]) -> Tensor:
-        """(1, channels, height, width), random numbers of the type of the weights."""
+        """Return random numbers (1, channels, height, width) of the dtype of the weights."""
         weight = self.layers[0].affine.weight
         generator = torch.Generator().manual_seed(0)
         return torch.randn(1, *shape, generator=generator).to(weight)
 
     def regrouped(self, count: int) -> Network:
-        """The same layers in ``count`` blocks, the earlier ones larger where it does not divide.
+        """Return a network with the same layers in ``count`` blocks; earlier blocks may be larger.
 
         Raises:
-            UsageError: there are fewer blocks than that, or ``count`` is not positive.
+            UsageError: the network has fewer blocks, or ``count`` is not positive.
         """
         blocks = self.blocks
         if not 1 <= count <= len(blocks):
@@ -268,12 +268,12 @@ class Network(nn.Module):
 
 
 def spatial_mean(h: Tensor) -> Tensor:
-    """(batch, channels, height, width) to (batch, channels); features without positions stay."""
+    """Average (batch, channels, height, width) to (batch, channels); flatten other features."""
     return h.mean((2, 3)) if h.dim() == 4 else h.flatten(1)
 
 
 def reached(logits: Tensor, parameters: Sequence[nn.Parameter]) -> list[bool]:
-    """Return which parameters the graph of ``logits`` reaches; none where it keeps no graph."""
+    """Return for each parameter whether the graph of ``logits``, if there is one, reaches it."""
     if not logits.requires_grad:
         return [False] * len(parameters)
     grads = torch.autograd.grad(logits.sum(), parameters, allow_unused=True)
@@ -283,10 +283,10 @@ def reached(logits: Tensor, parameters: Sequence[nn.Parameter]) -> list[bool]:
 def affecting(
     predict: Callable[[], Tensor], parameters: Sequence[nn.Parameter]
 ) -> list[nn.Parameter]:
-    """Return the parameters without whose values the logits are others, graph or no graph.
+    """Return the parameters whose values change the logits, whether these have a graph or not.
 
-    Each in turn is NaN, which spreads through what is computed from it; all are as before
-    afterwards.
+    Each parameter in turn is set to NaN, which spreads through all values that depend on it; then
+    it is restored.
     """
     with torch.no_grad():
         plain = predict().clone()
@@ -301,7 +301,7 @@ def affecting(
                 for parameter, value in zip(some, before, strict=True):
                     parameter.copy_(value)
 
-        # Nearly always none does, which takes a single look at all of them.
+        # Nearly always none does, which a single test of all of them shows.
         if not parameters or not change(parameters):
             return []
         return [parameter for parameter in parameters if change([parameter])]

@@ -1,4 +1,4 @@
-"""What entries and what they name must be, checked without importing lbench's own classes."""
+"""Checks of entries and of what they name, without importing lbench's own classes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ BASES = {
     "datasets": ("lbench.data.source", "Source"),
     "probes": ("lbench.probe", "Probe"),
 }
-"""Module and name of what a class of a kind derives from: importing it may bring PyTorch."""
+"""Module and name of the base class of each kind; importing it may import PyTorch."""
 TYPES: dict[str, type | tuple[type, ...]] = {
     "str": str,
     "bool": bool,
@@ -24,11 +24,11 @@ TYPES: dict[str, type | tuple[type, ...]] = {
     "int | None": (int, type(None)),
     "tuple[int, int, int] | None": (tuple, type(None)),
 }
-"""By the annotation of an entry's field."""
+"""Types by the annotation of an entry's field."""
 
 
 def entry_problem(entry: Any) -> str | None:
-    """Return what is wrong with the fields of an entry; None where nothing is."""
+    """Return what is wrong with the fields of an entry; None if they are right."""
     for field in dataclasses.fields(entry):
         value, wanted = getattr(entry, field.name), TYPES[str(field.type)]
         if not isinstance(value, wanted):
@@ -58,7 +58,7 @@ def _shape_problem(entry: DatasetEntry) -> str | None:
 
 
 def loaded_problem(kind: str, name: str, loaded: Any) -> str | None:
-    """Return what is wrong with what the entry of this kind and name loads; None for nothing."""
+    """Return what is wrong with the object that an entry loads; None if it is right."""
     if kind in BASES:
         return _class_problem(kind, name, loaded)
     return None if callable(loaded) else f"is {loaded!r}, not a function"
@@ -100,5 +100,5 @@ def _dataset_problem(name: str, cls: Any) -> str | None:
 
 def _columns(columns: Any) -> bool:
     return isinstance(columns, Mapping) and all(
-        derives(type(each), ("lbench.probe", "Column")) for each in columns.values()
+        derives(type(column), ("lbench.probe", "Column")) for column in columns.values()
     )

@@ -1,4 +1,4 @@
-"""A plugin of one file that is not installed: with hooks, or a rule and nothing else."""
+"""Plugins of one file that is not installed, with hooks or with rules alone."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ RENAME = "Rename the file, with letters, digits and underscores alone, such as m
 HOOKS = {name for name in vars(hooks.HookSpecs) if name.startswith("lbench_")}
 
 
-class Bare:
-    """The hooks of a file that has none: they bring its public rules.
+class ImpliedHooks:
+    """The hooks for a file without hooks, which return its public rules.
 
-    A rule has the name of its class in snake_case and the first line of its docstring.
+    A rule's name is that of its class in snake_case, its title the first line of the docstring.
     """
 
     API = hooks.API
@@ -32,7 +32,7 @@ class Bare:
 
     @hooks.hookimpl
     def lbench_rules(self) -> list[hooks.RuleEntry]:
-        """Each class that derives from a Rule, was written in the file, and is not private."""
+        """Return each class of the file that derives from a Rule and is not private."""
         file = self.module.__name__
         return [
             hooks.RuleEntry(snake(name), _title(cls), "", f"{file}:{name}")
@@ -45,23 +45,23 @@ class Bare:
 
 
 def hooks_of(module: ModuleType) -> object:
-    """What has the file's hooks: its module, or :class:`Bare`.
+    """Return the object with the file's hooks: its module, or :class:`ImpliedHooks`.
 
     Raises:
-        PluginError: the hooks are for another interface.
+        PluginError: the hooks are for another version of the interface.
     """
     if not hasattr(module, "API") and HOOKS.isdisjoint(vars(module)):
-        return Bare(module)
+        return ImpliedHooks(module)
     if (wanted := getattr(module, "API", None)) != hooks.API:
         raise PluginError(
             f"Its hooks are for plugin interface {wanted!r}, this lbench has {hooks.API}.",
-            f"If it is written for this interface, say so in the file: API = {hooks.API}",
+            f"If the file is written for this interface, add this line to it: API = {hooks.API}",
         )
     return module
 
 
 def import_file(path: Path) -> ModuleType:
-    """Import the module of a file, once a process, under the file's name.
+    """Import the module of a file under the file's name, once per process.
 
     Raises:
         PluginError: another module has this name, or the file cannot be imported.
@@ -77,12 +77,14 @@ def import_file(path: Path) -> ModuleType:
     except BaseException as error:
         hint = ""
         if isinstance(error, ModuleNotFoundError):
-            hint = "A plugin file stands alone; for several files make a package: lbench new-rule"
+            hint = (
+                "A plugin file cannot import others; for several, make a package: lbench new-rule"
+            )
         raise PluginError(f"Plugin {described(error, path)}", hint) from error
 
 
 def name_problem(path: Path) -> str | None:
-    """Return why a file cannot be imported under its own name; None where it can."""
+    """Return why a file cannot be imported under its own name; None if it can."""
     name = path.stem
     if path.suffix != ".py" or not name.isidentifier():
         return f"{path.name} has not the name of a Python module."
@@ -101,14 +103,14 @@ def execute(path: Path) -> ModuleType:
     """Import a file's module under the file's name.
 
     Raises:
-        BaseException: what the file raises, SystemExit among it.
+        BaseException: whatever the file raises, including SystemExit.
     """
     spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[path.stem] = module
     try:
-        # Never from bytecode: after an edit within the same second that would be the old code.
+        # Bytecode is not used: after an edit within the same second it would be the old code.
         with contained():
             exec(compile(path.read_text("utf-8"), path, "exec", dont_inherit=True), vars(module))
     except BaseException:
@@ -118,9 +120,9 @@ def execute(path: Path) -> ModuleType:
 
 
 def described(error: BaseException, path: Path) -> str:
-    """Return ``mine.py, line 3: NameError: …``, of an error that the import of a file raised.
+    """Return ``mine.py, line 3: NameError: …`` for an error in the import of a file.
 
-    Where a file beside it raised the error, the name and the line are those of that file.
+    If a file in the same folder raised the error, name and line are those of that file.
     """
     file, line, text = path, None, str(error)
     if isinstance(error, SyntaxError) and error.filename:
@@ -134,7 +136,7 @@ def described(error: BaseException, path: Path) -> str:
 
 
 def snake(name: str) -> str:
-    """``sign_pred`` of ``SignPred``, ``lfnn_l`` of ``LfnnL``."""
+    """Convert ``SignPred`` to ``sign_pred`` and ``LfnnL`` to ``lfnn_l``."""
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
 
 

@@ -1,4 +1,4 @@
-"""Words of sentences that lbench prints."""
+"""Numbers with nouns in messages."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ def counted(number: int, noun: str, plural: str = "") -> str:
     """Return a number with its noun: ``1 file``, ``1,200 files``.
 
     Args:
-        plural: of the noun; "" for one with an s.
+        number: the number.
+        noun: the noun in the singular.
+        plural: the noun in the plural; "" for the noun with an s.
     """
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"

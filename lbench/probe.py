@@ -1,9 +1,9 @@
-"""Probe: a read-only measurement during a run. This is the page that a probe's author reads.
+"""Probe: a read-only measurement during a run. Authors of probes read this module.
 
-A probe is asked at steps and at the ends of epochs, and records rows of plain numbers, which
-become ``probes/NAME.parquet`` in the run directory. It changes nothing: a run with probes has the
-same weights, journal and logits, bit by bit, as one without. Its time and its memory count as
-nobody's, and no fingerprint knows of it.
+A probe is called at steps and at the ends of epochs, and records rows of plain numbers in
+``probes/NAME.parquet`` in the run directory. It changes nothing: a run with probes has the same
+weights, journal and logits, bit by bit, as one without. Its time and memory are not counted for
+the run, and it is not part of the fingerprint.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ class Column:
     """A column of a probe's table.
 
     Args:
-        kind: of its values; any may be None.
-        title: what it holds, with its unit.
+        kind: type of its values; each may be None.
+        title: description of the values, with their unit.
     """
 
     kind: Kind
@@ -40,7 +40,7 @@ ALWAYS = {
     "step": Column("int", "The step, from 1; at the end of an epoch, its last"),
     "epoch": Column("int", "The epoch, from 1"),
 }
-"""Columns that every probe's table begins with."""
+"""The first columns of every probe's table."""
 
 
 class Examples(Protocol):
@@ -50,27 +50,28 @@ class Examples(Protocol):
     """int64, (examples,)."""
 
     def __len__(self) -> int:
-        """How many there are."""
+        """Return the number of examples."""
 
     def batch(self, idx: Tensor) -> tuple[Tensor, Tensor]:
-        """The images, (batch, channels, height, width), and labels at these indices."""
+        """Return images (batch, channels, height, width) and labels (batch,) at these indices."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """What a probe may look at; the test set is behind ``judged`` alone.
+    """The parts of a run that a probe may read; only ``judged`` may read the test set.
 
     Args:
-        rule: the run's own. In evaluation mode, but for ``at_update``.
-        training: what the rule learns from, without ``heldout``.
+        rule: the run's own rule, in evaluation mode except in ``at_update``.
+        training: the examples that the rule learns from, without ``heldout``.
         heldout: the validation split under the strict protocol. Under ``paper`` nothing is held
-            out from the rule: it is the tenth of its training examples that strict would hold out.
-        randomness: the run's.
-        steps: of the run.
-        per_epoch: steps an epoch.
-        task_ends: of a sequence, the epochs, from 1, with which its tasks end; else none.
-        judged: of a sequence, the examples of each task that it is judged by: held-out ones under
-            strict. Under ``paper`` they are the test set, and each call counts as a read of it.
+            out from the rule: then it is the tenth of the training examples that strict would hold
+            out.
+        randomness: the run's randomness.
+        steps: number of steps of the run.
+        per_epoch: steps per epoch.
+        task_ends: the last epoch, from 1, of each task of a sequence; empty for other datasets.
+        judged: returns the examples on which each task of a sequence is evaluated: held-out ones
+            under strict. Under ``paper`` they are the test set, and each call counts as a read.
     """
 
     rule: Rule
@@ -84,18 +85,18 @@ class Scene:
 
 
 class Probe:
-    """Base of all probes: override what is to be looked at.
+    """Base of all probes, whose methods do nothing: override those at which to measure.
 
-    The methods are called without gradients and without autocast; a resumed run has a fresh probe,
-    so it keeps nothing from one step to a later one but its rows.
+    The methods are called without gradients and without autocast. A resumed run has a new probe, so
+    a probe must not carry state from step to step, except for its rows.
 
     Args:
-        name: of its entry.
-        scene: what it may look at.
+        name: the name of its entry.
+        scene: the parts of the run that it may read.
     """
 
     columns: ClassVar[Mapping[str, Column]] = {}
-    """Of its table, behind ``step`` and ``epoch``."""
+    """Columns of its table behind ``step`` and ``epoch``."""
 
     def __init__(self, name: str, scene: Scene) -> None:
         self.name = name
@@ -106,33 +107,33 @@ class Probe:
         self.begin()
 
     def begin(self) -> None:
-        """Checks that the rule can be looked at.
+        """Prepare the probe before anything is trained, and check that it fits the rule.
 
         Raises:
-            UsageError: it cannot; says which rules can. Nothing is trained.
+            UsageError: the rule does not fit; the message says which rules do.
         """
 
     def due(self, index: int) -> bool:
-        """Whether the step with this index, from 0, is to be looked at; asked before it."""
+        """Return whether to measure the step with this index, from 0; called before the step."""
         return True
 
     def before_step(self, batch: Batch, s: Step) -> None:
-        """Before the rule prepares the batch."""
+        """Measure before the rule prepares the batch."""
 
     def at_update(self, group: str, grads: Grads) -> None:
-        """Before a group's optimizer gets these gradients, in the middle of the step."""
+        """Measure within the step, before a group's optimizer gets these gradients."""
 
     def after_step(self, batch: Batch, s: Step) -> None:
-        """After the rule's own ``after_step``; ``s.logs`` is what the step logged."""
+        """Measure after the rule's own ``after_step``; ``s.logs`` has what the step logged."""
 
     def epoch_end(self, epoch: int, step: int) -> None:
-        """After the epoch's evaluation; both count from 1."""
+        """Measure after the epoch's evaluation; epoch and step count from 1."""
 
     def record(self, **values: Any) -> None:
-        """Adds a row; a tensor becomes a number or a list.
+        """Add a row; a tensor becomes a number or a list.
 
         Raises:
-            ValueError: these are not the probe's columns.
+            ValueError: the names are not the probe's columns.
         """
         if values.keys() != self.columns.keys():
             raise ValueError(f"its columns are {list(self.columns)}, but it records {list(values)}")
@@ -140,5 +141,5 @@ class Probe:
         self.rows.append({"step": self.step, "epoch": self.epoch, **plain})
 
     def generator(self, stream: str, index: int = 0) -> torch.Generator:
-        """A generator on the CPU that nobody else draws from."""
+        """Return a generator on the CPU that no other code draws from."""
         return self.scene.randomness.generator(f"probe/{self.name}/{stream}", index)

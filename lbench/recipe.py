@@ -1,4 +1,4 @@
-"""Recipe: how a rule is optimised on a dataset and a network."""
+"""Recipe: optimizer, learning rate and related options of a rule, a dataset and a network."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Recipe(Options):
         (0.5, 0.75, 0.9), help="Shares of the phase at which the step schedule decays"
     )
     gamma: float = param(0.25, low=1e-6, high=1, help="Factor of one decay of the step schedule")
-    batch: int = param(128, low=1, help="Examples a step")
+    batch: int = param(128, low=1, help="Examples per step")
     dropout: float = param(0.0, low=0, high=0.95, help="Share of emitted activations set to 0")
 
     @pydantic.model_validator(mode="after")
@@ -35,22 +35,22 @@ class Recipe(Options):
         return self
 
     def effective(self) -> dict[str, Any]:
-        """The options that act: no momentum without sgd, no milestones without a step schedule."""
+        """Return the options with an effect: momentum with sgd, milestones with schedule step."""
         return self.model_dump(mode="json", exclude=set(idle(self)))
 
 
 def idle(recipe: Recipe) -> dict[str, tuple[str, str]]:
-    """Return the options that cannot act beside the others, each with its reason and its cure."""
-    found = {}
+    """Return the options that the others leave without effect, each with a reason and a hint."""
+    reasons = {}
     if recipe.optimizer != "sgd":
-        found["momentum"] = (
+        reasons["momentum"] = (
             f"the optimizer is {recipe.optimizer}, and only sgd takes a momentum",
             "Leave it out, or train with optimizer sgd.",
         )
     if recipe.schedule != "step":
         for name in ("milestones", "gamma"):
-            found[name] = (
+            reasons[name] = (
                 f"the schedule is {recipe.schedule}, and only step has milestones",
                 "Leave it out, or train with schedule step.",
             )
-    return found
+    return reasons

@@ -1,8 +1,8 @@
-"""Finds plugins, keeps a broken one from harming the others, and knows every name.
+"""Registry: the installed plugins and all entries by kind and name.
 
-Plugins are the entry points of the group ``lbench``, lbench's own among them, and files that a
-command names with ``--plugin``. Everything that a plugin brings is checked before any of it is
-taken, so a plugin that fails leaves nothing.
+Plugins are the entry points of the group ``lbench``, including lbench's own, and files that a
+command names with ``--plugin``. All entries of a plugin are checked before any of them is added,
+so a broken plugin adds nothing and does not affect others.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ UNLISTED = ("figures", "analyses")
 
 @dataclass(slots=True)
 class Plugin:
-    """One entry point or file: what it brings, or why it was left out."""
+    """One entry point or file, with the names of its entries, or the error that excluded it."""
 
     name: str
     module: str
@@ -70,12 +70,12 @@ class Registry:
     files: list[Path] = field(default_factory=list)
 
     def entries(self, kind: str) -> dict[str, Any]:
-        """All entries of a kind, such as ``"rules"``."""
+        """Return all entries of a kind, such as ``"rules"``, by name."""
         entries: dict[str, Any] = getattr(self, kind)
         return entries
 
     def owner(self, kind: str, name: str) -> str:
-        """The plugin that brought an entry."""
+        """Return the name of the plugin that has an entry."""
         return self.owners[kind, name]
 
     def reference(self, kind: str) -> str:
@@ -87,11 +87,11 @@ class Registry:
         return next((e.name for e in self.entries(kind).values() if e.reference), "")
 
     def find(self, kind: str, name: str) -> Any:
-        """The entry of that name.
+        """Return the entry of this kind and name.
 
         Raises:
-            UsageError: nobody brings it; says the nearest names.
-            PluginError: the plugin that would bring it is broken.
+            UsageError: no plugin has it; the hint has the nearest names.
+            PluginError: the plugin that has it is broken.
         """
         entries = self.entries(kind)
         if name in entries:
@@ -114,8 +114,8 @@ class Registry:
         """Return the class or function that an entry with ``load`` names.
 
         Raises:
-            UsageError: nobody brings it.
-            PluginError: it cannot be imported, or is not what one of its kind must be.
+            UsageError: no plugin has the entry.
+            PluginError: it cannot be imported, or is not what an object of its kind must be.
         """
         entry = self.find(kind, name)
         module, _, attribute = entry.load.partition(":")
@@ -140,13 +140,13 @@ class Registry:
         return loaded
 
     def add_file(self, path: Path) -> None:
-        """Takes what a file that is not installed brings; the same file again is nothing new.
+        """Add the entries of a file that is not installed; adding a file again does nothing.
 
-        A file with hooks is a plugin like any other; one without brings its rules, see
-        :class:`lbench.plugin_file.Bare`.
+        A file with hooks is a plugin like any other; from one without hooks its rules are added,
+        see :class:`lbench.plugin_file.ImpliedHooks`.
 
         Raises:
-            PluginError: anything does not fit; nothing was taken.
+            PluginError: an entry is wrong or the file cannot be imported; nothing was added.
         """
         path = path.resolve()
         plugin = Plugin(path.name, path.stem, "", "")
@@ -176,10 +176,10 @@ class Registry:
         self.files.append(path)
 
     def add(self, manager: pluggy.PluginManager, plugin: Plugin, module: object) -> None:
-        """Checks all that a plugin brings, then takes all of it.
+        """Check all entries of a plugin, then add all of them.
 
         Raises:
-            PluginError: anything does not fit; nothing was taken.
+            PluginError: an entry is wrong; nothing was added.
         """
         wanted = getattr(module, "API", None)
         if wanted != hooks.API:
@@ -190,31 +190,31 @@ class Registry:
             )
         manager.register(module, plugin.name)
         others = set(manager.get_plugins()) - {module}
-        brought: dict[str, list[hooks.Entry]] = {}
+        added: dict[str, list[hooks.Entry]] = {}
         for kind in KINDS:
-            found = manager.subset_hook_caller(f"lbench_{kind}", others)()
-            for entries in found:
+            returned = manager.subset_hook_caller(f"lbench_{kind}", others)()
+            for entries in returned:
                 if not isinstance(entries, (list, tuple)):
                     raise PluginError(f"Its hook lbench_{kind} returned {entries!r}, not a list.")
-            brought[kind] = [entry for entries in found for entry in entries]
-            plugin.brings[kind] = [getattr(entry, "name", "?") for entry in brought[kind]]
-            _check_entries(kind, brought[kind])
+            added[kind] = [entry for entries in returned for entry in entries]
+            plugin.brings[kind] = [getattr(entry, "name", "?") for entry in added[kind]]
+            _check_entries(kind, added[kind])
         for kind, names in plugin.brings.items():
             self._check_names(kind, names)
-        self._check_references(brought)
-        for kind, entries in brought.items():
+        self._check_references(added)
+        for kind, entries in added.items():
             for entry in entries:
                 self.entries(kind)[entry.name] = entry
                 self.owners[kind, entry.name] = plugin.name
 
-    def _check_references(self, brought: Mapping[str, Sequence[Any]]) -> None:
+    def _check_references(self, added: Mapping[str, Sequence[Any]]) -> None:
         """Check that one rule and one dataset at most declare themselves the reference.
 
         Raises:
             PluginError: a second one does.
         """
         for kind in ("rules", "datasets"):
-            references = [entry.name for entry in brought[kind] if entry.reference]
+            references = [entry.name for entry in added[kind] if entry.reference]
             if len(references) > 1 or (references and self.reference(kind)):
                 raise PluginError(
                     f"Its {noun(kind)} {references[-1]!r} wants to be the reference, which is "
@@ -222,10 +222,10 @@ class Registry:
                 )
 
     def _check_names(self, kind: str, names: Sequence[str]) -> None:
-        """That the names which a plugin brings are free, and each is brought once.
+        """Check that the names of a plugin's entries are free and differ from each other.
 
         Raises:
-            PluginError: one is not.
+            PluginError: a name is taken, or occurs twice.
         """
         for name in names:
             if (kind, name) in self.owners:
@@ -238,7 +238,7 @@ class Registry:
 
 
 def build(entry_points: Iterable[importlib.metadata.EntryPoint]) -> Registry:
-    """A registry of these entry points; lbench's own come first, so nobody takes their names."""
+    """Return a registry of these entry points; lbench's own come first and so keep their names."""
     manager = _manager()
     registry = Registry()
     for point in sorted(entry_points, key=_rank):
@@ -260,10 +260,10 @@ def build(entry_points: Iterable[importlib.metadata.EntryPoint]) -> Registry:
 
 
 def _check_entries(kind: str, entries: Iterable[Any]) -> None:
-    """That what a hook returned are entries of its kind.
+    """Check that a hook has returned valid entries of its kind.
 
     Raises:
-        PluginError: one is not.
+        PluginError: an entry has another type or a wrong field.
     """
     cls = KINDS[kind]
     for entry in entries:
@@ -274,7 +274,7 @@ def _check_entries(kind: str, entries: Iterable[Any]) -> None:
 
 
 def noun(kind: str) -> str:
-    """``"rule"`` of ``"rules"``, for messages."""
+    """Return the singular of a kind for messages: ``"rule"`` for ``"rules"``."""
     return NOUNS.get(kind, kind.removesuffix("s"))
 
 
@@ -290,5 +290,5 @@ def _rank(point: importlib.metadata.EntryPoint) -> tuple[bool, str]:
 
 @functools.cache
 def registry() -> Registry:
-    """The plugins installed in this environment, found once a process."""
+    """Return the registry of the installed plugins, which is built once per process."""
     return build(importlib.metadata.entry_points(group=GROUP))

@@ -1,9 +1,9 @@
-"""Rule: how parameters change given a batch. This is the page that a plugin's author reads.
+"""Rule: how parameters change given a batch. Authors of rules read this module.
 
 Write a rule that trains block by block as a :class:`LocalRule`, one with a single loss or its own
-gradients as a :class:`GradientRule`, and anything else as a :class:`Rule` with its own ``step``.
-lbench owns data, optimizers, schedules, checkpoints and records; a rule holds the network and
-its own auxiliary modules, so ``state_dict()`` is all that resuming needs.
+gradients as a :class:`GradientRule`, and any other as a :class:`Rule` with its own ``step``.
+lbench has the data, optimizers, schedules, checkpoints and records; a rule has the network and
+its own auxiliary modules, so that ``state_dict()`` is all that resuming needs.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from lbench.step import Phase, Step
 from lbench.task import Batch, Task
 
 Grads = Mapping[str, Tensor]
-"""Gradients by the name of the parameter in the rule, such as ``network.blocks.0.layer…``."""
+"""Gradients by the parameter's name in the rule, such as ``network.blocks.0.layer…``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +32,8 @@ class Group:
     """Parameters that are updated together.
 
     Args:
-        name: what :meth:`Rule.update` and phases call it.
-        params: by their name in the rule.
+        name: its name in :meth:`Rule.update` and in phases.
+        params: the parameters, by their name in the rule.
         lr: factor on the recipe's learning rate.
         weight_decay: factor on the recipe's weight decay.
     """
@@ -46,14 +46,14 @@ class Group:
 
 @dataclass(slots=True)
 class View:
-    """What a block's local loss may look at.
+    """The tensors that a block's local loss may use.
 
     Args:
         k: index of the block.
-        x0: the batch's input, (batch, channels, height, width).
+        x0: the network's input, (batch, channels, height, width).
         x: the block's input, detached.
-        z: its values before the last activation.
-        h: what the rule's ``activate`` made of them.
+        z: the block's preactivation.
+        h: the activation of z by the rule's ``activate``.
         target: labels, (batch,).
     """
 
@@ -66,13 +66,13 @@ class View:
 
 
 class Rule(nn.Module):
-    """Base of all rules. Everything but the update has a default.
+    """Base of all rules; every method except ``step`` has a default.
 
     Args:
         network: the network to train.
-        task: the problem that it is trained on.
+        task: the classification problem.
         config: the rule's options.
-        init: source of initial values, addressed by name.
+        init: the source of initial values, addressed by name.
     """
 
     Config: ClassVar[type[RuleConfig]] = RuleConfig
@@ -90,26 +90,33 @@ class Rule(nn.Module):
 
     @classmethod
     def claims(cls, config: RuleConfig, network: Network) -> Claims:
-        """What the rule claims of itself; may depend on options and network."""
+        """Return the rule's claims, which may depend on options and network."""
         return Claims()
 
     @classmethod
     def recipe(cls, default: Recipe, dataset: str, network: str) -> Recipe:
-        """The rule's own recipe where it has one; ``default`` is the dataset's."""
+        """Return the rule's recipe.
+
+        Args:
+            default: the dataset's recipe.
+            dataset: name of the dataset.
+            network: name of the network.
+        """
         return default
 
     def build(self, init: Init) -> None:
-        """Makes auxiliary modules and checks that the network fits.
+        """Make auxiliary modules, and check that the network fits.
 
         Raises:
-            UsageError: the network does not fit; says which block, which number and what would.
+            UsageError: the network does not fit; the message names the block and the number, the
+                hint says what would fit.
         """
 
     def groups(self) -> list[Group]:
-        """Parameters that are updated together: by default one group a block, and ``readout``.
+        """Return the groups of parameters: by default one per block, and ``readout``.
 
-        A block's group has its auxiliary modules too: the entry of every ``ModuleList`` of the
-        rule that has one entry a block.
+        A block's group also has its auxiliary modules: the block's entry of every ``ModuleList`` of
+        the rule that has one entry per block.
         """
         blocks = self.network.blocks
         lists = {
@@ -126,37 +133,37 @@ class Rule(nn.Module):
         return [*groups, Group("readout", trained(self.network.readout, "network.readout."))]
 
     def phases(self) -> list[Phase]:
-        """Parts of the budget with what each trains; each has its own schedule."""
+        """Return the parts of the budget; each has its own groups and schedule."""
         return [Phase()]
 
     def prepare(self, batch: Batch, s: Step) -> Batch:
-        """The batch as the rule wants to see it: label overlays, negatives."""
+        """Return the batch that ``step`` gets, such as one with label overlays or negatives."""
         return batch
 
     def step(self, batch: Batch, s: Step) -> None:
-        """One training step: hands gradients to :meth:`update`, measurements to ``s.log``."""
+        """Make one training step: pass gradients to :meth:`update` and the loss to ``s.log``."""
         raise NotImplementedError(f"{type(self).__name__} has no step")
 
     def after_step(self, s: Step) -> None:
-        """The only place where the rule's own state changes; ``s.logs`` is what the step logged."""
+        """Change the rule's own state, only here; ``s.logs`` has what the step logged."""
 
     def activate(self, k: int, z: Tensor) -> Tensor:
-        """The ``h`` of block ``k``; a rule with an activation of its own says so here."""
+        """Return h of block ``k``; a rule with an activation of its own overrides this."""
         return self.network.blocks[k].activate(z)
 
     def predict(self, x: Tensor) -> Tensor:
-        """Scores (batch, classes) for inputs (batch, channels, height, width)."""
+        """Return logits (batch, classes) for images (batch, channels, height, width)."""
         for k, block in enumerate(self.network.blocks):
             x = block.emit(self.activate(k, block.preactivation(x)))
         logits: Tensor = self.network.readout(x)
         return logits
 
     def attach(self, updates: Mapping[str, Callable[[Grads], None]]) -> None:
-        """Gives the rule the optimizers of its groups; the trainer calls it."""
+        """Set the optimizers of the groups; the trainer calls this."""
         self._updates = updates
 
     def update(self, group: str, grads: Grads) -> None:
-        """Hands a group's gradients to its optimizer, which changes the parameters at once.
+        """Pass a group's gradients to its optimizer, which changes the parameters at once.
 
         Raises:
             KeyError: no optimizer is attached for this group.
@@ -167,9 +174,9 @@ class Rule(nn.Module):
 class LocalRule(Rule):
     """A rule that trains block by block and frees a block's graph before the next one runs.
 
-    Give it a ``loss``, or a ``cotangent`` in closed form, or both (the closed form is used, and
-    the two must agree). The readout learns from the task's loss on the last block's detached
-    output.
+    A subclass defines ``loss``, or ``cotangent`` in closed form, or both (then the closed form is
+    used, and the two must agree). The readout learns from the task's loss on the last block's
+    detached output.
     """
 
     def __init__(self, network: Network, task: Task, config: RuleConfig, init: Init) -> None:
@@ -180,17 +187,20 @@ class LocalRule(Rule):
         self._from = [names[k:] for k in range(len(names))]
 
     def loss(self, v: View, s: Step) -> Tensor | None:
-        """The block's loss, a scalar; None when this block is not trained."""
+        """Return the block's loss, a scalar; None if this block is not trained in this step."""
         raise NotImplementedError(f"{type(self).__name__} has neither loss nor cotangent")
 
     def cotangent(self, v: View, s: Step) -> Tensor | None:
-        """The gradient of the block's loss at ``v.z``, without autograd; None when not trained."""
+        """Return the gradient of the block's loss at ``v.z``; None if the block is not trained.
+
+        It is computed without autograd.
+        """
         raise NotImplementedError(f"{type(self).__name__} has no cotangent")
 
     def step(self, batch: Batch, s: Step) -> None:
-        """Walks the blocks, training each, then trains the readout.
+        """Train each block in order, then the readout.
 
-        Above the last group that the step's phase trains, nothing is run.
+        Blocks above the last group that the step's phase trains do not run.
         """
         x = batch.x
         for k in range(len(self.network.blocks)):
@@ -204,9 +214,9 @@ class LocalRule(Rule):
         self.train_readout(x, batch.target, s)
 
     def train_block(self, k: int, x: Tensor, batch: Batch, s: Step) -> Tensor:
-        """Trains block ``k`` on its detached input and returns what it emits, detached.
+        """Train block ``k`` on its detached input; return its output, detached.
 
-        What is emitted comes from the weights before the update.
+        The output comes from the weights before the update.
         """
         block, group = self.network.blocks[k], f"block{k}"
         params = self._groups[group]
@@ -226,7 +236,7 @@ class LocalRule(Rule):
             return block.emit(h.detach(), s)
 
     def frozen_block(self, k: int, x: Tensor) -> Tensor:
-        """What a block that is not trained emits: as in evaluation, its statistics stay."""
+        """Return the output of a block that is not trained, in evaluation mode."""
         block = self.network.blocks[k]
         block.eval()
         with torch.no_grad():
@@ -235,7 +245,7 @@ class LocalRule(Rule):
         return x
 
     def train_readout(self, x: Tensor, target: Tensor, s: Step) -> None:
-        """Trains the readout on the last block's output, and logs its loss."""
+        """Train the readout on the last block's output, and log its loss."""
         loss = self.task.loss(self.network.readout(x), target)
         s.log("loss", loss.detach())
         if s.trains("readout"):
@@ -243,7 +253,7 @@ class LocalRule(Rule):
 
 
 class GradientRule(Rule):
-    """A rule with one gradient for all parameters: of its ``loss``, or its own ``gradients``."""
+    """A rule with one gradient for all parameters: that of ``loss``, or its own ``gradients``."""
 
     def __init__(self, network: Network, task: Task, config: RuleConfig, init: Init) -> None:
         super().__init__(network, task, config, init)
@@ -251,21 +261,21 @@ class GradientRule(Rule):
         self._trained = {name: p for params in self._groups.values() for name, p in params.items()}
 
     def groups(self) -> list[Group]:
-        """One group with every trained parameter: they are all updated at once."""
+        """Return one group with every trained parameter: all are updated at once."""
         return [Group("all", trained(self, ""))]
 
     def loss(self, batch: Batch, s: Step) -> Tensor:
-        """The loss that lbench differentiates, a scalar."""
+        """Return the loss that lbench differentiates, a scalar."""
         raise NotImplementedError(f"{type(self).__name__} has neither loss nor gradients")
 
     def gradients(self, batch: Batch, s: Step) -> Grads:
-        """What each parameter moves against, by name. Log the task's loss as ``loss``."""
+        """Return the gradients by parameter name; an override logs the task's loss as ``loss``."""
         loss = self.loss(batch, s)
         s.log("loss", loss.detach())
         return differentiate(loss, self._trained)
 
     def step(self, batch: Batch, s: Step) -> None:
-        """Computes the gradients and hands each group its part."""
+        """Compute the gradients, and update each group with its part."""
         grads = self.gradients(batch, s)
         for group, params in self._groups.items():
             if s.trains(group):
@@ -275,7 +285,7 @@ class GradientRule(Rule):
 
 
 def trained(module: nn.Module, prefix: str) -> dict[str, nn.Parameter]:
-    """The parameters of a module that ask for gradients, by name behind a prefix."""
+    """Return the parameters of a module with ``requires_grad``, by their name behind a prefix."""
     return {
         prefix + name: parameter
         for name, parameter in module.named_parameters()
@@ -290,11 +300,13 @@ def differentiate(
     *,
     keep: bool = False,
 ) -> dict[str, Tensor]:
-    """Gradients of ``output`` at the parameters that it depends on, by name.
+    """Return the gradients of ``output`` at the parameters that it depends on, by name.
 
     Args:
-        output: a scalar, or a tensor with its ``cotangent``, or several with theirs.
-        keep: keep the graph for another call.
+        output: a scalar, a tensor with its ``cotangent``, or several of these.
+        params: the parameters, by name.
+        cotangent: the gradient at ``output``; None for a scalar.
+        keep: whether to keep the graph for another call.
     """
     values: Sequence[Tensor | None] = torch.autograd.grad(
         output, list(params.values()), cotangent, retain_graph=keep, allow_unused=True

@@ -1,4 +1,4 @@
-"""What the files of a run directory hold: checked before anything else believes it."""
+"""Models of the JSON files in a run directory, with which their content is checked."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 Percent = Annotated[float, Field(ge=0, le=100)]
 Count = Annotated[int, Field(ge=0, lt=2**63)]
-"""No database keeps a larger one."""
+"""A number that fits into the integers of a database."""
 
 
 class _Part(BaseModel):
@@ -23,10 +23,10 @@ class _Finding(_Part):
 
 
 class Result(_Part):
-    """``result.json``; a later lbench may write more, an earlier one has written less.
+    """The content of ``result.json``; other versions of lbench may write more or fewer fields.
 
-    Without a result, a run is running, or was killed. One that a search pruned has a checkpoint
-    and can go on.
+    A run without this file is running or was killed. A run that a search has pruned has a
+    checkpoint and can continue.
     """
 
     status: Literal["finished", "diverged", "failed", "pruned"]
@@ -52,7 +52,7 @@ class Result(_Part):
 
     @pydantic.model_validator(mode="after")
     def _finished_runs_have_an_error(self) -> Result:
-        # A trial's run is finished without a look at the test set, and says so.
+        # The run of a trial finishes without reading the test set; its test_error is null.
         if self.status == "finished" and self.test_error is None:
             if "test_error" not in self.model_fields_set:
                 raise ValueError("test_error is missing")
@@ -96,7 +96,7 @@ class _Params(_Part):
 
 
 class Spec(_Part):
-    """``spec.json``."""
+    """The content of ``spec.json``."""
 
     fingerprint: str
     cell: str
@@ -112,7 +112,7 @@ class Spec(_Part):
 
 
 def problem(model: type[BaseModel], content: Mapping[str, Any]) -> str | None:
-    """Return what is wrong with the content of a file, in a sentence; None for nothing."""
+    """Return what is wrong with the content of a file, as a sentence; None if it is right."""
     try:
         model.model_validate(content)
     except pydantic.ValidationError as error:

@@ -1,19 +1,19 @@
-"""Run directory: all that a run writes, and the first in the order of truth.
+"""Run directory: all files that a run writes; the store and MLflow are built from them.
 
 ================================  ==================================================================
-``spec.json``                     what was asked for, written before the first step
-``metrics.jsonl``                 a line an epoch, appended
-``checkpoint-0|1.pt``             to resume from; gone when a run has ended, not when pruned
-``result.json``                   how it ended; written last
+``spec.json``                     the configuration and the seed, written before the first step
+``metrics.jsonl``                 one line per epoch, appended
+``checkpoint-0|1.pt``             to resume from; removed when the run has ended, unless pruned
+``result.json``                   status and results; written last
 ``weights.safetensors``           the rule's state after the last step, see ``run/weights.py``
 ``weights-best-val.safetensors``  the same at the epoch of lowest validation error (strict)
-``test_logits.npy``               float16, (test examples, classes), of the last weights
-``test_logits_best_val.npy``      the same of the best-validation weights
+``test_logits.npy``               float16, (test examples, classes), with the last weights
+``test_logits_best_val.npy``      the same with the best-validation weights
 ``test_labels.npy``               int16, (test examples,), in the same order
-``val_logits.npy``                of a trial: the same of the last weights on the validation split
-``probes/NAME.parquet``           what a probe recorded
+``val_logits.npy``                in a trial: logits of the validation split with the last weights
+``probes/NAME.parquet``           the table of a probe
 ``error.txt``                     the traceback of a failed run
-``owner.json``                    who holds the lock, or held it last
+``owner.json``                    the process that has or had the lock
 ================================  ==================================================================
 """
 
@@ -36,38 +36,42 @@ from lbench.errors import DamagedError, DeniedError, LockedError
 from lbench.run_files import Result, problem
 
 UNREADABLE = (errno.EISDIR, errno.ELOOP, errno.ENOTDIR)
-"""What is wrong with a file; other errors are the system's."""
+"""Errors that mean that the file is damaged; others are problems of the system."""
 
 
 class RunDir:
-    """One run's directory."""
+    """The directory of one run."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     @property
     def journal(self) -> Path:
-        """One JSON object a line, one line an epoch."""
+        """Return the path of the journal, which has one line of JSON per epoch."""
         return self.path / "metrics.jsonl"
 
     @property
     def traceback(self) -> Path:
-        """The traceback of the error that ended the run, as text."""
+        """Return the path of the traceback of the error that ended the run."""
         return self.path / "error.txt"
 
     def probe(self, name: str) -> Path:
-        """The table of a probe."""
+        """Return the path of a probe's table."""
         return self.path / "probes" / f"{name}.parquet"
 
     def spec(self) -> dict[str, Any] | None:
-        """What was asked for; None when nothing was written yet."""
+        """Return the content of ``spec.json``; None while it is not written.
+
+        Raises:
+            DamagedError: the file is damaged.
+        """
         return read_json(self.path / "spec.json")
 
     def result(self) -> dict[str, Any] | None:
-        """How it ended; None while it has not.
+        """Return the content of ``result.json``; None while the run has not ended.
 
         Raises:
-            DamagedError: the file is not one that lbench wrote.
+            DamagedError: the file is damaged, or lbench has not written it.
         """
         path = self.path / "result.json"
         result = read_json(path)
@@ -76,10 +80,10 @@ class RunDir:
         return result
 
     def epochs(self) -> list[dict[str, Any]]:
-        """The journal, without a last line that was cut short.
+        """Return the rows of the journal, without a last line that is incomplete.
 
         Raises:
-            DamagedError: a line is not what lbench wrote.
+            DamagedError: a line is damaged.
         """
         rows = []
         for line in (read_bytes(self.journal) or b"").splitlines(keepends=True):
@@ -88,7 +92,7 @@ class RunDir:
         return rows
 
     def held(self) -> bool:
-        """Whether a living process works in this directory."""
+        """Return whether a running process has the lock of this directory."""
         path = self.path / "lock"
         if not path.exists():
             return False
@@ -103,17 +107,17 @@ class RunDir:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Keeps other processes out.
+        """Lock the directory within the context.
 
         Raises:
-            LockedError: another process is inside; says which.
+            LockedError: another process has the lock; the message names it.
         """
-        with alone(self.path, "training this run"):
+        with exclusive(self.path, "training this run"):
             yield
 
 
 def _held_elsewhere(path: Path) -> bool:
-    """Whether a process holds a lock file that may only be read, as in a read-only home."""
+    """Return whether a process has a lock whose file may only be read, as in a read-only home."""
     import fcntl
 
     with path.open("rb") as file:
@@ -125,19 +129,20 @@ def _held_elsewhere(path: Path) -> bool:
 
 
 @contextlib.contextmanager
-def alone(folder: Path, doing: str) -> Iterator[None]:
-    """Keeps other processes out of a folder, which is created.
+def exclusive(folder: Path, doing: str) -> Iterator[None]:
+    """Create a folder and lock it within the context.
 
     Args:
-        doing: what whoever is inside does, for the message.
+        folder: the folder.
+        doing: the activity of the process with the lock, for the message.
 
     Raises:
-        LockedError: another process is inside; says which.
+        LockedError: another process has the lock; the message names it.
     """
     folder.mkdir(parents=True, exist_ok=True)
     lock = filelock.FileLock(folder / "lock")
     try:
-        # Not at once: ``held`` takes the lock for an instant.
+        # The short wait is for ``held``, which takes the lock for an instant.
         lock.acquire(timeout=0.3)
     except filelock.Timeout:
         owner = read_json(folder / "owner.json") or {}
@@ -145,7 +150,7 @@ def alone(folder: Path, doing: str) -> Iterator[None]:
         raise LockedError(
             f"Another process is {doing}: process {owner.get('pid', '?')} on "
             f"{owner.get('host', '?')}, since {since} ({folder}).",
-            "Wait for it, or stop it; the same command then goes on from its checkpoint.",
+            "Wait for it, or stop it; the same command then continues from its checkpoint.",
         ) from None
     try:
         owner = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.time()}
@@ -156,22 +161,22 @@ def alone(folder: Path, doing: str) -> Iterator[None]:
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
-    """A JSON object, or None when there is no such file.
+    """Return the JSON object in a file; None if there is no such file.
 
     Raises:
-        DamagedError: the file holds something else, or cannot be read.
-        DeniedError: it may not be read.
+        DamagedError: the file has other content, or cannot be read.
+        DeniedError: there is no permission to read it.
     """
     text = read_bytes(path)
     return None if text is None else _parsed(path, text)
 
 
 def read_bytes(path: Path) -> bytes | None:
-    """What a file holds; None where there is no such file.
+    """Return the content of a file; None if there is no such file.
 
     Raises:
-        DamagedError: something else than a file is there.
-        DeniedError: it may not be read.
+        DamagedError: the path is something other than a file.
+        DeniedError: there is no permission to read it.
     """
     try:
         return path.read_bytes()
@@ -192,7 +197,7 @@ def _parsed(path: Path, text: bytes) -> dict[str, Any]:
     try:
         content = json.loads(text.decode(), parse_constant=_refuse)
         if b"\\ud" in text:
-            # JSON can hold half a character, UTF-8 and databases cannot.
+            # JSON can contain half a surrogate pair, which UTF-8 and databases cannot store.
             json.dumps(content, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
         raise damaged(path, str(error)) from None
@@ -206,7 +211,7 @@ def _refuse(constant: str) -> Any:
 
 
 def damaged(path: Path, problem: str) -> DamagedError:
-    """The error for a file of a run directory that cannot be believed."""
+    """Return the error for a damaged file of a run directory."""
     return DamagedError(
         f"{path} is damaged: {problem}.",
         f"Move the run directory away to train the run again: {path.parent}",
@@ -214,37 +219,38 @@ def damaged(path: Path, problem: str) -> DamagedError:
 
 
 def denied(path: Path) -> DeniedError:
-    """The error for a file that may not be read, which names the outermost folder that is closed.
-
-    Args:
-        path: the file.
-    """
+    """Return the error for a file without permission; it names the outermost closed folder."""
     effective = os.access in os.supports_effective_ids
-    above = reversed(path.parents)
-    shut = (each for each in above if not os.access(each, os.X_OK, effective_ids=effective))
-    closed = next(shut, path)
+    closed = (
+        folder
+        for folder in reversed(path.parents)
+        if not os.access(folder, os.X_OK, effective_ids=effective)
+    )
     return DeniedError(
-        f"There is no permission to read {closed}.",
-        "Give yourself the permission, or ask the user whose files these are.",
+        f"There is no permission to read {next(closed, path)}.",
+        "Give yourself the permission, or ask the owner of the files.",
     )
 
 
 def without_nan(value: Any) -> Any:
-    """JSON knows no NaN and no infinity: None stands for them."""
+    """Replace NaN and infinity by None, since JSON has neither."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, list):
-        return [without_nan(each) for each in value]
+        return [without_nan(item) for item in value]
     return {k: without_nan(v) for k, v in value.items()} if isinstance(value, dict) else value
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Writes a file that is either the old one or the new one, whatever happens."""
+    """Write a JSON file so that after a crash it has the old or the new content."""
     write_bytes(path, json.dumps(content, indent=1, allow_nan=False).encode() + b"\n")
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Temporary file, fsync, rename."""
+    """Write a file so that after a crash it has the old or the new content.
+
+    The content goes to a temporary file, which is synced and renamed.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with temporary.open("wb") as file:

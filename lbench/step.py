@@ -1,4 +1,4 @@
-"""Step: the surroundings of one training step, as a rule sees them."""
+"""Step: position, randomness and means of one training step, as a rule gets them."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ class Phase:
     """A part of the budget.
 
     Args:
-        name: what progress and records call it.
-        share: its part of the budget; the shares of all phases are scaled to a sum of 1.
-        groups: the parameter groups that are trained; None for all.
+        name: its name in progress and records.
+        share: its share of the budget; the shares of all phases are scaled to a sum of 1.
+        groups: names of the parameter groups that are trained; None for all.
     """
 
     name: str = "train"
@@ -26,16 +26,16 @@ class Phase:
 
 
 class Step:
-    """Where a step stands, its randomness, and means over the whole batch.
+    """The position of a step in the run, its randomness, and means over the whole batch.
 
     Args:
-        randomness: the run's.
-        index: steps before this one in the run.
-        epoch: epochs before this one in the run.
-        phase: the part of the budget that it belongs to.
-        last: it is the last step of its epoch.
-        train: False when the network is only evaluated.
-        device: where noise is drawn.
+        randomness: the randomness of the run.
+        index: number of steps before this one in the run.
+        epoch: number of epochs before this one in the run.
+        phase: the part of the budget that the step belongs to.
+        last: whether it is the last step of its epoch.
+        train: False if the network is only evaluated.
+        device: the device of noise.
     """
 
     __slots__ = ("device", "epoch", "index", "last", "logs", "phase", "randomness", "train")
@@ -61,23 +61,23 @@ class Step:
         self.logs: dict[str, Tensor] = {}
 
     def log(self, name: str, value: Tensor) -> None:
-        """Keeps a detached tensor; the trainer adds it up over the epoch without a sync."""
+        """Store a detached tensor; the trainer sums it over the epoch without a sync."""
         self.logs[name] = value
 
     def trains(self, group: str) -> bool:
-        """Whether this phase trains that parameter group."""
+        """Return whether this phase trains the parameter group."""
         return self.phase is None or self.phase.groups is None or group in self.phase.groups
 
     def noise(
         self, stream: str, shape: tuple[int, ...] | torch.Size, kind: Kind = "normal"
     ) -> Tensor:
-        """Random numbers of this step and stream, on the step's device (float32)."""
+        """Return random numbers of this step and stream, float32, on the step's device."""
         return self.randomness.draw(f"noise/{stream}", self.index, shape, kind, self.device)
 
     def mean(self, t: Tensor) -> Tensor:
-        """The mean over the whole batch (dimension 0)."""
+        """Return the mean over the whole batch (dimension 0)."""
         return t.mean(0)
 
     def gather(self, t: Tensor) -> Tensor:
-        """The whole batch's rows (dimension 0)."""
+        """Return the rows of the whole batch (dimension 0)."""
         return t

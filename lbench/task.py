@@ -1,4 +1,4 @@
-"""Task: what every rule faces alike; batch: what one step sees."""
+"""Task: the classification problem, which is the same for all rules. Batch: examples of a step."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ class Task:
     """A classification problem.
 
     Args:
-        dataset: its name.
+        dataset: name of the dataset.
         shape: channels, height and width of an example.
-        classes: how many there are.
+        classes: number of classes.
     """
 
     dataset: str
@@ -24,13 +24,13 @@ class Task:
     classes: int
 
     def loss(self, logits: Tensor, target: Tensor) -> Tensor:
-        """Mean cross-entropy of logits (batch, classes) and labels (batch,)."""
+        """Return the mean cross-entropy of logits (batch, classes) and labels (batch,)."""
         return F.cross_entropy(logits, target)
 
     def output_error(self, logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        """The loss, and the output error: its gradient at the logits, (batch, classes).
+        """Return the loss, and the output error: its gradient at the logits, (batch, classes).
 
-        An example's row has the 1/batch of the mean in it. Neither has a graph.
+        Each row includes the factor 1/batch of the mean. Neither tensor has a graph.
         """
         with torch.enable_grad():
             logits = logits.detach().requires_grad_()
@@ -44,8 +44,8 @@ class Batch:
     """One batch.
 
     Args:
-        x: (batch, channels, height, width), float.
-        target: (batch,), int64 labels.
+        x: images, (batch, channels, height, width), float.
+        target: labels, (batch,), int64.
     """
 
     x: Tensor

@@ -1,4 +1,7 @@
-"""CPU threads: how they wait for each other, and how many a process may use. Imports no torch."""
+"""CPU threads: how they wait for each other, and how many a process may use.
+
+This module does not import torch, which reads the variables when it is imported.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ import re
 from pathlib import Path
 
 WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
-"""Environment variables with which a user says how OpenMP threads wait."""
+"""Environment variables with which a user sets how OpenMP threads wait."""
 QUOTA = Path("/sys/fs/cgroup/cpu.max")
 """The CPU quota of a Linux container (cgroup version 2)."""
 
@@ -27,7 +30,7 @@ def wait_passively() -> None:
 
 
 def requested() -> int | None:
-    """Return the number of threads in ``OMP_NUM_THREADS``; None where it holds no number."""
+    """Return the number of threads in ``OMP_NUM_THREADS``; None if it has no number."""
     match = re.match(r"\s*([1-9]\d*)\s*(?:,|$)", os.environ.get("OMP_NUM_THREADS", ""))
     return int(match[1]) if match else None
 
@@ -42,7 +45,7 @@ def cores() -> int:
 
 
 def _quota(path: Path) -> int | None:
-    """Return the whole cores of a cgroup's quota, at least one; None where there is no quota."""
+    """Return the whole cores of a cgroup's quota, at least one; None if there is no quota."""
     try:
         limit, period = path.read_text().split()
         return max(1, int(limit) // int(period))

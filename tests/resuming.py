@@ -1,4 +1,4 @@
-"""The check that a rule resumes in a new process, in a forked one."""
+"""A forked process in place of the new process in which the conformance kit resumes a run."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from tests import forked
 
 
 class Resuming:
-    """What resumes a run in a process of its own, forked when it is asked."""
+    """Resumes a run in a process that is forked when the home of the run is known."""
 
-    def __init__(self, asked: str) -> None:
-        self.asked = asked
+    def __init__(self, job: str) -> None:
+        self.job = job
         self.returncode = 0
 
     def communicate(self, rest: str) -> tuple[str, str]:
-        """Let it resume; return its standard output and standard error."""
-        done = forked.run(given=self.asked + rest, does=practice.resume)
+        """Resume the run; return standard output and standard error."""
+        done = forked.run(given=self.job + rest, does=practice.resume)
         self.returncode = done.returncode
         return done.stdout, done.stderr
 
 
-def child(asked: str) -> AbstractContextManager[Resuming]:
+def child(job: str) -> AbstractContextManager[Resuming]:
     """Stand in for the process that :mod:`lbench.testing.practice` starts."""
-    return contextlib.nullcontext(Resuming(asked))
+    return contextlib.nullcontext(Resuming(job))

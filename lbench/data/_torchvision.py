@@ -1,9 +1,9 @@
-"""torchvision, also where its wheel does not fit the torch beside it.
+"""Imports torchvision, also where its wheel does not fit the installed build of torch.
 
-torchvision's wheel on PyPI is built for CUDA. Beside a CPU build of torch its compiled
-operators do not load, and its import fails with "operator torchvision::nms does not exist",
-because its Python code decorates two of them. Once these two names are defined, the Python
-half (datasets, transforms, models) works; the operators themselves stay unusable.
+torchvision's wheel on PyPI is built for CUDA. With a CPU build of torch its compiled operators do
+not load, and its import fails with "operator torchvision::nms does not exist", because its Python
+code decorates two of them. Once these two names are defined, the Python part (datasets,
+transforms, models) works; the operators themselves remain unusable.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def load(name: str) -> ModuleType:
 
     Raises:
         ImportError: torchvision is not installed.
-        RuntimeError: it fails for another reason than the missing operators.
+        RuntimeError: its import fails for another reason than the missing operators.
     """
     try:
         return importlib.import_module(f"torchvision.{name}")
@@ -34,7 +34,7 @@ def load(name: str) -> ModuleType:
         if _keep or "operator torchvision::" not in str(error):
             raise
     library = torch.library.Library("torchvision", "FRAGMENT")  # type: ignore[no-untyped-call]
-    _keep.append(library)  # the definitions last as long as this object
+    _keep.append(library)  # the definitions exist as long as this object
     for schema in SCHEMAS:
         library.define(schema)  # type: ignore[no-untyped-call]
     return importlib.import_module(f"torchvision.{name}")

@@ -1,4 +1,4 @@
-"""Random changes of a batch of images, on its device, in uint8, without a loop over images."""
+"""Random augmentations of a batch of images, on its device, in uint8, for all images at once."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ from lbench.errors import UsageError, unknown
 
 @dataclass(frozen=True)
 class Operation(ABC):
-    """One kind of change.
+    """One kind of augmentation.
 
     Args:
-        amount: pixels; 0 for an operation that takes none.
+        amount: in pixels; 0 for an operation without one.
     """
 
     amount: int = 0
 
     @abstractmethod
     def draw(self, count: int, generator: torch.Generator) -> Tensor:
-        """Draw integers ``(k, count)`` on the CPU, a column an image."""
+        """Draw integers ``(k, count)`` on the CPU, one column per image."""
 
     @abstractmethod
     def apply(self, images: Tensor, drawn: Tensor) -> Tensor:
-        """Change images ``(count, c, h, w)`` as ``drawn`` says, into the same shape."""
+        """Return images ``(count, c, h, w)`` changed by the drawn integers, in the same shape."""
 
 
 class Crop(Operation):
-    """``crop<p>``: p zeros on every side, then a window of the old size at a random place.
+    """``crop<p>``: p zeros on every side, then a window of the old size at a random position.
 
-    What ``RandomCrop(size, padding=p)`` of torchvision does: all 2p + 1 offsets an axis are
-    equally likely. Drawn: row and column of the window in the padded image, 0..2p.
+    This is torchvision's ``RandomCrop(size, padding=p)``: all 2p + 1 offsets per axis are equally
+    likely. The drawn integers are row and column of the window in the padded image, 0..2p.
     """
 
     def draw(self, count: int, generator: torch.Generator) -> Tensor:
@@ -51,11 +51,11 @@ class Crop(Operation):
 
 
 class Translate(Crop):
-    """``translate<p>``: a shift by up to p pixels an axis, zeros where nothing was.
+    """``translate<p>``: a shift by up to p pixels per axis, filled up with zeros.
 
-    What ``RandomAffine(0, translate=(p / width, p / height))`` of torchvision does: the shift
-    is a uniform real number in [-p, p], rounded, so that its two ends are half as likely as
-    the shifts between. This is the one difference from ``crop<p>``. Drawn: as for crop.
+    This is torchvision's ``RandomAffine(0, translate=(p / width, p / height))``: the shift is a
+    uniform real number in [-p, p], rounded, so that its two ends are half as likely as the shifts
+    between. This is the one difference from ``crop<p>``; the drawn integers are the same.
     """
 
     def draw(self, count: int, generator: torch.Generator) -> Tensor:
@@ -65,26 +65,26 @@ class Translate(Crop):
 
 
 class Flip(Operation):
-    """``flip``: left and right exchanged with probability one half. Drawn: 0 or 1."""
+    """``flip``: left and right are exchanged with probability one half; drawn are 0 or 1."""
 
     def draw(self, count: int, generator: torch.Generator) -> Tensor:
         """Draw which images are flipped."""
         return torch.randint(2, (1, count), generator=generator)
 
     def apply(self, images: Tensor, drawn: Tensor) -> Tensor:
-        """Flip those."""
+        """Flip the drawn images."""
         return torch.where(drawn[0].bool().view(-1, 1, 1, 1), images.flip(-1), images)
 
 
 OPERATIONS: dict[str, type[Operation]] = {"crop": Crop, "translate": Translate, "flip": Flip}
-"""In the order in which they are applied, however they are written."""
+"""The operations, in the order in which they are applied, in any order of their names."""
 
 LISTING = "Augmentations are crop<pixels>, translate<pixels> and flip, such as 'crop4,flip'."
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Operations in their canonical order; false when there are none. ``str`` parses back."""
+    """Operations in their canonical order; false if there are none. ``parse`` reads ``str``."""
 
     operations: tuple[tuple[str, Operation], ...] = ()
 
@@ -93,21 +93,21 @@ class Augmentation:
         """Read ``"crop4,flip"``; ``""`` is none.
 
         Raises:
-            UsageError: an unknown name, a wrong amount, or an operation named twice.
+            UsageError: a name is unknown or named twice, or an amount is wrong.
         """
-        found: dict[str, Operation] = {}
+        operations: dict[str, Operation] = {}
         for word in filter(None, (part.strip() for part in text.split(","))):
             match = re.fullmatch(r"([a-z_]+)(\d*)", word)
             name, digits = match.groups() if match else (word, "")
             if name not in OPERATIONS:
                 raise unknown("augmentation", word, OPERATIONS, listing=LISTING)
-            if name in found:
+            if name in operations:
                 raise UsageError(f"The augmentation {text!r} names {name} twice.", LISTING)
             if (name == "flip") == bool(digits) or (digits and not int(digits)):
                 takes = "takes no number" if name == "flip" else "needs a number of pixels above 0"
                 raise UsageError(f"The augmentation {name} {takes}, got {word!r}.", LISTING)
-            found[name] = OPERATIONS[name](int(digits or 0))
-        return cls(tuple((name, found[name]) for name in OPERATIONS if name in found))
+            operations[name] = OPERATIONS[name](int(digits or 0))
+        return cls(tuple((name, operations[name]) for name in OPERATIONS if name in operations))
 
     def __str__(self) -> str:
         return ",".join(f"{name}{op.amount or ''}" for name, op in self.operations)
@@ -116,12 +116,16 @@ class Augmentation:
         return bool(self.operations)
 
     def check(self, height: int, width: int) -> None:
-        """Raise UsageError when a shift could push an image out of sight, or a flip cannot act."""
+        """Check that the operations fit images of this size.
+
+        Raises:
+            UsageError: a shift could remove a whole image, or a flip cannot change any.
+        """
         for name, operation in self.operations:
             if operation.amount >= min(height, width):
                 raise UsageError(
                     f"The augmentation {name}{operation.amount} can push images of "
-                    f"{height}x{width} out of sight.",
+                    f"{height}x{width} out of the frame.",
                     f"Use fewer than {min(height, width)} pixels.",
                 )
         if width == 1 and any(name == "flip" for name, _ in self.operations):
@@ -138,7 +142,7 @@ class Augmentation:
             generator: a CPU generator, so that every device draws the same numbers.
 
         Returns:
-            A tensor like ``images``; ``images`` itself is left as it was.
+            A new tensor like ``images``; ``images`` itself does not change.
         """
         for _, operation in self.operations:
             drawn = operation.draw(len(images), generator)

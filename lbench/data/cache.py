@@ -1,8 +1,8 @@
-"""Decoded data in one memory-mapped file, written once and believed only when whole.
+"""Decoded data in one memory-mapped file, which is written once and used only if it is complete.
 
-A file is: magic, length of the header, header (JSON), padding; then training pixels,
-test pixels, training labels, test labels, each at a multiple of 4096 bytes. It appears
-under its name by a rename after fsync, and its length must be what the header says.
+A file has a magic number, the length of the header, the header (JSON) and padding; then training
+pixels, test pixels, training labels and test labels, each at a multiple of 4096 bytes. It gets
+its name by a rename after fsync, and its length must be the one in the header.
 """
 
 from __future__ import annotations
@@ -28,7 +28,10 @@ PAGE = 4096
 
 
 def directory(cache_dir: Path | str | None = None) -> Path:
-    """Where decoded data lies: ``cache_dir``, else ``LBENCH_CACHE``, else the user's cache."""
+    """Return the directory of decoded data.
+
+    It is ``cache_dir``, else ``LBENCH_CACHE``, else in the user's cache directory.
+    """
     chosen = cache_dir or os.environ.get("LBENCH_CACHE")
     if chosen:
         return expanded(chosen, "the cache (LBENCH_CACHE)")
@@ -36,12 +39,12 @@ def directory(cache_dir: Path | str | None = None) -> Path:
 
 
 def fetch(path: Path, name: str, build: Callable[[], Raw]) -> Dataset:
-    """Open ``path``, after writing it from ``build()`` if it is not there or not whole.
+    """Open ``path``; if it is absent or incomplete, write it from ``build()`` first.
 
-    One process builds; others wait and open what it wrote.
+    One process builds; others wait and open the file that it wrote.
 
     Raises:
-        DataError: from ``build``, or when the cache cannot be written.
+        DataError: ``build`` raised it, or the cache cannot be written.
     """
     if (dataset := load(path)) is not None:
         return dataset
@@ -63,7 +66,7 @@ def fetch(path: Path, name: str, build: Callable[[], Raw]) -> Dataset:
 
 
 def load(path: Path) -> Dataset | None:
-    """Open ``path``, its images memory-mapped; None when it is absent, cut short or foreign."""
+    """Open ``path`` with memory-mapped images; None if it is absent, cut short or no cache."""
     try:
         with path.open("rb") as file:
             header = read_header(file)
@@ -94,7 +97,11 @@ def load(path: Path) -> Dataset | None:
 
 
 def read_header(file: IO[bytes]) -> dict[str, Any] | None:
-    """Read the header; None when this is no cache file. Raises ValueError for damaged JSON."""
+    """Read the header; return None if this is no cache file.
+
+    Raises:
+        ValueError: the header is damaged JSON.
+    """
     start = file.read(16)
     if len(start) < 16 or start[:8] != MAGIC:
         return None
@@ -103,7 +110,11 @@ def read_header(file: IO[bytes]) -> dict[str, Any] | None:
 
 
 def write(path: Path, dataset: Dataset) -> None:
-    """Write ``dataset`` under ``path``; the caller holds the lock. Raises OSError."""
+    """Write ``dataset`` under ``path``; the caller holds the lock.
+
+    Raises:
+        OSError: it cannot be written.
+    """
     splits = {"train": dataset.train, "test": dataset.test}
     header: dict[str, Any] = {
         "name": dataset.name,
@@ -115,7 +126,7 @@ def write(path: Path, dataset: Dataset) -> None:
         "std": dataset.std,
         "notes": dataset.notes,
     }
-    # Offsets depend on the header's own length; a page a class name leaves room to spare.
+    # Offsets depend on the header's own length; 16 times it leaves room for them.
     at = round_up(PAGE + 16 * len(json.dumps(header)))
     specs: dict[str, dict[str, Any]] = {}
     for which, split in splits.items():
@@ -146,7 +157,7 @@ def write(path: Path, dataset: Dataset) -> None:
 
 
 def sync_directory(path: Path) -> None:
-    """Make a rename last through a power cut, where the system offers it."""
+    """Make a rename durable against a power cut, where the system offers that."""
     if os.name == "posix":
         handle = os.open(path, os.O_RDONLY)
         try:
@@ -156,5 +167,5 @@ def sync_directory(path: Path) -> None:
 
 
 def round_up(size: int) -> int:
-    """Round up to whole pages."""
+    """Round a size up to whole pages."""
     return -(-size // PAGE) * PAGE

@@ -1,4 +1,4 @@
-"""CIFAR-10 from its pickled batches, from class folders, or from a tar of class folders."""
+"""CIFAR-10, read from its pickled batches, from class folders, or from a tar of class folders."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from lbench.data.archive import members
-from lbench.data.dataset import Found, MissingDataError, Pixels, Raw, Split
+from lbench.data.dataset import Location, MissingDataError, Pixels, Raw, Split
 from lbench.data.folders import TEXTS, Unread, class_images, ignored, image_name, shortened
 from lbench.data.images import decode, first_frame_note
 from lbench.data.progress import progress
@@ -27,7 +27,7 @@ MD5 = {
     "data_batch_5": "482c414d41f54cd18b22e5b47cb7c3cb",
     "test_batch": "40351d587109b95175f43aff81a1287e",
 }
-"""Of the batches as published: what makes a copy canonical."""
+"""MD5 of the published batches; a copy with these is canonical."""
 
 BATCHES, PICKLES, JPEGS = "cifar-10-batches-py", "cifar-10-python.tar.gz", "cifar10-jpeg.tar.xz"
 
@@ -41,36 +41,44 @@ class Cifar10(Source):
     torchvision = "CIFAR10"
     format = 2
 
-    def look(self, place: Path) -> Found | None:
-        """Find the layout nearest to the published files."""
-        if (place / BATCHES).is_dir():
-            return Found.of(place / BATCHES, "batches", batch_paths(place / BATCHES))
-        if (place / PICKLES).is_file():
-            return Found.of(place / PICKLES, "pickles", [place / PICKLES])
-        if all((place / split / CLASSES[0]).is_dir() for split in ("train", "test")):
-            unread = Unread(place)
-            paths = image_paths(place, unread)
-            return Found.of(place, "folders", paths, unread.notes())
-        if (place / JPEGS).is_file():
-            return Found.of(place / JPEGS, "archive", [place / JPEGS])
+    def look(self, directory: Path) -> Location | None:
+        """Find the data; of several layouts the one nearest to the published files is taken."""
+        if (directory / BATCHES).is_dir():
+            return Location.of(directory / BATCHES, "batches", batch_paths(directory / BATCHES))
+        if (directory / PICKLES).is_file():
+            return Location.of(directory / PICKLES, "pickles", [directory / PICKLES])
+        if all((directory / split / CLASSES[0]).is_dir() for split in ("train", "test")):
+            unread = Unread(directory)
+            paths = image_paths(directory, unread)
+            return Location.of(directory, "folders", paths, unread.notes())
+        if (directory / JPEGS).is_file():
+            return Location.of(directory / JPEGS, "archive", [directory / JPEGS])
         return None
 
-    def read(self, found: Found) -> Raw:
-        """Decode whichever layout was found."""
-        if found.layout == "batches":
-            return self.pickled({f.path.name: f.path.read_bytes() for f in found.files}, found.root)
-        if found.layout == "pickles":
-            files = {PurePosixPath(name).name: data for name, data in members(found.root)}
-            return self.pickled(files, found.root)
-        if found.layout == "archive":
-            return self.folders(members(found.root), found.root, Unread(Path()))
+    def read(self, location: Location) -> Raw:
+        """Decode the data in the layout in which it was found."""
+        if location.layout == "batches":
+            return self.pickled(
+                {f.path.name: f.path.read_bytes() for f in location.files}, location.root
+            )
+        if location.layout == "pickles":
+            files = {PurePosixPath(name).name: data for name, data in members(location.root)}
+            return self.pickled(files, location.root)
+        if location.layout == "archive":
+            return self.folders(members(location.root), location.root, Unread(Path()))
         named = (
-            (f.path.relative_to(found.root).as_posix(), f.path.read_bytes()) for f in found.files
+            (f.path.relative_to(location.root).as_posix(), f.path.read_bytes())
+            for f in location.files
         )
-        return self.folders(named, found.root, Unread(found.root))
+        return self.folders(named, location.root, Unread(location.root))
 
     def pickled(self, files: dict[str, bytes], root: Path) -> Raw:
-        """Read the pickled batches, given by file name."""
+        """Decode the pickled batches.
+
+        Args:
+            files: content by file name.
+            root: the path in errors.
+        """
         if missing := sorted(MD5.keys() - files.keys()):
             raise DataError(f"{root} lacks {', '.join(missing)}.", f"Fetch {PICKLES} again.")
         batches = [read_batch(files[name], root / name) for name in MD5]
@@ -88,7 +96,13 @@ class Cifar10(Source):
         )
 
     def folders(self, files: Iterable[tuple[str, bytes]], root: Path, unread: Unread) -> Raw:
-        """Read images named ``.../train/<class>/<file>``; their order does not matter."""
+        """Decode images named ``.../train/<class>/<file>``; their order does not matter.
+
+        Args:
+            files: names and contents.
+            root: the path in errors.
+            unread: takes the files that are no images of a class.
+        """
         rows: dict[str, list[tuple[int, str, Pixels]]] = {"train": [], "test": []}
         suffixes = set()
         several = 0
@@ -96,7 +110,7 @@ class Cifar10(Source):
             split, label, file = PurePosixPath(name).parts[-3:]
             if split not in rows or label not in CLASSES:
                 raise DataError(
-                    f"{root}: {name} does not lie in train/<class> or test/<class>.",
+                    f"{root}: {name} is not in train/<class> or test/<class>.",
                     f"The classes are {', '.join(CLASSES)}.",
                 )
             image, frames = decode(data, f"{root}: {name}")
@@ -142,7 +156,7 @@ JPEG = {".jpg", ".jpeg"}
 
 
 def images_only(files: Iterable[tuple[str, bytes]], unread: Unread) -> Iterator[tuple[str, bytes]]:
-    """Pass on the images that may lie in ``train/<class>/``; ``unread`` takes the other files."""
+    """Yield the files that may be images in ``train/<class>/``, and add others to ``unread``."""
     for name, data in files:
         path = PurePosixPath(name)
         if any(ignored(part) for part in path.parts) or path.suffix.lower() in TEXTS:
@@ -156,16 +170,25 @@ def images_only(files: Iterable[tuple[str, bytes]], unread: Unread) -> Iterator[
 
 
 def batch_paths(folder: Path) -> list[Path]:
-    """List the six batches. Raises DataError when some are missing."""
+    """List the paths of the six batches.
+
+    Raises:
+        DataError: some of them are missing.
+    """
     if missing := [name for name in MD5 if not (folder / name).is_file()]:
         raise DataError(f"{folder} lacks {', '.join(missing)}.", f"Unpack {PICKLES} again.")
     return [folder / name for name in MD5]
 
 
-def image_paths(place: Path, unread: Unread) -> list[Path]:
-    """List the images in the class folders of both splits. Raises DataError for empty ones."""
+def image_paths(directory: Path, unread: Unread) -> list[Path]:
+    """List the images in the class folders of both splits.
+
+    Raises:
+        DataError: a class folder has no images.
+    """
     try:
-        return [path for split in ("train", "test") for path in class_images(place / split, unread)]
+        folders = [directory / split for split in ("train", "test")]
+        return [path for folder in folders for path in class_images(folder, unread)]
     except MissingDataError as error:
-        # What is there is wrong: a download would not help.
+        # The files that exist are wrong, so a download would not help.
         raise DataError(error.message, error.hint) from error

@@ -1,4 +1,4 @@
-"""What a dataset is: found on disk, read, and ready to be used."""
+"""Datasets in three states: located on disk, decoded, and ready to be used."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Labels = npt.NDArray[np.int64]
 
 
 class MissingDataError(DataError):
-    """Data that lies in none of the places looked at (damaged data is a plain DataError)."""
+    """Data that is in none of the directories searched; damaged data is a plain DataError."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,12 +37,12 @@ class Split:
 
 @dataclass(frozen=True, eq=False)
 class Segment:
-    """One task of a sequence: some of a dataset's examples, their pixels in an order of its own.
+    """One task of a sequence: some examples of a dataset, with their pixels in a given order.
 
     Args:
         train: indices of its training examples, int64.
-        test: of its test examples.
-        order: of the pixels as from ``permutation``; None for their own.
+        test: indices of its test examples, int64.
+        order: order of the pixels, from ``permutation``; None where they are not permuted.
     """
 
     train: Labels
@@ -55,15 +55,17 @@ class Dataset:
     """A dataset ready to be used.
 
     Args:
-        name: what ``--dataset`` takes.
-        title: what stands beside a number, variant included: ``"CIFAR-10 (JPEG)"``.
-        variant: ``"canonical"``, or what the data is instead.
+        name: its name in ``--dataset NAME``.
+        title: its name in tables, with the variant: ``"CIFAR-10 (JPEG)"``.
+        variant: ``"canonical"``, or how the data differs from the published files.
         digest: SHA-256 in hex over pixels, labels and class names of both splits.
         classes: class names, in label order.
-        mean: of the training images divided by 255, one a channel.
-        std: likewise, population standard deviation.
-        segments: the tasks of a sequence, in order; none for a dataset that is one task.
-        notes: sentences that its user should read, such as which files were not read.
+        train: the training examples.
+        test: the test examples.
+        mean: mean of each channel of the training images divided by 255.
+        std: population standard deviation of each channel of the same.
+        segments: the tasks of a sequence, in order; empty for a dataset that is one task.
+        notes: sentences for the user, such as which files were not read.
     """
 
     name: str
@@ -80,18 +82,18 @@ class Dataset:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """(channels, height, width) of one image."""
+        """Return (channels, height, width) of one image."""
         _, channels, height, width = self.train.images.shape
         return channels, height, width
 
     @property
     def num_classes(self) -> int:
-        """Number of classes."""
+        """Return the number of classes."""
         return len(self.classes)
 
     @property
     def examples(self) -> tuple[int, int]:
-        """Number of training and of test examples, each counted in every task that has it."""
+        """Return the numbers of training and test examples; each counts in every task with it."""
         if not self.segments:
             return len(self.train), len(self.test)
         return (
@@ -102,10 +104,13 @@ class Dataset:
 
 @dataclass(frozen=True)
 class RawFile:
-    """A raw file as it was when it was found.
+    """A raw file, with size and times at the moment when it was found.
 
     Args:
-        ctime_ns: when its content or its entry last changed, in nanoseconds. Unlike
+        path: its absolute path.
+        size: in bytes.
+        mtime_ns: time of the last change of its content, in nanoseconds.
+        ctime_ns: time of the last change of its content or its entry, in nanoseconds. Unlike
             ``mtime_ns``, which copies and archives restore, programs cannot set it.
     """
 
@@ -116,14 +121,14 @@ class RawFile:
 
 
 @dataclass(frozen=True)
-class Found:
-    """Raw data on disk, not yet read.
+class Location:
+    """The location of raw data on disk that is not yet read.
 
     Args:
-        root: the directory or archive that holds it.
-        layout: one word for the arrangement, such as ``"idx"`` or ``"archive"``.
-        files: every file that will be read; they key the cache.
-        notes: sentences on what lies there and will not be read.
+        root: the directory or archive with the data.
+        layout: one word for the arrangement of files, such as ``"idx"`` or ``"archive"``.
+        files: every file that will be read; the name of the cache file depends on them.
+        notes: sentences on files there that will not be read.
     """
 
     root: Path
@@ -132,8 +137,14 @@ class Found:
     notes: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, root: Path, layout: str, paths: list[Path], notes: tuple[str, ...] = ()) -> Found:
-        """Describe ``paths`` as they are now. Raises DataError when one cannot be read."""
+    def of(
+        cls, root: Path, layout: str, paths: list[Path], notes: tuple[str, ...] = ()
+    ) -> Location:
+        """Make a location of ``paths``, with their present sizes and times.
+
+        Raises:
+            DataError: one of them cannot be read.
+        """
         files = []
         base = Path.cwd()
         for path in paths:
@@ -148,7 +159,7 @@ class Found:
 
 @dataclass(frozen=True, eq=False)
 class Raw:
-    """What a source decodes: arrays as in Split, and what they turned out to be."""
+    """Decoded arrays, before checks: title, variant, classes and notes are those of Dataset."""
 
     title: str
     variant: str

@@ -1,4 +1,4 @@
-"""From arrays that were read to a dataset: checks, the digest that names its content, moments."""
+"""Makes a dataset of decoded arrays: checks, the digest of its content, moments of its pixels."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lbench.errors import DataError
 
 
 def digest(raw: Raw) -> str:
-    """SHA-256 in hex over class names, shapes, pixels and labels."""
+    """Return the SHA-256, in hex, of class names, shapes, pixels and labels."""
     sha = hashlib.sha256(json.dumps(raw.classes, ensure_ascii=False).encode())
     for split in (raw.train, raw.test):
         sha.update(json.dumps(split.images.shape).encode())
@@ -23,9 +23,9 @@ def digest(raw: Raw) -> str:
 
 
 def moments(images: Pixels) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Per-channel mean and standard deviation of ``images / 255``.
+    """Return mean and standard deviation of each channel of ``images / 255``.
 
-    Computed from integer counts, so that every machine gets the same bits.
+    They are computed from integer counts, so that every machine gets the same bits.
     """
     values = range(256)
     means, stds = [], []
@@ -43,7 +43,11 @@ def moments(images: Pixels) -> tuple[tuple[float, ...], tuple[float, ...]]:
 
 
 def check(raw: Raw, where: Path) -> None:
-    """Raise DataError unless the arrays are what Split and Dataset promise."""
+    """Check that the arrays are what Split and Dataset promise.
+
+    Raises:
+        DataError: they are not, or there is nothing to learn from them.
+    """
     for which, split in (("training", raw.train), ("test", raw.test)):
         if not len(split):
             raise DataError(
@@ -69,16 +73,17 @@ def check(raw: Raw, where: Path) -> None:
 
 
 def shared_images(train: Split, test: Split) -> tuple[int, int]:
-    """Count the test images that are training images as well, by a hash of their pixels.
+    """Count the test images that are also training images, by a hash of their pixels.
 
     Returns:
-        How many there are, and how many of these have no such training image of their own label.
+        The number of such test images, and the number of those whose label differs from the labels
+        of all equal training images.
     """
     keys = [pixel_hash(image) for image in test.images]
     labels: dict[bytes, set[int]] = {key: set() for key in keys}
     for image, label in zip(train.images, train.labels.tolist(), strict=True):
-        if (found := labels.get(pixel_hash(image))) is not None:
-            found.add(label)
+        if (seen := labels.get(pixel_hash(image))) is not None:
+            seen.add(label)
     shared = [
         label in labels[key]
         for key, label in zip(keys, test.labels.tolist(), strict=True)
@@ -93,19 +98,19 @@ def pixel_hash(image: Pixels) -> bytes:
 
 
 def shared_note(raw: Raw) -> tuple[str, ...]:
-    """Return the note on test images that are training images as well, if there are any."""
+    """Return the note on test images that are also training images, if there are any."""
     shared, relabelled = shared_images(raw.train, raw.test)
     if not shared:
         return ()
     other = f", {relabelled:,} of them under another label" if relabelled else ""
     return (
-        f"{shared:,} of {len(raw.test):,} test images are training images as well, pixel for "
+        f"{shared:,} of {len(raw.test):,} test images are also training images, pixel for "
         f"pixel{other}.",
     )
 
 
 def finish(name: str, raw: Raw) -> Dataset:
-    """Compute digest, moments and the note on shared images; the result is held in memory."""
+    """Return the dataset, in memory, with digest, moments and the note on shared images."""
     mean, std = moments(raw.train.images)
     return Dataset(
         name=name,

@@ -1,7 +1,7 @@
-"""The 1,797 handwritten 8x8 digits that ship with lbench: real data without a download.
+"""The 1,797 handwritten 8x8 digits that are part of lbench: real data without a download.
 
-Optical Recognition of Handwritten Digits (E. Alpaydin and C. Kaynak, UCI, 1998), the part
-that scikit-learn bundles. ``digits.npz`` holds ``round(v * 255 / 16)`` of its values 0..16.
+Source: Optical Recognition of Handwritten Digits (E. Alpaydin and C. Kaynak, UCI, 1998), the part
+that scikit-learn bundles. ``digits.npz`` holds ``round(v * 255 / 16)`` for its values v in 0..16.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from lbench.data.dataset import Found, Raw, Split
+from lbench.data.dataset import Location, Raw, Split
 from lbench.data.source import Source
 from lbench.data.split import holdout
 
@@ -19,7 +19,7 @@ FILE = Path(__file__).with_name("digits.npz")
 
 
 class Digits(Source):
-    """Embedded; a fixed stratified 20 % is the test set."""
+    """The embedded digits; the test set is a fixed, stratified 20 %."""
 
     name = "digits"
     title = "Digits (8x8)"
@@ -29,18 +29,18 @@ class Digits(Source):
     files = "digits.npz"
     cached = False
 
-    def places(self, data_dir: Path | None) -> list[Path]:
-        """Look in the package alone."""
+    def directories(self, data_dir: Path | None) -> list[Path]:
+        """List the package's own directory alone."""
         return [FILE.parent]
 
-    def look(self, place: Path) -> Found | None:
+    def look(self, directory: Path) -> Location | None:
         """Find the embedded file."""
-        path = place / FILE.name
-        return Found.of(path, "npz", [path]) if path.is_file() else None
+        path = directory / FILE.name
+        return Location.of(path, "npz", [path]) if path.is_file() else None
 
-    def read(self, found: Found) -> Raw:
+    def read(self, location: Location) -> Raw:
         """Split the embedded arrays."""
-        with np.load(found.root, allow_pickle=False) as arrays:
+        with np.load(location.root, allow_pickle=False) as arrays:
             images, labels = arrays["images"], arrays["labels"].astype(np.int64)
         images = np.ascontiguousarray(images[:, None])
         train, test = holdout(labels, 0.2, "digits")

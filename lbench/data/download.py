@@ -1,4 +1,4 @@
-"""torchvision's verified downloads, for data that lies nowhere else."""
+"""Verified downloads by torchvision, for data that is not on the disk."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from lbench.data.lock import locked
 from lbench.data.progress import tell
 
 TIMEOUT = 20.0
-"""Seconds without an answer from the network."""
+"""Seconds to wait for an answer from the network."""
 
 
 def download(name: str, directory: Path, missing: MissingDataError) -> None:
-    """Download ``torchvision.datasets.<name>`` into ``directory``; progress on standard error.
+    """Download ``torchvision.datasets.<name>`` into ``directory``, with progress on standard error.
 
     Args:
-        name: the class.
-        directory: made when it is not there.
-        missing: the error that told where the data was looked for; its hint is repeated.
+        name: the name of the class.
+        directory: the directory; it is created if needed.
+        missing: the error of the search for the data; its message and hint are repeated.
 
     Raises:
-        MissingDataError: torchvision is not installed, or the network or the disk refuses.
+        MissingDataError: torchvision is not installed, or the network or the disk fails.
     """
     try:
         from lbench.data import _torchvision
@@ -36,7 +36,7 @@ def download(name: str, directory: Path, missing: MissingDataError) -> None:
             f"{missing.message}\nIt cannot be downloaded: torchvision is not installed.",
             f"{missing.hint} Or: pip install torchvision.",
         ) from error
-    # Files appear in ``directory`` only when all are there and verified.
+    # Files appear in ``directory`` only when all of them are complete and verified.
     part = directory.with_name(f"{directory.name}.part")
     try:
         directory.mkdir(parents=True, exist_ok=True)
@@ -58,7 +58,7 @@ def download(name: str, directory: Path, missing: MissingDataError) -> None:
 
 @contextlib.contextmanager
 def timeout(seconds: float) -> Iterator[None]:
-    """Let new sockets give up after ``seconds``; torchvision has no such argument."""
+    """Set the timeout of new sockets within the context; torchvision has no such argument."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(seconds)
     try:

@@ -1,4 +1,4 @@
-"""Class folders: their images, and the files beside these that are not read."""
+"""Lists the images in class folders, and the files there that are not read."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from lbench.errors import DataError, printable
 from lbench.plurals import counted
 
 SYSTEM = frozenset({"thumbs.db", "desktop.ini", "__macosx"})
-"""What file managers leave behind, besides names that begin with a dot; in lower case."""
+"""Files of file managers that do not begin with a dot, in lower case."""
 PICTURES = frozenset(
     {".avif", ".gif", ".heic", ".heif", ".ico", ".jfif", ".jp2", ".pbm", ".pnm", ".svg", ".tga"}
 )
-"""Formats of pictures that are not read; GIF is mostly animated, and of 256 colours."""
+"""Suffixes of pictures that are not read; most GIF files are animated, with 256 colours."""
 TEXTS = frozenset({".csv", ".json", ".md", ".txt", ".xml"})
-"""Files that describe images."""
+"""Suffixes of files that describe images."""
 DEEP = "two or more folders below a folder that is no class, as it has no images itself"
-"""Why an image is not read that is too deep to be meant for a class."""
+"""Reason for not reading an image that is too deep to belong to a class."""
 INNER = "images"
-"""The folder inside a class folder that Tiny ImageNet keeps the images in."""
+"""The folder inside a class folder that holds the images in Tiny ImageNet."""
 
 HINT = (
     f"An image is a {', '.join(sorted(SUFFIXES))} file in the class folder itself or in its "
@@ -43,7 +43,7 @@ def image_name(name: str) -> bool:
 
 
 class Unread:
-    """Files that are not read, by the reason, and folders that are not taken for classes."""
+    """Files that are not read, by the reason, and folders that are not classes."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -51,25 +51,25 @@ class Unread:
         self.no_classes: list[str] = []
 
     def add(self, reason: str, paths: Iterable[Path]) -> None:
-        """Keep ``paths``, which may be none."""
-        if found := list(paths):
-            self.files.setdefault(reason, []).extend(found)
+        """Add ``paths``, which may be empty, under ``reason``."""
+        if added := list(paths):
+            self.files.setdefault(reason, []).extend(added)
 
     def notes(self) -> tuple[str, ...]:
         """Return one sentence per reason, with the number of files and one example."""
-        found = [
+        notes = [
             f"Not read: {counted(len(paths), 'file')} {reason}, such as "
             f"{min(path.relative_to(self.root).as_posix() for path in paths)}."
             for reason, paths in self.files.items()
         ]
         if self.no_classes:
-            found.append(f"Not classes, as they have no images: {shortened(self.no_classes)}.")
-        return tuple(printable(note) for note in found)
+            notes.append(f"Not classes, as they have no images: {shortened(self.no_classes)}.")
+        return tuple(printable(note) for note in notes)
 
 
 @dataclass
 class Listing:
-    """The entries of one folder that are not ignored, each kind sorted by name."""
+    """The entries of one folder that are not ignored, sorted by name within each kind."""
 
     images: list[Path] = field(default_factory=list)
     folders: list[Path] = field(default_factory=list)
@@ -78,21 +78,21 @@ class Listing:
     texts: list[Path] = field(default_factory=list)
 
     def meant(self) -> bool:
-        """Return whether a folder without images looks like a class all the same.
+        """Return whether a folder without images was probably meant as a class.
 
-        It is empty, or has pictures in other formats, or one folder deeper. Other folders may
-        lie beside classes: notes, a cache, the runs of lbench.
+        That is the case if it is empty, or has pictures in other formats or one folder deeper.
+        Other folders may be stored beside classes: notes, a cache, the runs of lbench.
         """
         if not (self.folders or self.others or self.texts):
             return True
         inside = [listing(folder) for folder in self.folders]
-        names = [path for each in (self, *inside) for path in each.others]
-        return any(each.images for each in inside) or any(
+        names = [path for folder in (self, *inside) for path in folder.others]
+        return any(folder.images for folder in inside) or any(
             path.suffix.lower() in PICTURES for path in names
         )
 
     def what(self) -> str:
-        """Say what is there in place of images."""
+        """Return a phrase that names the content of a folder without images."""
         parts = []
         if self.images:
             parts.append(counted(len(self.images), "image"))
@@ -110,36 +110,40 @@ class Listing:
 
 
 def listing(folder: Path) -> Listing:
-    """List a folder that may be absent. Raises OSError when it may not be read."""
-    found = Listing()
+    """List a folder; one that does not exist is empty.
+
+    Raises:
+        OSError: it may not be read.
+    """
+    content = Listing()
     if not folder.is_dir():
-        return found
+        return content
     with os.scandir(folder) as entries:
         for entry in sorted(entries, key=lambda entry: entry.name):
             path = folder / entry.name
-            # Path.is_dir takes a link to itself for no directory, where an entry raises OSError.
+            # For a link to itself Path.is_dir is False, where the entry's is_dir raises OSError.
             directory = path.is_dir() if entry.is_symlink() else entry.is_dir()
             if ignored(entry.name):
                 # A file that macOS writes beside each file on foreign disks is no image.
                 if path.suffix.lower() in SUFFIXES and not entry.name.startswith("._"):
-                    found.hidden_images.append(path)
+                    content.hidden_images.append(path)
             elif directory:
-                found.folders.append(path)
+                content.folders.append(path)
             elif image_name(entry.name):
-                found.images.append(path)
+                content.images.append(path)
             elif path.suffix.lower() in TEXTS:
-                found.texts.append(path)
+                content.texts.append(path)
             else:
-                found.others.append(path)
-    return found
+                content.others.append(path)
+    return content
 
 
 def class_images(folder: Path, unread: Unread) -> list[Path]:
     """List the images in the class folders of ``folder``, class by class.
 
     Raises:
-        MissingDataError: there are class folders, none of them with images.
-        DataError: some folder that is meant as a class has no images, or two sets of them.
+        MissingDataError: there are class folders, but none has images.
+        DataError: a folder that is meant as a class has no images, or two sets of them.
     """
     here = listing(folder)
     paths: list[Path] = []
@@ -154,7 +158,7 @@ def class_images(folder: Path, unread: Unread) -> list[Path]:
             if content.meant():
                 lost.append(what)
             elif pictures := pictures_beneath(label):
-                # Figures of a program's own folder are no class, so this is no error.
+                # A program's own folder with figures is no class, so this is no error.
                 deep += pictures
             else:
                 unread.no_classes.append(what)
@@ -174,10 +178,10 @@ def class_images(folder: Path, unread: Unread) -> list[Path]:
 
 
 def images_of(label: Path, content: Listing, unread: Unread) -> list[Path]:
-    """List the images of one class; ``unread`` takes what lies beside them.
+    """List the images of one class, and add the other files to ``unread``.
 
     Raises:
-        DataError: there are images both in the class folder and in its folder ``images``.
+        DataError: both the class folder and its folder ``images`` have images.
     """
     inner = listing(label / INNER)
     if content.images and inner.images:
@@ -193,14 +197,14 @@ def images_of(label: Path, content: Listing, unread: Unread) -> list[Path]:
         folders = [path for path in folders if path.name != INNER] + inner.folders
         read.append(inner)
     unread.add("in folders inside class folders", beneath(folders))
-    for each in read:
-        unread.add("in other formats", each.others)
-        unread.add("with a leading dot", each.hidden_images)
+    for part in read:
+        unread.add("in other formats", part.others)
+        unread.add("with a leading dot", part.hidden_images)
     return content.images or inner.images
 
 
 def beneath(folders: Iterable[Path]) -> Iterable[Path]:
-    """List the files in ``folders`` and below; a link is listed, not followed: it may be a loop."""
+    """Yield the files in ``folders`` and below; a link is listed, not followed, as it may loop."""
     for folder in folders:
         if folder.is_symlink():
             yield folder
@@ -213,7 +217,7 @@ def beneath(folders: Iterable[Path]) -> Iterable[Path]:
 
 
 def pictures_beneath(folder: Path) -> list[Path]:
-    """List the images in ``folder`` and below, those of other formats too."""
+    """List the images in ``folder`` and below, including formats that are not read."""
     return [
         path
         for path in beneath([folder])

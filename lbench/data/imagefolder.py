@@ -1,4 +1,4 @@
-"""Any folder of class folders, resized to squares of one size."""
+"""A dataset of any folder with class folders; images are resized to squares of one size."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from lbench.data.dataset import Found, MissingDataError, Raw, RawFile, Split
+from lbench.data.dataset import Location, MissingDataError, Raw, RawFile, Split
 from lbench.data.folders import (
     INNER,
     Unread,
@@ -30,16 +30,17 @@ from lbench.plurals import counted
 
 HELD_OUT = 0.2
 LARGEST = 1024
-"""Pixels a side: an image is 3 MiB then."""
+"""Largest side in pixels; an image of this size has 3 MiB."""
 ANNOTATIONS = "val_annotations.txt"
 TRAIN, TESTS = "train", ("test", "val")
 SPLITS = frozenset(
     {"train", "training", "test", "testing", "val", "valid", "validation", "dev", "eval"}
 )
-"""Names of folders that hold one split each, in lower case: alone, they are no classes."""
+"""Names of folders that hold one split, in lower case; folders with only these names are no
+classes."""
 
 Rows = dict[str, list[tuple[RawFile, str]]]
-"""Split -> files with their class names."""
+"""Files with their class names, by split."""
 
 
 class ImageFolder(Source):
@@ -50,8 +51,8 @@ class ImageFolder(Source):
     ``val/val_annotations.txt``, unlabelled ``test/images``), with ``val/`` as its test set.
 
     Args:
-        size: height and width in pixels: the shorter side is brought to it, then the centre is
-            cut out.
+        size: height and width in pixels; the shorter side is resized to it, then the centre is
+            cropped.
 
     Raises:
         UsageError: ``size`` is not a whole number from 1 to 1024.
@@ -71,60 +72,60 @@ class ImageFolder(Source):
         super().__init__(**options)
 
     def options(self) -> Mapping[str, Any]:
-        """Tell the size too."""
+        """Return the size with the other options."""
         return {**super().options(), "size": self.size}
 
-    def places(self, data_dir: Path | None) -> list[Path]:
-        """Look in ``data_dir`` alone when it is given."""
-        # Elsewhere any folder would do, so a named one is the only candidate.
+    def directories(self, data_dir: Path | None) -> list[Path]:
+        """List ``data_dir`` alone if it is given."""
+        # Any folder with folders in it would pass for this dataset, so only a named one is taken.
         if data_dir is not None:
             return [data_dir, data_dir / self.name]
         root = os.environ.get("LBENCH_DATA")
         named = [expanded(root, "LBENCH_DATA") / self.name] if root else []
         return [*named, self.download_dir]
 
-    def look(self, place: Path) -> Found | None:
+    def look(self, directory: Path) -> Location | None:
         """Find class folders, with or without a split.
 
         Raises:
             MissingDataError: there are images or class folders, but no class folder with images.
             DataError: some class folder has no images, or there is no test set.
         """
-        unread = Unread(place)
-        here, train = listing(place), listing(place / TRAIN)
+        unread = Unread(directory)
+        here, train = listing(directory), listing(directory / TRAIN)
         names = [folder.name for folder in here.folders]
         splits = bool(names) and all(name.lower() in SPLITS for name in names)
-        tests = [name for name in TESTS if (place / name).is_dir()]
+        tests = [name for name in TESTS if (directory / name).is_dir()]
         # A class may be called "train"; its images are then in train/ itself.
         if train.folders and (tests or splits or not train.images):
-            paths = split_images(place, tests, unread)
-            return Found.of(place, "split", paths, unread.notes())
+            paths = split_images(directory, tests, unread)
+            return Location.of(directory, "split", paths, unread.notes())
         if splits:
             contents = (f"{folder.name}/ has {listing(folder).what()}" for folder in here.folders)
             raise MissingDataError(
-                f"{place} has splits without class folders: {'; '.join(contents)}.",
+                f"{directory} has splits without class folders: {'; '.join(contents)}.",
                 f"Put the images into {names[0]}/<class>/ and the like, one folder per class.",
             )
         if not names and here.images:
             raise MissingDataError(
-                f"{place} has {counted(len(here.images), 'image')} but no class folders.",
-                f"Put the images into {place.name}/<class>/, one folder per class.",
+                f"{directory} has {counted(len(here.images), 'image')} but no class folders.",
+                f"Put the images into {directory.name}/<class>/, one folder per class.",
             )
         try:
-            paths = class_images(place, unread)
+            paths = class_images(directory, unread)
         except MissingDataError:
-            if (place / self.name).is_dir():
-                return None  # the folder to look in next
+            if (directory / self.name).is_dir():
+                return None  # this folder is searched next
             raise
-        return Found.of(place, "classes", paths, unread.notes()) if paths else None
+        return Location.of(directory, "classes", paths, unread.notes()) if paths else None
 
-    def read(self, found: Found) -> Raw:
-        """Decode, resize and cut every image."""
+    def read(self, location: Location) -> Raw:
+        """Decode, resize and crop every image."""
         notes = []
-        if found.layout == "classes":
-            rows = hold_out(found)
+        if location.layout == "classes":
+            rows = hold_out(location)
         else:
-            rows, absent = as_split(found)
+            rows, absent = as_split(location)
             if absent:
                 notes.append(f"{ANNOTATIONS} has {counted(absent, 'line')} for absent images.")
         classes = tuple(sorted({label for _, label in rows["train"]}))
@@ -143,19 +144,21 @@ class ImageFolder(Source):
             decoded = pool.map(
                 lambda file: decode(file.path.read_bytes(), str(file.path), self.size), files
             )
-            for row, each in enumerate(progress(decoded, f"decoding {found.root}", len(files))):
-                images[row] = each.pixels
-                several += each.frames > 1
+            for row, picture in enumerate(
+                progress(decoded, f"decoding {location.root}", len(files))
+            ):
+                images[row] = picture.pixels
+                several += picture.frames > 1
         if several:
             notes.append(first_frame_note(several))
         number = {label: index for index, label in enumerate(classes)}
         labels = np.array([number[label] for which in rows.values() for _, label in which])
         n = len(rows["train"])
-        held = found.layout == "classes"
-        note = ", 20 % held out" if held else ""
+        held_out = location.layout == "classes"
+        note = ", 20 % held out" if held_out else ""
         return Raw(
-            title=f"{printable(found.root.name)} ({self.size}x{self.size}{note})",
-            variant="folder, 20 % of each class held out as test" if held else "folder",
+            title=f"{printable(location.root.name)} ({self.size}x{self.size}{note})",
+            variant="folder, 20 % of each class held out as test" if held_out else "folder",
             classes=tuple(printable(label) for label in classes),
             train=Split(images[:n], labels[:n].astype(np.int64)),
             test=Split(images[n:], labels[n:].astype(np.int64)),
@@ -163,28 +166,30 @@ class ImageFolder(Source):
         )
 
 
-def split_images(place: Path, tests: list[str], unread: Unread) -> list[Path]:
+def split_images(directory: Path, tests: list[str], unread: Unread) -> list[Path]:
     """List the images of ``train/`` and of the first folder of ``tests`` that has labels.
 
     Raises:
-        DataError: none has labels, or some class folder has no images.
+        DataError: none of them has labels, or a class folder has no images.
     """
-    train = class_images(place / TRAIN, unread)
-    classes = {folder.name for folder in listing(place / TRAIN).folders}
+    train = class_images(directory / TRAIN, unread)
+    classes = {folder.name for folder in listing(directory / TRAIN).folders}
     chosen = ""
     test: list[Path] = []
     for name in tests:
         if chosen:
-            unread.add(f"in {name}/, as {chosen}/ is the test set", images_beneath(place / name))
-        elif test := labelled(place / name, classes, unread):
+            unread.add(
+                f"in {name}/, as {chosen}/ is the test set", images_beneath(directory / name)
+            )
+        elif test := labelled(directory / name, classes, unread):
             chosen = name
     if not chosen:
         raise DataError(
-            f"{place} has {TRAIN}/<class>/* but no images in test/<class>/ or val/<class>/. "
+            f"{directory} has {TRAIN}/<class>/* but no images in test/<class>/ or val/<class>/. "
             f"{' '.join(unread.notes())}".rstrip(),
-            f"Add them, or name {place / TRAIN} itself to hold out 20 % of each class.",
+            f"Add them, or name {directory / TRAIN} itself to hold out 20 % of each class.",
         )
-    here = listing(place)
+    here = listing(directory)
     unread.add("outside class folders", here.images)
     for folder in here.folders:
         if folder.name not in (TRAIN, *tests):
@@ -193,9 +198,9 @@ def split_images(place: Path, tests: list[str], unread: Unread) -> list[Path]:
 
 
 def labelled(folder: Path, classes: set[str], unread: Unread) -> list[Path]:
-    """List the images of a test folder; Tiny ImageNet's with its annotations as the last path.
+    """List the images of a test folder; for Tiny ImageNet the last path is its annotations.
 
-    Images without labels go to ``unread``: those in the folder itself, or in one folder
+    Images without labels are added to ``unread``: images in the folder itself, or in a folder
     ``images`` that is no class, as in Tiny ImageNet's ``test/``.
     """
     content, inner = listing(folder), listing(folder / INNER)
@@ -210,25 +215,25 @@ def labelled(folder: Path, classes: set[str], unread: Unread) -> list[Path]:
     return class_images(folder, unread)
 
 
-def class_of(file: RawFile, found: Found) -> str:
-    """Name the class by the folder below the root, or below ``train/`` and the like."""
-    parts = file.path.relative_to(found.root).parts
-    return parts[0 if found.layout == "classes" else 1]
+def class_of(file: RawFile, location: Location) -> str:
+    """Return the class of a file: the name of the folder below the root, or below the split."""
+    parts = file.path.relative_to(location.root).parts
+    return parts[0 if location.layout == "classes" else 1]
 
 
-def as_split(found: Found) -> tuple[Rows, int]:
-    """Split as the folders say; count the annotated images that are not there."""
+def as_split(location: Location) -> tuple[Rows, int]:
+    """Return the split given by the folders, and the number of annotated images without a file."""
     rows: Rows = {"train": [], "test": []}
     annotations: dict[str, str] | None = None
-    if found.files[-1].path.name == ANNOTATIONS:
-        text = found.files[-1].path.read_text("utf-8", "surrogateescape")
+    if location.files[-1].path.name == ANNOTATIONS:
+        text = location.files[-1].path.read_text("utf-8", "surrogateescape")
         fields = (line.split("\t") for line in text.splitlines())
         annotations = {name: label for name, label, *_ in (row for row in fields if len(row) > 1)}
-    for file in found.files[: -1 if annotations is not None else None]:
-        if file.path.relative_to(found.root).parts[0] == TRAIN:
-            rows["train"].append((file, class_of(file, found)))
+    for file in location.files[: -1 if annotations is not None else None]:
+        if file.path.relative_to(location.root).parts[0] == TRAIN:
+            rows["train"].append((file, class_of(file, location)))
         elif annotations is None:
-            rows["test"].append((file, class_of(file, found)))
+            rows["test"].append((file, class_of(file, location)))
         elif file.path.name in annotations:
             rows["test"].append((file, annotations[file.path.name]))
         else:
@@ -238,21 +243,21 @@ def as_split(found: Found) -> tuple[Rows, int]:
     return rows, len(annotations) - len(rows["test"]) if annotations else 0
 
 
-def hold_out(found: Found) -> Rows:
-    """Hold out a part of each class by a hash of the file names below the root."""
+def hold_out(location: Location) -> Rows:
+    """Hold out a share of each class, chosen by a hash of the file names below the root."""
     by_class: dict[str, list[RawFile]] = {}
-    for file in found.files:
-        by_class.setdefault(class_of(file, found), []).append(file)
+    for file in location.files:
+        by_class.setdefault(class_of(file, location), []).append(file)
     rows: Rows = {"train": [], "test": []}
     for label, files in by_class.items():
-        ranked = sorted(files, key=lambda file: name_hash(file, found.root))
-        held = set(ranked[: min(max(round(HELD_OUT * len(files)), 1), len(files) - 1)])
+        ranked = sorted(files, key=lambda file: name_hash(file, location.root))
+        held_out = set(ranked[: min(max(round(HELD_OUT * len(files)), 1), len(files) - 1)])
         for file in files:
-            rows["test" if file in held else "train"].append((file, label))
+            rows["test" if file in held_out else "train"].append((file, label))
     return rows
 
 
 def name_hash(file: RawFile, root: Path) -> bytes:
-    """Hash the name: a rank that no listing order and no other file changes."""
+    """Return a hash of the file's name below the root; other files and their order are no input."""
     name = file.path.relative_to(root).as_posix()
     return hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest()

@@ -1,4 +1,4 @@
-"""Image files to pixels, with Pillow; ``docs/data.md`` has the table of what is read how."""
+"""Decodes image files with Pillow; ``docs/data.md`` has a table of formats and conversions."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 
 from lbench.data.dataset import Pixels
 from lbench.errors import DataError
+from lbench.plurals import counted
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -18,7 +19,7 @@ SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".ppm", ".pgm", ".webp", 
 PLAIN = frozenset({"1", "L", "P", "RGB", "CMYK", "YCbCr"})
 ALPHA = frozenset({"LA", "PA", "RGBA"})
 GREY16 = frozenset({"I;16", "I;16B", "I;16L", "I;16N"})
-"""Modes of Pillow that files can have and that have one right reading; the others are refused."""
+"""Pillow's modes of files that convert to 8-bit RGB in one way; other modes are refused."""
 
 ORIENTATION = 0x0112
 TURNS = {
@@ -30,14 +31,14 @@ TURNS = {
     7: "TRANSVERSE",
     8: "ROTATE_90",
 }
-"""EXIF orientation to the transposition of Pillow that undoes it."""
+"""By EXIF orientation, Pillow's transposition that undoes it."""
 
 BITS_PER_SAMPLE, PHOTOMETRIC, SAMPLE_FORMAT = 258, 262, 339
 WHITE_IS_ZERO, SIGNED = 0, 2
 """TIFF 6.0: tags and values that Pillow does not apply to 16-bit or signed samples."""
 
 LARGEST_RESIZED = 1 << 27
-"""Most pixels of a resized image before its centre is cut out: 400 MB in memory."""
+"""Largest number of pixels of a resized image before cropping: 400 MB in memory."""
 
 CONVERT = "Convert it to 8-bit greyscale or RGB, or remove it."
 
@@ -55,16 +56,16 @@ class Picture(NamedTuple):
 
 
 def decode(data: bytes, name: str, size: int | None = None) -> Picture:
-    """Decode an image file into RGB, upright as its EXIF orientation says.
+    """Decode an image file into RGB, turned upright by its EXIF orientation.
 
     Args:
         data: the file's content.
-        name: what an error calls it.
-        size: the shorter side is brought to ``size`` pixels (bilinear with antialiasing), then
-            the centre is cut out, ``size`` by ``size``; None leaves the image as it is.
+        name: the image's name in errors.
+        size: the shorter side is resized to ``size`` pixels (bilinear with antialiasing), then
+            the centre is cropped, ``size`` by ``size``; None leaves the image as it is.
 
     Raises:
-        DataError: it is damaged, or its pixels have no single right reading in 8-bit RGB.
+        DataError: it is damaged, or its pixels do not convert to 8-bit RGB in one way.
     """
     try:
         from PIL import Image, UnidentifiedImageError
@@ -99,41 +100,42 @@ def decode(data: bytes, name: str, size: int | None = None) -> Picture:
 
 
 def frame_count(image: Image.Image) -> int:
-    """Count frames or pages; 1 for the MPO files of cameras, whose further frames are previews."""
+    """Return the number of frames or pages; 1 for MPO, whose further frames are previews."""
     if image.format == "MPO":
         return 1
     try:
         return int(getattr(image, "n_frames", 1))
-    except Exception:  # the directory of a later page is damaged; the first is read all the same
+    except Exception:  # the directory of a later page is damaged; the first can still be read
         return 1
 
 
 def first_frame_note(files: int) -> str:
-    """Return the note on ``files`` files with more frames than are read."""
-    return f"Of {files:,} file{'s' if files > 1 else ''} only the first frame or page is read."
+    """Return the note on this number of files with several frames, of which one is read."""
+    return f"Only the first frame or page of {counted(files, 'file')} is read."
 
 
 def orientation(image: Image.Image) -> int:
-    """Return the EXIF orientation, 1 (upright) where there is none that can be read.
+    """Return the EXIF orientation; 1 (upright) where none can be read.
 
     Pillow turns TIFF itself while loading, and then removes the tag.
     """
     try:
         return int(image.getexif().get(ORIENTATION, 1))
-    except Exception:  # damaged EXIF data raises nearly anything and says nothing of the pixels
+    except Exception:  # damaged EXIF data raises nearly anything; the pixels may be fine
         return 1
 
 
 def to_rgb(image: Image.Image, rawmode: str, name: str) -> Image.Image:
-    """Convert a loaded image to 8-bit RGB; transparent parts are laid on white.
+    """Convert a loaded image to 8-bit RGB; transparent parts are blended with white.
 
     Args:
-        rawmode: how the file stores its pixels, in Pillow's words.
-        name: what an error calls it.
+        rawmode: how the file stores its pixels, as Pillow names it.
+        name: the image's name in errors.
 
     Raises:
-        DataError: signed, 32-bit or floating-point samples, whose range the file does not say;
-            a colour space that needs a profile; 16-bit RGB with a transparent colour.
+        DataError: the image has signed, 32-bit or floating-point samples, whose range the file
+            does not give, a colour space that needs a profile, or 16-bit RGB with a transparent
+            colour.
     """
     tags: Any = getattr(image, "tag_v2", {})
     # Pillow has 16-bit PNM, and before version 11 16-bit PNG, in mode I, scaled to 0..65535.
@@ -153,7 +155,7 @@ def to_rgb(image: Image.Image, rawmode: str, name: str) -> Image.Image:
                 "which cannot be matched in 8 bits.",
                 CONVERT,
             )
-        # PNG gives the transparent grey in the file's bits, Pillow the pixels in 8.
+        # PNG gives the transparent grey in the file's bit depth, Pillow gives pixels of 8 bits.
         if image.mode == "L" and isinstance(transparent, int):
             image.info["transparency"] = transparent * {"L;2": 85, "L;4": 17}.get(rawmode, 1)
         return on_white(image)
@@ -168,7 +170,7 @@ def to_rgb(image: Image.Image, rawmode: str, name: str) -> Image.Image:
 
 
 def grey16_to_rgb(image: Image.Image) -> Image.Image:
-    """Keep the upper 8 bits of 16-bit (TIFF also 12-bit) grey, as Pillow does for 16-bit RGB."""
+    """Take the upper 8 bits of 16-bit (TIFF also 12-bit) grey, as Pillow does for 16-bit RGB."""
     from PIL import Image
 
     tags: Any = getattr(image, "tag_v2", {})
@@ -182,16 +184,16 @@ def grey16_to_rgb(image: Image.Image) -> Image.Image:
 
 
 def on_white(image: Image.Image) -> Image.Image:
-    """Lay an image with transparency on white, the page on which such drawings are shown.
+    """Blend an image with transparency with white, the usual background of such drawings.
 
-    Dropping the transparency would show colours that no viewer shows: black ink on a
-    transparent ground is black throughout.
+    Dropping the transparency would give colours that no viewer shows: a drawing in black on a
+    transparent background would be black everywhere.
     """
     from PIL import Image
 
     image_format, image = image.format, image.convert("RGBA")
     lowest, highest = image.getchannel("A").getextrema()
-    # Many writers of 32-bit BMP leave the fourth byte 0; viewers then take the image for opaque.
+    # Many writers of 32-bit BMP leave the fourth byte 0; viewers then show the image as opaque.
     if lowest == 255 or (highest == 0 and image_format == "BMP"):
         return image.convert("RGB")
     ground = Image.new("RGBA", image.size, "white")
@@ -199,7 +201,11 @@ def on_white(image: Image.Image) -> Image.Image:
 
 
 def square(image: Image.Image, size: int, name: str) -> Image.Image:
-    """Bring the shorter side to ``size`` pixels and cut the centre out. Raises DataError."""
+    """Resize the shorter side to ``size`` pixels and crop the centre.
+
+    Raises:
+        DataError: the resized image would be too large.
+    """
     from PIL import Image
 
     shorter = min(image.size)

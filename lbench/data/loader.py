@@ -1,4 +1,4 @@
-"""Batches from images that stay on the device; each is a function of (seed, epoch, position)."""
+"""Batches of images that stay on the device; each is a function of seed, epoch and position."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lbench.data.dataset import Labels, Split
 from lbench.errors import UsageError
 
 Noise = Callable[[str, int], torch.Generator]
-"""(stream, index) -> a CPU generator seeded by a hash of the run's seed, stream and index."""
+"""From (stream, index) to a CPU generator seeded by a hash of the run's seed and both."""
 
 
 def epoch_order(n: int, generator: torch.Generator) -> Tensor:
@@ -22,13 +22,14 @@ def epoch_order(n: int, generator: torch.Generator) -> Tensor:
 
 
 class DeviceData:
-    """Images and labels resident on a device.
+    """Images and labels that stay on a device.
 
     Args:
         images: uint8, ``(n, channels, height, width)``, contiguous.
         labels: int64, ``(n,)``, on the same device.
-        mean: per channel, of pixels / 255; None for no standardisation.
-        std: likewise; given exactly when ``mean`` is. A channel of constant value counts as 1.
+        mean: mean of each channel of pixels / 255; None for no standardisation.
+        std: standard deviation of each channel; given exactly when ``mean`` is. A channel of
+            constant value is divided by 1.
     """
 
     def __init__(
@@ -63,8 +64,8 @@ class DeviceData:
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
     ) -> DeviceData:
-        """Copy the images of ``split`` at ``indices`` (None: all) to ``device``."""
-        # A copy even for the whole split: torch takes no read-only memory.
+        """Copy the examples of ``split`` at ``indices`` (None: all) to ``device``."""
+        # The whole split is copied too, because torch takes no read-only memory.
         images = np.array(split.images) if indices is None else split.images[indices]
         labels = np.array(split.labels) if indices is None else split.labels[indices]
         return cls(
@@ -76,12 +77,12 @@ class DeviceData:
 
     @property
     def device(self) -> torch.device:
-        """Where the images lie."""
+        """Return the device that holds the images."""
         return self.images.device
 
     @property
     def segments(self) -> Sequence[range]:
-        """Which examples belong together: one task after another, or all at once."""
+        """Return the examples of each task of a sequence, or one range with all examples."""
         return (range(len(self)),)
 
     def pixels(self, idx: Tensor) -> Tensor:
@@ -94,7 +95,7 @@ class DeviceData:
         augment: Augmentation | None = None,
         generator: torch.Generator | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Gather the examples at ``idx``, normalised.
+        """Gather the standardised examples at ``idx``.
 
         Args:
             idx: int64, ``(b,)``, on the device.
@@ -109,8 +110,8 @@ class DeviceData:
             if generator is None:
                 raise ValueError("an augmentation needs a generator")
             pixels = augment(pixels, generator)
-        # Two kernels, not addcmul: on the CPU twice as fast, and no fused rounding, so that
-        # every device gets the same bits.
+        # Two kernels, not addcmul: they are twice as fast on the CPU and have no fused rounding,
+        # so that every device gets the same bits.
         images = pixels.float().mul_(self._scale)
         if self._shift is not None:
             images.add_(self._shift)
@@ -118,19 +119,19 @@ class DeviceData:
 
 
 class Batches:
-    """The batches of a training run, addressed by (epoch, position).
+    """The batches of a training run, addressed by epoch and position in the epoch.
 
     The order of epoch e comes from ``noise("order", e)``, the augmentation of a batch from
     ``noise("augment", e * len(self) + position)``. So any batch can be produced directly, and
-    resuming replays nothing. The last, shorter batch is kept. An epoch of a sequence has the
-    examples of one task.
+    resuming replays nothing. The last batch of an epoch may be shorter. An epoch of a sequence has
+    the examples of one task.
 
     Args:
         data: the training examples.
-        batch_size: examples a batch, at least 1.
+        batch_size: examples per batch, at least 1.
         noise: the run's source of generators.
-        augment: None or an empty one for none.
-        epochs: of each task of a sequence.
+        augment: random changes of the images; None or an empty one for none.
+        epochs: epochs per task of a sequence.
 
     Raises:
         UsageError: a batch size below 1, or an augmentation too large for the images.
@@ -156,16 +157,16 @@ class Batches:
         self._order: tuple[int, Tensor] | None = None
 
     def __len__(self) -> int:
-        """Batches an epoch, the longest if they differ."""
+        """Return the number of batches per epoch, the largest if epochs differ."""
         return max(self._count(segment) for segment in self.data.segments)
 
     def segment(self, epoch: int) -> range:
-        """Tell which examples ``epoch`` has."""
+        """Return the examples of ``epoch``."""
         segments = self.data.segments
         return segments[epoch // self.epochs] if len(segments) > 1 else segments[0]
 
     def order(self, epoch: int) -> Tensor:
-        """Draw the order of the examples of ``epoch``: int64, on the device; kept for reuse."""
+        """Draw the order of the examples of ``epoch``, int64, on the device; it is cached."""
         if self._order is None or self._order[0] != epoch:
             segment = self.segment(epoch)
             order = epoch_order(len(segment), self.noise("order", epoch)) + segment.start
@@ -173,7 +174,11 @@ class Batches:
         return self._order[1]
 
     def indices(self, epoch: int, position: int) -> Tensor:
-        """Which examples the batch holds: int64, ``(b,)``, on the device."""
+        """Return the indices of the batch's examples: int64, ``(b,)``, on the device.
+
+        Raises:
+            IndexError: the epoch has no batch at this position.
+        """
         count = self._count(self.segment(epoch))
         if not 0 <= position < count:
             raise IndexError(f"batch {position} of an epoch of {count}")
@@ -181,7 +186,11 @@ class Batches:
         return self.order(epoch)[start : start + self.batch_size]
 
     def batch(self, epoch: int, position: int) -> tuple[Tensor, Tensor]:
-        """Images and labels as from ``DeviceData.batch``. Raises IndexError."""
+        """Return images and labels as ``DeviceData.batch`` does.
+
+        Raises:
+            IndexError: the epoch has no batch at this position.
+        """
         idx = self.indices(epoch, position)
         if not self.augment:
             return self.data.batch(idx)
@@ -189,7 +198,7 @@ class Batches:
         return self.data.batch(idx, self.augment, self.noise("augment", step))
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
-        """Walk the batches of ``epoch`` from position ``start`` on."""
+        """Yield the batches of ``epoch`` from position ``start`` on."""
         for position in range(start, self._count(self.segment(epoch))):
             yield self.batch(epoch, position)
 

@@ -1,4 +1,4 @@
-"""A lock between processes that says what it waits for."""
+"""A lock between processes that prints what it waits for."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from lbench.data.progress import tell
 
 @contextmanager
 def locked(path: Path, what: str) -> Iterator[None]:
-    """Hold the lock file ``path``; the system releases it when its owner dies.
+    """Hold the lock file ``path`` within the context; the system releases it if its owner dies.
 
     Args:
         path: the lock file.
-        what: what another process may be doing, told on standard error while waiting.
+        what: what another process may be doing, printed on standard error while waiting.
     """
     import filelock
 

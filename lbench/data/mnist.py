@@ -1,4 +1,4 @@
-"""MNIST in its IDX files, gzipped or not, checked to the last byte."""
+"""MNIST, read from its IDX files, gzipped or not, each checked to its last byte."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from types import MappingProxyType
 import numpy as np
 import numpy.typing as npt
 
-from lbench.data.dataset import Found, Raw, Split
+from lbench.data.dataset import Location, Raw, Split
 from lbench.data.source import Source
 from lbench.errors import DataError
 
@@ -21,7 +21,7 @@ MD5 = {
     "t10k-images-idx3-ubyte": "2646ac647ad5339dbf082846283269ea",
     "t10k-labels-idx1-ubyte": "27ae3e4e09519cfbb04c329615203637",
 }
-"""Of the files as published, unpacked: what makes a copy canonical."""
+"""MD5 of the published files, unpacked; a copy with these is canonical."""
 
 MEND = "Fetch this file again; MNIST is four files, 11.6 MB gzipped."
 
@@ -37,25 +37,25 @@ class Mnist(Source):
     files = f"{', '.join(MD5)} (each as it is or with .gz)"
     torchvision = "MNIST"
 
-    def look(self, place: Path) -> Found | None:
+    def look(self, directory: Path) -> Location | None:
         """Find the four files, also in torchvision's folders."""
-        for folder in (place, place / "MNIST" / "raw"):
+        for folder in (directory, directory / "MNIST" / "raw"):
             paths = {name: spelled(folder, name) for name in MD5}
-            found = [path for path in paths.values() if path is not None]
-            if not found:
+            present = [path for path in paths.values() if path is not None]
+            if not present:
                 continue
             if missing := [name for name, path in paths.items() if path is None]:
                 raise DataError(
                     f"{folder} has a part of MNIST; missing: {', '.join(missing)}.",
                     "Put the missing files (with or without .gz) beside the others.",
                 )
-            return Found.of(folder, "idx", found)
+            return Location.of(folder, "idx", present)
         return None
 
-    def read(self, found: Found) -> Raw:
+    def read(self, location: Location) -> Raw:
         """Parse the four files and compare their check sums."""
         arrays, canonical = [], True
-        for (name, md5), file in zip(MD5.items(), found.files, strict=True):
+        for (name, md5), file in zip(MD5.items(), location.files, strict=True):
             data = unpack(file.path)
             canonical &= hashlib.md5(data, usedforsecurity=False).hexdigest() == md5
             arrays.append(parse(file.path, data, shape=(28, 28) if "images" in name else ()))
@@ -63,13 +63,13 @@ class Mnist(Source):
             title=self.title if canonical else f"{self.title} (modified)",
             variant="canonical" if canonical else "modified",
             classes=tuple("0123456789"),
-            train=pair(arrays[0], arrays[1], found.files[1].path),
-            test=pair(arrays[2], arrays[3], found.files[3].path),
+            train=pair(arrays[0], arrays[1], location.files[1].path),
+            test=pair(arrays[2], arrays[3], location.files[3].path),
         )
 
 
 def spelled(folder: Path, name: str) -> Path | None:
-    """Find the file under any of its usual spellings."""
+    """Return the path of the file under any of its usual spellings; None where there is none."""
     dotted = name.replace("-idx", ".idx")
     for spelling in (name, f"{name}.gz", dotted, f"{dotted}.gz"):
         if (folder / spelling).is_file():
@@ -78,7 +78,11 @@ def spelled(folder: Path, name: str) -> Path | None:
 
 
 def unpack(path: Path) -> bytes:
-    """Read a file, unzipped when it is gzip. Raises DataError when it is damaged or cut short."""
+    """Read a file and unzip it if it is gzip.
+
+    Raises:
+        DataError: it is damaged or cut short.
+    """
     data = path.read_bytes()
     if data[:2] != b"\x1f\x8b" and path.suffix != ".gz":
         return data
@@ -89,7 +93,11 @@ def unpack(path: Path) -> bytes:
 
 
 def parse(path: Path, data: bytes, shape: tuple[int, ...]) -> npt.NDArray[np.uint8]:
-    """Read the array ``(n, *shape)`` in the IDX file ``data``. Raises DataError."""
+    """Read the array ``(n, *shape)`` from the content of an IDX file.
+
+    Raises:
+        DataError: the content is not such an array.
+    """
     rank = 1 + len(shape)
     start = 4 + 4 * rank
     magic = bytes([0, 0, 8, rank])
@@ -109,7 +117,11 @@ def parse(path: Path, data: bytes, shape: tuple[int, ...]) -> npt.NDArray[np.uin
 
 
 def pair(images: npt.NDArray[np.uint8], labels: npt.NDArray[np.uint8], path: Path) -> Split:
-    """Images ``(n, 28, 28)`` and labels ``(n,)`` together. Raises DataError."""
+    """Make a split of images ``(n, 28, 28)`` and labels ``(n,)``.
+
+    Raises:
+        DataError: their numbers differ, or a label is above 9.
+    """
     if len(images) != len(labels):
         raise DataError(f"{path} has {len(labels)} labels for {len(images)} images.", MEND)
     if len(labels) and labels.max() > 9:

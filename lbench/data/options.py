@@ -1,4 +1,4 @@
-"""Options of datasets: what listings say of them, and how numbers among them are read."""
+"""Options of datasets: their description in listings, and a reader for whole numbers."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ class Option:
     """An option of a dataset, as ``lbench datasets NAME`` shows it.
 
     Args:
-        name: what ``--data`` takes.
-        default: None for none.
-        values: what it may be, in words.
-        help: one line that says what it does.
+        name: its name in ``--data NAME=VALUE``.
+        default: its default; None for none.
+        values: the values that are allowed, in words.
+        help: one line that says what the option does.
     """
 
     name: str
@@ -25,7 +25,7 @@ class Option:
     help: str
 
     def as_dict(self) -> dict[str, Any]:
-        """Every field by name."""
+        """Return every field by name."""
         return asdict(self)
 
 
@@ -35,7 +35,7 @@ def whole(
     """Read a whole number from text or a number.
 
     Raises:
-        UsageError: it is none, or not from ``low`` to ``high`` (None: no limit).
+        UsageError: the value is no whole number, or not from ``low`` to ``high`` (None: no limit).
     """
     number = None
     if isinstance(value, (int, str)) and not isinstance(value, bool):

@@ -1,4 +1,4 @@
-"""What a run trains on, chooses by and, apart from these, is tested on, on its device."""
+"""The training, validation and test examples of a run, on its device."""
 
 from __future__ import annotations
 
@@ -15,15 +15,16 @@ from lbench.data.split import holdout, labelled
 
 
 class SequenceData(DeviceData):
-    """The examples of all tasks of a sequence, one task behind another; each image lies once.
+    """The examples of all tasks of a sequence, task by task; each image is stored once.
 
     Args:
-        images: as of DeviceData, of all tasks.
-        labels: likewise.
-        tasks: which of them belong to each task, int64, on the device.
-        orders: of the pixels of each task, int64, ``(tasks, height * width)``; None for their own.
-        mean: as of DeviceData.
-        std: likewise.
+        images: the images of all tasks, as in DeviceData.
+        labels: their labels, as in DeviceData.
+        tasks: for each task, the indices of its images, int64, on the device.
+        orders: order of the pixels in each task, int64, ``(tasks, height * width)``; None where
+            they are not permuted.
+        mean: as in DeviceData.
+        std: as in DeviceData.
     """
 
     def __init__(
@@ -36,8 +37,8 @@ class SequenceData(DeviceData):
         std: Sequence[float] | None = None,
     ) -> None:
         super().__init__(images, labels, mean, std)
-        self._of = torch.cat(list(tasks))
-        self.labels = labels[self._of]
+        self._images = torch.cat(list(tasks))
+        self.labels = labels[self._images]
         ends = np.cumsum([len(task) for task in tasks]).tolist()
         self._segments = tuple(map(range, [0, *ends], ends))
         self._ends = torch.tensor(ends, device=images.device)
@@ -45,12 +46,12 @@ class SequenceData(DeviceData):
 
     @property
     def segments(self) -> Sequence[range]:
-        """One a task."""
+        """Return the examples of each task."""
         return self._segments
 
     def pixels(self, idx: Tensor) -> Tensor:
-        """Gather the bytes at ``idx``, in the order of their task."""
-        pixels = super().pixels(self._of.index_select(0, idx))
+        """Gather the bytes at ``idx``, in the order that their task gives to pixels."""
+        pixels = super().pixels(self._images.index_select(0, idx))
         if self._orders is None:
             return pixels
         task = torch.bucketize(idx, self._ends, right=True)
@@ -61,11 +62,11 @@ class SequenceData(DeviceData):
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """The data of a run while it trains: the test set is not there.
+    """The data of a run while it trains, without the test set.
 
     Args:
-        training: what the rule learns from.
-        validation: what was held out of it; None when nothing was.
+        training: the examples that the rule learns from.
+        validation: the examples that were held out; None where there are none.
     """
 
     training: DeviceData
@@ -80,28 +81,25 @@ def parts(
     standardize: bool,
     device: torch.device | str = "cpu",
 ) -> Parts:
-    """Split the training examples of a dataset and copy them to the device.
+    """Split the training examples of a dataset and copy both parts to the device.
 
-    Both shares are taken of each class, and of each task of a sequence, by itself. A permuted
-    task holds out the same images as every other one.
+    Both shares are taken from each class, and from each task of a sequence, separately. All
+    tasks of a permuted sequence hold out the same images.
 
     Args:
         validation: share of the training examples that is held out; 0 for none.
-        labels: share of the rest that is trained on.
-        standardize: whether by the moments of the whole training set.
+        labels: share of the remaining examples that is trained on.
+        standardize: whether images are standardised, with the moments of the whole training set.
 
     Raises:
         DataError: there are too few examples to hold any out.
     """
-    train, held = [], []
-    for segment in _segments(data):
-        kept, out = _kept(data, segment, validation, labels)
-        train.append(kept)
-        held.append(out)
+    splits = [_split(data, segment, validation, labels) for segment in _segments(data)]
+    training, held_out = [stay for stay, _ in splits], [out for _, out in splits]
     moments = _moments(data, standardize)
     return Parts(
-        _on_device(data, data.train, train, device, moments),
-        _on_device(data, data.train, held, device, moments) if validation else None,
+        _on_device(data, data.train, training, device, moments),
+        _on_device(data, data.train, held_out, device, moments) if validation else None,
     )
 
 
@@ -109,19 +107,19 @@ def unseen(data: Dataset, *, standardize: bool, device: torch.device | str = "cp
     """Copy the test set to the device.
 
     Args:
-        standardize: whether by the moments of the whole training set.
+        standardize: whether images are standardised, with the moments of the whole training set.
     """
     tasks = [segment.test for segment in _segments(data)]
     return _on_device(data, data.test, tasks, device, _moments(data, standardize))
 
 
 def training_sizes(data: Dataset, validation: float, labels: float) -> list[int]:
-    """Count the examples that ``parts`` leaves for training: of all, or of each task.
+    """Count the examples that ``parts`` leaves for training, per task of a sequence.
 
     Raises:
-        DataError: as of ``parts``.
+        DataError: there are too few examples to hold any out.
     """
-    return [len(_kept(data, segment, validation, labels)[0]) for segment in _segments(data)]
+    return [len(_split(data, segment, validation, labels)[0]) for segment in _segments(data)]
 
 
 Moments = tuple[Sequence[float] | None, Sequence[float] | None]
@@ -147,29 +145,29 @@ def _segments(data: Dataset) -> Sequence[Segment]:
     return data.segments or (_whole(data),)
 
 
-def _kept(
+def _split(
     data: Dataset, segment: Segment, validation: float, labels: float
 ) -> tuple[Labels, Labels]:
-    """Return which examples of a segment are trained on, and which are held out."""
-    of_class = data.train.labels[segment.train]
-    kept, out = holdout(of_class, validation, data.digest)
-    kept = kept[labelled(of_class[kept], labels, data.digest)]
-    return segment.train[kept], segment.train[out]
+    """Return the indices of a segment's examples that are trained on and that are held out."""
+    classes = data.train.labels[segment.train]
+    training, held_out = holdout(classes, validation, data.digest)
+    training = training[labelled(classes[training], labels, data.digest)]
+    return segment.train[training], segment.train[held_out]
 
 
 def held_out(data: DeviceData, fraction: float, digest: str) -> tuple[Tensor, Tensor]:
-    """Split examples that are trained on as ``parts`` would have: kept and held out.
+    """Split training examples again, as ``parts`` would split them.
 
     Returns:
-        Their indices, int64, on the device.
+        The indices of the examples that stay and of those held out, int64, on the device.
     """
-    kept: list[Tensor] = []
-    held: list[Tensor] = []
+    stay: list[Tensor] = []
+    out: list[Tensor] = []
     for segment in data.segments:
         labels = data.labels[segment.start : segment.stop].cpu().numpy()
-        for indices, rows in zip((kept, held), holdout(labels, fraction, digest), strict=True):
+        for indices, rows in zip((stay, out), holdout(labels, fraction, digest), strict=True):
             indices.append(torch.from_numpy(rows + segment.start))
-    return torch.cat(kept).to(data.device), torch.cat(held).to(data.device)
+    return torch.cat(stay).to(data.device), torch.cat(out).to(data.device)
 
 
 def _whole(data: Dataset) -> Segment:

@@ -1,4 +1,4 @@
-"""Paths that a user gives: an option or a variable of the environment."""
+"""Paths that a user gives with an option or an environment variable."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from lbench.errors import UsageError
 
 
 def expanded(path: Path | str, origin: str) -> Path:
-    """Return ``path`` with a leading ``~`` replaced by the home of its user.
+    """Return ``path`` with a leading ``~`` or ``~user`` replaced by that user's home directory.
 
     Args:
-        origin: where the path was given, such as ``"LBENCH_DATA"``.
+        origin: option or variable that gave the path, such as ``"LBENCH_DATA"``.
 
     Raises:
         UsageError: there is no such user.

@@ -11,13 +11,13 @@ from lbench.data.draws import draws
 
 
 def permutation(key: str, shape: tuple[int, int, int]) -> Labels:
-    """Draw an order of the pixels: int64, ``(height * width,)``.
+    """Draw a random order of the pixels: int64, ``(height * width,)``.
 
     Position p of a permuted image shows the pixel at position ``order[p]``, all its channels
     together.
 
     Args:
-        key: names the permutation; with the shape it is the only source of chance.
+        key: names the permutation; with the shape it alone determines the result.
         shape: (channels, height, width) of an image.
     """
     channels, height, width = shape
@@ -26,7 +26,7 @@ def permutation(key: str, shape: tuple[int, int, int]) -> Labels:
 
 
 def permuted(raw: Raw, seed: int) -> Raw:
-    """Permute the pixels of all images of both splits by the permutation of ``seed``."""
+    """Permute the pixels of all images of both splits with the permutation of ``seed``."""
     _, *shape = raw.train.images.shape
     order = permutation(str(seed), (shape[0], shape[1], shape[2]))
     note = f", pixels permuted ({seed})"
@@ -40,6 +40,6 @@ def permuted(raw: Raw, seed: int) -> Raw:
 
 
 def reorder(images: Pixels, order: Labels) -> Pixels:
-    """Bring the pixels of images ``(n, channels, height, width)`` into this order, in a copy."""
+    """Return a copy of images ``(n, channels, height, width)`` with their pixels in this order."""
     flat = images.reshape(*images.shape[:2], -1)
     return np.ascontiguousarray(flat[:, :, order]).reshape(images.shape)

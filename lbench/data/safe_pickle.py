@@ -1,8 +1,7 @@
-"""CIFAR's pickled batches without pickle's power to run code.
+"""Reads CIFAR-10's pickled batches without letting the pickle run code.
 
-A pickle may call whatever it can import. This reader lets it import three names, each
-replaced by a class here that only keeps what it is given; NumPy itself is never called
-from the pickle.
+A pickle may call anything that it can import. This reader lets it import three names, each
+replaced by a class that only stores its arguments; NumPy is never called from the pickle.
 """
 
 from __future__ import annotations
@@ -18,8 +17,8 @@ import numpy.typing as npt
 from lbench.errors import DataError
 
 
-class Kept:
-    """Stands for an array or a dtype while unpickling."""
+class StandIn:
+    """Stores the arguments and the state of an array or a dtype while unpickling."""
 
     def __init__(self, *args: object) -> None:
         self.args = args
@@ -38,20 +37,24 @@ ALLOWED = {
 
 
 class Reader(pickle.Unpickler):
-    """Refuses every import but those of a plain array."""
+    """Unpickles arrays as stand-ins and refuses every other import."""
 
-    def find_class(self, module: str, name: str) -> type[Kept]:
-        """Give the stand-in. Raises UnpicklingError for any other name."""
+    def find_class(self, module: str, name: str) -> type[StandIn]:
+        """Return the stand-in.
+
+        Raises:
+            UnpicklingError: it is another name than those of a plain array.
+        """
         if (module, name) not in ALLOWED:
             raise pickle.UnpicklingError(f"it wants to import {module}.{name}")
-        return Kept
+        return StandIn
 
 
 def read_batch(data: bytes, path: Path) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
-    """Images ``(n, 3, 32, 32)`` and labels ``(n,)`` of one pickled CIFAR-10 batch.
+    """Return images ``(n, 3, 32, 32)`` and labels ``(n,)`` of one pickled CIFAR-10 batch.
 
     Raises:
-        DataError: it is not such a batch, or it wants to import anything else.
+        DataError: it is not such a batch, or it imports anything else.
     """
     try:
         batch = Reader(io.BytesIO(data), encoding="bytes").load()
@@ -65,7 +68,8 @@ def read_batch(data: bytes, path: Path) -> tuple[npt.NDArray[np.uint8], npt.NDAr
         _, shape, dtype, fortran, pixels = fields["data"].state
         if dtype.args[0] not in ("u1", b"u1") or fortran or not isinstance(pixels, bytes):
             raise ValueError("the data are not bytes in C order")
-        # Any other shape of as many bytes, such as (n, 32, 32, 3), has its pixels in another order.
+        # Another shape with the same number of bytes, such as (n, 32, 32, 3), orders pixels
+        # differently.
         if len(shape) != 2 or shape[1] != 3072:
             raise ValueError(f"the data have shape {shape}, not (n, 3072)")
         images = np.frombuffer(pixels, dtype=np.uint8).reshape(-1, 3, 32, 32)

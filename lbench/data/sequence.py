@@ -1,7 +1,8 @@
-"""Sequences of tasks, learned one after another, to see what a rule forgets.
+"""Sequences of tasks, learned one after another, which show what a rule forgets.
 
-An epoch of a sequence has the examples of one task; with E epochs each task gets E of them in
-order. The rule is told nothing of tasks. Errors are means over tasks with equal weight.
+An epoch of a sequence has the examples of one task; with a budget of E epochs each task is trained
+for E epochs, in order. The rule does not know which task an example belongs to. Errors are means
+over tasks with equal weight.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from lbench.data.dataset import Dataset, Found, Labels, Raw, Segment, Split
+from lbench.data.dataset import Dataset, Labels, Location, Raw, Segment, Split
 from lbench.data.digits import Digits
 from lbench.data.mnist import Mnist
 from lbench.data.options import Option, whole
@@ -28,14 +29,14 @@ from lbench.errors import UsageError
 RECIPE = MappingProxyType(
     {"optimizer": "sgd", "momentum": 0.0, "schedule": "constant", "lr": 0.1, "batch": 32}
 )
-"""Plain SGD keeps nothing of a task but the weights."""
+"""Plain SGD: nothing but the weights passes from one task to the next."""
 
 
 class TaskSequence(Source):
-    """Tasks made of one dataset. Subclasses implement ``sequence``.
+    """A sequence of tasks made from one dataset. Subclasses implement ``sequence``.
 
     Args:
-        tasks: how many.
+        tasks: the number of tasks.
     """
 
     base: ClassVar[type[Source]]
@@ -49,43 +50,43 @@ class TaskSequence(Source):
         self.inner = self.base(permute=self.permute)
 
     def options(self) -> Mapping[str, Any]:
-        """Tell the number of tasks too."""
+        """Return the number of tasks with the other options."""
         return {**super().options(), "tasks": self.tasks}
 
     @abstractmethod
     def sequence(self, data: Dataset) -> Dataset:
-        """Make the tasks of the dataset: new classes and segments, title and variant."""
+        """Return the dataset with classes, segments, title and variant of the sequence."""
 
     def view(self, data: Dataset) -> Dataset:
-        """Make the sequence, under a name and a digest of its own."""
+        """Return the sequence, with a name and a digest of its own."""
         content = [self.name, data.digest, dict(self.options())]
         sha = hashlib.sha256(json.dumps(content, sort_keys=True).encode())
         return dataclasses.replace(self.sequence(data), name=self.name, digest=sha.hexdigest())
 
-    def places(self, data_dir: Path | None) -> list[Path]:
-        """Look where the dataset lies."""
-        return self.inner.places(data_dir)
+    def directories(self, data_dir: Path | None) -> list[Path]:
+        """List the directories of the base dataset."""
+        return self.inner.directories(data_dir)
 
     @property
     def download_dir(self) -> Path:
-        """Where the dataset is downloaded to."""
+        """Return the download directory of the base dataset."""
         return self.inner.download_dir
 
-    def look(self, place: Path) -> Found | None:
-        """Find the dataset."""
-        return self.inner.look(place)
+    def look(self, directory: Path) -> Location | None:
+        """Find the base dataset."""
+        return self.inner.look(directory)
 
-    def read(self, found: Found) -> Raw:
-        """Decode the dataset."""
-        return self.inner.read(found)
+    def read(self, location: Location) -> Raw:
+        """Decode the base dataset."""
+        return self.inner.read(location)
 
-    def find(self, data_dir: Path | str | None = None) -> Found:
-        """Where the dataset lies."""
+    def find(self, data_dir: Path | str | None = None) -> Location:
+        """Find the base dataset in the directories that it is searched in."""
         return self.inner.find(data_dir)
 
-    def ready(self, found: Found, cache_dir: Path | str | None = None) -> Dataset | None:
-        """Open what can be opened at once."""
-        data = self.inner.ready(found, cache_dir)
+    def ready(self, location: Location, cache_dir: Path | str | None = None) -> Dataset | None:
+        """Open the sequence if that takes no decoding; return None otherwise."""
+        data = self.inner.ready(location, cache_dir)
         return None if data is None else self.view(data)
 
     def load(
@@ -95,28 +96,28 @@ class TaskSequence(Source):
         cache_dir: Path | str | None = None,
         download: bool = True,
     ) -> Dataset:
-        """Load the dataset and make the sequence; one file in the cache serves both."""
+        """Load the base dataset and make the sequence; one file in the cache serves both."""
         return self.view(self.inner.load(data_dir, cache_dir=cache_dir, download=download))
 
-    def cache_path(self, found: Found, cache_dir: Path | str | None = None) -> Path:
-        """Name the cache file of the dataset."""
-        return self.inner.cache_path(found, cache_dir)
+    def cache_path(self, location: Location, cache_dir: Path | str | None = None) -> Path:
+        """Return the path of the base dataset's cache file."""
+        return self.inner.cache_path(location, cache_dir)
 
 
 class Permuted(TaskSequence):
-    """Every task has all examples, their pixels in a random order of its own, the first as well.
+    """Each task, the first included, has all examples, with their pixels in a random order.
 
     Goodfellow et al. 2013, An empirical investigation of catastrophic forgetting, arXiv:1312.6211;
     as a sequence: Kirkpatrick et al. 2017, PNAS 114(13), Section "Permuted MNIST".
 
     Args:
-        seed: of the permutations; task t has the same one however many tasks there are.
+        seed: seed of the permutations; task t has the same one for any number of tasks.
     """
 
     most = 100
     described = (
         Option("tasks", 5, f"a whole number from 1 to {most}", "Tasks, one after another"),
-        Option("seed", 0, "a whole number of at least 0", "Of the tasks' permutations"),
+        Option("seed", 0, "a whole number of at least 0", "Seed of the tasks' permutations"),
         *Source.described,
     )
 
@@ -125,16 +126,16 @@ class Permuted(TaskSequence):
         super().__init__(tasks=tasks, **options)
 
     def options(self) -> Mapping[str, Any]:
-        """Tell the seed too."""
+        """Return the seed with the other options."""
         return {**super().options(), "seed": self.seed}
 
     @property
     def permuted(self) -> bool:
-        """In every task."""
+        """Return True: the pixels of every task are permuted."""
         return True
 
     def sequence(self, data: Dataset) -> Dataset:
-        """Give every task all images and an order of their pixels."""
+        """Give every task all images and a random order of their pixels."""
         train, test = np.arange(len(data.train)), np.arange(len(data.test))
         orders = [permutation(f"{self.seed} task {t}", data.shape) for t in range(self.tasks)]
         return dataclasses.replace(
@@ -146,15 +147,15 @@ class Permuted(TaskSequence):
 
 
 class Paired(TaskSequence):
-    """Every task has two classes of its own: 0 and 1, then 2 and 3, and so on.
+    """Each task has two classes of its own: 0 and 1, then 2 and 3, and so on.
 
     Zenke, Poole and Ganguli 2017, Continual learning through synaptic intelligence, ICML, Section
     5.1; the scenarios: van de Ven and Tolias 2019, arXiv:1904.07734.
 
     Args:
         scenario: ``domain``: labels are the class within the pair, so that all tasks share two
-            outputs. ``class``: every class has an output, and must be told from those of all
-            tasks.
+            outputs. ``class``: every class has an output of its own, and must be distinguished
+            from the classes of all tasks.
     """
 
     most = 5
@@ -182,11 +183,11 @@ class Paired(TaskSequence):
         super().__init__(tasks=tasks, **options)
 
     def options(self) -> Mapping[str, Any]:
-        """Tell the scenario too."""
+        """Return the scenario with the other options."""
         return {**super().options(), "scenario": self.scenario}
 
     def sequence(self, data: Dataset) -> Dataset:
-        """Give every task the images of its pair."""
+        """Give every task the images of its two classes."""
         train, test = self._chosen(data.train), self._chosen(data.test)
         tasks = [
             [np.flatnonzero(s.labels // 2 == t) for s in (train, test)] for t in range(self.tasks)
@@ -195,11 +196,11 @@ class Paired(TaskSequence):
         if self.scenario == "domain":
             train, test = (Split(s.images, s.labels % 2) for s in (train, test))
             classes = ("first of the pair", "second of the pair")
-        how = f"{self.tasks} tasks, {self.scenario}-incremental"
+        scenario = f"{self.tasks} tasks, {self.scenario}-incremental"
         return dataclasses.replace(
             data,
-            title=f"Split {data.title}, {how}",
-            variant=f"{data.variant}, {how}",
+            title=f"Split {data.title}, {scenario}",
+            variant=f"{data.variant}, {scenario}",
             classes=classes,
             train=train,
             test=test,
@@ -209,8 +210,8 @@ class Paired(TaskSequence):
     def _chosen(self, split: Split) -> Split:
         if split.labels.max() < 2 * self.tasks:
             return split
-        kept: Labels = np.flatnonzero(split.labels < 2 * self.tasks)
-        return Split(split.images[kept], split.labels[kept])
+        chosen: Labels = np.flatnonzero(split.labels < 2 * self.tasks)
+        return Split(split.images[chosen], split.labels[chosen])
 
 
 class PermutedMnist(Permuted):

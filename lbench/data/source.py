@@ -1,4 +1,4 @@
-"""Source: where a dataset's raw files lie, and how they become a Dataset."""
+"""Source: finds the raw files of a dataset and decodes them into a Dataset."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from typing import Any, ClassVar
 import platformdirs
 
 from lbench.data import cache, permutation
-from lbench.data.dataset import Dataset, Found, MissingDataError, Raw, Split
+from lbench.data.dataset import Dataset, Location, MissingDataError, Raw, Split
 from lbench.data.decoded import check, finish
 from lbench.data.options import Option, whole
 from lbench.data.paths import expanded
 from lbench.errors import DataError, UsageError, unknown
 
-__all__ = ["Dataset", "Found", "MissingDataError", "Raw", "Source", "Split"]
+__all__ = ["Dataset", "Location", "MissingDataError", "Raw", "Source", "Split"]
 
 
 class Source(ABC):
@@ -28,14 +28,14 @@ class Source(ABC):
 
     Class attributes:
         epochs: the default budget.
-        recipe: what the default recipe changes for this dataset.
-        augmentation: the default, in the words of ``Augmentation.parse``; "" is none.
+        recipe: options in which the dataset's default recipe differs from lbench's.
+        augmentation: the default, as ``Augmentation.parse`` reads it; "" is none.
         standardize: whether images are brought to zero mean and unit variance per channel
             of the training set; otherwise they are pixels / 255.
         files: the layouts that are recognised, for error messages.
         torchvision: the class of ``torchvision.datasets`` that downloads it, or "".
         cached: whether decoding is worth a file in the cache.
-        format: raised whenever ``read`` comes to give other arrays for the same files.
+        format: a number that is raised whenever ``read`` returns other arrays for the same files.
         described: the options; a subclass adds its own.
 
     Args:
@@ -67,14 +67,14 @@ class Source(ABC):
 
     def __init__(self, /, permute: object = None, **options: object) -> None:
         for option in options:
-            names = sorted(each.name for each in self.described)
+            names = sorted(known.name for known in self.described)
             listing = f"Options of {self.name}: {', '.join(names)}."
             raise unknown(f"option of dataset {self.name}:", option, names, listing=listing)
         if permute is not None and permute != "none":
             self.permute = whole(self.name, "permute", permute, 0, None, example=1)
 
     def options(self) -> Mapping[str, Any]:
-        """Tell what was asked for and changes the arrays; part of a run's fingerprint.
+        """Return the options that were given and change the arrays; part of a run's fingerprint.
 
         A subclass with options of its own adds them to these.
         """
@@ -82,36 +82,45 @@ class Source(ABC):
 
     @property
     def permuted(self) -> bool:
-        """Whether pixels have lost their neighbours."""
+        """Return whether the pixels are permuted, so that neighbours are no longer adjacent."""
         return self.permute is not None
 
-    def places(self, data_dir: Path | None) -> list[Path]:
+    def directories(self, data_dir: Path | None) -> list[Path]:
         """List the directories to look in, in order."""
         roots = [] if data_dir is None else [data_dir]
         if variable := os.environ.get("LBENCH_DATA"):
             roots.append(expanded(variable, "LBENCH_DATA"))
-        places = [place for root in roots for place in (root, root / self.name)]
-        return [*places, self.download_dir]
+        directories = [directory for root in roots for directory in (root, root / self.name)]
+        return [*directories, self.download_dir]
 
     @property
     def download_dir(self) -> Path:
-        """Where downloads go; the user may put files there by hand."""
+        """Return the directory of downloads; the user may put files there by hand."""
         return Path(platformdirs.user_cache_dir("lbench")) / "raw" / self.name
 
     @abstractmethod
-    def look(self, place: Path) -> Found | None:
-        """Find the raw data in ``place``, or None. Raises DataError when a part is missing."""
+    def look(self, directory: Path) -> Location | None:
+        """Find the raw data in ``directory``; None where there is none.
+
+        Raises:
+            DataError: a part of it is missing.
+        """
 
     @abstractmethod
-    def read(self, found: Found) -> Raw:
-        """Decode. Raises DataError, naming the file, for anything that is not as it should be."""
+    def read(self, location: Location) -> Raw:
+        """Decode the files.
 
-    def find(self, data_dir: Path | str | None = None) -> Found:
-        """Where the raw data lies: ``data_dir``, then ``LBENCH_DATA``, then the user's cache.
+        Raises:
+            DataError: a file has other content than it should; the message names the file.
+        """
+
+    def find(self, data_dir: Path | str | None = None) -> Location:
+        """Find the raw data in ``data_dir``, else in ``LBENCH_DATA``, else in the user's cache.
 
         Raises:
             UsageError: ``data_dir`` is not a directory, or a path names an unknown user.
-            MissingDataError: it lies nowhere; names every place and how to put it there.
+            MissingDataError: it was not found; the message names every directory that was
+                searched, the hint says how to add the files.
             DataError: only some of its files are there, or a directory may not be read.
         """
         try:
@@ -122,14 +131,15 @@ class Source(ABC):
                         f"The data directory {str(data_dir)!r} is not a directory.",
                         "Give --data-dir a directory that exists.",
                     )
-            places = self.places(data_dir)
-            for place in places:
-                if place.is_dir() and (found := self.look(place)) is not None:
-                    return found
+            directories = self.directories(data_dir)
+            for directory in directories:
+                if directory.is_dir() and (location := self.look(directory)) is not None:
+                    return location
         except OSError as error:
             raise unreadable(error, data_dir or self.name) from error
         listed = "".join(
-            f"\n  {place}{'' if place.is_dir() else '  (no such directory)'}" for place in places
+            f"\n  {directory}{'' if directory.is_dir() else '  (no such directory)'}"
+            for directory in directories
         )
         raise MissingDataError(
             f"Dataset {self.name!r} was not found. Looked in:{listed}",
@@ -144,73 +154,83 @@ class Source(ABC):
         cache_dir: Path | str | None = None,
         download: bool = True,
     ) -> Dataset:
-        """Find, decode on first use, and open.
+        """Find the data, decode it on first use, and open it.
 
         Args:
-            data_dir: looked in first.
-            cache_dir: where decoded data is kept; default ``LBENCH_CACHE``, else the user's cache.
-            download: whether a dataset that lies nowhere may be downloaded.
+            data_dir: the directory that is searched first.
+            cache_dir: the directory of decoded data; default ``LBENCH_CACHE``, else the user's
+                cache.
+            download: whether a dataset that was not found may be downloaded.
 
         Raises:
-            DataError: missing, damaged, or not storable.
+            DataError: the data is missing or damaged, or cannot be stored.
             UsageError: ``data_dir`` is not a directory.
         """
         try:
-            found = self.find(data_dir)
+            location = self.find(data_dir)
         except MissingDataError as error:
             if not (download and self.torchvision):
                 raise
             from lbench.data.download import download as fetch
 
             fetch(self.torchvision, self.download_dir, error)
-            found = self.find(data_dir)
+            location = self.find(data_dir)
         if not self.cached:
-            return with_notes(finish(self.name, self.decode(found)), found)
-        path = self.cache_path(found, cache_dir)
-        return with_notes(cache.fetch(path, self.name, lambda: self.decode(found)), found)
+            return with_notes(finish(self.name, self.decode(location)), location)
+        path = self.cache_path(location, cache_dir)
+        return with_notes(cache.fetch(path, self.name, lambda: self.decode(location)), location)
 
-    def decode(self, found: Found) -> Raw:
-        """Read, check, and permute the pixels if that was asked for. Raises DataError."""
+    def decode(self, location: Location) -> Raw:
+        """Read and check the data; permute the pixels with the option ``permute``.
+
+        Raises:
+            DataError: the data cannot be read, or is not what a dataset must be.
+        """
         try:
-            raw = self.read(found)
+            raw = self.read(location)
         except OSError as error:
-            raise unreadable(error, found.root) from error
+            raise unreadable(error, location.root) from error
         except MemoryError as error:
             raise DataError(
-                f"{found.root} does not fit into memory when decoded: {error}.",
+                f"{location.root} does not fit into memory when decoded: {error}.",
                 "Use fewer or smaller images.",
             ) from error
-        check(raw, found.root)
+        check(raw, location.root)
         return raw if self.permute is None else permutation.permuted(raw, self.permute)
 
-    def ready(self, found: Found, cache_dir: Path | str | None = None) -> Dataset | None:
-        """Open what can be opened at once; None for what has to be decoded first."""
+    def ready(self, location: Location, cache_dir: Path | str | None = None) -> Dataset | None:
+        """Open the dataset if that takes no decoding; return None otherwise."""
         if not self.cached:
-            return with_notes(finish(self.name, self.decode(found)), found)
-        dataset = cache.load(self.cache_path(found, cache_dir))
-        return None if dataset is None else with_notes(dataset, found)
+            return with_notes(finish(self.name, self.decode(location)), location)
+        dataset = cache.load(self.cache_path(location, cache_dir))
+        return None if dataset is None else with_notes(dataset, location)
 
-    def cache_path(self, found: Found, cache_dir: Path | str | None = None) -> Path:
-        """Name the cache file for these raw files as they are now and these options."""
+    def cache_path(self, location: Location, cache_dir: Path | str | None = None) -> Path:
+        """Return the path of the cache file for these raw files, as they are now, and options."""
         # Content changes and swapped names change ctime, even where size and mtime stay. A hash of
-        # the content would read everything again at each start; inode numbers are left out, as
-        # some network file systems make them up anew.
-        files = [(str(f.path), f.size, f.mtime_ns, f.ctime_ns) for f in found.files]
-        # Permuted pixels are other content, whatever a subclass tells of its options.
+        # the content would read everything again at each start. Inode numbers are left out,
+        # because some network file systems assign new ones at each mount.
+        files = [(str(f.path), f.size, f.mtime_ns, f.ctime_ns) for f in location.files]
+        # Permuted pixels are other content, whatever options a subclass returns.
         options = {**self.options(), **Source.options(self)}
-        key = [self.format, found.layout, str(found.root), options, files]
+        key = [self.format, location.layout, str(location.root), options, files]
         sha = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
         return cache.directory(cache_dir) / f"{self.name}-{sha[:20]}.bin"
 
 
 def unreadable(error: OSError, where: Path | str) -> DataError:
-    """Return the error for what the system does not let lbench read, ``where`` if it names none."""
+    """Return the error for a file that the system does not let lbench read.
+
+    Args:
+        error: raised by the system.
+        where: the path for the message where ``error`` has none.
+    """
     return DataError(
         f"{error.filename or where} cannot be read: {error.strerror or error}.",
         "Check that it is there and that you may read it.",
     )
 
 
-def with_notes(dataset: Dataset, found: Found) -> Dataset:
-    """Put the notes on what lies beside the files before those on what was decoded."""
-    return dataclasses.replace(dataset, notes=(*found.notes, *dataset.notes))
+def with_notes(dataset: Dataset, location: Location) -> Dataset:
+    """Put the notes on files that were not read in front of those on the decoded data."""
+    return dataclasses.replace(dataset, notes=(*location.notes, *dataset.notes))

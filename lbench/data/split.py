@@ -1,4 +1,4 @@
-"""A validation split and a share of the labels that depend on the data, not on the run."""
+"""A validation split and a subset of the labels that depend on the data, not on the run."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from lbench.errors import DataError, UsageError
 
 
 def holdout(labels: Labels, fraction: float, digest: str) -> tuple[Labels, Labels]:
-    """Split stratified by class, the same for every run on the same data.
+    """Split examples by class; the split is the same for every run on the same data.
 
     Of a class with n examples, round(fraction * n) are held out, at least 1 and at most
     n - 1 when n > 1; none when ``fraction`` is 0.
@@ -21,7 +21,7 @@ def holdout(labels: Labels, fraction: float, digest: str) -> tuple[Labels, Label
         digest: the dataset's; the only source of chance.
 
     Returns:
-        Sorted index arrays, int64: those kept and those held out.
+        Sorted index arrays, int64: of the examples that stay and of those held out.
 
     Raises:
         UsageError: ``fraction`` is not in [0, 1).
@@ -50,9 +50,9 @@ def holdout(labels: Labels, fraction: float, digest: str) -> tuple[Labels, Label
 def labelled(labels: Labels, share: float, digest: str) -> Labels:
     """Choose the examples that keep their labels when only a share of them does.
 
-    Stratified by class, the same for every run on the same data, and nested: the examples of a
-    share are among those of every larger one. Of a class with n examples round(share * n) are
-    kept, at least 1.
+    The choice is stratified by class, the same for every run on the same data, and nested: the
+    examples of a share are among those of every larger share. Of a class with n examples,
+    round(share * n) are chosen, at least 1.
 
     Args:
         labels: ``(n,)``, of the training part.
@@ -73,9 +73,9 @@ def labelled(labels: Labels, share: float, digest: str) -> Labels:
     if share == 1:
         return np.arange(len(labels), dtype=np.int64)
     drawn = draws(f"labels {digest}", len(labels))
-    kept = []
+    chosen = []
     for label in np.unique(labels):
         members = np.flatnonzero(labels == label)
         count = max(round(share * len(members)), 1)
-        kept.append(members[np.argsort(drawn[members], kind="stable")[:count]])
-    return np.sort(np.concatenate(kept)).astype(np.int64)
+        chosen.append(members[np.argsort(drawn[members], kind="stable")[:count]])
+    return np.sort(np.concatenate(chosen)).astype(np.int64)

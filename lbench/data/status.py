@@ -1,4 +1,4 @@
-"""What ``lbench data status`` and ``lbench data prepare`` need to know."""
+"""Functions behind ``lbench data status`` and ``lbench data prepare``."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from lbench.errors import DataError, printable
 def status(
     source: Source, data_dir: Path | str | None = None, cache_dir: Path | str | None = None
 ) -> dict[str, Any]:
-    """One dataset's state, JSON-able; reads no raw file and never raises for missing data.
+    """Return the state of one dataset as JSON-able values.
 
-    ``state`` is ``"ready"`` (can be opened at once), ``"found"`` (will be decoded on first use),
-    ``"missing"`` or ``"damaged"``; the last two come with ``message`` and ``hint``. What is not
-    known before decoding is None.
+    It reads no raw file, and missing data raises nothing. ``state`` is ``"ready"`` (can be opened
+    at once), ``"found"`` (is decoded on first use), ``"missing"`` or ``"damaged"``; the last two
+    come with ``message`` and ``hint``. Values that are not known before decoding are None.
 
     Raises:
         UsageError: ``data_dir`` is not a directory.
@@ -42,16 +42,16 @@ def status(
         "hint": None,
     }
     try:
-        found = source.find(data_dir)
+        location = source.find(data_dir)
         report |= {
             "state": "found",
-            "path": printable(str(found.root)),
-            "layout": found.layout,
-            "notes": list(found.notes),
+            "path": printable(str(location.root)),
+            "layout": location.layout,
+            "notes": list(location.notes),
         }
-        dataset = source.ready(found, cache_dir)
+        dataset = source.ready(location, cache_dir)
         if source.cached and dataset is not None:
-            report["cache"] = str(source.cache_path(found, cache_dir))
+            report["cache"] = str(source.cache_path(location, cache_dir))
     except DataError as error:
         state = "missing" if isinstance(error, MissingDataError) else "damaged"
         return report | {"state": state, "message": error.message, "hint": error.hint}

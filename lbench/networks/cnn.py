@@ -18,7 +18,7 @@ WIDTHS = (60, 60, 120, 120, 220, 220)
 
 
 class Cnn(NetworkSpec):
-    """A block a 3x3 convolution; every second block halves height and width while it can."""
+    """One block per 3x3 convolution; every second block halves height and width while it can."""
 
     small: ClassVar[Mapping[str, Any]] = {"widths": (36, 36, 36)}
 
@@ -26,13 +26,13 @@ class Cnn(NetworkSpec):
         None, help="Channels; none: 60,60,120,120,220,220 rounded to multiples of the class count"
     )
     norm: Literal["batch", "group", "none"] = param(
-        "batch", help="Behind each convolution; group is one group an example"
+        "batch", help="Normalisation behind each convolution; group is one group per example"
     )
 
     def build(
         self, init: Init, shape: tuple[int, int, int], classes: int, dropout: float = 0.0
     ) -> Network:
-        """Layers ``conv1``, ``conv2``, … and the readout on the spatial mean."""
+        """Return layers ``conv1``, ``conv2``, … and the readout on the spatial mean."""
         widths = self.widths
         if widths is None:
             widths = tuple(max(1, round(width / classes)) * classes for width in WIDTHS)

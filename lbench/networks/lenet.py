@@ -16,15 +16,15 @@ from lbench.networks.spec import NetworkSpec
 
 KERNEL = 5
 SIDES = (32, 14, 5)
-"""Of the maps that the three convolutions get where the images are of 32x32."""
+"""Sides of the inputs of the three convolutions for images of 32x32."""
 
 
 class Lenet(NetworkSpec):
     """Three blocks of a 5x5 convolution, the first two pooled, and a fully connected block.
 
-    As in BioTorch (Sanfiz & Akrout 2021, arXiv:2108.13446), which takes images of 32x32 and has
-    no ReLU behind the fully connected layer. A convolution keeps the size of maps that are
-    smaller than the original's: images of 28x28 are padded in the first one alone.
+    The network follows BioTorch (Sanfiz & Akrout 2021, arXiv:2108.13446), which takes images of
+    32x32 and has no ReLU behind the fully connected layer. A convolution whose input is smaller
+    than in the original pads it to keep its size: for images of 28x28 this is the first alone.
     """
 
     small: ClassVar[Mapping[str, Any]] = {"widths": (36, 36, 36, 24)}
@@ -36,11 +36,11 @@ class Lenet(NetworkSpec):
     def build(
         self, init: Init, shape: tuple[int, int, int], classes: int, dropout: float = 0.0
     ) -> Network:
-        """Layers ``conv1``, ``conv2``, ``conv3``, ``fc1`` and the readout."""
+        """Return layers ``conv1``, ``conv2``, ``conv3``, ``fc1`` and the readout."""
         if len(self.widths) != len(SIDES) + 1 or min(self.widths) < 1:
             raise UsageError(
                 f"Network lenet needs four positive widths, but got {list(self.widths)}.",
-                "Its own are --net widths=6,16,120,84.",
+                "The default is --net widths=6,16,120,84.",
             )
         *channels, hidden = self.widths
         inputs, *size = shape

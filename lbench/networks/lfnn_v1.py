@@ -23,7 +23,7 @@ class NormBehindPool(Block):
 
     Args:
         layer: the affine map.
-        norm: behind the pooling, or None.
+        norm: normalisation behind the pooling, or None.
         pool: side of the max pooling.
         dropout: share of emitted activations set to 0 in training.
     """
@@ -36,30 +36,30 @@ class NormBehindPool(Block):
         self.norm = norm
 
     def emit(self, h: Tensor, s: Step | None = None) -> Tensor:
-        """What the next block receives."""
+        """Return the input of the next block."""
         h = F.max_pool2d(h, self.side)
         return super().emit(h if self.norm is None else self.norm(h), s)
 
 
 class LfnnV1(NetworkSpec):
-    """A block two 3x3 convolutions, pooled and then normalised.
+    """One block per pair of 3x3 convolutions; its output is pooled and then normalised.
 
-    The networks of github.com/Belis0811/LFNN, folder LFNN-BPfree, without the layer of workers,
-    which is the rule's (``lfnn_l_v1``). The normalisation is behind the pooling and has no scale
-    and shift: no local loss sees them there, and the next map can do what they would.
+    These are the networks of github.com/Belis0811/LFNN, folder LFNN-BPfree, without the layer of
+    workers, which belongs to the rule ``lfnn_l_v1``. The normalisation is behind the pooling and
+    has no scale and shift: no local loss would train them there, and the next map can replace them.
     """
 
     small: ClassVar[Mapping[str, Any]] = {"widths": (36, 36, 36, 36)}
 
     widths: tuple[int, ...] = param(
-        (128, 64, 64, 128), help="Channels of all convolutions; two are a block"
+        (128, 64, 64, 128), help="Channels of all convolutions; two make a block"
     )
-    norm: Literal["batch", "none"] = param("batch", help="Behind each pooling")
+    norm: Literal["batch", "none"] = param("batch", help="Normalisation behind each pooling")
 
     def build(
         self, init: Init, shape: tuple[int, int, int], classes: int, dropout: float = 0.0
     ) -> Network:
-        """Layers ``conv1``, ``conv2``, … and the readout."""
+        """Return layers ``conv1``, ``conv2``, … and the readout."""
         if not self.widths or len(self.widths) % 2 or min(self.widths) < 1:
             raise UsageError(
                 "Network lfnn-v1 needs an even number of positive widths, but got "

@@ -1,4 +1,4 @@
-"""mixer: LocalMixer, the networks of Ren et al. 2023, whose normalisation and groups are local."""
+"""mixer: LocalMixer, the networks of Ren et al. 2023, with local normalisation and groups."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from lbench.step import Step
 
 
 class TokenLayer(Layer):
-    """A linear map over the positions, the same for each channel."""
+    """A linear map over the positions, the same for every channel."""
 
     def transform(self, x: Tensor) -> Tensor:
-        """(batch, channels, height, width) to the same shape."""
+        """Map (batch, channels, height, width) to the same shape."""
         z: Tensor = self.affine(x.flatten(2))
         return z.view_as(x)
 
 
 class Mixer(Block):
-    """Layers one behind the other; a shortcut from the input joins the last, where there is one.
+    """Layers one behind the other, with an optional shortcut from the input to the last.
 
     Args:
-        layers: in the order in which they act.
+        layers: the layers, in the order in which they act.
         shortcut: whether the block's input is added before the last activation.
         dropout: share of emitted activations set to 0 in training.
     """
@@ -43,11 +43,11 @@ class Mixer(Block):
 
     @property
     def layers(self) -> list[Layer]:
-        """All of them, in the order in which they act."""
+        """Return the layers, in the order in which they act."""
         return [*cast("list[Layer]", list(self.inner)), self.layer]
 
     def preactivation(self, x: Tensor, s: Step | None = None) -> Tensor:
-        """The last layer's z, with the shortcut in it."""
+        """Return the last layer's z, which includes the shortcut."""
         h = x
         for layer in self.inner:
             h = self.activate(layer(h))
@@ -56,11 +56,11 @@ class Mixer(Block):
 
 
 class LocalMixer(NetworkSpec):
-    """A block mixes tokens, then channels, then channels within groups.
+    """Blocks that mix tokens, then channels, then channels within groups.
 
-    The first block embeds the patches instead of mixing tokens, and has no shortcut. Maps have
-    local layer normalisation and ReLU behind them (arXiv:2210.03310, Section 5). Tokens are laid
-    out as images: (batch, channels, patches, patches).
+    The first block embeds the patches instead of mixing tokens, and has no shortcut. Local layer
+    normalisation and ReLU follow each map (arXiv:2210.03310, Section 5). Tokens are arranged as
+    images: (batch, channels, patches, patches).
     """
 
     small: ClassVar[Mapping[str, Any]] = {"patches": 3, "channels": 72, "groups": 2, "depth": 2}
@@ -74,7 +74,7 @@ class LocalMixer(NetworkSpec):
     def build(
         self, init: Init, shape: tuple[int, int, int], classes: int, dropout: float = 0.0
     ) -> Network:
-        """Layers ``patch``, ``group1``, ``token2``, ``fc2``, ``group2``, … and the readout."""
+        """Return layers ``patch``, ``group1``, ``token2``, ``fc2``, ``group2``, … and a readout."""
         inputs, height, width = shape
         if height != width or height % self.patches:
             raise UsageError(
@@ -85,7 +85,7 @@ class LocalMixer(NetworkSpec):
         if self.channels % self.groups:
             raise UsageError(
                 f"Network mixer cannot form {self.groups} groups of {self.channels} channels.",
-                "Give it a number of groups that divides that of channels.",
+                "Give it a number of groups that divides the number of channels.",
             )
         side, tokens, channels = height // self.patches, self.patches**2, self.channels
 

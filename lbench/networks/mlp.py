@@ -16,21 +16,21 @@ from lbench.networks.spec import NetworkSpec
 
 
 class Mlp(NetworkSpec):
-    """A block a hidden layer."""
+    """One block per hidden layer."""
 
     small: ClassVar[Mapping[str, Any]] = {"widths": (24, 24, 24)}
 
     widths: tuple[int, ...] | None = param(
-        None, help="Units of the hidden layers; none: two layers of 26 units a class"
+        None, help="Units of the hidden layers; none: two layers of 26 units per class"
     )
     norm: Literal["batch", "group", "none"] = param(
-        "none", help="Behind each layer; group is layer normalisation"
+        "none", help="Normalisation behind each layer; group is layer normalisation"
     )
 
     def build(
         self, init: Init, shape: tuple[int, int, int], classes: int, dropout: float = 0.0
     ) -> Network:
-        """Layers ``fc1``, ``fc2``, … and the readout."""
+        """Return layers ``fc1``, ``fc2``, … and the readout."""
         widths = (26 * classes, 26 * classes) if self.widths is None else self.widths
         if not widths or min(widths) < 1:
             raise UsageError(

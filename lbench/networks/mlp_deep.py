@@ -1,4 +1,4 @@
-"""mlp-deep: fully connected layers of one width, as many as are asked for."""
+"""mlp-deep: any number of fully connected layers of one width."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lbench.networks.spec import NetworkSpec
 
 
 class MlpDeep(NetworkSpec):
-    """An ``mlp`` by width and depth, for asking what depth is good for."""
+    """An ``mlp`` with the options width and depth, for studies of depth."""
 
     small: ClassVar[Mapping[str, Any]] = {"width": 24, "depth": 3}
 
@@ -23,5 +23,5 @@ class MlpDeep(NetworkSpec):
     def build(
         self, init: Init, shape: tuple[int, int, int], classes: int, dropout: float = 0.0
     ) -> Network:
-        """Layers ``fc1``, ``fc2``, … and the readout."""
+        """Return layers ``fc1``, ``fc2``, … and the readout."""
         return Mlp(widths=(self.width,) * self.depth).build(init, shape, classes, dropout)

@@ -13,12 +13,12 @@ Norm = Literal["batch", "group", "none"]
 
 
 def norm(kind: Norm, width: int, *, maps: bool = True) -> nn.Module | None:
-    """BatchNorm, one group an example with learned scale and shift, or nothing.
+    """Return BatchNorm, GroupNorm of one group per example with learned scale and shift, or None.
 
     Args:
-        kind: of normalisation; one group of features without positions is layer normalisation.
-        width: channels or features.
-        maps: whether what is normalised has spatial positions.
+        kind: the normalisation; ``"group"`` of features without positions is layer normalisation.
+        width: the number of channels or features.
+        maps: whether the input has spatial positions.
     """
     if kind == "batch":
         return nn.BatchNorm2d(width) if maps else nn.BatchNorm1d(width)
@@ -26,13 +26,14 @@ def norm(kind: Norm, width: int, *, maps: bool = True) -> nn.Module | None:
 
 
 class LocalNorm(nn.Module):
-    """Mean 0 and variance 1 over the channels of a group at each position; nothing is learned.
+    """Normalises the channels of a group at each position to mean 0 and variance 1.
 
-    Layer normalisation as Ren et al. 2023 (arXiv:2210.03310, Section 5) keep it local.
+    This is the local layer normalisation of Ren et al. 2023 (arXiv:2210.03310, Section 5). It has
+    no parameters.
 
     Args:
-        groups: of channels.
-        eps: added to the variance.
+        groups: the number of groups of channels.
+        eps: a number that is added to the variance.
     """
 
     def __init__(self, groups: int = 1, eps: float = 1e-6) -> None:
@@ -41,7 +42,7 @@ class LocalNorm(nn.Module):
         self.eps = eps
 
     def forward(self, z: Tensor) -> Tensor:
-        """(batch, channels, height, width) to the same shape."""
+        """Normalise (batch, channels, height, width)."""
         grouped = z.reshape(len(z), self.groups, -1, *z.shape[2:])
         centred = grouped - grouped.mean(2, keepdim=True)
         scale = (centred.square().mean(2, keepdim=True) + self.eps).rsqrt()
@@ -50,13 +51,13 @@ class LocalNorm(nn.Module):
 
 @contextmanager
 def statistics_held(module: nn.Module) -> Iterator[None]:
-    """Within the context BatchNorm's running statistics stay; its graph is that of training."""
+    """Freeze BatchNorm's running statistics within the context; its graph is that of training."""
     norms = [m for m in module.modules() if isinstance(m, _BatchNorm)]
-    held = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
+    settings = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
     for norm in norms:
         norm.momentum, norm.num_batches_tracked = 0.0, None
     try:
         yield
     finally:
-        for norm, (momentum, count) in zip(norms, held, strict=True):
+        for norm, (momentum, count) in zip(norms, settings, strict=True):
             norm.momentum, norm.num_batches_tracked = momentum, count

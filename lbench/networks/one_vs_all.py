@@ -1,4 +1,4 @@
-"""one-vs-all: fully connected layers whose width grows with the classes."""
+"""one-vs-all: fully connected layers whose width is proportional to the number of classes."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from lbench.networks.spec import NetworkSpec
 
 
 class OneVsAll(NetworkSpec):
-    """An ``mlp`` with the same number of units for each class in a layer.
+    """An ``mlp`` whose layers have the same number of units for each class.
 
-    The network of the online experiments of Yin et al. 2023 (arXiv:2310.07885, Figures 3 to 5)
-    before the rule ``lfnn_online`` cuts it into one network a class.
+    This is the network of the online experiments of Yin et al. 2023 (arXiv:2310.07885, Figures 3
+    to 5), which the rule ``lfnn_online`` cuts into one network per class.
     """
 
     small: ClassVar[Mapping[str, Any]] = {"workers": (8, 8, 8)}
 
-    workers: tuple[int, ...] = param((32,), help="Units a class in each hidden layer")
+    workers: tuple[int, ...] = param((32,), help="Units per class in each hidden layer")
 
     def build(
         self, init: Init, shape: tuple[int, int, int], classes: int, dropout: float = 0.0
     ) -> Network:
-        """Layers ``fc1``, ``fc2``, … and the readout."""
+        """Return layers ``fc1``, ``fc2``, … and the readout."""
         if not self.workers or min(self.workers) < 1:
             raise UsageError(
                 f"Network one-vs-all needs positive numbers of workers, but got "

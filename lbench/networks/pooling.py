@@ -6,5 +6,5 @@ from collections.abc import Sequence
 
 
 def halving(size: Sequence[int]) -> int:
-    """The side of a pooling that halves maps of ``size``: 2, or 1 where a side is one pixel."""
+    """Return the side of a pooling that halves maps of ``size``: 2, or 1 if a side is one pixel."""
     return 2 if min(size) >= 2 else 1

@@ -21,12 +21,12 @@ STAGES = 3
 
 
 class Residual(Block):
-    """Two convolutions and a shortcut around them, which ends before the last activation.
+    """Two convolutions and a shortcut around them, which ends in front of the last activation.
 
     Args:
-        first: the block's activation stands behind it too.
-        second: the layer that the shortcut joins.
-        stride: of the first convolution.
+        first: the first layer; the block's activation follows it too.
+        second: the layer whose z includes the shortcut.
+        stride: stride of the first convolution.
         dropout: share of emitted activations set to 0 in training.
     """
 
@@ -39,24 +39,24 @@ class Residual(Block):
 
     @property
     def layers(self) -> list[Layer]:
-        """First and second."""
+        """Return the first and the second layer."""
         return [self.first, self.layer]
 
     def preactivation(self, x: Tensor, s: Step | None = None) -> Tensor:
-        """The second convolution's z, with the shortcut in it."""
+        """Return the second layer's z, which includes the shortcut."""
         hidden = self.activate(self.first(x))
         z: Tensor = self.layer(hidden, self.shortcut(x))
         return z
 
     def shortcut(self, x: Tensor) -> Tensor:
-        """The input, or every second position of it with channels of 0 added (option A)."""
+        """Return the input, strided and padded with channels of 0 to z's shape (option A)."""
         x = x[:, :, :: self.stride, :: self.stride]
-        more = self.width - x.shape[1]
-        return F.pad(x, (0, 0, 0, 0, more // 2, more - more // 2)) if more else x
+        missing = self.width - x.shape[1]
+        return F.pad(x, (0, 0, 0, 0, missing // 2, missing - missing // 2)) if missing else x
 
 
 class Resnet(NetworkSpec):
-    """A block the first convolution, then a block each pair with its shortcut; three stages.
+    """One block for the first convolution, then one per pair with a shortcut, in three stages.
 
     Shortcuts have no parameters (option A of He et al. 2016, arXiv:1512.03385, Section 4.2).
     """
@@ -64,15 +64,15 @@ class Resnet(NetworkSpec):
     small: ClassVar[Mapping[str, Any]] = {"depth": 8, "width": 12}
 
     depth: int = param(20, low=8, help="Layers with weights: 6n + 2, as 8, 20, 32, 56, 110")
-    width: int = param(16, low=1, help="Channels of the first stage; each next has twice as many")
+    width: int = param(16, low=1, help="Channels of the first stage; they double per stage")
     norm: Literal["batch", "group", "none"] = param(
-        "batch", help="Behind each convolution; group is one group an example"
+        "batch", help="Normalisation behind each convolution; group is one group per example"
     )
 
     def build(
         self, init: Init, shape: tuple[int, int, int], classes: int, dropout: float = 0.0
     ) -> Network:
-        """Layers ``conv1``, ``stage1.1.first``, ``stage1.1.second``, … and the readout."""
+        """Return layers ``conv1``, ``stage1.1.first``, ``stage1.1.second``, … and the readout."""
         pairs, rest = divmod(self.depth - 2, 2 * STAGES)
         if rest:
             near = [6 * n + 2 for n in (pairs, pairs + 1)]

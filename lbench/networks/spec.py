@@ -1,4 +1,4 @@
-"""What a network family is: checked options and a ``build``."""
+"""NetworkSpec: a network family, as checked options and a method ``build``."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from lbench.network import Network
 
 
 class NetworkSpec(Options):
-    """The options of a network family; subclass it, declare fields with ``param``, and build.
+    """The options of a network family; a subclass declares them with ``param`` and has ``build``.
 
     ``small`` has the options with which the audit builds a network of this family: a few blocks
-    of a few dozen units or channels on images of 3 x 3, for three classes.
+    of a few dozen units or channels, for images of 3 x 3 and three classes.
     """
 
     small: ClassVar[Mapping[str, Any]] = {}
@@ -23,10 +23,10 @@ class NetworkSpec(Options):
     def build(
         self, init: Init, shape: tuple[int, int, int], classes: int, dropout: float = 0.0
     ) -> Network:
-        """The network for inputs of ``shape`` (channels, height, width).
+        """Return the network for inputs of ``shape`` (channels, height, width).
 
         Raises:
-            UsageError: the shape does not fit these options.
+            UsageError: the options are wrong, or do not fit the shape.
         """
         raise NotImplementedError
 
@@ -34,7 +34,7 @@ class NetworkSpec(Options):
 def network_spec(
     entry: NetworkEntry, cls: type[NetworkSpec], options: Mapping[str, Any]
 ) -> NetworkSpec:
-    """A network's options: the family's defaults, the preset, then what was asked for."""
+    """Return a network's options: the family's defaults, the entry's preset, then ``options``."""
     return cls.parse(
         {**entry.preset, **options},
         what=f"network {entry.name}",

@@ -17,10 +17,10 @@ from lbench.networks.spec import NetworkSpec
 
 
 class Vgg(NetworkSpec):
-    """A block a 3x3 convolution, some of them pooled, then a block a fully connected layer.
+    """One block per 3x3 convolution, some of them pooled, then one per fully connected layer.
 
-    The defaults are vgg8b (arXiv:1901.06656 and its code). Pooling halves height and width, odd
-    ones rounded down, while it can.
+    The defaults are vgg8b (arXiv:1901.06656 and its code). Pooling halves height and width while
+    it can; odd sides are rounded down.
     """
 
     small: ClassVar[Mapping[str, Any]] = {
@@ -32,18 +32,18 @@ class Vgg(NetworkSpec):
 
     widths: tuple[int, ...] = param((128, 256, 256, 512, 512, 512), help="Channels")
     pools: tuple[int, ...] = param(
-        (2, 4, 5, 6), help="Convolutions behind which 2x2 max pooling stands, counted from 1"
+        (2, 4, 5, 6), help="Convolutions with 2x2 max pooling behind them, counted from 1"
     )
     hidden: tuple[int, ...] = param((1024,), help="Units of the fully connected layers")
     multiplier: float = param(1.0, low=0.01, help="Factor on all channels, rounded down")
     norm: Literal["batch", "group", "none"] = param(
-        "batch", help="Behind each map; group is one group an example"
+        "batch", help="Normalisation behind each map; group is one group per example"
     )
 
     def build(
         self, init: Init, shape: tuple[int, int, int], classes: int, dropout: float = 0.0
     ) -> Network:
-        """Layers ``conv1``, ``conv2``, …, ``fc1``, … and the readout."""
+        """Return layers ``conv1``, ``conv2``, …, ``fc1``, … and the readout."""
         channels = [int(width * self.multiplier) for width in self.widths]
         if not channels or min([*channels, *self.hidden]) < 1:
             raise UsageError(
@@ -56,7 +56,7 @@ class Vgg(NetworkSpec):
                 f"Network vgg has {len(channels)} convolutions, but got pools {list(self.pools)}.",
                 "Count the convolutions from 1.",
             )
-        bias = self.norm == "none"  # a normalisation has its own, or takes it away
+        bias = self.norm == "none"  # a normalisation has a shift of its own, or removes the bias
         inputs, *size = shape
         blocks = []
         for number, width in enumerate(channels, start=1):
@@ -68,7 +68,7 @@ class Vgg(NetworkSpec):
             )
             blocks.append(Block(layer, pool=pool, dropout=dropout))
             inputs = width
-        inputs *= math.prod(size) if self.hidden else 1  # the readout takes means over space
+        inputs *= math.prod(size) if self.hidden else 1  # the readout averages over positions
         for number, width in enumerate(self.hidden, start=1):
             name = f"fc{number}"
             linear = init.linear(name, inputs, width, bias=bias)

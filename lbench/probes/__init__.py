@@ -1,1 +1,1 @@
-"""Probes that look at any rule."""
+"""Probes that work with any rule."""

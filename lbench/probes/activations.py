@@ -1,4 +1,4 @@
-"""What blocks make of an input while the rule predicts."""
+"""The activations of a rule's blocks during prediction."""
 
 from __future__ import annotations
 
@@ -12,29 +12,30 @@ from lbench.probe import Examples
 from lbench.rule import Rule
 
 CHUNK = 500
-"""Examples at a time."""
+"""Examples per batch."""
 
 
 def hidden(rule: Rule, x: Tensor) -> dict[int, tuple[Tensor, Tensor]]:
-    """Z and h of every block that runs when the rule predicts; of its first run, where it has more.
+    """Return z and h, by index, of every block that runs when the rule predicts.
 
-    What the block passes on is ``block.emit(h)``.
+    If a block runs several times, they are those of its first run. The next block's input is
+    ``block.emit(h)``.
     """
     blocks = rule.network.blocks
     last = {id(block.layers[-1]): k for k, block in enumerate(blocks)}
-    found: dict[int, Tensor] = {}
+    preactivations: dict[int, Tensor] = {}
 
-    def look(layer: Layer, z: Tensor) -> Tensor:
-        found.setdefault(last[id(layer)], z)
+    def collect(layer: Layer, z: Tensor) -> Tensor:
+        preactivations.setdefault(last[id(layer)], z)
         return z
 
-    with tapped([block.layers[-1] for block in blocks], look):
+    with tapped([block.layers[-1] for block in blocks], collect):
         rule.predict(x)
-    return {k: (z, rule.activate(k, z)) for k, z in sorted(found.items())}
+    return {k: (z, rule.activate(k, z)) for k, z in sorted(preactivations.items())}
 
 
 def chunks(examples: Examples, idx: Tensor | None = None) -> Iterator[tuple[Tensor, Tensor]]:
-    """Images and labels at these indices, or all, a part at a time."""
+    """Yield images and labels at these indices, or all, in batches of ``CHUNK`` examples."""
     if idx is None:
         idx = torch.arange(len(examples))
     idx = idx.to(examples.labels.device)

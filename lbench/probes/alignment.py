@@ -1,4 +1,4 @@
-"""alignment: where a rule's updates point, beside the gradient of the output loss."""
+"""alignment: compares a rule's updates with the gradient of the output loss."""
 
 from __future__ import annotations
 
@@ -16,34 +16,36 @@ from lbench.step import Step
 from lbench.task import Batch
 
 LOOKS = 50
+"""Measurements per run, roughly."""
 BATCH = 128
+"""Examples of the batch, at most."""
 REPEATS = 8
 
 Vectors = dict[str, Tensor]
 
 
-class Heard(Randomness):
-    """Remembers whether anybody drew."""
+class RecordedRandomness(Randomness):
+    """Records whether a generator was asked for."""
 
     drawn = False
 
     def generator(
         self, stream: str, index: int = 0, device: torch.device | str = "cpu"
     ) -> torch.Generator:
-        """As every run's."""
+        """Return the generator of a run with this seed, and record the call."""
         self.drawn = True
         return super().generator(stream, index, device)
 
 
 class Alignment(Probe):
-    """Angle, bias and variance of what a rule hands to its optimizers, on one fixed batch.
+    """Angle, bias and variance of the gradients that a rule hands to its optimizers.
 
-    About 50 times a run, copies of the rule make a step on the same 128 training examples, 8
-    times with other noise, and once where a step draws none. u is the gradient that a
-    copy hands over (several of one step are added up), g that of the task's loss of what the
-    rule predicts, without dropout. Of a stochastic rule with M repeats of mean m and sample
-    variance V = sum |u - m|² / (M - 1), the bias |E u - g|² is estimated by |m - g|² - V/M,
-    which is free of bias itself and can be below 0.
+    About 50 times per run, copies of the rule make a step on the same 128 training examples: 8
+    copies with different noise, or one if a step draws none. u is the gradient that a copy hands
+    over (the sum, if it hands over several in a step), g the gradient of the task's loss of the
+    rule's predictions, without dropout. For a stochastic rule with M repeats, their mean m and
+    sample variance V = sum |u - m|² / (M - 1), the bias |E u - g|² is estimated by |m - g|² - V/M.
+    This estimate is unbiased and can be below 0.
     """
 
     columns: ClassVar = {
@@ -57,12 +59,12 @@ class Alignment(Probe):
         "gradient_norm": Column("float", "Norm of the gradient"),
         "bias": Column("float", "Squared bias of the update, in squared norms of the gradient"),
         "variance": Column("float", "Variance of the update, in squared norms of the gradient"),
-        "repeats": Column("int", "Steps with other noise; 1 where a step draws none"),
+        "repeats": Column("int", "Steps with different noise; 1 where a step draws none"),
     }
     repeats: ClassVar[int] = REPEATS
 
     def begin(self) -> None:
-        """Draws the batch, and finds which parameters belong to which layer."""
+        """Draw the batch, and list the parameters of each layer."""
         scene = self.scene
         order = torch.randperm(len(scene.training), generator=self.generator("batch"))
         self.batch = Batch(*scene.training.batch(order[:BATCH].to(scene.training.labels.device)))
@@ -70,28 +72,33 @@ class Alignment(Probe):
         self.parts = parts(scene.rule)
 
     def due(self, index: int) -> bool:
-        """About 50 times a run."""
+        """Return True about 50 times per run."""
         return index % self.every == 0
 
     def before_step(self, batch: Batch, s: Step) -> None:
-        """Compares."""
+        """Compare the copies' updates with the gradient."""
         first, drawn = self.update(s, 0)
-        more = range(1, self.repeats if drawn else 1)
-        updates = [first, *(self.update(s, repeat)[0] for repeat in more)]
+        repeats = range(1, self.repeats if drawn else 1)
+        updates = [first, *(self.update(s, repeat)[0] for repeat in repeats)]
         gradient = output_gradient(self.scene.rule, self.batch, updates[0])
         parts = {
-            layer: (k, [name for name in of if name in gradient])
-            for layer, (k, of) in self.parts.items()
+            layer: (k, [name for name in names if name in gradient])
+            for layer, (k, names) in self.parts.items()
         }
         parts["all"] = (None, list(gradient))
-        for layer, (k, of) in parts.items():
-            if of:
-                g = vector(gradient, of)
-                u = torch.stack([vector(each, of) for each in updates])
+        for layer, (k, names) in parts.items():
+            if names:
+                g = vector(gradient, names)
+                u = torch.stack([vector(update, names) for update in updates])
                 self.record(layer=layer, block=k, **compared(u, g), repeats=len(updates))
 
     def update(self, s: Step, repeat: int) -> tuple[Vectors, bool]:
-        """What a copy of the rule hands over in this step with the repeat's own noise, if any."""
+        """Return the gradients that a copy of the rule hands over, and whether the step drew noise.
+
+        Args:
+            s: the step of the run; the copy's step has the same index.
+            repeat: number of the repeat, which determines the noise.
+        """
         rule = twin(self.scene.rule)
         handed: Vectors = {}
 
@@ -102,7 +109,7 @@ class Alignment(Probe):
 
         rule.attach({group.name: take for group in rule.groups()})
         seed = address(self.scene.randomness.seed, f"probe/{self.name}/noise", s.index, repeat)
-        randomness = Heard(seed)
+        randomness = RecordedRandomness(seed)
         own = Step(randomness, s.index, s.epoch, phase=s.phase, last=s.last, device=s.device)
         batch = Batch(self.batch.x.clone(), self.batch.target.clone())
         with torch.enable_grad():
@@ -111,25 +118,25 @@ class Alignment(Probe):
 
 
 def parts(rule: Rule) -> dict[str, tuple[int | None, list[str]]]:
-    """Block and names of trained parameters of each layer and of the readout."""
+    """Return, by layer and for the readout, the block and the names of trained parameters."""
     names = {id(p): name for group in rule.groups() for name, p in group.params.items()}
-    found: dict[str, tuple[int | None, list[str]]] = {}
+    layers: dict[str, tuple[int | None, list[str]]] = {}
     for k, block in enumerate(rule.network.blocks):
         for layer in block.layers:
-            found[layer.name] = (k, [names[id(p)] for p in layer.parameters() if id(p) in names])
+            layers[layer.name] = (k, [names[id(p)] for p in layer.parameters() if id(p) in names])
     readout = rule.network.readout.parameters()
-    found["readout"] = (None, [names[id(p)] for p in readout if id(p) in names])
-    return found
+    layers["readout"] = (None, [names[id(p)] for p in readout if id(p) in names])
+    return layers
 
 
 def compared(u: Tensor, g: Tensor) -> dict[str, float | None]:
-    """The columns, of updates (repeats, parameters) and a gradient (parameters,)."""
+    """Return the columns for updates (repeats, parameters) and a gradient (parameters,)."""
     repeats, mean = len(u), u.mean(0)
     spread = float((u - mean).square().sum()) / max(1, repeats - 1)
     length = float(g.square().sum())
     bias = float((mean - g).square().sum()) - spread / repeats
-    cosines = [cosine(each, g) for each in u]
-    known = [each for each in cosines if each is not None]
+    cosines = [cosine(update, g) for update in u]
+    known = [value for value in cosines if value is not None]
     return {
         "cosine": sum(known) / len(known) if known else None,
         "mean_cosine": cosine(mean, g),
@@ -141,11 +148,11 @@ def compared(u: Tensor, g: Tensor) -> dict[str, float | None]:
 
 
 def cosine(a: Tensor, b: Tensor) -> float | None:
-    """None where one of the two is zero."""
+    """Return the cosine between two vectors; None where one of them is zero."""
     size = float(a.norm() * b.norm())
     return float(a @ b) / size if size else None
 
 
 def vector(values: Vectors, names: list[str]) -> Tensor:
-    """Their entries in one row, float64."""
+    """Return the named values as one vector, float64."""
     return torch.cat([values[name].flatten() for name in names])

@@ -1,4 +1,4 @@
-"""The gradient of the output loss, whatever the rule's own backward pass does."""
+"""The gradient of the output loss, independent of the rule's own backward pass."""
 
 from __future__ import annotations
 
@@ -13,26 +13,29 @@ from lbench.rule import Rule
 from lbench.task import Batch
 
 STEP = 1e-8
-"""Of the finite difference; networks are piecewise smooth, and a short step seldom meets a kink."""
+"""Step of the finite difference; a short step rarely meets a kink of a piecewise smooth network."""
 CLOSE = 1e-2
+"""Largest difference between the two slopes, in norms of the gradient."""
 
 
 class NoGradientError(Exception):
-    """What autograd says is not the gradient of what the rule predicts."""
+    """Autograd's result is not the gradient of the rule's predictions."""
 
 
 def output_gradient(rule: Rule, batch: Batch, names: Iterable[str]) -> dict[str, Tensor]:
-    """The gradient of the task's loss of what the rule predicts, in float64.
+    """Return the gradient of the task's loss of the rule's predictions, by parameter, in float64.
 
     BatchNorm normalises by the batch, as in training; there is no dropout. A rule may have put
-    maps with another backward pass into the network: where such a map gives what the plain one
-    gives, the plain one is differentiated.
+    maps with another backward pass into the network: where such a map has the output of the plain
+    map, the plain one is differentiated.
 
     Args:
-        names: of parameters; those that prediction does not reach are left out.
+        rule: the rule; it does not change.
+        batch: the examples.
+        names: names of parameters; those that predictions do not depend on are left out.
 
     Raises:
-        NoGradientError: a finite difference along a fixed direction says something else.
+        NoGradientError: a finite difference along a fixed direction has another slope.
     """
     copy = twin(rule).double()
     x, target = batch.x.double(), batch.target
@@ -43,14 +46,14 @@ def output_gradient(rule: Rule, batch: Batch, names: Iterable[str]) -> dict[str,
     with torch.enable_grad():
         loss = copy.task.loss(copy.predict(x), target)
         values = torch.autograd.grad(loss, list(params.values()), allow_unused=True)
-    found = {name: g for name, g in zip(params, values, strict=True) if g is not None}
+    grads = {name: g for name, g in zip(params, values, strict=True) if g is not None}
     with torch.no_grad():
-        _check(copy, x, target, params, found)
-    return found
+        _check(copy, x, target, params, grads)
+    return grads
 
 
 def _make_plain(rule: Rule, x: Tensor) -> None:
-    """Gives maps that differ from plain ones in their backward pass alone the plain one."""
+    """Replace maps that differ from plain ones in their backward pass alone by the plain ones."""
     kinds: dict[nn.Module, type[nn.Module]] = {}
     for module in rule.modules():
         for kind in (nn.Linear, nn.Conv2d):
@@ -76,14 +79,14 @@ def _make_plain(rule: Rule, x: Tensor) -> None:
 
 
 def _check(
-    rule: Rule, x: Tensor, target: Tensor, params: Mapping[str, Tensor], found: Mapping[str, Tensor]
+    rule: Rule, x: Tensor, target: Tensor, params: Mapping[str, Tensor], grads: Mapping[str, Tensor]
 ) -> None:
     generator = torch.Generator().manual_seed(0)
     along = {
         name: torch.randn(p.shape, generator=generator, dtype=p.dtype).to(p.device)
         for name, p in params.items()
     }
-    slope = sum(float((g * along[name]).sum()) for name, g in found.items())
+    slope = sum(float((g * along[name]).sum()) for name, g in grads.items())
     losses = []
     for sign in (1, -1):
         for name, p in params.items():
@@ -92,8 +95,8 @@ def _check(
         for name, p in params.items():
             p.sub_(along[name], alpha=sign * STEP)
     difference = (losses[0] - losses[1]) / (2 * STEP)
-    size = sum(float(g.square().sum()) for g in found.values()) ** 0.5
+    size = sum(float(g.square().sum()) for g in grads.values()) ** 0.5
     if abs(slope - difference) > CLOSE * size + 1e-6:
         raise NoGradientError(
-            f"Autograd gives a slope of {slope:.6g} where a finite difference has {difference:.6g}."
+            f"Autograd gives a slope of {slope:.6g}, a finite difference {difference:.6g}."
         )

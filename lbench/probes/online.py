@@ -1,4 +1,4 @@
-"""online: how the rule does on each batch before it learns from it."""
+"""online: the rule's error on each batch before it learns from it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Online(Probe):
     }
 
     def before_step(self, batch: Batch, s: Step) -> None:
-        """Predicts the batch."""
+        """Predict the batch."""
         logits = self.scene.rule.predict(batch.x).float()
         wrong = (logits.argmax(1) != batch.target).double().mean()
         self.record(

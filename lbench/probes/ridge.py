@@ -10,13 +10,13 @@ from torch.nn import functional as F
 class Ridge:
     """Least squares of one-hot labels on standardised features, with a penalty on the weights.
 
-    Minimises, over w and b, (1/n)·sum_i |t_i - w·x̃_i - b|² + penalty·|w|², where x̃ has mean 0 and
-    variance 1; features that are constant are left out.
+    It minimises, over w and b, (1/n)·sum_i |t_i - w·x̃_i - b|² + penalty·|w|², where x̃ has mean 0
+    and variance 1; features that are constant are left out.
 
     Args:
-        features: how many there are.
-        classes: how many there are.
-        device: where the sums lie.
+        features: the number of features.
+        classes: the number of classes.
+        device: the device of the sums.
     """
 
     def __init__(self, features: int, classes: int, device: torch.device) -> None:
@@ -28,7 +28,7 @@ class Ridge:
         self._xt = torch.zeros(features, classes, dtype=torch.float64, device=device)
 
     def add(self, x: Tensor, target: Tensor) -> None:
-        """Adds examples.
+        """Add examples to the sums.
 
         Args:
             x: (batch, features), float64.
@@ -42,11 +42,11 @@ class Ridge:
         self._xt.addmm_(x.T, t)
 
     def solve(self, penalty: float) -> tuple[Tensor, Tensor]:
-        """Weights (features, classes) and biases (classes,) for features as they are."""
+        """Return weights (features, classes) and biases (classes,) for unstandardised features."""
         x, t = self._x / self._count, self._t / self._count
         covariance = self._xx / self._count - torch.outer(x, x)
         variance = covariance.diagonal()
-        # What rounding leaves of a constant is no variance.
+        # Rounding gives constant features a tiny variance, which must not count.
         varies = variance > 1e-10 * (self._xx.diagonal() / self._count)
         scale = torch.where(varies, variance, torch.inf).rsqrt()
         normal = covariance * torch.outer(scale, scale)

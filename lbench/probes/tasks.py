@@ -1,4 +1,4 @@
-"""tasks: what a rule still knows of every task of a sequence, after each of them."""
+"""tasks: the error on every task of a sequence after each of them, which shows forgetting."""
 
 from __future__ import annotations
 
@@ -12,35 +12,36 @@ from lbench.probes.activations import chunks
 
 
 class Tasks(Probe):
-    """The error matrix R of a sequence, one row an entry: R[i, j] is the error on task j after i.
+    """The error matrix R of a sequence: R[i, j] is the error on task j after training on task i.
 
-    Lopez-Paz & Ranzato 2017, arXiv:1706.08840, Section 2, with errors for accuracies; what is
-    worked out from it is in ``lbench.statistics.continual``. Under the strict protocol errors are
-    those on held-out examples; under ``paper`` on the test set, which is read once a task more.
+    Each entry is one row of the table. The matrix is that of Lopez-Paz & Ranzato 2017
+    (arXiv:1706.08840, Section 2), with errors instead of accuracies; its statistics are in
+    ``lbench.statistics.continual``. Under the strict protocol errors are those on held-out
+    examples; under ``paper`` they are on the test set, which is then read once more per task.
     """
 
     columns: ClassVar = {
         "trained": Column("int", "Tasks learned so far: i, from 1"),
-        "task": Column("int", "The task that is looked at: j, from 1"),
+        "task": Column("int", "The task that is predicted: j, from 1"),
         "examples": Column("int", "Examples of that task that were predicted"),
         "loss": Column("float", "Mean cross-entropy on them"),
         "error": Column("float", "Error on them, percent"),
     }
 
     def begin(self) -> None:
-        """Checks that there are tasks."""
+        """Check that the dataset is a sequence of tasks."""
         if not self.scene.task_ends:
             raise UsageError(
-                "Probe tasks looks at a sequence of tasks, which this dataset is not.",
+                "Probe tasks needs a sequence of tasks, which this dataset is not.",
                 "For example: --dataset split-digits",
             )
 
     def due(self, index: int) -> bool:
-        """No single step."""
+        """Return False: the probe measures nothing during steps."""
         return False
 
     def epoch_end(self, epoch: int, step: int) -> None:
-        """Predicts all tasks when one has ended."""
+        """Predict all tasks if the epoch was the last one of a task."""
         ends = list(self.scene.task_ends)
         if epoch not in ends:
             return

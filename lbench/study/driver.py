@@ -14,7 +14,7 @@ from lbench.execute.pool import Pool
 from lbench.execute.writer import Writer
 from lbench.home import Home
 from lbench.registry import Registry
-from lbench.rundir import alone
+from lbench.rundir import exclusive
 from lbench.store.journal import Journal
 from lbench.study.ledger import search_names, write_ledger
 from lbench.study.missing_files import missing_searches
@@ -69,7 +69,7 @@ def drive(
     """
     doing = f"running study {plan.study.name}"
     guarded = storage_errors(home) if plan.study.search else nullcontext()
-    with alone(home.studies / plan.study.name, doing), guarded:
+    with exclusive(home.studies / plan.study.name, doing), guarded:
         _note_missing_searches(plan, home, display)
         runner = Runner(plan, home, registry, writer, display, data_dir=data_dir)
         write_ledger(home, plan, command)

@@ -1,4 +1,4 @@
-"""The conformance kit for rules: one list of checks for test-suites and ``lbench check``."""
+"""The conformance kit: one list of checks of rules, for test suites and for ``lbench check``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checks of the networks and inputs that a rule trains on."""
+"""Checks of a rule on different networks and inputs."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ COLOUR = (3, 8, 8)
 
 
 def networks_train(subject: Subject) -> str:
-    """Each of mlp, cnn, resnet and mixer trains to finite logits, or is refused with a hint."""
+    """Check that mlp, cnn, resnet and mixer train to finite logits, or are refused with a hint."""
     return _tried(subject, NETS)
 
 
 def block_counts(subject: Subject) -> str:
-    """Networks of 1, 2 and 6 blocks train, and one of 6 layers in 2 blocks; or are refused."""
+    """Check that 1, 2 and 6 blocks, and 6 layers in 2 blocks, train or are refused with a hint."""
     for family in (_mlp, _cnn, _mixer):
         nets = [family(count) for count in (1, 2, 6)]
         nets.append(Net(f"{nets[-1].label} in 2", nets[-1].spec, blocks=2))
@@ -49,35 +49,35 @@ def block_counts(subject: Subject) -> str:
 
 
 def grey_and_colour(subject: Subject) -> str:
-    """Images of one channel and of three train, or are refused with a hint."""
-    (net, *_) = subject.places
+    """Check that images of one and of three channels train, or are refused with a hint."""
+    (net, *_) = subject.nets
     return _tried(subject, [Net(f"{net.label} on grey", net.spec), Net("colour", net.spec, COLOUR)])
 
 
-def batch_norm_once_a_step(subject: Subject) -> str:
-    """A step updates BatchNorm's statistics once in the blocks that it trains, else never."""
+def batch_norm_once_per_step(subject: Subject) -> str:
+    """Check that a step updates BatchNorm's statistics once, in the blocks that it trains alone."""
     refused = []
     for net in (BATCH_NORM, BATCH_NORM_1D):
         rule = attempt(subject, net)
         if isinstance(rule, UsageError):
             refused.append(rule.message)
             continue
-        _once_a_step(rule, net)
+        _once_per_step(rule, net)
     if len(refused) == 2:
         raise SkippedError(f"refused: {refused[0]}")
     return "once"
 
 
-def _once_a_step(rule: Rule, net: Net) -> None:
+def _once_per_step(rule: Rule, net: Net) -> None:
     norms = {
-        k: [each for each in block.modules() if isinstance(each, _BatchNorm)]
+        k: [module for module in block.modules() if isinstance(module, _BatchNorm)]
         for k, block in enumerate(rule.network.blocks)
     }
-    before = {k: _tracked(each) for k, each in norms.items()}
+    before = {k: _tracked(modules) for k, modules in norms.items()}
     trains = {k: set(_groups(rule, block)) for k, block in enumerate(rule.network.blocks)}
     for s in steps(rule, toy()):
-        for k, each in norms.items():
-            now = _tracked(each)
+        for k, modules in norms.items():
+            now = _tracked(modules)
             expected = int(any(map(s.trains, trains[k])))
             times = sorted({b - a for a, b in zip(before[k], now, strict=True)})
             if times != [expected]:
@@ -86,17 +86,16 @@ def _once_a_step(rule: Rule, net: Net) -> None:
                     f"statistics of block {k} {' or '.join(map(str, times))} times, not {expected}"
                 )
             before[k] = now
-    held = [count for each in norms.values() for count in _tracked(each)]
     logits(rule, toy()[0].x)
-    if held != [count for each in norms.values() for count in _tracked(each)]:
+    if before != {k: _tracked(modules) for k, modules in norms.items()}:
         raise FailedError(f"on {net.label} predicting updates the statistics")
 
 
 def _tried(subject: Subject, nets: Iterable[Net]) -> str:
-    """Trains on each: which were accepted, and which refused.
+    """Train on each network; return which ones the rule accepted, and which it refused.
 
     Raises:
-        FailedError: one neither trains nor is refused, or all are refused.
+        FailedError: a network neither trains nor is refused, or all are refused.
     """
     accepted, refused = [], []
     for net in nets:
@@ -107,21 +106,21 @@ def _tried(subject: Subject, nets: Iterable[Net]) -> str:
                 continue
             batches = toy((12, 7), net.shape)
             losses = train(rule, batches)
-            found = logits(rule, batches[0].x)
+            scores = logits(rule, batches[0].x)
         except FailedError as error:
             raise FailedError(f"on {net.label}: {error}") from error
         except Exception as error:
             error.add_note(f"on {net.label}")
             raise
-        if found.shape != (12, CLASSES):
-            raise FailedError(f"logits on {net.label} have shape {tuple(found.shape)}")
-        if not (torch.isfinite(losses).all() and torch.isfinite(found).all()):
+        if scores.shape != (12, CLASSES):
+            raise FailedError(f"logits on {net.label} have shape {tuple(scores.shape)}")
+        if not (torch.isfinite(losses).all() and torch.isfinite(scores).all()):
             raise FailedError(f"losses or logits on {net.label} are not finite")
         accepted.append(net.label)
-    words = f"refused: {'; '.join(refused)}" if refused else ""
+    refusals = f"refused: {'; '.join(refused)}" if refused else ""
     if not accepted:
-        raise FailedError(words)
-    return "; ".join(filter(None, [", ".join(accepted), words]))
+        raise FailedError(refusals)
+    return "; ".join(filter(None, [", ".join(accepted), refusals]))
 
 
 def _mlp(count: int) -> Net:
@@ -141,7 +140,7 @@ def _tracked(norms: Iterable[_BatchNorm]) -> list[int]:
 
 
 def _groups(rule: Rule, block: nn.Module) -> Iterable[str]:
-    """The groups that train parameters of a block."""
+    """Yield the names of the groups that train parameters of a block."""
     own = {id(parameter) for parameter in block.parameters()}
     for group in rule.groups():
         if any(id(parameter) in own for parameter in group.params.values()):

@@ -1,4 +1,4 @@
-"""The checks, each a plain function that raises; how one comes out for a rule."""
+"""The list of checks, each a plain function that raises, and their outcomes for a rule."""
 
 from __future__ import annotations
 
@@ -22,32 +22,32 @@ class Check:
     """A claim about every rule.
 
     Args:
-        run: raises where the claim does not hold; may return a few words on what it saw.
+        run: a function that raises if the claim does not hold; it may return a short result.
     """
 
     run: Callable[[Subject], str | None]
 
     @property
     def name(self) -> str:
-        """The function's name."""
+        """Return the function's name."""
         return self.run.__name__
 
     @property
     def claim(self) -> str:
-        """The function's docstring."""
+        """Return the function's docstring."""
         return inspect.cleandoc(self.run.__doc__ or "")
 
 
 @dataclass(slots=True)
 class Outcome:
-    """How a check came out.
+    """The result of a check.
 
     Args:
-        check: its name.
+        check: the name of the check.
         status: ``expected`` is a failure that the rule has announced.
-        detail: the reason of a failure or of skipping; what was seen otherwise.
-        seconds: that it took.
-        error: that was raised.
+        detail: the reason if the check failed or was skipped; else its short result.
+        seconds: the time that the check took.
+        error: the exception that it raised.
     """
 
     check: str
@@ -58,15 +58,15 @@ class Outcome:
 
 
 def expected_failures_explained(subject: Subject) -> None:
-    """Every expected failure of the rule names a check of the kit and has a reason."""
+    """Check that every expected failure of the rule names a check of the kit and has a reason."""
     for name, reason in subject.cls.expected_failures.items():
         if name not in NAMES:
-            said = f"there is no check {name!r} that could be expected to fail. "
-            raise FailedError((said + did_you_mean(nearest(name, NAMES))).rstrip(". "))
+            problem = f"there is no check {name!r} that could be expected to fail. "
+            raise FailedError((problem + did_you_mean(nearest(name, NAMES))).rstrip(". "))
         if name == expected_failures_explained.__name__:
             raise FailedError("this check cannot be expected to fail")
         if not reason.strip():
-            raise FailedError(f"that {name} is expected to fail needs a reason")
+            raise FailedError(f"the expected failure of {name} has no reason")
 
 
 CHECKS = tuple(
@@ -79,7 +79,7 @@ CHECKS = tuple(
         architecture.networks_train,
         architecture.block_counts,
         architecture.grey_and_colour,
-        architecture.batch_norm_once_a_step,
+        architecture.batch_norm_once_per_step,
         learning.small_batches,
         learning.every_parameter_moves,
         learning.nan_reported,
@@ -95,19 +95,19 @@ CHECKS = tuple(
         practice.resumes_in_a_new_process,
     )
 )
-"""In the order in which a table shows them: the cheap ones first."""
+"""The checks in the order of tables, the cheap ones first."""
 
 NAMES = tuple(check.name for check in CHECKS)
 
 
 def conform(subject: Subject) -> Iterator[Outcome]:
-    """Every check of a rule, one after the other."""
+    """Yield the outcome of each check of a rule, one after the other."""
     for check in CHECKS:
         yield examine(check, subject)
 
 
 def examine(check: Check, subject: Subject) -> Outcome:
-    """One check of a rule, held against the failures that it expects of itself."""
+    """Run one check of a rule, with regard to the failures that the rule has announced."""
     outcome = _run(check, subject)
     if check.run is expected_failures_explained:
         return outcome
@@ -115,7 +115,7 @@ def examine(check: Check, subject: Subject) -> Outcome:
     if not reason:
         return outcome
     if outcome.status == "passed" and subject.quick:
-        # The full form looks at more networks: the failure may be there.
+        # The full form takes more networks, and the failure may be on one of them.
         outcome = _run(check, subject.full())
     if outcome.status == "failed":
         outcome.status = "expected"
@@ -139,11 +139,11 @@ def _run(check: Check, subject: Subject) -> Outcome:
     except KeyboardInterrupt:
         raise
     except BaseException as raised:
-        status, detail, error = "failed", _told(raised, subject.cls), raised
+        status, detail, error = "failed", _described(raised, subject.cls), raised
     return Outcome(check.name, status, detail, time.perf_counter() - began, error)
 
 
-def _told(error: BaseException, rule: type) -> str:
+def _described(error: BaseException, rule: type) -> str:
     """Return the kind of an error, its first line, its notes, and where the rule raised it."""
     where = place_of(error, rule)
     text = reason_of(error, rule).removesuffix(f" ({where})")

@@ -1,4 +1,4 @@
-"""RuleConformance: every check as a test of a plugin's own test-suite."""
+"""RuleConformance: every check as a test of a plugin's own test suite."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from lbench.testing.subject import Subject
 
 
 class RuleConformance:
-    """Subclass it under a name that begins with ``Test``, and pytest runs every check.
+    """A test class with every check: pytest runs a subclass whose name begins with ``Test``.
 
     Class attributes:
         rule: the name of an installed rule, or its class.
-        options: of the rule; the others are its defaults.
+        options: options of the rule that differ from its defaults.
         quick: False for the full form, which takes every network.
     """
 

@@ -1,4 +1,4 @@
-"""Checks of what a rule says of itself: its groups, its closed forms and its claims."""
+"""Checks of what a rule declares: its groups, its closed forms and its claims."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ from lbench.testing.subject import (
 
 
 def parameters_accounted(subject: Subject) -> str:
-    """Every trained parameter is in one group, every other in none; P_inf, P_aux, P_fix add up."""
+    """Check that trained parameters are in one group, others in none, and that counts add up."""
     note = ""
-    for net in subject.places:
+    for net in subject.nets:
         rule = subject.build(net)
-        held = _groups_of(rule, net.label)
+        groups = _groups(rule, net.label)
         for name, p in rule.named_parameters():
-            places = held.get(id(p), [])
-            if p.requires_grad and len(places) != 1:
-                where = f"the groups {' and '.join(places)}" if places else "no group"
+            own = groups.get(id(p), [])
+            if p.requires_grad and len(own) != 1:
+                where = f"the groups {' and '.join(own)}" if own else "no group"
                 raise FailedError(f"on {net.label} {name} is in {where}, not in one")
-            if places and not p.requires_grad:
-                raise FailedError(f"on {net.label} {name} is fixed, but in group {places[0]}")
+            if own and not p.requires_grad:
+                raise FailedError(f"on {net.label} {name} is fixed, but in group {own[0]}")
         counts = parameters(rule, net.shape)
         total = sum(p.numel() for p in rule.parameters())
         if sum(counts.values()) != total:
@@ -46,35 +46,36 @@ def parameters_accounted(subject: Subject) -> str:
     return note
 
 
-def _groups_of(rule: Rule, label: str) -> dict[int, list[str]]:
-    """The names of the groups of each parameter, by its id.
+def _groups(rule: Rule, label: str) -> dict[int, list[str]]:
+    """Return the names of the groups of each parameter, by the parameter's id.
 
     Raises:
-        FailedError: two groups have one name, or one has what is no parameter of the rule.
+        FailedError: two groups have one name, or a group has a tensor that is no parameter of the
+            rule.
     """
     groups = rule.groups()
     for name, times in Counter(group.name for group in groups).items():
         if times > 1:
             raise FailedError(f"on {label} {times} groups are named {name}")
     own = {id(p) for p in rule.parameters()}
-    held: dict[int, list[str]] = {}
+    names: dict[int, list[str]] = {}
     for group in groups:
         for name, p in group.params.items():
             if id(p) not in own:
                 raise FailedError(f"{name} in group {group.name} is no parameter of the rule")
-            held.setdefault(id(p), []).append(group.name)
-    return held
+            names.setdefault(id(p), []).append(group.name)
+    return names
 
 
 def cotangent_is_the_gradient_of_loss(subject: Subject) -> str:
-    """Where a LocalRule gives both, cotangent is autograd's gradient of loss at z, in float64."""
+    """Check that a LocalRule's cotangent is autograd's gradient of its loss at z, in float64."""
     cls = subject.cls
     if not issubclass(cls, LocalRule):
-        raise SkippedError("is no LocalRule")
+        raise SkippedError("the rule is no LocalRule")
     if cls.loss is LocalRule.loss or cls.cotangent is LocalRule.cotangent:
-        raise SkippedError("gives one of the two only")
+        raise SkippedError("the rule defines only one of loss and cotangent")
     worst = 0.0
-    for net in subject.places:
+    for net in subject.nets:
         rule = subject.build(net).double()
         assert isinstance(rule, LocalRule)
         s = Step(Randomness(0), phase=rule.phases()[0])
@@ -89,7 +90,7 @@ def cotangent_is_the_gradient_of_loss(subject: Subject) -> str:
                 view = View(k, batch.x, x, z.detach(), h.detach(), batch.target)
                 given = rule.cotangent(view, s)
             if (loss is None) != (given is None):
-                raise FailedError(f"on {net.label} only one of the two trains block {k}")
+                raise FailedError(f"on {net.label} only one of loss and cotangent trains block {k}")
             if loss is not None and given is not None:
                 (exact,) = torch.autograd.grad(loss, z)
                 if given.shape != exact.shape:
@@ -106,21 +107,21 @@ def cotangent_is_the_gradient_of_loss(subject: Subject) -> str:
                 worst = max(worst, gap)
             with torch.no_grad():
                 x = block.emit(h.detach(), s)
-    return f"to {worst:.1g} of the norm"
+    return f"equal to {worst:.1g} of the norm"
 
 
 def claims_equal_measurements(subject: Subject) -> str:
-    """The audit measures what the rule claims, and no writes, leaks or draws that none may do."""
-    found, unseen, nets = [], [], list(subject.places)
+    """Check that the audit measures what the rule claims, and finds nothing that no rule may do."""
+    contradictions, unmeasured, nets = [], [], list(subject.nets)
     if not subject.quick and isinstance(attempt(subject, BATCH_NORM), Rule):
         nets.append(BATCH_NORM)
     for net in nets:
         norm = {name: value for name, value in net.spec.model_dump().items() if name == "norm"}
         report = audit_rule(subject.cls, subject.config, net.family, norm)
-        found += [f"on {net.label} {each}" for each in report.contradictions]
-        unseen += [f"on {net.label} {name} could not be measured" for name in report.unmeasured]
-    if found:
-        raise FailedError(listed(found))
-    if unseen:
-        raise SkippedError(listed(unseen))
+        contradictions += [f"on {net.label} {problem}" for problem in report.contradictions]
+        unmeasured += [f"on {net.label} {name} could not be measured" for name in report.unmeasured]
+    if contradictions:
+        raise FailedError(listed(contradictions))
+    if unmeasured:
+        raise SkippedError(listed(unmeasured))
     return ", ".join(net.label for net in nets)

@@ -1,4 +1,4 @@
-"""Checks of a rule's training: that it learns, is repeatable, and tells when it fails."""
+"""Checks of a rule's training: it trains all parameters, is repeatable, and reports failures."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from lbench.testing.subject import (
 
 
 def same_seed_same_weights(subject: Subject) -> None:
-    """The same seed gives the same weights after three steps, another seed gives others."""
-    for net in subject.places:
-        found = []
+    """Check that after three steps equal seeds give equal weights, and other seeds others."""
+    for net in subject.nets:
+        states = []
         for seed in (0, 0, 1):
             rule = subject.build(net, seed)
             train(rule, toy(), seed)
-            found.append(weights(rule))
-        if names := differing(found[0], found[1]):
+            states.append(weights(rule))
+        if names := differing(states[0], states[1]):
             raise FailedError(f"on {net.label} the same seed gives another {listed(names)}")
-        if not differing(found[0], found[2]):
+        if not differing(states[0], states[2]):
             raise FailedError(f"on {net.label} two seeds give the same weights")
 
 
 def global_randomness_unused(subject: Subject) -> None:
-    """The global generators of torch, NumPy and random are not advanced, and change nothing."""
-    for net in subject.places:
-        found, touched = [], set[str]()
+    """Check that the rule neither draws from global generators nor depends on their seeds."""
+    for net in subject.nets:
+        states, touched = [], set[str]()
         for seed in (1, 2):
             with seeded(seed, touched):
                 rule = subject.build(net)
@@ -46,8 +46,8 @@ def global_randomness_unused(subject: Subject) -> None:
                     f"{', '.join(sorted(touched))}; s.noise and init are addressed by the run's "
                     "seed"
                 )
-            found.append(weights(rule))
-        if names := differing(*found):
+            states.append(weights(rule))
+        if names := differing(*states):
             raise FailedError(
                 f"on {net.label} {listed(names)} depends on the seed of a global generator, or "
                 "differs from run to run"
@@ -55,20 +55,22 @@ def global_randomness_unused(subject: Subject) -> None:
 
 
 def every_parameter_moves(subject: Subject) -> None:
-    """Every trained parameter changes within a few steps of the phase that trains it."""
-    for net in subject.places:
+    """Check that every trained parameter changes within a few steps of the phase that trains it."""
+    for net in subject.nets:
         rule = subject.build(net)
         before = weights(rule)
         train(rule, toy((12,) * 5))
         trained = {name for group in rule.groups() for name in group.params}
-        still = trained - set(differing(before, weights(rule)))
-        if still:
-            raise FailedError(f"on {net.label} nothing moves {listed(sorted(still))}")
+        unchanged = trained - set(differing(before, weights(rule)))
+        if unchanged:
+            raise FailedError(
+                f"on {net.label} training does not change {listed(sorted(unchanged))}"
+            )
 
 
 def nan_reported(subject: Subject) -> str:
-    """A NaN in the input makes the logged loss NaN, in that step or the next, or is an error."""
-    for net in subject.places:
+    """Check that after a NaN in the input this or the next step raises or logs a NaN loss."""
+    for net in subject.nets:
         first, second, _ = toy()
         first.x[0, 0, 0, 0] = float("nan")
         rule = subject.build(net)
@@ -76,19 +78,19 @@ def nan_reported(subject: Subject) -> str:
             losses = train(rule, [first, second])
         except FailedError:
             raise
-        except Exception as error:  # the run would end as failed, which is told too
-            return f"ends as {type(error).__name__}"
+        except Exception as error:  # the run would end as failed, which is reported too
+            return f"raises {type(error).__name__}"
         if torch.isfinite(losses).all():
             raise FailedError(
-                f"on {net.label} the losses after a NaN are {_text(losses)}: that the "
-                "run has diverged would not be told"
+                f"on {net.label} the losses after a NaN are {_text(losses)}, so that a diverged "
+                "run would not be reported"
             )
-    return "ends as diverged"
+    return "logs NaN"
 
 
 def small_batches(subject: Subject) -> None:
-    """A batch of one example, and a last one that is short, leave finite weights and logits."""
-    for net in subject.places:
+    """Check that batches of one example and short last batches leave weights and logits finite."""
+    for net in subject.nets:
         rule = subject.build(net)
         losses = train(rule, toy((12, 1, 5)))
         if not torch.isfinite(losses).all():

@@ -13,7 +13,7 @@ from lbench.testing.subject import NETS, FailedError, Subject
 
 
 def builds_from_defaults(subject: Subject) -> str:
-    """Without any option set, the rule builds on one of the kit's networks at least."""
+    """Check that the rule with default options builds on at least one of the kit's networks."""
     config = subject.cls.Config()
     refusals = []
     for net in NETS:
@@ -23,11 +23,11 @@ def builds_from_defaults(subject: Subject) -> str:
             refusals.append(f"{net.label}: {refusal.message}")
         else:
             return f"on {net.label}"
-    raise FailedError(f"refuses every network. {' '.join(refusals)}")
+    raise FailedError(f"the rule refuses every network. {' '.join(refusals)}")
 
 
 def options_round_trip(subject: Subject) -> str:
-    """Options written as JSON and read again are the same: the defaults, and each choice."""
+    """Check that options survive being written as JSON and read: the defaults, and each choice."""
     variants = _variants(subject)
     for config in variants:
         text = json.dumps(config.model_dump(mode="json"), allow_nan=False)
@@ -38,12 +38,12 @@ def options_round_trip(subject: Subject) -> str:
                 for name in type(config).model_fields
                 if getattr(config, name) != getattr(again, name)
             )
-            raise FailedError(f"JSON and back changes {changed}")
+            raise FailedError(f"writing options as JSON and reading them changes {changed}")
     return f"{len(variants)} sets of options" if len(variants) > 1 else "one set of options"
 
 
 def unknown_options_refused(subject: Subject) -> None:
-    """An option that the rule does not have is refused, with the nearest name that it has."""
+    """Check that an unknown option is refused, with the nearest name that the rule has."""
     cls = subject.cls.Config
     near = next(iter(cls.model_fields), None)
     wrong = f"{near}_" if near else "nonsense"
@@ -51,23 +51,25 @@ def unknown_options_refused(subject: Subject) -> None:
         cls.parse({wrong: 1}, what="the rule", listing="")
     except LbenchError as refusal:
         if near is not None and near not in refusal.hint:
-            raise FailedError(f"option {wrong!r} is refused, but not with {near!r}") from refusal
+            raise FailedError(
+                f"option {wrong!r} is refused, but the hint does not name {near!r}"
+            ) from refusal
     else:
-        raise FailedError(f"option {wrong!r} is taken, and does nothing")
+        raise FailedError(f"option {wrong!r} is accepted and has no effect")
     try:
         cls(**{**subject.config.model_dump(), wrong: 1})
     except pydantic.ValidationError:
         return
-    raise FailedError(f"Config({wrong}=1) is taken, and does nothing")
+    raise FailedError(f"Config({wrong}=1) is accepted and has no effect")
 
 
 def _variants(subject: Subject) -> list[RuleConfig]:
-    """The subject's options, and the same with each choice of each of them.
+    """Return the subject's options, and variants with each choice of each option.
 
     Choices that the other options forbid are left out.
     """
     config = subject.config
-    found = [config]
+    variants = [config]
     for name, field in type(config).model_fields.items():
         if field.annotation is bool:
             choices: tuple[object, ...] = (True, False)
@@ -78,10 +80,10 @@ def _variants(subject: Subject) -> list[RuleConfig]:
             choices = tuple(limit for limit in limits if limit is not None)
         for choice in choices:
             try:
-                found.append(type(config)(**{**config.model_dump(), name: choice}))
+                variants.append(type(config)(**{**config.model_dump(), name: choice}))
             except pydantic.ValidationError:
                 continue
-    return found
+    return variants
 
 
 _SIDES = ("ge", "le")

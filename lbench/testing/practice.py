@@ -1,4 +1,4 @@
-"""Checks by real runs on digits: the rule learns with its own recipe, and resumes elsewhere."""
+"""Checks by real runs on digits: the rule learns, and it resumes in another process."""
 
 from __future__ import annotations
 
@@ -31,60 +31,60 @@ from lbench.rundir import RunDir
 from lbench.testing.subject import FailedError, SkippedError, Subject, differing, listed, networks
 
 FEW, MANY = 4, 12
-"""Epochs of digits in which a rule learns: most need few, some need many."""
+"""Epochs of digits in which a rule learns: most rules need few, some need many."""
 CHANCE = 80.0
-"""Percent: of 360 test digits, guessing gets 90 ± 1.6 wrong."""
-TORN_AT = 4
-"""The look at the loss at which the run is torn away: the checkpoint of the third one is left."""
+"""Largest test error in percent; guessing has 90 ± 1.6 on the 360 test digits."""
+KILLED_AT = 4
+"""Number of the loss report at which the run is killed; the third one has left a checkpoint."""
 CHILD = "from lbench.testing.practice import resume; resume()"
 NETS = {net.label: net for net in networks(60)}
 
 
-class Quiet:
-    """A reporter that tells nobody, and may tear the run away.
+class SilentReporter:
+    """A reporter that prints nothing, and may end the run as a kill would.
 
     Args:
-        torn_at: the look at the loss that ends the process as a kill would; None for none.
+        killed_at: number of the loss report at which the run ends; None for never.
     """
 
-    def __init__(self, torn_at: int | None = None) -> None:
-        self.torn_at = torn_at
-        self.looks = 0
+    def __init__(self, killed_at: int | None = None) -> None:
+        self.killed_at = killed_at
+        self.reports = 0
         self.first: int | None = None
 
     def plan(self, steps: int, per_epoch: int) -> None:
-        """Nobody asks."""
+        """Do nothing."""
 
     def step(self, done: int, loss: float) -> None:
-        """Remembers the first look, and tears the run away at its time."""
-        self.looks += 1
+        """Store the step of the first loss report; raise KilledError at report ``killed_at``."""
+        self.reports += 1
         self.first = done if self.first is None else self.first
-        if self.looks == self.torn_at:
-            raise TornError
+        if self.reports == self.killed_at:
+            raise KilledError
 
     def epoch(self, row: dict[str, Any]) -> None:
-        """Nobody asks."""
+        """Do nothing."""
 
     def asked(self) -> str | None:
-        """Goes on."""
+        """Return None: the run continues."""
         return None
 
     def note(self, text: str) -> None:
-        """Nobody asks."""
+        """Do nothing."""
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing."""
 
 
-class TornError(BaseException):
-    """Ends a run in the middle, past everything that would end it well."""
+class KilledError(BaseException):
+    """Ends a run in the middle without the usual handling of errors."""
 
 
-class _Alone(Registry):
-    """What is installed, but for one rule, which need not be.
+class _OneRule(Registry):
+    """The installed networks and datasets, and one rule, which need not be installed.
 
     Args:
-        rule: its class, whatever its name.
+        rule: the class that is loaded for every name of a rule.
     """
 
     def __init__(self, rule: type[Rule]) -> None:
@@ -93,12 +93,12 @@ class _Alone(Registry):
         self.rule = rule
 
     def load(self, kind: str, name: str) -> Any:
-        """The rule; what is installed, of another kind."""
+        """Return the rule's class, or an installed class of another kind."""
         return self.rule if kind == "rules" else super().load(kind, name)
 
 
 def learns(subject: Subject) -> str:
-    """On digits, with its own recipe, the loss falls in every phase and chance is beaten."""
+    """Check that on digits the loss of every phase falls and the test error is below chance."""
     if subject.quick:
         with contextlib.suppress(FailedError):
             return _learns(subject, FEW)
@@ -106,13 +106,13 @@ def learns(subject: Subject) -> str:
 
 
 def _learns(subject: Subject, epochs: int) -> str:
-    """What :func:`learns` says of a run of so many epochs.
+    """Run :func:`learns` with this number of epochs.
 
     Raises:
-        FailedError: the rule does not learn in them, or a phase is too short to tell.
+        FailedError: the rule does not learn in them, or a phase is too short for the loss to fall.
     """
     with tempfile.TemporaryDirectory() as folder:
-        outcome = _run(_resolved(subject, epochs, "paper"), Path(folder), Quiet())
+        outcome = _run(_resolved(subject, epochs, "paper"), Path(folder), SilentReporter())
         rows = _journal(outcome.run_dir)
     result = outcome.result
     if result["status"] != "finished":
@@ -126,46 +126,46 @@ def _learns(subject: Subject, epochs: int) -> str:
                 f"in phase {phase} the loss goes from {losses[0]:.4g} to {losses[-1]:.4g}"
             )
         if len(losses) == 1 and epochs == FEW:
-            raise FailedError(f"phase {phase} has a single epoch of {epochs}")
+            raise FailedError(f"phase {phase} has one of {epochs} epochs")
     error = result["test_error"]
     if not error <= CHANCE:
         raise FailedError(
             f"after {epochs} epochs of digits the test error is {error:.1f} %, not below "
-            f"{CHANCE:g} %; guessing has 90 %"
+            f"{CHANCE:g} %; the error of guessing is 90 %"
         )
     return f"{error:.1f} % test error after {epochs} epochs of digits"
 
 
 def resumes_in_a_new_process(subject: Subject) -> str:
-    """A run torn away inside an epoch and resumed by a new process ends bit for bit the same."""
+    """Check that a run that is killed and resumed by a new process ends bit for bit the same."""
     if subject.cls.__module__ == "__main__" or "<locals>" in subject.cls.__qualname__:
         raise SkippedError(f"a new process cannot import {subject.cls.__qualname__}")
     epochs = 2 if subject.quick else 3
     resolved = _resolved(subject, epochs, "strict")
-    with tempfile.TemporaryDirectory() as folder, _child(_asked(subject, epochs)) as child:
-        straight = _run(resolved, Path(folder, "straight"), Quiet())
+    with tempfile.TemporaryDirectory() as folder, _child(_job(subject, epochs)) as child:
+        straight = _run(resolved, Path(folder, "straight"), SilentReporter())
         if straight.result["status"] != "finished":
             raise FailedError(f"a run of digits {_ended(straight.result)}")
-        torn = Path(folder, "torn")
-        with contextlib.suppress(TornError):
-            _run(resolved, torn, Quiet(TORN_AT))
-        (run_dir,) = torn.glob("runs/*/*")
+        killed = Path(folder, "killed")
+        with contextlib.suppress(KilledError):
+            _run(resolved, killed, SilentReporter(KILLED_AT))
+        (run_dir,) = killed.glob("runs/*/*")
         state, _ = checkpoint.load(run_dir)
         if state is None:
-            raise FailedError("no checkpoint can be read back: its state needs pickled code")
-        said, problem = child.communicate(json.dumps({"home": str(torn)}))
+            raise FailedError("no checkpoint can be read: the rule's state needs pickled code")
+        output, errors = child.communicate(json.dumps({"home": str(killed)}))
         if child.returncode:
-            raise FailedError(f"the new process ended with: {problem.strip().splitlines()[-1]}")
-        answer = json.loads(said)
+            raise FailedError(f"the new process ended with: {errors.strip().splitlines()[-1]}")
+        answer = json.loads(output)
         if answer["result"]["status"] != "finished":
             raise FailedError(f"the resumed run {_ended(answer['result'])}")
         if Path(answer["run_dir"]) != run_dir or answer["first"] <= state["index"]:
-            raise FailedError("the new process does not go on from the checkpoint")
+            raise FailedError("the new process does not continue from the checkpoint")
         _same_ending(straight.run_dir, run_dir, state["index"])
-        errors = ("train_error", "val_error", "test_error", "test_loss", "steps")
+        fields = ("train_error", "val_error", "test_error", "test_loss", "steps")
         if names := differing(
-            {name: straight.result[name] for name in errors},
-            {name: answer["result"][name] for name in errors},
+            {name: straight.result[name] for name in fields},
+            {name: answer["result"][name] for name in fields},
         ):
             raise FailedError(f"the resumed run ends with another {listed(names)}")
         _same_journal(straight.run_dir, run_dir)
@@ -173,13 +173,13 @@ def resumes_in_a_new_process(subject: Subject) -> str:
 
 
 def _same_ending(straight: Path, resumed: Path, index: int) -> None:
-    """That a run which was resumed at a step ends with the weights of one that was not stopped.
+    """Check that the resumed run has the final weights of the run that was not stopped.
 
     Raises:
-        FailedError: it does not.
+        FailedError: it has others.
     """
     for name in (LAST, BEST):
-        states = [read_weights(each / name) for each in (straight, resumed)]
+        states = [read_weights(run / name) for run in (straight, resumed)]
         if names := differing(*states):
             raise FailedError(
                 f"resumed at step {index}, the run ends with another {listed(names)}: "
@@ -188,10 +188,10 @@ def _same_ending(straight: Path, resumed: Path, index: int) -> None:
 
 
 def _same_journal(straight: Path, resumed: Path) -> None:
-    """That both runs have written the same lines.
+    """Check that the journals of both runs have the same rows.
 
     Raises:
-        FailedError: they have not.
+        FailedError: a row differs.
     """
     for one, other in zip(_journal(straight), _journal(resumed), strict=True):
         if names := differing(one, other):
@@ -200,14 +200,18 @@ def _same_journal(straight: Path, resumed: Path) -> None:
 
 
 def resume() -> None:
-    """What the new process does: reads what it shall resume, waits for the word, and reports."""
-    asked = json.loads(sys.stdin.readline())
-    cls = _imported(asked["module"], asked["file"], asked["class"])
-    subject = Subject(cls, asked["options"])
-    subject.name = asked["name"]
-    resolved = _resolved(subject, asked["epochs"], "strict")
+    """Resume a run in the new process, and print the outcome as JSON.
+
+    Standard input has two lines of JSON: the job, so that the process can prepare while the first
+    run trains, and then the home with the run.
+    """
+    job = json.loads(sys.stdin.readline())
+    cls = _imported(job["module"], job["file"], job["class"])
+    subject = Subject(cls, job["options"])
+    subject.name = job["name"]
+    resolved = _resolved(subject, job["epochs"], "strict")
     home = json.loads(sys.stdin.readline())["home"]
-    reporter = Quiet()
+    reporter = SilentReporter()
     outcome = _run(resolved, Path(home), reporter)
     answer = {
         "run_dir": str(outcome.run_dir),
@@ -217,9 +221,9 @@ def resume() -> None:
     sys.stdout.write(json.dumps(answer))
 
 
-def _asked(subject: Subject, epochs: int) -> str:
-    """The first line that :func:`resume` reads: which rule it shall resume, in a run how long."""
-    asked = {
+def _job(subject: Subject, epochs: int) -> str:
+    """Return the first line that :func:`resume` reads: the rule and the length of the run."""
+    job = {
         "name": subject.name,
         "module": subject.cls.__module__,
         "class": subject.cls.__qualname__,
@@ -227,12 +231,12 @@ def _asked(subject: Subject, epochs: int) -> str:
         "options": subject.options,
         "epochs": epochs,
     }
-    return json.dumps(asked) + "\n"
+    return json.dumps(job) + "\n"
 
 
 @contextlib.contextmanager
-def _child(asked: str) -> Iterator[subprocess.Popen[str]]:
-    """A process that gets ready to resume while the caller trains."""
+def _child(job: str) -> Iterator[subprocess.Popen[str]]:
+    """Start a process that prepares to resume while the caller trains; end it after the context."""
     process = subprocess.Popen(
         [sys.executable, "-c", CHILD],
         stdin=subprocess.PIPE,
@@ -243,7 +247,7 @@ def _child(asked: str) -> Iterator[subprocess.Popen[str]]:
     )
     assert process.stdin is not None
     try:
-        process.stdin.write(asked)
+        process.stdin.write(job)
         process.stdin.flush()
         yield process
     finally:
@@ -256,17 +260,17 @@ def _child(asked: str) -> Iterator[subprocess.Popen[str]]:
 
 
 def _imported(module: str, file: str, name: str) -> type[Rule]:
-    """The class, from its module or, where that lies on no path, from its file."""
+    """Return the class from its module or, if that cannot be imported by name, from its file."""
     try:
-        found = importlib.import_module(module)
+        imported = importlib.import_module(module)
     except ImportError:
         spec = importlib.util.spec_from_file_location(module, file)
         if spec is None or spec.loader is None:
             raise
-        found = importlib.util.module_from_spec(spec)
-        sys.modules[module] = found
-        spec.loader.exec_module(found)
-    cls: Any = found
+        imported = importlib.util.module_from_spec(spec)
+        sys.modules[module] = imported
+        spec.loader.exec_module(imported)
+    cls: Any = imported
     for part in name.split("."):
         cls = getattr(cls, part)
     checked: type[Rule] = cls
@@ -274,13 +278,13 @@ def _imported(module: str, file: str, name: str) -> type[Rule]:
 
 
 def _resolved(subject: Subject, epochs: int, protocol: str) -> Resolved:
-    """A run on digits, on the first network that the rule builds on.
+    """Return a run on digits, with the first network that the rule builds on.
 
     Raises:
-        SkippedError: it refuses all of them.
+        SkippedError: the rule refuses all networks.
     """
     refusals = []
-    for label in dict.fromkeys([*(net.label for net in subject.places), *NETS]):
+    for label in dict.fromkeys([*(net.label for net in subject.nets), *NETS]):
         request = Request(
             rule=subject.name,
             dataset="digits",
@@ -291,17 +295,17 @@ def _resolved(subject: Subject, epochs: int, protocol: str) -> Resolved:
             epochs=epochs,
         )
         try:
-            return resolve(request, _Alone(subject.cls))
+            return resolve(request, _OneRule(subject.cls))
         except UsageError as refusal:
             refusals.append(refusal.message)
-    raise SkippedError(f"refuses digits on every network: {refusals[0]}")
+    raise SkippedError(f"the rule refuses digits on every network: {refusals[0]}")
 
 
-def _run(resolved: Resolved, home: Path, reporter: Quiet) -> Outcome:
-    """One seed, on one thread; one that will be torn away has a checkpoint at every look."""
+def _run(resolved: Resolved, home: Path, reporter: SilentReporter) -> Outcome:
+    """Run one seed on one thread; a run that will be killed has a checkpoint per loss report."""
     threads = torch.get_num_threads()
-    every = math.inf if reporter.torn_at is None else 0.0
-    # What its steps do is the business of another check.
+    every = math.inf if reporter.killed_at is None else 0.0
+    # Another check audits the rule's steps.
     machine = Machine(torch.device("cpu"), threads=1, checkpoint_every=every, audited=False)
     try:
         (outcome,) = run_cell(resolved, [0], Home(home), machine, lambda seed: reporter, None)
@@ -311,7 +315,7 @@ def _run(resolved: Resolved, home: Path, reporter: Quiet) -> Outcome:
 
 
 def _journal(run_dir: Path) -> list[dict[str, Any]]:
-    """The epochs of a run, without its clocks."""
+    """Return the rows of a run's journal, without times."""
     rows = RunDir(run_dir).epochs()
     return [{name: value for name, value in row.items() if name != "seconds"} for row in rows]
 

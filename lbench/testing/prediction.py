@@ -1,4 +1,4 @@
-"""Checks of what a rule predicts, and of the state that it predicts from."""
+"""Checks of a rule's predictions, and of the state that they depend on."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from lbench.testing.subject import (
 )
 
 TOLERANCE = 1e-4
-"""Of the largest score: products of other sizes round in other places."""
+"""Largest difference of logits, as a share of the largest; matrix sizes change the rounding."""
 
 
 def predict_changes_nothing(subject: Subject) -> None:
-    """Predicting twice gives the same; state, modes and input stay; a batch is its examples."""
-    for net in subject.places:
+    """Check that predictions repeat, change nothing, and are the same alone and in a batch."""
+    for net in subject.nets:
         rule = subject.build(net)
         batch, *_ = batches = toy()
         train(rule, batches)
@@ -57,8 +57,8 @@ def predict_changes_nothing(subject: Subject) -> None:
 
 
 def state_restores_predictions(subject: Subject) -> None:
-    """What state_dict holds loads without pickled code, and gives another instance its logits."""
-    for net in subject.places:
+    """Check that state_dict loads without pickled code, and gives another instance equal logits."""
+    for net in subject.nets:
         rule = subject.build(net)
         batch, *_ = batches = toy()
         train(rule, batches)
@@ -69,20 +69,20 @@ def state_restores_predictions(subject: Subject) -> None:
             state = torch.load(buffer, weights_only=True)
         except Exception as error:
             raise FailedError(
-                f"its state needs pickled code to load ({type(error).__name__} without)"
+                f"loading its state needs pickled code ({type(error).__name__} without)"
             ) from error
         other = subject.build(net, seed=1)
         other.load_state_dict(state)
         if not torch.equal(logits(rule, batch.x), logits(other, batch.x)):
             raise FailedError(
-                f"on {net.label} a rule of another seed that loads its state predicts otherwise; "
-                "keep what prediction needs in parameters and buffers"
+                f"on {net.label} a rule of another seed that loads its state has other logits; "
+                "keep everything that predict uses in parameters and buffers"
             )
 
 
 def labels_unused_at_prediction(subject: Subject) -> None:
-    """With equal weights, the labels of the last batch do not show in the predictions."""
-    for net in subject.places:
+    """Check that predictions with equal weights do not depend on the labels of the last batch."""
+    for net in subject.nets:
         *early, last = toy()
         rule, other = subject.build(net), subject.build(net)
         train(rule, [*early, last])
@@ -90,6 +90,6 @@ def labels_unused_at_prediction(subject: Subject) -> None:
         other.load_state_dict(weights(rule))
         if not torch.equal(logits(rule, last.x), logits(other, last.x)):
             raise FailedError(
-                f"on {net.label} predictions depend on the labels of the batch before, beyond "
-                "the weights"
+                f"on {net.label} predictions with equal weights depend on the labels of the last "
+                "batch"
             )

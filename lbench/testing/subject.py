@@ -1,4 +1,4 @@
-"""Subject: a rule under examination, the small networks and data it meets, and its steps."""
+"""Subject: a rule under examination; the small networks, data and steps of the checks."""
 
 from __future__ import annotations
 
@@ -28,27 +28,27 @@ from lbench.task import Batch, Task
 
 CLASSES = 4
 UNIT = 24
-"""Width of the networks: a multiple of the classes that leaves room for several units a class."""
+"""Width of the networks: a multiple of the number of classes, with several units per class."""
 RECIPE = Recipe(optimizer="adam", lr=1e-3, schedule="constant")
 
 
 class FailedError(AssertionError):
-    """The rule does not do what the check claims; the message says what it does instead."""
+    """The claim of a check does not hold; the message says what the rule does instead."""
 
 
 class SkippedError(Exception):
-    """The check has nothing to say about this rule; the message says why."""
+    """The check does not apply to this rule; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Net:
-    """A network that a rule is tried on.
+    """A network for checks.
 
     Args:
-        label: what reasons call it; begins with the name of its family.
+        label: its name in messages, which begins with the name of its family.
         spec: its options.
         shape: channels, height and width of its inputs.
-        blocks: how many it is cut into; None for its own.
+        blocks: number of blocks that its layers are grouped into; None for its own.
     """
 
     label: str
@@ -58,12 +58,12 @@ class Net:
 
     @property
     def family(self) -> str:
-        """The registered name of its family."""
+        """Return the registered name of its family."""
         return self.label.partition(" ")[0]
 
 
 def networks(unit: int) -> tuple[Net, ...]:
-    """One of each family, none of which couples the examples of a batch.
+    """Return one network of each family; none of them couples the examples of a batch.
 
     BatchNorm cannot train on a batch of one example at one position, so it has a check of its own.
     """
@@ -85,8 +85,8 @@ class Subject:
 
     Args:
         rule: the name of an installed rule, or a class.
-        options: of the rule; the others are its defaults.
-        quick: one network where the full form takes all.
+        options: options of the rule that differ from its defaults.
+        quick: whether checks take one network; the full form takes all.
     """
 
     def __init__(
@@ -102,14 +102,14 @@ class Subject:
         self.quick = quick
 
     def full(self) -> Subject:
-        """The same in the full form."""
+        """Return the same subject for checks in the full form."""
         full = Subject(self.cls, self.options, quick=False)
         full.name = self.name
         return full
 
     @functools.cached_property
     def config(self) -> RuleConfig:
-        """The options, checked."""
+        """Return the options, checked."""
         return self.cls.Config.parse(
             self.options,
             what=f"rule {self.name}",
@@ -117,7 +117,7 @@ class Subject:
         )
 
     def build(self, net: Net, seed: int = 0, config: RuleConfig | None = None) -> Rule:
-        """The rule on a network, with the seed's initial weights."""
+        """Return the rule on a network, with the initial weights of the seed."""
         init = Init(seed)
         network = net.spec.build(init, net.shape, CLASSES)
         if net.blocks is not None:
@@ -125,28 +125,28 @@ class Subject:
         return self.cls(network, Task("toy", net.shape, CLASSES), config or self.config, init)
 
     @functools.cached_property
-    def places(self) -> list[Net]:
-        """The networks that a check looks at: the first that the rule builds on; in full, all.
+    def nets(self) -> list[Net]:
+        """Return the networks of checks: the first that the rule builds on; in the full form all.
 
         Raises:
-            SkippedError: it builds on none.
+            SkippedError: the rule builds on none.
         """
-        config, found = self.config, []
+        config, nets = self.config, []
         for net in NETS:
             try:
                 self.build(net, config=config)
-            except Exception:  # what was wrong is the business of the check of networks
+            except Exception:  # the check of networks reports the error
                 continue
-            found.append(net)
+            nets.append(net)
             if self.quick:
                 break
-        if not found:
-            raise SkippedError("it builds on no network")
-        return found
+        if not nets:
+            raise SkippedError("the rule builds on no network")
+        return nets
 
 
 def toy(sizes: Sequence[int] = (12, 12, 12), shape: tuple[int, ...] = (1, 8, 8)) -> list[Batch]:
-    """Batches of these sizes: pixels in [0, 1] scattered around one pattern a class."""
+    """Return batches of these sizes; pixels in [0, 1] are scattered around a pattern per class."""
     generator = torch.Generator().manual_seed(0)
     patterns = torch.rand(CLASSES, *shape, generator=generator)
     batches = []
@@ -158,7 +158,7 @@ def toy(sizes: Sequence[int] = (12, 12, 12), shape: tuple[int, ...] = (1, 8, 8))
 
 
 def steps(rule: Rule, batches: Sequence[Batch], seed: int = 0) -> Iterator[Step]:
-    """Trains every phase of the rule on these batches; hands out each step when it is done."""
+    """Train every phase of the rule on these batches; yield each step when it is done."""
     updates = {group.name: Update(group, RECIPE) for group in rule.groups() if group.params}
     rule.attach(updates)
     for update in updates.values():
@@ -169,29 +169,29 @@ def steps(rule: Rule, batches: Sequence[Batch], seed: int = 0) -> Iterator[Step]
         for position, batch in enumerate(batches):
             last = position == len(batches) - 1
             s = Step(randomness, index, phase=phase, last=last)
-            seen = rule.prepare(Batch(batch.x.clone(), batch.target.clone()), s)
-            rule.step(seen, s)
+            prepared = rule.prepare(Batch(batch.x.clone(), batch.target.clone()), s)
+            rule.step(prepared, s)
             rule.after_step(s)
             if "loss" not in s.logs:
-                raise FailedError("its step logs no loss: s.log('loss', …)")
+                raise FailedError("the rule's step logs no loss: s.log('loss', …)")
             index += 1
             yield s
 
 
 def train(rule: Rule, batches: Sequence[Batch], seed: int = 0) -> Tensor:
-    """The losses of :func:`steps`."""
+    """Train as :func:`steps` does, and return the losses."""
     return torch.stack([s.logs["loss"].float() for s in steps(rule, batches, seed)])
 
 
 def logits(rule: Rule, x: Tensor) -> Tensor:
-    """What the rule predicts in evaluation; it is left there."""
+    """Return the rule's logits in evaluation mode, in which it stays."""
     rule.eval()
     with torch.no_grad():
         return rule.predict(x.clone())
 
 
 def weights(rule: Rule) -> dict[str, Any]:
-    """A copy of the rule's state."""
+    """Return a copy of the rule's state."""
     return {
         name: value.detach().clone() if isinstance(value, Tensor) else value
         for name, value in rule.state_dict().items()
@@ -199,7 +199,7 @@ def weights(rule: Rule) -> dict[str, Any]:
 
 
 def differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
-    """Names under which two states are not the same bit for bit."""
+    """Return the names under which two states are not equal bit for bit."""
     names = [*one, *(name for name in other if name not in one)]
     return [name for name in names if not _same(one.get(name), other.get(name))]
 
@@ -212,10 +212,10 @@ def _same(one: object, other: object) -> bool:
 
 
 def attempt(subject: Subject, net: Net) -> Rule | UsageError:
-    """The rule on a network, or how it refuses it.
+    """Return the rule on a network, or the error with which it refuses the network.
 
     Raises:
-        FailedError: it refuses without saying what would fit.
+        FailedError: it refuses without a hint.
     """
     config = subject.config  # a wrong option is no refusal
     try:
@@ -223,12 +223,12 @@ def attempt(subject: Subject, net: Net) -> Rule | UsageError:
     except UsageError as refusal:
         if not refusal.hint:
             raise FailedError(
-                f"refuses {net.label} without a hint of what would fit: {refusal.message}"
+                f"the rule refuses {net.label} without a hint: {refusal.message}"
             ) from refusal
         return refusal
 
 
 def listed(names: Sequence[str], most: int = 3) -> str:
-    """``a, b, c and 4 more``."""
+    """Join the first names and count the others: ``a, b, c and 4 more``."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more

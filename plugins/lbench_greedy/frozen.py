@@ -34,7 +34,7 @@ class Frozen(GradientRule):
 
     config: Frozen.Config
     expected_failures: ClassVar[Mapping[str, str]] = {
-        "batch_norm_once_a_step": "No parameter of a block is trained, but its BatchNorm has to "
+        "batch_norm_once_per_step": "No parameter of a block is trained, but its BatchNorm has to "
         "see the data: with its initial statistics it would not normalise."
     }
 

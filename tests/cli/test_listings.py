@@ -165,7 +165,7 @@ def test_datasets_say_where_they_were_looked_for(tmp_path: Path) -> None:
     content = parsed("datasets", "mnist", "--data-dir", str(tmp_path))
     assert content["state"] == "missing"
     assert str(tmp_path) in content["message"]
-    assert str(tmp_path) in content["places"]
+    assert str(tmp_path) in content["directories"]
     text = call("datasets", "digits")
     assert "digest           94b57afd004b" in text
     assert "1x8x8, 10 classes" in text

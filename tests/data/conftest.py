@@ -1,4 +1,4 @@
-"""Small raw files in the layouts that users have, and the way to the real ones."""
+"""Small raw files in the layouts that users have, and the directory of the real ones."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ Bytes = npt.NDArray[np.uint8]
 
 @pytest.fixture(scope="session")
 def real_data() -> Path:
-    """The directory with the real files."""
+    """Return the directory with the real files."""
     if REAL and Path(REAL).is_dir():
         return Path(REAL)
-    pytest.skip("the real data is not here: name its directory in LBENCH_DATA")
+    pytest.skip("the real data was not found: name its directory in LBENCH_DATA")
 
 
 @pytest.fixture(autouse=True)
 def own_caches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Keep every test away from the user's data and cache; returns the cache directory."""
+    """Keep every test away from the user's data and cache; return the cache directory."""
     monkeypatch.delenv("LBENCH_DATA", raising=False)
     monkeypatch.setenv("LBENCH_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "user-cache"))
@@ -34,7 +34,7 @@ def own_caches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def idx(array: Bytes) -> bytes:
-    """An IDX file, written by its definition rather than by lbench."""
+    """Return an IDX file, written by the format's definition and not by lbench."""
     dims = b"".join(d.to_bytes(4, "big") for d in array.shape)
     return bytes([0, 0, 8, array.ndim]) + dims + array.tobytes()
 
@@ -52,7 +52,7 @@ def mnist_arrays() -> dict[str, Bytes]:
 
 @pytest.fixture
 def mnist_dir(tmp_path: Path, mnist_arrays: dict[str, Bytes]) -> Path:
-    """A directory with a small MNIST, gzipped."""
+    """Return a directory with a small MNIST, gzipped."""
     folder = tmp_path / "data" / "mnist"
     folder.mkdir(parents=True)
     for name, array in mnist_arrays.items():
@@ -62,7 +62,7 @@ def mnist_dir(tmp_path: Path, mnist_arrays: dict[str, Bytes]) -> Path:
 
 @pytest.fixture
 def write_image() -> Callable[..., Bytes]:
-    """Write a random image; returns the pixels ``(height, width[, 3])`` that were written."""
+    """Return a function that writes a random image and returns its ``(height, width[, 3])``."""
     from PIL import Image
 
     rng = np.random.default_rng(1)

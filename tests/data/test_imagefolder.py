@@ -1,3 +1,5 @@
+"""Folders of images are split, resized and checked as docs/data.md says."""
+
 from __future__ import annotations
 
 import shutil
@@ -20,7 +22,7 @@ WriteImage = Callable[..., Bytes]
 
 @pytest.fixture
 def folder(tmp_path: Path, write_image: WriteImage) -> Path:
-    """Two class folders: ten cats, five dogs."""
+    """Return a folder with two class folders: ten cats, five dogs."""
     for label, count in (("cat", 10), ("dog", 5)):
         for i in range(count):
             write_image(tmp_path / "pets" / label / f"{i}.png", (12, 12, 3))
@@ -28,7 +30,9 @@ def folder(tmp_path: Path, write_image: WriteImage) -> Path:
 
 
 @pytest.mark.parametrize("name", ["test", "val"])
-def test_train_and_test_folders(tmp_path: Path, write_image: WriteImage, name: str) -> None:
+def test_train_and_test_folders_are_the_split(
+    tmp_path: Path, write_image: WriteImage, name: str
+) -> None:
     train = write_image(tmp_path / "train" / "a" / "0.png", (8, 8, 3))
     test = write_image(tmp_path / name / "b" / "0.png", (8, 8, 3))
     write_image(tmp_path / "train" / "b" / "0.PNG", (8, 8, 3))
@@ -49,13 +53,13 @@ def test_class_folders_alone_hold_out_a_fifth_of_each_class(folder: Path) -> Non
     assert data.title == "pets (12x12, 20 % held out)"
 
 
-def test_what_is_held_out_depends_on_the_names_alone(folder: Path, tmp_path: Path) -> None:
+def test_the_held_out_images_depend_on_their_names_alone(folder: Path, tmp_path: Path) -> None:
     first = ImageFolder(size=12).load(folder)
     shutil.copytree(folder, tmp_path / "copy" / "other")
     assert ImageFolder(size=12).load(tmp_path / "copy" / "other").digest == first.digest
 
 
-def test_images_are_resized_and_cut_from_the_centre(
+def test_images_are_resized_and_cropped_at_the_centre(
     tmp_path: Path, write_image: WriteImage
 ) -> None:
     for label in ("a", "b"):
@@ -132,13 +136,15 @@ def test_a_test_class_without_training_images_is_refused(
         ImageFolder().load(tmp_path)
 
 
-def test_one_image_a_class_cannot_be_split(tmp_path: Path, write_image: WriteImage) -> None:
+def test_one_image_per_class_cannot_be_split(tmp_path: Path, write_image: WriteImage) -> None:
     write_image(tmp_path / "a" / "0.png")
     with pytest.raises(DataError, match="no test images"):
         ImageFolder().load(tmp_path)
 
 
-def test_train_without_test_says_how_to_hold_out(tmp_path: Path, write_image: WriteImage) -> None:
+def test_the_error_for_train_without_test_says_how_to_hold_out(
+    tmp_path: Path, write_image: WriteImage
+) -> None:
     write_image(tmp_path / "train" / "a" / "0.png")
     with pytest.raises(DataError, match="no images in test") as caught:
         ImageFolder().load(tmp_path)
@@ -178,17 +184,19 @@ def test_images_in_both_training_and_test_set_are_counted(
         image.save(test / "cat" / "2.tiff")
     shutil.copy(train / "cat" / "2.png", test / "dog" / "0.png")
     note = (
-        "3 of 8 test images are training images as well, pixel for pixel, 1 of them under another "
+        "3 of 8 test images are also training images, pixel for pixel, 1 of them under another "
         "label."
     )
     for _ in ("decoded", "cached"):
         assert ImageFolder().load(tmp_path).notes == (note,)
 
 
-def test_copies_that_the_holdout_parts_are_counted(tmp_path: Path, write_image: WriteImage) -> None:
+def test_copies_on_both_sides_of_the_holdout_are_counted(
+    tmp_path: Path, write_image: WriteImage
+) -> None:
     for label in ("cat", "dog"):
         write_image(tmp_path / label / "0.png")
         for i in range(1, 5):
             shutil.copy(tmp_path / label / "0.png", tmp_path / label / f"{i}.png")
     (note,) = ImageFolder().load(tmp_path).notes
-    assert note == "2 of 2 test images are training images as well, pixel for pixel."
+    assert note == "2 of 2 test images are also training images, pixel for pixel."

@@ -1,3 +1,5 @@
+"""Image files of every format are decoded as docs/data.md says, or refused with the reason."""
+
 from __future__ import annotations
 
 import io
@@ -24,7 +26,7 @@ TURNED = {
     7: lambda a: np.rot90(a, 2).transpose(1, 0, 2),
     8: lambda a: np.rot90(a, 1),
 }
-"""What a viewer shows of stored pixels, by EXIF orientation (EXIF 2.32, section 4.6.4)."""
+"""From stored pixels to those that a viewer shows, by orientation (EXIF 2.32, section 4.6.4)."""
 
 
 def saved(image: Image.Image, suffix: str = "png", **options: Any) -> bytes:
@@ -34,12 +36,12 @@ def saved(image: Image.Image, suffix: str = "png", **options: Any) -> bytes:
 
 
 def read(data: bytes) -> Array:
-    """Pixels as ``(height, width, 3)``."""
+    """Return pixels ``(height, width, 3)``."""
     return decode(data, "a.png").pixels.transpose(1, 2, 0)
 
 
 def grey(data: bytes) -> list[int]:
-    """The values of an image of one row, all of whose channels are equal."""
+    """Return the values of an image of one row, all of whose channels are equal."""
     pixels = read(data)
     assert (pixels == pixels[:, :, :1]).all()
     return pixels[0, :, 0].tolist()
@@ -51,14 +53,14 @@ def chunk(kind: bytes, content: bytes) -> bytes:
 
 
 def png(depth: int, colour: int, width: int, row: bytes, extra: bytes = b"") -> bytes:
-    """A PNG of one row, written by its definition: Pillow does not write all that it reads."""
+    """Return a PNG of one row, by the format's definition: Pillow does not write all it reads."""
     head = chunk(b"IHDR", struct.pack(">IIBBBBB", width, 1, depth, colour, 0, 0, 0))
     pixels = chunk(b"IDAT", zlib.compress(b"\0" + row))
     return b"\x89PNG\r\n\x1a\n" + head + extra + pixels + chunk(b"IEND", b"")
 
 
 def tiff(depth: int, pixels: bytes, order: str = "<", zero: int = 1, sample: int = 1) -> bytes:
-    """A grey TIFF of one row of two pixels, written by its definition.
+    """Return a grey TIFF of one row of two pixels, written by the format's definition.
 
     Args:
         order: "<" for little-endian, ">" for big-endian.
@@ -86,7 +88,7 @@ def tiff(depth: int, pixels: bytes, order: str = "<", zero: int = 1, sample: int
     ],
     ids=["png", "tiff", "tiff-be", "tiff-white0", "tiff-12", "tiff-lzw", "pgm", "pgm-plain"],
 )
-def test_16_bit_grey_keeps_its_upper_8_bits(data: bytes) -> None:
+def test_16_bit_grey_is_read_as_its_upper_8_bits(data: bytes) -> None:
     assert grey(data) == [0x12, 0xFE]
 
 
@@ -104,7 +106,7 @@ def test_a_pgm_is_scaled_by_its_own_maximum() -> None:
     assert grey(b"P5 2 1 100\n" + bytes([50, 100])) == [128, 255]
 
 
-def test_16_bit_colour_keeps_its_upper_8_bits() -> None:
+def test_16_bit_colour_is_read_as_its_upper_8_bits() -> None:
     row = struct.pack(">3H", 0x1234, 0x56FF, 0xFF00)
     assert read(png(16, 2, 1, row)).tolist() == [[[0x12, 0x56, 0xFF]]]
     assert read(png(16, 6, 1, row + b"\xff\xff")).tolist() == [[[0x12, 0x56, 0xFF]]]
@@ -123,7 +125,9 @@ def test_16_bit_colour_keeps_its_upper_8_bits() -> None:
     ],
     ids=["float-tiff", "pfm", "int32", "int16", "int8", "lab", "rgb16-transparent"],
 )
-def test_what_has_no_single_right_reading_is_refused_with_its_mode(data: bytes, mode: str) -> None:
+def test_pixels_that_do_not_convert_in_one_way_are_refused_with_their_mode(
+    data: bytes, mode: str
+) -> None:
     with pytest.raises(DataError, match=mode) as caught:
         decode(data, "folder/a.png")
     assert caught.value.message.startswith("folder/a.png ")
@@ -131,7 +135,7 @@ def test_what_has_no_single_right_reading_is_refused_with_its_mode(data: bytes, 
 
 
 def drawing(mode: str) -> Image.Image:
-    """A black dot on a transparent ground, of which a half-transparent part is black, too."""
+    """Return an opaque black, a half-transparent black and a transparent pixel in a row."""
     image = Image.new("RGBA", (3, 1), (0, 0, 0, 0))
     image.putpixel((0, 0), (0, 0, 0, 255))
     image.putpixel((1, 0), (0, 0, 0, 128))
@@ -149,7 +153,7 @@ def drawing(mode: str) -> Image.Image:
         ("PA", "tiff", {}),
     ],
 )
-def test_transparent_drawing_is_read_as_black_ink_on_white(
+def test_a_transparent_drawing_is_read_as_black_on_white(
     mode: str, suffix: str, options: dict[str, Any]
 ) -> None:
     assert grey(saved(drawing(mode), suffix, **options)) == [0, 127, 255]
@@ -170,7 +174,7 @@ TRANSPARENT = {
 
 
 @pytest.mark.parametrize("data", TRANSPARENT.values(), ids=TRANSPARENT.keys())
-def test_every_kind_of_transparency_of_png_becomes_white(data: bytes) -> None:
+def test_pixels_that_png_makes_transparent_in_any_way_become_white(data: bytes) -> None:
     assert grey(data) == [255, 255]
 
 
@@ -183,7 +187,7 @@ def test_an_opaque_image_with_an_alpha_channel_keeps_its_pixels(mode: str) -> No
     )
 
 
-def test_a_bitmap_whose_alpha_was_never_written_is_opaque() -> None:
+def test_a_bitmap_with_zeros_for_alpha_is_opaque() -> None:
     masks = struct.pack("<4I", 0xFF0000, 0xFF00, 0xFF, 0xFF000000)
     head = struct.pack("<IiiHHIIiiII", 108, 1, 1, 1, 32, 3, 4, 0, 0, 0, 0) + masks + bytes(52)
     pixel = bytes([30, 20, 10, 0])
@@ -201,12 +205,12 @@ def test_exif_orientation_is_undone(suffix: str, number: int) -> None:
     options = {"lossless": True} if suffix == "webp" else {}
     data = saved(Image.fromarray(pixels), suffix, exif=exif.tobytes(), **options)
     expected = TURNED[number](pixels)
-    found = read(data)
-    assert found.shape == expected.shape
-    assert np.abs(found.astype(int) - expected).mean() < 1
+    decoded = read(data)
+    assert decoded.shape == expected.shape
+    assert np.abs(decoded.astype(int) - expected).mean() < 1
 
 
-def test_damaged_exif_data_leaves_a_readable_image() -> None:
+def test_an_image_with_damaged_exif_data_is_read() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (4, 4, 3), dtype=np.uint8)
     data = saved(Image.fromarray(pixels), exif=b"Exif\0\0no TIFF header")
     np.testing.assert_array_equal(read(data), pixels)

@@ -1,4 +1,4 @@
-"""A share of the labels: stratified, nested, the same for every rule."""
+"""The share of the labels is stratified, nested and the same for every rule."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ def test_a_share_is_taken_of_each_class(share: float) -> None:
     assert np.bincount(LABELS[chosen]).tolist() == expected
 
 
-def test_smaller_shares_lie_within_larger_ones() -> None:
+def test_smaller_shares_are_within_larger_ones() -> None:
     chosen = [set(labelled(LABELS, share, "abc").tolist()) for share in SHARES]
     assert all(small <= large for small, large in itertools.pairwise(chosen))
 
 
 def test_the_choice_depends_on_the_digest_and_nothing_else() -> None:
     first, again, other = (labelled(LABELS, 0.03, d).tolist() for d in ("abc", "abc", "abd"))
-    # Written down once, as the holdout is.
+    # Fixed values: another choice would change every run with a share of the labels.
     assert first == again == [38, 40, 118, 142, 147, 159, 216, 229, 280, 298, 301]
     assert first != other
 
@@ -47,7 +47,7 @@ def test_a_share_out_of_range_is_refused(share: float) -> None:
         labelled(LABELS, share, "abc")
 
 
-def test_the_share_is_taken_behind_the_holdout() -> None:
+def test_the_share_is_taken_after_the_holdout() -> None:
     data = Digits().load()
     all_labels = parts(data, 0.1, standardize=False)
     few = parts(data, 0.1, 0.05, standardize=False)
@@ -73,11 +73,11 @@ GOLDEN = {
 
 
 @pytest.mark.parametrize("golden", GOLDEN)
-def test_fingerprints_are_those_from_before_there_were_shares(golden: str) -> None:
+def test_all_labels_leave_fingerprints_without_the_option_as_they_were(golden: str) -> None:
     changes: dict[str, Any] = GOLDEN[golden]
-    for asked in ({}, {"labels": 1.0}, {"labels": "1"}):
-        spec = ask("bp", **changes, **asked).cell.spec()
-        # The rule's code may change; how a spec is said may not.
+    for labels in ({}, {"labels": 1.0}, {"labels": "1"}):
+        spec = ask("bp", **changes, **labels).cell.spec()
+        # The rule's code may change; the form of a spec may not.
         spec["rule"]["code"] = ""
         text = json.dumps(spec, sort_keys=True, separators=(",", ":"))
         assert hashlib.sha256(text.encode()).hexdigest() == golden
@@ -103,16 +103,16 @@ def test_a_wrong_flag_is_refused(labels: str) -> None:
 
 
 def test_epochs_shrink_with_the_labels_and_examples_do_not(tmp_path: Path) -> None:
-    asked: dict[str, dict[str, Any]] = {
+    requests: dict[str, dict[str, Any]] = {
         "all": {"epochs": 2},
         "few": {"epochs": 2, "labels": 0.1},
         "all equal": {"examples": 640},
         "few equal": {"examples": 640, "labels": 0.1},
     }
-    runs = {n: run(tmp_path, ask(**changes))[0].result for n, changes in asked.items()}
+    runs = {n: run(tmp_path, ask(**changes))[0].result for n, changes in requests.items()}
     assert runs["all"]["steps"] == 2 * 41
     assert runs["few"]["steps"] == 2 * 5
     assert runs["all equal"]["steps"] == 20
-    # 129 examples an epoch, the last batch of each has one.
+    # An epoch has 129 examples, and its last batch has one.
     assert runs["few equal"]["steps"] == 4 * 5 + 4
     assert runs["few"]["test_error"] > runs["all"]["test_error"]

@@ -1,4 +1,4 @@
-"""Which files of a folder of images are read, and what is said of the others."""
+"""Files of a folder of images are read, named in notes or refused, depending on the layout."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ WriteImage = Callable[..., npt.NDArray[np.uint8]]
 
 @pytest.fixture
 def images(write_image: WriteImage) -> Callable[..., Path]:
-    """Write ``number`` images of 8x8 into a folder, numbered from 0; returns the folder."""
+    """Return a function that writes numbered images of 8x8 into a folder, and returns it."""
 
     def write(folder: Path, number: int = 2, suffix: str = ".png") -> Path:
         for i in range(number):
@@ -34,19 +34,19 @@ def images(write_image: WriteImage) -> Callable[..., Path]:
 
 @pytest.fixture
 def pets(tmp_path: Path, images: Callable[..., Path]) -> Path:
-    """Two class folders of five images."""
+    """Return a folder with two class folders of five images."""
     for label in ("cat", "dog"):
         images(tmp_path / "pets" / label, 5)
     return tmp_path / "pets"
 
 
-def load(place: Path) -> Any:
-    return ImageFolder(size=8).load(place)
+def load(directory: Path) -> Any:
+    return ImageFolder(size=8).load(directory)
 
 
-def counts(place: Path) -> dict[str, int]:
-    """Images of each class, of both splits."""
-    data = load(place)
+def counts(directory: Path) -> dict[str, int]:
+    """Return the number of images of each class in both splits."""
+    data = load(directory)
     labels = np.concatenate([data.train.labels, data.test.labels])
     return dict(zip(data.classes, np.bincount(labels).tolist(), strict=True))
 
@@ -179,7 +179,7 @@ def test_images_that_are_all_too_deep_are_refused_with_their_number(
         load(tmp_path / "all" / "the")
 
 
-def test_runs_beside_the_classes_leave_the_data_as_it_was(
+def test_run_directories_beside_the_classes_do_not_change_the_data(
     pets: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(pets)
@@ -211,7 +211,7 @@ def test_a_class_called_images_keeps_its_name(pets: Path, images: Callable[..., 
     assert counts(split) == {"cat": 4, "images": 4}
 
 
-def test_class_folders_inside_one_folder_are_not_taken_for_one_class(
+def test_class_folders_inside_one_folder_are_not_read_as_one_class(
     tmp_path: Path, images: Callable[..., Path]
 ) -> None:
     for label in ("cat", "dog"):
@@ -222,7 +222,7 @@ def test_class_folders_inside_one_folder_are_not_taken_for_one_class(
     assert counts(tmp_path / "birds" / "images") == {"cat": 2, "dog": 2}
 
 
-def test_what_is_not_read_is_counted_with_an_example(
+def test_files_that_are_not_read_are_counted_with_an_example(
     pets: Path, images: Callable[..., Path]
 ) -> None:
     images(pets, 3)
@@ -241,7 +241,7 @@ def test_what_is_not_read_is_counted_with_an_example(
 @pytest.mark.parametrize(
     "name", ["._0.png", ".DS_Store", "Thumbs.db", "desktop.ini", ".thumbnails/0.png", "notes.txt"]
 )
-def test_files_of_file_managers_are_ignored_without_a_word(pets: Path, name: str) -> None:
+def test_files_of_file_managers_are_ignored_without_a_note(pets: Path, name: str) -> None:
     before = load(pets)
     (pets / "cat" / name).parent.mkdir(exist_ok=True)
     (pets / "cat" / name).write_bytes(b"Mac OS X resource fork")
@@ -354,7 +354,7 @@ def test_the_first_frames_of_several_are_counted(pets: Path) -> None:
     frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
     for name in ("x.png", "y.tif"):
         frames[0].save(pets / "cat" / name, save_all=True, append_images=frames[1:])
-    assert load(pets).notes == ("Of 2 files only the first frame or page is read.",)
+    assert load(pets).notes == ("Only the first frame or page of 2 files is read.",)
 
 
 def test_notes_follow_the_folder_while_the_cache_stays(pets: Path, own_caches: Path) -> None:

@@ -1,3 +1,5 @@
+"""Batches are functions of seed, epoch and position, and have the documented pixels."""
+
 from __future__ import annotations
 
 import hashlib
@@ -46,7 +48,7 @@ def test_pixels_are_divided_by_255(split: Split) -> None:
     assert labels.tolist() == [3, 0]
 
 
-def test_standardised_pixels_have_the_asked_moments(split: Split) -> None:
+def test_standardised_pixels_have_the_given_moments(split: Split) -> None:
     mean, std = (0.1, 0.5, 0.9), (0.2, 0.3, 0.0)
     images, _ = DeviceData.of(split, None, "cpu", mean, std).batch(torch.arange(N))
     shape = (1, 3, 1, 1)
@@ -62,7 +64,7 @@ def test_indices_choose_the_examples(split: Split) -> None:
     np.testing.assert_allclose(images.numpy(), split.images[[9]] / 255, rtol=1e-6)
 
 
-def test_no_examples_are_a_split_too(split: Split) -> None:
+def test_a_split_may_be_empty(split: Split) -> None:
     data = DeviceData.of(split, np.array([], dtype=np.int64))
     images, labels = data.batch(torch.arange(0))
     assert (len(data), len(labels)) == (0, 0)
@@ -99,7 +101,7 @@ def test_the_order_does_not_depend_on_the_augmentation(split: Split) -> None:
     assert torch.equal(plain.order(4), epoch_order(N, noise(0)("order", 4)))
 
 
-def test_loading_leaves_the_global_generator_alone(split: Split) -> None:
+def test_loading_does_not_use_the_global_generator(split: Split) -> None:
     before = torch.get_rng_state()
     list(batches(split).epoch(0))
     assert torch.equal(before, torch.get_rng_state())

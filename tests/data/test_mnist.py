@@ -1,3 +1,5 @@
+"""MNIST is read bit for bit from files of any usual spelling, and damaged files are refused."""
+
 from __future__ import annotations
 
 import gzip
@@ -101,7 +103,7 @@ def test_damage_names_the_file_and_leaves_no_cache(
     assert [p.suffix for p in own_caches.iterdir()] in ([], [".lock"])
 
 
-def test_a_part_of_mnist_says_what_is_missing(mnist_dir: Path) -> None:
+def test_the_error_for_a_part_of_mnist_names_the_missing_files(mnist_dir: Path) -> None:
     (mnist_dir / "t10k-labels-idx1-ubyte.gz").unlink()
     with pytest.raises(DataError, match="missing: t10k-labels-idx1-ubyte"):
         Mnist().load(mnist_dir)

@@ -1,4 +1,4 @@
-"""The page and the README say of every dataset what the code has."""
+"""docs/data.md and the README have every dataset, option and statistic of the code."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ README = (ROOT / "README.md").read_text()
 
 
 def rows(text: str, header: str) -> list[list[str]]:
-    """The cells of the table below this header."""
+    """Return the cells of the table below this header."""
     lines = text.partition(f"{header}\n")[2].splitlines()[1:]
     return [
         [cell.strip() for cell in line.strip("|").split("|")] for line in lines[: lines.index("")]
@@ -32,44 +32,44 @@ def names(cell: str) -> list[str]:
 
 
 def test_the_page_has_every_dataset_with_its_options() -> None:
-    told = {
+    on_page = {
         name: names(options)
         for row in rows(PAGE, "| dataset | options |")
         for name in names(row[0])
         for options in row[1:]
     }
-    assert sorted(told) == sorted(registry().datasets)
-    for name, options in told.items():
+    assert sorted(on_page) == sorted(registry().datasets)
+    for name, options in on_page.items():
         cls = registry().load("datasets", name)
         assert options == [option.name for option in cls.described], name
 
 
 def test_the_readme_has_every_dataset() -> None:
-    told = [n for row in rows(README, "| dataset | where it comes from |") for n in names(row[0])]
-    assert sorted(told) == sorted(registry().datasets)
+    table = rows(README, "| dataset | where it comes from |")
+    assert sorted(n for row in table for n in names(row[0])) == sorted(registry().datasets)
 
 
 def test_the_page_names_every_number_of_a_sequence() -> None:
-    told = {name for row in rows(PAGE, "| function | what it is |") for name in names(row[0])}
-    assert {name for name in told if not callable(getattr(continual, name))} == set()
-    assert told >= set(continual.continual([[1.0]]).as_dict()) | {"at_matched_plasticity"}
+    functions = {name for row in rows(PAGE, "| function | what it is |") for name in names(row[0])}
+    assert {name for name in functions if not callable(getattr(continual, name))} == set()
+    assert functions >= set(continual.continual([[1.0]]).as_dict()) | {"at_matched_plasticity"}
 
 
-def test_every_command_of_the_page_is_one() -> None:
+def test_every_command_of_the_page_exists() -> None:
     blocks = re.findall(r"```console\n(.*?)```", PAGE, flags=re.DOTALL)
     commands = [line.removeprefix("$ lbench ") for block in blocks for line in block.splitlines()]
     assert len(commands) == 6
     for command in commands:
-        found = CliRunner().invoke(cli, [*shlex.split(command), "--help"])
-        assert found.exit_code == 0, found.output
+        result = CliRunner().invoke(cli, [*shlex.split(command), "--help"])
+        assert result.exit_code == 0, result.output
         words = shlex.split(command)
         assert words[words.index("--dataset") + 1] in registry().datasets
 
 
 def test_a_hundredth_of_the_labels_of_mnist_has_the_steps_of_the_page() -> None:
     counts = [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
-    kept = [n - round(0.1 * n) for n in counts]
-    labels = np.repeat(np.arange(10), kept)
+    training = [n - round(0.1 * n) for n in counts]
+    labels = np.repeat(np.arange(10), training)
     chosen = len(labelled(labels, 0.01, "any"))
     steps = 15 * -(-chosen // 128)
     assert f"makes {steps} (15 epochs of {steps // 15} batches" in PAGE

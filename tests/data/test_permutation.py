@@ -1,4 +1,4 @@
-"""One order of the pixels for all images, and nothing that presumes neighbours beside it."""
+"""The option permute puts the pixels of all images into one order, and excludes augmentation."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def test_permuted_images_are_the_plain_ones_in_one_order() -> None:
     assert (permuted.mean, permuted.std) == (plain.mean, plain.std)
 
 
-def test_a_permutation_is_the_same_for_good() -> None:
-    # Written down once: another order would silently be another dataset.
+def test_a_permutation_never_changes() -> None:
+    # Fixed values: another order would be another dataset under the same name.
     assert permutation("1", (1, 3, 3)).tolist() == [0, 1, 8, 6, 7, 4, 3, 2, 5]
     assert Digits(permute=1).load().digest == DIGEST
 
@@ -37,7 +37,7 @@ def test_a_permutation_is_the_same_for_good() -> None:
 DIGEST = "d49665837bb8c2959d30505d59b607991928a706810766a48f54851bb815242d"
 
 
-def test_seed_and_shape_address_it() -> None:
+def test_a_permutation_depends_on_seed_and_shape() -> None:
     orders = [permutation("1", (1, 4, 6)), permutation("2", (1, 4, 6)), permutation("1", (3, 4, 6)),
               permutation("1", (1, 6, 4))]  # fmt: skip
     assert len({tuple(order) for order in orders}) == 4
@@ -49,14 +49,16 @@ def test_all_channels_of_a_pixel_move_together() -> None:
     assert (moved == moved[:, :1]).all()
 
 
-def test_a_permuted_dataset_says_so_in_title_variant_and_digest() -> None:
+def test_a_permuted_dataset_has_a_title_variant_and_digest_of_its_own() -> None:
     plain, first, second = (Digits(permute=seed).load() for seed in (None, 1, 2))
     assert first.title == "Digits (8x8), pixels permuted (1)"
     assert first.variant == "embedded, pixels permuted (1)"
     assert len({plain.digest, first.digest, second.digest}) == 3
 
 
-def test_every_dataset_takes_it_and_caches_it_apart(mnist_dir: Path, own_caches: Path) -> None:
+def test_every_dataset_has_the_option_and_a_cache_file_for_it(
+    mnist_dir: Path, own_caches: Path
+) -> None:
     plain, permuted = Mnist().load(mnist_dir), Mnist(permute=1).load(mnist_dir)
     assert permuted.title == "MNIST (modified), pixels permuted (1)"
     assert len(list(own_caches.glob("mnist-*.bin"))) == 2
@@ -65,7 +67,7 @@ def test_every_dataset_takes_it_and_caches_it_apart(mnist_dir: Path, own_caches:
     assert ImageFolder(size=8, permute=3).options() == {"permute": 3, "size": 8}
 
 
-def test_it_is_part_of_the_fingerprint_and_the_id() -> None:
+def test_the_option_is_part_of_the_fingerprint_and_the_id() -> None:
     plain, permuted = ask(), ask(data_options={"permute": "01"})
     assert permuted.cell.spec()["task"]["options"] == {"permute": 1}
     assert plain.cell.spec()["task"]["options"] == {}
@@ -75,7 +77,7 @@ def test_it_is_part_of_the_fingerprint_and_the_id() -> None:
 
 @pytest.mark.parametrize("augmentation", ["crop1", "translate1", "flip"])
 @pytest.mark.parametrize("dataset", ["digits", "permuted-digits"])
-def test_an_augmentation_among_lost_neighbours_is_refused(augmentation: str, dataset: str) -> None:
+def test_an_augmentation_of_permuted_pixels_is_refused(augmentation: str, dataset: str) -> None:
     options = {"permute": 1} if dataset == "digits" else {}
     with pytest.raises(UsageError, match=f"{augmentation} moves pixels") as caught:
         ask(dataset=dataset, data_options=options, augmentation=augmentation)

@@ -1,4 +1,4 @@
-"""Sequences: what each task has, that nothing is copied, and in which order they come."""
+"""Sequences have the documented tasks, in order, without copies of images."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_examples_of_several_tasks_in_one_batch_get_their_own_order() -> None:
     assert not torch.equal(mixed[0], mixed[1])
 
 
-def test_images_are_held_once_however_many_tasks_there_are() -> None:
+def test_images_are_stored_once_for_any_number_of_tasks() -> None:
     sources = [PermutedDigits(tasks=t).load() for t in (1, 20)]
     few, many = (parts(data, 0.1, standardize=False) for data in sources)
     tests = [unseen(data, standardize=False) for data in sources]
@@ -74,7 +74,7 @@ def test_examples_are_counted_in_every_task_that_has_them(
     assert source.load().examples == counts
 
 
-def test_a_task_is_the_same_however_many_tasks_there_are() -> None:
+def test_a_task_is_the_same_for_any_number_of_tasks() -> None:
     two, five = (whole(PermutedDigits(tasks=t).load()) for t in (2, 5))
     idx = torch.arange(1500, 1510)
     assert torch.equal(two.pixels(idx), five.pixels(idx))
@@ -105,23 +105,23 @@ def test_fewer_tasks_have_fewer_classes() -> None:
 @pytest.mark.parametrize("source", [PermutedDigits(), SplitDigits(), SplitDigits(scenario="class")])
 def test_a_tenth_of_each_class_of_each_task_is_held_out(source: Source) -> None:
     data = source.load()
-    found = parts(data, 0.1, standardize=False)
-    assert found.validation is not None
+    split = parts(data, 0.1, standardize=False)
+    assert split.validation is not None
     for task, segment in enumerate(data.segments):
-        train, held = (
+        train, validation = (
             part.labels[part.segments[task].start : part.segments[task].stop].bincount()
-            for part in (found.training, found.validation)
+            for part in (split.training, split.validation)
         )
         labels = np.bincount(data.train.labels[segment.train])
-        assert (train + held).tolist() == labels.tolist()
-        assert held.tolist() == [round(0.1 * n) for n in labels]
+        assert (train + validation).tolist() == labels.tolist()
+        assert validation.tolist() == [round(0.1 * n) for n in labels]
 
 
-def test_what_is_held_out_of_one_task_is_trained_on_in_none() -> None:
-    found = parts(PermutedDigits().load(), 0.1, standardize=False)
-    assert found.validation is not None
-    trained = {image.numpy().tobytes() for image in found.training.images}
-    assert not trained & {image.numpy().tobytes() for image in found.validation.images}
+def test_an_image_that_one_task_holds_out_is_trained_on_in_no_task() -> None:
+    split = parts(PermutedDigits().load(), 0.1, standardize=False)
+    assert split.validation is not None
+    trained = {image.numpy().tobytes() for image in split.training.images}
+    assert not trained & {image.numpy().tobytes() for image in split.validation.images}
 
 
 def test_a_share_of_the_labels_is_taken_of_each_task() -> None:
@@ -131,11 +131,11 @@ def test_a_share_of_the_labels_is_taken_of_each_task() -> None:
 
 def test_probes_hold_out_of_all_training_examples_as_strict_would() -> None:
     data = PermutedDigits(tasks=2).load()
-    kept, held = held_out(whole(data), 0.1, data.digest)
+    both = held_out(whole(data), 0.1, data.digest)
     strict = parts(data, 0.1, standardize=False)
     assert strict.validation is not None
-    assert torch.equal(whole(data).pixels(kept), strict.training.pixels(torch.arange(len(kept))))
-    assert torch.equal(whole(data).pixels(held), strict.validation.pixels(torch.arange(len(held))))
+    for idx, part in zip(both, (strict.training, strict.validation), strict=True):
+        assert torch.equal(whole(data).pixels(idx), part.pixels(torch.arange(len(idx))))
 
 
 def test_an_epoch_has_the_examples_of_one_task_shuffled() -> None:
@@ -157,13 +157,13 @@ def test_a_batch_is_addressed_by_seed_epoch_and_position() -> None:
     data = whole(PermutedDigits().load())
     direct = Batches(data, 32, Randomness(0).generator).batch(3, 2)
     walking = Batches(data, 32, Randomness(0).generator)
-    *_, last = [each for _, each in zip(range(3), walking.epoch(3), strict=False)]
+    *_, last = [batch for _, batch in zip(range(3), walking.epoch(3), strict=False)]
     assert torch.equal(direct[0], last[0])
     other = Batches(data, 32, Randomness(1).generator).batch(3, 2)
     assert not torch.equal(direct[0], other[0])
 
 
-def test_sequences_lie_where_their_dataset_lies_and_share_its_cache(
+def test_a_sequence_uses_the_files_and_the_cache_of_its_base_dataset(
     mnist_dir: Path, own_caches: Path
 ) -> None:
     assert status(PermutedMnist(), mnist_dir)["state"] == "found"
@@ -177,7 +177,7 @@ def test_sequences_lie_where_their_dataset_lies_and_share_its_cache(
     assert (ready["state"], ready["digest"], ready["title"]) == ("ready", split.digest, split.title)
 
 
-def test_a_sequence_says_what_it_is() -> None:
+def test_title_and_variant_of_a_sequence_name_its_options() -> None:
     permuted, split = PermutedDigits(seed=3).load(), SplitDigits(tasks=2, permute=1).load()
     assert permuted.title == "Permuted Digits (8x8), 5 tasks"
     assert permuted.variant == "embedded, 5 permutations of seed 3"

@@ -1,3 +1,5 @@
+"""Sources search their directories in order, download data, and report every state."""
+
 from __future__ import annotations
 
 import importlib.util
@@ -17,7 +19,7 @@ from lbench.data.status import prepare, status
 from lbench.errors import DataError, UsageError
 
 
-def test_places_are_looked_at_in_order(
+def test_directories_are_searched_in_order(
     mnist_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = Mnist()
@@ -31,14 +33,14 @@ def test_places_are_looked_at_in_order(
     assert source.find(tmp_path / "empty").root == mnist_dir
 
 
-def test_missing_data_names_every_place_and_the_cure(
+def test_the_error_for_missing_data_names_every_directory_and_the_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LBENCH_DATA", str(tmp_path / "nowhere"))
     with pytest.raises(MissingDataError) as caught:
         Mnist().load(tmp_path, download=False)
-    places = [tmp_path, tmp_path / "mnist", tmp_path / "nowhere", Mnist().download_dir]
-    assert all(f"\n  {place}" in caught.value.message for place in places)
+    searched = [tmp_path, tmp_path / "mnist", tmp_path / "nowhere", Mnist().download_dir]
+    assert all(f"\n  {directory}" in caught.value.message for directory in searched)
     assert "train-images-idx3-ubyte" in caught.value.hint
     assert "--data-dir" in caught.value.hint
     assert caught.value.exit_code == 3
@@ -50,7 +52,7 @@ def test_a_data_directory_that_is_none_is_refused(tmp_path: Path) -> None:
 
 
 class Network:
-    """torchvision.datasets, as it behaves with and without a network."""
+    """Behaves as torchvision.datasets does with and without a network."""
 
     def __init__(self, files: Path | None) -> None:
         self.files = files
@@ -63,7 +65,7 @@ class Network:
         shutil.copytree(self.files, Path(root, "MNIST", "raw"))
 
 
-def test_a_download_appears_whole_and_keeps_standard_output_clean(
+def test_a_download_is_complete_and_prints_nothing_to_standard_output(
     mnist_dir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(_torchvision, "load", lambda name: Network(mnist_dir))
@@ -74,7 +76,7 @@ def test_a_download_appears_whole_and_keeps_standard_output_clean(
     assert "downloading MNIST" in err
 
 
-def test_without_a_network_the_error_says_so_and_leaves_no_part(
+def test_a_failed_download_is_an_error_and_leaves_no_files(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(_torchvision, "load", lambda name: Network(None))
@@ -84,7 +86,7 @@ def test_without_a_network_the_error_says_so_and_leaves_no_part(
     assert not list(Mnist().download_dir.iterdir())
 
 
-def test_without_torchvision_the_error_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_download_without_torchvision_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     def absent(name: str) -> None:
         raise ImportError("No module named 'torchvision'")
 
@@ -93,14 +95,14 @@ def test_without_torchvision_the_error_says_so(monkeypatch: pytest.MonkeyPatch) 
         Cifar10().load()
 
 
-def test_torchvision_loads_beside_this_torch() -> None:
+def test_torchvision_can_be_imported_with_this_torch() -> None:
     if importlib.util.find_spec("torchvision") is None:
         pytest.skip("torchvision is not installed")
     assert _torchvision.load("datasets").MNIST.__name__ == "MNIST"
     assert download.TIMEOUT > 0
 
 
-def test_status_tells_every_state_without_raising(mnist_dir: Path, tmp_path: Path) -> None:
+def test_status_reports_every_state_without_raising(mnist_dir: Path, tmp_path: Path) -> None:
     source = Mnist()
     (tmp_path / "empty").mkdir()
     missing = status(source, tmp_path / "empty")

@@ -1,3 +1,5 @@
+"""The validation split is stratified and depends on the data alone."""
+
 from __future__ import annotations
 
 import numpy as np
@@ -21,17 +23,17 @@ def test_holdout_is_stratified_and_complete() -> None:
 def test_holdout_depends_on_the_digest_and_nothing_else() -> None:
     first, again, other = (holdout(LABELS, 0.1, d)[1].tolist() for d in ("abc", "abc", "abd"))
     assert first == again != other
-    # Written down once: a NumPy that draws otherwise would silently change every run.
+    # Fixed values: a NumPy that draws other numbers would change every run.
     assert first == [3, 21, 23, 55, 58, 73, 76, 81, 91, 93, 112, 122, 125, 128, 141, 147]
 
 
-def test_no_holdout_keeps_everything() -> None:
+def test_a_fraction_of_zero_holds_out_nothing() -> None:
     train, val = holdout(LABELS, 0, "abc")
     assert len(train) == len(LABELS)
     assert val.shape == (0,)
 
 
-def test_a_validation_split_of_nothing_is_refused() -> None:
+def test_an_empty_validation_split_is_refused() -> None:
     with pytest.raises(DataError, match="validation split is empty") as caught:
         holdout(np.arange(4), 0.1, "abc")
     assert "--protocol paper" in caught.value.hint

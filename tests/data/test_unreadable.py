@@ -1,4 +1,4 @@
-"""Names, files and folders that the system or a format does not let lbench read."""
+"""Data that cannot be read is an error of the data with a message, whatever the reason."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 from lbench.data.dataset import Raw
 from lbench.data.imagefolder import ImageFolder, Rows, hold_out
 from lbench.data.mnist import Mnist
-from lbench.data.source import Found, Source
+from lbench.data.source import Location, Source
 from lbench.errors import DataError, printable
 from tests.permissions import POSIX, no_privileges
 from tests.study.helper import lbench
@@ -32,7 +32,7 @@ def pets(root: Path, write_image: WriteImage) -> Path:
 
 @POSIX
 @pytest.mark.parametrize("closed", ["", "cat", "cat/0.png", "above"])
-def test_what_may_not_be_read_is_an_error_of_the_data(
+def test_missing_permission_is_an_error_of_the_data(
     shared: Path, write_image: WriteImage, closed: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = pets(shared / "above" / "pets", write_image)
@@ -46,15 +46,15 @@ def test_what_may_not_be_read_is_an_error_of_the_data(
     path.chmod(0)
     try:
         with no_privileges():
-            said = lbench(*words)
+            result = lbench(*words)
             with pytest.raises(DataError, match=r"cannot be read: Permission denied"):
                 ImageFolder(size=8).load(root)
     finally:
         path.chmod(mode)
-    assert said.code == 3
-    assert "cannot be read: Permission denied" in said.err
-    assert str(root if closed == "above" else path) in said.err
-    assert "you may read it" in said.err
+    assert result.code == 3
+    assert "cannot be read: Permission denied" in result.err
+    assert str(root if closed == "above" else path) in result.err
+    assert "you may read it" in result.err
 
 
 @POSIX
@@ -72,7 +72,7 @@ def test_a_closed_folder_of_idx_files_is_an_error_of_the_data(
 
 @pytest.fixture
 def latin(tmp_path: Path, write_image: WriteImage) -> Path:
-    """Folders and files with the byte 0xff in their names, which is not UTF-8."""
+    """Return class folders with the byte 0xff in some names, which is not UTF-8."""
     try:
         root = pets(tmp_path / os.fsdecode(b"pets\xff"), write_image)
     except OSError:
@@ -90,10 +90,10 @@ def test_names_that_are_not_utf8_are_read_and_shown_with_their_bytes(latin: Path
     assert data.notes == (r"Not read: 1 file in other formats, such as dog/a\xff.gif.",)
     where = ["imagefolder", "--data-dir", str(latin)]
     for words in (["data", "status"], ["datasets"], ["data", "prepare"]):
-        said = lbench(*words, *where)
-        assert said.code == 0, said.err
-        (said.out + said.err).encode()
-        assert r"\xff" in said.out
+        result = lbench(*words, *where)
+        assert result.code == 0, result.err
+        (result.out + result.err).encode()
+        assert r"\xff" in result.out
 
 
 def test_an_error_shows_a_name_that_is_not_utf8(latin: Path) -> None:
@@ -101,24 +101,24 @@ def test_an_error_shows_a_name_that_is_not_utf8(latin: Path) -> None:
     with pytest.raises(DataError, match=r"dog/0\\xff.png cannot be decoded") as caught:
         ImageFolder().load(latin)
     caught.value.message.encode()
-    said = lbench("data", "prepare", "imagefolder", "--data-dir", str(latin), "--json")
-    assert said.code == 3
-    assert r"0\xff.png" in said.json[0]["message"]
+    result = lbench("data", "prepare", "imagefolder", "--data-dir", str(latin), "--json")
+    assert result.code == 3
+    assert r"0\xff.png" in result.json[0]["message"]
 
 
-def test_printable_text_stays() -> None:
+def test_printable_text_does_not_change() -> None:
     assert printable("naïve ☃ \\xff") == "naïve ☃ \\xff"
 
 
-def test_what_is_held_out_follows_from_the_names_in_utf8(
+def test_the_held_out_images_depend_on_their_names_in_utf8(
     tmp_path: Path, write_image: WriteImage
 ) -> None:
     names = [f"{label}/{i} ☕.png" for label in ("café", "tea") for i in range(5)]
     for name in names:
         write_image(tmp_path / name, (4, 4, 3))
-    held = {file.path.relative_to(tmp_path).as_posix() for file, _ in split_of(tmp_path)["test"]}
+    test = {file.path.relative_to(tmp_path).as_posix() for file, _ in split_of(tmp_path)["test"]}
     ranked = sorted(names, key=lambda name: hashlib.sha256(name.encode()).digest())
-    assert held == {
+    assert test == {
         next(name for name in ranked if name.startswith(label)) for label in ("café", "tea")
     }
 
@@ -131,10 +131,10 @@ class TooLarge(Source):
     name = "too-large"
     title = "Too large"
 
-    def look(self, place: Path) -> Found | None:
-        return Found.of(place, "made", [])
+    def look(self, directory: Path) -> Location | None:
+        return Location.of(directory, "made", [])
 
-    def read(self, found: Found) -> Raw:
+    def read(self, location: Location) -> Raw:
         raise AssertionError(np.empty((1 << 50, 3, 8, 8), dtype=np.uint8))
 
 
@@ -144,16 +144,16 @@ def test_data_larger_than_the_memory_is_an_error_of_the_data(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("dataset", ["mnist", "imagefolder", "split-mnist"])
-def test_the_home_of_an_unknown_user_is_a_mistake_that_names_where_it_was_given(
+def test_the_error_for_an_unknown_users_home_names_the_option_or_variable(
     dataset: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mnist_dir: Path
 ) -> None:
     words = ["data", "prepare", dataset, "--no-download"]
-    said = lbench(*words, "--data-dir", "~nobody-here/data")
-    assert (said.code, "of --data-dir begins with the home" in said.err) == (2, True)
+    result = lbench(*words, "--data-dir", "~no-such-user/data")
+    assert (result.code, "of --data-dir begins with the home" in result.err) == (2, True)
     if dataset != "imagefolder":
-        monkeypatch.setenv("LBENCH_CACHE", "~nobody-here/cache")
-        said = lbench(*words, "--data-dir", str(mnist_dir))
-        assert (said.code, "LBENCH_CACHE" in said.err) == (2, True)
-    monkeypatch.setenv("LBENCH_DATA", "~nobody-here/data")
-    said = lbench(*words)
-    assert (said.code, "of LBENCH_DATA begins with the home" in said.err) == (2, True)
+        monkeypatch.setenv("LBENCH_CACHE", "~no-such-user/cache")
+        result = lbench(*words, "--data-dir", str(mnist_dir))
+        assert (result.code, "LBENCH_CACHE" in result.err) == (2, True)
+    monkeypatch.setenv("LBENCH_DATA", "~no-such-user/data")
+    result = lbench(*words)
+    assert (result.code, "of LBENCH_DATA begins with the home" in result.err) == (2, True)

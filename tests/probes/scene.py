@@ -1,4 +1,4 @@
-"""Small rules on made data, and what a probe records of them outside of a run."""
+"""Small rules on generated data, and functions that call a probe outside of a run."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from lbench.task import Batch, Task
 SHAPE, CLASSES = (2, 4, 4), 5
 
 
-class Made:
-    """Examples of Gaussian classes."""
+class GaussianClasses:
+    """Examples of classes that are Gaussian."""
 
     def __init__(self, count: int, seed: int) -> None:
         g = torch.Generator().manual_seed(seed)
@@ -36,39 +36,40 @@ class Made:
 
 
 def made(rule: type[Rule], net: NetworkSpec, *, dropout: float = 0.0, **options: Any) -> Rule:
-    """A rule with optimizers that take a plain gradient step."""
+    """Return a rule with optimizers that take a plain gradient step."""
     init = Init(1)
     network = net.build(init, SHAPE, CLASSES, dropout)
-    found = rule(network, Task("toy", SHAPE, CLASSES), rule.Config(**options), init)
-    params = dict(found.named_parameters())
+    instance = rule(network, Task("toy", SHAPE, CLASSES), rule.Config(**options), init)
+    params = dict(instance.named_parameters())
 
     def descend(grads: Any) -> None:
         with torch.no_grad():
             for name, grad in grads.items():
                 params[name].sub_(grad, alpha=0.1)
 
-    found.attach({group.name: descend for group in found.groups()})
-    return found
+    instance.attach({group.name: descend for group in instance.groups()})
+    return instance
 
 
 def scene(rule: Rule, *, steps: int = 50, training: int = 400) -> Scene:
-    return Scene(rule, Made(training, 1), Made(200, 2), Randomness(3), steps, 10)
+    examples, heldout = GaussianClasses(training, 1), GaussianClasses(200, 2)
+    return Scene(rule, examples, heldout, Randomness(3), steps, 10)
 
 
 def step_of(index: int = 0, epoch: int = 0) -> Step:
     return Step(Randomness(3), index, epoch)
 
 
-def look(probe: Probe, make: Callable[[], None]) -> list[dict[str, Any]]:
-    """Asks a probe as a run does: in evaluation mode and without gradients."""
+def recorded(probe: Probe, call: Callable[[], None]) -> list[dict[str, Any]]:
+    """Call a probe as a run does, in evaluation mode and without gradients; return its rows."""
     rule = probe.scene.rule
     rule.eval()
     with torch.no_grad():
-        make()
+        call()
     rule.train()
     rows, probe.rows = probe.rows, []
     return rows
 
 
 def batch() -> Batch:
-    return Batch(*Made(64, 7).batch(torch.arange(64)))
+    return Batch(*GaussianClasses(64, 7).batch(torch.arange(64)))

@@ -1,4 +1,4 @@
-"""Updates are compared with the true gradient of the output loss, without a bias of their own."""
+"""The probe alignment compares updates with the true gradient, and its estimates are unbiased."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from lbench_feedback.fa import Fa
 from lbench_forward_gradient.fg_w import FgW
 from lbench_greedy.frozen import Frozen
 from lbench_greedy.softmax_regression import SoftmaxRegression
-from tests.probes.scene import batch, look, made, scene, step_of
+from tests.probes.scene import batch, made, recorded, scene, step_of
 
 NETS: list[NetworkSpec] = [
     Mlp(widths=(9, 8)),
@@ -35,7 +35,7 @@ NETS: list[NetworkSpec] = [
 
 def rows_of(rule: Rule, kind: type[Alignment] = Alignment, index: int = 0) -> dict[str, Any]:
     probe = kind("alignment", scene(rule))
-    rows = look(probe, lambda: probe.before_step(batch(), step_of(index)))
+    rows = recorded(probe, lambda: probe.before_step(batch(), step_of(index)))
     return {row["layer"]: row for row in rows}
 
 
@@ -63,21 +63,21 @@ def test_dropout_makes_bp_stochastic() -> None:
 
 
 @pytest.mark.parametrize("net", NETS, ids=str)
-def test_the_true_gradient_is_that_of_bp_whatever_a_rules_backward_pass(net: NetworkSpec) -> None:
+def test_the_true_gradient_is_that_of_bp_for_any_backward_pass(net: NetworkSpec) -> None:
     rule = made(Fa, net)
     plain = made(Bp, net)
     plain.load_state_dict(rule.state_dict(), strict=False)
     names = [name for group in plain.groups() for name in group.params]
     for name, expected in output_gradient(plain, batch(), names).items():
-        found = output_gradient(rule, batch(), names)[name]
-        assert torch.allclose(found, expected, atol=1e-12), name
+        gradient = output_gradient(rule, batch(), names)[name]
+        assert torch.allclose(gradient, expected, atol=1e-12), name
     rows = rows_of(rule)
     below = rule.network.layers[0].name
     assert rows[below]["cosine"] < 0.9
     assert rows["readout"]["cosine"] == pytest.approx(1, abs=1e-6)
 
 
-def test_a_backward_pass_that_nothing_explains_is_not_taken_for_the_gradient() -> None:
+def test_a_wrong_backward_pass_outside_of_maps_is_not_accepted_as_the_gradient() -> None:
     class Turned(torch.autograd.Function):
         @staticmethod
         def forward(ctx: Any, h: Tensor) -> Tensor:
@@ -92,7 +92,7 @@ def test_a_backward_pass_that_nothing_explains_is_not_taken_for_the_gradient() -
             return Turned.apply(super().activate(k, z))  # type: ignore[no-untyped-call,no-any-return]
 
     rule = made(Odd, NETS[0])
-    with pytest.raises(NoGradientError, match="a finite difference has"):
+    with pytest.raises(NoGradientError, match="a finite difference"):
         output_gradient(rule, batch(), [name for g in rule.groups() for name in g.params])
 
 
@@ -102,25 +102,25 @@ class Many(Alignment):
 
 @pytest.mark.slow
 def test_fg_w_is_unbiased_with_the_variance_of_its_law() -> None:
-    """Var g = (P + 1)|g|² for v ~ N(0, 1) over P weights (E|D v|² = (P + 2)|g|²)."""
+    """Compare with Var g = (P + 1)|g|² for v ~ N(0, 1) over P weights (E|D v|² = (P + 2)|g|²)."""
     rule = made(FgW, Mlp(widths=(2,)), perturb_readout=True)
     count = sum(p.numel() for group in rule.groups() for p in group.params.values())
     row = rows_of(rule, Many)["all"]
     assert row["repeats"] == 2500
     assert row["variance"] == pytest.approx(count + 1, rel=0.1)
-    # V/M is taken off: what is left is noise of about sqrt(2 P)·V/(P·M).
+    # V/M is subtracted; the rest is noise of about sqrt(2 P)·V/(P·M).
     assert abs(row["bias"]) < 4 * (2 / count) ** 0.5 * (count + 1) / 2500
     assert row["mean_cosine"] > 0.98
     assert 0 < row["cosine"] < 0.2
 
 
 def test_few_repeats_estimate_the_same_bias_and_variance(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Means over many looks of 8 repeats each; without V/M the bias would be P/8."""
+    """Average many measurements of 8 repeats each; without V/M the bias would be P/8."""
     rule = made(FgW, Mlp(widths=(2,)), perturb_readout=True)
     count = sum(p.numel() for group in rule.groups() for p in group.params.values())
-    looks = [rows_of(rule, index=index)["all"] for index in range(120)]
-    bias = torch.tensor([row["bias"] for row in looks])
-    variance = torch.tensor([row["variance"] for row in looks])
+    rows = [rows_of(rule, index=index)["all"] for index in range(120)]
+    bias = torch.tensor([row["bias"] for row in rows])
+    variance = torch.tensor([row["variance"] for row in rows])
     assert variance.mean().item() == pytest.approx(count + 1, rel=0.15)
     assert abs(bias.mean().item()) < 4 * bias.std().item() / 120**0.5 < 0.05 * count
 
@@ -143,12 +143,12 @@ def test_a_biased_rule_has_its_bias() -> None:
     assert row["variance"] == pytest.approx(1, abs=0.02)
 
 
-def test_what_is_not_updated_or_not_reached_has_no_row() -> None:
+def test_layers_without_an_update_or_an_effect_on_predictions_have_no_row() -> None:
     assert set(rows_of(made(Frozen, NETS[0]))) == {"readout", "all"}
     assert set(rows_of(made(SoftmaxRegression, NETS[0]))) == {"all"}
 
 
-def test_a_run_is_looked_at_about_50_times_on_one_batch() -> None:
+def test_a_run_is_measured_about_50_times_on_one_batch() -> None:
     probe = Alignment("alignment", scene(made(Bp, NETS[0]), steps=1234))
     assert 50 <= sum(probe.due(index) for index in range(1234)) <= 55
     again = Alignment("alignment", scene(made(Bp, NETS[0]), steps=1234))

@@ -1,4 +1,4 @@
-"""docs/probes.md has every probe with its columns as the code names them."""
+"""docs/probes.md has every probe with the columns of the code."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ def test_a_section_has_title_columns_and_a_command(name: str) -> None:
     section, cls = SECTIONS[name], registry().load("probes", name)
     assert registry().find("probes", name).title in section
     rows = re.findall(r"^\| `(\w+)` \| (.*?) \| (.*) \|$", section, flags=re.MULTILINE)
-    assert rows == [(column, each.kind, each.title) for column, each in cls.columns.items()]
+    assert rows == [(name, column.kind, column.title) for name, column in cls.columns.items()]
     assert ALWAYS.keys().isdisjoint(cls.columns)
     assert cls.__doc__
     assert f"--probe {name}" in section
 
 
 @pytest.mark.parametrize("command", re.findall(r"^\$ (lbench .*?)(?:  .*)?$", PAGE, re.MULTILINE))
-def test_commands_name_what_there_is(command: str) -> None:
+def test_the_commands_of_the_page_name_existing_plugins(command: str) -> None:
     _, first, *rest = shlex.split(command)
     group, known = cli, registry()
     context = click.Context(group)
-    found = group.get_command(context, first)
-    assert found is not None
-    options = found.make_context(first, rest).params
+    subcommand = group.get_command(context, first)
+    assert subcommand is not None
+    options = subcommand.make_context(first, rest).params
     for name, kind in (("rule", "rules"), ("dataset", "datasets"), ("network", "networks")):
         if options.get(name) is not None:
             known.find(kind, options[name])

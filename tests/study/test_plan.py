@@ -370,7 +370,7 @@ def test_equal_operations_include_those_of_after_step() -> None:
             "leaders",
             "At bp/digits/mlp: Probe leaders measures leaders and followers, but the blocks of Bp",
         ),
-        ("tasks", "At bp/digits/mlp: Probe tasks looks at a sequence of tasks"),
+        ("tasks", "At bp/digits/mlp: Probe tasks needs a sequence of tasks"),
     ],
 )
 def test_an_unsuitable_probe_is_an_error_before_anything_is_trained(

@@ -1,4 +1,4 @@
-"""These networks are so small that a second thread only costs time."""
+"""One thread for the tests of the kit: its networks are too small to use a second one."""
 
 from __future__ import annotations
 

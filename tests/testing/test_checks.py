@@ -1,4 +1,4 @@
-"""Each check catches the rules that break its claim, and passes those that keep it."""
+"""Each check fails on the rules that break its claim, and passes on others."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ from lbench.testing import CHECKS, Outcome, Subject, conform, examine
 from . import wrong
 
 COSTLY = {"claims_equal_measurements", "learns", "resumes_in_a_new_process"}
-"""Tenths of a second and more: unless slow, only on rules that no cheaper check should catch."""
+"""Checks of a tenth of a second and more; without slow tests they run only on rules that no
+cheaper check fails on."""
 RULES = pytest.mark.parametrize("rule", [*wrong.RIGHT, *wrong.WRONG], ids=lambda cls: cls.__name__)
 CHECK = {check.name: check for check in CHECKS}
 
@@ -42,15 +43,16 @@ def test_a_wrong_rule_fails_its_checks_and_no_other(rule: type[Rule]) -> None:
     if not expected <= COSTLY:
         expected = expected - COSTLY
     names = [name for name in CHECK if name not in COSTLY or name in expected]
-    found = [outcome(name, rule) for name in names]
-    assert {each.check for each in found if each.status == "failed"} == expected, found
+    outcomes = [outcome(name, rule) for name in names]
+    failed = {result.check for result in outcomes if result.status == "failed"}
+    assert failed == expected, outcomes
 
 
 @pytest.mark.slow
 @RULES
 @pytest.mark.usefixtures("forked_resuming")
-def test_the_costly_checks_too_fail_where_they_should(rule: type[Rule]) -> None:
-    failed = {each.check for each in conform(subject(rule)) if each.status == "failed"}
+def test_a_wrong_rule_fails_costly_checks_too_and_no_other(rule: type[Rule]) -> None:
+    failed = {result.check for result in conform(subject(rule)) if result.status == "failed"}
     assert failed == wrong.WRONG.get(rule, set())
 
 
@@ -63,9 +65,9 @@ def test_right_rules_learn_and_resume() -> None:
         assert outcome(name, wrong.ClosedForm).status == "passed"
 
 
-def test_a_rule_that_does_not_learn_in_few_epochs_has_many() -> None:
+def test_a_rule_that_does_not_learn_in_few_epochs_is_trained_for_more() -> None:
     class Late(wrong.Plain):
-        """Stays as it is for five epochs of digits."""
+        """A rule that changes no parameter for five epochs of digits."""
 
         def gradients(self, batch: Batch, s: Step) -> Grads:
             grads = super().gradients(batch, s)
@@ -75,42 +77,43 @@ def test_a_rule_that_does_not_learn_in_few_epochs_has_many() -> None:
     assert outcome("learns", wrong.ClosedForm).detail.endswith(few)
     assert outcome("learns", wrong.ClosedForm, quick=False).detail.endswith(many)
     assert outcome("learns", Late).detail.endswith(many)
-    # Of so few epochs one of its phases has one, which shows no loss that falls.
+    # In the short run one of its phases has a single epoch, so its loss cannot fall.
     phased = Subject("cwc", {"schedule": "staggered"})
     assert examine(CHECK["learns"], phased).detail.endswith(many)
 
 
-def test_a_check_says_its_claim_in_a_sentence() -> None:
+def test_the_claim_of_a_check_is_one_sentence() -> None:
     for check in CHECKS:
         assert check.claim.endswith(".")
         assert "\n" not in check.claim
 
 
-def test_a_failure_says_where_in_the_rules_file_it_arose() -> None:
-    found = outcome("networks_train", wrong.CrashesOnMixer)
-    assert found.detail.startswith("ValueError: tokens, on mixer (tests/testing/wrong.py:")
+def test_a_failure_names_the_line_of_the_rules_file() -> None:
+    detail = outcome("networks_train", wrong.CrashesOnMixer).detail
+    assert detail.startswith("ValueError: tokens, on mixer (tests/testing/wrong.py:")
 
 
-def test_a_refusal_with_a_hint_is_told_and_does_not_fail() -> None:
+def test_a_refusal_with_a_hint_is_reported_and_is_no_failure() -> None:
     class NoMixer(wrong.Plain):
         def build(self, init: Init) -> None:
             if any(layer.name == "token2" for layer in self.network.layers):
                 raise UsageError("Tokens do not fit.", "Take another network.")
 
-    found = outcome("networks_train", NoMixer)
-    assert (found.status, found.detail) == (
+    result = outcome("networks_train", NoMixer)
+    assert (result.status, result.detail) == (
         "passed", "mlp, cnn, resnet; refused: mixer (Tokens do not fit.)",
     )  # fmt: skip
 
 
-def test_what_no_network_can_show_is_skipped_with_the_reason() -> None:
-    found = outcome("every_parameter_moves", wrong.RefusesAll)
-    assert (found.status, found.detail) == ("skipped", "it builds on no network")
-    assert outcome("cotangent_is_the_gradient_of_loss", wrong.Plain).detail == "is no LocalRule"
+def test_a_check_that_does_not_apply_is_skipped_with_the_reason() -> None:
+    result = outcome("every_parameter_moves", wrong.RefusesAll)
+    assert (result.status, result.detail) == ("skipped", "the rule builds on no network")
+    result = outcome("cotangent_is_the_gradient_of_loss", wrong.Plain)
+    assert result.detail == "the rule is no LocalRule"
     assert outcome("cotangent_is_the_gradient_of_loss", wrong.Heads).status == "skipped"
 
 
-def test_the_quick_form_looks_at_one_network_and_the_full_form_at_all() -> None:
+def test_the_quick_form_takes_one_network_and_the_full_form_all() -> None:
     class IdleOnCnn(wrong.Plain):
         def build(self, init: Init) -> None:
             if isinstance(self.network.layers[0].affine, nn.Conv2d):
@@ -118,22 +121,22 @@ def test_the_quick_form_looks_at_one_network_and_the_full_form_at_all() -> None:
 
     assert outcome("every_parameter_moves", IdleOnCnn).status == "passed"
     full = outcome("every_parameter_moves", IdleOnCnn, quick=False)
-    assert full.detail == "on cnn nothing moves idle"
+    assert full.detail == "on cnn training does not change idle"
 
     IdleOnCnn.expected_failures = {"every_parameter_moves": "Idle on purpose."}
     for quick in (True, False):
-        found = outcome("every_parameter_moves", IdleOnCnn, quick=quick)
-        assert found.status == "expected"
-        assert found.detail == "Idle on purpose. (on cnn nothing moves idle)"
+        result = outcome("every_parameter_moves", IdleOnCnn, quick=quick)
+        assert result.status == "expected"
+        assert result.detail == "Idle on purpose. (on cnn training does not change idle)"
 
 
 def test_an_expected_failure_shows_both_reasons() -> None:
     class Announced(wrong.HidesNan):
         expected_failures: ClassVar[Mapping[str, Any]] = {"nan_reported": "Its data has gaps."}
 
-    found = outcome("nan_reported", Announced)
-    assert found.status == "expected"
-    assert found.detail.startswith("Its data has gaps. (on mlp the losses after a NaN are ")
+    result = outcome("nan_reported", Announced)
+    assert result.status == "expected"
+    assert result.detail.startswith("Its data has gaps. (on mlp the losses after a NaN are ")
     assert outcome("expected_failures_explained", Announced).status == "passed"
 
 
@@ -146,13 +149,13 @@ def test_the_check_of_expected_failures_cannot_be_expected_to_fail() -> None:
 
 @pytest.mark.parametrize("name", ["networks_train", "every_parameter_moves", "learns"])
 def test_an_unknown_option_fails_every_check_that_builds(name: str) -> None:
-    found = examine(CHECK[name], Subject(wrong.LossyOption, {"scael": 1}))
-    assert (found.status, "'scael'" in found.detail) == ("failed", True)
+    result = examine(CHECK[name], Subject(wrong.LossyOption, {"scael": 1}))
+    assert (result.status, "'scael'" in result.detail) == ("failed", True)
 
 
-def test_phases_train_their_own_blocks_statistics() -> None:
+def test_a_phase_updates_the_statistics_of_its_own_blocks_alone() -> None:
     class Greedy(wrong.Heads):
-        """Block by block, then the readout."""
+        """A rule with a phase for each block and for the readout."""
 
         def phases(self) -> list[Phase]:
             names = [*(f"block{k}" for k in range(len(self.network.blocks))), "readout"]
@@ -163,7 +166,7 @@ def test_phases_train_their_own_blocks_statistics() -> None:
             s.log("loss", loss.detach())
             return loss
 
-    for name in ("batch_norm_once_a_step", "every_parameter_moves", "small_batches"):
+    for name in ("batch_norm_once_per_step", "every_parameter_moves", "small_batches"):
         assert outcome(name, Greedy).status == "passed"
 
     class Restless(Greedy):
@@ -172,8 +175,7 @@ def test_phases_train_their_own_blocks_statistics() -> None:
             with torch.no_grad():
                 return block(x)  # in training mode
 
-    found = outcome("batch_norm_once_a_step", Restless)
-    assert found.detail == (
+    assert outcome("batch_norm_once_per_step", Restless).detail == (
         "on cnn with BatchNorm a step of phase block1 updates the statistics of block 0 1 times, "
         "not 0"
     )

@@ -1,4 +1,4 @@
-"""RuleConformance in a plugin's own test-suite, as pytest sees it."""
+"""RuleConformance makes one test per check in a plugin's own test suite."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from . import wrong
 
 
 class TestByClass(RuleConformance):
-    """A class that is nowhere installed; its costly checks have tests of their own."""
+    """A rule that is not installed; its costly checks have tests of their own."""
 
     rule = wrong.ClosedForm
 
     def test_claims_equal_measurements(self) -> None:
-        """Held elsewhere."""
+        """Do nothing: other tests have the costly checks."""
 
     test_learns = test_resumes_in_a_new_process = test_claims_equal_measurements
 
 
-def test_every_check_is_a_test_that_says_its_claim() -> None:
+def test_every_check_is_a_test_with_its_claim_as_docstring() -> None:
     for check in CHECKS:
         assert getattr(RuleConformance, f"test_{check.name}").__doc__ == check.claim
 
 
-def test_a_failure_is_an_assertion_with_the_rules_error_behind_it() -> None:
+def test_a_failure_is_an_assertion_that_is_caused_by_the_rules_error() -> None:
     class Case(RuleConformance):
         rule = wrong.CrashesOnMixer
 
@@ -50,7 +50,7 @@ def test_a_skip_and_an_expected_failure_are_skipped_with_their_reason() -> None:
     class Case(RuleConformance):
         rule = Announced
 
-    with pytest.raises(unittest.SkipTest, match="is no LocalRule"):
+    with pytest.raises(unittest.SkipTest, match="the rule is no LocalRule"):
         Case().test_cotangent_is_the_gradient_of_loss()
     with pytest.raises(unittest.SkipTest, match="expected failure: Its data has gaps"):
         Case().test_nan_reported()

@@ -1,4 +1,4 @@
-"""The page on the kit says what the kit does."""
+"""docs/conformance.md describes the checks, the commands and the examples of the kit."""
 
 from __future__ import annotations
 
@@ -21,28 +21,28 @@ def test_the_page_has_every_check_with_its_claim_in_order() -> None:
     assert rows == [(check.name, check.claim) for check in CHECKS]
 
 
-def test_the_commands_of_the_page_are_understood(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[tuple[str, dict[str, str], bool]] = []
+def test_the_commands_of_the_page_exist(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[tuple[str, dict[str, str], bool]] = []
 
     def report(rule: str, options: dict[str, str], *, quick: bool, alone: bool) -> dict[str, Any]:
-        asked.append((rule, options, quick))
+        calls.append((rule, options, quick))
         statuses = ("passed", "failed", "expected", "skipped", "seconds")
         return {"rule": rule, "form": "full", "checks": [], **dict.fromkeys(statuses, 0)}
 
     monkeypatch.setattr("lbench.cli.check._check", report)
     for words in re.findall(r"^\$ lbench (check [^#\n]*)", PAGE, flags=re.MULTILINE):
-        found = CliRunner().invoke(cli, words.split(), standalone_mode=False)
-        assert found.exception is None
-    assert ("lfnn_l", {"leadership": "0.5"}, False) in asked
-    assert ("lfnn", {}, True) in asked
-    assert ("bp", {}, False) in asked
+        result = CliRunner().invoke(cli, words.split(), standalone_mode=False)
+        assert result.exception is None
+    assert ("lfnn_l", {"leadership": "0.5"}, False) in calls
+    assert ("lfnn", {}, True) in calls
+    assert ("bp", {}, False) in calls
 
 
-def test_the_examples_of_the_page_are_what_they_say() -> None:
+def test_the_examples_of_the_page_run() -> None:
     suite, rule = re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)
     names: dict[str, Any] = {"Rule": Rule}
     exec(suite, names)
     exec(rule, names)
     assert issubclass(names["TestPred"], RuleConformance)
-    (check,) = (each for each in CHECKS if each.name == "expected_failures_explained")
+    (check,) = (check for check in CHECKS if check.name == "expected_failures_explained")
     assert examine(check, Subject(names["Mine"])).status == "passed"

@@ -1,4 +1,4 @@
-"""Rules that are right, and rules with one thing wrong each; what the kit should say of them."""
+"""Rules that are right, rules with one thing wrong each, and the checks that fail on these."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from lbench.task import Batch
 
 
 class Heads(LocalRule):
-    """Right: each block learns through a linear head of its own."""
+    """A right rule: each block learns through a linear head of its own."""
 
     heads: nn.ModuleList
 
@@ -37,7 +37,7 @@ class Heads(LocalRule):
 
 
 class ClosedForm(LocalRule):
-    """Right: the first units of each block are its class logits; the gradient is written out."""
+    """A right rule with a gradient in closed form: a block's first units are its class logits."""
 
     factor = 1.0
 
@@ -47,10 +47,10 @@ class ClosedForm(LocalRule):
     def cotangent(self, v: View, s: Step) -> Tensor:
         classes, positions = self.task.classes, v.z[0, 0].numel()
         error = self._logits(v.z).softmax(1) - F.one_hot(v.target, classes)
-        given = torch.zeros_like(v.z)
+        cotangent = torch.zeros_like(v.z)
         spread = error.view(*error.shape, *(1,) * (v.z.dim() - 2)) / (len(error) * positions)
-        given[:, :classes] = self.factor * spread
-        return given
+        cotangent[:, :classes] = self.factor * spread
+        return cotangent
 
     def _logits(self, z: Tensor) -> Tensor:
         return z[:, : self.task.classes].flatten(2).mean(2) if z.dim() > 2 else (
@@ -59,14 +59,14 @@ class ClosedForm(LocalRule):
 
 
 class Plain(GradientRule):
-    """Right: backpropagation."""
+    """A right rule: backpropagation."""
 
     def loss(self, batch: Batch, s: Step) -> Tensor:
         return self.task.loss(self.network(batch.x, s), batch.target)
 
 
 class Noisy(Plain):
-    """Right: the gradient with noise of the step's own."""
+    """A right rule: the gradient with noise that the step draws."""
 
     def gradients(self, batch: Batch, s: Step) -> Grads:
         grads = super().gradients(batch, s)
@@ -91,7 +91,7 @@ class LossyOption(Plain):
 
 
 class LossyChoice(Plain):
-    """Only an option that is not the default is lost."""
+    """A rule whose option is lost in JSON where it is not the default."""
 
     class Config(RuleConfig):
         fast: bool = param(False)
@@ -125,7 +125,7 @@ class RefusesAll(Plain):
 
 
 class SmallHeads(Heads):
-    """Five heads, whatever the network."""
+    """A rule with at most five heads, for any number of blocks."""
 
     def build(self, init: Init) -> None:
         super().build(init)
@@ -138,7 +138,7 @@ class GreyOnly(Plain):
 
 
 class TwoForwards(Plain):
-    """A second pass in training mode updates BatchNorm's statistics again."""
+    """A rule whose second pass in training mode updates BatchNorm's statistics again."""
 
     def loss(self, batch: Batch, s: Step) -> Tensor:
         with torch.no_grad():
@@ -147,7 +147,7 @@ class TwoForwards(Plain):
 
 
 class StillStatistics(Plain):
-    """The pass is that of evaluation, so BatchNorm's statistics never move."""
+    """A rule that trains in evaluation mode, so that BatchNorm's statistics do not change."""
 
     def loss(self, batch: Batch, s: Step) -> Tensor:
         self.network.eval()
@@ -157,7 +157,7 @@ class StillStatistics(Plain):
 
 
 class DividesByDeviation(Plain):
-    """Of one example there is no standard deviation."""
+    """A rule that divides by a standard deviation, which one example does not have."""
 
     def loss(self, batch: Batch, s: Step) -> Tensor:
         means = batch.x.flatten(1).mean(1)
@@ -190,14 +190,14 @@ class DeafToSeeds(Plain):
 
 
 class GlobalDraw(Plain):
-    """Draws from the global generator, and has no use for it."""
+    """A rule that draws from the global generator without using the number."""
 
     def after_step(self, s: Step) -> None:
         torch.rand(1)
 
 
 class GlobalSeed(Noisy):
-    """Draws from no global generator, but reads its seed."""
+    """A rule that draws from no global generator, but reads its seed."""
 
     def noise(self, name: str, g: Tensor, s: Step) -> Tensor:
         generator = torch.Generator().manual_seed(torch.initial_seed())
@@ -216,7 +216,7 @@ class CountsPredictions(Plain):
 
 
 class CentresBatch(Plain):
-    """An example's logits depend on whom it is predicted with."""
+    """A rule whose logits of an example depend on the other examples of the batch."""
 
     def predict(self, x: Tensor) -> Tensor:
         logits = super().predict(x)
@@ -247,7 +247,7 @@ class RemembersLabels(Plain):
 
 
 class UnsavedState(Plain):
-    """Predicts with a tensor that is in no state_dict."""
+    """A rule that predicts with a tensor that is in no state_dict."""
 
     def build(self, init: Init) -> None:
         self.offset = init.normal("offset", (self.task.classes,), 0.1)
@@ -291,7 +291,7 @@ class Climbs(Plain):
 
 
 class Forgets(Plain):
-    """How many steps there were is kept where no checkpoint looks."""
+    """A rule that counts steps in an attribute that is in no checkpoint."""
 
     count = 0
 
@@ -303,7 +303,7 @@ class Forgets(Plain):
 
 
 class Miscounts(Plain):
-    """Trains the same after a resume, but does not tell the same."""
+    """A rule that trains the same after a resume, but logs other numbers."""
 
     count = 0
 
@@ -313,7 +313,7 @@ class Miscounts(Plain):
 
 
 class Phantom(Plain):
-    expected_failures: ClassVar[Mapping[str, str]] = {"lerns": "Nobody does."}
+    expected_failures: ClassVar[Mapping[str, str]] = {"lerns": "No rule does."}
 
 
 class Speechless(Climbs):
@@ -337,8 +337,8 @@ WRONG: dict[type[Rule], set[str]] = {
     RefusesAll: {"builds_from_defaults", "networks_train"},
     SmallHeads: {"block_counts"},
     GreyOnly: {"grey_and_colour"},
-    TwoForwards: {"batch_norm_once_a_step"},
-    StillStatistics: {"batch_norm_once_a_step"},
+    TwoForwards: {"batch_norm_once_per_step"},
+    StillStatistics: {"batch_norm_once_per_step"},
     DividesByDeviation: {"small_batches"},
     IdleParameter: {"every_parameter_moves"},
     HidesNan: {"nan_reported"},
@@ -363,6 +363,6 @@ WRONG: dict[type[Rule], set[str]] = {
     Speechless: {"expected_failures_explained", "learns"},
     Modest: {"nan_reported"},
 }
-"""Each wrong rule with the checks that should fail on it, and no other."""
+"""The checks that fail on each wrong rule; all others pass."""
 
 OPTIONS: dict[type[Rule], dict[str, Any]] = {RequiredOption: {"scale": 1.0}}

@@ -33,7 +33,16 @@ from lbench_lfnn.probes.agreement import Agreement, pair_columns
 from lbench_lfnn.probes.base import owners
 from lbench_lfnn.probes.leaders import Leaders
 from lbench_lfnn.probes.regression import fit
-from tests.probes.scene import CLASSES, SHAPE, Made, batch, look, made, scene, step_of
+from tests.probes.scene import (
+    CLASSES,
+    SHAPE,
+    GaussianClasses,
+    batch,
+    made,
+    recorded,
+    scene,
+    step_of,
+)
 from tests.run.helper import ask, run
 
 FC = Mlp(widths=(20, 30))
@@ -54,11 +63,11 @@ def trained(probe: Probe, index: int = 0) -> list[dict[str, Any]]:
     rule, s = probe.scene.rule, step_of(index)
     plain = dict(rule._updates)
     rule.attach({g: _behind(probe, g, update) for g, update in plain.items()})
-    look(probe, lambda: probe.before_step(batch(), s))
+    recorded(probe, lambda: probe.before_step(batch(), s))
     rule.step(rule.prepare(batch(), s), s)
     rule.after_step(s)
     rule.attach(plain)
-    return look(probe, lambda: probe.after_step(batch(), s))
+    return recorded(probe, lambda: probe.after_step(batch(), s))
 
 
 def _behind(probe: Probe, group: str, update: Any) -> Any:
@@ -200,7 +209,7 @@ def test_pairs_are_those_of_brute_force() -> None:
 def test_the_regression_is_that_of_scikit_learn(
     binary: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    examples = Made(300, 5)
+    examples = GaussianClasses(300, 5)
     x, y = examples.images.flatten(1).double().numpy(), examples.labels.numpy()
     weight, bias = fit(examples, CLASSES, binary=binary)
     logits = torch.from_numpy(x) @ weight + bias
@@ -229,9 +238,9 @@ def test_agreement_has_each_workers_own_error_and_the_leaders_of_the_last_step(
     probe, s = Agreement("agreement", scene(rule)), step_of()
     s.last = True
     rule.step(rule.prepare(batch(), s), s)
-    look(probe, lambda: probe.after_step(batch(), s))
-    rows = look(probe, lambda: probe.epoch_end(1, 10))
-    held = Made(200, 2)
+    recorded(probe, lambda: probe.after_step(batch(), s))
+    rows = recorded(probe, lambda: probe.epoch_end(1, 10))
+    held = GaussianClasses(200, 2)
     with torch.no_grad():
         seen = probe.predictions(held.images)
     for row in rows:
