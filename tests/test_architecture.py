@@ -1,6 +1,6 @@
-"""What lbench's package has: it imports nothing, says what is public, and names no plugin's.
+"""lbench imports nothing, every public name can be imported, and it names no plugin's.
 
-Which modules may import which is in the contracts of pyproject.toml, for ``lint-imports``.
+The contracts in pyproject.toml, which ``lint-imports`` checks, say which modules may import which.
 """
 
 from __future__ import annotations
@@ -27,38 +27,39 @@ def test_every_package_is_under_the_contracts_of_imports() -> None:
     assert ours >= {name.partition(".")[0] for name in entries}
     linted = tools["importlinter"]
     assert set(linted["root_packages"]) == ours
-    (circles,) = [each["ancestors"] for each in linted["contracts"] if "ancestors" in each]
+    contracts = linted["contracts"]
+    (circles,) = [contract["ancestors"] for contract in contracts if "ancestors" in contract]
     assert set(circles) == ours
     (layers,) = [
-        each["layers"] for each in linted["contracts"] if "lbench" in each.get("layers", ())
+        contract["layers"] for contract in contracts if "lbench" in contract.get("layers", ())
     ]
     assert {name for layer in layers for name in layer.split(" | ")} == ours
 
 
 def taken_from_the_package(path: Path) -> set[str]:
-    """Public names that a file imports from ``lbench`` itself; modules and the version are none."""
-    found = set()
+    """Return the public names, except modules and the version, that a file imports from lbench."""
+    names = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names if alias.name == "lbench"}
+            names |= {alias.name for alias in node.names if alias.name == "lbench"}
         elif isinstance(node, ast.ImportFrom) and node.module == "lbench":
-            found |= {alias.name for alias in node.names}
-    modules = {each.stem for each in ROOT.iterdir()}
-    return found - modules - {"__version__"}
+            names |= {alias.name for alias in node.names}
+    modules = {path.stem for path in ROOT.iterdir()}
+    return names - modules - {"__version__"}
 
 
 def test_no_module_of_lbench_imports_a_public_name_past_the_contracts() -> None:
-    # The package loads such a name from its room, wherever that is: the contracts see no import.
+    # The package loads such a name from its room, which the contracts do not see as an import.
     taken = {path: taken_from_the_package(path) for path in ROOT.rglob("*.py")}
     assert {path: names for path, names in taken.items() if names} == {}
 
 
 def test_the_package_itself_imports_nothing() -> None:
     tree = ast.parse((ROOT / "__init__.py").read_text())
-    # What stands under "if TYPE_CHECKING" is for type checkers alone.
-    found = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
+    # Imports under "if TYPE_CHECKING" are for type checkers alone.
+    imports = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
     names = {
-        node.module if isinstance(node, ast.ImportFrom) else node.names[0].name for node in found
+        node.module if isinstance(node, ast.ImportFrom) else node.names[0].name for node in imports
     }
     assert names <= {"__future__", "importlib", "typing"}
 
@@ -67,13 +68,13 @@ def test_type_checkers_see_every_public_name() -> None:
     tree = ast.parse((ROOT / "__init__.py").read_text())
     (block,) = [node for node in tree.body if isinstance(node, ast.If)]
     assert ast.unparse(block.test) == "TYPE_CHECKING"
-    seen = {
+    imported = {
         alias.asname: node.module
         for node in block.body
         if isinstance(node, ast.ImportFrom)
         for alias in node.names
     }
-    assert seen == {name: f"lbench.{home}" for name, home in lbench._HOMES.items()}
+    assert imported == {name: f"lbench.{home}" for name, home in lbench._HOMES.items()}
 
 
 @pytest.mark.parametrize("name", lbench.__all__)

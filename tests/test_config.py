@@ -1,3 +1,5 @@
+"""Options are checked, converted from text and listed as they are declared."""
+
 from __future__ import annotations
 
 import math
@@ -31,7 +33,7 @@ def refusal(**settings: Any) -> UsageError:
     return caught.value
 
 
-def test_a_search_may_be_narrower_than_what_is_allowed() -> None:
+def test_a_search_may_be_narrower_than_the_allowed_range() -> None:
     class Wide(Options):
         share: float = param(0.7, low=0.0, high=1.0, step=0.1, search=(0.1, 1.0))
         weight: float = param(1.0, low=0.0, search=(0.0, 100.0))
@@ -43,14 +45,14 @@ def test_a_search_may_be_narrower_than_what_is_allowed() -> None:
         Wide.parse({"share": 1.5}, what="rule wide", listing="")
 
 
-def test_an_unknown_option_gets_the_nearest_name() -> None:
+def test_the_error_for_an_unknown_option_has_the_nearest_name() -> None:
     error = refusal(leadershp=0.5)
     assert error.message == "Unknown option of rule mine 'leadershp'."
     assert error.hint == "Did you mean leadership? See: lbench rules mine"
     assert error.exit_code == 2
 
 
-def test_options_of_a_rule_that_has_none() -> None:
+def test_an_option_of_a_rule_without_options_is_refused() -> None:
     with pytest.raises(UsageError, match="Rule bp has no options, but got 'lr'"):
         Options.parse({"lr": 1}, what="rule bp", listing="")
 
@@ -72,7 +74,9 @@ def test_one_number_is_a_tuple_of_one() -> None:
         ({"bias": "maybe"}, "true or false, but got 'maybe'"),
     ],
 )
-def test_a_value_out_of_range_is_told_its_range(settings: dict[str, Any], expected: str) -> None:
+def test_the_error_for_a_value_out_of_range_has_the_range(
+    settings: dict[str, Any], expected: str
+) -> None:
     error = refusal(**settings)
     (name,) = settings
     assert error.message == f"Option {name} of rule mine must be {expected}."
@@ -122,31 +126,31 @@ def test_values_of_a_file_have_the_type_of_their_option(
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, "nan", "inf"])
-def test_what_is_not_finite_is_refused(value: Any) -> None:
+def test_a_value_that_is_not_finite_is_refused(value: Any) -> None:
     assert "scale" in refusal(scale=value).message
 
 
-@pytest.mark.parametrize("given", [0.7000000000000001, 0.7, "0.7", 0.6999999999999999])
-def test_a_stepped_value_is_snapped_to_its_grid(given: Any) -> None:
-    assert parse(leadership=given).leadership == 0.7
-    assert parse(leadership=given).changed() == {}
+@pytest.mark.parametrize("value", [0.7000000000000001, 0.7, "0.7", 0.6999999999999999])
+def test_a_value_near_the_grid_is_rounded_to_it(value: Any) -> None:
+    assert parse(leadership=value).leadership == 0.7
+    assert parse(leadership=value).changed() == {}
 
 
-def test_a_value_off_the_grid_is_kept() -> None:
+def test_a_value_off_the_grid_does_not_change() -> None:
     assert parse(leadership=0.25).leadership == 0.25
 
 
-@pytest.mark.parametrize("given", ["300,200", "300, 200,", (300, 200), [300, 200]])
-def test_tuples_are_read_from_text(given: Any) -> None:
-    assert parse(widths=given).widths == (300, 200)
+@pytest.mark.parametrize("value", ["300,200", "300, 200,", (300, 200), [300, 200]])
+def test_tuples_are_read_from_text(value: Any) -> None:
+    assert parse(widths=value).widths == (300, 200)
 
 
-def test_none_can_be_said_where_it_is_allowed() -> None:
+def test_the_text_none_is_none_where_that_is_allowed() -> None:
     assert parse(widths="none").widths is None
     assert "milestones" in refusal(milestones="none").message
 
 
-def test_changed_names_what_differs_from_the_defaults_as_json() -> None:
+def test_changed_has_the_options_that_differ_from_the_defaults() -> None:
     assert parse().changed() == {}
     changed = parse(leadership="0.5", widths="30", milestones="0.5,0.75", bias="false").changed()
     assert changed == {"leadership": 0.5, "widths": [30], "bias": False}
@@ -157,7 +161,7 @@ def test_options_cannot_be_changed_afterwards() -> None:
         parse().workers = 3  # type: ignore[misc]
 
 
-def test_the_table_has_a_row_an_option() -> None:
+def test_the_table_has_one_row_per_option() -> None:
     rows = {row["name"]: row for row in Config.table()}
     assert list(rows) == list(Config.model_fields)
     assert rows["leadership"] == {

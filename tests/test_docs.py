@@ -1,4 +1,4 @@
-"""What the documentation shows is what happens."""
+"""The examples, commands and numbers of the documentation are right."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def blocks(text: str, language: str) -> list[str]:
 
 
 def guide(fragment: str) -> str:
-    """The one Python block of the guide with these words."""
+    """Return the only Python block of the guide that has this text."""
     (block,) = [block for block in blocks(GUIDE, "python") if fragment in block]
     return block
 
@@ -51,7 +51,7 @@ def test_the_guides_file_is_short_and_trains_as_a_plugin(tmp_path: Path) -> None
 
 @pytest.fixture(scope="module")
 def heads(tmp_path_factory: pytest.TempPathFactory) -> Iterator[type]:
-    """The class of the guide's file, imported as ``--plugin`` does."""
+    """Return the class of the guide's file, imported as ``--plugin`` does."""
     path = tmp_path_factory.mktemp("guide") / "guides_heads.py"
     path.write_text(guide("class Heads("))
     known = Registry()
@@ -67,7 +67,7 @@ def test_the_guides_rule_passes_the_kit(heads: type, check: Check) -> None:
     assert outcome.status in ("passed", "skipped"), outcome.detail
 
 
-def test_a_wrong_claim_is_told_as_the_guide_says(heads: type) -> None:
+def test_a_wrong_claim_of_the_guides_rule_is_a_failure(heads: type) -> None:
     class Wrong(heads):  # type: ignore[misc]
         @classmethod
         def claims(cls, config: Any, network: Any) -> Claims:
@@ -83,11 +83,11 @@ def test_the_guides_package_is_what_new_rule_writes(tmp_path: Path) -> None:
     files = contents("heads", "local")
     (points,) = blocks(GUIDE, "toml")
     assert points in files["pyproject.toml"]
-    shown, written = {}, {}
-    exec(guide("def lbench_rules"), shown)
+    on_page, written = {}, {}
+    exec(guide("def lbench_rules"), on_page)
     exec(files["lbench_rule_heads/__init__.py"], written)
-    assert shown["API"] == written["API"] == API
-    assert shown["lbench_rules"]() == written["lbench_rules"]()
+    assert on_page["API"] == written["API"] == API
+    assert on_page["lbench_rules"]() == written["lbench_rules"]()
     assert guide("class TestHeads").splitlines()[0] in files["tests/test_heads.py"]
 
 
@@ -147,7 +147,7 @@ def test_all_dependencies_have_a_range_and_a_pin() -> None:
         if "==" in line
     }
     extras = project["optional-dependencies"].values()
-    for requirement in [*project["dependencies"], *(each for extra in extras for each in extra)]:
+    for requirement in [*project["dependencies"], *(name for extra in extras for name in extra)]:
         name, operator, _ = re.split(r"(>=)", requirement, maxsplit=1)
         assert operator
         assert name.lower() in pins
@@ -155,7 +155,7 @@ def test_all_dependencies_have_a_range_and_a_pin() -> None:
 
 def test_the_readmes_errors_on_mnist_are_those_of_the_table_of_all_rules() -> None:
     measured = (ROOT / "docs" / "rules" / "measured.md").read_text()
-    shown = re.findall(r"^\| (`\w+`) \| (\d+\.\d+ ± \d+\.\d+) \|", README, flags=re.MULTILINE)
-    assert len(shown) >= 10
-    for rule, error in shown:
+    errors = re.findall(r"^\| (`\w+`) \| (\d+\.\d+ ± \d+\.\d+) \|", README, flags=re.MULTILINE)
+    assert len(errors) >= 10
+    for rule, error in errors:
         assert f"| {rule} | {error} |" in measured

@@ -1,4 +1,4 @@
-"""What is suggested in the place of a name that nobody has."""
+"""Errors for unknown names suggest similar ones, and no others."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ALL = [(kind, name) for kind, names in KINDS.items() for name in names]
 
 
 @pytest.mark.parametrize(("kind", "name"), ALL)
-def test_one_wrong_letter_more_or_less_or_exchanged_is_near(kind: str, name: str) -> None:
+def test_a_name_with_one_wrong_letter_is_suggested(kind: str, name: str) -> None:
     middle = len(name) // 2
     misses = [name.upper(), name.replace("_", "-"), name + name[-1]]
     if len(name) > 2:
@@ -38,7 +38,7 @@ def test_one_wrong_letter_more_or_less_or_exchanged_is_near(kind: str, name: str
     for miss in misses:
         if miss not in KINDS[kind]:
             near = nearest(miss, KINDS[kind])
-            # Others may be as near, and stand before it: pred_bio of "predbio", say.
+            # Other names may be as similar and come first, such as pred_bio for "predbio".
             assert name in near or len(near) == 3, (miss, near)
 
 
@@ -59,7 +59,7 @@ def test_a_name_that_is_far_from_all_has_no_suggestion(kind: str, name: str) -> 
         ("rules", "LFNN-L", ["lfnn_l"]),
     ],
 )
-def test_the_nearest_come_first_and_a_beginning_means_its_names(
+def test_the_nearest_come_first_and_a_prefix_suggests_its_names(
     kind: str, name: str, near: list[str]
 ) -> None:
     assert nearest(name, KINDS[kind]) == near
@@ -80,23 +80,23 @@ def test_the_nearest_come_first_and_a_beginning_means_its_names(
         (["compare", "{}"], "lfnn_l/mnits", "nope"),
     ],
 )
-def test_every_kind_of_name_suggests_what_is_near_and_nothing_that_is_far(
+def test_every_command_suggests_similar_names_alone(
     words: list[str], near: str, far: str, home_with_a_cell: Path
 ) -> None:
     options = ["--home", str(home_with_a_cell)] if words[0] in ("run", "study", "compare") else []
     for name, suggested in ((near, True), (far, False)):
-        said = lbench(*(word.format(name) for word in words), *options)
-        assert said.code == 2, said.err
-        assert ("Did you mean " in said.err) == suggested, said.err
+        result = lbench(*(word.format(name) for word in words), *options)
+        assert result.code == 2, result.err
+        assert ("Did you mean " in result.err) == suggested, result.err
 
 
-def test_fields_of_a_study_suggest_what_is_near_and_nothing_that_is_far(tmp_path: Path) -> None:
+def test_the_error_for_a_field_of_a_study_suggests_similar_fields_alone(tmp_path: Path) -> None:
     for field, suggested in (("sedes", True), ("nope", False)):
         file = tmp_path / "mine.toml"
         file.write_text(f'title = "T"\nrules = ["bp"]\ndatasets = ["digits"]\n{field} = 1\n')
-        said = lbench("study", str(file), "--home", str(tmp_path / "home"))
-        assert f"Unknown field '{field}'" in said.err
-        assert ("Did you mean seeds?" in said.err) == suggested
+        result = lbench("study", str(file), "--home", str(tmp_path / "home"))
+        assert f"Unknown field '{field}'" in result.err
+        assert ("Did you mean seeds?" in result.err) == suggested
 
 
 @pytest.fixture

@@ -14,20 +14,20 @@ from tests import forked
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], forkserver.ForkServer]]:
-    """A server that imports nothing, as another process would come to have it."""
-    made = []
+    """Return a function that makes a server without imports, as another process would have it."""
+    servers = []
 
     def new() -> forkserver.ForkServer:
-        made.append(forkserver.ForkServer())
-        monkeypatch.setattr(forked, "SERVER", made[-1])
-        return made[-1]
+        servers.append(forkserver.ForkServer())
+        monkeypatch.setattr(forked, "SERVER", servers[-1])
+        return servers[-1]
 
     yield new
-    for each in made:
-        if each._forkserver_pid is None:  # it shares one, which ends with the last end of its pipe
-            os.close(each._forkserver_alive_fd)
-    for each in made:
-        each._stop()
+    for shared in servers:
+        if shared._forkserver_pid is None:  # the server ends when the last end of its pipe closes
+            os.close(shared._forkserver_alive_fd)
+    for own in servers:
+        own._stop()
 
 
 def test_the_second_process_shares_the_server_of_the_first(

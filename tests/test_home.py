@@ -1,3 +1,5 @@
+"""A home is created, checked and found as --home and the environment say."""
+
 from __future__ import annotations
 
 import os
@@ -24,8 +26,8 @@ def test_a_tilde_is_the_users_own_directory(
     assert Home.at(Path("~/x")).root == tmp_path / "x"
     monkeypatch.setenv("LBENCH_HOME", "~/y")
     assert Home.at().root == tmp_path / "y"
-    monkeypatch.setenv("LBENCH_HOME", "~nobody-of-this-name/y")
-    with pytest.raises(UsageError, match="~nobody-of-this-name"):
+    monkeypatch.setenv("LBENCH_HOME", "~no-such-user/y")
+    with pytest.raises(UsageError, match="~no-such-user"):
         Home.at()
 
 
@@ -44,7 +46,7 @@ def test_a_home_that_is_a_file_is_refused(
         Home(tmp_path / name).prepare()
 
 
-def test_a_home_that_may_not_be_read_is_refused(
+def test_a_home_without_read_permission_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def scandir(path: Path) -> None:
@@ -55,7 +57,7 @@ def test_a_home_that_may_not_be_read_is_refused(
         Home.at(tmp_path)
 
 
-def test_a_home_that_may_not_be_written_is_refused(
+def test_a_home_without_write_permission_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "access", lambda path, mode: False)
@@ -63,7 +65,7 @@ def test_a_home_that_may_not_be_written_is_refused(
         Home(tmp_path).prepare()
 
 
-def test_preparing_creates_a_home_and_asking_for_it_does_not(tmp_path: Path) -> None:
+def test_a_home_is_created_when_it_is_prepared(tmp_path: Path) -> None:
     home = Home.at(tmp_path / "a" / "b")
     assert not home.root.exists()
     home.prepare()
@@ -79,7 +81,7 @@ def test_preparing_creates_a_home_and_asking_for_it_does_not(tmp_path: Path) -> 
         ("sqlite+pysqlite:///a.db", "a.db"),
     ],
 )
-def test_a_store_that_lies_elsewhere_is_found_in_its_file(
+def test_a_store_outside_the_home_is_found_by_its_url(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, url: str, name: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -92,7 +94,9 @@ def test_a_store_that_lies_elsewhere_is_found_in_its_file(
     assert Home(tmp_path).has_store()
 
 
-def test_a_server_is_asked_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_database_server_has_no_file_and_counts_as_a_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("LBENCH_STORE", "postgresql+psycopg://h/d")
     assert Home(tmp_path).store_file is None
     assert Home(tmp_path).has_store()

@@ -1,4 +1,4 @@
-"""docs/interface.md says what the code says: every public name, every signature, no other."""
+"""docs/interface.md has every public name of the code with its signature, and no other."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ ELSEWHERE = {
     "NetworkSpec", "__version__", "audit", "compare", "datasets", "hookimpl", "load", "results",
     "rules",
 }  # fmt: skip
-"""Public names that are no part of the rule interface, or are told in words."""
+"""Public names that are no part of the rule interface, or that the page has in its text."""
 PARTLY = {
     "Configuration": {"group", "line"},
     "Results": {f.name for f in dataclasses.fields(Results)},
@@ -46,8 +46,8 @@ PARTLY = {
 """Fields of classes of reports that are lbench's own."""
 
 
-class Bare(str):
-    """An annotation that is shown without quotes."""
+class Annotation(str):
+    """An annotation whose representation has no quotes."""
 
     __slots__ = ()
     __repr__ = str.__str__
@@ -59,11 +59,11 @@ def named(name: str) -> Any:
 
 
 def signature(function: Any) -> str:
-    """What ``inspect.signature`` says, as the parser writes it."""
-    found = inspect.signature(inspect.unwrap(function))
-    parameters = [p.replace(annotation=_bare(p.annotation)) for p in found.parameters.values()]
-    found = found.replace(parameters=parameters, return_annotation=_bare(found.return_annotation))
-    (node,) = ast.parse(f"def f{found}: ...").body
+    """Return the signature of a function in the notation of ``ast.unparse``."""
+    plain = inspect.signature(inspect.unwrap(function))
+    parameters = [p.replace(annotation=_bare(p.annotation)) for p in plain.parameters.values()]
+    plain = plain.replace(parameters=parameters, return_annotation=_bare(plain.return_annotation))
+    (node,) = ast.parse(f"def f{plain}: ...").body
     assert isinstance(node, ast.FunctionDef)
     return written(node)
 
@@ -74,11 +74,11 @@ def written(node: ast.FunctionDef) -> str:
 
 
 def _bare(annotation: Any) -> Any:
-    return Bare(annotation) if isinstance(annotation, str) else annotation
+    return Annotation(annotation) if isinstance(annotation, str) else annotation
 
 
 def members(name: str) -> dict[str, Any]:
-    """What a class defines by itself and publicly: functions, class methods and properties."""
+    """Return the public functions, class methods and properties that a class itself defines."""
     return {
         key: value
         for key, value in vars(named(name)).items()
@@ -115,7 +115,7 @@ def methods() -> Iterator[tuple[str, ast.FunctionDef]]:
 def test_the_page_has_the_signature_of_every_method(name: str, node: ast.FunctionDef) -> None:
     member = members(name)[node.name]
     assert written(node) == signature(_function(member))
-    assert [ast.unparse(each) for each in node.decorator_list] == _kind(member)
+    assert [ast.unparse(decorator) for decorator in node.decorator_list] == _kind(member)
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
@@ -124,7 +124,7 @@ def test_the_page_has_the_signature_of_every_function(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", CLASSES)
-def test_the_page_leaves_out_nothing_public_and_has_the_right_bases(name: str) -> None:
+def test_the_page_has_every_public_member_and_the_bases_of_a_class(name: str) -> None:
     on_page = {part.name for part in CLASSES[name].body if isinstance(part, ast.FunctionDef)}
     assert on_page == set(members(name))
     bases = [ast.unparse(base).rpartition(".")[2] for base in CLASSES[name].bases]
@@ -154,13 +154,13 @@ def test_the_page_has_every_field_with_its_kind_and_default(name: str) -> None:
     }
     if dataclasses.is_dataclass(cls):
         missing = dataclasses.MISSING
-        found = {
+        in_code = {
             f.name: (f.type, None if f.default is missing else f.default)
             for f in dataclasses.fields(cls)
             if f.name not in PARTLY.get(name, ())
         }
     else:
-        found = {
+        in_code = {
             key: (
                 cls.__annotations__[key],
                 None if field.default is PydanticUndefined else field.default,
@@ -168,7 +168,8 @@ def test_the_page_has_every_field_with_its_kind_and_default(name: str) -> None:
             for key, field in cls.model_fields.items()
         }
     assert on_page == {
-        key: (ast.unparse(ast.parse(str(kind))), default) for key, (kind, default) in found.items()
+        key: (ast.unparse(ast.parse(str(kind))), default)
+        for key, (kind, default) in in_code.items()
     }
 
 
@@ -200,15 +201,15 @@ def test_the_page_has_the_public_attributes_of_an_instance(name: str) -> None:
     instance = instances()[name]
     on_page = set(attributes(name))
     if isinstance(instance, Step):
-        found = set(Step.__slots__)
+        in_code = set(Step.__slots__)
     else:
-        found = {key for key in vars(instance) if not key.startswith("_")} - {"training"}
-        found |= {key for key in getattr(instance, "_modules", {}) if not key.startswith("_")}
+        in_code = {key for key in vars(instance) if not key.startswith("_")} - {"training"}
+        in_code |= {key for key in getattr(instance, "_modules", {}) if not key.startswith("_")}
         inherited = {key for base in type(instance).__mro__[1:-1] if base.__name__ in CLASSES
                      for key in attributes(base.__name__)}  # fmt: skip
-        found |= set(vars(type(instance)).get("__annotations__", {}))
-        found -= inherited
-    assert on_page == found
+        in_code |= set(vars(type(instance)).get("__annotations__", {}))
+        in_code -= inherited
+    assert on_page == in_code
 
 
 def test_every_public_name_is_on_the_page() -> None:
@@ -223,7 +224,7 @@ def test_every_name_of_reporting_is_on_the_page() -> None:
         assert name in CLASSES or name in FUNCTIONS or f"`{name}`" in PAGE, name
 
 
-def test_the_kinds_of_noise_and_the_aliases_are_as_said() -> None:
+def test_the_page_has_the_kinds_of_noise_and_the_aliases() -> None:
     assert str(rule.Grads) == "collections.abc.Mapping[str, torch.Tensor]"
     assert str(layer.Tap).startswith("collections.abc.Callable[[lbench.layer.Layer, torch.Tensor]")
     for kind in get_args(probe.Kind):

@@ -1,4 +1,4 @@
-"""What the files around the code say of the project agrees with each other and with the code."""
+"""The files around the code agree with each other and with the code."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ def loaded(path: str) -> Any:
     return yaml.safe_load((ROOT / path).read_text())
 
 
-def test_one_version_is_told_everywhere() -> None:
+def test_the_version_is_the_same_everywhere() -> None:
     assert PROJECT["version"] == lbench.__version__ == CITATION["version"]
 
 
-def test_one_licence_is_told_everywhere() -> None:
+def test_the_licence_is_the_same_everywhere() -> None:
     assert PROJECT["license"] == CITATION["license"] == "MIT"
     assert PROJECT["license-files"] == ["LICENSE"]
     (owner,) = re.findall(r"^Copyright \(c\) \d{4} (.+)$", (ROOT / "LICENSE").read_text(), re.M)
@@ -53,12 +53,13 @@ def test_a_dependency_has_an_upper_bound(requirement: str) -> None:
     assert ",<" in requirement
 
 
-def test_every_python_that_is_promised_is_tested_with_the_command_of_the_readme() -> None:
+def test_every_supported_python_is_tested_with_the_command_of_the_readme() -> None:
     prefix = "Programming Language :: Python :: "
-    promised = [each.removeprefix(prefix) for each in PROJECT["classifiers"] if prefix in each]
+    supported = [line.removeprefix(prefix) for line in PROJECT["classifiers"] if prefix in line]
     (job,) = loaded(".github/workflows/test.yml")["jobs"].values()
-    assert job["strategy"]["matrix"]["python"] == [each for each in promised if "Only" not in each]
-    assert PROJECT["requires-python"] == f">={promised[1]}"
+    versions = [version for version in supported if "Only" not in version]
+    assert job["strategy"]["matrix"]["python"] == versions
+    assert PROJECT["requires-python"] == f">={supported[1]}"
     commands = [step["run"] for step in job["steps"] if "run" in step]
     assert commands == (ROOT / ".ci" / "run").read_text().splitlines()[-1:]
 
@@ -76,7 +77,7 @@ def test_hooks_before_a_commit_are_the_quick_checks_of_tox() -> None:
 
 
 @pytest.mark.parametrize("path", TEMPLATES, ids=[path.stem for path in TEMPLATES])
-def test_a_template_of_an_issue_has_what_a_form_needs(path: Path) -> None:
+def test_an_issue_template_has_the_fields_of_a_form(path: Path) -> None:
     form = yaml.safe_load(path.read_text())
     assert form["name"]
     assert form["description"]
@@ -85,7 +86,7 @@ def test_a_template_of_an_issue_has_what_a_form_needs(path: Path) -> None:
     assert all(field["attributes"]["label"] for field in form["body"])
 
 
-def test_every_file_that_the_guide_to_contributing_names_is_there() -> None:
+def test_every_file_named_in_the_guide_to_contributing_exists() -> None:
     text = (ROOT / "CONTRIBUTING.md").read_text()
     text = re.sub(r"`(report|store|study)/", r"`lbench/\1/", text)
     paths = {

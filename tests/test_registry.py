@@ -1,4 +1,4 @@
-"""Plugins are isolated: a temporary distribution with real entry points, in its own processes."""
+"""A broken plugin does not affect others; the tests use a distribution with real entry points."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def lbench_rules():
 
 @pytest.fixture(scope="module")
 def layer(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory for PYTHONPATH that holds the plugins and their distribution's metadata."""
+    """Return a directory for PYTHONPATH with the plugins and their distribution's metadata."""
     folder = tmp_path_factory.mktemp("layer")
     info = folder / "third_party-1.2.dist-info"
     info.mkdir()
@@ -90,9 +90,9 @@ def call(layer: Path, *args: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="module")
 def plugins(layer: Path) -> dict[str, dict[str, object]]:
-    found = call(layer, "plugins", "--json")
-    assert found.returncode == 0, found.stderr
-    return {plugin["name"]: plugin for plugin in json.loads(found.stdout)}
+    result = call(layer, "plugins", "--json")
+    assert result.returncode == 0, result.stderr
+    return {plugin["name"]: plugin for plugin in json.loads(result.stdout)}
 
 
 @pytest.mark.parametrize(
@@ -119,21 +119,23 @@ def test_a_broken_plugin_is_shown_with_its_error(
     assert plugins[name]["version"] == "1.2"
 
 
-def test_everything_else_works(layer: Path, plugins: dict[str, dict[str, object]]) -> None:
+def test_other_plugins_work_beside_broken_ones(
+    layer: Path, plugins: dict[str, dict[str, object]]
+) -> None:
     for name in ("core", "bp", "good"):
         assert plugins[name]["error"] is None
-    found = call(layer, "rules", "--json")
-    assert found.returncode == 0
-    rules = {rule["name"]: rule["plugin"] for rule in json.loads(found.stdout)}
+    result = call(layer, "rules", "--json")
+    assert result.returncode == 0
+    rules = {rule["name"]: rule["plugin"] for rule in json.loads(result.stdout)}
     assert rules["mine"] == "good"
     assert rules["bp"] == "bp"
-    # Whatever else a plugin that was left out brings is not taken either.
+    # The other entries of a plugin that was left out are not added either.
     assert rules.keys() & {"stolen", "double"} == set()
-    assert "Left out: absent, " in found.stderr
+    assert "Left out: absent, " in result.stderr
 
 
 @pytest.mark.parametrize(
-    ("args", "said"),
+    ("args", "reason"),
     [
         (["rules", "explodes"], "'explodes' was left out. RuntimeError"),
         (["rules", "stolen"], "'thief' was left out. Its rule 'bp' is taken"),
@@ -141,17 +143,17 @@ def test_everything_else_works(layer: Path, plugins: dict[str, dict[str, object]
         (["rules", "hollow"], "which cannot be loaded: ModuleNotFoundError"),
     ],
 )
-def test_asking_for_what_a_broken_plugin_brings_says_so(
-    layer: Path, args: list[str], said: str
+def test_the_error_for_an_entry_of_a_broken_plugin_has_the_reason(
+    layer: Path, args: list[str], reason: str
 ) -> None:
-    found = call(layer, *args)
-    assert found.returncode == 2
-    assert said in found.stderr
-    assert "Traceback" not in found.stderr
+    result = call(layer, *args)
+    assert result.returncode == 2
+    assert reason in result.stderr
+    assert "Traceback" not in result.stderr
 
 
-def test_an_unknown_name_mentions_that_plugins_are_missing(layer: Path) -> None:
-    found = call(layer, "rules", "mina")
-    assert found.returncode == 2
-    assert "Did you mean mine" in found.stderr
-    assert "plugins left out: absent, " in found.stderr
+def test_the_error_for_an_unknown_name_mentions_plugins_that_were_left_out(layer: Path) -> None:
+    result = call(layer, "rules", "mina")
+    assert result.returncode == 2
+    assert "Did you mean mine" in result.stderr
+    assert "plugins left out: absent, " in result.stderr

@@ -1,4 +1,4 @@
-"""The pages on the rules: every rule has its section, and the audit's table is what is measured."""
+"""The pages on the rules have a section per rule, and the audit's tables are the measured ones."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from lbench.report.audit_text import say
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGE = (DOCS / "rules.md").read_text(encoding="utf-8")
-# The registry of the process may have got files from other tests.
+# Other tests may have added files to the registry of the process.
 REGISTRY = build(importlib.metadata.entry_points(group=GROUP))
 RULES = REGISTRY.rules
 TABLES = dict(re.findall(r"<!-- (lbench audit .*?) -->\n(.*?)\n<!-- end -->", PAGE, re.DOTALL))
@@ -33,13 +33,13 @@ def rows(table: str) -> dict[str, list[str]]:
     return {name: values for name, *values in body}
 
 
-def test_every_rule_has_a_section_and_a_place_in_the_index() -> None:
+def test_every_rule_has_a_section_and_is_in_the_index() -> None:
     linked = re.findall(r"^\| \[.*?\]\((rules/\w+\.md)\) \| (.*) \|$", PAGE, re.MULTILINE)
     index = {path: set(names.split(", ")) for path, names in linked}
     for path, names in index.items():
         sections = re.findall(r"^## ([\w, ]+)$", (DOCS / path).read_text(), re.MULTILINE)
-        told = {name for section in sections for name in section.split(", ")}
-        assert names == told & set(RULES), path
+        headings = {name for section in sections for name in section.split(", ")}
+        assert names == headings & set(RULES), path
     assert set().union(*index.values()) == set(RULES)
 
 
@@ -49,18 +49,18 @@ def test_the_tables_have_every_rule() -> None:
         assert list(rows(table)) == list(RULES)
 
 
-def test_the_table_says_what_the_rules_claim() -> None:
+def test_the_table_has_the_rules_claims() -> None:
     network = Mlp(**Mlp.small).build(Init(0), SHAPE, CLASSES)
     for name, values in rows(TABLES["lbench audit --markdown"]).items():
         rule = REGISTRY.load("rules", name)
         claims = rule.claims(rule.Config(), network).as_dict()
-        told = [say(claims[each]) for each in SHOWN]
-        assert [b if a == say(None) else a for a, b in zip(told, values, strict=True)] == values
+        cells = [say(claims[claim]) for claim in SHOWN]
+        assert [b if a == say(None) else a for a, b in zip(cells, values, strict=True)] == values
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("line", TABLES)
-def test_the_table_is_what_the_audit_measures(line: str) -> None:
+def test_the_table_has_the_audits_measurements(line: str) -> None:
     done = CliRunner().invoke(command, shlex.split(line)[2:])
     assert done.exit_code == 0
     assert done.stdout.strip() == TABLES[line].strip()

@@ -1,4 +1,4 @@
-"""Docstrings begin with a verb, and words that the style page leaves out are not used."""
+"""Files in PLAIN keep to docs/style.md, as far as a program can check it."""
 
 from __future__ import annotations
 

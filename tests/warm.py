@@ -1,4 +1,4 @@
-"""Imports what commands need, in the process that commands are forked from (see `tests.forked`)."""
+"""Imports the modules that commands need, in the server of `tests.forked`."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ def warm() -> None:
     for name in NEEDED:
         importlib.import_module(name)
     plugins = importlib.metadata.entry_points(group="lbench")
-    for name in {"lbench", *(each.module for each in plugins)}:
+    for name in {"lbench", *(point.module for point in plugins)}:
         package = importlib.import_module(name)
-        for found in pkgutil.walk_packages(getattr(package, "__path__", ()), f"{name}."):
-            if not found.name.endswith("__main__"):
-                importlib.import_module(found.name)
-    # The thread of pyarrow's allocator knows how to be absent from a fork.
+        for module in pkgutil.walk_packages(getattr(package, "__path__", ()), f"{name}."):
+            if not module.name.endswith("__main__"):
+                importlib.import_module(module.name)
+    # pyarrow's allocator works in a fork without its thread.
     names = [path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm")]
-    if found := [name for name in names[1:] if name != "jemalloc_bg_thd"]:
-        raise RuntimeError(f"an import has started threads: {', '.join(found)}")
+    if others := [name for name in names[1:] if name != "jemalloc_bg_thd"]:
+        raise RuntimeError(f"an import has started threads: {', '.join(others)}")
     # A collection would write to every page that the forked processes share.
     gc.collect()
     gc.freeze()
@@ -50,5 +50,5 @@ def warm() -> None:
 try:
     warm()
 except ImportError as error:
-    # The server would go on without.
-    raise RuntimeError("what the tests need cannot be imported") from error
+    # After an ImportError the server would continue without the modules.
+    raise RuntimeError("a module that the tests need cannot be imported") from error

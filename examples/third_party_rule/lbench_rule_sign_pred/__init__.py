@@ -13,7 +13,7 @@ def lbench_rules() -> list[RuleEntry]:
     return [
         RuleEntry(
             "sign_pred",
-            "Each block learns from a classifier whose error comes back by signs of its weights",
+            "Each block learns from a classifier whose error passes through its weights' signs",
             "Signs: Liao, Leibo & Poggio 2016, arXiv:1510.05067; here inside a block alone",
             load="lbench_rule_sign_pred.sign_pred:SignPred",
         )

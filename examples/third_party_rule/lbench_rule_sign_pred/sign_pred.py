@@ -1,4 +1,4 @@
-"""sign_pred: local classifiers whose error comes back by the signs of their weights."""
+"""sign_pred: local classifiers whose error passes back through the signs of their weights."""
 
 from __future__ import annotations
 
@@ -10,27 +10,28 @@ from lbench import Claims, Init, LocalRule, Network, RuleConfig, Step, View, par
 
 
 class SignPred(LocalRule):
-    """A block learns from a linear classifier of its own that sends back signs for weights.
+    """Each block learns from a linear classifier whose error passes back through weight signs.
 
-    With h of ``width`` features what the block makes of its detached input, averaged over
-    positions, labels t of C classes, one-hot q, and means over the batch throughout:
+    h with ``width`` features is the block's activation of its detached input, averaged over
+    positions; t are labels of C classes, one-hot q. With means over the batch throughout:
 
         e = softmax(W h + b) − q              (1)
         ΔW ∝ −e hᵀ, Δb ∝ −e                   (2)  the classifier's exact gradient
-        δh = (M ⊙ sign(W))ᵀ e / √width        (3)  what the block gets in place of Wᵀ e
+        δh = (M ⊙ sign(W))ᵀ e / √width        (3)  the block's error, instead of Wᵀ e
 
-    M is 1 but for a share ``wrong`` of its entries, drawn once, which are −1. 1/√width is the
-    bound of W's initial values. Inside a block of several layers the error goes on exactly.
+    M is 1, except for a share ``wrong`` of its entries, drawn once, which are −1. 1/√width is the
+    bound of W's initial values. Inside a block of several layers the error is backpropagated
+    exactly.
 
-    Feedback by signs is Liao, Leibo & Poggio's (2016, arXiv:1510.05067), who use it throughout a
-    network under one output loss; here there is no error from other blocks.
+    Feedback by signs is from Liao, Leibo & Poggio (2016, arXiv:1510.05067), who use it throughout
+    a network under one output loss; here there is no error from other blocks.
     """
 
     class Config(RuleConfig):
         """Options of sign_pred."""
 
         wrong: float = param(
-            0.0, low=0.0, high=0.5, help="Share of the feedback's signs that are turned around"
+            0.0, low=0.0, high=0.5, help="Share of the feedback's signs that are reversed"
         )
 
     config: SignPred.Config
@@ -58,12 +59,12 @@ class SignPred(LocalRule):
     def loss(self, v: View, s: Step) -> Tensor:
         h, head = spatial_mean(v.h), self.heads[v.k]
         signs = F.linear(h, self.feedback(v.k))
-        # The value is the classifier's; its weights see h alone, h sees the signs alone.
+        # The value is the classifier's; its weights get the gradient of h, h that of the signs.
         logits = head(h.detach()) + (signs - signs.detach())
         return self.task.loss(logits, v.target)
 
     def feedback(self, k: int) -> Tensor:
-        """What stands for W in (3), (classes, width)."""
+        """Return the matrix in place of W in (3), (classes, width)."""
         weight = self.heads[k].weight.detach()
         signs = weight.sign() / weight.shape[1] ** 0.5
         return self.masks[k] * signs if self.config.wrong else signs

@@ -1,4 +1,4 @@
-"""sign_pred keeps what every rule promises, and equations (1) to (3) hold."""
+"""sign_pred passes the conformance kit, and satisfies equations (1) to (3)."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_the_loss_has_the_value_of_the_cross_entropy() -> None:
     assert torch.equal(rule.loss(v, Step(Randomness(0))), expected)
 
 
-def test_a_share_of_the_signs_is_turned_around_once_and_for_all() -> None:
+def test_a_share_of_the_signs_is_reversed_when_the_rule_is_made() -> None:
     init = Init(0)
     network = Mlp(widths=(2000,)).build(init, SHAPE, CLASSES)
     rule = SignPred(network, Task("toy", SHAPE, CLASSES), SignPred.Config(wrong=0.2), init)
