@@ -30,16 +30,16 @@ from lbench.networks.mlp import Mlp
 from lbench.randomness import Randomness
 from lbench.registry import registry
 from lbench.run.cell import Cell
-from lbench.run.glances import SHARE, planned
+from lbench.run.glances import SHARE, glance_steps
 from lbench.run.optim import Update
-from lbench.run.plan import Plan
 from lbench.run.resolve import Request, resolve
+from lbench.run.step_plan import StepPlan
 from lbench.step import Phase, Step
 from lbench.task import Batch
 
 RULES = ("lfnn_l", "bp", "dfa")
 SEEDS = 20
-MNIST = Plan.of(54_000, 128, 10, None, [Phase()])
+MNIST = StepPlan.of(54_000, 128, 10, None, [Phase()])
 SHAPE, CLASSES = (1, 4, 4), 3
 
 
@@ -67,7 +67,7 @@ def cost(name: str, repeats: int) -> bool:
             if repeat >= 0:
                 seconds[what].append(time.process_time() - begin)
     each, one = (statistics.fmean(seconds[what]) for what in ("step", "look"))
-    looks = len(planned(MNIST, 0))
+    looks = len(glance_steps(MNIST, 0))
     print(
         f"{name}: a step takes {1e3 * each:.2f} ms, a look {1e3 * one:.2f} ms "
         f"({one / each:.1f} steps), {looks} looks at {MNIST.steps} steps"
@@ -112,7 +112,7 @@ def rate(period: int) -> int:
         begin = int(rule.count)
         draw = Randomness(seed).draw("x", 0, (32, *SHAPE), "uniform")
         batch = Batch(draw, torch.arange(32) % CLASSES)
-        for index in sorted(planned(MNIST, seed)):
+        for index in sorted(glance_steps(MNIST, seed)):
             rule.count.fill_(begin + index)
             if glance(rule, batch, StepPosition(index), None, seed).moved:
                 seen += 1

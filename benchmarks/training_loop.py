@@ -24,10 +24,11 @@ from lbench.data.mnist import Mnist
 from lbench.randomness import Randomness
 from lbench.registry import registry
 from lbench.run.cell import Cell
-from lbench.run.plan import Plan
 from lbench.run.resolve import Request, resolve
 from lbench.run.schedule import factor
+from lbench.run.step_plan import StepPlan
 from lbench.run.trainer import Trainer
+from lbench.run.trainer_parts import Output, Procedure, TrainingData
 from lbench.rundir import RunDir
 
 BAR = 1.05
@@ -40,7 +41,7 @@ class Silent:
     def plan(self, steps: int, per_epoch: int) -> None: ...
     def step(self, done: int, loss: float) -> None: ...
     def epoch(self, row: dict[str, Any]) -> None: ...
-    def asked(self) -> str | None: ...
+    def stop_reason(self) -> str | None: ...
     def note(self, text: str) -> None: ...
     def close(self) -> None: ...
 
@@ -49,10 +50,13 @@ def by_lbench(cell: Cell, data: DeviceData) -> float:
     """Train through lbench's trainer; the loss of the last step."""
     with tempfile.TemporaryDirectory() as folder:
         rule, randomness = cell.build(0), Randomness(0)
-        plan = Plan.of(len(data), cell.recipe.batch, EPOCHS, None, rule.phases())
+        plan = StepPlan.of(len(data), cell.recipe.batch, EPOCHS, None, rule.phases())
         batches = Batches(data, cell.recipe.batch, randomness.generator)
         trainer = Trainer(
-            rule, batches, None, cell.recipe, plan, randomness, RunDir(Path(folder)), Silent()
+            rule,
+            TrainingData(batches),
+            Procedure(cell.recipe, plan, randomness),
+            Output(RunDir(Path(folder)), Silent()),
         )
         trainer.train()
         return float(trainer._losses[-1])

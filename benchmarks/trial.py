@@ -36,8 +36,8 @@ from lbench.study.search import OptunaSearch
 BAR = 0.3
 DRIVER = {
     "ask": (OptunaSearch, "next"),
-    "report": (OptunaSearch, "report_epoch"),
-    "tell": (OptunaSearch, "end_run"),
+    "report": (OptunaSearch, "epoch"),
+    "tell": (OptunaSearch, "ended_seed"),
     "join": (Writer, "join"),
     "take": (Writer, "take"),
     "publish": (Writer, "publish"),

@@ -24,7 +24,7 @@ class Home:
     Attributes:
         root: the directory.
         copies: copies of database files that are opened instead of them, by file; see
-            :func:`lbench.store.readable.readable`.
+            :func:`lbench.store.read_access.read_access`.
     """
 
     root: Path

@@ -2,7 +2,7 @@
 
 A probe is called at steps and at the ends of epochs, and records rows of plain numbers in
 ``probes/NAME.parquet`` in the run directory. It changes nothing: a run with probes has the same
-weights, journal and logits, bit by bit, as one without. Its time and memory are not counted for
+weights, epoch log and logits, bit by bit, as one without. Its time and memory are not counted for
 the run, and it is not part of the fingerprint.
 """
 

@@ -46,8 +46,8 @@ class RunDir:
         self.path = path
 
     @property
-    def journal(self) -> Path:
-        """Return the path of the journal, which has one line of JSON per epoch."""
+    def epoch_log(self) -> Path:
+        """Return the path of the epoch log, which has one line of JSON per epoch."""
         return self.path / "metrics.jsonl"
 
     @property
@@ -80,15 +80,15 @@ class RunDir:
         return result
 
     def epochs(self) -> list[dict[str, Any]]:
-        """Return the rows of the journal, without a last line that is incomplete.
+        """Return the rows of the epoch log, without a last line that is incomplete.
 
         Raises:
             DamagedError: a line is damaged.
         """
         rows = []
-        for line in (read_bytes(self.journal) or b"").splitlines(keepends=True):
+        for line in (read_bytes(self.epoch_log) or b"").splitlines(keepends=True):
             if line.endswith(b"\n"):
-                rows.append(_parsed(self.journal, line))
+                rows.append(_parsed(self.epoch_log, line))
         return rows
 
     def held(self) -> bool:

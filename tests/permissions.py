@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-NOBODY = 65534
+UNPRIVILEGED = 65534
 POSIX = pytest.mark.skipif(os.name != "posix", reason="permissions are those of POSIX")
 
 
@@ -18,7 +18,7 @@ def no_privileges() -> Iterator[None]:
     if os.geteuid() != 0:
         yield
         return
-    os.seteuid(NOBODY)
+    os.seteuid(UNPRIVILEGED)
     try:
         yield
     finally:

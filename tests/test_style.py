@@ -42,6 +42,14 @@ PLAIN: tuple[str, ...] = (
     "plugins/lbench_lfnn/selection.py",
     "plugins/lbench_lfnn/stacked.py",
     "plugins/lbench_lfnn/workers.py",
+    "lbench/execute",
+    "lbench/run",
+    "lbench/store",
+    "tests/execute",
+    "tests/run",
+    "tests/store",
+    "docs/architecture.md",
+    "docs/homes.md",
 )  # fmt: skip
 """Folders and files that keep to the page. One entry per line."""
 

@@ -111,9 +111,9 @@ def pairs(home: Home, cells: Sequence[str] = (), warn: Callable[[str], None] = p
         UsageError: an id means no configuration or several, or one is given twice.
         StoreError: the database cannot be read.
     """
-    from lbench.store.missing import check_store, no_record, unrecorded
-    from lbench.store.readable import readable
+    from lbench.store.read_access import read_access
     from lbench.store.record import Record
+    from lbench.store.run_dirs import check_store, no_record, unrecorded
 
     check_store(home)
     if not home.has_store():
@@ -123,7 +123,7 @@ def pairs(home: Home, cells: Sequence[str] = (), warn: Callable[[str], None] = p
             f"There are no cells in {home.root}, so none is called {cells[0]!r}.",
             "Give --home where your runs are, or make one: lbench run --rule bp --dataset digits",
         )
-    with readable(home) as at_hand, Record.open(at_hand) as record:
+    with read_access(home) as at_hand, Record.open(at_hand) as record:
         if lacking := record.unrecorded():
             if record.empty():
                 raise no_record(home, len(lacking))

@@ -13,10 +13,10 @@ from lbench.rundir import RunDir
 
 
 def epochs(runs: Iterable[tuple[int, Path]]) -> pd.DataFrame:
-    """Return a row per seed and epoch, from the journals of runs.
+    """Return a row per seed and epoch, from the epoch logs of runs.
 
     Columns are ``seed``, ``epoch``, ``step``, ``phase``, ``lr``, ``train_loss``, ``val_loss``,
-    ``val_error`` (percent), ``seconds_training`` and others as the journal has them; what a rule
+    ``val_error`` (percent), ``seconds_training`` and others as the epoch log has them; what a rule
     logs has a column of its own.
 
     Args:

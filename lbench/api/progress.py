@@ -75,7 +75,7 @@ class Progress:
             text += f"  {duration(left)} left"
         self._say(text + "\n")
 
-    def asked(self) -> str | None:
+    def stop_reason(self) -> str | None:
         """Never: who watches can interrupt."""
         return None
 

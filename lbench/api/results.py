@@ -78,7 +78,7 @@ class Results:
 
     @cached_property
     def epochs(self) -> pd.DataFrame:
-        """Return a row per configuration, seed and epoch, from the journals of the runs."""
+        """Return a row per configuration, seed and epoch, from the epoch logs of the runs."""
         import pandas as pd
 
         from lbench.api.frames import epochs

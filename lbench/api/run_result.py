@@ -101,7 +101,7 @@ class RunResult:
         return pd.DataFrame(rows)
 
     def epochs(self) -> pd.DataFrame:
-        """Return a data frame with a row per seed and epoch, from the journals of the runs."""
+        """Return a data frame with a row per seed and epoch, from the epoch logs of the runs."""
         from lbench.api.frames import epochs
 
         return epochs(zip([run["seed"] for run in self.runs], self.run_dirs, strict=True))

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from lbench.execute.driver import Outcome
     from lbench.execute.writer import Writer
     from lbench.run.job import Machine
+    from lbench.run.reporter import Reporter
     from lbench.run.resolve import Request, Resolved
-    from lbench.run.trainer import Reporter
 
 
 @dataclass(frozen=True)

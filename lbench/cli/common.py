@@ -136,10 +136,10 @@ def _test_reads(home: Home) -> dict[str, int] | None:
     if not home.has_store():
         return None
     try:
-        from lbench.store.readable import readable
+        from lbench.store.read_access import read_access
         from lbench.store.record import Record
 
-        with readable(home) as at_hand, Record.open(at_hand) as record:
+        with read_access(home) as at_hand, Record.open(at_hand) as record:
             return record.test_reads()
     except ModuleNotFoundError:
         return None

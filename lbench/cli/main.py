@@ -119,16 +119,16 @@ def main(args: list[str] | None = None) -> None:
 
 
 def _passed_on(error: OSError) -> bool:
-    from lbench.run.raised import passed_on
+    from lbench.run.plugin_errors import outside_plugins
 
-    return passed_on(error)
+    return outside_plugins(error)
 
 
 def _raised(arguments: Sequence[str], error: BaseException) -> NoReturn:
     """Report an error that lbench did not foresee, and where a plugin raised it."""
-    from lbench.run.raised import place
+    from lbench.run.plugin_errors import plugin_line
 
-    message, where = f"{type(error).__name__}: {error}", place(error)
+    message, where = f"{type(error).__name__}: {error}", plugin_line(error)
     hint = "This is a fault of lbench or a plugin; see where with: lbench --debug …"
     if where is not None:
         message = f"{message} ({where})"

@@ -75,10 +75,10 @@ def write(
     show(report, html)
     if study.path is None:
         from lbench.cli.study_output import say_best
-        from lbench.store.readable import readable
+        from lbench.store.read_access import read_access
         from lbench.study.collection import collect_results
 
-        with readable(home) as at_hand:
+        with read_access(home) as at_hand:
             say_best(collect_results(study, at_hand), home, data_dir)
 
 
@@ -89,10 +89,10 @@ def make(study: Study, home: Home, name: str, output: Path | None = None) -> Rep
         UsageError: no run of it has ended, or the home may not be written.
     """
     from lbench.report.study import make_report
-    from lbench.store.readable import readable
+    from lbench.store.read_access import read_access
     from lbench.study.collection import collect_results
 
-    with readable(home) as at_hand:
+    with read_access(home) as at_hand:
         results = collect_results(study, at_hand)
         if not results.ended:
             raise _nothing(results, home, name)

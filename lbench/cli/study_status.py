@@ -27,10 +27,10 @@ def show(study: Study, home: Home, as_json: bool, name: str) -> int:
     Args:
         name: what the user called the study.
     """
-    from lbench.store.readable import readable
+    from lbench.store.read_access import read_access
     from lbench.study.collection import collect_results
 
-    with readable(home) as at_hand:
+    with read_access(home) as at_hand:
         results = collect_results(study, at_hand)
     say_gone(results, home, name)
     rows = _rows(results)

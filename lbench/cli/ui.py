@@ -31,9 +31,9 @@ START_SECONDS, STOP_SECONDS = 120, 5
 @click.option("--host", default="127.0.0.1", show_default=True, help="Who may look at it.")
 def command(home: Home, port: int, host: str) -> None:
     """Open the runs in the MLflow UI, until Ctrl-C."""
-    from lbench.store.readable import readable
+    from lbench.store.read_access import read_access
 
-    with _interruptible(), readable(home) as at_hand:
+    with _interruptible(), read_access(home) as at_hand:
         page = _page(at_hand)
         _check_port(host, port, home)
         if at_hand.copies:
@@ -57,9 +57,9 @@ def _serve(home: Home, host: str, port: int, page: str) -> None:
 
 def _page(home: Home) -> str:
     """The page to open; says what to run when there is nothing to show."""
-    from lbench.store.missing import check_store
     from lbench.store.mlflow_artifacts import rebase
     from lbench.store.mlflow_page import runs_page
+    from lbench.store.run_dirs import check_store
 
     check_store(home)
     if not home.has_store():

@@ -1,1 +1,1 @@
-"""Where jobs happen, and the one writer of the store."""
+"""The execution of runs, in this process or in worker processes, and the writer of the store."""

@@ -1,4 +1,4 @@
-"""One attempt at a run: where it lies, and what is left to do for it."""
+"""One attempt at a run: its directory, and the work that is left."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from typing import Any
 from lbench.errors import LbenchError
 from lbench.home import Home
 from lbench.registry import registry
-from lbench.run import checkpoint, raised
+from lbench.run import checkpoint, plugin_errors
 from lbench.run.cell import Cell
-from lbench.run.ending import ended, untested
 from lbench.run.job import Machine, complete_trial, train
-from lbench.run.probing import missing
+from lbench.run.reporter import Reporter
 from lbench.run.resolve import Resolved
-from lbench.run.trainer import Reporter
+from lbench.run.results import empty_result, finished_as_trial
+from lbench.run.run_probes import missing
 from lbench.rundir import RunDir, write_json
 
 ENDED = ("finished", "diverged")
-"""Statuses that the same spec would reach again: reported, not repeated."""
+"""Statuses that the same spec would reach again: such a run is reported, not repeated."""
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
-    """What came of an attempt.
+class AttemptResult:
+    """The result of an attempt.
 
     Args:
-        result: as in ``result.json``.
-        cached: it had ended before, and nothing was done now.
-        stopped: we were interrupted.
+        result: content of ``result.json``.
+        cached: whether the run had ended before, so that nothing was done.
+        stopped: whether the run was interrupted.
     """
 
     result: dict[str, Any]
@@ -51,31 +51,31 @@ def carry_out(
     *,
     probes: Sequence[str] = (),
     trial: bool = False,
-) -> Done:
-    """Trains a run, goes on with it, or reports it if it has ended; in this process.
+) -> AttemptResult:
+    """Train a run, continue it, or return its result if it has ended; in this process.
 
     Args:
-        reporter: makes one when there is something to do.
+        reporter: creates a reporter if there is something to do.
         started: called when ``spec.json`` is written, before the first step.
-        probes: names of probes; what has ended without them is trained again.
-        trial: of a search: see :func:`lbench.run.job.train`. A run that was a trial's is
-            completed when it is asked for as any other.
+        probes: names of probes; a run that has ended without them is trained again.
+        trial: whether the run is a trial of a search, see :func:`lbench.run.job.train`. A finished
+            trial is completed when it is requested with ``trial=False``.
 
     Raises:
         LockedError: another process is training this run.
-        DamagedError: its directory holds something else than lbench wrote.
-        OSError: the system refuses to read or write; what was trained can be continued.
+        DamagedError: its directory has content that lbench did not write.
+        OSError: the system refuses to read or write; the training so far can be continued.
     """
     with run_dir.locked():
         # Read under the lock: another process may have ended it just now.
         result = run_dir.result()
         if result is not None and result["status"] in ENDED and not missing(run_dir, probes):
-            if trial or not untested(result):
-                return Done(result, cached=True, stopped=False)
+            if trial or not finished_as_trial(result):
+                return AttemptResult(result, cached=True, stopped=False)
             result = complete_trial(resolved, seed, run_dir, machine, reporter())
-            return Done(result, cached=False, stopped=False)
-        told = reporter()
-        wanted = _wanted(home, resolved.cell, seed, probes, told)
+            return AttemptResult(result, cached=False, stopped=False)
+        run_reporter = reporter()
+        all_probes = _all_probes(home, resolved.cell, seed, probes, run_reporter)
         try:
             result, stopped = train(
                 resolved,
@@ -83,39 +83,39 @@ def carry_out(
                 attempt,
                 run_dir,
                 machine,
-                told,
+                run_reporter,
                 started,
-                probes=wanted,
+                probes=all_probes,
                 trial=trial,
             )
         except (LbenchError, KeyboardInterrupt):
             raise
         except BaseException as error:
             classes = (resolved.cell.rule_class, type(resolved.cell.network_spec))
-            if raised.passed_on(error, *classes):
+            if plugin_errors.outside_plugins(error, *classes):
                 raise
             result, stopped = _failed(run_dir, error, *classes), False
         finally:
-            told.close()
-    return Done(result, cached=False, stopped=stopped)
+            run_reporter.close()
+    return AttemptResult(result, cached=False, stopped=stopped)
 
 
 def locate(
     home: Home, cell: Cell, seed: int, *, force: bool = False, probes: Sequence[str] = ()
 ) -> tuple[RunDir, int]:
-    """The directory and number of the attempt that is to be reported, continued or begun."""
-    found = _attempts(home, cell, seed)
+    """Return the directory and number of the attempt to report, continue or begin."""
+    attempts = _attempts(home, cell, seed)
     base = home.runs / cell.slug
-    if not found:
+    if not attempts:
         return RunDir(base / f"seed-{seed}"), 1
-    latest = max(found)
-    result = found[latest].result()
+    latest = max(attempts)
+    result = attempts[latest].result()
     if result is None or result["status"] == "pruned":
-        return found[latest], latest
-    if force or result["status"] not in ENDED or missing(found[latest], probes):
+        return attempts[latest], latest
+    if force or result["status"] not in ENDED or missing(attempts[latest], probes):
         latest += 1
         return RunDir(base / f"seed-{seed}.attempt-{latest}"), latest
-    return found[latest], latest
+    return attempts[latest], latest
 
 
 def _attempts(home: Home, cell: Cell, seed: int) -> dict[int, RunDir]:
@@ -126,12 +126,13 @@ def _attempts(home: Home, cell: Cell, seed: int) -> dict[int, RunDir]:
     }
 
 
-def _wanted(
+def _all_probes(
     home: Home, cell: Cell, seed: int, probes: Sequence[str], reporter: Reporter
 ) -> list[str]:
-    """The probes that are asked for, and where there are any those of earlier attempts too.
+    """Return the requested probes and, if there are any, those of earlier attempts.
 
-    So the latest attempt has every table, and no two commands undo each other's.
+    The latest attempt then has every table, so that two commands with different probes do not
+    repeat each other's runs.
     """
     if not probes:
         return []
@@ -142,14 +143,14 @@ def _wanted(
             ended.append(run_dir)
     if ended and (lacking := missing(ended[-1], probes)):
         reporter.note(f"It has ended without probe {', '.join(lacking)}: training it again.")
-    tables = {path.stem for each in ended for path in (each.path / "probes").glob("*.parquet")}
+    tables = {path.stem for run in ended for path in (run.path / "probes").glob("*.parquet")}
     return list(dict.fromkeys([*probes, *sorted(tables & registry().probes.keys())]))
 
 
 def _failed(run_dir: RunDir, error: BaseException, *classes: type) -> dict[str, Any]:
-    """Record that an error of the rule or of PyTorch has ended a run, and keep its traceback."""
+    """Record that an error of the rule or of PyTorch has ended a run, and save its traceback."""
     run_dir.traceback.write_text(traceback.format_exc(), encoding="utf-8", errors="replace")
-    result = ended("failed", raised.reason(error, *classes))
+    result = empty_result("failed", plugin_errors.reason(error, *classes))
     write_json(run_dir.path / "result.json", result)
     checkpoint.clear(run_dir.path)
     return result

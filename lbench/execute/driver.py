@@ -1,4 +1,4 @@
-"""Runs the seeds of a cell in this process, one after the other."""
+"""The runs of a configuration in this process, one seed after the other."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from lbench.execute.writer import Writer
 from lbench.home import Home
 from lbench.run.cell import Cell
 from lbench.run.job import Machine
+from lbench.run.reporter import Reporter
 from lbench.run.resolve import Resolved
-from lbench.run.trainer import Reporter
 from lbench.rundir import RunDir
 
 
 @dataclass(slots=True)
 class Outcome:
-    """One seed's run.
+    """The outcome of one seed's run.
 
     Args:
-        cached: it had ended before and was not trained now.
-        stopped: we were asked to stop; seeds behind this one were not begun.
-        result: as in ``result.json``.
-        mlflow_run_id: None without a store.
+        cached: whether the run had ended before, so that it was not trained.
+        stopped: whether the command was interrupted; later seeds were then not begun.
+        result: content of ``result.json``.
+        mlflow_run_id: id of the run in MLflow; None without a store.
     """
 
     seed: int
@@ -51,21 +51,21 @@ def run_cell(
     force: bool = False,
     probes: Sequence[str] = (),
 ) -> list[Outcome]:
-    """Trains what is missing and reports what has ended.
+    """Train the runs that are missing, and return the outcomes of all.
 
     Args:
-        reporter: makes one for a seed that is trained.
-        writer: of the store; None for none.
-        force: train again, as a new attempt, what has ended.
-        probes: names of probes; what has ended without them is trained again too.
+        reporter: creates the reporter of a seed that is trained.
+        writer: writer of the store; None for none.
+        force: whether runs that have ended are trained again, as new attempts.
+        probes: names of probes; runs that have ended without them are trained again too.
 
     Returns:
-        One outcome a seed, up to the first during which we were asked to stop.
+        One outcome per seed, up to the first seed whose run was interrupted.
 
     Raises:
         LockedError: another process is training one of these runs.
-        DamagedError: a run directory holds something else than lbench wrote.
-        OSError: the system refuses to read or write; what was trained can be continued.
+        DamagedError: a run directory has content that lbench did not write.
+        OSError: the system refuses to read or write; the training so far can be continued.
     """
     cell = resolved.cell
     outcomes: list[Outcome] = []
@@ -89,7 +89,7 @@ def run_cell(
                 probes=probes,
             )
         finally:
-            # Also when we are torn away: the record then says so.
+            # An exception that ends the command is recorded too.
             if writer is not None and (run_dir.path / "spec.json").exists():
                 writer.take(run_dir)
         spec = run_dir.spec() or {}
@@ -107,15 +107,15 @@ def run_cell(
         )
         if done.stopped:
             break
-    # A run that failed before its spec was written has no cell in the record.
-    if writer is not None and any(RunDir(each.run_dir).spec() for each in outcomes):
+    # The record does not know the configuration if each run failed before its spec was written.
+    if writer is not None and any(RunDir(outcome.run_dir).spec() for outcome in outcomes):
         _publish(writer, cell, outcomes)
     return outcomes
 
 
 def _publish(writer: Writer, cell: Cell, outcomes: Sequence[Outcome]) -> None:
-    known = writer.published(cell.fingerprint)
-    if any(not each.cached or each.seed not in known for each in outcomes):
-        known = writer.publish(cell.fingerprint)
+    run_ids = writer.published(cell.fingerprint)
+    if any(not outcome.cached or outcome.seed not in run_ids for outcome in outcomes):
+        run_ids = writer.publish(cell.fingerprint)
     for outcome in outcomes:
-        outcome.mlflow_run_id = known.get(outcome.seed)
+        outcome.mlflow_run_id = run_ids.get(outcome.seed)

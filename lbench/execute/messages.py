@@ -1,4 +1,4 @@
-"""What driver and workers tell each other."""
+"""The messages between the driver and its worker processes."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ from lbench.run.resolve import Request
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One run that a worker is asked for.
+    """One run for a worker.
 
     Args:
-        key: by which the driver knows it; no two jobs at a time have the same.
-        request: what is trained.
-        seed: of the run.
-        probes: names of probes that look at it.
-        trial: of a search: the test set is not read, and validation logits are kept.
-        watch: whether each epoch waits for the driver's answer, so that it can prune.
+        key: identifies the job for the driver; no two jobs at a time have the same.
+        request: settings of the run.
+        seed: seed of the run.
+        probes: names of the probes of the run.
+        trial: whether the run is a trial of a search: the test set is then not read, and
+            validation logits are saved.
+        watch: whether each epoch waits for the driver's answer, so that the driver can prune.
     """
 
     key: Hashable
@@ -33,17 +34,17 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """A run's directory has its ``spec.json``; told once, or again after a worker's death.
+    """A run's directory has its ``spec.json``; sent once, and again after a worker's death.
 
     Args:
-        key: of the job.
-        cell: fingerprint of the cell.
+        key: key of the job.
+        cell: fingerprint of the configuration.
         run: fingerprint of the run.
-        cell_id: readable.
-        attempt: its number.
-        run_dir: its directory.
-        steps: of the whole run.
-        per_epoch: steps of an epoch.
+        cell_id: readable id of the configuration.
+        attempt: number of the attempt.
+        run_dir: directory of the run.
+        steps: steps of the whole run.
+        per_epoch: steps per epoch.
     """
 
     key: Hashable
@@ -58,7 +59,7 @@ class Started:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """``done`` of a run's ``steps`` are behind it; told twice a second at most."""
+    """``done`` of a run's ``steps`` have been made; sent twice per second at most."""
 
     key: Hashable
     done: int
@@ -69,11 +70,11 @@ class Progress:
 class Epoch:
     """An epoch of a watched run, which waits until ``Pool.answer`` is called.
 
-    When a run goes on, or is there already, its journal's lines are told first, in their order.
+    When a run continues or has ended before, the lines of its epoch log are sent first, in order.
 
     Args:
-        key: of the job.
-        row: the line of the journal.
+        key: key of the job.
+        row: the line of the epoch log.
     """
 
     key: Hashable
@@ -82,7 +83,7 @@ class Epoch:
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """Something that the user should know."""
+    """A sentence that the user should read."""
 
     key: Hashable
     text: str
@@ -90,18 +91,18 @@ class Note:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """A job has ended; the last that is told of it.
+    """A job has ended; the last event of the job.
 
     Args:
-        key: of the job.
-        status: ``finished``, ``diverged``, ``failed``, ``pruned``, or ``killed``: it was stopped,
-            or its worker died, and the same job goes on from the checkpoint.
-        result: as in ``result.json``.
-        run_dir: None when it did not come to have one.
-        cached: it had ended before, and nothing was done now.
-        attempt: its number; None without a directory.
-        kind: of the :class:`lbench.errors.LbenchError` for which it failed, or
-            :data:`lbench.errors.SYSTEM`; None for none.
+        key: key of the job.
+        status: ``finished``, ``diverged``, ``failed``, ``pruned``, or ``killed``: the job was
+            stopped, or its worker died, and the same job would continue from the checkpoint.
+        result: content of ``result.json``.
+        run_dir: directory of the run; None if the job ended before it had one.
+        cached: whether the run had ended before, so that nothing was done.
+        attempt: number of the attempt; None without a directory.
+        kind: kind of the :class:`lbench.errors.LbenchError` that ended the job, or
+            :data:`lbench.errors.SYSTEM`; None without such an error.
     """
 
     key: Hashable
@@ -114,12 +115,12 @@ class Ended:
 
 
 Event = Started | Progress | Epoch | Note | Ended
-"""What ``Pool.events`` tells."""
+"""The events that ``Pool.events`` returns."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """To an Epoch: None for going on, or why the run is pruned."""
+    """The driver's answer to an Epoch: why the run is pruned, or None to continue."""
 
     key: Hashable
     reason: str | None
@@ -127,18 +128,18 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """Asks for a checkpoint and an end of a job."""
+    """The driver's request to write a checkpoint and end a job."""
 
     key: Hashable
 
 
 @dataclass(frozen=True, slots=True)
-class Over:
-    """A worker is done with a job.
+class JobDone:
+    """A worker has no job any more.
 
     Args:
-        ended: how.
-        memory_mib: resident in the worker now; None where unknown.
+        ended: the end of its job.
+        memory_mib: MiB that are resident in the worker now; None if unknown.
     """
 
     ended: Ended

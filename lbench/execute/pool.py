@@ -1,7 +1,7 @@
 """A pool of warm workers on this machine: jobs go in, events come out; the driver trains nothing.
 
 A worker is spawned, has one device, and does one job at a time. It is replaced when its process
-dies, after many jobs, after one that did not end well, and when its memory has grown.
+dies, after many jobs, after a job that failed in it, and when its memory has grown.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import Any
 
-from lbench.execute.messages import Answer, Ended, Event, Job, Note, Over, Started, Stop
+from lbench.execute.messages import Answer, Ended, Event, Job, JobDone, Note, Started, Stop
 from lbench.execute.worker import Setup, serve
 from lbench.home import Home
-from lbench.run.ending import ended
+from lbench.run.results import empty_result
 from lbench.threads import wait_passively
 
 CONTEXT = multiprocessing.get_context("spawn")
-"""How workers start: with an interpreter of their own, which inherits no threads and no locks."""
+"""Workers start with an interpreter of their own, which inherits no threads and no locks."""
 JOBS = 50
 """Jobs that a worker does before it is replaced."""
 GROWTH_MIB = 512.0
-"""How much more memory than after its first job a worker may have."""
+"""Memory that a worker may have more than after its first job."""
 TRIES = 2
-"""How often a job is begun whose workers die."""
+"""Number of workers that try a job if they die."""
 GRACE = 20.0
 """Seconds that workers have to write their checkpoints when the pool is closed."""
 
@@ -37,14 +37,15 @@ class Pool:
     """Warm workers; a context manager that leaves no process behind.
 
     Args:
-        home: where runs lie.
-        devices: one a worker, such as ``["cpu", "cpu"]`` or ``["cuda:0", "cuda:1"]``.
-        threads: of torch on the CPU, per worker; None for as many as pay for each network.
-        cores: per worker, where ``threads`` is None.
+        home: home of the runs.
+        devices: one device per worker, such as ``["cpu", "cpu"]`` or ``["cuda:0", "cuda:1"]``.
+        threads: threads of PyTorch on the CPU, per worker; None chooses the number by each
+            network's size.
+        cores: cores per worker, used if ``threads`` is None.
         checkpoint_every: seconds between checkpoints.
         plugin_files: plugins that are not installed.
-        fresh: one process a job.
-        patience: seconds to wait for a run that another process holds, such as a worker whose
+        fresh: whether each job gets a new process.
+        patience: seconds to wait for a run that another process has locked, such as a worker whose
             driver has just died.
     """
 
@@ -73,58 +74,58 @@ class Pool:
         return self
 
     def __exit__(self, cause: type[BaseException] | None, *_: object) -> None:
-        # Who interrupts a second time does not want to wait for checkpoints.
+        # A user who interrupts a second time does not want to wait for checkpoints.
         grace = 0.0 if cause is KeyboardInterrupt else GRACE
         deadline = time.monotonic() + grace
         for worker in self._workers:
-            worker.hang_up()
+            worker.disconnect()
         for worker in self._workers:
             worker.end(deadline)
 
     def idle(self) -> int:
-        """How many workers have no job."""
+        """Return the number of workers without a job."""
         return sum(worker.job is None for worker in self._workers)
 
     def submit(self, job: Job) -> None:
-        """Gives a job to an idle worker; one that is warm already before others.
+        """Give a job to an idle worker, preferably to one with a process.
 
         Raises:
-            RuntimeError: none is idle.
+            RuntimeError: no worker is idle.
         """
         idle = [worker for worker in self._workers if worker.job is None]
         if not idle:
             raise RuntimeError("no worker is idle")
-        max(idle, key=lambda worker: worker.warm).take(job)
+        max(idle, key=lambda worker: worker.warm).begin(job)
 
     def events(self, timeout: float) -> list[Event]:
-        """What has happened; waits until something does, or for so many seconds."""
+        """Wait for events for at most ``timeout`` seconds, and return them."""
         deadline = time.monotonic() + timeout
         while True:
-            waiting = {each: worker for worker in self._workers for each in worker.handles()}
+            workers = {handle: worker for worker in self._workers for handle in worker.handles()}
             left = max(0.0, deadline - time.monotonic())
-            ready = connection.wait(list(waiting), left)
-            found = []
-            for worker in {waiting[each]: None for each in ready}:
-                found += worker.hear()
-            if found or not ready:
-                return found
+            ready = connection.wait(list(workers), left)
+            events = []
+            for worker in {workers[handle]: None for handle in ready}:
+                events += worker.receive()
+            if events or not ready:
+                return events
 
     def answer(self, key: Hashable, reason: str | None) -> None:
-        """Answers an Epoch: None for going on, or why the run is pruned."""
+        """Answer an Epoch with the reason why the run is pruned, or None to continue."""
         for worker in self._workers:
             if worker.job is not None and worker.job.key == key:
-                worker.say(Answer(key, reason))
+                worker.send(Answer(key, reason))
 
     def stop(self) -> None:
-        """Asks all jobs for a checkpoint and an end; each is then told as Ended."""
+        """Request a checkpoint and the end of all jobs; an Ended follows for each."""
         for worker in self._workers:
             if worker.job is not None:
                 worker.stopping = True
-                worker.say(Stop(worker.job.key))
+                worker.send(Stop(worker.job.key))
 
 
 class Worker:
-    """The driver's side of a worker: a device, and a process while there is work."""
+    """The driver's view of a worker: a device, and a process while there is work."""
 
     def __init__(self, setup: Setup, *, fresh: bool) -> None:
         self.setup = setup
@@ -132,8 +133,8 @@ class Worker:
         self.job: Job | None = None
         self.stopping = False
         self._process: SpawnProcess | None = None
-        self._line: connection.Connection
-        self._left: list[SpawnProcess] = []
+        self._connection: connection.Connection
+        self._disconnected: list[SpawnProcess] = []
         self._started: Started | None = None
         self._tries = 0
         self._jobs = 0
@@ -141,84 +142,84 @@ class Worker:
 
     @property
     def warm(self) -> bool:
-        """Whether its process is there."""
+        """Return whether the worker has a process."""
         return self._process is not None
 
     def handles(self) -> list[Any]:
-        """What becomes ready when there is something to hear."""
-        return [] if self._process is None else [self._line, self._process.sentinel]
+        """Return the objects that become ready when there is a message or the process has died."""
+        return [] if self._process is None else [self._connection, self._process.sentinel]
 
-    def take(self, job: Job) -> None:
-        """Begins a job."""
+    def begin(self, job: Job) -> None:
+        """Begin a job."""
         self.job, self.stopping = job, False
         self._started, self._tries = None, 0
-        self._begin(job)
+        self._try(job)
 
-    def say(self, message: Any) -> None:
-        """Sends a message; one to a process that has died is lost, and heard of."""
+    def send(self, message: Any) -> None:
+        """Send a message; if the process has died it is lost, and ``receive`` notices the death."""
         try:
-            self._line.send(message)
+            self._connection.send(message)
         except OSError:
             return
 
-    def hear(self) -> list[Event]:
-        """What the process has said, and whether it has died."""
+    def receive(self) -> list[Event]:
+        """Return the events that the process has sent, and those of its death."""
         process = self._process
         if process is None:
             return []
-        alive = process.is_alive()  # asked before: what it said at last is heard all the same
-        found: list[Event] = []
+        alive = process.is_alive()  # checked first, so that its last messages are received too
+        events: list[Event] = []
         try:
-            while self._process is process and self._line.poll():
-                found += self._understood(self._line.recv())
+            while self._process is process and self._connection.poll():
+                events += self._handle(self._connection.recv())
         except (EOFError, OSError):
             alive = False
         if not alive and self._process is process:
-            found += self._died(process)
-        return found
+            events += self._died(process)
+        return events
 
-    def hang_up(self) -> None:
-        """Lets the process end: at once, or when it has written a checkpoint."""
+    def disconnect(self) -> None:
+        """Let the process end: at once, or when it has written a checkpoint."""
         if self._process is not None:
-            self._line.close()
-            self._left.append(self._process)
+            self._connection.close()
+            self._disconnected.append(self._process)
             self._process = None
 
     def end(self, deadline: float) -> None:
-        """Waits until its processes have ended, and ends those that take too long."""
-        for process in self._left:
+        """Wait until the processes have ended, and kill those that are alive at the deadline."""
+        for process in self._disconnected:
             process.join(max(0.0, deadline - time.monotonic()))
             if process.is_alive():
                 process.kill()
                 process.join()
 
-    def _begin(self, job: Job) -> None:
+    def _try(self, job: Job) -> None:
         if self._process is None:
             self._spawn()
         self._tries += 1
-        self.say(job)
+        self.send(job)
 
     def _spawn(self) -> None:
-        self._line, theirs = CONTEXT.Pipe()
-        process = CONTEXT.Process(target=serve, args=(theirs, self.setup), name="lbench worker")
-        # An interrupt from the keyboard goes to all processes, and this one has no say in it yet.
-        # The tracker that spawning needs would unblock it again.
+        self._connection, worker_end = CONTEXT.Pipe()
+        process = CONTEXT.Process(target=serve, args=(worker_end, self.setup), name="lbench worker")
+        # The keyboard's interrupt goes to all processes, but the driver decides what it means.
+        # The resource tracker that spawning starts would unblock the signal again.
         resource_tracker.ensure_running()
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             process.start()
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        # Ours alone is open here: when it dies, its end of the line is closed.
-        theirs.close()
+        # The worker then has the only open copy of its end, which closes when the worker dies.
+        worker_end.close()
         self._process = process
         self._jobs, self._first_mib = 0, None
-        self._left = [each for each in self._left if each.is_alive()]
+        self._disconnected = [other for other in self._disconnected if other.is_alive()]
 
-    def _understood(self, message: Any) -> list[Event]:
+    def _handle(self, message: Any) -> list[Event]:
         job = self.job
         assert job is not None
-        if not isinstance(message, Over):
+        if not isinstance(message, JobDone):
             if isinstance(message, Started):
                 self._started = message
             return [message]
@@ -226,38 +227,39 @@ class Worker:
         memory = message.memory_mib
         self._first_mib = memory if self._first_mib is None else self._first_mib
         grown = memory is not None and memory - (self._first_mib or memory) > GROWTH_MIB
-        how = message.ended
-        well = how.status in ("finished", "pruned", "diverged") or how.kind is not None
+        ended = message.ended
+        well = ended.status in ("finished", "pruned", "diverged") or ended.kind is not None
         if self.fresh or self._jobs >= JOBS or grown or not well:
-            self.hang_up()
-        if how.status == "killed" and not self.stopping:
-            return self._again(job, "was told to end")
+            self.disconnect()
+        if ended.status == "killed" and not self.stopping:
+            return self._try_again(job, "received a signal to end")
         self.job = None
-        return [how]
+        return [ended]
 
     def _died(self, process: SpawnProcess) -> list[Event]:
-        self.hang_up()
-        process.join(GRACE)  # its end of the line may be closed before it is gone
+        self.disconnect()
+        process.join(GRACE)  # its end of the pipe may be closed before the process has ended
         job, code = self.job, process.exitcode or 0
         if job is None:
             return []
-        return self._again(job, f"died: signal {-code}" if code < 0 else f"died: exit code {code}")
+        how = f"died: signal {-code}" if code < 0 else f"died: exit code {code}"
+        return self._try_again(job, how)
 
-    def _again(self, job: Job, how: str) -> list[Event]:
-        """Once more from the checkpoint; that a worker dies need not be the job's fault."""
+    def _try_again(self, job: Job, how: str) -> list[Event]:
+        """Give the job to another process, or end it; a worker's death need not be its fault."""
         if self._tries < TRIES and not self.stopping:
-            self._begin(job)
-            return [Note(job.key, f"Its worker {how}; another goes on.")]
+            self._try(job)
+            return [Note(job.key, f"Its worker {how}; another continues.")]
         self.job = None
         reason = "interrupted" if self.stopping else f"worker {how}"
-        found = self._started
+        started = self._started
         return [
             Ended(
                 job.key,
                 "killed",
-                ended("killed", reason),
-                None if found is None else found.run_dir,
+                empty_result("killed", reason),
+                None if started is None else started.run_dir,
                 cached=False,
-                attempt=None if found is None else found.attempt,
+                attempt=None if started is None else started.attempt,
             )
         ]

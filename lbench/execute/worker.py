@@ -1,4 +1,4 @@
-"""A warm worker: a process that does one job after the other, and ends when its driver has."""
+"""A warm worker: a process that does one job after the other and ends after its driver."""
 
 from __future__ import annotations
 
@@ -13,35 +13,35 @@ from pathlib import Path
 
 from lbench.containment import contained
 from lbench.errors import SYSTEM, LbenchError, LockedError, refused
-from lbench.execute.attempt import Done, carry_out, locate
-from lbench.execute.messages import Ended, Job, Over
-from lbench.execute.talk import Place, Talk
+from lbench.execute.attempt import AttemptResult, carry_out, locate
+from lbench.execute.messages import Ended, Job, JobDone
+from lbench.execute.worker_reporter import RunLocation, WorkerReporter
 from lbench.home import Home
 from lbench.registry import registry
-from lbench.run import raised
+from lbench.run import plugin_errors
 from lbench.run.device import pick
-from lbench.run.ending import ended
 from lbench.run.job import Machine
 from lbench.run.memory import resident_mib
+from lbench.run.reporter import INTERRUPTED
 from lbench.run.resolve import resolve
-from lbench.run.trainer import INTERRUPTED
+from lbench.run.results import empty_result
 
 PAUSE = 0.2
-"""Seconds between two looks at a run that another process holds."""
+"""Seconds between two tries at a run that another process has locked."""
 
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """What all jobs of a worker have in common.
+    """The settings that all jobs of a worker have in common.
 
     Args:
-        home: where runs lie.
-        device: its name.
-        threads: of torch on the CPU; None for as many as pay for the network of each job.
-        cores: that a job may use where ``threads`` is None.
+        home: home of the runs.
+        device: name of the device.
+        threads: threads of PyTorch on the CPU; None chooses the number by each network's size.
+        cores: cores that a job may use if ``threads`` is None.
         checkpoint_every: seconds between checkpoints.
         plugin_files: plugins that are not installed.
-        patience: seconds to wait for a run that another process holds.
+        patience: seconds to wait for a run that another process has locked.
     """
 
     home: Home
@@ -53,8 +53,8 @@ class Setup:
     patience: float
 
 
-def serve(line: Connection, setup: Setup) -> None:
-    """Does jobs until the driver hangs up; the process's main function."""
+def serve(connection: Connection, setup: Setup) -> None:
+    """Do jobs until the driver closes the connection; the process's main function."""
     # The driver decides what an interrupt from the keyboard means.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     # A rule that prints must not print into the driver's result.
@@ -63,69 +63,69 @@ def serve(line: Connection, setup: Setup) -> None:
     warm = False
     while True:
         try:
-            job = line.recv()
+            job = connection.recv()
         except (EOFError, OSError):
             return
         if not isinstance(job, Job):
             continue  # an answer that came too late
-        over = do(Talk(line, job), setup)
+        ended = do(WorkerReporter(connection, job), setup)
         gc.collect()
         if not warm:
-            gc.freeze()  # what is imported by now is not looked through again after each job
+            gc.freeze()  # so that later collections skip what has been imported by now
             warm = True
         try:
-            line.send(Over(over, resident_mib()))
+            connection.send(JobDone(ended, resident_mib()))
         except OSError:
             return
 
 
-def do(talk: Talk, setup: Setup) -> Ended:
-    """Do a job, whatever happens in it; the keyboard's interrupt does not reach a worker."""
+def do(reporter: WorkerReporter, setup: Setup) -> Ended:
+    """Do a job, and return how it ended, whatever error it raises."""
     kind = None
     try:
         with contained():
-            done = _carry_out(talk, setup)
+            done = _carry_out(reporter, setup)
     except LbenchError as error:
         kind = error.kind
-        done = Done(ended("failed", error.message), cached=False, stopped=False)
+        done = AttemptResult(empty_result("failed", error.message), cached=False, stopped=False)
     except KeyboardInterrupt:
         raise
     except BaseException as error:
-        if isinstance(error, OSError) and raised.passed_on(error):
+        if isinstance(error, OSError) and plugin_errors.outside_plugins(error):
             why, kind = refused(error), SYSTEM
         else:
-            why = raised.reason(error)
-        done = Done(ended("failed", why), cached=False, stopped=False)
-    place = talk.place
-    if place is not None and (place.run_dir.path / "spec.json").exists():
-        if not talk.announced:
-            rows = place.run_dir.epochs()
+            why = plugin_errors.reason(error)
+        done = AttemptResult(empty_result("failed", why), cached=False, stopped=False)
+    location = reporter.location
+    if location is not None and (location.run_dir.path / "spec.json").exists():
+        if not reporter.announced:
+            rows = location.run_dir.epochs()
             steps = done.result["steps"] or 0
-            talk.announce(steps, rows[0]["step"] if rows else steps)
+            reporter.announce(steps, rows[0]["step"] if rows else steps)
         if done.cached:
-            talk.history(over=True)
+            reporter.history(over=True)
     return Ended(
-        talk.job.key,
+        reporter.job.key,
         done.result["status"],
         done.result,
-        None if place is None else place.run_dir.path,
+        None if location is None else location.run_dir.path,
         done.cached,
-        None if place is None else place.attempt,
+        None if location is None else location.attempt,
         kind,
     )
 
 
-def _carry_out(talk: Talk, setup: Setup) -> Done:
-    job = talk.job
+def _carry_out(reporter: WorkerReporter, setup: Setup) -> AttemptResult:
+    job = reporter.job
     for file in setup.plugin_files:
         registry().add_file(file)
     machine = Machine(pick(setup.device), setup.threads, setup.checkpoint_every, setup.cores)
     resolved = resolve(job.request, registry())
     cell, deadline = resolved.cell, time.monotonic() + setup.patience
     waiting = False
-    while talk.asked() is None:
+    while reporter.stop_reason() is None:
         run_dir, attempt = locate(setup.home, cell, job.seed, probes=job.probes)
-        talk.place = Place(cell, run_dir, attempt)
+        reporter.location = RunLocation(cell, run_dir, attempt)
         try:
             return carry_out(
                 resolved,
@@ -134,7 +134,7 @@ def _carry_out(talk: Talk, setup: Setup) -> Done:
                 run_dir,
                 setup.home,
                 machine,
-                lambda: talk,
+                lambda: reporter,
                 lambda: None,
                 probes=job.probes,
                 trial=job.trial,
@@ -144,7 +144,7 @@ def _carry_out(talk: Talk, setup: Setup) -> Done:
             if time.monotonic() > deadline:
                 raise
             if not waiting:
-                talk.note(f"Waiting. {error.message}")
+                reporter.note(f"Waiting. {error.message}")
             waiting = True
             time.sleep(PAUSE)
-    return Done(ended("killed", INTERRUPTED), cached=False, stopped=True)
+    return AttemptResult(empty_result("killed", INTERRUPTED), cached=False, stopped=True)

@@ -1,4 +1,4 @@
-"""The one writer of the store: what a job left in its run directory goes into record and MLflow."""
+"""The writer of the store: it copies the content of run directories to the record and MLflow."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from lbench.errors import StoreError
 from lbench.home import Home
 from lbench.rundir import RunDir
-from lbench.store.missing import unrecorded
+from lbench.store.run_dirs import unrecorded
 
 if TYPE_CHECKING:
     from lbench.store.record import Record
@@ -16,15 +16,15 @@ if TYPE_CHECKING:
 
 
 class Writer:
-    """Writes the store; a context manager. What the store refuses is remembered, not raised.
+    """The writer of the store, a context manager; an error of the store is kept, not raised.
 
-    The run directories hold everything, so training goes on without a store.
+    The run directories have all results, so training continues without a store.
 
     Args:
-        home: whose store it is.
-        summarise: mean, standard deviation and interval of a cell's runs, for MLflow.
-        warn: told once when the store cannot be reached, and at the end when it is new and lacks
-            runs that are there.
+        home: home of the store.
+        summarise: mean, standard deviation and interval of a configuration's runs, for MLflow.
+        warn: called with a sentence when the store cannot be reached, and at the end when the
+            store is new and lacks existing runs.
     """
 
     def __init__(self, home: Home, summarise: Summarise, warn: Callable[[str], None]) -> None:
@@ -36,21 +36,25 @@ class Writer:
         self._new = False
 
     def take(self, run_dir: RunDir) -> RunRow | None:
-        """The record's row for a run directory as it is now."""
+        """Record the current content of a run directory, and return its row."""
         row: RunRow | None = self._try(lambda record: record.take(run_dir))
         return row
 
     def join(self, members: Iterable[Member]) -> None:
-        """Remembers places of runs in studies."""
+        """Record which studies runs belong to."""
         self._try(lambda record: record.join(members))
 
     def older_code(self, spec: Mapping[str, Any]) -> list[str]:
-        """Ids of the cells that equal this one but for the rule's code."""
+        """Return the ids of the configurations that differ from this one only in the rule's code.
+
+        Args:
+            spec: spec of the configuration, as in ``spec.json`` under ``"spec"``.
+        """
         cells = self._try(lambda record: record.older_code(spec))
         return [cell.cell_id for cell in cells or []]
 
     def publish(self, cell_fingerprint: str) -> dict[int, str]:
-        """Brings a cell's MLflow view up to date; MLflow run ids by seed."""
+        """Update a configuration in MLflow, and return its MLflow run ids by seed."""
 
         def write(record: Record) -> dict[int, str]:
             from lbench.store.mlflow_view import MlflowView
@@ -61,18 +65,18 @@ class Writer:
         return self._try(write) or {}
 
     def published(self, cell_fingerprint: str) -> dict[int, str]:
-        """MLflow run ids by seed, as they were written before."""
+        """Return the MLflow run ids by seed that were recorded before."""
         return self._try(lambda record: _mlflow_ids(record, cell_fingerprint)) or {}
 
     def unpublished(self, cell_fingerprints: Iterable[str]) -> list[str]:
-        """Those of these cells that have a run which MLflow does not show."""
-        wanted = set(cell_fingerprints)
+        """Return those of the configurations that have a run which MLflow does not show."""
+        fingerprints = set(cell_fingerprints)
 
         def find(record: Record) -> list[str]:
             return [
                 cell.fingerprint
                 for cell in record.cells()
-                if cell.fingerprint in wanted
+                if cell.fingerprint in fingerprints
                 and any(run.mlflow_run_id is None for run in record.runs(cell))
             ]
 
@@ -83,8 +87,8 @@ class Writer:
 
     def __exit__(self, *_: object) -> None:
         if self._record is not None:
-            if self._new and (found := self._try(lambda record: record.unrecorded())):
-                self.warn(unrecorded(self.home, len(found)))
+            if self._new and (run_dirs := self._try(lambda record: record.unrecorded())):
+                self.warn(unrecorded(self.home, len(run_dirs)))
             self._record.close()
 
     def _try(self, action: Callable[[Record], Any]) -> Any:
@@ -105,7 +109,7 @@ class Writer:
         except StoreError as store_error:
             error = store_error
         self.error = error
-        self.warn(f"{error.message} Training goes on; results are kept in {self.home.runs}.")
+        self.warn(f"{error.message} Training continues; results are kept in {self.home.runs}.")
         return None
 
 

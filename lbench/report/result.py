@@ -9,7 +9,7 @@ from lbench.report.published import published
 from lbench.run.resolve import Resolved
 from lbench.rundir import RunDir
 from lbench.statistics.intervals import error_interval
-from lbench.store.audits import together, worst
+from lbench.store.audits import all_contradictions, worst
 
 
 def describe(resolved: Resolved, outcomes: list[Outcome]) -> dict[str, Any]:
@@ -45,7 +45,7 @@ def describe(resolved: Resolved, outcomes: list[Outcome]) -> dict[str, Any]:
         "published": [row.as_dict() for row in published(cell.rule, cell.task.dataset, config)],
         "params": outcomes[0].params if outcomes else None,
         "audit": worst(outcome.result.get("audit") for outcome in outcomes),
-        "contradictions": together(
+        "contradictions": all_contradictions(
             outcome.result.get("contradictions") or [] for outcome in outcomes
         ),
     }

@@ -1,4 +1,4 @@
-"""Whether a network can be trained on every batch of its data."""
+"""The check that a network can be trained on every batch of its data."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from lbench.data.parts import training_sizes
 from lbench.errors import UsageError
 from lbench.randomness import Randomness
 from lbench.run.optim import Update
-from lbench.run.plan import Plan
 from lbench.run.resolve import Resolved
+from lbench.run.step_plan import StepPlan
 from lbench.step import Phase, Step
 from lbench.task import Batch
 
 ALONE = "more than 1 value per channel"
-"""Part of what PyTorch says where BatchNorm gets one value of each channel."""
+"""Part of PyTorch's message when BatchNorm gets one value per channel."""
 
 
 def check_batches(resolved: Resolved) -> None:
-    """Check that no batch has one example alone where BatchNorm cannot train on it.
+    """Check that no batch has a single example if BatchNorm cannot train on it.
 
-    A network may be able to (over the positions of an image there are several values of each
-    channel), and a rule need not use the network; so a step on one example is tried.
+    BatchNorm can train on a single example that has several positions, and a rule need not use
+    the network; so the check tries a step on one example.
 
     Raises:
-        UsageError: one does; names a batch that fits.
+        UsageError: a batch has a single example; the hint names a batch size that fits.
     """
     if resolved.couples == "none":
         return
@@ -46,8 +46,8 @@ def check_batches(resolved: Resolved) -> None:
 
 
 def _one_alone(sizes: list[int], batch: int, budget: int | None) -> bool:
-    """Whether one of the batches has one example, within a budget in examples."""
-    plan = Plan.of(sizes, batch, 1 if budget is None else None, budget, (Phase(),))
+    """Return whether one of the batches has one example, within a budget in examples."""
+    plan = StepPlan.of(sizes, batch, 1 if budget is None else None, budget, (Phase(),))
     if plan.steps < plan.per_epoch:
         # The last batch of an epoch is not reached.
         return min(batch, *sizes) == 1
@@ -58,15 +58,15 @@ def _trains_on_one(resolved: Resolved) -> bool:
     cell, train = resolved.cell, resolved.dataset.train
     rule = cell.build(0)
     rule.attach({g.name: Update(g, cell.recipe) for g in rule.groups() if g.params})
-    one = DeviceData.of(train, np.arange(1)).batch(torch.zeros(1, dtype=torch.long))
+    example = DeviceData.of(train, np.arange(1)).batch(torch.zeros(1, dtype=torch.long))
     rule.train()
     try:
         for phase in rule.phases():
             s = Step(Randomness(0), phase=phase)
-            rule.step(rule.prepare(Batch(*one), s), s)
+            rule.step(rule.prepare(Batch(*example), s), s)
     except ValueError as error:
         return ALONE not in str(error)
     except (Exception, SystemExit):
-        # Whatever else is wrong is reported by the run.
+        # The run reports any other error.
         return True
     return True

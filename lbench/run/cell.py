@@ -1,4 +1,4 @@
-"""Cell: one line of a table, with everything that decides its numbers, and its fingerprints."""
+"""A configuration: everything that decides the numbers of a run except the seed."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from lbench.rule import Rule
 from lbench.task import Task
 
 SEMANTICS = 1
-"""Raised by hand when trainer, data or networks come to give other results for the same spec."""
+"""Increased by hand when trainer, data or networks give other results for the same spec."""
 
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """How long a run trains: epochs, or examples."""
+    """The length of a run's training: in epochs, or in examples."""
 
     epochs: int | None
     examples: int | None = None
 
     def as_dict(self) -> dict[str, int]:
-        """The one that is given."""
+        """Return the budget under its name, ``epochs`` or ``examples``."""
         if self.epochs is not None:
             return {"epochs": self.epochs}
         return {"examples": self.examples or 0}
@@ -37,27 +37,27 @@ class Budget:
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """Rule, options, recipe, network and task; with a seed it is a run.
+    """A configuration: rule, options, recipe, network and task. With a seed it is a run.
 
     Args:
-        rule: its name.
-        rule_class: its class.
-        code: the digest of its code.
-        config: its options.
-        recipe: how it is optimised.
+        rule: name of the rule.
+        rule_class: class of the rule.
+        code: digest of the rule's code.
+        config: options of the rule.
+        recipe: optimizer, learning rate, schedule, batch size.
         network: name of the network.
-        network_spec: its options.
+        network_spec: options of the network.
         network_code: digest of the code of a network that is not lbench's own, else "".
-        blocks: how many; None, while it is resolved, for the network's own.
+        blocks: number of blocks; None stands for the network's own until it is resolved.
         task: dataset, input shape, classes.
         data: ``digest``, ``options``, ``standardize``, ``variant`` and ``title`` of the dataset.
         protocol: ``strict`` or ``paper``.
         validation: share of the training set held out under ``strict``.
-        augmentation: in canonical words.
-        budget: of training.
+        augmentation: the augmentation as canonical text, such as ``"crop4,flip"``.
+        budget: length of the training.
         precision: ``fp32`` or ``bf16``.
         labels: share of the training labels that is used.
-        changes: what differs from the defaults, for the readable id.
+        changes: settings that differ from the defaults, for the readable id.
     """
 
     rule: str
@@ -80,23 +80,23 @@ class Cell:
     changes: tuple[str, ...]
 
     def build(self, seed: int) -> Rule:
-        """The rule on its network, with the seed's initial weights.
+        """Return the rule on its network, with the seed's initial weights.
 
         Raises:
-            UsageError: rule and network do not fit.
+            UsageError: the rule does not fit the network.
         """
         init = Init(seed)
         return self.rule_class(self.build_network(init), self.task, self.config, init)
 
     def build_network(self, init: Init) -> Network:
-        """The network, in blocks."""
+        """Return the network, regrouped into the configuration's number of blocks."""
         network = self.network_spec.build(
             init, self.task.shape, self.task.classes, self.recipe.dropout
         )
         return network if self.blocks is None else network.regrouped(self.blocks)
 
     def spec(self) -> dict[str, Any]:
-        """All that the fingerprint covers but the seed, as JSON."""
+        """Return all that the fingerprint covers except the seed, as JSON."""
         network = {
             "name": self.network,
             "options": self.network_spec.model_dump(mode="json"),
@@ -122,7 +122,7 @@ class Cell:
                 "validation": self.validation,
                 "augmentation": self.augmentation,
                 "budget": self.budget.as_dict(),
-                # Left out where it says nothing, as before there were shares.
+                # Left out if all labels are used, so that older fingerprints stay valid.
                 **({} if self.labels == 1 else {"labels": self.labels}),
             },
             "precision": self.precision,
@@ -130,16 +130,16 @@ class Cell:
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 in hex of the canonical JSON of :meth:`spec`."""
+        """Return the SHA-256 (hex) of the canonical JSON of :meth:`spec`."""
         return _hash(self.spec())
 
     def run_fingerprint(self, seed: int) -> str:
-        """The cell's fingerprint with a seed."""
+        """Return the fingerprint of the run with this seed."""
         return _hash({**self.spec(), "seed": seed})
 
     @property
     def id(self) -> str:
-        """Readable: ``lfnn_l/mnist/mlp-275k/leadership=0.5@1a2b3c4d``."""
+        """Return the readable id: ``lfnn_l/mnist/mlp-275k/leadership=0.5@1a2b3c4d``."""
         parts = [self.rule, self.task.dataset, self.network]
         if self.changes:
             parts.append(",".join(self.changes))
@@ -147,12 +147,12 @@ class Cell:
 
     @property
     def slug(self) -> str:
-        """The name of its directory."""
+        """Return the name of the configuration's directory."""
         return f"{self.rule}-{self.task.dataset}-{self.network}-{self.fingerprint[:16]}"
 
 
 def parse_settings(settings: Sequence[str], flag: str) -> dict[str, str]:
-    """``["leadership=0.5"]`` to a dict.
+    """Return settings such as ``["leadership=0.5"]`` as a dictionary.
 
     Raises:
         UsageError: an item without ``=``, or a name given twice.

@@ -1,4 +1,4 @@
-"""Checkpoints that are whole or not there: checksummed, renamed into place, two kept."""
+"""Checkpoints: checksummed, renamed into place so that none is incomplete, two kept."""
 
 from __future__ import annotations
 
@@ -15,36 +15,36 @@ SLOTS = ("checkpoint-0.pt", "checkpoint-1.pt")
 
 
 def save(directory: Path, number: int, state: dict[str, Any]) -> None:
-    """Writes checkpoint ``number``; the one before it stays."""
+    """Write checkpoint ``number``; the previous one stays."""
     directory.mkdir(parents=True, exist_ok=True)
     write_tensors(directory / SLOTS[number % 2], {"number": number, "state": state})
 
 
 def load(directory: Path) -> tuple[dict[str, Any] | None, list[str]]:
-    """The newest whole checkpoint's state, and what is wrong with those that are damaged."""
-    found: list[dict[str, Any]] = []
+    """Return the state of the newest intact checkpoint, and a sentence per damaged one."""
+    intact: list[dict[str, Any]] = []
     damaged = []
     for slot in SLOTS:
         path = directory / slot
         if path.exists():
             try:
-                found.append(read_tensors(path))
+                intact.append(read_tensors(path))
             except ValueError as error:
                 damaged.append(str(error))
-    if not found:
+    if not intact:
         return None, damaged
-    newest = max(found, key=lambda each: int(each["number"]))
+    newest = max(intact, key=lambda saved: int(saved["number"]))
     return {"number": newest["number"], **newest["state"]}, damaged
 
 
 def clear(directory: Path) -> None:
-    """Removes both."""
+    """Remove both checkpoints."""
     for slot in SLOTS:
         (directory / slot).unlink(missing_ok=True)
 
 
 def write_tensors(path: Path, content: dict[str, Any]) -> None:
-    """Tensors and plain values, behind the SHA-256 of all that follows it."""
+    """Write tensors and plain values, preceded by their SHA-256."""
     buffer = io.BytesIO()
     torch.save(content, buffer)
     payload = buffer.getvalue()
@@ -52,7 +52,7 @@ def write_tensors(path: Path, content: dict[str, Any]) -> None:
 
 
 def read_tensors(path: Path) -> dict[str, Any]:
-    """What :func:`write_tensors` wrote, on the CPU.
+    """Return what :func:`write_tensors` wrote, on the CPU.
 
     Raises:
         ValueError: the file is damaged.

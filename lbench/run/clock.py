@@ -1,6 +1,6 @@
-"""Three clocks: training, evaluation and the rest, with the device synchronised at their edges.
+"""Time of a run: training, evaluation and the rest, with the device synchronised in between.
 
-A fourth counts the time in which the training thread had a core.
+A further clock counts the time in which the training thread had a core.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import torch
 
 
 class Clock:
-    """Seconds spent in each part of a run; goes on from a checkpoint's values."""
+    """Seconds spent in each part of a run; it can continue from a checkpoint's values."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
@@ -24,13 +24,13 @@ class Clock:
         self._open: tuple[str, float, float] | None = None
 
     def restore(self, seconds: Mapping[str, float]) -> None:
-        """Adds what an earlier process spent on this run."""
+        """Add the time that an earlier process spent on this run."""
         self._spent = {part: seconds[part] for part in self._spent}
         self._before = sum(seconds.values())
 
     @contextlib.contextmanager
     def measure(self, part: str) -> Iterator[None]:
-        """Counts the time inside as ``training`` or ``evaluation``."""
+        """Count the time inside as ``training`` or ``evaluation``."""
         self._synchronise()
         self._start(part)
         try:
@@ -41,7 +41,7 @@ class Clock:
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
-        """Counts the time inside as the rest, though a part is being measured."""
+        """Count the time inside as the rest, although a part is being measured."""
         if self._open is None:
             yield
             return
@@ -55,7 +55,7 @@ class Clock:
             self._start(part)
 
     def seconds(self) -> dict[str, float]:
-        """Seconds of ``training``, ``evaluation`` and ``other``, up to now."""
+        """Return the seconds of ``training``, ``evaluation`` and ``other`` so far."""
         spent = dict(self._spent)
         if self._open is not None:
             part, start, _ = self._open
@@ -66,7 +66,7 @@ class Clock:
         return {**spent, "other": other}
 
     def core(self) -> float | None:
-        """Seconds of training in which this thread had a core; None where a GPU does the work."""
+        """Return the seconds of training in which this thread had a core; None on a GPU."""
         if self._device.type != "cpu":
             return None
         if self._open is None or self._open[0] != "training":

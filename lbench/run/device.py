@@ -1,4 +1,4 @@
-"""From ``--device`` to a torch device."""
+"""The device of PyTorch that ``--device`` names."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from lbench.errors import UsageError
 
 
 def pick(name: str) -> torch.device:
-    """``auto`` is the first CUDA device where there is one, else the CPU.
+    """Return the device of a name; ``auto`` is the first CUDA device, or the CPU without one.
 
     Raises:
-        UsageError: the name is not one, or there is no such device.
+        UsageError: the name is unknown, or there is no such device.
     """
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if name == "auto":
@@ -27,7 +27,7 @@ def pick(name: str) -> torch.device:
     if index >= count:
         there = f"{count} CUDA devices" if count else "no CUDA device"
         raise UsageError(
-            f"Device {name!r} is not there: this machine has {there}.",
-            "Give --device auto to take what there is.",
+            f"There is no device {name!r}: this machine has {there}.",
+            "Give --device auto to use an available device.",
         )
     return torch.device("cuda", index)

@@ -10,7 +10,7 @@ import sys
 import tokenize
 from pathlib import Path
 
-from lbench.run.modules import source, together
+from lbench.run.modules import same_author, source
 
 _known: dict[type, str] = {}
 
@@ -18,14 +18,15 @@ _known: dict[type, str] = {}
 def code_digest(cls: type) -> str:
     """Return the SHA-256 in hex of the source of a class, without comments and blank lines.
 
-    The source is read when the digest is first asked for: a later edit does not change the class
+    The source is read at the first call of this function: a later edit does not change the class
     that is loaded.
 
-    It covers the module of the class, those of its bases that are rules or networks themselves,
-    and every module of the same author that these import, followed through. Left out are lbench
-    itself (``semantics`` of the fingerprint is raised when a change of it changes results) and
-    other installed distributions, whether the author's code imports them or lbench's own classes
-    derive from them. Only names and texts count, so code that is moved keeps its digest.
+    The digest covers the module of the class, the modules of its bases that are rules or networks
+    themselves, and every module of the same author that these import, directly or indirectly. It
+    leaves out lbench itself (``semantics`` in the fingerprint is increased when a change of lbench
+    changes results) and other installed distributions, whether the author's code imports them or
+    lbench's own classes derive from them. Only module names and texts count, so that code keeps
+    its digest when its files are moved.
     """
     if cls not in _known:
         _known[cls] = _digest(cls)
@@ -43,9 +44,9 @@ def _digest(cls: type) -> str:
         if path is None:
             continue
         seen[name], imports = _read(path, name)
-        pending += [each for each in imports if _belongs(each) and together(name, each)]
+        pending += [other for other in imports if _belongs(other) and same_author(name, other)]
     if not seen:
-        # Typed at a prompt: the class's own text is all there is.
+        # A class that was typed at a prompt has no file: only its own text is available.
         try:
             seen[cls.__qualname__] = _strip(inspect.getsource(cls))
         except (OSError, TypeError):
@@ -58,16 +59,16 @@ def _own(cls: type) -> list[str]:
     """Return the modules of a class and of its bases, without those of dependencies.
 
     A base counts when it derives from a class of lbench, as a rule of another author does, or when
-    it was written together with the class. pydantic, from which lbench's classes derive, does not.
+    one author wrote it and the class. pydantic, from which lbench's classes derive, does not count.
     """
-    found = []
+    modules = []
     for base in cls.__mro__:
-        derived = any(_top(each.__module__) == "lbench" for each in base.__mro__)
+        derived = any(_top(ancestor.__module__) == "lbench" for ancestor in base.__mro__)
         if _belongs(base.__module__) and (
-            base is cls or derived or together(cls.__module__, base.__module__)
+            base is cls or derived or same_author(cls.__module__, base.__module__)
         ):
-            found.append(base.__module__)
-    return found
+            modules.append(base.__module__)
+    return modules
 
 
 def _belongs(module: str) -> bool:
@@ -86,27 +87,30 @@ def _read(path: Path, name: str) -> tuple[str, set[str]]:
         package = name if path.name == "__init__.py" else name.rpartition(".")[0]
         return _strip(text), _imports(text, package)
     except (SyntaxError, ValueError):
-        # Not code for this Python, so nothing imports it: any change of it counts.
+        # This Python cannot import such a file: any change of it counts.
         return hashlib.sha256(path.read_bytes()).hexdigest(), set()
 
 
 def _imports(text: str, package: str) -> set[str]:
-    """Modules that a source may import, by absolute name; names of attributes do no harm."""
-    found: set[str] = set()
+    """Return the absolute names of modules that a source may import.
+
+    Names of attributes may be among them, which does no harm.
+    """
+    names: set[str] = set()
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
+            names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             base = node.module or ""
             if node.level:
                 above = package.split(".")[: len(package.split(".")) - node.level + 1]
                 base = ".".join([*above, base] if base else above)
-            found |= {base} | {f"{base}.{alias.name}" for alias in node.names}
-    return found
+            names |= {base} | {f"{base}.{alias.name}" for alias in node.names}
+    return names
 
 
 def _strip(text: str) -> str:
-    # Not splitlines: it also breaks at form feeds, and the tokenizer does not.
+    # splitlines would also break at form feeds, which the tokenizer does not.
     lines = text.split("\n")
     for token in tokenize.generate_tokens(io.StringIO(text).readline):
         if token.type == tokenize.COMMENT:

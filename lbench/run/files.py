@@ -1,4 +1,4 @@
-"""Which of a dataset's files the code of a rule opens during its run."""
+"""The files of a dataset that the code of a rule opens during its run."""
 
 from __future__ import annotations
 
@@ -12,18 +12,19 @@ from lbench.run.resolve import Resolved
 
 
 class Files(FileMonitor):
-    """Watches the code of a run's rule and network.
+    """The files that the code of a run's rule and network opens.
 
     Args:
-        resolved: what is run.
-        note: told of each file, the dataset's or not, once.
+        resolved: the configuration of the run.
+        note: called once with a sentence for each file, whether it is the dataset's or not.
     """
 
     def __init__(self, resolved: Resolved, note: Callable[[str], None]) -> None:
         cell = resolved.cell
         super().__init__(modules_of(cell.rule_class, type(cell.network_spec)), self._take)
         self.of_dataset: list[str] = []
-        self._source, self._place = resolved.source, resolved.data_dir  # and not the data
+        # Not the whole of resolved, which would keep the data alive.
+        self._source, self._data_dir = resolved.source, resolved.data_dir
         self._note = note
 
     def _take(self, path: Path) -> None:
@@ -34,11 +35,11 @@ class Files(FileMonitor):
             self._note(f"The code of the rule opened {path}.")
 
     def _is_data(self, path: Path) -> bool:
-        """Whether lbench reads the dataset from this file, or keeps decoded data in it."""
+        """Return whether lbench reads the dataset from this file or stores decoded data in it."""
         if path.parent == directory().resolve():
             return True
         try:
-            found = self._source.find(self._place)
+            dataset = self._source.find(self._data_dir)
         except LbenchError:
-            return False  # it was read from the cache, and its files are gone
-        return any(path == file.path.resolve() for file in found.files)
+            return False  # the dataset was read from the cache, and its files are missing
+        return any(path == file.path.resolve() for file in dataset.files)

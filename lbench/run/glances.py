@@ -1,4 +1,4 @@
-"""Looks at some steps of a run, on copies of its rule: the short form of the audit."""
+"""Glances: short audits of some steps of a run, on copies of its rule."""
 
 from __future__ import annotations
 
@@ -12,32 +12,32 @@ from lbench.auditing.glance import Glance, glance
 from lbench.auditing.schedule import StepPosition
 from lbench.randomness import Randomness
 from lbench.rule import Rule
-from lbench.run.plan import Plan
+from lbench.run.step_plan import StepPlan
 from lbench.step import Phase
 from lbench.task import Batch
 
 SHARE = 0.02
-"""Of the steps of a run, what all looks may cost together, but for ``LEAST`` looks."""
+"""Share of a run's steps that all glances together may cost, except for ``LEAST`` glances."""
 COST = 9
-"""Steps that a look takes as long as, on a multilayer perceptron with some 100,000 weights."""
+"""Cost of a glance in steps, on a multilayer perceptron with some 100,000 weights."""
 LEAST = 4
-"""Looks at a run of few steps."""
+"""Glances at a run of few steps."""
 MOST = 200
-"""Looks at most: a result lists each of them."""
+"""Largest number of glances: a result lists each of them."""
 PERIODS = 60
-"""Looks that follow each other have all residues of a period that divides this."""
+"""Successive glances have all residues modulo each period that divides this number."""
 
 
-def planned(plan: Plan, seed: int) -> frozenset[int]:
-    """Decide which steps of a run are looked at, from 0.
+def glance_steps(plan: StepPlan, seed: int) -> frozenset[int]:
+    """Choose the steps of a run that get a glance, counted from 0.
 
-    Some are fixed: the first step of the run and of each of its phases, the last one of the first
-    epoch and of the run, and the first one of the second epoch. The others, as
-    many as ``SHARE`` allows, are drawn, one from each of equal parts of the run.
+    Some are fixed: the first step of the run and of each phase, the last step of the first epoch
+    and of the run, and the first step of the second epoch. The others, as many as ``SHARE``
+    allows, are drawn, one from each of equal parts of the run.
 
     Args:
-        plan: of the run.
-        seed: of the run, which addresses the draws.
+        plan: steps of the run.
+        seed: seed of the run, which addresses the draws.
     """
     steps = plan.steps
     if not steps:
@@ -48,19 +48,19 @@ def planned(plan: Plan, seed: int) -> frozenset[int]:
         return int(torch.randint(stop, (), generator=generator))
 
     end = plan.end(0)
-    at = {0, end, min(end + 1, steps - 1), steps - 1}
-    at |= {start for _, start, count in plan.phases if count}
-    looks = min(steps, MOST, max(LEAST, int(SHARE * steps / COST)))
-    more = looks - len(at)
+    chosen = {0, end, min(end + 1, steps - 1), steps - 1}
+    chosen |= {start for _, start, count in plan.phases if count}
+    glances = min(steps, MOST, max(LEAST, int(SHARE * steps / COST)))
+    more = glances - len(chosen)  # not positive if the fixed ones are as many
     first = draw(PERIODS)
-    for part in range(more):  # none where the fixed ones are as many
+    for part in range(more):
         low, high = part * steps // more, (part + 1) * steps // more
-        at.add(_with_residue(first + part, low, high, draw))
-    return frozenset(at)
+        chosen.add(_with_residue(first + part, low, high, draw))
+    return frozenset(chosen)
 
 
 def _with_residue(residue: int, low: int, high: int, draw: Callable[[int], int]) -> int:
-    """Draw a number from low to high - 1, of that residue modulo ``PERIODS`` if there is one."""
+    """Draw a number from low to high - 1, with this residue modulo ``PERIODS`` if possible."""
     least = low + (residue - low) % PERIODS
     if least >= high:
         return low + draw(high - low)
@@ -68,25 +68,25 @@ def _with_residue(residue: int, low: int, high: int, draw: Callable[[int], int])
 
 
 class Glances:
-    """What was seen at some steps of a run.
+    """The glances at some steps of a run.
 
     Args:
-        at: the steps to look at, from 0.
-        seed: of the run.
+        steps: the steps that get a glance, counted from 0.
+        seed: seed of the run.
         opened: files of the dataset that the rule's code has opened; others may append to it.
     """
 
-    def __init__(self, at: Collection[int], seed: int, opened: list[str] | None = None) -> None:
+    def __init__(self, steps: Collection[int], seed: int, opened: list[str] | None = None) -> None:
         self.seed = seed
         self.opened = [] if opened is None else opened
-        self.found: list[Glance] = []
-        self._at = frozenset(at)
+        self.results: list[Glance] = []
+        self._steps = frozenset(steps)
 
     def due(self, index: int) -> bool:
-        """Whether the step is to be looked at before it is made."""
-        return index in self._at and all(index != each.step for each in self.found)
+        """Return whether the step gets a glance that has not been made yet."""
+        return index in self._steps and all(index != result.step for result in self.results)
 
-    def look(
+    def add(
         self,
         rule: Rule,
         batch: Batch,
@@ -94,30 +94,30 @@ class Glances:
         phase: Phase,
         note: Callable[[str], None],
     ) -> None:
-        """Looks at one step; what cannot be copied or run twice is told, and no more.
+        """Audit one step on a copy of the rule, or note that it cannot be copied or run twice.
 
         Args:
-            batch: before the rule prepares it.
-            position: of the step in the run.
+            batch: the batch before the rule prepares it.
+            position: position of the step in the run.
         """
         try:
-            self.found.append(glance(rule, batch, position, phase, self.seed))
+            self.results.append(glance(rule, batch, position, phase, self.seed))
         except Exception as error:
             note(f"Step {position.index + 1} was not audited: {type(error).__name__}: {error}")
 
     def as_list(self) -> list[dict[str, Any]]:
-        """As checkpoints and results keep them."""
+        """Return the glances in the form that checkpoints and results store."""
         return [
-            {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(each).items()}
-            for each in self.found
+            {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(result).items()}
+            for result in self.results
         ]
 
-    def restore(self, kept: Iterable[Mapping[str, Any]], opened: Iterable[str]) -> None:
-        """Takes what an earlier process saw; these steps are not looked at again."""
-        self.found = [_glance(each) for each in kept]
+    def restore(self, stored: Iterable[Mapping[str, Any]], opened: Iterable[str]) -> None:
+        """Restore the glances of an earlier process; their steps get no second one."""
+        self.results = [_glance(entry) for entry in stored]
         self.opened += [name for name in opened if name not in self.opened]
 
 
-def _glance(kept: Mapping[str, Any]) -> Glance:
-    values: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in kept.items()}
+def _glance(stored: Mapping[str, Any]) -> Glance:
+    values: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in stored.items()}
     return Glance(**values)

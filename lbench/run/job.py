@@ -1,4 +1,4 @@
-"""Job: trains one run of a cell in its directory, and writes how it ended."""
+"""A job: the training of one run in its directory, up to ``result.json``."""
 
 from __future__ import annotations
 
@@ -22,25 +22,20 @@ from lbench.network import affecting, reached
 from lbench.probe import Examples, Scene
 from lbench.randomness import Randomness
 from lbench.rule import Rule
-from lbench.run import checkpoint, probing, raised
+from lbench.run import checkpoint, plugin_errors
 from lbench.run.cell import Cell
-from lbench.run.ending import audit, complete, finish, so_far
+from lbench.run.device_data import load_test_set, training_parts
 from lbench.run.files import Files
-from lbench.run.glances import Glances, planned
+from lbench.run.glances import Glances, glance_steps
 from lbench.run.memory import Peak
-from lbench.run.plan import Plan
-from lbench.run.probing import Part, Probes
-from lbench.run.resident import resident, unseen_data
+from lbench.run.reporter import INTERRUPTED, Reporter
 from lbench.run.resolve import VALIDATION, Resolved
+from lbench.run.results import audit, complete, finish, result_so_far
+from lbench.run.run_probes import Part, Probes, clear_probe_rows
+from lbench.run.step_plan import StepPlan
 from lbench.run.threads import threads_for
-from lbench.run.trainer import (
-    INTERRUPTED,
-    DivergedError,
-    Reads,
-    Reporter,
-    StoppedError,
-    Trainer,
-)
+from lbench.run.trainer import DivergedError, StoppedError, Trainer
+from lbench.run.trainer_parts import Monitors, Output, Procedure, ReadCount, TrainingData
 from lbench.run.weights import description
 from lbench.rundir import RunDir, write_json
 from lbench.threads import cores
@@ -48,21 +43,21 @@ from lbench.threads import cores
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """Where and how a job runs; not part of the fingerprint.
+    """Where and how a job runs; this is not part of the fingerprint.
 
     Args:
-        device: of the run.
-        threads: of torch on the CPU; None for as many as pay for the network.
+        device: device of the run.
+        threads: threads of PyTorch on the CPU; None chooses the number by the network's size.
         checkpoint_every: seconds between checkpoints.
-        cores: that a run may use where ``threads`` is None.
-        audited: whether some steps of the run and its rule on a small network are looked at.
+        cores: cores that a run may use if ``threads`` is None.
+        audit: whether some steps of the run, and its rule on a small network, are audited.
     """
 
     device: torch.device
     threads: int | None = None
     checkpoint_every: float = 30.0
     cores: int = field(default_factory=cores)
-    audited: bool = True
+    audit: bool = True
 
     def build(self, cell: Cell, seed: int, run_dir: RunDir) -> tuple[Rule, Machine]:
         """Build a run's rule on the device, and set the number of threads in torch.
@@ -70,7 +65,7 @@ class Machine:
         Returns:
             The rule, and this machine with the number of threads.
         """
-        # Initial weights must not depend on the threads of whatever this process did before.
+        # Initial weights must not depend on the threads of what this process did before.
         torch.set_num_threads(self.threads or 1)
         rule = cell.build(seed)
         settled = self.settle(cell, rule, run_dir)
@@ -79,8 +74,8 @@ class Machine:
     def settle(self, cell: Cell, rule: Rule, run_dir: RunDir) -> Machine:
         """Decide the number of threads, and set it in torch.
 
-        What the user asked for comes first, then what the run began with, then the network's
-        size.
+        The user's number comes first, then the number that the run began with, then the number
+        for the network's size.
         """
         threads = self.threads
         if threads is None and (spec := run_dir.spec()) is not None:
@@ -91,7 +86,7 @@ class Machine:
         return replace(self, threads=threads)
 
     def environment(self) -> dict[str, Any]:
-        """What a resumed run compares: versions, device, threads, kind of processor."""
+        """Return what a resumed run compares: versions, device, threads, kind of processor."""
         return {
             "lbench": __version__,
             "torch": str(torch.__version__),
@@ -105,23 +100,23 @@ class Machine:
 
 
 def parameters(rule: Rule, shape: tuple[int, int, int]) -> dict[str, int]:
-    """Return P_inf, P_aux and P_fix: reached by ``predict``, other trained, never trained.
+    """Return the numbers P_inf (used by ``predict``), P_aux (other trained) and P_fix (fixed).
 
-    What the graph of ``predict`` reaches counts. Where it has cut the graph, or keeps none, what
-    changes the logits counts too.
+    A parameter is used by ``predict`` if its graph reaches the parameter. Because ``predict`` may
+    cut the graph or keep none, a parameter that changes the logits counts too.
     """
     device = next(rule.parameters()).device
     trained = {id(p): p for group in rule.groups() for p in group.params.values()}
-    asking = [p for p in rule.parameters() if p.requires_grad]
+    trainable = [p for p in rule.parameters() if p.requires_grad]
     rule.eval()
     x = torch.zeros(2, *shape, device=device)
-    found = reached(rule.predict(x), asking)
-    inference = {id(p) for p, hit in zip(asking, found, strict=True) if hit}
-    rest = [p for p in asking if id(p) not in inference]
+    is_reached = reached(rule.predict(x), trainable)
+    inference = {id(p) for p, hit in zip(trainable, is_reached, strict=True) if hit}
+    rest = [p for p in trainable if id(p) not in inference]
     inference |= {id(p) for p in affecting(lambda: rule.predict(x), rest)}
     rule.train()
     return {
-        "inf": sum(p.numel() for p in asking if id(p) in inference),
+        "inf": sum(p.numel() for p in trainable if id(p) in inference),
         "aux": sum(p.numel() for key, p in trained.items() if key not in inference),
         "fix": sum(p.numel() for p in rule.parameters() if not p.requires_grad),
     }
@@ -139,63 +134,43 @@ def train(
     probes: Sequence[str] = (),
     trial: bool = False,
 ) -> tuple[dict[str, Any], bool]:
-    """Trains the run to its end; the caller holds the directory's lock.
+    """Train the run to its end; the caller holds the directory's lock.
 
     Args:
         started: called when ``spec.json`` is written, before the first step.
-        probes: names of probes that look at the run.
-        trial: of a search: the test set is not read, and the rule not audited on a small network.
+        probes: names of the probes of the run.
+        trial: whether the run is a trial of a search: the test set is then not read, and the rule
+            is not audited on a small network.
 
     Returns:
-        What ``result.json`` holds, and whether we were interrupted. With status ``killed`` there
-        is no such file. With that and with ``pruned`` the same call goes on from the checkpoint.
+        The content of ``result.json``, and whether the run was interrupted. With status ``killed``
+        there is no such file. After ``killed`` and ``pruned`` the same call continues from the
+        checkpoint.
     """
     peak = Peak(machine.device)
     cell = resolved.cell
     reading = Files(resolved, reporter.note)
     with reading.watching():
         rule, machine = machine.build(cell, seed, run_dir)
-    data = resident(resolved, machine.device)
+    data = training_parts(resolved, machine.device)
     training, validation = data.training, data.validation
-    test = partial(unseen_data, resolved, machine.device)
-    plan = Plan.of(
-        [len(segment) for segment in training.segments],
-        cell.recipe.batch,
-        cell.budget.epochs,
-        cell.budget.examples,
-        rule.phases(),
-    )
-    randomness = Randomness(seed)
-    augmentation = Augmentation.parse(cell.augmentation)
-    batches = Batches(
-        training,
-        cell.recipe.batch,
-        randomness.generator,
-        augmentation,
-        epochs=cell.budget.epochs or 1,
-    )
-    watching, reads = None, Reads()
+    test = partial(load_test_set, resolved, machine.device)
+    procedure = _procedure(cell, rule, training, seed)
+    run_probes, reads = None, ReadCount()
     if probes:
-        scene = _scene(resolved, rule, data, test, randomness, plan, reads)
-        watching = Probes(probes, scene, run_dir, reporter.note)
+        scene = _scene(resolved, rule, data, test, procedure, reads)
+        run_probes = Probes(probes, scene, run_dir, reporter.note)
     _write_spec(resolved, rule, seed, attempt, run_dir, machine, reporter, training, validation)
-    (run_dir.path / "result.json").unlink(missing_ok=True)  # of a pruned run that goes on
+    (run_dir.path / "result.json").unlink(missing_ok=True)  # of a pruned run that continues
     started()
+    steps = glance_steps(procedure.plan, seed) if machine.audit else ()
+    glances = Glances(steps, seed, reading.of_dataset)
     trainer = Trainer(
         rule,
-        batches,
-        validation,
-        cell.recipe,
-        plan,
-        randomness,
-        run_dir,
-        reporter,
-        precision=cell.precision,
-        checkpoint_every=machine.checkpoint_every,
-        glances=Glances(planned(plan, seed) if machine.audited else (), seed, reading.of_dataset),
-        peak=peak,
-        probes=watching,
-        reads=reads,
+        TrainingData(_batches(cell, training, procedure.randomness), validation),
+        procedure,
+        Output(run_dir, reporter, machine.checkpoint_every),
+        Monitors(glances, run_probes, peak, reads),
     )
     with _stopping(trainer), reading.watching():
         try:
@@ -203,38 +178,59 @@ def train(
             result = finish(trainer, test, run_dir, description(resolved, seed), trial=trial)
         except StoppedError as stopped:
             if str(stopped) == INTERRUPTED:
-                return so_far(trainer, "killed", INTERRUPTED), True
-            result = so_far(trainer, "pruned", str(stopped))
+                return result_so_far(trainer, "killed", INTERRUPTED), True
+            result = result_so_far(trainer, "pruned", str(stopped))
         except DivergedError as error:
-            result = so_far(trainer, "diverged", str(error))
-        full = machine.audited and not trial and result["status"] != "pruned"
+            result = result_so_far(trainer, "diverged", str(error))
+        full = machine.audit and not trial and result["status"] != "pruned"
         result |= audit(cell, rule, trainer.glances, trainer.clock, reporter.note, full=full)
     if result["status"] == "pruned":
         write_json(run_dir.path / "result.json", result)
         return result, False
-    if watching is not None:
-        watching.finish()
+    if run_probes is not None:
+        run_probes.finish()
     write_json(run_dir.path / "result.json", result)
     checkpoint.clear(run_dir.path)
-    probing.clear(run_dir)
+    clear_probe_rows(run_dir)
     return result, trainer.stop == INTERRUPTED
 
 
 def complete_trial(
     resolved: Resolved, seed: int, run_dir: RunDir, machine: Machine, reporter: Reporter
 ) -> dict[str, Any]:
-    """Completes a run that has finished as a trial; the caller holds the directory's lock.
+    """Complete a run that has finished as a trial; the caller holds the directory's lock.
 
     Raises:
-        DamagedError: its weights are not there, or damaged.
+        DamagedError: its weights are missing or damaged.
     """
     result = run_dir.result()
     assert result is not None
     reporter.note("It was a trial of a search: reading the test set with its weights.")
     cell = resolved.cell
     rule, machine = machine.build(cell, seed, run_dir)
-    test = unseen_data(resolved, machine.device)
+    test = load_test_set(resolved, machine.device)
     return complete(cell, rule, test, run_dir, result, reporter.note)
+
+
+def _procedure(cell: Cell, rule: Rule, training: DeviceData, seed: int) -> Procedure:
+    plan = StepPlan.of(
+        [len(segment) for segment in training.segments],
+        cell.recipe.batch,
+        cell.budget.epochs,
+        cell.budget.examples,
+        rule.phases(),
+    )
+    return Procedure(cell.recipe, plan, Randomness(seed), cell.precision)
+
+
+def _batches(cell: Cell, training: DeviceData, randomness: Randomness) -> Batches:
+    return Batches(
+        training,
+        cell.recipe.batch,
+        randomness.generator,
+        Augmentation.parse(cell.augmentation),
+        epochs=cell.budget.epochs or 1,
+    )
 
 
 def _scene(
@@ -242,17 +238,16 @@ def _scene(
     rule: Rule,
     data: Parts,
     test: Callable[[], DeviceData],
-    randomness: Randomness,
-    plan: Plan,
-    reads: Reads,
+    procedure: Procedure,
+    reads: ReadCount,
 ) -> Scene:
-    """What probes may look at: the same examples are held out under both protocols."""
+    """Return what probes may read; the same examples are held out under both protocols."""
 
     def read() -> list[Part]:
         reads.count += 1
         return _tasks_of(test())
 
-    # Probes are reached from a rule's updates: under the strict protocol they hold no test set.
+    # A rule reaches probes through its updates: under the strict protocol they hold no test set.
     judged = read if data.validation is None else partial(_tasks_of, data.validation)
     training: Examples = data.training
     heldout: Examples | None = data.validation
@@ -263,13 +258,14 @@ def _scene(
         )
     tasks, epochs = len(resolved.dataset.segments), resolved.cell.budget.epochs or 1
     ends = range(epochs, tasks * epochs + 1, epochs)
+    plan, randomness = procedure.plan, procedure.randomness
     return Scene(rule, training, heldout, randomness, plan.steps, plan.per_epoch, ends, judged)
 
 
 def _tasks_of(examples: DeviceData) -> list[Part]:
     return [
-        Part(examples, torch.arange(each.start, each.stop, device=examples.device))
-        for each in examples.segments
+        Part(examples, torch.arange(segment.start, segment.stop, device=examples.device))
+        for segment in examples.segments
     ]
 
 
@@ -284,7 +280,7 @@ def _write_spec(
     training: DeviceData,
     validation: DeviceData | None,
 ) -> None:
-    """Writes ``spec.json``, or says what differs from the process that began the run."""
+    """Write ``spec.json``, or note how this process differs from the one that began the run."""
     cell, data = resolved.cell, resolved.dataset
     environment = machine.environment()
     if (before := run_dir.spec()) is not None:
@@ -294,8 +290,8 @@ def _write_spec(
         ]
         if changed:
             reporter.note(
-                "Goes on in another environment, so the result need not be bit-identical to that "
-                f"of an uninterrupted run: {', '.join(changed)}."
+                "Continues in another environment, so the result need not be bit-identical to "
+                f"that of an uninterrupted run: {', '.join(changed)}."
             )
             # Times and memory will be those of this process.
             earlier = [*before.get("earlier_environments", []), was]
@@ -330,11 +326,11 @@ def _write_spec(
 
 @contextmanager
 def _stopping(trainer: Trainer) -> Iterator[None]:
-    """Let the first interrupt stop the trainer behind a checkpoint, and a second end it at once.
+    """Let the first interrupt stop the trainer after a checkpoint, and a second end it at once.
 
     Raises:
-        KeyboardInterrupt: the second interrupt has come.
-        RuntimeError: the code of a plugin raised KeyboardInterrupt, though no interrupt has come.
+        KeyboardInterrupt: there was a second interrupt.
+        RuntimeError: the code of a plugin raised KeyboardInterrupt without an interrupt.
     """
 
     def handle(number: int, frame: FrameType | None) -> None:
@@ -346,14 +342,14 @@ def _stopping(trainer: Trainer) -> Iterator[None]:
     numbers = (signal.SIGINT, signal.SIGTERM)
     try:
         before = {number: signal.signal(number, handle) for number in numbers}
-    except ValueError:  # not in the main thread: whoever started us handles signals
+    except ValueError:  # outside the main thread the calling program handles signals
         before = {}
     try:
         yield
     except KeyboardInterrupt as error:
-        if trainer.stop is not None or raised.place(error) is None:
+        if trainer.stop is not None or plugin_errors.plugin_line(error) is None:
             raise
-        problem = RuntimeError("KeyboardInterrupt was raised, but nobody has interrupted")
+        problem = RuntimeError("KeyboardInterrupt was raised, but there was no interrupt")
         raise problem.with_traceback(error.__traceback__) from None
     finally:
         for number, handler in before.items():

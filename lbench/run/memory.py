@@ -13,7 +13,7 @@ MIB = 2**20
 
 
 class Peak:
-    """The most memory that was in use at once, from now on."""
+    """The largest amount of memory in use at once since the object was created."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
@@ -21,13 +21,13 @@ class Peak:
         self._forget()
 
     def mib(self) -> float | None:
-        """Allocated by torch on CUDA, resident in the process on the CPU; None where unknown."""
+        """Return MiB allocated by PyTorch on CUDA, or resident on the CPU; None if unknown."""
         now = self._now()
         return None if now is None else max(now, self._before)
 
     @contextlib.contextmanager
-    def aside(self) -> Iterator[None]:
-        """What is in use inside does not count."""
+    def uncounted(self) -> Iterator[None]:
+        """Leave memory that is used inside out of the count."""
         self._before = self.mib() or 0.0
         try:
             yield
@@ -38,7 +38,7 @@ class Peak:
         if self._device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self._device)
             return
-        # ru_maxrss is inherited and never falls; the kernel's own mark can be reset.
+        # ru_maxrss is inherited and never falls; the kernel's own peak can be reset.
         clear = Path("/proc/self/clear_refs")
         if clear.exists():
             with contextlib.suppress(OSError):
@@ -51,7 +51,7 @@ class Peak:
 
 
 def resident_mib() -> float | None:
-    """Resident in this process now; None where unknown."""
+    """Return the MiB that are resident in this process now; None if unknown."""
     return _of_process("VmRSS")
 
 
@@ -59,5 +59,5 @@ def _of_process(name: str) -> float | None:
     status = Path("/proc/self/status")
     if not status.exists():
         return None
-    found = re.search(rf"{name}:\s+(\d+) kB", status.read_text())
-    return int(found[1]) / 1024 if found else None
+    match = re.search(rf"{name}:\s+(\d+) kB", status.read_text())
+    return int(match[1]) / 1024 if match else None

@@ -1,4 +1,4 @@
-"""Where modules come from, and which of them were written together; imports nothing."""
+"""The files of modules, and which modules one author wrote; no module is imported for it."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from pathlib import Path
 
 def source(name: str) -> Path | None:
     """Return the Python file of a module; None for compiled, built-in and missing ones."""
-    origin, _ = _found(name)
+    origin, _ = _location(name)
     path = Path(origin) if origin else None
     return path if path and path.suffix == ".py" and path.exists() else None
 
 
-def together(name: str, imported: str) -> bool:
+def same_author(name: str, imported: str) -> bool:
     """Return whether one author wrote a module and another one that it imports.
 
-    Modules of one package are together. Those of two packages are together when one installed
-    distribution has both, or when the imported one is not installed but is a file on the path,
-    as in a checkout.
+    Modules of one package have the same author. Those of two packages have when one installed
+    distribution contains both, or when the imported one is not installed but is a file on the
+    path, as in a checkout.
     """
     own, other = _root(name), _root(imported)
     if own is None or other is None:
@@ -41,22 +41,23 @@ def together(name: str, imported: str) -> bool:
     return bool(_distributions(entry, own) & _distributions(entry, other))
 
 
-def _found(name: str) -> tuple[str | None, list[str]]:
-    """Return a module's file, and where its submodules are looked for.
+def _location(name: str) -> tuple[str | None, list[str]]:
+    """Return a module's file, and the directories of its submodules.
 
-    A submodule is looked up beside its parent instead of with ``importlib.util.find_spec``, which
-    would import the parent and so run code that the rule may never reach.
+    A submodule is searched in its parent's directories instead of with
+    ``importlib.util.find_spec``, which would import the parent and so run code that the rule may
+    never reach.
     """
     module = sys.modules.get(name)
     if module is not None:
-        file, places = getattr(module, "__file__", None), getattr(module, "__path__", [])
-        if file or places:
-            return file, list(places)
+        file, folders = getattr(module, "__file__", None), getattr(module, "__path__", [])
+        if file or folders:
+            return file, list(folders)
     parent = name.rpartition(".")[0]
     try:
         if parent:
-            places = _found(parent)[1]
-            spec = PathFinder.find_spec(name, places) if places else None
+            folders = _location(parent)[1]
+            spec = PathFinder.find_spec(name, folders) if folders else None
         else:
             spec = importlib.util.find_spec(name)
     except (ImportError, ValueError):
@@ -67,20 +68,20 @@ def _found(name: str) -> tuple[str | None, list[str]]:
 
 
 def _root(name: str) -> str | None:
-    """Return the outermost package with a file; a namespace has none and is nobody's alone."""
+    """Return the outermost package with a file; a namespace package has none and no one author."""
     parts = name.split(".")
     for count in range(1, len(parts) + 1):
         prefix = ".".join(parts[:count])
-        origin, places = _found(prefix)
+        origin, folders = _location(prefix)
         if origin:
             return prefix
-        if not places:
+        if not folders:
             return None
     return None
 
 
 def _installed(name: str) -> bool:
-    """Return whether a module comes from an installed distribution, by where its file is."""
+    """Return whether a module comes from an installed distribution, by its file's directory."""
     root = _root(name)
     path = None if root is None else source(root)
     if root is None or path is None:
@@ -106,24 +107,24 @@ def _sites() -> frozenset[Path]:
 
 @functools.cache
 def _distributions(entry: Path, root: str) -> frozenset[Path]:
-    """Return the metadata directories of the distributions that bring a package.
+    """Return the metadata directories of the distributions that contain a package.
 
-    ``importlib.metadata.packages_distributions`` finds this for all packages at once, which takes
-    ten times as long, and does not tell the parts of a namespace package apart.
+    ``importlib.metadata.packages_distributions`` does this for all packages at once, which takes
+    ten times as long, and does not distinguish the parts of a namespace package.
     """
     files, top = f"\n{root.replace('.', '/')}", root.partition(".")[0]
-    marks = {
+    marks_of_file = {
         "RECORD": (f"{files}/".encode(), f"{files}.py,".encode()),
         "top_level.txt": (f"\n{top}\n".encode(),),
     }
-    found = set()
+    owners = set()
     for info in [*entry.glob("*.dist-info"), *entry.glob("*.egg-info")]:
-        for name, wanted in marks.items():
+        for name, marks in marks_of_file.items():
             try:
                 content = b"\n" + (info / name).read_bytes().replace(b"\r", b"") + b"\n"
             except OSError:
                 continue
-            if any(mark in content for mark in wanted):
-                found.add(info)
+            if any(mark in content for mark in marks):
+                owners.add(info)
             break
-    return frozenset(found)
+    return frozenset(owners)

@@ -1,4 +1,4 @@
-"""Updates: one optimizer a parameter group, fed with gradients by name.
+"""Updates: one optimizer per parameter group, which receives gradients by name.
 
 The arithmetic is PyTorch's, in the functions behind its optimizers. The classes in front of them
 import PyTorch's compiler when the first one is made, which takes half a second or more.
@@ -19,11 +19,11 @@ from lbench.recipe import Recipe
 from lbench.rule import Grads, Group
 
 State = dict[str, Tensor]
-"""What an optimizer remembers of a parameter; the names are those of PyTorch."""
+"""The optimizer's state of a parameter, under PyTorch's names."""
 
 
 class Update:
-    """Changes a group's parameters along the gradients that it is called with.
+    """The optimizer of a parameter group; a call with gradients changes the parameters.
 
     Args:
         group: the parameters and their factors.
@@ -38,14 +38,14 @@ class Update:
         self._states: dict[str, State] = {name: {} for name in self.params}
 
     def rate(self, lr: float) -> None:
-        """Sets the learning rate of the next call, before the group's own factor."""
+        """Set the learning rate of the next call, without the group's own factor."""
         self.lr = lr * self.factor
 
     def __call__(self, grads: Grads) -> None:
-        """One step of the optimizer; a parameter without a gradient stays."""
+        """Make one step of the optimizer; a parameter without a gradient stays unchanged."""
         params = self.params
         for name, grad in grads.items():
-            # PyTorch refuses one of another shape, type or device here.
+            # PyTorch raises here if the gradient has another shape, type or device.
             params[name].grad = grad
         names = [name for name in grads if grads[name] is not None]
         with torch.no_grad():
@@ -59,23 +59,23 @@ class Update:
             params[name].grad = None
 
     def state_dict(self) -> dict[str, Any]:
-        """What the optimizer remembers, by the place of the parameter, as PyTorch writes it."""
+        """Return the optimizer's state by the index of the parameter, in PyTorch's format."""
         states = enumerate(self._states.values())
         return {"state": {index: dict(state) for index, state in states if state}}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Takes up a state of the same group; one of PyTorch's optimizer too."""
+        """Restore a state of the same group; one of PyTorch's optimizer fits too."""
         for index, (name, param) in enumerate(self.params.items()):
-            kept = state["state"].get(index, {})
+            values = state["state"].get(index, {})
             self._states[name] = {
-                key: value.to(param.device).clone() for key, value in kept.items()
+                key: value.to(param.device).clone() for key, value in values.items()
             }
 
 
 def _optimizer(
     recipe: Recipe, decay: float
 ) -> Callable[[list[Tensor], list[Tensor], list[State], float], None]:
-    """Return what makes one step: gets parameters, gradients, states and the learning rate."""
+    """Return a function of parameters, gradients, states and learning rate that makes a step."""
     if recipe.optimizer == "sgd":
         return functools.partial(_sgd, momentum=recipe.momentum, decay=decay)
     return functools.partial(_adam, decoupled=recipe.optimizer == "adamw", decay=decay)
@@ -102,7 +102,7 @@ def _adam(
         [state["exp_avg_sq"] for state in states],
         [],
         [state["step"] for state in states],
-        # One pass over the parameters instead of one kernel an operation.
+        # One pass over the parameters instead of one kernel per operation.
         fused=True,
         decoupled_weight_decay=decoupled,
         amsgrad=False,

@@ -1,4 +1,4 @@
-"""How long a training step takes when nothing else runs, and whether something else did."""
+"""The time of a training step on a machine without other work, and a measure of other work."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ BUSY = 0.9
 
 
 class Pace:
-    """Collects the time of stretches of steps, by phase.
+    """The times of stretches of steps, by phase.
 
-    A stretch is the steps between two looks at the run (25, fewer at an epoch's end). The first
-    one of a process warms up: it does not count.
+    A stretch is the steps between two checks of the run (25, fewer at an epoch's end). The first
+    stretch of a process is a warm-up and does not count.
     """
 
     def __init__(self) -> None:
@@ -27,10 +27,10 @@ class Pace:
 
         Args:
             phase: name of the phase that its steps belong to.
-            steps: in the stretch.
-            seconds: that it took.
-            core: seconds of them in which the training thread had a core; None where that says
-                nothing, as on a GPU.
+            steps: number of steps in the stretch.
+            seconds: duration of the stretch.
+            core: those of the seconds in which the training thread had a core; None where that
+                has no meaning, as on a GPU.
         """
         if not self._warm:
             self._warm = True
@@ -40,10 +40,10 @@ class Pace:
 
     @property
     def step_ms(self) -> float | None:
-        """Milliseconds per step in the quickest tenth of the stretches; None without a stretch.
+        """Return the milliseconds per step in the quickest tenth of the stretches.
 
-        Phases count by their steps. Short stretches are left out where there are longer ones:
-        the time of a single step scatters more.
+        Phases are weighted by their steps. Stretches shorter than the longest of their phase are
+        left out: times of few steps scatter more. Without a stretch the value is None.
         """
         total = sum(steps for stretches in self._stretches.values() for steps, _ in stretches)
         if not total:
@@ -51,14 +51,14 @@ class Pace:
         seconds = 0.0
         for stretches in self._stretches.values():
             longest = max(steps for steps, _ in stretches)
-            each = sorted(time / steps for steps, time in stretches if steps == longest)
-            quickest = each[: max(1, len(each) // QUICKEST)]
+            step_times = sorted(time / steps for steps, time in stretches if steps == longest)
+            quickest = step_times[: max(1, len(step_times) // QUICKEST)]
             seconds += sum(steps for steps, _ in stretches) * sum(quickest) / len(quickest)
         return 1000 * seconds / total
 
     @property
     def core_share(self) -> float | None:
-        """Share of the training time in which the run had a core; None where it is not known."""
+        """Return the share of the training time in which the run had a core; None if unknown."""
         seconds = sum(time for stretches in self._stretches.values() for _, time in stretches)
         if not seconds or self._core is None:
             return None

@@ -1,4 +1,4 @@
-"""From what was asked for to a cell: defaults filled in, everything checked, nothing trained."""
+"""From a request to a configuration: defaults filled in, all checked, nothing trained."""
 
 from __future__ import annotations
 
@@ -28,27 +28,27 @@ from lbench.task import Task
 
 RECIPE = "See them with: lbench run --help"
 VALIDATION = 0.1
-"""Share of the training set that the strict protocol holds out."""
+"""Share of the training set that the strict protocol holds out for validation."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """What was asked for; None means the default.
+    """The settings that a user asked for; None means the default.
 
     Args:
-        rule: its name.
-        dataset: its name.
+        rule: name of the rule.
+        dataset: name of the dataset.
         config: options of the rule.
-        network: its name; None for the dataset's.
+        network: name of the network; None for the dataset's.
         network_options: options of the network.
-        blocks: how many the network is cut into; None for its own.
-        recipe: what differs from the rule's recipe.
+        blocks: number of blocks into which the network is divided; None for its own.
+        recipe: parts that differ from the rule's recipe.
         protocol: ``strict`` or ``paper``.
         epochs: budget in epochs; None for the dataset's.
         examples: budget in examples instead.
         augmentation: such as ``"crop4,flip"``; None for the dataset's, "" for none.
         precision: ``fp32`` or ``bf16``.
-        data_dir: where to look for data first.
+        data_dir: directory that is searched for data first.
         data_options: options of the dataset.
         labels: share of the training labels that is used.
     """
@@ -72,17 +72,18 @@ class Request:
 
 @dataclass(frozen=True)
 class Resolved:
-    """A cell with the data that it is trained on.
+    """A configuration with the data that it is trained on.
 
     Args:
-        cell: with all defaults filled in.
+        cell: the configuration, with all defaults filled in.
         dataset: the data.
-        source: where it was found.
+        source: source of the data, with its options.
         couples: how the network couples the examples of a batch: ``none`` or ``mean``.
-        idle: parts of the recipe that were asked for and cannot act beside the others, each with
-            its reason and its cure; the cell and its fingerprint are the same without them.
-        notes: what else was asked for and cannot act, in sentences; it is part of the fingerprint.
-        data_dir: where data was looked for first.
+        idle: parts of the recipe that were asked for and have no effect beside the others, each
+            with the reason and a remedy; configuration and fingerprint are the same without them.
+        notes: a sentence for every other setting that was asked for and has no effect; these
+            settings are part of the fingerprint.
+        data_dir: directory that was searched for data first.
     """
 
     cell: Cell
@@ -95,20 +96,20 @@ class Resolved:
 
 
 def refuse_idle(idle: Mapping[str, tuple[str, str]]) -> None:
-    """Refuse what was asked for and cannot act.
+    """Refuse parts of the recipe that were asked for and have no effect.
 
     Args:
-        idle: as of :class:`Resolved`.
+        idle: the parts, as in :class:`Resolved`.
 
     Raises:
-        UsageError: there is something; says why, and what mends it.
+        UsageError: there is such a part; the message has the reason, the hint the remedy.
     """
-    for name, (reason, cure) in idle.items():
-        raise UsageError(f"Option {name} of the recipe cannot act: {reason}.", cure)
+    for name, (reason, remedy) in idle.items():
+        raise UsageError(f"Option {name} of the recipe cannot act: {reason}.", remedy)
 
 
 def resolve(request: Request, registry: Registry) -> Resolved:
-    """The cell that was asked for.
+    """Return the configuration that was asked for, with its data.
 
     Raises:
         UsageError: an unknown name or option, a value out of range, or parts that do not fit.
@@ -130,19 +131,19 @@ def resolve(request: Request, registry: Registry) -> Resolved:
     budget = _budget(request, source)
     share = _share(request.labels)
     plain = Augmentation.parse(source.augmentation)
-    asked = request.augmentation
-    augmentation = plain if asked is None else Augmentation.parse(asked)
+    requested = request.augmentation
+    augmentation = plain if requested is None else Augmentation.parse(requested)
     if augmentation and source.permuted:
         raise UsageError(
-            f"The augmentation {augmentation} moves pixels among their neighbours, which permuted "
-            "pixels have lost.",
-            "Train without it: --augment none",
+            f"The augmentation {augmentation} moves pixels to neighbouring positions, but the "
+            "pixels of this dataset are permuted.",
+            "Train without augmentation: --augment none",
         )
 
     data = source.load(request.data_dir)
     if data.segments and budget.epochs is None:
         raise UsageError(
-            f"Dataset {request.dataset} is a sequence: its budget is in epochs a task.",
+            f"Dataset {request.dataset} is a sequence: its budget is in epochs per task.",
             "Give --epochs instead of --examples.",
         )
     if augmentation:
@@ -202,7 +203,7 @@ def resolve(request: Request, registry: Registry) -> Resolved:
 
 
 def recipe_over(default: Recipe, given: Mapping[str, Any]) -> Recipe:
-    """Return a recipe with what was asked for over a default one.
+    """Return the default recipe with the given parts replaced.
 
     Raises:
         UsageError: an unknown part, or a value that does not fit.
@@ -212,21 +213,21 @@ def recipe_over(default: Recipe, given: Mapping[str, Any]) -> Recipe:
 
 
 def _notes(request: Request, recipe: Recipe, rule: Rule) -> list[str]:
-    """Say what was asked for and cannot act, whatever stands beside it, because of the rule."""
-    found = []
-    asked = [f"net.{name}" for name in request.network_options]
-    asked += ["blocks"] if request.blocks is not None else []
-    asked += ["dropout"] if "dropout" in request.recipe and recipe.dropout else []
-    if asked and not _uses(rule, rule.network):
-        found.append(f"{', '.join(asked)} cannot act: rule {request.rule} uses no network.")
+    """Return a sentence for each setting that was asked for and has no effect with this rule."""
+    notes = []
+    names = [f"net.{name}" for name in request.network_options]
+    names += ["blocks"] if request.blocks is not None else []
+    names += ["dropout"] if "dropout" in request.recipe and recipe.dropout else []
+    if names and not _uses(rule, rule.network):
+        notes.append(f"{', '.join(names)} cannot act: rule {request.rule} uses no network.")
     decays = any(group.weight_decay for group in rule.groups() if group.params)
     if "weight_decay" in request.recipe and recipe.weight_decay and not decays:
-        found.append(f"weight_decay cannot act: rule {request.rule} lets nothing decay.")
-    return found
+        notes.append(f"weight_decay cannot act: no parameter of rule {request.rule} decays.")
+    return notes
 
 
 def _uses(rule: Rule, network: Network) -> bool:
-    """Whether a prediction of the rule runs any map of the network."""
+    """Return whether a prediction of the rule runs any layer of the network."""
     seen: list[Layer] = []
 
     def tap(layer: Layer, z: Tensor) -> Tensor:
@@ -238,17 +239,17 @@ def _uses(rule: Rule, network: Network) -> bool:
         with torch.no_grad(), tapped(network.layers, tap):
             rule.predict(torch.zeros(2, *rule.task.shape))
     except Exception:
-        # What is wrong with its prediction is for its runs to tell.
+        # The runs of the rule report an error in its prediction.
         return True
     return bool(seen)
 
 
 def _build(cell: Cell) -> Rule:
-    """Builds the rule once, to find whatever does not fit before anything is written.
+    """Build the rule once, so that errors appear before any file is written.
 
     Raises:
-        UsageError: rule and network do not fit, the network is too large for the memory, or
-            parameters would never be trained.
+        UsageError: the rule does not fit the network, the network does not fit into memory, or
+            some parameters would never be trained.
     """
     try:
         rule = cell.build(seed=0)
@@ -265,7 +266,7 @@ def _build(cell: Cell) -> Rule:
     if lost:
         raise UsageError(
             f"Rule {cell.rule} would never train {', '.join(lost)}: in none of its groups.",
-            "Add it to groups(), make it the entry of a ModuleList with one entry a block, or set "
+            "Add it to groups(), put it into a ModuleList with one entry per block, or set "
             "requires_grad=False.",
         )
     return rule
@@ -306,5 +307,5 @@ def _differing(name: str, value: str, default: str) -> dict[str, str]:
 
 def _text(value: Any) -> str:
     if isinstance(value, (list, tuple)):
-        return "+".join(_text(each) for each in value)
+        return "+".join(_text(item) for item in value)
     return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,4 +1,4 @@
-"""Learning rate over a phase: pure functions of the step, so resuming has nothing to restore."""
+"""The learning rate over a phase: a function of the step, so that resuming restores nothing."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ START, END = 1 / 25, 1 / 25e4
 
 
 def factor(recipe: Recipe, step: int, total: int) -> float:
-    """What the peak learning rate is multiplied by at ``step`` of ``total`` (from 0).
+    """Return the factor of the peak learning rate at ``step`` of ``total``, counted from 0.
 
     onecycle rises from 1/25 over 30 % of the steps and falls to 1/250,000, both along half a
     cosine (Smith & Topin 2018, with PyTorch's defaults and a constant momentum); cosine falls to
@@ -25,8 +25,8 @@ def factor(recipe: Recipe, step: int, total: int) -> float:
             return _cosine(START, 1.0, step / top if top else 1.0)
         return _cosine(1.0, END, (step - top) / (end - top) if end > top else 1.0)
     if recipe.schedule == "step":
-        passed = sum(step >= share * total for share in recipe.milestones)
-        return float(recipe.gamma**passed)
+        reached = sum(step >= share * total for share in recipe.milestones)
+        return float(recipe.gamma**reached)
     return 1.0
 
 

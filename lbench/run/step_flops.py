@@ -11,18 +11,18 @@ from torch.utils.flop_counter import flop_registry
 
 
 class StepFlops:
-    """The largest number of operations of the training steps that were watched.
+    """The floating-point operations of a training step, the largest of the measured steps.
 
-    A multiplication and an addition count as two. Elementwise work, normalisation and the
-    optimizer are not counted: in networks they are small beside the products.
+    A multiplication and an addition count as two operations. Elementwise work, normalisation and
+    the optimizer are not counted: they are small compared with the products.
     """
 
     def __init__(self, flops: float | None = None) -> None:
         self.flops = flops
 
     @contextmanager
-    def watched(self) -> Iterator[None]:
-        """Count what is done inside: a step with the rule's ``after_step``."""
+    def measure(self) -> Iterator[None]:
+        """Count the operations of the step that runs inside, with the rule's ``after_step``."""
         products = Products()
         with products:
             yield
@@ -30,10 +30,10 @@ class StepFlops:
 
 
 class Products(TorchDispatchMode):
-    """Adds up what PyTorch's formulas give for each product.
+    """The sum of the operations that PyTorch's formulas give for each product.
 
-    PyTorch's own counter follows modules with hooks, which a rule that asks for several gradients
-    of one graph runs into.
+    PyTorch's own counter follows modules with hooks, which fail for a rule that computes several
+    gradients of one graph.
     """
 
     def __init__(self) -> None:

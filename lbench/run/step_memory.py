@@ -1,4 +1,4 @@
-"""Memory of a training step: the most bytes in tensors that it made, at once."""
+"""Memory of a training step: the peak of the bytes in tensors that the step creates."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from torch.utils._pytree import tree_leaves
 from lbench.run.memory import MIB
 
 AT = 2
-"""Which step of a phase is watched: by the third one the optimizers have their state."""
+"""The step of a phase that is measured, from 0: by the third the optimizers have their state."""
 
 
 class StepMemory:
-    """Activations, noise and gradients of a step; the largest of the steps that were watched.
+    """Memory of a step's activations, noise and gradients, the largest of the measured steps.
 
-    What is there before it, parameters and optimizer state, is not counted.
+    Parameters and optimizer state, which exist before the step, are not counted.
     """
 
     def __init__(self, mib: float | None = None) -> None:
@@ -29,12 +29,12 @@ class StepMemory:
 
     @staticmethod
     def due(position: int, steps: int) -> bool:
-        """Whether the step at this position of a phase of so many steps is to be watched."""
+        """Return whether the step at this position of a phase with ``steps`` steps is measured."""
         return position == min(AT, steps - 1)
 
     @contextmanager
-    def watched(self) -> Iterator[None]:
-        """Counts what is made inside."""
+    def measure(self) -> Iterator[None]:
+        """Count the tensors of the step that runs inside."""
         lifetimes = Lifetimes()
         with lifetimes:
             yield
@@ -42,9 +42,9 @@ class StepMemory:
 
 
 class Lifetimes(TorchDispatchMode):
-    """Counts the bytes of all storages that are made inside, for as long as they live.
+    """The bytes of all storages that are created inside, as long as they exist.
 
-    Scratch space that an operator frees before it returns, and sparse tensors, are not seen.
+    Scratch space that an operator frees before it returns, and sparse tensors, are not counted.
     """
 
     def __init__(self) -> None:
@@ -66,7 +66,7 @@ class Lifetimes(TorchDispatchMode):
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         made = func(*args, **(kwargs or {}))
-        # A view, or what was changed in place, has the storage of an argument.
+        # A view, or a tensor that was changed in place, has the storage of an argument.
         given = {storage._cdata for storage in _storages((args, kwargs))}
         for storage in _storages(made):
             if storage._cdata not in given and storage._cdata not in self._sizes:

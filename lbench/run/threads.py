@@ -1,8 +1,8 @@
-"""How many threads train a network: decided by its size before the first step, never by a timing.
+"""The number of threads that train a network, decided by its size before the first step.
 
 The number of threads changes the order in which sums are formed, and so the last bits of a result.
-It is therefore a function of what is trained and of the cores at hand; a run records it, and a
-resumed run takes the recorded number.
+It therefore depends on network, batch and available cores, never on a timing. A run records it,
+and a resumed run uses the recorded number.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def multiplications(network: Network, shape: tuple[int, int, int]) -> int:
     """Count the multiplications in the affine maps of the blocks for one example.
 
     Args:
-        shape: of an example, (channels, height, width).
+        shape: shape of an example, (channels, height, width).
     """
     outputs = network.shapes(shape)
     return sum(
@@ -34,8 +34,8 @@ def threads_for(network: Network, shape: tuple[int, int, int], batch: int, cores
     """Return one thread per :data:`PER_THREAD` multiplications of a step, from 1 to ``cores``.
 
     Args:
-        shape: of an example, (channels, height, width).
+        shape: shape of an example, (channels, height, width).
         batch: examples per step.
-        cores: that the run may use.
+        cores: number of cores that the run may use.
     """
     return max(1, min(cores, batch * multiplications(network, shape) // PER_THREAD))

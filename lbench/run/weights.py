@@ -1,8 +1,9 @@
-"""Weights of a run as a safetensors file, with all that predicting with them needs.
+"""Weights of a run as a safetensors file, with the information that a prediction needs.
 
-Anyone can read the file without lbench: ``safetensors.torch.load_file(path)`` returns the tensors
-by the names of the rule's ``state_dict``. The metadata has two entries: ``lbench``, JSON with the
-configuration, the seed, the input's shape and its standardisation; and ``sha256``, of all of it.
+The file can be read without lbench: ``safetensors.torch.load_file(path)`` returns the tensors by
+the names of the rule's ``state_dict``. The metadata has two entries: ``lbench``, JSON with the
+configuration, the seed, the input's shape and its standardisation; and ``sha256``, the checksum of
+tensors and JSON.
 """
 
 from __future__ import annotations
@@ -22,14 +23,14 @@ from lbench.run.resolve import Resolved
 from lbench.rundir import write_bytes
 
 LAST = "weights.safetensors"
-"""The weights behind the last step."""
+"""The weights after the last step."""
 BEST = "weights-best-val.safetensors"
 """The weights at the epoch of lowest validation error."""
 _KEY, _CHECKSUM = "lbench", "sha256"
 
 
 def description(resolved: Resolved, seed: int) -> dict[str, Any]:
-    """Return what a file of weights says beside the tensors, as JSON.
+    """Return the description that a file of weights has in addition to the tensors, as JSON.
 
     ``shape`` is (channels, height, width) of an image; ``mean`` and ``std`` are per channel, of
     pixels divided by 255, or None where images are not standardised.
@@ -48,14 +49,14 @@ def description(resolved: Resolved, seed: int) -> dict[str, Any]:
 
 
 def write_weights(path: Path, state: Mapping[str, Any], about: Mapping[str, Any]) -> None:
-    """Write a rule's ``state_dict``: the file is the old one or the whole new one.
+    """Write a rule's ``state_dict``; after a crash the file is the old one or the complete new one.
 
     Args:
-        path: of the file.
+        path: path of the file.
         state: tensors by name; extra state that is no tensor must be JSON.
-        about: as of :func:`description`.
+        about: the result of :func:`description`.
     """
-    # Copies: the format has no tensors that share memory, as tied weights do.
+    # The format has no tensors that share memory, as tied weights do, so they are copied.
     tensors = {
         name: value.detach().cpu().contiguous().clone()
         for name, value in state.items()
@@ -78,7 +79,7 @@ def read_weights(path: Path) -> dict[str, Any]:
 
 
 def read_description(path: Path) -> dict[str, Any]:
-    """Return what :func:`description` made for a file.
+    """Return the result of :func:`description` that is stored in a file.
 
     Raises:
         FileNotFoundError: there is no such file.

@@ -1,1 +1,1 @@
-"""The store: the record and the MLflow view of it."""
+"""The store: the record of all runs, and their view in MLflow."""

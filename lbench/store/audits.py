@@ -1,4 +1,4 @@
-"""The audit of a cell: the worst of what was measured in its runs."""
+"""The audit of a configuration: the worst of the values measured in its runs."""
 
 from __future__ import annotations
 
@@ -15,34 +15,34 @@ WORSE: dict[str, tuple[Any, ...]] = {
     "prediction": ("clean", "leaks"),
     "randomness": ("addressed", "global"),
 }
-"""From good to bad; of backward depths the larger is worse, and "full" is the worst."""
+"""Values from good to bad; of backward depths the larger is worse, and "full" is the worst."""
 
 
 def worst(audits: Iterable[Mapping[str, Any] | None]) -> dict[str, Any] | None:
-    """One audit of several runs of a cell; None where none was made."""
-    known = [audit for audit in audits if audit]
-    if not known:
+    """Combine the audits of several runs of a configuration; None if none was audited."""
+    present = [audit for audit in audits if audit]
+    if not present:
         return None
-    names = dict.fromkeys(name for audit in known for name in audit)
+    names = dict.fromkeys(name for audit in present for name in audit)
     return {
         name: {
-            "claimed": next(_values(known, name, "claimed"), None),
+            "claimed": next(_values(present, name, "claimed"), None),
             "measured": max(
-                _values(known, name, "measured"), key=lambda v: _badness(name, v), default=None
+                _values(present, name, "measured"), key=lambda v: _badness(name, v), default=None
             ),
         }
         for name in names
     }
 
 
-def together(contradictions: Iterable[Iterable[str]]) -> list[str]:
-    """The contradictions of several runs, each once."""
+def all_contradictions(contradictions: Iterable[Iterable[str]]) -> list[str]:
+    """Return the contradictions of several runs, each once."""
     return list(dict.fromkeys(text for texts in contradictions for text in texts))
 
 
 def _values(audits: Iterable[Mapping[str, Any]], name: str, which: str) -> Any:
-    found = (audit.get(name, {}).get(which) for audit in audits)
-    return (value for value in found if value is not None)
+    values = (audit.get(name, {}).get(which) for audit in audits)
+    return (value for value in values if value is not None)
 
 
 def _badness(name: str, value: Any) -> float:

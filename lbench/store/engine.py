@@ -30,8 +30,8 @@ from lbench.home import Home
 from lbench.store.models import UPGRADES, VERSION, Base, Schema
 
 BUSY_SECONDS = 30
-# Any number that nothing else in the database takes: PostgreSQL's writers queue behind it.
 ADVISORY_LOCK = 0x1BE2C4
+"""Number of the lock that PostgreSQL's writers wait for; nothing else in the database uses it."""
 URLS = (
     "Write sqlite:///FILE or postgresql+psycopg://USER:PASSWORD@HOST:PORT/DATABASE, with a number "
     "as the PORT and %40 for an @ in the PASSWORD."
@@ -39,10 +39,10 @@ URLS = (
 
 
 def store_url(home: Home) -> URL:
-    """Where the store is: ``LBENCH_STORE``, else ``store.db`` in the home.
+    """Return the URL of the store: ``LBENCH_STORE``, else ``store.db`` in the home.
 
     Raises:
-        StoreError: ``LBENCH_STORE`` is no URL of a database that lasts.
+        StoreError: ``LBENCH_STORE`` is no URL of a database, or one of a database in memory.
     """
     file, given = home.store_file, os.environ.get("LBENCH_STORE")
     if file is not None and (file in home.copies or not given):
@@ -51,24 +51,24 @@ def store_url(home: Home) -> URL:
     try:
         url = make_url(given)
     except (exc.ArgumentError, ValueError):
-        # Not shown, and no cause: a password may stand in either.
+        # Neither the URL nor the cause is shown, because both may contain a password.
         raise StoreError("LBENCH_STORE is no URL of a database.", URLS) from None
     if url.get_backend_name() == "sqlite" and _in_memory(url):
         raise StoreError(
-            f"LBENCH_STORE is {given}, which names no file: its record would be gone at the end.",
+            f"LBENCH_STORE is {given}, which names no file: its record would be lost at the end.",
             URLS,
         )
     return url
 
 
 def _in_memory(url: URL) -> bool:
-    # A name that begins with file: is SQLite's own kind of URL, which may mean memory as well.
+    # A name that begins with file: is SQLite's own kind of URL, which may name memory too.
     database = url.database or ":memory:"
     return database == ":memory:" or database.startswith("file:")
 
 
 def connect(home: Home) -> Engine:
-    """An engine on the home's store, with our tables in it, brought to our version.
+    """Return an engine on the home's store, with lbench's tables in their current version.
 
     Raises:
         StoreError: the store cannot be reached, is damaged, or a newer lbench wrote it.
@@ -97,10 +97,10 @@ def connect(home: Home) -> Engine:
 
 @contextlib.contextmanager
 def connected(home: Home) -> Iterator[Engine]:
-    """An engine for a moment.
+    """Yield an engine on the home's store, and dispose of it afterwards.
 
     Raises:
-        StoreError: as :func:`connect`; also when the store fails meanwhile.
+        StoreError: as :func:`connect`; also when the store fails in the meantime.
     """
     engine = connect(home)
     try:
@@ -112,14 +112,14 @@ def connected(home: Home) -> Iterator[Engine]:
 
 @contextlib.contextmanager
 def writing(engine: Engine) -> Iterator[Connection]:
-    """A transaction that no other writer overlaps, from its first read on."""
+    """Yield a connection in a transaction that no other writer overlaps."""
     with engine.connect().execution_options(lbench_writes=True) as connection, connection.begin():
         yield connection
 
 
 @contextlib.contextmanager
 def reaching(home: Home) -> Iterator[None]:
-    """Turns every way in which a database fails into one StoreError."""
+    """Raise every failure of the database as a StoreError."""
     try:
         yield
     except (exc.IntegrityError, exc.ProgrammingError, exc.DataError):
@@ -134,23 +134,23 @@ def reaching(home: Home) -> Iterator[None]:
 
 
 def unreachable(home: Home, problem: str) -> StoreError:
-    """The error for a store that does not answer, or not as it should."""
+    """Return the error for a store that does not answer or is damaged."""
     where = _shown(home)
     reason = " ".join(problem.split()).rstrip(".?")
     return StoreError(
         f"The store {where} cannot be used: {reason}.",
-        f"All results are kept in the run directories ({home.runs}). Mend the store, or move it "
+        f"All results are kept in the run directories ({home.runs}). Repair the store, or move it "
         "away; `lbench sync` then rebuilds the record from them.",
     )
 
 
 def _shown(home: Home) -> Path | str:
-    """The store in words, without a password."""
+    """Return the file or URL of the store, without a password."""
     return home.store_file or store_url(home).render_as_string()
 
 
 def _set_up_sqlite(connection: Any, _record: Any) -> None:
-    # We say BEGIN ourselves (below): the driver's own comes too late to keep two writers apart.
+    # _begin sends BEGIN itself: the driver sends it too late to separate two writers.
     connection.isolation_level = None
     connection.execute(f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000}")
     connection.execute("PRAGMA foreign_keys = ON")
@@ -158,10 +158,10 @@ def _set_up_sqlite(connection: Any, _record: Any) -> None:
 
 
 def write_ahead(connection: Any) -> None:
-    """Lets an SQLite connection read beside a writer, and commit without a sync of the disk."""
+    """Let a SQLite connection read beside a writer, and commit without a sync of the disk."""
     connection.execute("PRAGMA synchronous = NORMAL")
     for _ in range(20):
-        # SQLite does not wait for its lock here, whatever the timeout says.
+        # SQLite does not wait for its lock here, whatever the timeout.
         try:
             if connection.execute("PRAGMA journal_mode = WAL").fetchone()[0] != "locked":
                 return
@@ -201,7 +201,7 @@ def _check_version(engine: Engine, home: Home) -> None:
 
 def _upgrade(engine: Engine) -> None:
     with writing(engine) as connection:
-        # Read again inside the lock: another process may have done it just now.
+        # Read again inside the lock: another process may have upgraded the store just now.
         version = connection.scalar(select(Schema.version)) or VERSION
         for old in range(version, VERSION):
             for statement in UPGRADES[old]:

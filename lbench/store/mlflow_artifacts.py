@@ -1,4 +1,4 @@
-"""Where MLflow keeps artifacts: in the home in use, also after the home was copied or moved."""
+"""The folder of MLflow's artifacts, which follows a home that is copied or moved."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from lbench.home import Home
 from lbench.store.engine import connected, writing
 from lbench.store.mlflow_page import VIEW
 
-OURS = text(
+LBENCH_LOCATIONS = text(
     "SELECT artifact_location FROM experiments WHERE experiment_id IN "
     "(SELECT experiment_id FROM experiment_tags WHERE key = :key)"
 )
@@ -23,12 +23,12 @@ def location(home: Home, experiment: str) -> str:
 def rebase(home: Home) -> None:
     """Point MLflow at the artifacts of this home.
 
-    MLflow keeps absolute URIs. In a copied or moved home they name the old one, where new runs
-    would put their artifacts, or fail. What lay in the old home's folder is expected in this
-    home's; experiments with artifacts elsewhere stay as they are.
+    MLflow stores absolute URIs. In a copied or moved home they name the old home, so that new runs
+    would write their artifacts there or fail. Artifacts of the old home's folder are expected in
+    this home's folder; experiments with artifacts elsewhere stay as they are.
 
     Args:
-        home: whose store has MLflow's tables.
+        home: a home whose store has MLflow's tables.
 
     Raises:
         StoreError: the store cannot be reached.
@@ -54,6 +54,6 @@ def _replace(connection: Connection, old: str, new: str) -> None:
 
 
 def _others(connection: Connection, here: str) -> set[str]:
-    """The folders other than this home's in which lbench's experiments lie."""
-    found = connection.execute(OURS, {"key": VIEW}).scalars()
-    return {uri.rpartition("/")[0] for uri in found if uri} - {here}
+    """Return the artifact folders of lbench's experiments, without this home's."""
+    uris = connection.execute(LBENCH_LOCATIONS, {"key": VIEW}).scalars()
+    return {uri.rpartition("/")[0] for uri in uris if uri} - {here}

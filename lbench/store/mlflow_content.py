@@ -1,4 +1,4 @@
-"""What MLflow shows of a cell and of a run: names, parameters, curves; no MLflow in here."""
+"""The content of MLflow's runs: names, parameters, tags and curves; MLflow is not imported."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lbench.rundir import RunDir
-from lbench.store.audits import together, worst
-from lbench.store.reading import DAMAGE
+from lbench.store.audits import all_contradictions, worst
 from lbench.store.rows import CellRow, Member, RunRow
+from lbench.store.run_dir_reader import DAMAGE
 
 CURVES = ("train_loss", "val_loss", "val_error", "lr")
 MEAN_CURVES = ("train_loss", "val_loss", "val_error")
@@ -24,7 +24,7 @@ FINALS = {
     "test_error": "test_error",
     "test_error_at_best_val": "test_error_at_best_val",
     "best_epoch": "best_epoch",
-    # MLflow draws these on a tab of their own, so that curves and errors stay among themselves.
+    # MLflow draws these on a separate tab, so that the first tab has curves and errors only.
     "epochs": "system/epochs",
     "steps": "system/steps",
     "seconds_training": "system/seconds_training",
@@ -37,7 +37,7 @@ FINALS = {
     "step_flops": "system/step_flops",
     "predict_flops": "system/predict_flops",
 }
-# What MLflow refuses beyond.
+# MLflow refuses longer texts.
 LONGEST_PARAMETER, LONGEST_TAG, LONGEST_KEY = 6000, 5000, 250
 
 Point = tuple[str, float, int, int]
@@ -46,8 +46,8 @@ Leaf = tuple[tuple[str, ...], Any]
 
 
 @dataclass(frozen=True)
-class Shown:
-    """One run as MLflow shall show it. Times are Unix milliseconds."""
+class RunView:
+    """The content of one MLflow run; times are Unix milliseconds."""
 
     name: str
     status: str
@@ -58,13 +58,13 @@ class Shown:
     points: list[Point] = field(default_factory=list)
 
     def digest(self) -> str:
-        """Changes when anything of this does."""
+        """Return a digest that changes with the content."""
         content = [self.name, self.status, self.ended, dict(self.tags), self.points]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def child(cell: CellRow, run: RunRow, members: Iterable[Member] = ()) -> Shown:
-    """A run: its curves over epochs, its final numbers, its outcome, its places in studies."""
+def child(cell: CellRow, run: RunRow, members: Iterable[Member] = ()) -> RunView:
+    """Return the MLflow run of a run: curves over epochs, final numbers, outcome and studies."""
     started = milliseconds(run.started)
     ended = None if run.ended is None else milliseconds(run.ended)
     final = ended or started
@@ -90,7 +90,7 @@ def child(cell: CellRow, run: RunRow, members: Iterable[Member] = ()) -> Shown:
         **_audit_tags(run.audit, run.contradictions),
         **_study_tags(member for member in members if member.run == run.fingerprint),
     }
-    return Shown(
+    return RunView(
         name=f"seed {run.seed}{attempt}",
         status=mlflow_status(run.status),
         started=started,
@@ -106,8 +106,8 @@ def parent(
     runs: list[RunRow],
     summary: Mapping[str, float | None],
     members: Iterable[Member] = (),
-) -> Shown:
-    """A cell: the summary over its seeds, and the mean curve of the finished ones."""
+) -> RunView:
+    """Return the MLflow run of a configuration: summary over seeds, mean curve of finished runs."""
     started = min((milliseconds(run.started) for run in runs), default=0)
     running = any(run.status == "running" for run in runs)
     ends = [milliseconds(run.ended) for run in runs if run.ended is not None]
@@ -128,13 +128,13 @@ def parent(
         "lbench.params_fix": str(cell.params_fix),
         **{f"lbench.claims.{key}": str(value) for key, value in cell.claims.items()},
         **_audit_tags(
-            worst(run.audit for run in runs), together(run.contradictions for run in runs)
+            worst(run.audit for run in runs), all_contradictions(run.contradictions for run in runs)
         ),
         **_study_tags(members),
     }
     order = ("running", "finished", "diverged", "failed", "pruned", "killed")
     status = next((status for status in order if counts[status]), "killed")
-    return Shown(
+    return RunView(
         name=cell.cell_id,
         status=mlflow_status(status),
         started=started,
@@ -146,21 +146,23 @@ def parent(
 
 
 def _study_tags(members: Iterable[Member]) -> dict[str, str]:
-    """Studies, points and trials that runs belong to; empty for none."""
-    found = list(members)
-    if not found:
+    """Return the tags for studies, points and trials that runs belong to; empty without any."""
+    members = list(members)
+    if not members:
         return {}
-    values = {
-        "study": [member.study for member in found],
-        "point": [member.point for member in found],
-        "role": [member.role for member in found],
-        "trial": [str(member.trial) for member in found if member.trial >= 0],
+    values_of_tag = {
+        "study": [member.study for member in members],
+        "point": [member.point for member in members],
+        "role": [member.role for member in members],
+        "trial": [str(member.trial) for member in members if member.trial >= 0],
     }
-    return {f"lbench.{name}": ", ".join(dict.fromkeys(each)) for name, each in values.items()}
+    return {
+        f"lbench.{name}": ", ".join(dict.fromkeys(values)) for name, values in values_of_tag.items()
+    }
 
 
 def _audit_tags(audit: Mapping[str, Any] | None, contradictions: Iterable[str]) -> dict[str, str]:
-    """What was measured, by claim; empty where nothing was."""
+    """Return the tags for contradictions and for the measured value of each claim."""
     measured = {name: entry["measured"] for name, entry in (audit or {}).items()}
     return {
         **{f"audit.{name}": "" if v is None else str(v) for name, v in measured.items()},
@@ -169,20 +171,20 @@ def _audit_tags(audit: Mapping[str, Any] | None, contradictions: Iterable[str]) 
 
 
 def mlflow_status(status: str) -> str:
-    """MLflow's word for ours."""
+    """Return MLflow's status for a status of lbench."""
     words = {"running": "RUNNING", "finished": "FINISHED", "pruned": "KILLED", "killed": "KILLED"}
     return words.get(status, "FAILED")
 
 
 def parameters(cell: CellRow) -> dict[str, str]:
-    """The spec, flat: ``rule``, ``rule.leadership``, ``recipe.lr``, ``task.epochs`` and so on."""
+    """Return the spec as a flat dictionary: ``rule``, ``rule.leadership``, ``recipe.lr`` etc."""
     shown: dict[str, str] = {}
     for path, value in _leaves(cell.spec):
         if value in (None, "", [], {}):
             continue
         short = [part for part in path if part not in ("config", "options", "budget", "name")]
         key = ".".join(short)
-        # A rule may call an option "code": then the longer name tells them apart.
+        # A rule may have an option "code": the longer name then avoids the conflict.
         key = ".".join(path) if key in shown else key
         key = re.sub(r"[^\w\-./ ]", "_", key)[:LONGEST_KEY]
         shown[key] = str(value)[:LONGEST_PARAMETER]
@@ -190,10 +192,10 @@ def parameters(cell: CellRow) -> dict[str, str]:
 
 
 def curves(run: RunRow) -> tuple[list[Point], str]:
-    """The journal's curves, each point at the time when its epoch ended.
+    """Return the curves of a run's epoch log, each point at the time when its epoch ended.
 
     Returns:
-        The points, and what is wrong with the journal: no points then.
+        The points, and a sentence if the epoch log cannot be read: there are no points then.
     """
     points: list[Point] = []
     try:
@@ -209,7 +211,10 @@ def curves(run: RunRow) -> tuple[list[Point], str]:
 
 
 def mean_curves(runs: list[RunRow]) -> list[Point]:
-    """Mean over the runs, and standard deviation from two on, at the epochs that all reached."""
+    """Return the mean over runs, with the standard deviation for at least two runs.
+
+    The curves have the epochs that all runs reached.
+    """
     values: dict[tuple[str, int], list[Point]] = {}
     for run in runs:
         for point in curves(run)[0]:
@@ -227,17 +232,17 @@ def mean_curves(runs: list[RunRow]) -> list[Point]:
 
 
 def rounded(value: float) -> float:
-    """Six significant digits: MLflow shows whatever it is given, all seventeen of them."""
+    """Round to six significant digits, because MLflow shows all digits that it gets."""
     return value if value == int(value) else float(f"{value:.6g}")
 
 
 def milliseconds(seconds: float | None) -> int:
-    """MLflow's clock."""
+    """Return seconds in MLflow's unit of time; 0 for None."""
     return round(1000 * (seconds or 0.0))
 
 
 def cut(tags: Mapping[str, str]) -> dict[str, str]:
-    """Tags without the empty ones, no longer than MLflow takes."""
+    """Return the non-empty tags, cut to the length that MLflow accepts."""
     return {key: value[:LONGEST_TAG] for key, value in tags.items() if value}
 
 

@@ -1,4 +1,4 @@
-"""How MLflow's runs page looks when it is opened: which columns, how wide, sorted by what."""
+"""The layout of MLflow's page of runs: columns, their widths and the sort order."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ COLUMNS = {
 """Width in pixels of each column, in their order."""
 
 VIEW = "mlflow.sharedViewState.lbench"
-"""A tag of every experiment that lbench makes."""
+"""A tag of every experiment that lbench creates."""
 EXPERIMENT_TAGS = {
-    # Without it the sidebar is that of language model applications.
+    # Without this tag the sidebar is that of language model applications.
     "mlflow.experimentKind": "custom_model_development",
-    # What the page's Share button writes; the key in the address chooses it.
+    # The page's Share button writes such a value; the key in the address selects it.
     VIEW: json.dumps(
         {
             "selectedColumns": list(COLUMNS),
@@ -47,12 +47,12 @@ EXPERIMENT_TAGS = {
 QUERY = "workflowType=machine_learning&viewStateShareKey=lbench"
 
 
-# Of a plain sqlite:/// MLflow creates the directory, with %20 for a space in its name.
+# For a plain sqlite:/// MLflow creates the directory, with %20 for a space in its name.
 SQLITE = "sqlite+pysqlite"
 
 
 def mlflow_uri(home: Home) -> str:
-    """The store as MLflow takes it; holds the password.
+    """Return the URI of the store for MLflow, including the password.
 
     Raises:
         StoreError: ``LBENCH_STORE`` is no URL of a database.
@@ -64,30 +64,30 @@ def mlflow_uri(home: Home) -> str:
 
 
 def sqlite_uri(file: Path) -> str:
-    """A SQLite file as MLflow takes it."""
+    """Return the URI of a SQLite file for MLflow."""
     return URL.create(SQLITE, database=str(file)).render_as_string()
 
 
 def runs_page(home: Home) -> str | None:
-    """The page's part of the address; None while MLflow has no runs.
+    """Return the page's part of the address; None while MLflow has no runs.
 
     Raises:
         StoreError: the store cannot be reached.
     """
     if not has_mlflow(home):
         return None
-    # Where only studies have run, the latest of them.
+    # If there are only studies, the page of the latest study is shown.
     query = text(
         "SELECT experiment_id FROM experiments WHERE lifecycle_stage = 'active' "
         "ORDER BY name = :name DESC, experiment_id DESC"
     )
     with connected(home) as engine, engine.connect() as connection:
-        found = connection.scalar(query, {"name": EXPERIMENT})
-    return None if found is None else f"/#/experiments/{found}/runs?{QUERY}"
+        experiment = connection.scalar(query, {"name": EXPERIMENT})
+    return None if experiment is None else f"/#/experiments/{experiment}/runs?{QUERY}"
 
 
 def has_mlflow(home: Home) -> bool:
-    """Whether MLflow's tables are in the store.
+    """Return whether MLflow's tables are in the store.
 
     Raises:
         StoreError: the store cannot be reached.

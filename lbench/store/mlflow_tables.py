@@ -1,4 +1,4 @@
-"""MLflow's tables in a SQLite store: all of them or none, whatever happens meanwhile."""
+"""The creation of MLflow's tables in a SQLite store: all of them or none, also after a kill."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from lbench.store.engine import BUSY_SECONDS
 
 PREFIX = ".mlflow-"
 Create = Callable[[Path], None]
-"""Creates MLflow's tables in a file that is not there yet."""
+"""A function that creates MLflow's tables in a new file."""
 
 
 def create_tables(file: Path, create: Create, folder: Path) -> None:
-    """Creates MLflow's tables in a store.
+    """Create MLflow's tables in a store.
 
-    MLflow takes seconds and many transactions for it, and cannot go on where it was killed. So it
-    does so in a file of its own, from which they come here in one transaction.
+    MLflow takes seconds and many transactions for this, and cannot continue after a kill. So it
+    creates the tables in a temporary file, from which they are copied in one transaction.
 
     Args:
-        file: the store's; it may be absent.
-        folder: for the other file; nobody else creates anything there at this time.
+        file: file of the store; it may be absent.
+        folder: folder for the temporary file; the caller excludes other processes from it.
     """
-    for left in folder.glob(f"{PREFIX}*"):
-        shutil.rmtree(left)  # by whoever was killed
-    with tempfile.TemporaryDirectory(prefix=PREFIX, dir=folder) as beside:
-        made = Path(beside) / "made.db"
+    for stale in folder.glob(f"{PREFIX}*"):
+        shutil.rmtree(stale)  # a process was killed before it could remove its folder
+    with tempfile.TemporaryDirectory(prefix=PREFIX, dir=folder) as temporary:
+        made = Path(temporary) / "made.db"
         create(made)
         connecting = sqlite3.connect(file, timeout=BUSY_SECONDS, isolation_level=None)
         with closing(connecting) as store:
@@ -51,7 +51,7 @@ def _copy(store: sqlite3.Connection) -> None:
     for kind, name, statement in parts:
         store.execute(statement)
         if kind == "table":
-            # Without those that are computed from others.
+            # table_info leaves out columns that are computed from others.
             columns = store.execute(f'PRAGMA made.table_info("{name}")').fetchall()
             named = ", ".join(f'"{column[1]}"' for column in columns)
             store.execute(f'INSERT INTO main."{name}" ({named}) SELECT {named} FROM made."{name}"')

@@ -1,4 +1,4 @@
-"""MLflow's picture of the record: a view, rebuilt whenever it is wanted, never read back."""
+"""The view of the record in MLflow: it can be rebuilt at any time and is never read back."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from lbench.home import Home
 from lbench.rundir import RunDir
 from lbench.store.engine import connected, store_url, unreachable, writing
 from lbench.store.mlflow_artifacts import location, rebase
-from lbench.store.mlflow_content import Shown, child, parent
+from lbench.store.mlflow_content import RunView, child, parent
 from lbench.store.mlflow_page import (
     EXPERIMENT,
     EXPERIMENT_TAGS,
@@ -29,9 +29,9 @@ from lbench.store.mlflow_page import (
     sqlite_uri,
 )
 from lbench.store.mlflow_tables import create_tables
-from lbench.store.reading import DAMAGE
 from lbench.store.record import Record, latest
 from lbench.store.rows import CellRow, RunRow, Summarise
+from lbench.store.run_dir_reader import DAMAGE
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -39,19 +39,19 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# Of a run's content as it was last published: nothing is written again while it is the same.
 PUBLISHED = "lbench.published"
-METRICS_A_BATCH, PARAMETERS_A_BATCH = 1000, 100
-# Of the 36 that MLflow takes: as many as its own digests have, so that the column stays narrow.
+"""Tag with the digest of a run's content when it was last published; the same is not rewritten."""
+METRICS_PER_BATCH, PARAMETERS_PER_BATCH = 1000, 100
 DIGEST_SHOWN = 8
+"""Characters of a dataset's digest, as many as MLflow's own have, so that columns are narrow."""
 PAGE = 1000
 LOCK_SECONDS = 120
 
 
 class MlflowView:
-    """Publishes cells to MLflow: a parent run a cell, a child a run.
+    """The publisher of configurations (parent runs in MLflow) and their runs (child runs).
 
-    MLflow is created on the first use, in the database of the store.
+    MLflow's tables are created on the first use, in the database of the store.
 
     Raises:
         StoreError: MLflow or its database does not answer; the record is not touched.
@@ -63,12 +63,12 @@ class MlflowView:
             self._client = self._open()
 
     def publish(self, record: Record, fingerprint: str, summarise: Summarise) -> None:
-        """Shows a cell and all its runs as they are now; again is free when nothing changed.
+        """Publish a configuration and all its runs; unchanged ones are not written again.
 
         Args:
-            record: where the cell is read and MLflow's run ids are kept.
-            fingerprint: of the cell.
-            summarise: gives the parent's metrics, such as ``test_error_mean`` and ``n``; a None
+            record: the record, which has the configuration and gets MLflow's run ids.
+            fingerprint: fingerprint of the configuration.
+            summarise: returns the parent's metrics, such as ``test_error_mean`` and ``n``; a None
                 or NaN among them is left out.
 
         Raises:
@@ -76,85 +76,85 @@ class MlflowView:
         """
         with self._alone():
             rebase(self.home)
-            # Read in here: who waited for another publisher shows what is there by now.
+            # Read inside the lock, because another publisher may have changed the record.
             cell = record.cell(fingerprint)
             attempts = record.runs(cell, all_attempts=True)
             runs = latest(attempts)
             members = record.members(cell=cell.fingerprint)
             known = self._known(cell)
-            # A cell stays where it was first shown, whichever study asks for it later.
-            there = [str(run.info.experiment_id) for run in known.values()]
+            # A configuration stays in its first experiment, whichever study has it later.
+            experiments = [str(run.info.experiment_id) for run in known.values()]
             first = members[0].study if members else EXPERIMENT
-            experiment = there[0] if there else self._experiment_id(first)
-            shown = parent(cell, runs, summarise(cell, runs), members)
-            above = self._show(experiment, known.get(("", "")), shown, _dataset(cell, runs))
-            ids: list[tuple[CellRow | RunRow, str]] = [(cell, above)]
+            experiment = experiments[0] if experiments else self._experiment_id(first)
+            view = parent(cell, runs, summarise(cell, runs), members)
+            parent_id = self._show(experiment, known.get(("", "")), view, _dataset(cell, runs))
+            ids: list[tuple[CellRow | RunRow, str]] = [(cell, parent_id)]
             for run in attempts:
-                mine = known.get((run.fingerprint, str(run.attempt)))
-                below = self._show(
-                    experiment, mine, child(cell, run, members), _dataset(cell, [run]), above, run
-                )
-                ids.append((run, below))
+                existing = known.get((run.fingerprint, str(run.attempt)))
+                view, dataset = child(cell, run, members), _dataset(cell, [run])
+                child_id = self._show(experiment, existing, view, dataset, parent_id, run)
+                ids.append((run, child_id))
             for row, run_id in ids:
                 if row.mlflow_run_id != run_id:
                     record.set_mlflow(row, run_id)
 
     def experiments(self) -> list[str]:
-        """The ids of all experiments: one a study, one for runs that no study asked for."""
-        return [str(each.experiment_id) for each in self._client.search_experiments()]
+        """Return the ids of all experiments: one per study, and one for runs without a study."""
+        experiments = self._client.search_experiments()
+        return [str(experiment.experiment_id) for experiment in experiments]
 
     def _show(
         self,
         experiment: str,
         known: Run | None,
-        shown: Shown,
+        view: RunView,
         dataset: DatasetInput,
-        above: str | None = None,
+        parent_id: str | None = None,
         run: RunRow | None = None,
     ) -> str:
         from mlflow.entities import RunTag
 
-        if known is not None and known.data.tags.get(PUBLISHED) == shown.digest():
+        if known is not None and known.data.tags.get(PUBLISHED) == view.digest():
             return str(known.info.run_id)
-        tags = {**shown.tags, **({"mlflow.parentRunId": above} if above else {})}
+        tags = {**view.tags, **({"mlflow.parentRunId": parent_id} if parent_id else {})}
         if known is None:
-            known = self._client.create_run(experiment, shown.started, tags, shown.name)
+            known = self._client.create_run(experiment, view.started, tags, view.name)
         run_id = str(known.info.run_id)
         if known.inputs is None or not known.inputs.dataset_inputs:
             self._client.log_inputs(run_id, [dataset])
         for key in known.data.tags.keys() - tags.keys():
             if key.startswith(("lbench.", "audit.")):
                 self._client.delete_tag(run_id, key)
-        self._log_numbers(known, shown)
+        self._log_numbers(known, view)
         if run is not None:
             _copy_files(run, known)
-        if shown.ended is None:
-            self._client.update_run(run_id, shown.status, shown.name)
+        if view.ended is None:
+            self._client.update_run(run_id, view.status, view.name)
         else:
-            self._client.update_run(run_id, name=shown.name)
-            self._client.set_terminated(run_id, shown.status, shown.ended)
-        # Last, so that whatever was cut short is shown again.
-        marked = {**tags, PUBLISHED: shown.digest()}
-        self._client.log_batch(run_id, tags=[RunTag(key, value) for key, value in marked.items()])
+            self._client.update_run(run_id, name=view.name)
+            self._client.set_terminated(run_id, view.status, view.ended)
+        # Tags come last, so that a publication that was interrupted is repeated.
+        tags[PUBLISHED] = view.digest()
+        self._client.log_batch(run_id, tags=[RunTag(key, value) for key, value in tags.items()])
         return run_id
 
-    def _log_numbers(self, known: Run, shown: Shown) -> None:
-        """Log parameters, where there are none yet, and metrics in the place of older ones."""
+    def _log_numbers(self, known: Run, view: RunView) -> None:
+        """Log parameters, if there are none yet, and replace the metrics."""
         from mlflow.entities import Metric, Param
 
         run_id = str(known.info.run_id)
         if not known.data.params:
-            parameters = [Param(key, value) for key, value in shown.parameters.items()]
-            for few in _batches(parameters, PARAMETERS_A_BATCH):
-                self._client.log_batch(run_id, params=few)
+            parameters = [Param(key, value) for key, value in view.parameters.items()]
+            for batch in _batches(parameters, PARAMETERS_PER_BATCH):
+                self._client.log_batch(run_id, params=batch)
         if known.data.metrics:
-            self._forget_metrics(run_id)
-        for some in _batches([Metric(*point) for point in shown.points], METRICS_A_BATCH):
-            self._client.log_batch(run_id, metrics=some)
+            self._delete_metrics(run_id)
+        for points in _batches([Metric(*point) for point in view.points], METRICS_PER_BATCH):
+            self._client.log_batch(run_id, metrics=points)
 
     def _known(self, cell: CellRow) -> dict[tuple[str, str], Run]:
-        """The cell's runs in MLflow by fingerprint and attempt; the parent's are empty."""
-        found: dict[tuple[str, str], Run] = {}
+        """Return the MLflow runs by fingerprint and attempt; both are empty for the parent."""
+        runs: dict[tuple[str, str], Run] = {}
         token = None
         while True:
             page = self._client.search_runs(
@@ -165,13 +165,13 @@ class MlflowView:
             )
             for run in page:
                 tags = run.data.tags
-                found[tags.get("lbench.fingerprint", ""), tags.get("lbench.attempt", "")] = run
+                runs[tags.get("lbench.fingerprint", ""), tags.get("lbench.attempt", "")] = run
             token = page.token
             if not token:
-                return found
+                return runs
 
-    def _forget_metrics(self, run_id: str) -> None:
-        # MLflow only ever appends: a mean that another seed has moved would stand there twice.
+    def _delete_metrics(self, run_id: str) -> None:
+        # MLflow only appends: a mean that another seed has changed would be there twice.
         with connected(self.home) as engine, writing(engine) as connection:
             for table in ("latest_metrics", "metrics"):
                 statement = text(f"DELETE FROM {table} WHERE run_uuid = :run_id")
@@ -192,20 +192,20 @@ class MlflowView:
         return client
 
     def _experiment_id(self, name: str) -> str:
-        found = self._client.get_experiment_by_name(name)
-        if found is None:
+        experiment = self._client.get_experiment_by_name(name)
+        if experiment is None:
             tags = dict(EXPERIMENT_TAGS)
             return self._client.create_experiment(name, location(self.home, name), tags)
-        if found.lifecycle_stage == "deleted":
-            self._client.restore_experiment(found.experiment_id)
+        if experiment.lifecycle_stage == "deleted":
+            self._client.restore_experiment(experiment.experiment_id)
         for key, value in EXPERIMENT_TAGS.items():
-            if found.tags.get(key) != value:
-                self._client.set_experiment_tag(found.experiment_id, key, value)
-        return str(found.experiment_id)
+            if experiment.tags.get(key) != value:
+                self._client.set_experiment_tag(experiment.experiment_id, key, value)
+        return str(experiment.experiment_id)
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        """One publisher at a time: two would each create what the other is creating."""
+        """Exclude other publishers: two could create the same tables or experiments."""
         with _reaching_mlflow(self.home):
             self.home.root.mkdir(parents=True, exist_ok=True)
             with filelock.FileLock(self.home.root / "mlflow.lock", timeout=LOCK_SECONDS):
@@ -213,19 +213,19 @@ class MlflowView:
 
 
 def _create(uri: str) -> None:
-    """Creates MLflow's tables in an empty database."""
+    """Create MLflow's tables in an empty database."""
     client = _client(uri)
     # An empty experiment called Default would be the first thing that the UI shows.
     client.delete_experiment("0")
 
 
 def _client(uri: str) -> MlflowClient:
-    """MLflow's client, without telemetry and without MLflow's own log lines."""
+    """Return MLflow's client, without telemetry and without MLflow's own log lines."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     from mlflow import MlflowClient
 
     if "MLFLOW_LOGGING_LEVEL" not in os.environ:
-        # It logs a traceback of whatever it then raises.
+        # MLflow logs the traceback of each exception that it raises.
         logging.getLogger("mlflow").setLevel(logging.CRITICAL)
         logging.getLogger("alembic").setLevel(logging.WARNING)
     return MlflowClient(tracking_uri=uri, registry_uri=uri)
@@ -246,10 +246,10 @@ def _reaching_mlflow(home: Home) -> Iterator[None]:
         if "out-of-date database schema" in problem:
             where = store_url(home).render_as_string()
             raise StoreError(
-                f"The MLflow tables in {where} are of another version than the MLflow here.",
-                f"After a copy of it, run: mlflow db upgrade {shlex.quote(where)}",
+                f"The MLflow tables in {where} have another version than the installed MLflow.",
+                f"Make a copy of the store, then run: mlflow db upgrade {shlex.quote(where)}",
             ) from error
-        raise unreachable(home, f"MLflow says: {problem}") from error
+        raise unreachable(home, f"MLflow reports: {problem}") from error
 
 
 def _dataset(cell: CellRow, runs: list[RunRow]) -> DatasetInput:
@@ -271,10 +271,10 @@ def _dataset(cell: CellRow, runs: list[RunRow]) -> DatasetInput:
 
 
 def _copy_files(run: RunRow, known: Run) -> None:
-    """Copy a run's result and journal, as far as they can be read, to its artifacts."""
+    """Copy a run's result and epoch log, as far as they can be read, to its artifacts."""
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
-    # Not by the client: it remembers where a run's artifacts lay before a home was moved.
+    # Not by the client, which remembers the folder from before a home was moved.
     folder = get_artifact_repository(known.info.artifact_uri)
     for name in ("result.json", "metrics.jsonl"):
         file = run.run_dir / name

@@ -1,4 +1,4 @@
-"""The record's tables, in the database that MLflow's tables lie in too."""
+"""The record's tables, in the same database as MLflow's tables."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from sqlalchemy import JSON, Float, ForeignKey, String, UniqueConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 VERSION = 7
-"""Of these tables; raised when an older lbench could no longer read them."""
+"""Version of these tables; increased when an older lbench can no longer read them."""
 
 
 class Base(DeclarativeBase):
-    """Every table is called ``lbench_…``: MLflow and Alembic own other names."""
+    """Base of the tables, which are all named ``lbench_…``: MLflow and Alembic use other names."""
 
     type_annotation_map = {  # noqa: RUF012
         dict[str, Any]: JSON(none_as_null=True),
@@ -22,15 +22,15 @@ class Base(DeclarativeBase):
 
 
 class Schema(Base):
-    """One row: the version that the tables were written by."""
+    """The version of the tables, in one row."""
 
     __tablename__ = "lbench_schema"
 
     version: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
 
 
-class Cell(Base):
-    """A rule with its config, recipe, network and task: one line of a table."""
+class CellTable(Base):
+    """The configurations: rule, options, recipe, network and task."""
 
     __tablename__ = "lbench_cells"
 
@@ -55,8 +55,8 @@ class Cell(Base):
     mlflow_run_id: Mapped[str | None]
 
 
-class Run(Base):
-    """One attempt at a cell with a seed. Errors in percent, times in seconds; NaN is null."""
+class RunTable(Base):
+    """The attempts at runs. Errors are percentages, times are in seconds, NaN is null."""
 
     __tablename__ = "lbench_runs"
     __table_args__ = (UniqueConstraint("fingerprint", "attempt"),)
@@ -94,8 +94,8 @@ class Run(Base):
     mlflow_run_id: Mapped[str | None]
 
 
-class Member(Base):
-    """A run's place in a study; one run may have places in several."""
+class MemberTable(Base):
+    """The memberships of runs in studies; one run may belong to several."""
 
     __tablename__ = "lbench_members"
     __table_args__ = (UniqueConstraint("study", "point", "search", "role", "trial", "seed"),)
@@ -117,11 +117,11 @@ UPGRADES = {
         "ALTER TABLE lbench_runs ADD COLUMN contradictions JSON",
     ),
     2: ("ALTER TABLE lbench_runs ADD COLUMN step_memory_mib FLOAT",),
-    # New tables need no statement: those that are missing are created.
+    # New tables need no statement: missing tables are created.
     3: ("ALTER TABLE lbench_runs ADD COLUMN step_flops FLOAT",),
-    # Made anew: `lbench sync` and a study that goes on fill it from the journals.
+    # The table is created again: `lbench sync` and studies fill it from their memberships.
     4: ("DROP TABLE IF EXISTS lbench_members",),
     5: ("ALTER TABLE lbench_runs ADD COLUMN core_share FLOAT",),
     6: ("ALTER TABLE lbench_runs ADD COLUMN predict_flops FLOAT",),
 }
-"""By version what makes it the next one."""
+"""The statements that upgrade each version to the next one."""

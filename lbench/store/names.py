@@ -1,4 +1,4 @@
-"""Which cells a user means by part of a name."""
+"""The configurations that a part of a name means."""
 
 from __future__ import annotations
 
@@ -6,21 +6,22 @@ from collections.abc import Mapping
 
 from lbench.errors import UsageError, did_you_mean, nearest
 
-LISTING = "Run `lbench compare` without a name to list the cells."
+LISTING = "Run `lbench compare` without a name to list the configurations."
 SHORTEST_FINGERPRINT = 4
 
 
 def matching(cells: Mapping[str, str], prefix: str) -> list[str]:
-    """The fingerprints of the cells that a prefix means, in the order given.
+    """Return the fingerprints of the configurations that a prefix means, in the given order.
 
-    The first of these that finds any: the full id; whole leading parts of the id
-    (``bp/cifar10`` is not ``bp/cifar10-jpeg``); any prefix of the id; a prefix of the
-    fingerprint (four digits and more). With an ``@``, what stands behind it decides among the
-    cells of that rule and dataset: an option given at its default changes the words alone.
+    The prefix is compared with the full id, then with whole leading parts of the id
+    (``bp/cifar10`` is not ``bp/cifar10-jpeg``), then with any prefix of the id, then with the
+    start of the fingerprint (at least four digits); the first comparison with a match counts. With
+    an ``@``, the digits behind it select among the configurations of that rule and dataset,
+    because an option given with its default value changes only the words of the id.
 
     Args:
-        cells: fingerprint to readable id.
-        prefix: what the user gave.
+        cells: readable ids by fingerprint.
+        prefix: text of the user.
     """
     words, at, code = prefix.rpartition("@")
     if at:
@@ -40,27 +41,29 @@ def matching(cells: Mapping[str, str], prefix: str) -> list[str]:
 
 
 def one(cells: Mapping[str, str], prefix: str) -> str:
-    """The fingerprint of the one cell that a prefix means.
+    """Return the fingerprint of the one configuration that a prefix means.
 
     Raises:
-        UsageError: none or several; names the nearest or the candidates.
+        UsageError: there is none, and the hint has similar ids; or there are several, and the
+            message lists them.
     """
-    found = matching(cells, prefix)
-    if len(found) == 1:
-        return found[0]
-    if found:
-        candidates = [cells[fingerprint] for fingerprint in found]
+    fingerprints = matching(cells, prefix)
+    if len(fingerprints) == 1:
+        return fingerprints[0]
+    if fingerprints:
+        candidates = [cells[fingerprint] for fingerprint in fingerprints]
         shown = "\n".join(f"  {name}" for name in candidates[:10])
         more = f"\n  and {len(candidates) - 10} more" if len(candidates) > 10 else ""
         raise UsageError(
-            f"{prefix!r} means {len(candidates)} cells:\n{shown}{more}",
-            f"Give more of the name, or what stands behind the @. {LISTING}",
+            f"{prefix!r} means {len(candidates)} configurations:\n{shown}{more}",
+            f"Give more of the name, or the digits behind the @. {LISTING}",
         )
     near = nearest(prefix, cells.values()) or _starting_alike(prefix, cells)
-    raise UsageError(f"Unknown cell {prefix!r}.", f"{did_you_mean(near)} {LISTING}".lstrip())
+    hint = f"{did_you_mean(near)} {LISTING}".lstrip()
+    raise UsageError(f"Unknown configuration {prefix!r}.", hint)
 
 
 def _starting_alike(prefix: str, cells: Mapping[str, str]) -> list[str]:
-    # A short misspelt prefix is far from any full id: compare with as much of each.
+    # A short misspelt prefix is far from any full id: compare with starts of the same length.
     starts = {name[: len(prefix)]: name for name in cells.values()}
     return [starts[start] for start in nearest(prefix, starts)]

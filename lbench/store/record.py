@@ -1,4 +1,4 @@
-"""The record: every cell and run of a home, in the store; rebuilt from the run directories."""
+"""The record: all configurations and runs of a home; it can be rebuilt from run directories."""
 
 from __future__ import annotations
 
@@ -14,16 +14,15 @@ from sqlalchemy.dialects import postgresql, sqlite
 from lbench.home import Home
 from lbench.rundir import RunDir, without_nan
 from lbench.store.engine import connect, reaching, writing
-from lbench.store.missing import run_dirs
-from lbench.store.models import Base, Cell, Run
-from lbench.store.models import Member as Place
+from lbench.store.models import Base, CellTable, MemberTable, RunTable
 from lbench.store.names import one
-from lbench.store.reading import as_it_is, read
 from lbench.store.rows import CellRow, Member, RunRow
+from lbench.store.run_dir_reader import read, with_current_status
+from lbench.store.run_dirs import run_dirs
 
 
 class Record:
-    """The cells and runs that are known; open with :meth:`open`, use as a context manager.
+    """The recorded configurations and runs; open with :meth:`open`, use as a context manager.
 
     Every method raises :class:`lbench.errors.StoreError` when the store cannot be reached.
     """
@@ -34,7 +33,7 @@ class Record:
 
     @classmethod
     def open(cls, home: Home) -> Record:
-        """The record of a home; its tables are created if they are absent.
+        """Open the record of a home; its tables are created if they are absent.
 
         Raises:
             StoreError: the store cannot be reached, is damaged, or a newer lbench wrote it.
@@ -42,7 +41,7 @@ class Record:
         return cls(home, connect(home))
 
     def close(self) -> None:
-        """Lets go of the database."""
+        """Close the connections to the database."""
         self._engine.dispose()
 
     def __enter__(self) -> Record:
@@ -52,118 +51,122 @@ class Record:
         self.close()
 
     def take(self, run_dir: RunDir) -> RunRow:
-        """Takes what a run directory says, as often as wanted, and returns it.
+        """Record the current content of a run directory, and return its row.
 
         Raises:
             DamagedError: the directory's files are missing or damaged.
         """
         with self._writing() as connection:
-            # Read inside the transaction: what another process takes later is newer than this.
+            # Read inside the transaction, so that another process overwrites it only by newer rows.
             cell, run = read(run_dir, self.home.runs)
-            _upsert(connection, Cell, cell, ("fingerprint",))
-            _upsert(connection, Run, run, ("fingerprint", "attempt"))
-            query = select(Run.__table__).where(
-                Run.fingerprint == run["fingerprint"], Run.attempt == run["attempt"]
+            _upsert(connection, CellTable, cell, ("fingerprint",))
+            _upsert(connection, RunTable, run, ("fingerprint", "attempt"))
+            query = select(RunTable.__table__).where(
+                RunTable.fingerprint == run["fingerprint"], RunTable.attempt == run["attempt"]
             )
             return self._runs(connection, query)[0]
 
     def cells(self) -> list[CellRow]:
-        """All cells, oldest first."""
-        query = select(Cell.__table__).order_by(Cell.id)
+        """Return all configurations, oldest first."""
+        query = select(CellTable.__table__).order_by(CellTable.id)
         with self._reading() as connection:
             return [_cell(row) for row in connection.execute(query).mappings()]
 
     def cell(self, prefix: str) -> CellRow:
-        """The one cell that a prefix means, see :func:`lbench.store.names.matching`.
+        """Return the one configuration that a prefix means (:func:`lbench.store.names.matching`).
 
         Raises:
-            UsageError: none or several; names the nearest or the candidates.
+            UsageError: there is none or several; the error names similar ids or the candidates.
         """
         with self._reading() as connection:
             fingerprint = one(_names(connection), prefix)
-            query = select(Cell.__table__).where(Cell.fingerprint == fingerprint)
+            query = select(CellTable.__table__).where(CellTable.fingerprint == fingerprint)
             return _cell(connection.execute(query).mappings().one())
 
     def runs(self, cell: CellRow, *, all_attempts: bool = False) -> list[RunRow]:
-        """A cell's runs by seed: of each the latest attempt, or all, oldest attempt first.
+        """Return a configuration's runs by seed, the latest attempt or all, oldest first.
 
-        A run whose process died without a word is ``killed`` here, whatever was recorded.
+        A run whose process was killed has the status ``killed``, whatever was recorded.
         """
         query = (
-            select(Run.__table__)
-            .where(Run.cell == cell.fingerprint)
-            .order_by(Run.seed, Run.attempt)
+            select(RunTable.__table__)
+            .where(RunTable.cell == cell.fingerprint)
+            .order_by(RunTable.seed, RunTable.attempt)
         )
         with self._reading() as connection:
             rows = self._runs(connection, query)
         return rows if all_attempts else latest(rows)
 
     def older_code(self, spec: Mapping[str, Any]) -> list[CellRow]:
-        """The cells that differ from this spec in their rule's code alone, newest first.
+        """Return the configurations that differ only in their rule's code, newest first.
 
         Args:
-            spec: a cell's spec, as in ``spec.json`` under ``"spec"``.
+            spec: spec of a configuration, as in ``spec.json`` under ``"spec"``.
         """
         rule = spec["rule"]
-        query = select(Cell.__table__).where(Cell.rule == rule["name"]).order_by(Cell.id.desc())
+        query = (
+            select(CellTable.__table__)
+            .where(CellTable.rule == rule["name"])
+            .order_by(CellTable.id.desc())
+        )
         with self._reading() as connection:
             rows = [_cell(row) for row in connection.execute(query).mappings()]
-        wanted = _without_code(spec)
+        other_parts = _without_code(spec)
         return [
             row
             for row in rows
-            if row.rule_code != rule["code"] and _without_code(row.spec) == wanted
+            if row.rule_code != rule["code"] and _without_code(row.spec) == other_parts
         ]
 
     def unrecorded(self) -> list[RunDir]:
-        """The home's run directories that are not in the record."""
+        """Return the home's run directories that are not in the record."""
         with self._reading() as connection:
-            known = {self.home.runs / path for path in connection.scalars(select(Run.run_dir))}
+            known = {self.home.runs / path for path in connection.scalars(select(RunTable.run_dir))}
         try:
-            return [each for each in run_dirs(self.home) if each.path not in known]
-        except OSError:  # what is in the record can be read all the same
+            return [run_dir for run_dir in run_dirs(self.home) if run_dir.path not in known]
+        except OSError:  # the record can be read although the directories cannot be listed
             return []
 
     def empty(self) -> bool:
-        """Whether no run is in the record."""
+        """Return whether the record has no run."""
         with self._reading() as connection:
-            return connection.scalar(select(Run.id).limit(1)) is None
+            return connection.scalar(select(RunTable.id).limit(1)) is None
 
     def test_reads(self) -> dict[str, int]:
-        """How often each test set was read by all runs, by the data's digest."""
+        """Return how often all runs together read each test set, by the digest of the data."""
         query = (
-            select(Cell.data_digest, func.sum(Run.test_reads))
-            .join(Run, Run.cell == Cell.fingerprint)
-            .group_by(Cell.data_digest)
+            select(CellTable.data_digest, func.sum(RunTable.test_reads))
+            .join(RunTable, RunTable.cell == CellTable.fingerprint)
+            .group_by(CellTable.data_digest)
         )
         with self._reading() as connection:
             return {digest: int(count) for digest, count in connection.execute(query)}
 
     def join(self, members: Iterable[Member]) -> None:
-        """Remembers places of runs in studies; one that is known moves to the run given now."""
+        """Record the memberships of runs; one with the key of an older one replaces it."""
         with self._writing() as connection:
             for member in members:
                 key = ("study", "point", "search", "role", "trial", "seed")
-                _upsert(connection, Place, asdict(member), key)
+                _upsert(connection, MemberTable, asdict(member), key)
 
     def members(self, *, study: str | None = None, cell: str | None = None) -> list[Member]:
-        """Places of runs in studies, oldest first: those of a study, or of a cell's runs."""
-        query = select(Place.__table__).order_by(Place.id)
+        """Return the members of a study, or those for a configuration's runs, oldest first."""
+        query = select(MemberTable.__table__).order_by(MemberTable.id)
         if study is not None:
-            query = query.where(Place.study == study)
+            query = query.where(MemberTable.study == study)
         if cell is not None:
-            query = query.where(Place.cell == cell)
+            query = query.where(MemberTable.cell == cell)
         with self._reading() as connection:
             rows = connection.execute(query).mappings().all()
         return [Member(**{k: v for k, v in row.items() if k != "id"}) for row in rows]
 
     def set_mlflow(self, row: CellRow | RunRow, mlflow_run_id: str) -> None:
-        """Remembers where MLflow shows a cell (its parent run) or a run (its child)."""
+        """Record the MLflow run of a configuration (a parent run) or of a run (its child)."""
         if isinstance(row, CellRow):
-            statement = update(Cell).where(Cell.fingerprint == row.fingerprint)
+            statement = update(CellTable).where(CellTable.fingerprint == row.fingerprint)
         else:
-            statement = update(Run).where(
-                Run.fingerprint == row.fingerprint, Run.attempt == row.attempt
+            statement = update(RunTable).where(
+                RunTable.fingerprint == row.fingerprint, RunTable.attempt == row.attempt
             )
         with self._writing() as connection:
             connection.execute(statement.values(mlflow_run_id=mlflow_run_id))
@@ -185,17 +188,19 @@ class Record:
             del values["id"]
             values["run_dir"] = self.home.runs / values["run_dir"]
             values["contradictions"] = values["contradictions"] or []
-            rows.append(as_it_is(RunRow(**values)))
+            rows.append(with_current_status(RunRow(**values)))
         return rows
 
 
 def latest(attempts: Iterable[RunRow]) -> list[RunRow]:
-    """Of attempts in their order the last of each seed."""
+    """Return the last attempt of each seed; the attempts are in order."""
     return list({row.seed: row for row in attempts}.values())
 
 
 def _names(connection: Connection) -> dict[str, str]:
-    rows = connection.execute(select(Cell.fingerprint, Cell.cell_id).order_by(Cell.id))
+    rows = connection.execute(
+        select(CellTable.fingerprint, CellTable.cell_id).order_by(CellTable.id)
+    )
     return {row.fingerprint: row.cell_id for row in rows}
 
 
@@ -216,5 +221,5 @@ def _upsert(
 
 def _without_code(spec: Mapping[str, Any]) -> Any:
     rule = {key: value for key, value in spec["rule"].items() if key != "code"}
-    # Through JSON, so that a tuple in a spec that was just built equals the list that was read.
+    # Through JSON, so that a tuple in a new spec equals the list in one that was read.
     return without_nan(json.loads(json.dumps({**spec, "rule": rule})))

@@ -1,4 +1,4 @@
-"""What the record answers with: plain values that outlive any connection."""
+"""The rows of the record as plain values, which stay valid without a connection."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class CellRow:
-    """A cell.
+    """A configuration.
 
     Attributes:
         fingerprint: SHA-256 (hex) of the spec without the seed.
-        cell_id: readable, such as ``lfnn_l/mnist/mlp-275k/leadership=0.7@1a2b3c4d``.
+        cell_id: readable id, such as ``lfnn_l/mnist/mlp-275k/leadership=0.7@1a2b3c4d``.
         rule_code: digest of the rule's code.
-        test_examples: how many the test set has; None when the run directory does not say.
-        spec: what was asked for, as in ``spec.json``.
-        params_inf: parameters that prediction reaches; ``params_aux`` are the other trained
-            ones, ``params_fix`` the fixed random ones.
-        mlflow_run_id: the parent run in MLflow; None until published.
+        test_examples: number of test examples; None if the run directory does not have it.
+        spec: spec of the configuration, as in ``spec.json``.
+        params_inf: number of parameters that a prediction uses; ``params_aux`` are the other
+            trained ones, ``params_fix`` the fixed random ones.
+        mlflow_run_id: id of the parent run in MLflow; None until published.
     """
 
     fingerprint: str
@@ -45,21 +45,21 @@ class CellRow:
 
 @dataclass(frozen=True, slots=True)
 class RunRow:
-    """One attempt at a cell with a seed.
+    """One attempt at a run.
 
     Attributes:
-        fingerprint: SHA-256 (hex) of cell and seed.
-        cell: fingerprint of the cell.
+        fingerprint: SHA-256 (hex) of configuration and seed.
+        cell: fingerprint of the configuration.
         status: ``running``, ``finished``, ``diverged``, ``failed``, ``pruned`` or ``killed``.
-        train_error: percent, as every error here; None where there is no finite number.
+        train_error: a percentage, like all errors here; None where there is no finite number.
         step_ms: milliseconds per training step, from the quickest stretches of the run.
-        core_share: share of the training time in which the run had a core; None where unknown.
+        core_share: share of the training time in which the run had a core; None if unknown.
         step_flops: floating-point operations of a training step, in its matrix products.
-        predict_flops: the same of predicting one example.
-        test_reads: how often this run read the test set.
-        audit: by claim what was ``claimed`` and ``measured``; None where nothing was measured.
-        contradictions: claims that do not hold, each with what was seen.
-        started: Unix time, seconds. ``ended`` of a killed run is when it last wrote.
+        predict_flops: floating-point operations of predicting one example, likewise.
+        test_reads: number of times that the run read the test set.
+        audit: the ``claimed`` and ``measured`` value of each claim; None without an audit.
+        contradictions: a sentence per claim that the measurements contradict.
+        started: Unix time, seconds. ``ended`` of a killed run is the time of its last write.
     """
 
     fingerprint: str
@@ -96,18 +96,18 @@ class RunRow:
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A run's place in a study.
+    """The membership of a run in a study.
 
     Attributes:
-        study: its name.
-        point: the point's key.
-        role: ``trial`` of a search, ``final`` for a run of the table, or ``defaults`` for one that
-            what a search chose is compared with.
-        trial: number of the trial; of a final run the trial that chose it, -1 without one.
-        seed: of the run.
-        cell: fingerprint.
-        run: fingerprint.
-        search: which of the searches that the point has had; "" without one.
+        study: name of the study.
+        point: key of the point.
+        role: ``trial`` for a trial of a search, ``final`` for a run of the table, or ``defaults``
+            for a run with which the choice of a search is compared.
+        trial: number of the trial; for a final run the trial that chose it, -1 without one.
+        seed: seed of the run.
+        cell: fingerprint of the configuration.
+        run: fingerprint of the run.
+        search: the search, of those that the point has had; "" without one.
     """
 
     study: str
@@ -121,4 +121,4 @@ class Member:
 
 
 Summarise = Callable[[CellRow, list[RunRow]], Mapping[str, float | None]]
-"""From a cell's runs, the latest attempt of each seed, to the metrics of its parent run."""
+"""A function from a configuration and the latest attempts of its seeds to summary metrics."""

@@ -1,4 +1,4 @@
-"""Rebuilds the record, and MLflow's view of it, from the run directories."""
+"""The rebuilding of the record, and of its view in MLflow, from the run directories."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from pathlib import Path
 
 from lbench.errors import DamagedError
 from lbench.home import Home
-from lbench.store.journal import Journal, journals
-from lbench.store.missing import run_dirs
+from lbench.store.memberships import Memberships, studies_with_memberships
 from lbench.store.record import Record
 from lbench.store.rows import Summarise
+from lbench.store.run_dirs import run_dirs
 
 
 @dataclass(frozen=True)
-class Report:
-    """What a sync found.
+class SyncResult:
+    """The result of a sync.
 
     Attributes:
-        cells: how many cells the record now has.
-        runs: how many run directories were taken.
-        statuses: of those, how many have which status.
-        published: how many cells MLflow now shows; None when it was not asked for.
+        cells: number of configurations in the record.
+        runs: number of run directories that were read.
+        statuses: number of these runs by status.
+        published: number of configurations in MLflow; None if MLflow was not rebuilt.
         unreadable: directories of runs and studies that were left out, with the reason.
-        skipped: a sentence for each study's journal with lines that cannot be read.
+        skipped: a sentence for each study whose memberships have lines that cannot be read.
     """
 
     cells: int
@@ -36,15 +36,15 @@ class Report:
     skipped: Sequence[str]
 
 
-def sync(home: Home, summarise: Summarise, *, mlflow: bool = True) -> Report:
-    """Takes every run directory into the record; removes nothing, and creates no empty store.
+def sync(home: Home, summarise: Summarise, *, mlflow: bool = True) -> SyncResult:
+    """Record every run directory of a home; remove nothing, and create no empty store.
 
-    A run that no process works on any more, and that has no result, becomes ``killed``.
+    A run without a result that no process works on any more becomes ``killed``.
 
     Args:
-        home: whose run directories and store.
-        summarise: makes the numbers of a cell's line in MLflow.
-        mlflow: whether to rebuild MLflow's view too.
+        home: home of the run directories and the store.
+        summarise: returns the metrics of a configuration's run in MLflow.
+        mlflow: whether to rebuild the view in MLflow too.
 
     Raises:
         UsageError: the store is the home's, and may not be written.
@@ -53,25 +53,25 @@ def sync(home: Home, summarise: Summarise, *, mlflow: bool = True) -> Report:
     statuses: Counter[str] = Counter()
     unreadable: dict[Path, str] = {}
     skipped: list[str] = []
-    found = list(run_dirs(home))
-    if not found and not home.has_store():
-        return Report(0, 0, {}, 0 if mlflow else None, {}, [])
+    directories = list(run_dirs(home))
+    if not directories and not home.has_store():
+        return SyncResult(0, 0, {}, 0 if mlflow else None, {}, [])
     if home.store_file == home.root / "store.db":
         home.prepare()
     with Record.open(home) as record:
-        for run_dir in found:
+        for run_dir in directories:
             try:
                 statuses[record.take(run_dir).status] += 1
             except DamagedError as error:
                 unreadable[run_dir.path] = error.message
-        for study in journals(home):
+        for study in studies_with_memberships(home):
             try:
-                journal = Journal(home, study)
-                record.join(journal.read())
+                memberships = Memberships(home, study)
+                record.join(memberships.read())
             except DamagedError as error:
                 unreadable[home.studies / study] = error.message
             else:
-                skipped += [journal.skipped] if journal.skipped else []
+                skipped += [memberships.skipped] if memberships.skipped else []
         cells = record.cells()
         if mlflow and cells:
             from lbench.store.mlflow_view import MlflowView
@@ -79,7 +79,7 @@ def sync(home: Home, summarise: Summarise, *, mlflow: bool = True) -> Report:
             view = MlflowView(home)
             for cell in cells:
                 view.publish(record, cell.fingerprint, summarise)
-    return Report(
+    return SyncResult(
         cells=len(cells),
         runs=statuses.total(),
         statuses=dict(statuses),

@@ -9,10 +9,10 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from lbench.home import Home
-from lbench.store.journal import Journal
-from lbench.store.missing import check_store
+from lbench.store.memberships import Memberships
 from lbench.store.record import Record
 from lbench.store.rows import CellRow, Member, RunRow
+from lbench.store.run_dirs import check_store
 from lbench.study.best_trials import indistinguishable_trials
 from lbench.study.defaults import best_of, has_defaults, settings_of, values_of
 from lbench.study.definition import Study
@@ -47,7 +47,7 @@ def collect_results(study: Study, home: Home) -> Results:
     untrainable = {
         entry.point.key: entry.untrainable for entry in ledger.entries if entry.untrainable
     }
-    members = list(Journal(home, study.name).read())
+    members = list(Memberships(home, study.name).read())
     if ledger.entries or members:
         check_store(home)
     if not ledger.entries or not home.has_store():
@@ -58,21 +58,21 @@ def collect_results(study: Study, home: Home) -> Results:
         )
     guarded = storage_errors(home) if study.search else nullcontext()
     with Record.open(home) as record, guarded:
-        # The record may have memberships that the journal has lost.
+        # The record may still have members that the file has lost.
         members = [*record.members(study=study.name), *members]
-        lookup = _RunLookup(record, members)
+        runs = _RunLookup(record, members)
         optuna_storage = storage(home) if study.search and has_storage(home) else None
         names = {entry.point.key: entry.search for entry in ledger.entries if entry.search}
         lacking = missing_searches(home, names, optuna_storage, members)
         searches = [
-            _search(entry, lookup, optuna_storage) for entry in ledger.entries if entry.search
+            _search(entry, runs, optuna_storage) for entry in ledger.entries if entry.search
         ]
         best = {search.point.key: search.best for search in searches}
         finals: list[Final] = []
         missing = []
         for entry in ledger.entries:
             trial = best.get(entry.point.key)
-            final = _final(entry, trial, lookup)
+            final = _final(entry, trial, runs)
             if final is not None:
                 finals.append(final)
             else:
@@ -123,46 +123,47 @@ class _RunLookup:
         return self._runs[cell]
 
 
-def _final(entry: Entry, trial: Trial | None, lookup: _RunLookup) -> Final | None:
+def _final(entry: Entry, trial: Trial | None, runs: _RunLookup) -> Final | None:
     number = -1 if trial is None else trial.number
     if entry.search and trial is None:
         return None
     chosen = {} if trial is None else trial.params
     key = (entry.point.key, search_digest(entry.search), "final", number)
-    return _trained(entry, chosen, lookup, key)
+    return _trained(entry, chosen, runs, key)
 
 
 def _trained(
-    entry: Entry, chosen: Mapping[str, Any], lookup: _RunLookup, key: tuple[str, str, str, int]
+    entry: Entry, chosen: Mapping[str, Any], runs: _RunLookup, key: tuple[str, str, str, int]
 ) -> Final | None:
     """Return the configuration that was trained last, with its runs, or None.
 
     Args:
         entry: the planned point.
         chosen: settings that the search chose.
-        lookup: runs of the study.
+        runs: the runs of the study.
         key: point, digest of the search, role and trial of the runs.
     """
-    if not (members := lookup.members.get(key)):
+    if not (members := runs.members.get(key)):
         return None
     newest = list(members.values())[-1].cell
     members = {seed: member for seed, member in members.items() if member.cell == newest}
-    cell = lookup.cell(newest)
+    cell = runs.cell(newest)
     if cell is None:
         return None
-    return Final(entry.point, chosen, cell, lookup.runs(members))
+    return Final(entry.point, chosen, cell, runs.runs(members))
 
 
-def _search(entry: Entry, lookup: _RunLookup, optuna_storage: BaseStorage | None) -> SearchResult:
+def _search(entry: Entry, runs: _RunLookup, optuna_storage: BaseStorage | None) -> SearchResult:
     name = entry.search or ""
     study = _open(name, optuna_storage)
     frozen = study.get_trials(deepcopy=False) if study is not None else []
     key = (entry.point.key, search_digest(entry.search), "defaults", -1)
-    trials = [_trial(entry, trial, lookup) for trial in frozen if trial.state.name != "WAITING"]
+    trials = [_trial(entry, trial, runs) for trial in frozen if trial.state.name != "WAITING"]
     by_number = {trial.number: trial for trial in trials}
-    frozen_best = best_of(frozen)
-    best = None if frozen_best is None else by_number[frozen_best.number]
-    similar, validation = indistinguishable_trials(trials, best)
+    best = best_of(frozen)
+    same, validation = indistinguishable_trials(
+        trials, None if best is None else by_number[best.number]
+    )
     return SearchResult(
         point=entry.point,
         name=name,
@@ -170,12 +171,12 @@ def _search(entry: Entry, lookup: _RunLookup, optuna_storage: BaseStorage | None
         objectives=entry.objectives,
         wanted=entry.wanted,
         trials=trials,
-        best=best,
-        indistinguishable=similar,
+        best=None if best is None else by_number[best.number],
+        indistinguishable=same,
         front=_front(trials),
         validation=validation,
         importances={} if study is None else _importances(study, frozen),
-        defaults=_trained(entry, {}, lookup, key),
+        defaults=_trained(entry, {}, runs, key),
     )
 
 
@@ -203,9 +204,9 @@ def _open(name: str, optuna_storage: BaseStorage | None) -> OptunaStudy | None:
         return None
 
 
-def _trial(entry: Entry, trial: FrozenTrial, lookup: _RunLookup) -> Trial:
+def _trial(entry: Entry, trial: FrozenTrial, runs: _RunLookup) -> Trial:
     key = (entry.point.key, search_digest(entry.search), "trial", trial.number)
-    runs = lookup.runs(lookup.members.get(key, {}))
+    own_runs = runs.runs(runs.members.get(key, {}))
     values = values_of(trial)
     return Trial(
         number=trial.number,
@@ -214,8 +215,8 @@ def _trial(entry: Entry, trial: FrozenTrial, lookup: _RunLookup) -> Trial:
         values=None if values is None else tuple(values),
         intermediate=trial.intermediate_values,
         reason=trial.user_attrs.get(REASON),
-        cell=runs[0].cell if runs else None,
-        runs=runs,
+        cell=own_runs[0].cell if own_runs else None,
+        runs=own_runs,
         began=None if trial.datetime_start is None else trial.datetime_start.timestamp(),
         ended=None if trial.datetime_complete is None else trial.datetime_complete.timestamp(),
         defaults=has_defaults(trial),

@@ -15,7 +15,7 @@ from lbench.execute.writer import Writer
 from lbench.home import Home
 from lbench.registry import Registry
 from lbench.rundir import exclusive
-from lbench.store.journal import Journal
+from lbench.store.memberships import Memberships
 from lbench.study.ledger import search_names, write_ledger
 from lbench.study.missing_files import missing_searches
 from lbench.study.runner import Display, Ending, Runner
@@ -88,10 +88,10 @@ def drive(
 
 def _note_missing_searches(plan: StudyPlan, home: Home, display: Display) -> None:
     optuna_storage = storage(home) if plan.study.search and has_storage(home) else None
-    journal = Journal(home, plan.study.name)
-    if journal.skipped:
-        display.note(journal.skipped)
-    for sentence in missing_searches(home, search_names(plan), optuna_storage, journal.read()):
+    memberships = Memberships(home, plan.study.name)
+    if memberships.skipped:
+        display.note(memberships.skipped)
+    for sentence in missing_searches(home, search_names(plan), optuna_storage, memberships.read()):
         display.note(f"{sentence} It begins anew; finished runs are not repeated.")
 
 

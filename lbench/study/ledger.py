@@ -10,7 +10,7 @@ from typing import Any
 from lbench.errors import DamagedError, DeniedError
 from lbench.home import Home
 from lbench.rundir import read_json, write_json
-from lbench.store.reading import DAMAGE
+from lbench.store.run_dir_reader import DAMAGE
 from lbench.study.definition import Domain, Point, Search, Span, Study
 from lbench.study.search import search_name
 from lbench.study.space import trial_count
@@ -141,7 +141,7 @@ def _ledger(path: Path, study: Study, content: Mapping[str, Any]) -> Ledger:
         return _parsed(study, content)
     except DAMAGE as error:
         raise DamagedError(
-            f"{path} is damaged: {type(error).__name__}: {error}.", _remedy(path)
+            f"{path} is damaged: {type(error).__name__}: {error}.", _again(path)
         ) from None
 
 
@@ -165,10 +165,10 @@ def _content(path: Path) -> dict[str, Any]:
     except DeniedError:
         raise
     except DamagedError as error:
-        raise DamagedError(error.message, _remedy(path)) from None
+        raise DamagedError(error.message, _again(path)) from None
 
 
-def _remedy(path: Path) -> str:
+def _again(path: Path) -> str:
     return f"Move {path} away and run the study again: finished runs are not repeated."
 
 

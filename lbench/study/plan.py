@@ -11,7 +11,7 @@ from typing import Any
 from lbench.errors import DataError, LbenchError, UsageError
 from lbench.recipe import Recipe, idle
 from lbench.registry import Registry
-from lbench.run import raised
+from lbench.run import plugin_errors
 from lbench.run.batches import check_batches
 from lbench.run.resolve import VALIDATION, Resolved, refuse_idle, resolve
 from lbench.study.definition import Arm, Domain, Point, Span, Study, UntrainablePoint
@@ -103,7 +103,7 @@ def _resolved(
             raise
         except (Exception, SystemExit) as error:
             # The error is in the code of one rule; the other points do not depend on it.
-            untrainable.append(UntrainablePoint(point, raised.reason(error)))
+            untrainable.append(UntrainablePoint(point, plugin_errors.reason(error)))
             continue
         if problem := _too_small(resolved[point.key], spaces.get(point.key, {})):
             untrainable.append(UntrainablePoint(point, problem))

@@ -18,7 +18,7 @@ from lbench.home import Home
 from lbench.registry import Registry
 from lbench.run.resolve import Request
 from lbench.rundir import RunDir
-from lbench.store.journal import Journal
+from lbench.store.memberships import Memberships
 from lbench.store.rows import Member
 from lbench.study.defaults import defaults, values_of
 from lbench.study.definition import Point
@@ -105,7 +105,7 @@ class Runner:
         self.stop: str | None = None
         self._searches = search_names(plan)
         self._storage = storage(home) if self.study.search else None
-        self._journal = Journal(home, self.study.name)
+        self._memberships = Memberships(home, self.study.name)
         self._point_runs = {point.key: self._make_point_runs(point) for point in plan.points}
         self._order = deque(self._point_runs)
         self._jobs: dict[Key, Job] = {}
@@ -121,9 +121,9 @@ class Runner:
         search = None
         if self.study.search is not None and self._storage is not None:
             name, space = self._searches[point.key], self.plan.spaces[point.key]
-            trial_0 = defaults(self.plan.resolved[point.key].cell, space)
+            before = defaults(self.plan.resolved[point.key].cell, space)
             search = OptunaSearch(
-                name, point, self.study.search, space, self._storage, self.registry, trial_0
+                name, point, self.study.search, space, self._storage, self.registry, before
             )
         return PointRuns(point, search, self.study.seeds)
 
@@ -142,7 +142,7 @@ class Runner:
         self._show()
         if self.writer is not None:
             # Runs that an earlier, killed driver has recorded but not published to MLflow.
-            cells = dict.fromkeys(member.cell for member in self._journal.read())
+            cells = dict.fromkeys(member.cell for member in self._memberships.read())
             self._publish |= dict.fromkeys(self.writer.unpublished(cells))
         self._submit(pool)
         while self._jobs:
@@ -245,7 +245,7 @@ class Runner:
             search = self._point_runs[key[0]].search
             assert search is not None
             epoch, error = event.row["epoch"], event.row["val_error"]
-            pool.answer(key, search.report_epoch(key[1], key[2], epoch, error))
+            pool.answer(key, search.epoch(key[1], key[2], epoch, error))
         elif isinstance(event, Started):
             self._cells[key] = event.cell
             self._join(key, event)
@@ -268,7 +268,7 @@ class Runner:
             role, trial = "defaults", FINAL
         digest = search_digest(self._searches.get(key[0]))
         member = Member(self.study.name, key[0], role, trial, key[2], event.cell, event.run, digest)
-        self._journal.add(member)
+        self._memberships.add(member)
         if self.writer is not None:
             self.writer.join([member])
 
@@ -289,7 +289,7 @@ class Runner:
             return
         assert point_runs.search is not None
         values = objectives(event.result, event.run_dir) if status == "finished" else {}
-        if point_runs.search.end_run(key[1], key[2], status, event.result["reason"], values):
+        if point_runs.search.ended_seed(key[1], key[2], status, event.result["reason"], values):
             self._show_search(key[0], point_runs.search)
 
     def _status(self, event: Ended) -> str:

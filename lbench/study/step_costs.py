@@ -15,8 +15,8 @@ import torch
 from lbench.data.loader import Batches, DeviceData
 from lbench.randomness import Randomness
 from lbench.rule import Rule
-from lbench.run import raised
-from lbench.run.evaluate import autocast, evaluate
+from lbench.run import plugin_errors
+from lbench.run.evaluation import autocast, evaluate
 from lbench.run.optim import Update
 from lbench.run.resolve import Resolved
 from lbench.run.step_flops import StepFlops
@@ -77,7 +77,7 @@ def step_costs(
                     by_kind[kind] = _cost(resolved, device, threads, cores)
                 except (Exception, SystemExit) as error:
                     by_kind[kind] = None
-                    report(f"A step failed, so its time is unknown: {raised.reason(error)}")
+                    report(f"A step failed, so its time is unknown: {plugin_errors.reason(error)}")
             if (cost := by_kind[kind]) is not None:
                 costs[point.key] = cost
     finally:
@@ -152,7 +152,7 @@ def _phase(
         counted = done == WARMUP_STEPS - 1
         if counted:
             examples = len(batch.target)
-        with flops.watched() if counted else contextlib.nullcontext():
+        with flops.measure() if counted else contextlib.nullcontext():
             rule.step(rule.prepare(batch, s), s)
             rule.after_step(s)
         done += 1

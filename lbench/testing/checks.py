@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from lbench.errors import did_you_mean, nearest
-from lbench.run.raised import place as place_of
-from lbench.run.raised import reason as reason_of
+from lbench.run.plugin_errors import plugin_line
+from lbench.run.plugin_errors import reason as reason_of
 from lbench.testing import architecture, gradients, learning, options, practice, prediction
 from lbench.testing.subject import FailedError, SkippedError, Subject
 
@@ -145,7 +145,7 @@ def _run(check: Check, subject: Subject) -> Outcome:
 
 def _described(error: BaseException, rule: type) -> str:
     """Return the kind of an error, its first line, its notes, and where the rule raised it."""
-    where = place_of(error, rule)
+    where = plugin_line(error, rule)
     text = reason_of(error, rule).removesuffix(f" ({where})")
     text += "".join(f", {note}" for note in getattr(error, "__notes__", []))
     return text if where is None else f"{text} ({where})"

@@ -65,7 +65,7 @@ class SilentReporter:
     def epoch(self, row: dict[str, Any]) -> None:
         """Do nothing."""
 
-    def asked(self) -> str | None:
+    def stop_reason(self) -> str | None:
         """Return None: the run continues."""
         return None
 
@@ -113,7 +113,7 @@ def _learns(subject: Subject, epochs: int) -> str:
     """
     with tempfile.TemporaryDirectory() as folder:
         outcome = _run(_resolved(subject, epochs, "paper"), Path(folder), SilentReporter())
-        rows = _journal(outcome.run_dir)
+        rows = _epoch_log(outcome.run_dir)
     result = outcome.result
     if result["status"] != "finished":
         raise FailedError(f"a run of {epochs} epochs of digits {_ended(result)}")
@@ -168,7 +168,7 @@ def resumes_in_a_new_process(subject: Subject) -> str:
             {name: answer["result"][name] for name in fields},
         ):
             raise FailedError(f"the resumed run ends with another {listed(names)}")
-        _same_journal(straight.run_dir, run_dir)
+        _same_epoch_log(straight.run_dir, run_dir)
     return f"from step {state['index']} of {answer['result']['steps']}"
 
 
@@ -187,16 +187,16 @@ def _same_ending(straight: Path, resumed: Path, index: int) -> None:
             )
 
 
-def _same_journal(straight: Path, resumed: Path) -> None:
-    """Check that the journals of both runs have the same rows.
+def _same_epoch_log(straight: Path, resumed: Path) -> None:
+    """Check that the epoch logs of both runs have the same rows.
 
     Raises:
         FailedError: a row differs.
     """
-    for one, other in zip(_journal(straight), _journal(resumed), strict=True):
+    for one, other in zip(_epoch_log(straight), _epoch_log(resumed), strict=True):
         if names := differing(one, other):
             where = f"epoch {one['epoch']} of the resumed run"
-            raise FailedError(f"{where} has another {listed(names)} in its journal")
+            raise FailedError(f"{where} has another {listed(names)} in its epoch log")
 
 
 def resume() -> None:
@@ -306,7 +306,7 @@ def _run(resolved: Resolved, home: Path, reporter: SilentReporter) -> Outcome:
     threads = torch.get_num_threads()
     every = math.inf if reporter.killed_at is None else 0.0
     # Another check audits the rule's steps.
-    machine = Machine(torch.device("cpu"), threads=1, checkpoint_every=every, audited=False)
+    machine = Machine(torch.device("cpu"), threads=1, checkpoint_every=every, audit=False)
     try:
         (outcome,) = run_cell(resolved, [0], Home(home), machine, lambda seed: reporter, None)
     finally:
@@ -314,8 +314,8 @@ def _run(resolved: Resolved, home: Path, reporter: SilentReporter) -> Outcome:
     return outcome
 
 
-def _journal(run_dir: Path) -> list[dict[str, Any]]:
-    """Return the rows of a run's journal, without times."""
+def _epoch_log(run_dir: Path) -> list[dict[str, Any]]:
+    """Return the rows of a run's epoch log, without times."""
     rows = RunDir(run_dir).epochs()
     return [{name: value for name, value in row.items() if name != "seconds"} for row in rows]
 

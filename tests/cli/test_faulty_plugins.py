@@ -91,7 +91,7 @@ SAID = {
     "exits": "SystemExit: 0",
     "leaves": "RuntimeError: os._exit(0) was called",
     "leaves_by_name": "RuntimeError: os._exit(0) was called",
-    "interrupts": "KeyboardInterrupt was raised, but nobody has interrupted",
+    "interrupts": "KeyboardInterrupt was raised, but there was no interrupt",
     "generator": "GeneratorExit",
     "base": "BaseException: of its own",
     "recurses": "RecursionError: maximum recursion depth",
@@ -276,4 +276,4 @@ def test_a_run_that_fails_before_its_first_step_says_only_that(
     said = lbench("run", "--rule", "cannot_predict", *SMALL, "--threads", "1", *where)
     assert said.code == 1
     assert "ValueError: no such layer (plugin_faulty.py:" in said.err
-    assert "Unknown cell" not in said.err
+    assert "Unknown configuration" not in said.err

@@ -225,7 +225,7 @@ def test_an_unknown_option_suggests_the_nearest_of_the_sequence() -> None:
 
 
 def test_a_budget_in_examples_is_refused() -> None:
-    with pytest.raises(UsageError, match="budget is in epochs a task"):
+    with pytest.raises(UsageError, match="budget is in epochs per task"):
         ask(dataset="split-digits", examples=100)
 
 

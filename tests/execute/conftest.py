@@ -9,5 +9,5 @@ from lbench.execute import pool as pools
 
 @pytest.fixture
 def interpreters(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Workers start as they do for users."""
+    """Start workers as spawned interpreters, as for users."""
     monkeypatch.setattr(pools, "CONTEXT", multiprocessing.get_context("spawn"))

@@ -1,4 +1,4 @@
-"""A plugin of rules that do what no rule should: for tests of the pool."""
+"""A plugin of rules that harm their process, for tests of the pool."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from lbench.task import Batch
 from lbench_bp.bp import Bp
 
 AT = 60
-"""The step, from 0, at which it happens: in the second epoch of digits."""
+"""The step, from 0, at which the rules act: in the second epoch of digits."""
 
 
 class Mortal(Bp):
-    """Takes its process with it, the first time that a file is not there."""
+    """A rule that kills its process once: if a file does not exist yet."""
 
     def after_step(self, s: Step) -> None:
-        died = Path(os.environ["LBENCH_TEST_DIED"])
-        if s.index == AT and not died.exists():
-            died.touch()
+        marker = Path(os.environ["LBENCH_TEST_DIED"])
+        if s.index == AT and not marker.exists():
+            marker.touch()
             os.kill(os.getpid(), signal.SIGKILL)
 
 
 class Doomed(Bp):
-    """Takes its process with it every time."""
+    """A rule that kills its process every time."""
 
     def after_step(self, s: Step) -> None:
         if s.index == AT:
@@ -35,7 +35,7 @@ class Doomed(Bp):
 
 
 class Leaving(Bp):
-    """Ends its process as if all were well."""
+    """A rule that ends its process with exit code 0."""
 
     def after_step(self, s: Step) -> None:
         if s.index == AT:
@@ -43,7 +43,7 @@ class Leaving(Bp):
 
 
 class Broken(Bp):
-    """Raises in the middle of a run."""
+    """A rule that raises in the middle of a run."""
 
     def loss(self, batch: Batch, s: Step) -> Tensor:
         if s.index == AT:
@@ -52,7 +52,7 @@ class Broken(Bp):
 
 
 class Chatty(Bp):
-    """Prints."""
+    """A rule that prints."""
 
     def after_step(self, s: Step) -> None:
         print("chatty at", s.index, flush=True)

@@ -1,4 +1,4 @@
-"""Workers, drivers and pools that come to their end: killed, told to end, closed, interrupted."""
+"""The ends of workers, drivers and pools: killed, terminated, closed, interrupted."""
 
 from __future__ import annotations
 
@@ -21,37 +21,37 @@ from lbench.rundir import RunDir
 from tests import forked
 from tests.execute import driver
 from tests.execute.helper import PATIENCE, PERILOUS, drive, end, job, only, process_of
-from tests.run.helper import ask, journal, run
+from tests.run.helper import ask, epoch_log, run
 from tests.run.test_resume import assert_equal_runs
 
 
 @pytest.fixture
 def worker(tmp_path: Path) -> Iterator[Pool]:
-    """One that may come to harm."""
+    """Yield a pool with one worker that tests may kill."""
     with Pool(
         Home(tmp_path), ["cpu"], threads=1, checkpoint_every=0, plugin_files=[PERILOUS]
     ) as pool:
         yield pool
 
 
-def test_a_job_whose_worker_is_killed_goes_on_in_another(
+def test_a_job_whose_worker_is_killed_continues_in_another(
     worker: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LBENCH_TEST_DIED", str(tmp_path / "died"))
-    told = drive(worker, job("mortal"))
-    (note,) = [each for each in only(told, Note) if "worker" in each.text]
-    assert note.text == "Its worker died: signal 9; another goes on."
-    assert (end(told).status, end(told).attempt) == ("finished", 1)
-    assert len(only(told, Started)) == 2
-    assert [row["epoch"] for row in journal(end(told).run_dir)] == [1, 2, 3]
+    events = drive(worker, job("mortal"))
+    (note,) = [note for note in only(events, Note) if "worker" in note.text]
+    assert note.text == "Its worker died: signal 9; another continues."
+    assert (end(events).status, end(events).attempt) == ("finished", 1)
+    assert len(only(events, Started)) == 2
+    assert [row["epoch"] for row in epoch_log(end(events).run_dir)] == [1, 2, 3]
     with Pool(Home(tmp_path / "straight"), ["cpu"], threads=1, plugin_files=[PERILOUS]) as other:
         straight = end(drive(other, job("mortal")))
-    assert_equal_runs(str(straight.run_dir), str(end(told).run_dir))
+    assert_equal_runs(str(straight.run_dir), str(end(events).run_dir))
 
 
-def test_a_job_that_takes_every_worker_with_it_is_given_up(worker: Pool) -> None:
-    told = drive(worker, job("doomed"))
-    ended = end(told)
+def test_a_job_that_kills_every_worker_ends_as_killed(worker: Pool) -> None:
+    events = drive(worker, job("doomed"))
+    ended = end(events)
     assert (ended.status, ended.result["reason"]) == ("killed", "worker died: signal 9")
     assert ended.run_dir is not None
     assert not (ended.run_dir / "result.json").exists()
@@ -60,25 +60,25 @@ def test_a_job_that_takes_every_worker_with_it_is_given_up(worker: Pool) -> None
 
 def test_a_rule_that_raises_ends_its_run_and_its_worker(worker: Pool) -> None:
     first = end(drive(worker, job("bp")))
-    told = drive(worker, job("broken"))
-    assert (end(told).status, end(told).kind) == ("failed", None)
-    reason, run_dir = end(told).result["reason"], end(told).run_dir
+    events = drive(worker, job("broken"))
+    assert (end(events).status, end(events).kind) == ("failed", None)
+    reason, run_dir = end(events).result["reason"], end(events).run_dir
     assert re.fullmatch(r"RuntimeError: no such kernel \(perilous\.py:\d+\)", reason)
     assert run_dir is not None
     assert "in loss" in RunDir(run_dir).traceback.read_text()
-    assert process_of(end(told)) == process_of(first)
+    assert process_of(end(events)) == process_of(first)
     assert process_of(end(drive(worker, job("bp", seed=1)))) != process_of(first)
     again = drive(worker, job("broken"))
     assert (end(again).status, end(again).attempt) == ("failed", 2)
 
 
-def test_a_rule_that_ends_its_process_has_failed_with_its_line(worker: Pool) -> None:
-    told = end(drive(worker, job("leaving")))
-    assert told.status == "failed"
-    assert re.search(r"os\._exit\(0\) was called.*\(perilous\.py:\d+\)", told.result["reason"])
+def test_a_rule_that_ends_its_process_fails_with_the_line_of_its_code(worker: Pool) -> None:
+    events = end(drive(worker, job("leaving")))
+    assert events.status == "failed"
+    assert re.search(r"os\._exit\(0\) was called.*\(perilous\.py:\d+\)", events.result["reason"])
 
 
-def test_a_worker_that_is_told_to_end_leaves_its_job_to_another(worker: Pool) -> None:
+def test_the_job_of_a_terminated_worker_continues_in_another(worker: Pool) -> None:
     ended: list[int] = []
 
     def terminate(event: object) -> None:
@@ -87,14 +87,16 @@ def test_a_worker_that_is_told_to_end_leaves_its_job_to_another(worker: Pool) ->
             ended.append(int(path.read_text().split('"pid": ')[1].split(",")[0]))
             os.kill(ended[0], signal.SIGTERM)
 
-    told = drive(worker, job("bp", epochs=12), each=terminate)
+    events = drive(worker, job("bp", epochs=12), observe=terminate)
     assert ended
-    assert "Its worker was told to end; another goes on." in [n.text for n in only(told, Note)]
-    assert end(told).status == "finished"
-    assert process_of(end(told)) != ended[0]
+    assert "Its worker received a signal to end; another continues." in [
+        n.text for n in only(events, Note)
+    ]
+    assert end(events).status == "finished"
+    assert process_of(end(events)) != ended[0]
 
 
-def test_what_a_rule_prints_is_not_the_drivers_output(
+def test_a_rule_does_not_print_to_the_drivers_output(
     interpreters: None, worker: Pool, capfd: pytest.CaptureFixture[str]
 ) -> None:
     drive(worker, job("chatty"))
@@ -104,24 +106,24 @@ def test_what_a_rule_prints_is_not_the_drivers_output(
 
 
 def first_epoch(home: Path, alive: Callable[[], bool]) -> Path:
-    """The directory of the driver's run, when it has an epoch behind it."""
+    """Wait for the first epoch of the driver's run, and return the run's directory."""
     deadline = time.monotonic() + PATIENCE
-    while not (found := list(home.glob("runs/*/*/metrics.jsonl"))):
+    while not (logs := list(home.glob("runs/*/*/metrics.jsonl"))):
         assert alive()
         assert time.monotonic() < deadline
         time.sleep(0.01)
-    return found[0].parent
+    return logs[0].parent
 
 
-def test_a_killed_driver_leaves_no_worker_and_its_run_goes_on(tmp_path: Path) -> None:
+def test_a_killed_driver_leaves_no_worker_and_its_run_continues(tmp_path: Path) -> None:
     home, script = tmp_path / "killed", Path(driver.__file__)
     with subprocess.Popen([sys.executable, str(script), str(home), "20"]) as process:
         run_dir = first_epoch(home, lambda: process.poll() is None)
         process.kill()
-    # At once: its worker may still be about to write its checkpoint.
+    # Without a pause: the worker may still be about to write its checkpoint.
     with Pool(Home(home), ["cpu"], threads=1, checkpoint_every=0) as pool:
-        told = drive(pool, job("bp", epochs=20))
-    (started,) = only(told, Started)
+        events = drive(pool, job("bp", epochs=20))
+    (started,) = only(events, Started)
     assert (started.run_dir, started.attempt) == (run_dir, 1)
     straight = run(tmp_path / "straight", ask(epochs=20))[0]
     assert_equal_runs(str(straight.run_dir), str(run_dir))

@@ -34,7 +34,7 @@ def finals(
     for point in plan(study, registry()).points:
         settings = (chosen or {}).get(point.key, {})
         resolved = resolve(request(point, registry(), study.protocol, settings), registry())
-        outcomes = run(home.root, resolved, seeds=study.seeds, probes=study.probes, audited=audited)
+        outcomes = run(home.root, resolved, seeds=study.seeds, probes=study.probes, audit=audited)
         with Record.open(home) as record:
             runs = [record.take(RunDir(outcome.run_dir)) for outcome in outcomes]
             cell = record.cell(resolved.cell.fingerprint)

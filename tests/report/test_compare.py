@@ -86,7 +86,7 @@ def test_a_run_that_was_killed_without_a_word_is_not_running(made_up: Any) -> No
         made_up.record.take(directory)
         assert "1 running" in call(made_up)
     assert "1 killed" in call(made_up)
-    assert "goes on from its checkpoint" in call(made_up, "bp")
+    assert "continues from its checkpoint" in call(made_up, "bp")
 
 
 def test_runs_that_did_not_finish_are_counted_and_their_reason_is_told(made_up: Any) -> None:

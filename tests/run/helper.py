@@ -1,4 +1,4 @@
-"""Runs of real digits, in this process or in one of their own."""
+"""Helpers that train on the digits, in this process or in one of their own."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests import forked
 
 
 class Silent:
-    """A reporter that remembers what it was told."""
+    """A reporter that keeps notes and epochs."""
 
     def __init__(self) -> None:
         self.notes: list[str] = []
@@ -34,7 +34,7 @@ class Silent:
     def epoch(self, row: dict[str, Any]) -> None:
         self.rows.append(row)
 
-    def asked(self) -> str | None:
+    def stop_reason(self) -> str | None:
         return None
 
     def note(self, text: str) -> None:
@@ -45,7 +45,7 @@ class Silent:
 
 
 def ask(rule: str = "bp", dataset: str = "digits", **changes: Any) -> Resolved:
-    """A small request, resolved."""
+    """Resolve a small request."""
     defaults: dict[str, Any] = {"epochs": 2}
     if "examples" in changes:
         defaults = {}
@@ -60,39 +60,41 @@ def run(
     reporter: Silent | None = None,
     checkpoint_every: float = 1e9,
     threads: int = 1,
-    audited: bool = False,
+    audit: bool = False,
     **changes: Any,
 ) -> list[Outcome]:
-    """Trains without a store, and without the looks that take as long as a short run."""
-    machine = Machine(torch.device("cpu"), threads, checkpoint_every, audited=audited)
-    told = reporter or Silent()
-    return run_cell(resolved, range(seeds), Home(home), machine, lambda seed: told, None, **changes)
+    """Train without a store and, unless ``audit``, without glances, which take long."""
+    machine = Machine(torch.device("cpu"), threads, checkpoint_every, audit=audit)
+    silent = reporter or Silent()
+    return run_cell(
+        resolved, range(seeds), Home(home), machine, lambda seed: silent, None, **changes
+    )
 
 
 def words(*arguments: str, home: Path) -> list[str]:
-    """The words of ``lbench run`` on one thread."""
+    """Return the arguments of ``lbench run`` on one thread."""
     return ["run", "--threads", "1", "--home", str(home), *arguments]
 
 
 def command(*arguments: str, home: Path) -> list[str]:
-    """``lbench run`` in an interpreter of its own, as a user starts it: it takes seconds."""
+    """Return the command of ``lbench run`` in a new interpreter, whose start takes seconds."""
     return [sys.executable, "-m", "lbench", *words(*arguments, home=home)]
 
 
 def start(*arguments: str, home: Path) -> forked.Command:
-    """``lbench run`` in a process of its own, which goes on meanwhile."""
+    """Start ``lbench run`` in a process of its own, and do not wait for it."""
     return forked.Command(*words(*arguments, home=home))
 
 
 def lbench_run(*arguments: str, home: Path, code: int = 0, **env: str) -> dict[str, Any]:
-    """The JSON object that ``lbench run --json`` prints, in a process of its own."""
+    """Run ``lbench run --json`` in a process of its own, and return the JSON object."""
     done = forked.run(*words(*arguments, home=home), "--json", env={**os.environ, **env})
     assert done.returncode == code, done.stderr
     result: dict[str, Any] = json.loads(done.stdout)
     return result
 
 
-def journal(run_dir: str | Path) -> list[dict[str, Any]]:
-    """The epochs of a run without its clocks."""
+def epoch_log(run_dir: str | Path) -> list[dict[str, Any]]:
+    """Return the epoch log of a run without its times."""
     rows = [json.loads(line) for line in (Path(run_dir) / "metrics.jsonl").open()]
     return [{k: v for k, v in row.items() if k != "seconds"} for row in rows]

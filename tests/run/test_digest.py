@@ -1,4 +1,4 @@
-"""The digest of code covers what its author wrote, wherever that stands, and nothing else."""
+"""The digest of code covers the author's modules, in any directory, and nothing else."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ Digest = Callable[..., str]
 
 @pytest.fixture
 def digest_of(monkeypatch: pytest.MonkeyPatch) -> Iterator[Digest]:
-    """Imports a class afresh from a directory of the path, and takes its digest."""
+    """Return a function that imports a class anew from a directory, and returns its digest."""
 
     def take(folder: Path, where: str = "plugged_net.net:Tiny") -> str:
         _forget()
@@ -70,12 +70,12 @@ def write(folder: Path, files: dict[str, str]) -> None:
 def installed(
     folder: Path, files: dict[str, str], distributions: dict[str, list[str]] = DISTRIBUTIONS
 ) -> Path:
-    """Lays distributions out in one directory, as pip does."""
+    """Write distributions into one directory, as pip does."""
     write(folder, files)
     for name, brings in distributions.items():
         info = folder / f"plugged_{name}-1.0.dist-info"
         info.mkdir()
-        record(info, [folder / each for each in brings])
+        record(info, [folder / file for file in brings])
     return folder
 
 
@@ -116,12 +116,12 @@ def test_code_that_is_moved_or_installed_keeps_its_digest(
     record_of = {"dependency": DISTRIBUTIONS["dependency"]}
     installed(tmp_path / "dependency", {}, record_of)
     monkeypatch.syspath_prepend(str(tmp_path / "dependency"))
-    places = [tmp_path / "checkout", tmp_path / "elsewhere" / "moved"]
-    for place in places:
-        write(place, own)
-    (tmp_path / "linked").symlink_to(places[0])
-    places += [tmp_path / "linked", installed(tmp_path / "layer", FILES)]
-    assert len({digest_of(place) for place in places}) == 1
+    folders = [tmp_path / "checkout", tmp_path / "elsewhere" / "moved"]
+    for folder in folders:
+        write(folder, own)
+    (tmp_path / "linked").symlink_to(folders[0])
+    folders += [tmp_path / "linked", installed(tmp_path / "layer", FILES)]
+    assert len({digest_of(folder) for folder in folders}) == 1
 
 
 def test_the_parts_of_a_namespace_belong_to_their_distributions(
@@ -185,7 +185,9 @@ def test_any_source_that_python_reads_has_a_digest(
     assert one(1, "\n") == one(1, "  # a comment\n") != one(2, "\n")
 
 
-def test_modules_that_are_not_python_source_do_no_harm(digest_of: Digest, tmp_path: Path) -> None:
+def test_modules_that_are_not_python_source_have_a_digest_too(
+    digest_of: Digest, tmp_path: Path
+) -> None:
     lazy = "    def show(self):\n        from . import fast, old\n"
     files = {"__init__.py": "", "rule.py": RULE.format(1) + lazy, "old.py": "print 'old'\n"}
     files[f"fast{EXTENSION_SUFFIXES[0]}"] = "machine code"
@@ -196,17 +198,17 @@ def test_modules_that_are_not_python_source_do_no_harm(digest_of: Digest, tmp_pa
 
 
 @pytest.mark.parametrize("laid_out", [write, installed], ids=["file", "distribution"])
-def test_the_digest_of_a_strangers_network_takes_a_tenth_of_a_second(
+def test_the_digest_of_another_authors_network_takes_a_tenth_of_a_second(
     digest_of: Digest, tmp_path: Path, laid_out: Callable[[Path, dict[str, str]], None]
 ) -> None:
     laid_out(tmp_path, FILES)
     digest_of(tmp_path)
-    (cls,) = [each for each in digest._known if each.__module__ == "plugged_net.net"][-1:]
-    taken = []
+    (cls,) = [known for known in digest._known if known.__module__ == "plugged_net.net"][-1:]
+    seconds = []
     for _ in range(3):
         digest._known.clear()
         modules._distributions.cache_clear()
         began = time.process_time()
         code_digest(cls)
-        taken.append(time.process_time() - began)
-    assert min(taken) <= 0.1
+        seconds.append(time.process_time() - began)
+    assert min(seconds) <= 0.1

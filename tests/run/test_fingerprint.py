@@ -1,4 +1,4 @@
-"""What makes a run another run, and what must not."""
+"""Settings that change the fingerprint of a run, and those that do not."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ CHANGES: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("change", CHANGES, ids=str)
-def test_what_changes_a_result_changes_the_fingerprint(change: dict[str, Any]) -> None:
+def test_a_setting_that_changes_results_changes_the_fingerprint(change: dict[str, Any]) -> None:
     assert ask("lfnn_l", **change).cell.fingerprint != ask("lfnn_l").cell.fingerprint
 
 
-def test_all_cells_that_differ_have_ids_that_differ_in_words_too() -> None:
+def test_different_configurations_have_ids_with_different_words() -> None:
     words = {ask("lfnn_l", **change).cell.id.split("@")[0] for change in [{}, *CHANGES]}
     assert len(words) == len(CHANGES) + 1
 
@@ -58,11 +58,11 @@ def test_all_cells_that_differ_have_ids_that_differ_in_words_too() -> None:
     ],
     ids=str,
 )
-def test_the_same_run_said_otherwise_has_the_same_id(same: dict[str, Any]) -> None:
+def test_equal_settings_in_other_words_have_the_same_id(same: dict[str, Any]) -> None:
     assert ask("lfnn_l", **same).cell.id == ask("lfnn_l").cell.id
 
 
-def test_seeds_of_a_cell_differ_and_share_the_cell() -> None:
+def test_seeds_of_a_configuration_have_fingerprints_of_their_own() -> None:
     cell = ask().cell
     assert len({cell.run_fingerprint(seed) for seed in range(5)} | {cell.fingerprint}) == 6
 
@@ -83,7 +83,7 @@ def test_a_setting_given_twice_is_refused() -> None:
 
 
 @pytest.mark.parametrize("milestones", ["5,-1", "0.5,0.2", "1"])
-def test_milestones_are_rising_shares(milestones: str) -> None:
+def test_milestones_must_be_increasing_shares(milestones: str) -> None:
     with pytest.raises(UsageError, match="rise between 0 and 1"):
         ask(recipe={"schedule": "step", "milestones": milestones})
 
@@ -128,7 +128,7 @@ def digest_of(package: Path) -> str:
         ("unused.py", "y = 1", "y = 2", False),
     ],
 )
-def test_an_edit_of_code_changes_the_digest_and_a_comment_does_not(
+def test_an_edit_of_code_changes_the_digest_but_a_comment_does_not(
     plugin: Path, file: str, old: str, new: str, changes: bool
 ) -> None:
     before = digest_of(plugin)

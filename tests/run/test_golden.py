@@ -1,7 +1,7 @@
-"""Short runs whose numbers are kept: they change only together with ``SEMANTICS``.
+"""Short runs with stored results, which change only together with ``SEMANTICS``.
 
-When one fails and the change was meant, raise ``lbench.run.cell.SEMANTICS`` and write the new
-numbers here: the fingerprints of all users' runs then change, and nothing old is reused.
+When one fails because of an intended change, increase ``lbench.run.cell.SEMANTICS`` and write the
+new numbers here: all fingerprints then change, so that no older run is reused.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from lbench.run.cell import SEMANTICS
-from tests.run.helper import ask, journal, run
+from tests.run.helper import ask, epoch_log, run
 
 GOLDEN: dict[str, tuple[dict[str, Any], list[float]]] = {
     "bp plain": ({}, [1.50092, 0.260019]),
@@ -48,10 +48,10 @@ GOLDEN: dict[str, tuple[dict[str, Any], list[float]]] = {
 
 
 @pytest.mark.parametrize("name", GOLDEN)
-def test_short_runs_give_the_numbers_of_these_semantics(name: str, tmp_path: Path) -> None:
+def test_short_runs_give_the_stored_numbers(name: str, tmp_path: Path) -> None:
     assert SEMANTICS == 1
     changes, losses = GOLDEN[name]
     outcome = run(tmp_path, ask(name.split()[0], **changes))[0]
-    measured = [row["train_loss"] for row in journal(outcome.run_dir)]
-    # Another processor rounds otherwise; another algorithm is farther off than this.
+    measured = [row["train_loss"] for row in epoch_log(outcome.run_dir)]
+    # The tolerance allows for the rounding of other processors, not for other algorithms.
     assert measured == pytest.approx(losses, rel=2e-4)

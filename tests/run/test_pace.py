@@ -1,4 +1,4 @@
-"""A step's time is that of the quickest stretches, and says whether other work was there."""
+"""The step time is that of the quickest stretches; the share of a core shows other work."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from tests.run.helper import ask, run
 
 
 def pace(*stretches: tuple[str, int, float], core: float | None = 1.0) -> Pace:
-    """A run with these stretches (phase, steps, milliseconds per step) behind a slow first one."""
+    """Return a pace with a slow first stretch and then these (phase, steps, ms per step)."""
     made = Pace()
     made.add("all", 25, 100.0, None if core is None else 0.0)
-    for phase, steps, each in stretches:
-        seconds = steps * each / 1000
+    for phase, steps, milliseconds in stretches:
+        seconds = steps * milliseconds / 1000
         made.add(phase, steps, seconds, None if core is None else core * seconds)
     return made
 
@@ -29,16 +29,16 @@ def test_stretches_that_other_work_slowed_down_do_not_count() -> None:
     assert pace(*quick).step_ms == pytest.approx(2.0)
 
 
-def test_every_phase_counts_by_its_steps() -> None:
-    found = pace(*[("a", 25, 2.0)] * 3, ("b", 25, 10.0), ("b", 25, 30.0)).step_ms
-    assert found == pytest.approx((75 * 2 + 50 * 10) / 125)
+def test_phases_are_weighted_by_their_steps() -> None:
+    step_ms = pace(*[("a", 25, 2.0)] * 3, ("b", 25, 10.0), ("b", 25, 30.0)).step_ms
+    assert step_ms == pytest.approx((75 * 2 + 50 * 10) / 125)
 
 
-def test_a_short_stretch_is_not_taken_for_a_quick_one() -> None:
+def test_a_short_stretch_does_not_count_as_a_quick_one() -> None:
     assert pace(("all", 25, 3.0), ("all", 1, 0.1)).step_ms == pytest.approx(3.0)
 
 
-def test_nothing_but_warming_up_has_no_step_time() -> None:
+def test_a_run_with_only_a_warm_up_has_no_step_time() -> None:
     assert (pace().step_ms, pace().core_share) == (None, None)
 
 
@@ -63,7 +63,7 @@ def test_a_thread_that_does_not_run_has_no_core() -> None:
     assert Clock(torch.device("cuda")).core() is None
 
 
-def test_a_run_knows_its_share(tmp_path: Path) -> None:
+def test_a_result_has_step_time_and_share_of_a_core(tmp_path: Path) -> None:
     (outcome,) = run(tmp_path, ask("bp", epochs=3))
     assert outcome.result["step_ms"] > 0
     assert 0 < outcome.result["core_share"] <= 1

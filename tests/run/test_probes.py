@@ -1,4 +1,4 @@
-"""Probes change nothing, count as nobody's time and memory, and their tables survive a kill."""
+"""Probes change no result, count as neither time nor memory, and survive a kill."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from lbench.run import checkpoint
 from lbench.run.trainer import Trainer
 from lbench.step import Step
 from lbench.task import Batch
-from tests.run.helper import Silent, ask, journal, lbench_run, run
+from tests.run.helper import Silent, ask, epoch_log, lbench_run, run
 from tests.run.test_resume import assert_equal_runs, start_and_wait
 
 # The tests of each probe and of its figures cover what these run.
@@ -31,8 +31,8 @@ MIB = 2**20
 
 
 @pytest.fixture
-def brought(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The probes of this file, as a plugin would bring them."""
+def own_probes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Register the probes of this file, as a plugin would."""
     for cls in (Norms, Wasteful, Broken, Picky, Wrong, HeldOut):
         entry = ProbeEntry(cls.__name__.lower(), "", f"{__name__}:{cls.__name__}")
         monkeypatch.setitem(registry().probes, entry.name, entry)
@@ -40,7 +40,7 @@ def brought(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Norms(Probe):
-    """Norms of parameters around a step, and of the gradients in it; of each third step."""
+    """Norms of parameters before and after every third step, and of its gradients."""
 
     columns: ClassVar = {
         "before": Column("float", ""),
@@ -70,7 +70,7 @@ class Norms(Probe):
 
 
 class Wasteful(Probe):
-    """Takes its time, and 300 MiB, at the step too whose memory is counted."""
+    """A probe that takes 0.1 s and 300 MiB, also at the step whose memory is measured."""
 
     def due(self, index: int) -> bool:
         return index in (2, 10, 20, 30)
@@ -115,7 +115,7 @@ class Wrong(Probe):
 
 
 class HeldOut(Probe):
-    """Which labels it may look at."""
+    """The labels that a probe can read."""
 
     columns: ClassVar = {"training": Column("list[int]", ""), "heldout": Column("list[int]", "")}
 
@@ -146,8 +146,8 @@ def all_that_fit(rule: str) -> list[str]:
     ("rule", "options"),
     [
         *(
-            pytest.param(*each, marks=pytest.mark.thorough)
-            for each in (
+            pytest.param(*case, marks=pytest.mark.thorough)
+            for case in (
                 ("bp", {"precision": "bf16"}),
                 ("lfnn", {}),
                 ("fa", {}),
@@ -169,28 +169,28 @@ def test_a_run_with_all_probes_is_bit_identical_to_one_without(
     state = torch.get_rng_state()
     probes = all_that_fit(rule)
     reporter = Silent()
-    seen = run(tmp_path / "seen", resolved, probes=probes, reporter=reporter)[0]
+    with_probes = run(tmp_path / "seen", resolved, probes=probes, reporter=reporter)[0]
     assert torch.equal(torch.get_rng_state(), state)
     assert not [note for note in reporter.notes if "ended at step" in note]
-    assert_equal_runs(str(plain.run_dir), str(seen.run_dir))
+    assert_equal_runs(str(plain.run_dir), str(with_probes.run_dir))
     for logits in ("test_logits.npy", "test_logits_best_val.npy"):
-        assert (plain.run_dir / logits).read_bytes() == (seen.run_dir / logits).read_bytes()
-    assert plain.run_dir.relative_to(tmp_path / "plain") == seen.run_dir.relative_to(
+        assert (plain.run_dir / logits).read_bytes() == (with_probes.run_dir / logits).read_bytes()
+    assert plain.run_dir.relative_to(tmp_path / "plain") == with_probes.run_dir.relative_to(
         tmp_path / "seen"
     )
     for probe in probes:
-        assert len(table(seen.run_dir, probe)) > 0
-    assert sorted(path.suffix for path in (seen.run_dir / "probes").iterdir()) == [
+        assert len(table(with_probes.run_dir, probe)) > 0
+    assert sorted(path.suffix for path in (with_probes.run_dir / "probes").iterdir()) == [
         ".parquet" for _ in probes
     ]
 
 
 def test_rows_have_step_and_epoch_from_1_and_the_gradients_of_the_step(
-    tmp_path: Path, brought: None
+    tmp_path: Path, own_probes: None
 ) -> None:
     recipe = {"optimizer": "sgd", "momentum": 0.0, "schedule": "constant", "lr": 0.5}
-    found = run(tmp_path, ask(epochs=2, recipe=recipe), probes=["norms"])[0]
-    rows = table(found.run_dir, "norms").to_pylist()
+    outcome = run(tmp_path, ask(epochs=2, recipe=recipe), probes=["norms"])[0]
+    rows = table(outcome.run_dir, "norms").to_pylist()
     assert [row["step"] for row in rows] == list(range(1, 83, 3))
     assert [row["epoch"] for row in rows] == [1 + (row["step"] > 41) for row in rows]
     for row in rows:
@@ -201,7 +201,9 @@ def test_rows_have_step_and_epoch_from_1_and_the_gradients_of_the_step(
 
 
 @pytest.mark.parametrize("every", [0, 3600])
-def test_a_resumed_run_ends_with_the_same_table(every: int, tmp_path: Path, brought: None) -> None:
+def test_a_resumed_run_ends_with_the_same_table(
+    every: int, tmp_path: Path, own_probes: None
+) -> None:
     resolved = ask("lfnn_l", epochs=4)
     straight = run(tmp_path / "straight", resolved, probes=["norms", "online", "broken"])[0]
     plain = Trainer._step
@@ -227,7 +229,7 @@ def test_a_resumed_run_ends_with_the_same_table(every: int, tmp_path: Path, brou
     assert_equal_runs(str(straight.run_dir), str(resumed.run_dir))
 
 
-def test_a_process_that_was_killed_goes_on_with_its_probes(tmp_path: Path) -> None:
+def test_a_killed_process_continues_with_its_probes(tmp_path: Path) -> None:
     arguments = ("--rule", "bp", "--dataset", "digits", "--epochs", "12", "--no-store",
                  "--checkpoint-every", "0", "--probe", "online")  # fmt: skip
     straight = lbench_run(*arguments, home=tmp_path / "straight")
@@ -235,12 +237,12 @@ def test_a_process_that_was_killed_goes_on_with_its_probes(tmp_path: Path) -> No
     process.send_signal(signal.SIGKILL)
     process.communicate()
     resumed = lbench_run(*arguments, home=tmp_path / "killed")
-    tables = [table(each["runs"][0]["run_dir"], "online") for each in (straight, resumed)]
+    tables = [table(content["runs"][0]["run_dir"], "online") for content in (straight, resumed)]
     assert tables[0].equals(tables[1])
     assert len(tables[0]) == 12 * 41
 
 
-def test_a_run_that_began_without_a_probe_starts_again_for_it(
+def test_a_run_that_began_without_a_probe_starts_again_with_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     resolved = ask(epochs=3)
@@ -256,15 +258,13 @@ def test_a_run_that_began_without_a_probe_starts_again_for_it(
         with pytest.raises(KeyboardInterrupt):
             run(tmp_path, resolved)
     reporter = Silent()
-    found = run(tmp_path, resolved, probes=["online"], reporter=reporter)[0]
+    outcome = run(tmp_path, resolved, probes=["online"], reporter=reporter)[0]
     assert "Its checkpoint has no rows of probe online: starting again." in reporter.notes
-    assert (found.attempt, len(table(found.run_dir, "online"))) == (1, 3 * 41)
-    assert len(journal(found.run_dir)) == 3
+    assert (outcome.attempt, len(table(outcome.run_dir, "online"))) == (1, 3 * 41)
+    assert len(epoch_log(outcome.run_dir)) == 3
 
 
-def test_rows_that_were_lost_start_the_run_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_that_lost_rows_starts_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     resolved = ask(epochs=3)
 
     def killed(*_: object) -> None:
@@ -278,49 +278,53 @@ def test_rows_that_were_lost_start_the_run_again(
     rows.write_text("")
     assert checkpoint.load(rows.parents[1])[0] is not None
     reporter = Silent()
-    found = run(tmp_path, resolved, probes=["online"], reporter=reporter)[0]
+    outcome = run(tmp_path, resolved, probes=["online"], reporter=reporter)[0]
     assert [note for note in reporter.notes if "lacks rows" in note]
-    assert len(table(found.run_dir, "online")) == 3 * 41
+    assert len(table(outcome.run_dir, "online")) == 3 * 41
 
 
 @pytest.mark.slow
 @pytest.mark.thorough
-def test_time_and_memory_of_probes_are_nobodys(tmp_path: Path, brought: None) -> None:
+def test_time_and_memory_of_probes_do_not_count(tmp_path: Path, own_probes: None) -> None:
     resolved = ask(epochs=1)
     plain = run(tmp_path / "plain", resolved)[0].result
-    seen = run(tmp_path / "seen", resolved, probes=["wasteful"])[0].result
+    with_probes = run(tmp_path / "seen", resolved, probes=["wasteful"])[0].result
     wasted = 0.1 * (3 * 4 + 1)
-    assert seen["seconds"]["training"] < plain["seconds"]["training"] + wasted / 5
-    assert seen["seconds"]["evaluation"] < plain["seconds"]["evaluation"] + wasted / 5
-    assert seen["seconds"]["other"] > wasted
-    assert seen["peak_memory_mib"] < plain["peak_memory_mib"] + 150
-    assert seen["step_memory_mib"] == plain["step_memory_mib"]
-    assert seen["step_flops"] == plain["step_flops"]
+    assert with_probes["seconds"]["training"] < plain["seconds"]["training"] + wasted / 5
+    assert with_probes["seconds"]["evaluation"] < plain["seconds"]["evaluation"] + wasted / 5
+    assert with_probes["seconds"]["other"] > wasted
+    assert with_probes["peak_memory_mib"] < plain["peak_memory_mib"] + 150
+    assert with_probes["step_memory_mib"] == plain["step_memory_mib"]
+    assert with_probes["step_flops"] == plain["step_flops"]
 
 
-def test_a_probe_that_raises_is_told_and_the_run_goes_on(tmp_path: Path, brought: None) -> None:
+def test_a_probe_that_raises_is_noted_and_the_run_continues(
+    tmp_path: Path, own_probes: None
+) -> None:
     reporter = Silent()
-    found = run(tmp_path, ask(), probes=["broken", "wrong", "online"], reporter=reporter)[0]
-    assert found.result["status"] == "finished"
-    told = [note for note in reporter.notes if "ended at step" in note]
-    assert told[1].endswith("ended at step 31; the run goes on. RuntimeError: no such layer")
-    assert "its columns are ['loss'], but it records ['los']" in told[0]
-    broken = table(found.run_dir, "broken")
+    outcome = run(tmp_path, ask(), probes=["broken", "wrong", "online"], reporter=reporter)[0]
+    assert outcome.result["status"] == "finished"
+    notes = [note for note in reporter.notes if "ended at step" in note]
+    assert notes[1].endswith("ended at step 31; the run continues. RuntimeError: no such layer")
+    assert "its columns are ['loss'], but it records ['los']" in notes[0]
+    broken = table(outcome.run_dir, "broken")
     assert len(broken) == 31
     assert broken.schema.metadata[b"ended"] == b"step 31: RuntimeError: no such layer"
-    assert len(table(found.run_dir, "wrong")) == 0
-    assert len(table(found.run_dir, "online")) == 82
+    assert len(table(outcome.run_dir, "wrong")) == 0
+    assert len(table(outcome.run_dir, "online")) == 82
     assert run(tmp_path, ask(), probes=["broken"])[0].cached
 
 
-def test_a_probe_that_cannot_look_at_the_rule_trains_nothing(tmp_path: Path, brought: None) -> None:
+def test_a_probe_that_refuses_the_rule_stops_the_run_before_training(
+    tmp_path: Path, own_probes: None
+) -> None:
     with pytest.raises(UsageError, match="Only lfnn has workers"):
         run(tmp_path, ask(), probes=["picky"])
     assert not list(tmp_path.rglob("spec.json"))
 
 
 def test_a_finished_run_without_the_table_is_trained_again_once(
-    tmp_path: Path, brought: None
+    tmp_path: Path, own_probes: None
 ) -> None:
     first = run(tmp_path, ask())[0]
     reporter = Silent()
@@ -332,33 +336,33 @@ def test_a_finished_run_without_the_table_is_trained_again_once(
     assert run(tmp_path, ask())[0].attempt == 2
     third = run(tmp_path, ask(), probes=["norms"])[0]
     assert third.attempt == 3
-    # It has the tables of earlier attempts too, so nothing is trained in turns.
+    # It has the tables of earlier attempts too, so the runs do not alternate.
     again = run(tmp_path, ask(), probes=["online", "norms"])[0]
     assert (again.attempt, again.cached) == (3, True)
 
 
 def test_a_diverged_run_keeps_its_rows(tmp_path: Path) -> None:
     recipe = {"optimizer": "sgd", "lr": 100.0, "schedule": "constant", "weight_decay": 1.0}
-    found = run(tmp_path, ask(recipe=recipe), probes=["online"])[0]
-    assert found.result["status"] == "diverged"
-    assert len(table(found.run_dir, "online")) >= 25
+    outcome = run(tmp_path, ask(recipe=recipe), probes=["online"])[0]
+    assert outcome.result["status"] == "diverged"
+    assert len(table(outcome.run_dir, "online")) >= 25
 
 
 @pytest.mark.parametrize("protocol", ["strict", "paper"])
 def test_the_same_examples_are_held_out_under_both_protocols(
-    protocol: str, tmp_path: Path, brought: None
+    protocol: str, tmp_path: Path, own_probes: None
 ) -> None:
     resolved = ask(epochs=1, protocol=protocol)
-    found = run(tmp_path, resolved, probes=["heldout"])[0]
-    (row,) = table(found.run_dir, "heldout").to_pylist()
+    outcome = run(tmp_path, resolved, probes=["heldout"])[0]
+    (row,) = table(outcome.run_dir, "heldout").to_pylist()
     labels = resolved.dataset.train.labels
-    kept, held = holdout(labels, 0.1, resolved.dataset.digest)
-    assert row["training"] == labels[kept].tolist()
-    assert row["heldout"] == labels[held].tolist()
+    training, heldout = holdout(labels, 0.1, resolved.dataset.digest)
+    assert row["training"] == labels[training].tolist()
+    assert row["heldout"] == labels[heldout].tolist()
 
 
 def test_an_unknown_probe_gets_the_nearest_names(tmp_path: Path) -> None:
-    told = lbench_run("--rule", "bp", "--dataset", "digits", "--probe", "onlin", home=tmp_path,
+    failed = lbench_run("--rule", "bp", "--dataset", "digits", "--probe", "onlin", home=tmp_path,
                       code=2)  # fmt: skip
-    assert "Unknown probe 'onlin'" in told["error"]["message"]
-    assert "online" in told["error"]["hint"]
+    assert "Unknown probe 'onlin'" in failed["error"]["message"]
+    assert "online" in failed["error"]["hint"]

@@ -1,4 +1,4 @@
-"""A run that was killed goes on as if nothing had happened."""
+"""A killed run continues and ends with the same bits as an uninterrupted one."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from lbench.run.trainer import Trainer
 from lbench.run.weights import read_weights
 from tests import forked
 from tests.forked import Command
-from tests.run.helper import ask, command, journal, lbench_run, run, start, words
+from tests.run.helper import ask, command, epoch_log, lbench_run, run, start, words
 
 EPOCHS = 15
 RUN = (
     *("--dataset", "digits", "--epochs", str(EPOCHS), "--no-store"),
     *("--checkpoint-every", "0"),
 )
-"""Every 25 steps and every epoch (of 41 steps) has a checkpoint, so most lie inside an epoch."""
+"""Every 25 steps and every epoch (of 41 steps) has a checkpoint, so most are inside an epoch."""
 
 
 def weights(run_dir: str | Path, name: str = "weights.safetensors") -> dict[str, torch.Tensor]:
@@ -42,19 +42,19 @@ def assert_equal_runs(one: str, other: str) -> None:
         assert first.keys() == second.keys()
         for key in first:
             assert torch.equal(first[key], second[key]), key
-    assert journal(one) == journal(other)
+    assert epoch_log(one) == epoch_log(other)
 
 
 def start_and_wait(home: Path, *arguments: str, checkpoints: int) -> Command:
     process = start(*arguments, home=home)
-    seen: set[int] = set()
+    times: set[int] = set()
     deadline = time.monotonic() + 60
-    while len(seen) < checkpoints:
+    while len(times) < checkpoints:
         assert process.poll() is None, process.communicate()[1]
         assert time.monotonic() < deadline
         for slot in SLOTS:
             for path in home.glob(f"runs/*/*/{slot}"):
-                seen.add(path.stat().st_mtime_ns)
+                times.add(path.stat().st_mtime_ns)
         time.sleep(0.002)
     return process
 
@@ -76,23 +76,25 @@ def test_killed_three_times_ends_bit_identical(rule: str, tmp_path: Path) -> Non
     assert resumed["runs"][0]["attempt"] == 1
 
 
-def test_interrupt_writes_a_checkpoint_says_how_to_go_on_and_exits_130(tmp_path: Path) -> None:
+def test_an_interrupt_writes_a_checkpoint_prints_how_to_continue_and_exits_with_130(
+    tmp_path: Path,
+) -> None:
     arguments = ("--rule", "lfnn", *RUN[:-1], "3600")
     process = start(*arguments, home=tmp_path)
     while not list(tmp_path.glob("runs/*/*/metrics.jsonl")):
         assert process.poll() is None
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=30)
-    assert process.returncode == 130, said
-    assert "The same command goes on from there" in said
+    _, stderr = process.communicate(timeout=30)
+    assert process.returncode == 130, stderr
+    assert "The same command goes on from there" in stderr
     assert len(list(tmp_path.glob("runs/*/*/checkpoint-?.pt"))) == 1
     resumed = lbench_run(*arguments, home=tmp_path)
     straight = lbench_run(*arguments, home=tmp_path / "straight")
     assert_equal_runs(straight["runs"][0]["run_dir"], resumed["runs"][0]["run_dir"])
 
 
-def test_a_second_process_is_told_who_holds_the_run(tmp_path: Path) -> None:
+def test_a_second_process_reports_which_process_trains_the_run(tmp_path: Path) -> None:
     arguments = ("--rule", "bp", "--dataset", "digits", "--epochs", "100000", "--no-store")
     process = start_and_wait(tmp_path, *arguments, "--checkpoint-every", "0", checkpoints=1)
     try:
@@ -104,7 +106,7 @@ def test_a_second_process_is_told_who_holds_the_run(tmp_path: Path) -> None:
         process.communicate()
 
 
-def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(tmp_path: Path) -> None:
+def test_a_damaged_checkpoint_is_reported_and_the_previous_one_used(tmp_path: Path) -> None:
     arguments = ("--rule", "bp", *RUN)
     straight = lbench_run(*arguments, home=tmp_path / "straight")
     process = start_and_wait(tmp_path / "damaged", *arguments, checkpoints=6)
@@ -120,7 +122,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(tmp_path: Path
     assert_equal_runs(straight["runs"][0]["run_dir"], str(run_dir))
 
 
-def test_a_finished_run_is_reported_not_repeated(tmp_path: Path) -> None:
+def test_a_finished_run_is_not_trained_again(tmp_path: Path) -> None:
     first = run(tmp_path, ask())[0]
     before = (first.run_dir / "weights.safetensors").stat().st_mtime_ns
     second = run(tmp_path, ask())[0]
@@ -179,7 +181,7 @@ def test_a_closed_pipe_for_progress_does_not_end_the_run(tmp_path: Path) -> None
     assert process.wait() == 0
 
 
-def test_a_full_disk_leaves_the_run_to_be_continued(
+def test_a_run_that_a_full_disk_stopped_can_be_continued(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     resolved = ask(epochs=3)
@@ -196,7 +198,7 @@ def test_a_full_disk_leaves_the_run_to_be_continued(
     assert (again.attempt, again.result["status"]) == (1, "finished")
 
 
-def test_an_interrupt_in_the_last_step_ends_the_seeds_too(
+def test_an_interrupt_in_the_last_step_also_stops_the_later_seeds(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plain = Trainer._end_epoch
@@ -212,7 +214,7 @@ def test_an_interrupt_in_the_last_step_ends_the_seeds_too(
 
 
 @pytest.mark.parametrize("content", ["{", "[]", "{}", '{"status": "fine"}'])
-def test_a_damaged_result_is_named_with_what_to_do(content: str, tmp_path: Path) -> None:
+def test_a_damaged_result_is_reported(content: str, tmp_path: Path) -> None:
     outcome = run(tmp_path, ask())[0]
     path = outcome.run_dir / "result.json"
     path.write_text(content)
@@ -220,7 +222,7 @@ def test_a_damaged_result_is_named_with_what_to_do(content: str, tmp_path: Path)
         run(tmp_path, ask())
 
 
-def test_a_journal_that_lost_lines_starts_the_run_again(tmp_path: Path) -> None:
+def test_a_run_whose_epoch_log_lost_lines_starts_again(tmp_path: Path) -> None:
     arguments = ("--rule", "bp", *RUN)
     process = start_and_wait(tmp_path, *arguments, checkpoints=6)
     process.send_signal(signal.SIGKILL)
@@ -230,10 +232,10 @@ def test_a_journal_that_lost_lines_starts_the_run_again(tmp_path: Path) -> None:
         file.truncate(40)
     done = forked.run(*words(*arguments, home=tmp_path), check=True)
     assert "starting again" in done.stderr
-    assert [row["epoch"] for row in journal(run_dir)] == list(range(1, EPOCHS + 1))
+    assert [row["epoch"] for row in epoch_log(run_dir)] == list(range(1, EPOCHS + 1))
 
 
-def test_a_resumed_run_says_on_which_machine_its_times_were_taken(tmp_path: Path) -> None:
+def test_a_resumed_run_records_both_environments(tmp_path: Path) -> None:
     arguments = ("--rule", "bp", *RUN)
     process = start_and_wait(tmp_path, *arguments, checkpoints=3)
     process.send_signal(signal.SIGKILL)
@@ -246,4 +248,4 @@ def test_a_resumed_run_says_on_which_machine_its_times_were_taken(tmp_path: Path
     assert "threads 7 -> 1" in done.stderr
     spec = json.loads(path.read_text())
     assert spec["environment"]["threads"] == 1
-    assert [each["threads"] for each in spec["earlier_environments"]] == [7]
+    assert [environment["threads"] for environment in spec["earlier_environments"]] == [7]

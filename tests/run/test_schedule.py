@@ -1,4 +1,4 @@
-"""Schedules and optimizers against PyTorch's own."""
+"""Schedules and optimizers equal those of PyTorch."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ def torch_rates(name: str, total: int) -> list[float]:
 
 @pytest.mark.parametrize("total", [4, 40, 7036])
 @pytest.mark.parametrize("name", ["onecycle", "cosine", "step"])
-def test_schedules_are_pytorchs(name: str, total: int) -> None:
+def test_schedules_equal_those_of_pytorch(name: str, total: int) -> None:
     recipe = Recipe(schedule=name, milestones=(0.5, 0.75))  # type: ignore[arg-type]
-    ours = [factor(recipe, step, total) for step in range(total)]
-    assert ours == pytest.approx(torch_rates(name, total), abs=1e-9)
+    rates = [factor(recipe, step, total) for step in range(total)]
+    assert rates == pytest.approx(torch_rates(name, total), abs=1e-9)
 
 
-def test_constant_is_constant_and_one_step_is_enough_for_any() -> None:
+def test_constant_is_constant_and_every_schedule_takes_a_single_step() -> None:
     assert {factor(Recipe(schedule="constant"), step, 10) for step in range(10)} == {1.0}
     for name in ("onecycle", "cosine", "step", "constant"):
         assert 0 < factor(Recipe(schedule=name), 0, 1) <= 1  # type: ignore[arg-type]
@@ -49,88 +49,90 @@ def test_constant_is_constant_and_one_step_is_enough_for_any() -> None:
 def group_and_reference(
     name: str, decay: float = 0.0
 ) -> tuple[Update, torch.optim.Optimizer, list[nn.Parameter], list[nn.Parameter]]:
-    """An update of two parameters, PyTorch's optimizer of the same, and what each changes."""
+    """Return an update of two parameters, PyTorch's optimizer of copies, and both lists."""
     generator = torch.Generator().manual_seed(0)
-    ours = [nn.Parameter(torch.randn(size, generator=generator)) for size in ((3, 5), (7,))]
-    theirs = [nn.Parameter(param.detach().clone()) for param in ours]
+    params = [nn.Parameter(torch.randn(size, generator=generator)) for size in ((3, 5), (7,))]
+    reference_params = [nn.Parameter(param.detach().clone()) for param in params]
     recipe = Recipe(optimizer=name, lr=0.1, weight_decay=decay)  # type: ignore[arg-type]
-    group = Group("all", dict(zip("ab", ours, strict=True)), lr=0.5, weight_decay=2.0)
+    group = Group("all", dict(zip("ab", params, strict=True)), lr=0.5, weight_decay=2.0)
     kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}[name]
     extra = {"momentum": 0.9} if name == "sgd" else {}
-    reference = kind(theirs, lr=0.05, weight_decay=2 * decay, fused=True, **extra)
-    return Update(group, recipe), reference, ours, theirs
+    reference = kind(reference_params, lr=0.05, weight_decay=2 * decay, fused=True, **extra)
+    return Update(group, recipe), reference, params, reference_params
 
 
 def train(
     update: Update,
     reference: torch.optim.Optimizer,
-    ours: list[nn.Parameter],
-    theirs: list[nn.Parameter],
+    params: list[nn.Parameter],
+    reference_params: list[nn.Parameter],
     steps: range,
 ) -> None:
-    """Makes the same steps with both, and checks that the parameters are equal bit for bit."""
+    """Make the same steps with both, and check that the parameters are equal bit for bit."""
     for step in steps:
-        grads = [torch.sin(param.detach() + step) for param in ours]
+        grads = [torch.sin(param.detach() + step) for param in params]
         update.rate(0.1)
         update(dict(zip("ab", grads, strict=True)))
-        for param, grad in zip(theirs, grads, strict=True):
+        for param, grad in zip(reference_params, grads, strict=True):
             param.grad = grad
         reference.step()
-        assert all(map(torch.equal, ours, theirs))
+        assert all(map(torch.equal, params, reference_params))
 
 
 @pytest.mark.parametrize("name", ["adam", "adamw", "sgd"])
-def test_updates_are_pytorchs_with_the_groups_factors(name: str) -> None:
-    update, reference, ours, theirs = group_and_reference(name, decay=0.01)
-    train(update, reference, ours, theirs, range(5))
-    assert [param.grad for param in ours] == [None, None]
+def test_updates_equal_those_of_pytorch_with_the_factors_of_the_group(name: str) -> None:
+    update, reference, params, reference_params = group_and_reference(name, decay=0.01)
+    train(update, reference, params, reference_params, range(5))
+    assert [param.grad for param in params] == [None, None]
 
 
 @pytest.mark.parametrize("name", ["adam", "adamw", "sgd"])
-def test_an_update_goes_on_from_its_own_state_and_from_pytorchs(name: str) -> None:
-    update, reference, ours, theirs = group_and_reference(name)
-    train(update, reference, ours, theirs, range(3))
+def test_an_update_continues_from_its_own_state_and_from_that_of_pytorch(name: str) -> None:
+    update, reference, params, reference_params = group_and_reference(name)
+    train(update, reference, params, reference_params, range(3))
     for state in (update.state_dict(), reference.state_dict()):
-        resumed, plain, mine, others = group_and_reference(name)
+        resumed, plain, resumed_params, plain_params = group_and_reference(name)
         resumed.load_state_dict(state)
         plain.load_state_dict(reference.state_dict())
-        for param, value in zip([*mine, *others], [*ours, *theirs], strict=True):
+        for param, value in zip(
+            [*resumed_params, *plain_params], [*params, *reference_params], strict=True
+        ):
             param.data.copy_(value)
-        train(resumed, plain, mine, others, range(3, 6))
+        train(resumed, plain, resumed_params, plain_params, range(3, 6))
 
 
 def test_a_loaded_state_is_a_copy() -> None:
     update, _, _, _ = group_and_reference("adam")
     grads = {"a": torch.ones(3, 5), "b": torch.ones(7)}
     update(grads)
-    kept = update.state_dict()
+    state = update.state_dict()
     resumed, _, _, _ = group_and_reference("adam")
-    resumed.load_state_dict(kept)
+    resumed.load_state_dict(state)
     resumed(grads)
-    assert kept["state"][0]["step"] == 1
+    assert state["state"][0]["step"] == 1
     assert resumed.state_dict()["state"][0]["step"] == 2
 
 
 @pytest.mark.parametrize("name", ["adam", "adamw", "sgd"])
-def test_a_parameter_without_a_gradient_stays(name: str) -> None:
+def test_a_parameter_without_a_gradient_stays_unchanged(name: str) -> None:
     a, b = nn.Parameter(torch.ones(2)), nn.Parameter(torch.ones(2))
     recipe = Recipe(optimizer=name, weight_decay=0.1)  # type: ignore[arg-type]
     update = Update(Group("all", {"a": a, "b": b}), recipe)
     update({"a": torch.ones(2)})
     assert torch.equal(b, torch.ones(2))
     assert not torch.equal(a, torch.ones(2))
-    # The one that gets its first gradient later begins then, whatever the others remember.
+    # A parameter begins with its first gradient, whatever the state of the others.
     first = a.detach().clone()
     update({"a": torch.ones(2), "b": torch.ones(2)})
     assert torch.equal(b, first)
 
 
 def test_a_gradient_that_does_not_fit_is_refused() -> None:
-    update, _, ours, _ = group_and_reference("adam")
-    before = ours[1].detach().clone()
+    update, _, params, _ = group_and_reference("adam")
+    before = params[1].detach().clone()
     for wrong in (torch.ones(8), torch.ones(7, dtype=torch.float64)):
         with pytest.raises(RuntimeError, match="attempting to assign a gradient"):
             update({"b": wrong})
     with pytest.raises(KeyError):
         update({"c": torch.ones(7)})
-    assert torch.equal(ours[1], before)
+    assert torch.equal(params[1], before)

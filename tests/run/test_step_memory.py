@@ -1,4 +1,4 @@
-"""What a step is said to hold is what its tensors take, for as long as they live."""
+"""The memory of a step is the peak of the bytes in tensors that it creates."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.run.helper import ask, run
 FLOAT = 4
 
 
-def test_tensors_count_from_their_making_to_their_end() -> None:
+def test_tensors_count_as_long_as_they_exist() -> None:
     x = torch.ones(1000)
     with Lifetimes() as lifetimes:
         a = x + 1
@@ -34,17 +34,17 @@ def test_tensors_count_from_their_making_to_their_end() -> None:
     assert lifetimes.peak == 2 * 1000 * FLOAT
 
 
-def test_views_and_changes_in_place_take_nothing() -> None:
+def test_views_and_changes_in_place_take_no_memory() -> None:
     x = torch.ones(10, 100)
     with Lifetimes() as lifetimes:
         _ = x.view(1000).T.mul_(2)[5:].add_(1)
     assert lifetimes.peak == 0
 
 
-def test_what_autograd_keeps_counts_until_the_way_back_is_over() -> None:
+def test_tensors_that_autograd_keeps_count_until_the_backward_pass_is_over() -> None:
     x = torch.ones(1000, requires_grad=True)
     with Lifetimes() as lifetimes:
-        loss = x.exp().exp().exp().sum()  # each keeps its result
+        loss = x.exp().exp().exp().sum()  # autograd keeps each result
         assert lifetimes.peak == 3 * 1000 * FLOAT + FLOAT
         (grad,) = torch.autograd.grad(loss, x)
         del loss
@@ -55,7 +55,7 @@ def test_what_autograd_keeps_counts_until_the_way_back_is_over() -> None:
     assert len(grad) == 1000
 
 
-def test_a_step_may_make_sparse_tensors_which_have_no_storage_of_their_own() -> None:
+def test_a_step_may_create_sparse_tensors_which_have_no_storage() -> None:
     x = torch.eye(30)
     with Lifetimes() as lifetimes:
         y = torch.sparse.mm(x.to_sparse(), x)
@@ -63,8 +63,8 @@ def test_a_step_may_make_sparse_tensors_which_have_no_storage_of_their_own() -> 
     assert lifetimes.peak >= 30 * 30 * FLOAT
 
 
-def held(name: str, depth: int, batch: int = 512, width: int = 64) -> float:
-    """What a step holds, in activations of a layer."""
+def step_memory(name: str, depth: int, batch: int = 512, width: int = 64) -> float:
+    """Return the memory of a step, in activations of a layer."""
     cls = registry().load("rules", name)
     init, shape = Init(0), (1, 8, 8)
     network = Mlp(widths=(width,) * depth).build(init, shape, 4)
@@ -78,18 +78,18 @@ def held(name: str, depth: int, batch: int = 512, width: int = 64) -> float:
     return lifetimes.peak / (batch * width * FLOAT)
 
 
-def test_bp_holds_an_activation_a_layer_and_a_local_rule_does_not() -> None:
-    bp, local = (held(name, 8) - held(name, 4) for name in ("bp", "lfnn_l"))
+def test_the_memory_of_bp_grows_with_depth_and_that_of_a_local_rule_does_not() -> None:
+    bp, local = (step_memory(name, 8) - step_memory(name, 4) for name in ("bp", "lfnn_l"))
     assert 4 <= bp < 6
     assert abs(local) < 0.2
 
 
-def test_the_third_step_of_a_phase_is_watched_or_the_last_of_a_short_one() -> None:
+def test_the_third_step_of_a_phase_is_measured_or_the_last_of_a_short_one() -> None:
     assert [p for p in range(10) if StepMemory.due(p, 10)] == [2]
     assert [p for p in range(2) if StepMemory.due(p, 2)] == [1]
 
 
-def test_every_run_tells_it(tmp_path: Path) -> None:
+def test_every_result_has_the_memory_of_a_step(tmp_path: Path) -> None:
     (outcome,) = run(tmp_path, ask("bp"))
-    told = read_json(RunDir(outcome.run_dir).path / "result.json")["step_memory_mib"]
-    assert 0.05 < told < 5
+    mib = read_json(RunDir(outcome.run_dir).path / "result.json")["step_memory_mib"]
+    assert 0.05 < mib < 5

@@ -1,4 +1,4 @@
-"""A sequence in a run: its errors are means over tasks, and the probe sees every task."""
+"""Runs of a sequence of tasks: errors are means over tasks, and the probe has each task."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from lbench.errors import UsageError
 from lbench.run.trainer import Trainer
 from lbench.run.weights import read_weights
 from lbench.statistics.continual import continual, error_matrix
-from tests.run.helper import ask, journal, run
+from tests.run.helper import ask, epoch_log, run
 from tests.run.test_resume import assert_equal_runs
 
 parquet = pytest.importorskip("pyarrow.parquet")
 
 
 def rows(run_dir: Path) -> dict[str, list[Any]]:
-    found: dict[str, list[Any]] = parquet.read_table(
+    columns: dict[str, list[Any]] = parquet.read_table(
         run_dir / "probes" / "tasks.parquet"
     ).to_pydict()
-    return found
+    return columns
 
 
 def matrix(run_dir: Path) -> np.ndarray[Any, Any]:
@@ -36,14 +36,14 @@ def matrix(run_dir: Path) -> np.ndarray[Any, Any]:
 def test_errors_are_means_over_tasks(dataset: str, tmp_path: Path) -> None:
     resolved = ask("bp", dataset)
     outcome = run(tmp_path, resolved, probes=["tasks"])[0]
-    result, found = outcome.result, matrix(outcome.run_dir)
-    assert found.shape == (5, 5)
-    # Two epochs a task; validation errors of the journal are those of all tasks.
-    errors = [row["val_error"] for row in journal(outcome.run_dir)]
+    result, errors_by_task = outcome.result, matrix(outcome.run_dir)
+    assert errors_by_task.shape == (5, 5)
+    # There are two epochs per task; validation errors in the epoch log are over all tasks.
+    errors = [row["val_error"] for row in epoch_log(outcome.run_dir)]
     assert len(errors) == result["epochs"] == 10
-    assert errors[1::2] == pytest.approx(found.mean(axis=1).tolist())
-    assert result["val_error"] == pytest.approx(found[-1].mean())
-    # The test error from the kept logits, task by task.
+    assert errors[1::2] == pytest.approx(errors_by_task.mean(axis=1).tolist())
+    assert result["val_error"] == pytest.approx(errors_by_task[-1].mean())
+    # The test error from the saved logits, task by task.
     logits = np.load(outcome.run_dir / "test_logits.npy")
     data, start, by_task = resolved.dataset, 0, []
     for segment in data.segments:
@@ -56,7 +56,7 @@ def test_errors_are_means_over_tasks(dataset: str, tmp_path: Path) -> None:
     assert len(set(by_task)) > 1
 
 
-def test_the_matrix_under_strict_is_of_held_out_examples_and_reads_no_test_set(
+def test_the_matrix_under_strict_has_validation_errors_and_reads_no_test_set(
     tmp_path: Path,
 ) -> None:
     resolved = ask("bp", "split-digits", epochs=10)
@@ -67,27 +67,27 @@ def test_the_matrix_under_strict_is_of_held_out_examples_and_reads_no_test_set(
     assert_equal_runs(str(plain.run_dir), str(outcome.run_dir))
 
 
-def test_under_paper_the_matrix_is_of_the_test_set_and_every_look_is_counted(
+def test_the_matrix_under_paper_has_test_errors_and_every_read_is_counted(
     tmp_path: Path,
 ) -> None:
     resolved = ask("bp", "split-digits", protocol="paper", data_options={"tasks": 3})
     outcome = run(tmp_path, resolved, probes=["tasks"])[0]
     assert rows(outcome.run_dir)["examples"] == [72, 72, 72] * 3
     assert outcome.result["test_error"] == pytest.approx(matrix(outcome.run_dir)[-1].mean())
-    # One after each of three tasks, and the last one of any run.
+    # One read after each of three tasks, and the one at the end of every run.
     assert outcome.result["test_reads"] == 4
 
 
 def test_tasks_are_learned_and_forgotten(tmp_path: Path) -> None:
     outcome = run(tmp_path, ask("bp", "split-digits", epochs=10), probes=["tasks"])[0]
-    found = continual(matrix(outcome.run_dir))
-    assert found.learning_error < 10
-    assert found.forgetting is not None
-    assert found.forgetting > 10
+    measures = continual(matrix(outcome.run_dir))
+    assert measures.learning_error < 10
+    assert measures.forgetting is not None
+    assert measures.forgetting > 10
 
 
 @pytest.mark.parametrize("protocol", ["strict", "paper"])
-def test_a_run_that_was_killed_within_a_task_goes_on_with_its_matrix_and_its_count(
+def test_a_run_that_was_killed_within_a_task_continues_with_its_matrix_and_its_reads(
     protocol: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     resolved = ask("bp", "split-digits", protocol=protocol)
@@ -108,8 +108,10 @@ def test_a_run_that_was_killed_within_a_task_goes_on_with_its_matrix_and_its_cou
     assert resumed.attempt == 1
     assert rows(resumed.run_dir) == rows(straight.run_dir)
     assert resumed.result["test_reads"] == straight.result["test_reads"]
-    assert journal(resumed.run_dir) == journal(straight.run_dir)
-    states = [read_weights(each.run_dir / "weights.safetensors") for each in (straight, resumed)]
+    assert epoch_log(resumed.run_dir) == epoch_log(straight.run_dir)
+    states = [
+        read_weights(outcome.run_dir / "weights.safetensors") for outcome in (straight, resumed)
+    ]
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
 
 

@@ -1,4 +1,4 @@
-"""Threads: by the network's size, as the user says, or as the run began."""
+"""The number of threads: the user's, that of the run's beginning, or by the network's size."""
 
 from __future__ import annotations
 
@@ -37,22 +37,22 @@ def test_multiplications_of_an_mlp_are_its_weights() -> None:
 
 def test_multiplications_of_a_convolution_count_at_every_position() -> None:
     network = built("cnn")
-    expected, passed = 0, []
+    expected, outputs = 0, []
     for layer in network.layers:
-        layer.affine.register_forward_hook(lambda module, given, z: passed.append((module, z)))
+        layer.affine.register_forward_hook(lambda module, given, z: outputs.append((module, z)))
     network.eval()(torch.zeros(1, *MNIST))
-    for module, z in passed:
+    for module, z in outputs:
         expected += math.prod(module.weight.shape[1:]) * math.prod(z.shape[1:])
-    passed.clear()
+    outputs.clear()
     assert multiplications(network, MNIST) == expected > 1e6
 
 
-def test_a_small_network_has_one_thread_and_a_large_one_as_many_as_pay() -> None:
+def test_a_small_network_has_one_thread_and_a_large_one_several() -> None:
     assert threads_for(built("mlp-275k"), MNIST, 128, cores=64) == 1
     large = built("mlp", widths=(1000,) * 4)
-    pay = 128 * (784 + 3 * 1000) * 1000 // PER_THREAD
-    assert pay > 2
-    assert threads_for(large, MNIST, 128, cores=64) == pay
+    expected = 128 * (784 + 3 * 1000) * 1000 // PER_THREAD
+    assert expected > 2
+    assert threads_for(large, MNIST, 128, cores=64) == expected
     assert threads_for(large, MNIST, 128, cores=2) == 2
     assert threads_for(large, MNIST, 1, cores=64) == 1
 
@@ -61,22 +61,22 @@ def test_a_small_network_has_one_thread_and_a_large_one_as_many_as_pay() -> None
     ("text", "number"),
     [("3", 3), (" 2 ", 2), ("4,2", 4), ("", None), ("0", None), ("-1", None), ("many", None)],
 )
-def test_the_number_asked_for_is_read_as_openmp_reads_it(
+def test_omp_num_threads_is_read_as_openmp_reads_it(
     text: str, number: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", text)
     assert requested() == number
 
 
-def test_a_resumed_run_takes_the_threads_that_it_began_with(tmp_path: Path) -> None:
+def test_a_resumed_run_uses_its_recorded_number_of_threads(tmp_path: Path) -> None:
     resolved = ask("bp", examples=64)
     (outcome,) = run(tmp_path, resolved, threads=3)
     rule = resolved.cell.build(0)
     settle = Machine(torch.device("cpu"), cores=2).settle
     assert settle(resolved.cell, rule, RunDir(outcome.run_dir)).threads == 3
     assert settle(resolved.cell, rule, RunDir(tmp_path / "none")).threads == 1
-    asked = Machine(torch.device("cpu"), threads=2)
-    assert asked.settle(resolved.cell, rule, RunDir(outcome.run_dir)).threads == 2
+    machine = Machine(torch.device("cpu"), threads=2)
+    assert machine.settle(resolved.cell, rule, RunDir(outcome.run_dir)).threads == 2
 
 
 @pytest.mark.parametrize(
@@ -93,15 +93,15 @@ def test_lbench_run_honours_the_option_then_omp_num_threads_then_the_size(
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     if environment is not None:
         monkeypatch.setenv("OMP_NUM_THREADS", environment)
-    said = lbench(
+    shown = lbench(
         "run", "--rule", "bp", "--dataset", "digits", "--examples", "64", "--no-store", "--json",
         "--home", str(tmp_path), *words,
     )  # fmt: skip
-    spec = RunDir(Path(said.json["runs"][0]["run_dir"])).spec() or {}
+    spec = RunDir(Path(shown.json["runs"][0]["run_dir"])).spec() or {}
     assert spec["environment"]["threads"] == number
 
 
-def test_a_container_has_the_whole_cores_of_its_quota(tmp_path: Path) -> None:
+def test_a_container_has_the_whole_number_of_cores_in_its_quota(tmp_path: Path) -> None:
     file = tmp_path / "cpu.max"
     assert threads._quota(file) is None
     for text, number in (
@@ -112,16 +112,18 @@ def test_a_container_has_the_whole_cores_of_its_quota(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", WAITING)
-def test_what_the_user_says_of_waiting_stays(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    for each in WAITING:
-        monkeypatch.delenv(each, raising=False)
+def test_the_users_settings_of_waiting_threads_stay(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for variable in WAITING:
+        monkeypatch.delenv(variable, raising=False)
     monkeypatch.setenv(name, "7")
     wait_passively()
-    assert [os.environ.get(each) for each in WAITING if each != name] == [None, None]
+    assert [os.environ.get(other) for other in WAITING if other != name] == [None, None]
     assert os.environ[name] == "7"
 
 
-def test_the_command_line_lets_threads_sleep_before_torch_is_there() -> None:
+def test_the_command_line_sets_the_policy_of_waiting_before_it_imports_torch() -> None:
     program = (
         "import atexit, os, sys\n"
         "from lbench.cli.main import main\n"

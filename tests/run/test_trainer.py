@@ -1,4 +1,4 @@
-"""Protocols, budgets, phases, and ends that tell their reason."""
+"""Protocols, budgets, phases, and the reasons of runs that do not finish."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor
 from lbench.data.split import holdout
 from lbench.errors import UsageError
 from lbench.rule import GradientRule, LocalRule, View
-from lbench.run.plan import Plan
+from lbench.run.step_plan import StepPlan
 from lbench.run.weights import read_weights
 from lbench.step import Phase, Step
 from lbench.task import Batch
@@ -21,7 +21,7 @@ from lbench_bp.bp import Bp
 from tests.run.helper import ask, run
 
 
-def test_the_test_set_is_read_once_for_each_set_of_weights(tmp_path: Path) -> None:
+def test_the_test_set_is_read_once_per_set_of_weights(tmp_path: Path) -> None:
     reads = set()
     for epochs in (2, 9):
         result = run(tmp_path, ask(epochs=epochs))[0].result
@@ -42,7 +42,7 @@ def test_strict_holds_out_a_tenth_and_paper_trains_on_all(tmp_path: Path) -> Non
     assert result.result["test_error_at_best_val"] is None
 
 
-def test_reported_errors_are_those_of_the_kept_weights_and_logits(tmp_path: Path) -> None:
+def test_reported_errors_are_those_of_the_saved_weights_and_logits(tmp_path: Path) -> None:
     resolved = ask("lfnn_l", epochs=4)
     outcome = run(tmp_path, resolved)[0]
     data = resolved.dataset
@@ -56,15 +56,15 @@ def test_reported_errors_are_those_of_the_kept_weights_and_logits(tmp_path: Path
         logits = rule.eval().predict(x)
         wrong = (logits.argmax(1).numpy() != data.test.labels).mean() * 100
         assert outcome.result[error] == pytest.approx(wrong)
-        kept = np.load(outcome.run_dir / name)
-        assert np.abs(kept.astype(np.float32) - logits.detach().numpy()).max() < 2e-3
-    kept_rows, held = holdout(data.train.labels, 0.1, data.digest)
+        saved = np.load(outcome.run_dir / name)
+        assert np.abs(saved.astype(np.float32) - logits.detach().numpy()).max() < 2e-3
+    training, heldout = holdout(data.train.labels, 0.1, data.digest)
     rule = resolved.cell.build(seed=5)
     rule.load_state_dict(read_weights(outcome.run_dir / "weights.safetensors"))
     images = torch.from_numpy(np.array(data.train.images)).float() / 255
     wrong_train = rule.predict(images).argmax(1).numpy() != data.train.labels
-    assert outcome.result["val_error"] == pytest.approx(100 * wrong_train[held].mean())
-    assert outcome.result["train_error"] == pytest.approx(100 * wrong_train[kept_rows].mean())
+    assert outcome.result["val_error"] == pytest.approx(100 * wrong_train[heldout].mean())
+    assert outcome.result["train_error"] == pytest.approx(100 * wrong_train[training].mean())
 
 
 def test_the_best_epoch_is_the_first_of_lowest_validation_error(tmp_path: Path) -> None:
@@ -82,7 +82,9 @@ def test_a_budget_in_examples_ends_inside_an_epoch(tmp_path: Path) -> None:
     assert [row["step"] for row in rows] == [41, 64]
 
 
-def test_weights_that_predict_nan_are_diverged_though_no_step_saw_it(tmp_path: Path) -> None:
+def test_weights_that_predict_nan_are_diverged_although_all_losses_are_finite(
+    tmp_path: Path,
+) -> None:
     recipe = {"optimizer": "sgd", "batch": 1295, "lr": 1e2, "weight_decay": 10.0, "momentum": 0.0,
               "schedule": "constant"}  # fmt: skip
     outcome = run(tmp_path, ask(epochs=14, recipe=recipe))[0]
@@ -92,7 +94,9 @@ def test_weights_that_predict_nan_are_diverged_though_no_step_saw_it(tmp_path: P
         assert "NaN" not in line
 
 
-def test_a_parameter_that_nobody_would_train_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_parameter_that_would_never_be_trained_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     from lbench.init import Init
     from lbench_lfnn.lfnn_l import LfnnL
 
@@ -107,7 +111,9 @@ def test_a_parameter_that_nobody_would_train_is_refused(monkeypatch: pytest.Monk
         ask("lfnn_l")
 
 
-def test_a_rule_that_logs_no_loss_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_rule_that_logs_no_loss_fails_with_a_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(Bp, "gradients", lambda self, batch, s: {})
     outcome = run(tmp_path, ask())[0]
     assert outcome.result["reason"] == "RuntimeError: Bp logs no loss: s.log('loss', …) in its step"
@@ -142,7 +148,7 @@ def test_the_step_named_is_the_first_whose_loss_is_not_finite(
 
 
 class TwoPhases(LocalRule):
-    """Trains block 0, then the rest."""
+    """A rule that trains block 0, then the rest."""
 
     def loss(self, v: View, s: Step) -> Tensor:
         return v.h.square().mean()
@@ -170,7 +176,7 @@ def test_phases_share_the_budget_and_leave_other_groups_bit_identical() -> None:
         init,
     )
     rule.attach({group.name: Update(group, Recipe()) for group in rule.groups()})
-    plan = Plan.of(100, 10, 4, None, rule.phases())
+    plan = StepPlan.of(100, 10, 4, None, rule.phases())
     assert [(p.name, start, count) for p, start, count in plan.phases] == [
         ("first", 0, 10),
         ("second", 10, 30),
@@ -184,7 +190,7 @@ def test_phases_share_the_budget_and_leave_other_groups_bit_identical() -> None:
             assert torch.equal(value, before[name]) is not name.startswith(moving), name
 
 
-def test_dropout_is_addressed_and_acts_in_training_alone(tmp_path: Path) -> None:
+def test_dropout_is_addressed_and_acts_in_training_only(tmp_path: Path) -> None:
     resolved = ask(recipe={"dropout": 0.5})
     first, second = run(tmp_path / "a", resolved)[0], run(tmp_path / "b", resolved)[0]
     for name, value in read_weights(first.run_dir / "weights.safetensors").items():
@@ -194,7 +200,7 @@ def test_dropout_is_addressed_and_acts_in_training_alone(tmp_path: Path) -> None
     assert torch.equal(rule.predict(x), rule.predict(x))
 
 
-def test_global_generators_stay_untouched(tmp_path: Path) -> None:
+def test_a_run_leaves_the_global_generators_alone(tmp_path: Path) -> None:
     torch.manual_seed(3)
     np.random.seed(3)
     run(tmp_path, ask("lfnn", recipe={"dropout": 0.2}, augmentation="translate1",
@@ -208,10 +214,10 @@ def test_global_generators_stay_untouched(tmp_path: Path) -> None:
 
 def test_two_rules_share_batches_and_initial_weights(monkeypatch: pytest.MonkeyPatch) -> None:
     bp, local = ask("bp").cell.build(1), ask("lfnn_l").cell.build(1)
-    ours, theirs = bp.network.state_dict(), local.network.state_dict()
-    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+    of_bp, of_local = bp.network.state_dict(), local.network.state_dict()
+    assert all(torch.equal(of_bp[name], of_local[name]) for name in of_bp)
     other = ask("bp").cell.build(2).network.state_dict()
-    assert not any(torch.equal(ours[name], other[name]) for name in ours)
+    assert not any(torch.equal(of_bp[name], other[name]) for name in of_bp)
 
 
 def test_regrouped_layers_keep_their_initial_weights() -> None:
@@ -232,7 +238,7 @@ def test_bf16_learns_as_fp32_does(rule: str, tmp_path: Path) -> None:
     assert errors[1] == pytest.approx(errors[0], abs=5)
 
 
-def test_a_rule_without_a_step_says_so() -> None:
+def test_a_rule_without_loss_and_gradients_raises() -> None:
     class Empty(GradientRule):
         pass
 

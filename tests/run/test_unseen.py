@@ -1,4 +1,4 @@
-"""A rule that trains cannot reach the test set, and is caught when its code opens the files."""
+"""A rule in training cannot reach the test set, and the audit reports files that it opens."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from lbench.data.digits import FILE, Digits
 from lbench.execute.driver import Outcome
 from lbench.probe import Probe
 from lbench.report.result import describe
-from lbench.run import ending, probing
+from lbench.run import results, run_probes
 from lbench.run.digest import code_digest
 from lbench.run.resolve import Resolved
 from tests.auditing.cheats import Honest
@@ -49,17 +49,17 @@ def trained(home: Path, cls: type[Rule], **changes: Any) -> tuple[Outcome, list[
     return outcome, reporter.notes
 
 
-def accused(outcome: Outcome) -> bool:
+def contradicted(outcome: Outcome) -> bool:
     return CLAIM in outcome.result["contradictions"]
 
 
 @pytest.fixture(autouse=True)
 def without_the_full_audit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ending, "audited", lambda *_: None)
+    monkeypatch.setattr(results, "full_audit", lambda *_: None)
 
 
 class Opens(Honest):
-    """Opens a file in a step."""
+    """A rule that opens a file in a step."""
 
     def open(self) -> None:
         raise NotImplementedError
@@ -135,14 +135,14 @@ def test_a_rule_that_opens_the_datasets_file_is_contradicted(
     cls: type[Rule], tmp_path: Path
 ) -> None:
     outcome, notes = trained(tmp_path, cls)
-    assert accused(outcome)
+    assert contradicted(outcome)
     assert outcome.result["files_opened"] == ["digits.npz"]
     entry = outcome.result["audit"]["prediction"]
     assert entry == {"claimed": "clean", "measured": "leaks"}
     assert sum("digits.npz, which is a file of the dataset" in note for note in notes) == 1
 
 
-def test_decoded_data_in_the_cache_is_the_datasets(
+def test_decoded_data_in_the_cache_counts_as_the_datasets_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LBENCH_CACHE", str(tmp_path / "cache"))
@@ -158,7 +158,7 @@ def test_decoded_data_in_the_cache_is_the_datasets(
     assert outcome.result["files_opened"] == ["mnist-0123.bin"]
 
 
-def test_files_of_its_own_are_noted_and_no_contradiction(tmp_path: Path) -> None:
+def test_other_files_are_noted_without_a_contradiction(tmp_path: Path) -> None:
     file = tmp_path / "feedback.npy"
     file.write_bytes(b"1")
 
@@ -174,81 +174,81 @@ def test_files_of_its_own_are_noted_and_no_contradiction(tmp_path: Path) -> None
     assert [note for note in notes if "opened" in note] == [f"The code of the rule opened {file}."]
 
 
-def test_what_lbench_reads_itself_is_no_reading_of_the_rule(tmp_path: Path) -> None:
+def test_files_that_lbench_reads_do_not_count_for_the_rule(tmp_path: Path) -> None:
     outcome, notes = trained(tmp_path, Honest)
     assert outcome.result["files_opened"] == []
     assert not any("opened" in note for note in notes)
-    FILE.read_bytes()  # behind the run nobody watches
+    FILE.read_bytes()  # after the run, files are not observed
     assert outcome.result["files_opened"] == []
 
 
-class Looks(Honest):
-    """Follows all references from what it has, and from lbench's modules, for the test set."""
+class Searcher(Honest):
+    """A rule that searches its own references and lbench's modules for the test set."""
 
-    found: list[str]
+    holders: list[str]
 
     def step(self, batch: Batch, s: Step) -> None:
         if s.index == 3:
             modules = [m for name, m in [*sys.modules.items()] if name.startswith("lbench.")]
             roots = [self, batch, s, *(vars(module) for module in modules)]
-            type(self).found = [type(each).__name__ for each in holders(roots)]
+            type(self).holders = [type(holder).__name__ for holder in holders(roots)]
         super().step(batch, s)
 
 
-def _count(each: np.ndarray | Tensor) -> int:
-    return each.numel() if isinstance(each, Tensor) else each.size
+def _count(array: np.ndarray | Tensor) -> int:
+    return array.numel() if isinstance(array, Tensor) else array.size
 
 
 def holders(roots: list[Any]) -> Iterator[Any]:
-    """Arrays and tensors with the digits of the test set."""
-    wanted = Digits().load().test.images
+    """Yield the arrays and tensors with the test images that are reached from the roots."""
+    images = Digits().load().test.images
     globals_of = {id(vars(module)) for module in [*sys.modules.values()]} - {id(r) for r in roots}
-    seen, left = {id(wanted)}, list(roots)
-    while left:
-        each = left.pop()
-        skipped = isinstance(each, (type, ModuleType, FrameType)) or id(each) in globals_of
-        if id(each) in seen or skipped:
+    seen, pending = {id(images)}, list(roots)
+    while pending:
+        value = pending.pop()
+        skipped = isinstance(value, (type, ModuleType, FrameType)) or id(value) in globals_of
+        if id(value) in seen or skipped:
             continue
-        seen.add(id(each))
-        if isinstance(each, np.ndarray | Tensor):
-            if each.dtype in (np.uint8, torch.uint8) and _count(each) == wanted.size:
-                values = np.asarray(each).reshape(wanted.shape)
-                if np.array_equal(values, wanted):
-                    yield each
+        seen.add(id(value))
+        if isinstance(value, np.ndarray | Tensor):
+            if value.dtype in (np.uint8, torch.uint8) and _count(value) == images.size:
+                values = np.asarray(value).reshape(images.shape)
+                if np.array_equal(values, images):
+                    yield value
             continue
-        left += gc.get_referents(each)
+        pending += gc.get_referents(value)
 
 
 @pytest.mark.parametrize("changes", [{}, {"protocol": "paper"}])
-def test_the_test_set_is_not_reached_from_a_rule_that_trains(
+def test_a_rule_in_training_cannot_reach_the_test_set(
     changes: dict[str, Any], tmp_path: Path
 ) -> None:
-    trained(tmp_path / "one", Looks, **changes)
-    Looks.found = ["not looked"]
-    trained(tmp_path / "two", Looks, **changes)  # an earlier run of the process has read it
-    assert Looks.found == []
+    trained(tmp_path / "one", Searcher, **changes)
+    Searcher.holders = ["not searched"]
+    trained(tmp_path / "two", Searcher, **changes)  # an earlier run of the process has read it
+    assert Searcher.holders == []
 
 
-def test_the_search_finds_the_test_set_where_it_is() -> None:
-    held = Digits().load().test
+def test_the_search_finds_a_test_set_in_a_closure() -> None:
+    test = Digits().load().test
 
     def closure() -> object:
-        return held
+        return test
 
-    assert [type(each) for each in holders([closure])] == [np.ndarray]
+    assert [type(holder) for holder in holders([closure])] == [np.ndarray]
 
 
 class Updates(Probe):
-    """Is reached from the updates of a rule."""
+    """A probe that the updates of a rule refer to."""
 
     def at_update(self, group: str, grads: Mapping[str, Tensor]) -> None:
         assert self.scene.judged
 
 
-def test_probes_that_see_every_update_bring_no_test_set_along(
+def test_probes_at_updates_do_not_lead_to_the_test_set(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(probing, "registry", lambda: SimpleNamespace(load=lambda *_: Updates))
-    Looks.found = ["not looked"]
-    run(tmp_path, with_rule(Looks), probes=["updates"])
-    assert Looks.found == []
+    monkeypatch.setattr(run_probes, "registry", lambda: SimpleNamespace(load=lambda *_: Updates))
+    Searcher.holders = ["not searched"]
+    run(tmp_path, with_rule(Searcher), probes=["updates"])
+    assert Searcher.holders == []

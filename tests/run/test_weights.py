@@ -1,4 +1,4 @@
-"""Weights are whole or damaged, are read without lbench, and say how to predict with them."""
+"""Files of weights: damage is noticed, and safetensors reads them without lbench."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ STATE = {
 }
 
 
-def test_a_state_is_read_as_it_was_written(tmp_path: Path) -> None:
+def test_reading_returns_the_written_state(tmp_path: Path) -> None:
     write_weights(tmp_path / "w", STATE, {"seed": 3})
-    found = read_weights(tmp_path / "w")
-    assert found.keys() == STATE.keys()
-    assert found["extra"] == {"rounds": 2}
+    state = read_weights(tmp_path / "w")
+    assert state.keys() == STATE.keys()
+    assert state["extra"] == {"rounds": 2}
     for name in STATE.keys() - {"extra"}:
-        assert found[name].dtype == STATE[name].dtype
-        assert torch.equal(found[name], STATE[name])
+        assert state[name].dtype == STATE[name].dtype
+        assert torch.equal(state[name], STATE[name])
     assert read_description(tmp_path / "w") == {"seed": 3}
 
 
@@ -38,12 +38,12 @@ def test_tied_weights_are_written_under_both_names(tmp_path: Path) -> None:
     one, two = nn.Linear(2, 2), nn.Linear(2, 2)
     two.weight = one.weight
     write_weights(tmp_path / "w", nn.Sequential(one, two).state_dict(), {})
-    found = read_weights(tmp_path / "w")
-    assert torch.equal(found["0.weight"], found["1.weight"])
+    state = read_weights(tmp_path / "w")
+    assert torch.equal(state["0.weight"], state["1.weight"])
 
 
 @pytest.mark.parametrize("at", [3, 40, -1], ids=["size", "header", "data"])
-def test_a_changed_byte_is_noticed(tmp_path: Path, at: int) -> None:
+def test_a_changed_byte_is_damage(tmp_path: Path, at: int) -> None:
     path = tmp_path / "w"
     write_weights(path, STATE, {"seed": 3})
     content = bytearray(path.read_bytes())
@@ -53,7 +53,7 @@ def test_a_changed_byte_is_noticed(tmp_path: Path, at: int) -> None:
         read_weights(path)
 
 
-def test_a_file_of_another_program_is_damaged_and_a_missing_one_missing(tmp_path: Path) -> None:
+def test_a_file_of_another_program_is_damage_and_a_missing_file_is_not(tmp_path: Path) -> None:
     safetensors.torch.save_file({"w": torch.ones(2)}, tmp_path / "w")
     with pytest.raises(ValueError, match="is damaged"):
         read_weights(tmp_path / "w")
@@ -61,10 +61,10 @@ def test_a_file_of_another_program_is_damaged_and_a_missing_one_missing(tmp_path
         read_weights(tmp_path / "v")
 
 
-def test_the_weights_of_a_run_are_read_by_safetensors_alone(tmp_path: Path) -> None:
+def test_safetensors_reads_the_weights_of_a_run(tmp_path: Path) -> None:
     outcome = run(tmp_path, ask("bp", epochs=1))[0]
-    found = safetensors.torch.load_file(outcome.run_dir / LAST)
-    assert found["network.blocks.0.layer.affine.weight"].shape[1] == 64
+    state = safetensors.torch.load_file(outcome.run_dir / LAST)
+    assert state["network.blocks.0.layer.affine.weight"].shape[1] == 64
     about = read_description(outcome.run_dir / LAST)
     assert (about["shape"], about["classes"], about["seed"]) == ([1, 8, 8], 10, 0)
     assert about["spec"]["rule"]["name"] == "bp"

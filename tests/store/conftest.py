@@ -29,7 +29,7 @@ def record(home: Home) -> Iterator[Record]:
 
 @pytest.fixture(scope="session")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store with MLflow's tables and ours, made once: MLflow needs seconds for its own."""
+    """Return a store with the tables of MLflow and lbench, created once: MLflow needs seconds."""
     from lbench.store.mlflow_view import MlflowView
 
     made = Home(tmp_path_factory.mktemp("template") / "home")

@@ -1,4 +1,4 @@
-"""Run directories as a run writes them, without training."""
+"""Helpers that write run directories without training."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def write_run(
     epochs: int = 15,
     **changes: Any,
 ) -> RunDir:
-    """Writes a run directory; ``killed`` leaves it without a result, ``changes`` go there."""
+    """Write a run directory; ``killed`` has no result, ``changes`` replace values of the result."""
     spec = spec or cell_spec()
     cell = digest(spec)
     rule, task = spec["rule"], spec["task"]
@@ -93,8 +93,8 @@ def write_run(
         "started": STARTED + 60 * seed,
     }
     write_json(run_dir.path / "spec.json", content)
-    lines = [journal_line(epoch, seed) for epoch in range(1, epochs + 1)]
-    run_dir.journal.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    lines = [epoch_line(epoch, seed) for epoch in range(1, epochs + 1)]
+    run_dir.epoch_log.write_text("".join(json.dumps(line) + "\n" for line in lines))
     if status != "killed":
         good = status == "finished"
         result = {
@@ -117,7 +117,7 @@ def write_run(
     return run_dir
 
 
-def journal_line(epoch: int, seed: int) -> dict[str, Any]:
+def epoch_line(epoch: int, seed: int) -> dict[str, Any]:
     fall = math.exp(-epoch / 4)
     return {
         "epoch": epoch,

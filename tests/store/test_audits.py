@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from lbench.store.audits import together, worst
+from lbench.store.audits import all_contradictions, worst
 
 
 def audit(**measured: Any) -> dict[str, Any]:
@@ -27,17 +27,17 @@ def audit(**measured: Any) -> dict[str, Any]:
         ("writes", None, "own"),
     ],
 )
-def test_the_worst_of_several_seeds_counts(name: str, better: Any, worse: Any) -> None:
+def test_the_worst_value_of_several_seeds_counts(name: str, better: Any, worse: Any) -> None:
     audits = [audit(**{name: better}), None, audit(**{name: worse})]
     assert worst(audits) == audit(**{name: worse})
     assert worst(reversed(audits)) == audit(**{name: worse})
 
 
-def test_without_an_audit_there_is_none() -> None:
+def test_runs_without_an_audit_have_no_worst_one() -> None:
     assert worst([None, None]) is None
     assert worst([]) is None
     assert worst([audit(writes=None)]) == audit(writes=None)
 
 
-def test_each_contradiction_is_told_once() -> None:
-    assert together([["a", "b"], [], ["b", "c"]]) == ["a", "b", "c"]
+def test_each_contradiction_is_returned_once() -> None:
+    assert all_contradictions([["a", "b"], [], ["b", "c"]]) == ["a", "b", "c"]

@@ -1,4 +1,4 @@
-"""MLflow's tables come into a store at once, or not at all."""
+"""MLflow's tables are created in a store all at once or not at all."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def content(file: Path) -> dict[str, str]:
         return dict(store.execute("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL"))
 
 
-def test_tables_indices_and_rows_come_beside_what_is_there(home: Home) -> None:
+def test_tables_indices_and_rows_are_added_to_the_existing_ones(home: Home) -> None:
     Record.open(home).close()
     file, before = home.root / "store.db", content(home.root / "store.db")
     create_tables(file, make, home.root)
@@ -41,7 +41,7 @@ def test_tables_indices_and_rows_come_beside_what_is_there(home: Home) -> None:
         assert store.execute("SELECT * FROM experiments").fetchall() == [(7, "one", 3)]
 
 
-def test_a_store_whose_creation_was_killed_is_as_before(home: Home) -> None:
+def test_a_killed_creation_leaves_the_store_unchanged(home: Home) -> None:
     Record.open(home).close()
     file, before = home.root / "store.db", content(home.root / "store.db")
 
@@ -59,7 +59,7 @@ def test_a_store_whose_creation_was_killed_is_as_before(home: Home) -> None:
     assert has_mlflow(home)
 
 
-def test_what_cannot_be_copied_leaves_nothing(home: Home) -> None:
+def test_a_failed_copy_leaves_the_store_unchanged(home: Home) -> None:
     Record.open(home).close()
     file = home.root / "store.db"
     with closing(sqlite3.connect(file)) as store:
@@ -70,8 +70,10 @@ def test_what_cannot_be_copied_leaves_nothing(home: Home) -> None:
     assert content(file) == before
 
 
-def test_mlflows_own_creation_may_die_halfway(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It commits dozens of times, and cannot go on in between."""
+def test_a_kill_during_mlflows_own_creation_leaves_no_tables(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """MLflow commits dozens of times, and cannot continue after a kill."""
 
     def halfway(uri: str) -> None:
         make(Path(uri.partition(":///")[2]))

@@ -13,11 +13,11 @@ import pytest
 from lbench.errors import StoreError
 from lbench.home import Home
 from lbench.report.summary import metrics
-from lbench.store.missing import run_dirs
 from lbench.store.mlflow_view import MlflowView
-from lbench.store.reading import ABANDONED
 from lbench.store.record import Record
 from lbench.store.rows import CellRow, RunRow, Summarise
+from lbench.store.run_dir_reader import ABANDONED
+from lbench.store.run_dirs import run_dirs
 from lbench.store.sync import sync
 from tests.store.helper import STARTED, cell_spec, write_run
 
@@ -48,7 +48,7 @@ assert Record.open(home).cells() == []
 
 @pytest.fixture
 def publish(mlflow_home: Home) -> Publish:
-    """Takes every run directory, publishes every cell, and returns MLflow's runs."""
+    """Return a function that records and publishes all runs and returns those of MLflow."""
 
     def do() -> list[Any]:
         view = MlflowView(mlflow_home)
@@ -67,28 +67,30 @@ def children(runs: list[Any]) -> dict[str, Any]:
 
 
 def cell_run(runs: list[Any]) -> Any:
-    (found,) = [run for run in runs if run.data.tags["lbench.kind"] == "cell"]
-    return found
+    (parent,) = [run for run in runs if run.data.tags["lbench.kind"] == "cell"]
+    return parent
 
 
-def test_a_cell_is_a_parent_and_each_seed_a_child(mlflow_home: Home, publish: Publish) -> None:
+def test_a_configuration_is_a_parent_run_and_each_seed_a_child(
+    mlflow_home: Home, publish: Publish
+) -> None:
     for seed in range(3):
         write_run(mlflow_home, seed)
     runs = publish()
-    above = cell_run(runs)
-    assert above.info.run_name.startswith("lfnn_l/mnist/mlp-275k/leadership=0.7@")
-    assert above.data.metrics["test_error_mean"] == pytest.approx(1.85)
-    assert above.data.metrics["n"] == 3
-    assert above.data.metrics["test_error_ci95_low"] < 1.85
-    assert above.data.params["rule.leadership"] == "0.7"
-    assert above.data.params["task.epochs"] == "15"
-    below = children(runs)
-    assert sorted(below) == ["seed 0", "seed 1", "seed 2"]
-    for run in below.values():
-        assert run.data.tags["mlflow.parentRunId"] == above.info.run_id
+    parent = cell_run(runs)
+    assert parent.info.run_name.startswith("lfnn_l/mnist/mlp-275k/leadership=0.7@")
+    assert parent.data.metrics["test_error_mean"] == pytest.approx(1.85)
+    assert parent.data.metrics["n"] == 3
+    assert parent.data.metrics["test_error_ci95_low"] < 1.85
+    assert parent.data.params["rule.leadership"] == "0.7"
+    assert parent.data.params["task.epochs"] == "15"
+    seeds = children(runs)
+    assert sorted(seeds) == ["seed 0", "seed 1", "seed 2"]
+    for run in seeds.values():
+        assert run.data.tags["mlflow.parentRunId"] == parent.info.run_id
         assert run.info.status == "FINISHED"
         assert len(run.data.metrics) <= 25
-    first = below["seed 0"]
+    first = seeds["seed 0"]
     assert first.info.start_time == 1000 * STARTED
     assert first.info.end_time == 1000 * (STARTED + 2.1 * 15 + 1)
     (dataset,) = first.inputs.dataset_inputs
@@ -96,20 +98,20 @@ def test_a_cell_is_a_parent_and_each_seed_a_child(mlflow_home: Home, publish: Pu
     assert first.data.params["task.digest"].startswith(dataset.dataset.digest)
 
 
-def test_curves_have_a_step_an_epoch_and_the_time_of_training(
+def test_curves_have_one_step_per_epoch_and_the_time_of_training(
     mlflow_home: Home, publish: Publish
 ) -> None:
     for seed in range(2):
         write_run(mlflow_home, seed)
     runs = publish()
     client = MlflowView(mlflow_home)._client
-    below, above = children(runs), cell_run(runs)
-    curve = client.get_metric_history(below["seed 0"].info.run_id, "val_error")
+    seeds, parent = children(runs), cell_run(runs)
+    curve = client.get_metric_history(seeds["seed 0"].info.run_id, "val_error")
     assert [point.step for point in curve] == list(range(1, 16))
     assert curve[0].timestamp == 1000 * (STARTED + 2.07)
-    mean = client.get_metric_history(above.info.run_id, "val_error")
+    mean = client.get_metric_history(parent.info.run_id, "val_error")
     assert mean[0].value == pytest.approx(1.9 + 6 * math.exp(-1 / 4) + 0.035, rel=1e-5)
-    files = [file.path for file in client.list_artifacts(below["seed 0"].info.run_id)]
+    files = [file.path for file in client.list_artifacts(seeds["seed 0"].info.run_id)]
     assert files == ["metrics.jsonl", "result.json"]
 
 
@@ -120,9 +122,7 @@ def test_publishing_twice_gives_the_same_runs(mlflow_home: Home, publish: Publis
     assert {run.info.run_id: run.to_dictionary() for run in publish()} == before
 
 
-def test_another_seed_moves_the_mean_instead_of_doubling_it(
-    mlflow_home: Home, publish: Publish
-) -> None:
+def test_another_seed_replaces_the_mean(mlflow_home: Home, publish: Publish) -> None:
     write_run(mlflow_home, 0)
     before = cell_run(publish())
     assert "test_error_sd" not in before.data.metrics
@@ -158,7 +158,7 @@ def test_a_run_that_did_not_finish_keeps_its_reason(
     assert cell_run(runs).data.metrics["n"] == 1
 
 
-def test_the_audit_is_in_tags_of_the_cell_and_of_its_runs(
+def test_the_audit_is_in_tags_of_the_configuration_and_its_runs(
     mlflow_home: Home, publish: Publish
 ) -> None:
     def audit(free: bool, depth: Any) -> dict[str, Any]:
@@ -168,26 +168,28 @@ def test_the_audit_is_in_tags_of_the_cell_and_of_its_runs(
     def tags(run: Any) -> dict[str, str]:
         return {k: v for k, v in run.data.tags.items() if k.startswith("audit.")}
 
-    told = ["bp_free: claimed yes, measured no", "backward_depth: claimed 0, measured 1"]
+    contradictions = ["bp_free: claimed yes, measured no", "backward_depth: claimed 0, measured 1"]
     write_run(mlflow_home, 0, audit=audit(True, 0))
-    write_run(mlflow_home, 1, audit=audit(False, 1), contradictions=told)
+    write_run(mlflow_home, 1, audit=audit(False, 1), contradictions=contradictions)
     write_run(mlflow_home, 2)
     runs = publish()
-    below = children(runs)
-    assert tags(below["seed 0"]) == {"audit.bp_free": "True", "audit.backward_depth": "0"}
-    assert tags(below["seed 2"]) == {}
+    seeds = children(runs)
+    assert tags(seeds["seed 0"]) == {"audit.bp_free": "True", "audit.backward_depth": "0"}
+    assert tags(seeds["seed 2"]) == {}
     worst = {
         "audit.bp_free": "False",
         "audit.backward_depth": "1",
-        "audit.contradictions": "\n".join(told),
+        "audit.contradictions": "\n".join(contradictions),
     }
-    assert tags(below["seed 1"]) == tags(cell_run(runs)) == worst
+    assert tags(seeds["seed 1"]) == tags(cell_run(runs)) == worst
     write_run(mlflow_home, 1, audit=audit(True, 0))
     again = publish()
-    assert tags(children(again)["seed 1"]) == tags(cell_run(again)) == tags(below["seed 0"])
+    assert tags(children(again)["seed 1"]) == tags(cell_run(again)) == tags(seeds["seed 0"])
 
 
-def test_a_running_run_runs_until_it_has_ended(mlflow_home: Home, publish: Publish) -> None:
+def test_a_running_run_has_no_end_time_until_it_has_ended(
+    mlflow_home: Home, publish: Publish
+) -> None:
     run_dir = write_run(mlflow_home, status="killed", epochs=2)
     with run_dir.locked():
         (run,) = children(publish()).values()
@@ -198,7 +200,7 @@ def test_a_running_run_runs_until_it_has_ended(mlflow_home: Home, publish: Publi
     assert again.info.status == "FINISHED"
 
 
-def test_attempts_stand_beside_each_other(mlflow_home: Home, publish: Publish) -> None:
+def test_each_attempt_has_an_mlflow_run(mlflow_home: Home, publish: Publish) -> None:
     write_run(mlflow_home)
     write_run(mlflow_home, attempt=2, test_error=9.0)
     runs = publish()
@@ -206,7 +208,7 @@ def test_attempts_stand_beside_each_other(mlflow_home: Home, publish: Publish) -
     assert cell_run(runs).data.metrics["test_error_mean"] == 9.0
 
 
-def test_the_record_knows_where_mlflow_shows_a_run(mlflow_home: Home, publish: Publish) -> None:
+def test_the_record_has_the_mlflow_ids(mlflow_home: Home, publish: Publish) -> None:
     write_run(mlflow_home)
     runs = publish()
     with Record.open(mlflow_home) as record:
@@ -215,17 +217,15 @@ def test_the_record_knows_where_mlflow_shows_a_run(mlflow_home: Home, publish: P
         assert record.runs(cell)[0].mlflow_run_id == children(runs)["seed 0"].info.run_id
 
 
-def test_a_damaged_journal_costs_its_curves_only(mlflow_home: Home, publish: Publish) -> None:
+def test_a_damaged_epoch_log_loses_only_the_curves(mlflow_home: Home, publish: Publish) -> None:
     run_dir = write_run(mlflow_home)
-    run_dir.journal.write_text("nonsense\n")
+    run_dir.epoch_log.write_text("nonsense\n")
     (run,) = children(publish()).values()
     assert "metrics.jsonl" in run.data.tags["lbench.problem"]
     assert run.data.metrics["test_error"] == 1.8
 
 
-def test_an_option_called_like_the_code_keeps_its_own_name(
-    mlflow_home: Home, publish: Publish
-) -> None:
+def test_an_option_named_code_keeps_its_longer_name(mlflow_home: Home, publish: Publish) -> None:
     spec = cell_spec(code="abc")
     spec["rule"]["config"] = {"code": 3, "a[b]": 1}
     write_run(mlflow_home, spec=spec)
@@ -243,12 +243,12 @@ def test_a_store_that_mlflow_cannot_read_is_a_store_error(mlflow_home: Home) -> 
     assert "mlflow db upgrade" in error.value.hint
 
 
-def test_of_two_publishers_the_newer_picture_stays(mlflow_home: Home) -> None:
-    seen, shown = threading.Event(), threading.Event()
+def test_the_newer_of_two_publications_remains(mlflow_home: Home) -> None:
+    started, published = threading.Event(), threading.Event()
 
     def slowly(cell: CellRow, runs: list[RunRow]) -> dict[str, float | None]:
-        seen.set()
-        shown.wait(1)
+        started.set()
+        published.wait(1)
         return metrics(cell, runs)
 
     def publish(summarise: Summarise) -> None:
@@ -260,14 +260,14 @@ def test_of_two_publishers_the_newer_picture_stays(mlflow_home: Home) -> None:
         (cell,) = record.cells()
         older = threading.Thread(target=publish, args=[slowly])
         older.start()
-        assert seen.wait(60)
+        assert started.wait(60)
         record.take(write_run(mlflow_home, 1))
         publish(metrics)
-        shown.set()
+        published.set()
         older.join()
     view = MlflowView(mlflow_home)
-    above = cell_run(list(view._client.search_runs(view.experiments())))
-    assert above.data.metrics["n"] == 2
+    parent = cell_run(list(view._client.search_runs(view.experiments())))
+    assert parent.data.metrics["n"] == 2
 
 
 def test_a_home_may_have_any_name(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""A home that was copied or moved: MLflow keeps absolute paths, a home has to be movable."""
+"""Copied and moved homes: MLflow's absolute paths follow them."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from tests.store.helper import write_run
 
 
 def locations(home: Home) -> dict[str, str]:
-    """Where MLflow looks for the artifacts of each run, by the run's name."""
+    """Return the artifact URI of each MLflow run, by the run's name."""
     view = MlflowView(home)
     runs = view._client.search_runs(view.experiments())
     return {run.info.run_name: run.info.artifact_uri for run in runs}
 
 
-@pytest.mark.parametrize("gone", [False, True], ids=["copied", "moved where it cannot be made"])
+@pytest.mark.parametrize("moved", [False, True], ids=["copied", "moved with the old path blocked"])
 def test_a_copied_or_moved_home_keeps_its_own_artifacts(
-    mlflow_home: Home, tmp_path: Path, gone: bool
+    mlflow_home: Home, tmp_path: Path, moved: bool
 ) -> None:
     write_run(mlflow_home, 0)
     sync(mlflow_home, metrics)
     home = Home(tmp_path / "new %41" / "home")
     shutil.copytree(mlflow_home.root, home.root)
-    if gone:
+    if moved:
         shutil.rmtree(mlflow_home.root)
-        mlflow_home.root.write_text("")  # nothing can be made below a file
+        mlflow_home.root.write_text("")  # no folder can be created below a file
     else:
         before = sorted(mlflow_home.root.rglob("*"))
     write_run(home, 1)
@@ -42,14 +42,12 @@ def test_a_copied_or_moved_home_keeps_its_own_artifacts(
     for seed in range(2):
         folder = Path(local_file_uri_to_path(locations(home)[f"seed {seed}"]))
         assert {file.name for file in folder.iterdir()} == {"metrics.jsonl", "result.json"}
-    if not gone:
+    if not moved:
         assert sorted(mlflow_home.root.rglob("*")) == before
         assert str(mlflow_home.root) in "".join(locations(mlflow_home).values())
 
 
-def test_artifacts_that_never_lay_in_a_home_are_left_where_they_are(
-    mlflow_home: Home, tmp_path: Path
-) -> None:
+def test_artifacts_outside_a_home_keep_their_location(mlflow_home: Home, tmp_path: Path) -> None:
     write_run(mlflow_home)
     sync(mlflow_home, metrics)
     client = MlflowView(mlflow_home)._client

@@ -30,22 +30,22 @@ CELLS = {
         ("fa/", "77aa77"),
     ],
 )
-def test_a_prefix_means_one_cell(prefix: str, fingerprint: str) -> None:
+def test_a_prefix_means_one_configuration(prefix: str, fingerprint: str) -> None:
     assert one(CELLS, prefix) == fingerprint
 
 
-def test_a_rule_alone_means_all_its_cells() -> None:
+def test_a_rule_alone_means_all_its_configurations() -> None:
     assert matching(CELLS, "lfnn_l") == ["9e8d7c", "fa0000"]
 
 
 def test_an_ambiguous_prefix_names_the_candidates() -> None:
-    with pytest.raises(UsageError, match="means 2 cells") as error:
+    with pytest.raises(UsageError, match="means 2 configurations") as error:
         one(CELLS, "lfnn_l/mnist")
     assert CELLS["9e8d7c"] in error.value.message
     assert CELLS["fa0000"] in error.value.message
 
 
-@pytest.mark.parametrize("prefix", ["@zz", "1a", "nobody", "@", "bp/mnist/mlp@9e8d7c"])
-def test_a_prefix_of_nothing_or_of_too_much_is_refused(prefix: str) -> None:
+@pytest.mark.parametrize("prefix", ["@zz", "1a", "unknown", "@", "bp/mnist/mlp@9e8d7c"])
+def test_an_unknown_or_ambiguous_prefix_is_refused(prefix: str) -> None:
     with pytest.raises(UsageError):
         one(CELLS, prefix)

@@ -12,7 +12,7 @@ from lbench.errors import DamagedError, StoreError, UsageError
 from lbench.home import Home
 from lbench.rundir import RunDir
 from lbench.store.engine import writing
-from lbench.store.models import Run, Schema
+from lbench.store.models import RunTable, Schema
 from lbench.store.record import Record
 from tests.store.helper import cell_spec, digest, write_run
 
@@ -26,7 +26,7 @@ with RunDir(Path(sys.argv[1])).locked():
 """
 
 
-def test_taking_a_directory_twice_changes_nothing(home: Home, record: Record) -> None:
+def test_recording_a_directory_twice_changes_nothing(home: Home, record: Record) -> None:
     run_dir = write_run(home)
     first = record.take(run_dir)
     assert record.take(run_dir) == first
@@ -59,13 +59,13 @@ def test_a_killed_process_leaves_a_killed_run(home: Home, record: Record) -> Non
         process.kill()
         process.wait()
     (row,) = record.runs(record.cells()[0])
-    assert row.status == "killed", "nobody was left to record it"
+    assert row.status == "killed", "the killed process could not record its end"
     assert row.reason
-    assert row.ended == pytest.approx(run_dir.journal.stat().st_mtime, abs=1)
+    assert row.ended == pytest.approx(run_dir.epoch_log.stat().st_mtime, abs=1)
     assert record.take(run_dir) == row
 
 
-def test_a_running_run_of_another_machine_is_believed(home: Home, record: Record) -> None:
+def test_a_running_run_of_another_machine_stays_running(home: Home, record: Record) -> None:
     run_dir = write_run(home, status="killed", epochs=2)
     with run_dir.locked():
         record.take(run_dir)
@@ -87,16 +87,18 @@ def test_the_database_refuses_a_second_row_of_an_attempt(home: Home, record: Rec
         "run_dir": "elsewhere",
     }
     with pytest.raises(exc.IntegrityError), writing(record._engine) as connection:
-        connection.execute(insert(Run).values(values))
+        connection.execute(insert(RunTable).values(values))
 
 
 def test_the_database_refuses_a_run_without_its_cell(home: Home, record: Record) -> None:
     record.take(write_run(home))
     with pytest.raises(exc.IntegrityError), writing(record._engine) as connection:
-        connection.execute(update(Run).values(cell="nobody"))
+        connection.execute(update(RunTable).values(cell="unknown"))
 
 
-def test_attempts_are_found_newest_first_and_counted_once(home: Home, record: Record) -> None:
+def test_the_runs_are_the_latest_attempts_unless_all_are_asked_for(
+    home: Home, record: Record
+) -> None:
     write_run(home)
     second = record.take(write_run(home, attempt=2))
     first = record.take(write_run(home))
@@ -105,7 +107,7 @@ def test_attempts_are_found_newest_first_and_counted_once(home: Home, record: Re
     assert record.runs(cell, all_attempts=True) == [first, second]
 
 
-def test_nan_is_nothing_that_a_run_writes(home: Home, record: Record) -> None:
+def test_nan_in_a_result_is_damage(home: Home, record: Record) -> None:
     run_dir = write_run(home, status="diverged", reason="loss nan at step 17")
     path = run_dir.path / "result.json"
     path.write_text(path.read_text().replace('"val_error": 2', '"val_error": NaN, "x": 2'))
@@ -113,22 +115,22 @@ def test_nan_is_nothing_that_a_run_writes(home: Home, record: Record) -> None:
         record.take(run_dir)
 
 
-def test_an_audit_is_kept_with_its_contradictions(home: Home, record: Record) -> None:
+def test_an_audit_is_recorded_with_its_contradictions(home: Home, record: Record) -> None:
     audit = {"writes": {"claimed": "own", "measured": "foreign"}, "couples": {"measured": "none"}}
-    told = ["writes: fc2.weight was changed (step 1 of the run)"]
-    row = record.take(write_run(home, audit=audit, contradictions=told))
+    contradictions = ["writes: fc2.weight was changed (step 1 of the run)"]
+    row = record.take(write_run(home, audit=audit, contradictions=contradictions))
     assert row.audit == {
         "writes": {"claimed": "own", "measured": "foreign"},
         "couples": {"claimed": None, "measured": "none"},
     }
-    assert row.contradictions == told
+    assert row.contradictions == contradictions
     assert record.take(write_run(home, audit=None)).audit is None
 
 
 @pytest.mark.parametrize(
     "changes", [{"audit": []}, {"audit": {"writes": "own"}}, {"contradictions": [3]}]
 )
-def test_an_audit_that_is_none_is_damage(
+def test_an_audit_of_another_form_is_damage(
     home: Home, record: Record, changes: dict[str, object]
 ) -> None:
     with pytest.raises(DamagedError, match="is damaged"):
@@ -137,7 +139,7 @@ def test_an_audit_that_is_none_is_damage(
 
 @pytest.mark.parametrize("name", ["spec.json", "result.json"])
 @pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"format": 1}', "\x00\x01"])
-def test_a_damaged_file_is_told_and_leaves_the_record_alone(
+def test_a_damaged_file_is_reported_and_leaves_the_record_unchanged(
     home: Home, record: Record, name: str, content: str
 ) -> None:
     run_dir = write_run(home)
@@ -157,7 +159,9 @@ def test_a_directory_of_a_later_format_is_refused(home: Home, record: Record) ->
     assert "newer" in error.value.hint
 
 
-def test_older_code_names_the_cells_that_differ_in_code_alone(home: Home, record: Record) -> None:
+def test_older_code_returns_configurations_that_differ_only_in_code(
+    home: Home, record: Record
+) -> None:
     for spec in (cell_spec(code="old"), cell_spec(code="new"), cell_spec(code="old", leadership=1)):
         record.take(write_run(home, spec=spec))
     record.take(write_run(home, spec=cell_spec("bp", code="old")))
@@ -166,7 +170,7 @@ def test_older_code_names_the_cells_that_differ_in_code_alone(home: Home, record
     ]
 
 
-def test_test_reads_are_counted_over_every_attempt(home: Home, record: Record) -> None:
+def test_test_reads_are_counted_over_all_attempts(home: Home, record: Record) -> None:
     for attempt in (1, 2):
         record.take(write_run(home, attempt=attempt))
     record.take(write_run(home, spec=cell_spec("lfnn_l", "digits")))
@@ -183,7 +187,7 @@ def test_a_home_can_be_moved(home: Home, tmp_path: Path) -> None:
     assert RunDir(row.run_dir).result() is not None
 
 
-def test_a_damaged_store_says_that_results_are_kept(home: Home) -> None:
+def test_the_error_for_a_damaged_store_names_the_run_directories(home: Home) -> None:
     home.root.mkdir()
     (home.root / "store.db").write_bytes(b"no database" * 1000)
     with pytest.raises(StoreError) as error:
@@ -215,12 +219,12 @@ def test_a_store_that_cannot_be_created_is_a_store_error(tmp_path: Path) -> None
     [
         "mysql://h/d",
         "nonsense",
-        "postgresql+nobody://h/d",
+        "postgresql+unknown://h/d",
         "postgresql+psycopg://u:secret@h:abc/db",
         "secret",
     ],
 )
-def test_a_store_that_nobody_can_open_is_a_store_error(
+def test_an_invalid_url_is_a_store_error_without_its_password(
     home: Home, monkeypatch: pytest.MonkeyPatch, url: str
 ) -> None:
     monkeypatch.setenv("LBENCH_STORE", url)
@@ -229,7 +233,7 @@ def test_a_store_that_nobody_can_open_is_a_store_error(
     assert "secret" not in error.value.message + error.value.hint
 
 
-def test_a_store_of_a_newer_version_says_how_to_go_on(home: Home) -> None:
+def test_a_store_of_a_newer_version_asks_for_an_upgrade(home: Home) -> None:
     with Record.open(home) as record, writing(record._engine) as connection:
         connection.execute(update(Schema).values(version=99))
     with pytest.raises(StoreError, match="newer") as error:
@@ -237,9 +241,9 @@ def test_a_store_of_a_newer_version_says_how_to_go_on(home: Home) -> None:
     assert "Upgrade" in error.value.hint
 
 
-def test_an_unknown_cell_names_the_nearest(home: Home, record: Record) -> None:
+def test_an_unknown_configuration_gets_similar_ids(home: Home, record: Record) -> None:
     record.take(write_run(home))
-    with pytest.raises(UsageError, match="Unknown cell") as error:
+    with pytest.raises(UsageError, match="Unknown configuration") as error:
         record.cell("lfnn/mnist")
     assert "lfnn_l/mnist" in error.value.hint
     assert "lbench compare" in error.value.hint

@@ -30,9 +30,9 @@ def test_sync_rebuilds_a_lost_record(home: Home) -> None:
     for seed in range(2):
         write_run(home, seed)
     write_run(home, 2, status="killed")
-    report = sync(home, metrics, mlflow=False)
-    assert (report.cells, report.runs, report.published) == (1, 3, None)
-    assert report.statuses == {"finished": 2, "killed": 1}
+    result = sync(home, metrics, mlflow=False)
+    assert (result.cells, result.runs, result.published) == (1, 3, None)
+    assert result.statuses == {"finished": 2, "killed": 1}
     with Record.open(home) as record:
         before = record.runs(record.cells()[0])
     for file in home.root.glob("store.db*"):
@@ -42,17 +42,17 @@ def test_sync_rebuilds_a_lost_record(home: Home) -> None:
         assert record.runs(record.cells()[0]) == before
 
 
-def test_a_damaged_directory_does_not_stop_the_rest(home: Home) -> None:
+def test_a_damaged_directory_does_not_stop_the_sync(home: Home) -> None:
     for seed in range(4):
         write_run(home, seed)
     (first, second, *_) = sorted(home.runs.glob("*/*"))
     (first / "spec.json").unlink()
     (second / "result.json").write_text("{")
     (home.runs / "x" / "empty").mkdir(parents=True)
-    report = sync(home, metrics, mlflow=False)
-    assert report.runs == 2
-    assert set(report.unreadable) == {first, second}
-    assert "spec.json" in report.unreadable[first]
+    result = sync(home, metrics, mlflow=False)
+    assert result.runs == 2
+    assert set(result.unreadable) == {first, second}
+    assert "spec.json" in result.unreadable[first]
 
 
 def test_the_command_prints_counts_and_what_it_left_out(mlflow_home: Home) -> None:
@@ -77,7 +77,7 @@ def test_an_empty_home_has_nothing_to_sync(home: Home) -> None:
     assert not home.root.exists()
 
 
-def test_directories_that_cannot_be_read_are_not_said_to_be_absent(home: Home) -> None:
+def test_unreadable_directories_are_not_reported_as_absent(home: Home) -> None:
     (write_run(home).path / "spec.json").write_text("{")
     shown = CliRunner().invoke(command, ["--home", str(home.root), "--no-mlflow"])
     assert shown.exit_code == 0
@@ -85,7 +85,7 @@ def test_directories_that_cannot_be_read_are_not_said_to_be_absent(home: Home) -
     assert "spec.json is damaged" in shown.stderr
 
 
-def test_sync_leaves_the_numbers_that_a_run_published(mlflow_home: Home) -> None:
+def test_sync_keeps_the_metrics_that_a_run_published(mlflow_home: Home) -> None:
     run_dir = write_run(mlflow_home)
     with Writer(mlflow_home, metrics, pytest.fail) as writer:
         row = writer.take(run_dir)
@@ -100,11 +100,11 @@ def test_sync_leaves_the_numbers_that_a_run_published(mlflow_home: Home) -> None
 def parent_metrics(home: Home) -> dict[str, float]:
     view = MlflowView(home)
     query = "tags.`lbench.kind` = 'cell'"
-    (above,) = view._client.search_runs(view.experiments(), query)
-    return dict(above.data.metrics)
+    (parent,) = view._client.search_runs(view.experiments(), query)
+    return dict(parent.data.metrics)
 
 
-def test_a_writer_lets_go_of_the_store(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_writer_closes_the_store(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     closed: list[Record] = []
     monkeypatch.setattr(Record, "close", lambda record: closed.append(record))
     with Writer(home, metrics, pytest.fail) as writer:
@@ -113,7 +113,7 @@ def test_a_writer_lets_go_of_the_store(home: Home, monkeypatch: pytest.MonkeyPat
     assert len(closed) == 1
 
 
-def test_the_ui_without_a_store_says_what_to_run(home: Home) -> None:
+def test_the_ui_without_a_store_names_the_command(home: Home) -> None:
     error = CliRunner().invoke(ui, ["--home", str(home.root)]).exception
     assert "no store" in str(error)
     write_run(home)
@@ -124,13 +124,13 @@ def test_the_ui_without_a_store_says_what_to_run(home: Home) -> None:
 
 @pytest.fixture
 def shown_home(mlflow_home: Home) -> Home:
-    """A home whose one run MLflow shows."""
+    """Return a home with one run that is published in MLflow."""
     write_run(mlflow_home)
     sync(mlflow_home, metrics)
     return mlflow_home
 
 
-def test_a_taken_port_names_a_free_one(shown_home: Home) -> None:
+def test_the_hint_for_a_taken_port_names_a_free_one(shown_home: Home) -> None:
     with socket.socket() as holder:
         holder.bind(("127.0.0.1", 0))
         holder.listen()
@@ -142,13 +142,13 @@ def test_a_taken_port_names_a_free_one(shown_home: Home) -> None:
     assert re.search(hint, getattr(error, "hint", ""))
 
 
-@pytest.mark.skipif(not Path("/proc").exists(), reason="looks for processes in /proc")
+@pytest.mark.skipif(not Path("/proc").exists(), reason="needs the processes in /proc")
 def test_the_ui_shows_the_runs_and_leaves_no_process(shown_home: Home) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     words = ["ui", "--home", str(shown_home.root), "--port", str(port)]
-    # Tests that a shell runs in the background inherit that interrupts are ignored.
+    # Tests in the background of a shell inherit that interrupts are ignored.
     with subprocess.Popen(
         [*LBENCH, *words],
         stdout=subprocess.PIPE,
@@ -156,8 +156,8 @@ def test_the_ui_shows_the_runs_and_leaves_no_process(shown_home: Home) -> None:
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as process:
         assert process.stdout is not None
-        said = process.stdout.readline()
-        assert f"http://127.0.0.1:{port}/#/experiments/1/runs" in said
+        line = process.stdout.readline()
+        assert f"http://127.0.0.1:{port}/#/experiments/1/runs" in line
         assert servers(port)
         for host in ("127.0.0.1", "localhost"):
             with urllib.request.urlopen(f"http://{host}:{port}/") as page:
@@ -168,11 +168,11 @@ def test_the_ui_shows_the_runs_and_leaves_no_process(shown_home: Home) -> None:
 
 
 def servers(port: int) -> list[str]:
-    """The command lines of uvicorn's processes on this port."""
-    found = []
+    """Return the command lines of uvicorn's processes on this port."""
+    commands = []
     for file in Path("/proc").glob("[0-9]*/cmdline"):
         with contextlib.suppress(OSError):
             words = file.read_text().split("\0")
             if str(port) in words and "uvicorn" in words:
-                found.append(" ".join(words))
-    return found
+                commands.append(" ".join(words))
+    return commands

@@ -20,7 +20,7 @@ home = Home(Path(sys.argv[1]))
 print("ready", flush=True)
 sys.stdin.readline()
 for path in sys.argv[2:]:
-    # Opened each time: two processes also create the tables and switch to WAL at once.
+    # The record is opened each time, so that both create the tables and switch to WAL at once.
     with Record.open(home) as record:
         record.take(RunDir(Path(path)))
         record.take(RunDir(Path(path)))
@@ -50,8 +50,8 @@ def test_two_drivers_share_a_store(home: Home, shared: bool) -> None:
         process.stdin.write("\n")
         process.stdin.flush()
     for process in processes:
-        _, said = process.communicate(timeout=60)
-        assert (process.returncode, said) == (0, "")
+        _, stderr = process.communicate(timeout=60)
+        assert (process.returncode, stderr) == (0, "")
     with Record.open(home) as record:
         (cell,) = record.cells()
         assert len(record.runs(cell)) == (20 if shared else 40)

@@ -1,4 +1,4 @@
-"""A store of an older lbench, with rows in it, is opened by this one."""
+"""The upgrade of a store with rows that an older lbench wrote."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from lbench.report.summary import metrics
 from lbench.rundir import RunDir, read_json, write_json
 from lbench.store.engine import _upgrade, connect
 from lbench.store.models import VERSION, Schema
-from lbench.store.reading import read
 from lbench.store.record import Record
+from lbench.store.run_dir_reader import read
 from lbench.store.sync import sync
 from tests.store.helper import write_run
 
@@ -51,11 +51,11 @@ AUDIT = {"bp_free": {"claimed": True, "measured": False}}
 
 @pytest.fixture
 def run_dirs(home: Home) -> list[RunDir]:
-    """Two runs, in a store of version 1."""
-    found = [write_run(home, seed) for seed in range(2)]
+    """Return the directories of two runs in a store of version 1."""
+    directories = [write_run(home, seed) for seed in range(2)]
     with sqlite3.connect(home.root / "store.db") as connection:
         connection.executescript(FIRST)
-        for run_dir in found:
+        for run_dir in directories:
             cell, run = read(run_dir, home.runs)
             assert (run.pop("audit"), run.pop("contradictions")) == (None, [])
             del run["step_memory_mib"], run["step_flops"], run["core_share"]
@@ -67,7 +67,7 @@ def run_dirs(home: Home) -> list[RunDir]:
                     f"INSERT OR IGNORE INTO {table} ({', '.join(row)}) VALUES ({marks})", values
                 )
     connection.close()
-    return found
+    return directories
 
 
 def columns(engine: Engine) -> dict[str, set[tuple[str, str, bool]]]:
@@ -78,7 +78,7 @@ def columns(engine: Engine) -> dict[str, set[tuple[str, str, bool]]]:
     }
 
 
-def test_rows_stay_and_say_that_nothing_was_measured(home: Home, run_dirs: list[RunDir]) -> None:
+def test_old_rows_stay_without_an_audit(home: Home, run_dirs: list[RunDir]) -> None:
     with Record.open(home) as record:
         (cell,) = record.cells()
         rows = record.runs(cell)
@@ -89,7 +89,7 @@ def test_rows_stay_and_say_that_nothing_was_measured(home: Home, run_dirs: list[
             assert connection.scalar(select(Schema.version)) == VERSION
 
 
-def test_sync_fills_in_what_the_run_directories_have(home: Home, run_dirs: list[RunDir]) -> None:
+def test_sync_fills_new_columns_from_run_directories(home: Home, run_dirs: list[RunDir]) -> None:
     path = run_dirs[1].path / "result.json"
     more = {
         "audit": AUDIT,
@@ -105,12 +105,12 @@ def test_sync_fills_in_what_the_run_directories_have(home: Home, run_dirs: list[
     assert (second.audit, second.contradictions) == (AUDIT, more["contradictions"])
 
 
-def test_an_upgraded_store_is_as_a_new_one(
+def test_an_upgraded_store_has_the_columns_of_a_new_one(
     home: Home, run_dirs: list[RunDir], tmp_path: Path
 ) -> None:
     old, new = connect(home), connect(Home(tmp_path / "new"))
     assert columns(old) == columns(new)
-    _upgrade(old)  # as by a process that found version 1 too, and then waited for the lock
+    _upgrade(old)  # like a process that read version 1 too and then waited for the lock
     assert columns(old) == columns(new)
     old.dispose()
     new.dispose()

@@ -315,7 +315,7 @@ def test_a_lost_file_of_a_study_is_reported_and_the_command_rebuilds_it(
     assert lbench("report", searched.study).code == 0
 
 
-def test_a_lost_journal_is_read_from_the_record(copied: Home, searched: Searched) -> None:
+def test_lost_memberships_are_read_from_the_record(copied: Home, searched: Searched) -> None:
     (file,) = copied.studies.glob("*/members.jsonl")
     before = lbench("study", searched.study, "--status", "--json").json
     file.unlink()
@@ -323,13 +323,13 @@ def test_a_lost_journal_is_read_from_the_record(copied: Home, searched: Searched
     assert lbench("report", searched.study).code == 0
 
 
-def test_a_continued_study_reports_unreadable_lines_of_its_journal_once(
+def test_a_continued_study_reports_unreadable_lines_of_its_memberships_once(
     copied: Home, searched: Searched
 ) -> None:
     (file,) = copied.studies.glob("*/members.jsonl")
     lines = len(file.read_bytes().splitlines())
-    with file.open("ab") as journal:
-        journal.write(b'{"study": "cut\n')
+    with file.open("ab") as members:
+        members.write(b'{"study": "cut\n')
     again = lbench("study", searched.study, *ALONE, "--json")
     assert again.json["trained"] == 0
     note = f"{file}: 1 line cannot be read and is left out (line {lines + 1})"

@@ -18,10 +18,10 @@ from lbench.home import Home
 from lbench.registry import registry
 from lbench.report.summary import metrics
 from lbench.rundir import RunDir
-from lbench.store.journal import Journal
-from lbench.store.missing import run_dirs
+from lbench.store.memberships import Memberships
 from lbench.store.mlflow_view import MlflowView
 from lbench.store.record import Record
+from lbench.store.run_dirs import run_dirs
 from lbench.store.sync import sync
 from lbench.study.collection import collect_results
 from lbench.study.lookup import find_study
@@ -85,7 +85,7 @@ def survived(tmp_path_factory: pytest.TempPathFactory, template: Path) -> Surviv
     words = ["study", str(folder / "small.toml"), "--home", str(home.root), "--device", "cpu"]
 
     def memberships() -> int:
-        return len(list(Journal(home, "small").read()))
+        return len(list(Memberships(home, "small").read()))
 
     locked, status = [], []
 
@@ -112,13 +112,13 @@ def test_every_search_has_exactly_its_trials_and_each_has_ended(survived: Surviv
 
 
 def test_no_run_was_trained_twice(survived: Survived) -> None:
-    runs = list(run_dirs(survived.home))
-    for run_dir in runs:
+    found = list(run_dirs(survived.home))
+    for run_dir in found:
         epochs = [row["epoch"] for row in run_dir.epochs()]
         assert epochs == list(range(1, len(epochs) + 1))
-    specs = [run_dir.spec() or {} for run_dir in runs]
+    specs = [run_dir.spec() or {} for run_dir in found]
     assert {spec["attempt"] for spec in specs} == {1}
-    assert len({spec["fingerprint"] for spec in specs}) == len(runs) == survived.runs
+    assert len({spec["fingerprint"] for spec in specs}) == len(found) == survived.runs
 
 
 def test_every_trial_has_one_mlflow_run_with_its_number(survived: Survived) -> None:
@@ -246,9 +246,9 @@ def test_a_report_uses_the_changes_of_the_last_command_line(
     content = json.loads(path.read_text())
     content["changes"] |= {"seeds": 7, "trials": 9}
     path.write_text(json.dumps(content))
-    changed = collect_results(study, home).study
-    assert changed.search is not None
-    assert (changed.seeds, changed.search.trials) == (7, 9)
+    found = collect_results(study, home).study
+    assert found.search is not None
+    assert (found.seeds, found.search.trials) == (7, 9)
     # They do not apply to another version of the file.
     other = replace(study, version="other")
     assert collect_results(other, home).study == other
@@ -260,7 +260,7 @@ def test_a_lost_store_is_rebuilt_with_every_membership(survived: Survived, tmp_p
     before = collect_results(study, home)
     for file in home.root.glob("store.db*"):
         file.unlink()
-    with pytest.raises(StoreError, match="is not there") as error:
+    with pytest.raises(StoreError, match="is missing") as error:
         collect_results(study, home)
     assert f"lbench sync --home {home.root}" in error.value.hint
     sync(home, metrics, mlflow=False)
@@ -275,11 +275,13 @@ def test_a_lost_store_is_rebuilt_with_every_membership(survived: Survived, tmp_p
 
 def test_a_run_that_is_not_in_the_record_yet_is_ignored(survived: Survived, tmp_path: Path) -> None:
     home = survived.copy(tmp_path / "home")
-    member = next(iter(Journal(home, "small").read()))
-    Journal(home, "small").add(replace(member, trial=99, cell="0" * 64, run="1" * 64))
-    Journal(home, "small").add(replace(member, role="final", trial=-1, cell="0" * 64, run="1" * 64))
-    results = collect_results(find_study(survived.words[1], registry()), home)
-    assert len(results.searches[0].trials) == TRIALS
+    member = next(iter(Memberships(home, "small").read()))
+    Memberships(home, "small").add(replace(member, trial=99, cell="0" * 64, run="1" * 64))
+    Memberships(home, "small").add(
+        replace(member, role="final", trial=-1, cell="0" * 64, run="1" * 64)
+    )
+    found = collect_results(find_study(survived.words[1], registry()), home)
+    assert len(found.searches[0].trials) == TRIALS
 
 
 def test_a_search_does_not_show_trials_of_an_older_one(survived: Survived, tmp_path: Path) -> None:
@@ -287,11 +289,11 @@ def test_a_search_does_not_show_trials_of_an_older_one(survived: Survived, tmp_p
     study = find_study(survived.words[1], registry())
     before = collect_results(study, home)
     (final, trial) = (
-        next(member for member in Journal(home, "small").read() if member.role == role)
+        next(member for member in Memberships(home, "small").read() if member.role == role)
         for role in ("final", "trial")
     )
     for member in (final, trial):
-        Journal(home, "small").add(replace(member, search="0" * 8, cell="0" * 64, run="1" * 64))
+        Memberships(home, "small").add(replace(member, search="0" * 8, cell="0" * 64, run="1" * 64))
     after = collect_results(study, home)
     assert [f.runs for f in after.finals] == [f.runs for f in before.finals]
     assert [[t.runs for t in s.trials] for s in after.searches] == [

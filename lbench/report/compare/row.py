@@ -13,7 +13,7 @@ from lbench.statistics.intervals import (
     interval_of_known,
     resolution,
 )
-from lbench.store.audits import together, worst
+from lbench.store.audits import all_contradictions, worst
 from lbench.store.rows import CellRow, RunRow
 
 Pairs = Sequence[tuple[CellRow, Sequence[RunRow]]]
@@ -136,7 +136,7 @@ def rows(pairs: Pairs) -> list[Row]:
                 predict_flops=_largest(run.predict_flops for run in finished),
                 peak_memory_mib=_largest(run.peak_memory_mib for run in finished),
                 audit=worst(run.audit for run in runs),
-                contradictions=together(run.contradictions for run in runs),
+                contradictions=all_contradictions(run.contradictions for run in runs),
                 unfinished=[run for run in runs if run.status != "finished"],
             )
         )

@@ -1,4 +1,4 @@
-"""What figures need of a study's cells: places on an axis, intervals, journals."""
+"""What figures need of a study's cells: places on an axis, intervals, epoch_logs."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def ends(line: Line) -> tuple[float, float] | None:
     return line.sampling
 
 
-def journals(final: Final) -> dict[int, list[dict[str, Any]]]:
+def epoch_logs(final: Final) -> dict[int, list[dict[str, Any]]]:
     """The epochs of a cell's finished runs, by seed."""
     return {
         run.seed: RunDir(run.run_dir).epochs() for run in final.runs if run.status == "finished"

@@ -15,7 +15,7 @@ from lbench.report.figures.figure import (
     look,
     panels,
 )
-from lbench.report.figures.series import journals
+from lbench.report.figures.series import epoch_logs
 from lbench.report.lines import Group, Line, groups
 from lbench.statistics.intervals import interval_of_known
 from lbench.study.results import Results
@@ -88,7 +88,7 @@ def _chosen(lines: Sequence[Line]) -> list[Line]:
 def _table(line: Line) -> list[dict[str, Any]]:
     """One row an epoch: mean over seeds, and the lowest and highest seed."""
     by_epoch: dict[int, list[Epoch]] = {}
-    for rows in journals(line.final).values():
+    for rows in epoch_logs(line.final).values():
         for row in rows:
             by_epoch.setdefault(row["epoch"], []).append(row)
     table = []

@@ -18,8 +18,9 @@ from lbench.networks.mixer import LocalMixer
 from lbench.randomness import Randomness
 from lbench.rule import Rule, View
 from lbench.run.job import parameters
-from lbench.run.plan import Plan
+from lbench.run.step_plan import StepPlan
 from lbench.run.trainer import Trainer
+from lbench.run.trainer_parts import Output, Procedure, TrainingData
 from lbench.rundir import RunDir
 from lbench.step import Step
 from lbench.task import Batch, Task
@@ -202,9 +203,14 @@ def test_finished_blocks_stay_bit_identical_in_training(
     initial = {name: value.clone() for name, value in rule.state_dict().items()}
     data = DeviceData.of(resolved.dataset.train)
     batches = Batches(data, cell.recipe.batch, randomness.generator)
-    plan = Plan.of(len(data), cell.recipe.batch, 6, None, rule.phases())
+    plan = StepPlan.of(len(data), cell.recipe.batch, 6, None, rule.phases())
     reporter = Snapshots(rule)
-    Trainer(rule, batches, None, cell.recipe, plan, randomness, RunDir(tmp_path), reporter).train()
+    Trainer(
+        rule,
+        TrainingData(batches),
+        Procedure(cell.recipe, plan, randomness),
+        Output(RunDir(tmp_path), reporter),
+    ).train()
     assert [row["phase"] for row in reporter.rows] == [f"block{k}" for k in (0, 0, 1, 1, 2, 2)]
     states = [initial, *reporter.states]
     for name, value in initial.items():

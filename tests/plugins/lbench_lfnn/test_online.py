@@ -376,7 +376,7 @@ def test_a_sure_and_wrong_worker_has_a_finite_loss() -> None:
 @pytest.mark.thorough
 @pytest.mark.parametrize("variant", ["L1", "L4"])
 def test_digits_are_learned_in_a_few_passes(variant: str, tmp_path: Path) -> None:
-    """Guessing has 90 %. The journal tells how often each worker of each class led."""
+    """Guessing has 90 %. The epoch log has how often each worker of each class led."""
     lambda1, lambda2 = VARIANTS[variant]
     options = {"lambda1": lambda1, "lambda2": lambda2}
     asked = ask("lfnn_online", network="one-vs-all", epochs=10, config=options)

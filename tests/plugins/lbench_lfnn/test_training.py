@@ -19,9 +19,11 @@ from lbench.recipe import Recipe
 from lbench.registry import registry
 from lbench.rule import Rule
 from lbench.run.optim import Update
-from lbench.run.plan import Plan
+from lbench.run.reporter import INTERRUPTED
 from lbench.run.resolve import Request, Resolved, resolve
-from lbench.run.trainer import INTERRUPTED, StoppedError, Trainer
+from lbench.run.step_plan import StepPlan
+from lbench.run.trainer import StoppedError, Trainer
+from lbench.run.trainer_parts import Output, Procedure, TrainingData
 from lbench.rundir import RunDir
 from lbench.step import Step
 from lbench.task import Batch
@@ -57,7 +59,7 @@ class Quiet:
 
     def epoch(self, row: dict[str, Any]) -> None: ...
 
-    def asked(self) -> str | None:
+    def stop_reason(self) -> str | None:
         return INTERRUPTED if self.done >= self.stop_at else None
 
     def note(self, text: str) -> None: ...
@@ -69,15 +71,12 @@ def trainer_of(resolved: Resolved, run_dir: Path, reporter: Quiet, rule: Rule) -
     """As a job makes one."""
     cell, randomness = resolved.cell, Randomness(0)
     data = DeviceData.of(resolved.dataset.train)
+    plan = StepPlan.of(len(data), cell.recipe.batch, cell.budget.epochs, None, rule.phases())
     return Trainer(
         rule,
-        Batches(data, cell.recipe.batch, randomness.generator),
-        None,
-        cell.recipe,
-        Plan.of(len(data), cell.recipe.batch, cell.budget.epochs, None, rule.phases()),
-        randomness,
-        RunDir(run_dir),
-        reporter,
+        TrainingData(Batches(data, cell.recipe.batch, randomness.generator)),
+        Procedure(cell.recipe, plan, randomness),
+        Output(RunDir(run_dir), reporter),
     )
 
 

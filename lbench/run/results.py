@@ -1,4 +1,4 @@
-"""How a run ends: its last evaluations, what is kept of it, and what ``result.json`` holds."""
+"""The end of a run: its last evaluations, the files that it keeps, and ``result.json``."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from torch import Tensor
 from lbench.auditing.verdict import verdict
 from lbench.data.loader import DeviceData
 from lbench.rule import Rule
-from lbench.run.audited import audited
 from lbench.run.cell import Cell
 from lbench.run.clock import Clock
-from lbench.run.evaluate import Evaluation, evaluate, predict_flops
+from lbench.run.evaluation import Evaluation, evaluate, predict_flops
+from lbench.run.full_audit import full_audit
 from lbench.run.glances import Glances
 from lbench.run.trainer import DivergedError, Trainer
 from lbench.run.weights import BEST, LAST, read_weights, write_weights
@@ -31,13 +31,16 @@ def finish(
     *,
     trial: bool,
 ) -> dict[str, Any]:
-    """Keeps the weights, and reads the test set for the last and the best-validation ones.
+    """Save the weights, and measure the test errors of the last and the best-validation weights.
 
-    A trial's run keeps validation logits instead, and leaves the test set alone.
+    A trial saves its validation logits instead and does not read the test set.
 
     Args:
-        test: the test set, which nothing has loaded before.
-        about: what the files of weights say of themselves, as of :func:`weights.description`.
+        test: returns the test set, which no code has loaded before.
+        about: description of the weights, from :func:`lbench.run.weights.description`.
+
+    Raises:
+        DivergedError: the training loss is NaN or infinite.
     """
     rule, clock, precision, best = trainer.rule, trainer.clock, trainer.precision, trainer.best
     with clock.measure("evaluation"):
@@ -48,7 +51,7 @@ def finish(
     if best is not None:
         write_weights(run_dir.path / BEST, best.weights, about)
     result = {
-        **so_far(trainer, "finished", None),
+        **result_so_far(trainer, "finished", None),
         "train_error": train.error,
         "predict_flops": predict_flops(rule, trainer.batches.data, precision),
     }
@@ -58,14 +61,14 @@ def finish(
     if trainer.validation is not None:
         with clock.measure("evaluation"):
             validation = evaluate(rule, trainer.validation, precision)
-        _keep(validation, run_dir, "val_logits.npy")
+        _save_logits(validation, run_dir, "val_logits.npy")
         labels = trainer.validation.labels.cpu().numpy().astype(np.int16)
         np.save(run_dir.path / "val_labels.npy", labels)
     return result
 
 
-def untested(result: Mapping[str, Any]) -> bool:
-    """Whether a run has finished as a trial: without a look at the test set."""
+def finished_as_trial(result: Mapping[str, Any]) -> bool:
+    """Return whether a run has finished as a trial, without reading the test set."""
     return bool(result["status"] == "finished" and result["test_error"] is None)
 
 
@@ -77,23 +80,23 @@ def complete(
     result: Mapping[str, Any],
     note: Callable[[str], None],
 ) -> dict[str, Any]:
-    """Makes a finished trial the run that it would have been otherwise; nothing is trained.
+    """Add to a finished trial what a run of a table has beyond it; nothing is trained.
 
     Args:
-        rule: as it is built, on its device.
-        result: of the trial.
+        rule: the rule with initial weights, on its device.
+        result: result of the trial.
 
     Raises:
-        DamagedError: its weights are not there, or damaged.
+        DamagedError: the weights of the trial are missing or damaged.
     """
     clock = Clock(test.device)
     clock.restore(result["seconds"])
     rule.load_state_dict(_weights(run_dir.path / LAST))
     best = None if result["best_epoch"] is None else _weights(run_dir.path / BEST)
-    found = _test(rule, test, result, best, cell.precision, clock, run_dir)
+    errors = _test(rule, test, result, best, cell.precision, clock, run_dir)
     glances = Glances((), 0)
     glances.restore(result["glances"], result.get("files_opened", ()))
-    content = {**result, **found, **audit(cell, rule, glances, clock, note, full=True)}
+    content = {**result, **errors, **audit(cell, rule, glances, clock, note, full=True)}
     write_json(run_dir.path / "result.json", content)
     return content
 
@@ -107,14 +110,14 @@ def audit(
     *,
     full: bool,
 ) -> dict[str, Any]:
-    """What the rule was seen to do, in this run and, in full, on a small network."""
+    """Return what the audit measured in this run and, if ``full``, on a small network."""
     claims = rule.claims(cell.config, rule.network).as_dict()
-    measured = audited(cell, rule.network, note) if full else None
+    measured = full_audit(cell, rule.network, note) if full else None
     return {
         **verdict(
             claims,
             measured,
-            glances.found if glances else [],
+            glances.results if glances else [],
             glances.opened if glances else [],
         ),
         "glances": glances.as_list() if glances else [],
@@ -123,13 +126,13 @@ def audit(
     }
 
 
-def so_far(trainer: Trainer, status: str, reason: str | None) -> dict[str, Any]:
-    """What a result holds of a run that has come to an end of any kind."""
+def result_so_far(trainer: Trainer, status: str, reason: str | None) -> dict[str, Any]:
+    """Return the result of a run that has ended with this status, as far as it is known."""
     rows = trainer.run_dir.epochs()
     return {
-        **ended(status, reason),
+        **empty_result(status, reason),
         "val_error": rows[-1]["val_error"] if rows and status == "finished" else None,
-        "test_reads": trainer.reads.count,
+        "test_reads": trainer.test_reads.count,
         "best_epoch": trainer.best.epoch if trainer.best else None,
         "seconds": trainer.clock.seconds(),
         "step_ms": trainer.pace.step_ms,
@@ -142,8 +145,8 @@ def so_far(trainer: Trainer, status: str, reason: str | None) -> dict[str, Any]:
     }
 
 
-def ended(status: str, reason: str | None) -> dict[str, Any]:
-    """What ``result.json`` holds of a run of which nothing else is known."""
+def empty_result(status: str, reason: str | None) -> dict[str, Any]:
+    """Return the content of ``result.json`` for a run of which only the status is known."""
     unknown = (
         "train_error",
         "val_error",
@@ -182,12 +185,12 @@ def _test(
     clock: Clock,
     run_dir: RunDir,
 ) -> dict[str, Any]:
-    """Errors on the test set: of the rule as it is, and with the best-validation weights."""
+    """Measure the errors on the test set with the last and the best-validation weights."""
     with clock.measure("evaluation"):
         last = evaluate(rule, test, precision)
-    _keep(last, run_dir, "test_logits.npy")
+    _save_logits(last, run_dir, "test_logits.npy")
     np.save(run_dir.path / "test_labels.npy", test.labels.cpu().numpy().astype(np.int16))
-    found = {
+    errors = {
         "test_error": last.error,
         "test_loss": without_nan(last.loss),
         "test_reads": result["test_reads"] + 1,
@@ -198,13 +201,13 @@ def _test(
             rule.load_state_dict(best_weights)
             with clock.measure("evaluation"):
                 best = evaluate(rule, test, precision)
-            found["test_reads"] += 1
-        _keep(best, run_dir, "test_logits_best_val.npy")
-        found["test_error_at_best_val"] = best.error
-    return found
+            errors["test_reads"] += 1
+        _save_logits(best, run_dir, "test_logits_best_val.npy")
+        errors["test_error_at_best_val"] = best.error
+    return errors
 
 
-def _keep(result: Evaluation, run_dir: RunDir, name: str) -> None:
+def _save_logits(result: Evaluation, run_dir: RunDir, name: str) -> None:
     np.save(run_dir.path / name, result.logits.numpy())
 
 
@@ -212,6 +215,6 @@ def _weights(path: Path) -> dict[str, Tensor]:
     try:
         return read_weights(path)
     except FileNotFoundError:
-        raise damaged(path, "it is gone") from None
+        raise damaged(path, "it is missing") from None
     except ValueError:
         raise damaged(path, "its checksum does not match") from None

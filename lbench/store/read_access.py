@@ -1,4 +1,4 @@
-"""Databases of a home that may not be written: copied for as long as a command reads them."""
+"""Read access to a home whose databases may not be written: they are copied for the command."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from pathlib import Path
 from lbench.errors import StoreError, refused
 from lbench.home import Home
 
-BESIDE = ("-wal", "-shm")
-"""Endings of the files in which SQLite writes ahead."""
+LOG_ENDINGS = ("-wal", "-shm")
+"""Endings of the files of SQLite's write-ahead log."""
 
 
 @contextmanager
-def readable(home: Home) -> Iterator[Home]:
+def read_access(home: Home) -> Iterator[Home]:
     """Yield a home whose databases can be opened, for a command that only reads.
 
-    SQLite writes beside a database even to read it, and an older record is brought up to date
-    when it is opened. Where that is not possible, the home that is yielded has temporary copies.
+    SQLite writes files next to a database even to read it, and an older record is upgraded when
+    it is opened. Where that is not possible, the home that is yielded has temporary copies.
 
     Raises:
         StoreError: a database may not be read.
     """
     files = [home.store_file, home.searches]
-    shut = [file for file in files if file is not None and file.exists() and not _writable(file)]
-    if not shut:
+    readonly = [f for f in files if f is not None and f.exists() and not _writable(f)]
+    if not readonly:
         yield home
         return
     with tempfile.TemporaryDirectory(prefix="lbench-") as folder:
-        copies = {file: Path(folder) / f"{at}.db" for at, file in enumerate(shut)}
+        copies = {file: Path(folder) / f"{index}.db" for index, file in enumerate(readonly)}
         for file, copy in copies.items():
             try:
                 _copy(file, copy)
@@ -49,21 +49,21 @@ def readable(home: Home) -> Iterator[Home]:
 
 
 def _writable(file: Path) -> bool:
-    beside = [path for end in BESIDE if (path := Path(f"{file}{end}")).exists()]
-    return all(os.access(path, os.W_OK) for path in (file.parent, file, *beside))
+    log_files = [path for end in LOG_ENDINGS if (path := Path(f"{file}{end}")).exists()]
+    return all(os.access(path, os.W_OK) for path in (file.parent, file, *log_files))
 
 
 def _copy(file: Path, copy: Path) -> None:
     try:
-        # A consistent copy also while another process writes.
+        # SQLite's backup is consistent also while another process writes.
         with (
             closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True)) as source,
             closing(sqlite3.connect(copy)) as target,
         ):
             source.backup(target)
     except sqlite3.Error:
-        # Without a writer's files beside it, it cannot be opened without creating them.
-        # Opening the copy reports damage.
-        for end in ("", *BESIDE):
+        # Without the files of the write-ahead log, SQLite must create them to open the database.
+        # A damaged database is reported when the copy is opened.
+        for end in ("", *LOG_ENDINGS):
             if (part := Path(f"{file}{end}")).exists():
                 shutil.copyfile(part, f"{copy}{end}")

@@ -1,4 +1,4 @@
-"""A worker's side of the line: what it tells the driver of a job, and what it hears."""
+"""A worker's reporter of a job: it sends the progress to the driver and receives answers."""
 
 from __future__ import annotations
 
@@ -9,116 +9,116 @@ from typing import Any
 
 from lbench.execute.messages import Answer, Epoch, Job, Note, Progress, Started, Stop
 from lbench.run.cell import Cell
-from lbench.run.trainer import INTERRUPTED
+from lbench.run.reporter import INTERRUPTED
 from lbench.rundir import RunDir, without_nan
 
-EVERY = 0.5
-"""Seconds between two words on progress: a driver that is busy must not fill the line."""
+PROGRESS_EVERY = 0.5
+"""Seconds between two messages on progress, so that the pipe to a busy driver does not fill."""
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Where the run of a job lies."""
+class RunLocation:
+    """The configuration, directory and attempt of a job's run."""
 
     cell: Cell
     run_dir: RunDir
     attempt: int
 
 
-class Talk:
-    """The reporter of a job. A driver that has hung up is as good as one that asks to stop.
+class WorkerReporter:
+    """The reporter of a job; a closed connection stops the run like a Stop message.
 
     Args:
-        line: to the driver.
-        job: what is done.
+        connection: the connection to the driver.
+        job: the job.
     """
 
-    def __init__(self, line: Connection, job: Job) -> None:
+    def __init__(self, connection: Connection, job: Job) -> None:
         self.job = job
-        self.place: Place | None = None
+        self.location: RunLocation | None = None
         self.announced = False
-        self._line = line
+        self._connection = connection
         self._reason: str | None = None
         self._steps = 0
-        self._told = 0.0
+        self._progress_at = 0.0
 
     def announce(self, steps: int, per_epoch: int) -> None:
-        """Tells the driver that there is something in the run's directory."""
-        assert self.place is not None
-        cell, self.announced = self.place.cell, True
+        """Send that the run's directory has its ``spec.json``."""
+        assert self.location is not None
+        cell, self.announced = self.location.cell, True
         self._send(
             Started(
                 self.job.key,
                 cell.fingerprint,
                 cell.run_fingerprint(self.job.seed),
                 cell.id,
-                self.place.attempt,
-                self.place.run_dir.path,
+                self.location.attempt,
+                self.location.run_dir.path,
                 steps,
                 per_epoch,
             )
         )
 
     def history(self, *, over: bool = False) -> None:
-        """Tells a driver that watches what the journal has.
+        """Send the epoch log to a driver that watches.
 
         Args:
-            over: the run has ended: nothing is left to prune, and all is told.
+            over: whether the run has ended: it cannot be pruned any more, and all rows are sent.
         """
-        if self.place is None or not self.job.watch:
+        if self.location is None or not self.job.watch:
             return
-        for row in self.place.run_dir.epochs():
+        for row in self.location.run_dir.epochs():
             if self._reason is None:
-                self._tell(row)
+                self._send_epoch(row)
             if over and self._reason != INTERRUPTED:
                 self._reason = None
 
     def plan(self, steps: int, per_epoch: int) -> None:
-        """Tells how long the run is, and what lies behind it."""
+        """Send the length of the run, and the epochs that it has had."""
         self._steps = steps
         self.announce(steps, per_epoch)
         self.history()
 
     def step(self, done: int, loss: float) -> None:
-        """Tells how far it is, now and then."""
+        """Send the progress, at most once per :data:`PROGRESS_EVERY` seconds."""
         now = time.monotonic()
-        if now - self._told >= EVERY:
-            self._told = now
+        if now - self._progress_at >= PROGRESS_EVERY:
+            self._progress_at = now
             self._send(Progress(self.job.key, done, self._steps))
 
     def epoch(self, row: dict[str, Any]) -> None:
-        """Tells a driver that watches, and waits for its answer."""
+        """Send the epoch to a driver that watches, and wait for its answer."""
         if self.job.watch and self._reason is None:
-            self._tell(row)
+            self._send_epoch(row)
 
-    def asked(self) -> str | None:
-        """What has been heard meanwhile."""
+    def stop_reason(self) -> str | None:
+        """Return why the run is to stop, by the messages that have arrived; None to continue."""
         try:
-            while self._reason is None and self._line.poll():
-                self._hear()
+            while self._reason is None and self._connection.poll():
+                self._receive()
         except OSError:
             self._reason = INTERRUPTED
         return self._reason
 
     def note(self, text: str) -> None:
-        """Passes it on."""
+        """Send the sentence."""
         self._send(Note(self.job.key, text))
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing: the connection stays open for the next job."""
 
-    def _tell(self, row: dict[str, Any]) -> None:
+    def _send_epoch(self, row: dict[str, Any]) -> None:
         self._send(Epoch(self.job.key, without_nan(row)))
         while self._reason is None:
-            message = self._hear()
+            message = self._receive()
             if isinstance(message, Answer):
                 self._reason = message.reason
                 return
 
-    def _hear(self) -> Any:
-        """The next message for this job; others are of jobs that have ended."""
+    def _receive(self) -> Any:
+        """Return the next message, or None if it was for a job that has ended."""
         try:
-            message = self._line.recv()
+            message = self._connection.recv()
         except (EOFError, OSError):
             self._reason = INTERRUPTED
             return None
@@ -130,6 +130,6 @@ class Talk:
 
     def _send(self, message: Any) -> None:
         try:
-            self._line.send(message)
+            self._connection.send(message)
         except OSError:
             self._reason = INTERRUPTED

@@ -1,4 +1,4 @@
-"""Data that stays on its device from one run of a process to the next."""
+"""The data of a run on its device, kept from one run of a process to the next."""
 
 from __future__ import annotations
 
@@ -10,30 +10,30 @@ from lbench.data.loader import DeviceData
 from lbench.data.parts import Parts, parts, unseen
 from lbench.run.resolve import Resolved
 
-_kept: dict[str, Parts] = {}
+_cache: dict[str, Parts] = {}
 
 
-def resident(resolved: Resolved, device: torch.device) -> Parts:
-    """What a run trains on and chooses by; the last one's, when it has the same data.
+def training_parts(resolved: Resolved, device: torch.device) -> Parts:
+    """Return the training and validation examples of a run, reusing those of the last run.
 
-    Only that is kept: what else lies on the device would count as a run's memory.
+    Only the data of one run is kept: more data on the device would count as the run's memory.
     """
     cell, source = resolved.cell, resolved.source
     task = {**cell.spec()["task"], "budget": None, "augmentation": None, "device": str(device)}
     key = json.dumps(task, sort_keys=True)
-    if key not in _kept:
-        _kept.clear()
-        _kept[key] = parts(
+    if key not in _cache:
+        _cache.clear()
+        _cache[key] = parts(
             resolved.dataset,
             cell.validation,
             cell.labels,
             standardize=source.standardize,
             device=device,
         )
-    return _kept[key]
+    return _cache[key]
 
 
-def unseen_data(resolved: Resolved, device: torch.device) -> DeviceData:
-    """What a run is tested on: copied anew, for nothing of lbench keeps it while a rule trains."""
+def load_test_set(resolved: Resolved, device: torch.device) -> DeviceData:
+    """Return a new copy of the test set: lbench holds no reference to it while a rule trains."""
     standardize = resolved.source.standardize
     return unseen(resolved.dataset, standardize=standardize, device=device)

@@ -1,7 +1,7 @@
-"""Probes in a run: when they are asked, and how their rows survive an interruption.
+"""The probes of a run: the calls to them, and their rows, which survive an interruption.
 
-Until the run has ended a probe's rows lie in ``probes/NAME.jsonl``; a checkpoint knows how long
-the file was, like the journal's. Then they become ``probes/NAME.parquet``.
+During the run a probe's rows are in ``probes/NAME.jsonl``; a checkpoint has the length of this
+file, like that of the epoch log. At the end they become ``probes/NAME.parquet``.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ from lbench.errors import UsageError
 from lbench.probe import ALWAYS, Column, Probe, Scene
 from lbench.registry import registry
 from lbench.rule import Grads, Rule
-from lbench.run.raised import reason
+from lbench.run.plugin_errors import reason
 from lbench.rundir import RunDir, write_bytes
 from lbench.step import Step
 from lbench.task import Batch
 
-Aside = Callable[[], AbstractContextManager[None]]
-"""What is done inside counts neither as training time nor as memory."""
+Uncounted = Callable[[], AbstractContextManager[None]]
+"""A context that counts neither as training time nor as memory."""
 
 
 class Part:
-    """Some of the examples, by their index; nothing is copied.
+    """A subset of examples, by their indices; nothing is copied.
 
     Args:
-        data: all of them.
-        indices: int64, on the device.
+        data: all examples.
+        indices: indices of the subset, int64, on the device.
     """
 
     def __init__(self, data: DeviceData, indices: Tensor) -> None:
@@ -50,7 +50,7 @@ class Part:
         return len(self.indices)
 
     def batch(self, idx: Tensor) -> tuple[Tensor, Tensor]:
-        """As of all of them."""
+        """Return the images and labels at these indices of the subset."""
         return self.data.batch(self.indices[idx])
 
 
@@ -58,13 +58,14 @@ class Probes:
     """The probes of one run.
 
     Args:
-        names: of their entries.
-        scene: what they may look at.
-        run_dir: where their rows go.
-        note: told when one raises; it then ends, and the run goes on.
+        names: names of the probes' registry entries.
+        scene: what the probes may read.
+        run_dir: run directory, which gets their rows.
+        note: called when a probe raises; the probe then ends, and the run continues.
 
     Raises:
-        UsageError: a name that nobody has, a rule that cannot be looked at, or no pyarrow.
+        UsageError: there is no probe of a name, the probe does not fit the rule, or pyarrow is
+            missing.
     """
 
     def __init__(
@@ -83,52 +84,53 @@ class Probes:
             cls: type[Probe] = registry().load("probes", name)
             self._all.append(cls(name, scene))
         self._ended: dict[str, str] = {}
-        self._looking: list[Probe] = []
-        self._aside: Aside = contextlib.nullcontext
+        self._active: list[Probe] = []
+        self._uncounted: Uncounted = contextlib.nullcontext
 
-    def attach(self, updates: Mapping[str, Callable[[Grads], None]], aside: Aside) -> None:
-        """Attaches the updates to the rule, behind the probes that look at them."""
-        self._aside = aside
+    def attach(self, updates: Mapping[str, Callable[[Grads], None]], uncounted: Uncounted) -> None:
+        """Attach the updates to the rule, each after a call of the probes that observe it."""
+        self._uncounted = uncounted
         if any(_has(probe, "at_update") for probe in self._all):
-            updates = {group: self._watched(group, update) for group, update in updates.items()}
+            updates = {group: self._observed(group, update) for group, update in updates.items()}
         self.rule.attach(updates)
 
     def before_step(self, batch: Batch, s: Step) -> None:
-        """Asks those to which the step is due."""
-        self._look([probe for probe in self._all if probe.due(s.index)], s.index + 1, s.epoch + 1)
-        self._ask("before_step", batch, s)
+        """Call the probes that are due at this step, before it."""
+        due = [probe for probe in self._all if probe.due(s.index)]
+        self._activate(due, s.index + 1, s.epoch + 1)
+        self._call("before_step", batch, s)
 
     def after_step(self, batch: Batch, s: Step) -> None:
-        """Asks those that looked at the step."""
-        self._ask("after_step", batch, s)
-        self._looking = []
+        """Call the probes of this step after it."""
+        self._call("after_step", batch, s)
+        self._active = []
 
     def epoch_end(self, epoch: int, step: int) -> None:
-        """Asks all."""
-        self._look(self._all, step, epoch)
-        self._ask("epoch_end", epoch, step)
-        self._looking = []
+        """Call all probes at the end of an epoch."""
+        self._activate(self._all, step, epoch)
+        self._call("epoch_end", epoch, step)
+        self._active = []
 
-    def _look(self, probes: list[Probe], step: int, epoch: int) -> None:
-        self._looking = [probe for probe in probes if probe.name not in self._ended]
-        for probe in self._looking:
+    def _activate(self, probes: list[Probe], step: int, epoch: int) -> None:
+        self._active = [probe for probe in probes if probe.name not in self._ended]
+        for probe in self._active:
             probe.step, probe.epoch = step, epoch
 
-    def _watched(self, group: str, update: Callable[[Grads], None]) -> Callable[[Grads], None]:
-        def watched(grads: Grads) -> None:
-            self._ask("at_update", group, grads, evaluating=False)
+    def _observed(self, group: str, update: Callable[[Grads], None]) -> Callable[[Grads], None]:
+        def observed(grads: Grads) -> None:
+            self._call("at_update", group, grads, evaluating=False)
             update(grads)
 
-        return watched
+        return observed
 
-    def _ask(self, event: str, *arguments: Any, evaluating: bool = True) -> None:
-        asked = [probe for probe in self._looking if _has(probe, event)]
-        if not asked:
+    def _call(self, event: str, *arguments: Any, evaluating: bool = True) -> None:
+        probes = [probe for probe in self._active if _has(probe, event)]
+        if not probes:
             return
-        with self._aside(), torch.no_grad(), _without_autocast(self.rule):
+        with self._uncounted(), torch.no_grad(), _without_autocast(self.rule):
             if evaluating:
                 self.rule.eval()
-            for probe in asked:
+            for probe in probes:
                 try:
                     getattr(probe, event)(*arguments)
                 except KeyboardInterrupt:
@@ -141,12 +143,12 @@ class Probes:
     def _end(self, probe: Probe, error: BaseException) -> None:
         why = reason(error)
         self._ended[probe.name] = f"step {probe.step}: {why}"
-        self._looking = [each for each in self._looking if each is not probe]
-        self.note(f"Probe {probe.name} ended at step {probe.step}; the run goes on. {why}")
+        self._active = [other for other in self._active if other is not probe]
+        self.note(f"Probe {probe.name} ended at step {probe.step}; the run continues. {why}")
 
     def save(self) -> dict[str, Any]:
-        """Writes the rows so far to files; what a checkpoint keeps of them."""
-        kept = {}
+        """Append the rows so far to their files, and return what a checkpoint stores of them."""
+        state = {}
         for probe in self._all:
             path = self._rows(probe.name)
             path.parent.mkdir(exist_ok=True)
@@ -154,24 +156,24 @@ class Probes:
                 file.write(b"".join(json.dumps(row).encode() + b"\n" for row in probe.rows))
                 file.flush()
                 os.fsync(file.fileno())
-                kept[probe.name] = [file.tell(), self._ended.get(probe.name)]
+                state[probe.name] = [file.tell(), self._ended.get(probe.name)]
             probe.rows.clear()
-        return kept
+        return state
 
-    def lacking(self, kept: Mapping[str, Any]) -> str | None:
-        """Why a run cannot go on from a checkpoint that kept this; None when it can."""
+    def lacking(self, state: Mapping[str, Any]) -> str | None:
+        """Return why a run cannot continue from a checkpoint with this state; None if it can."""
         for probe in self._all:
             path = self._rows(probe.name)
-            if probe.name not in kept:
+            if probe.name not in state:
                 return f"Its checkpoint has no rows of probe {probe.name}"
-            if (path.stat().st_size if path.exists() else 0) < kept[probe.name][0]:
+            if (path.stat().st_size if path.exists() else 0) < state[probe.name][0]:
                 return f"{path} lacks rows that its checkpoint has"
         return None
 
-    def restore(self, kept: Mapping[str, Any]) -> None:
-        """Goes on behind the rows that a checkpoint kept; later ones will be recorded again."""
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Drop the rows after a checkpoint with this state; they will be recorded again."""
         for probe in self._all:
-            length, ended = kept[probe.name] if kept else (0, None)
+            length, ended = state[probe.name] if state else (0, None)
             path = self._rows(probe.name)
             if path.exists():
                 os.truncate(path, length)
@@ -179,7 +181,7 @@ class Probes:
                 self._ended[probe.name] = ended
 
     def finish(self) -> None:
-        """Writes the tables; the files of rows stay until :func:`clear`."""
+        """Write the tables; the files of rows stay until :func:`clear_probe_rows`."""
         self.save()
         for probe in self._all:
             rows = [json.loads(line) for line in self._rows(probe.name).open()]
@@ -190,14 +192,14 @@ class Probes:
         return self._folder / f"{name}.jsonl"
 
 
-def clear(run_dir: RunDir) -> None:
-    """Removes the files of rows: the run has ended, and its tables are written."""
+def clear_probe_rows(run_dir: RunDir) -> None:
+    """Remove the files of rows, after the run has ended and its tables are written."""
     for path in (run_dir.path / "probes").glob("*.jsonl"):
         path.unlink()
 
 
 def missing(run_dir: RunDir, probes: Iterable[str]) -> list[str]:
-    """Of which of these probes the run has no table."""
+    """Return those of the probes that have no table in the run directory."""
     return [name for name in probes if not run_dir.probe(name).exists()]
 
 

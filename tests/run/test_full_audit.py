@@ -1,4 +1,4 @@
-"""The audit of a run: what its own steps and a small network say of the rule's claims."""
+"""The audit of a run: measurements in its steps and on a small network contradict claims."""
 
 from __future__ import annotations
 
@@ -24,28 +24,28 @@ from lbench.home import Home
 from lbench.report.result import describe
 from lbench.report.summary import metrics, render_run
 from lbench.run import glances
-from lbench.run.audited import key
 from lbench.run.checkpoint import SLOTS, read_tensors, write_tensors
 from lbench.run.digest import code_digest
-from lbench.run.glances import Glances, planned
+from lbench.run.full_audit import cache_key
+from lbench.run.glances import Glances, glance_steps
 from lbench.run.job import Machine
 from lbench.run.memory import Peak
-from lbench.run.plan import Plan
 from lbench.run.resolve import Resolved
+from lbench.run.step_plan import StepPlan
 from lbench.run.trainer import Trainer
 from lbench.run.weights import read_weights
 from lbench.step import Phase
 from lbench.store.sync import sync
 from tests.auditing.cheats import ForeignWrite, ForgottenDetach, GlobalGenerator, Honest, LateLeak
 from tests.run import helper
-from tests.run.helper import Silent, ask, journal
+from tests.run.helper import Silent, ask, epoch_log
 
 CPU = torch.device("cpu")
-run = functools.partial(helper.run, audited=True)
+run = functools.partial(helper.run, audit=True)
 
 
 def with_rule(cls: type[Rule], name: str = "cheat", **changes: Any) -> Resolved:
-    """A small cell whose rule is this class."""
+    """Return a small configuration whose rule is this class."""
     resolved = ask(**{"examples": 640, **changes})
     cell = dataclasses.replace(
         resolved.cell, rule=name, rule_class=cls, code=code_digest(cls), config=cls.Config()
@@ -53,8 +53,10 @@ def with_rule(cls: type[Rule], name: str = "cheat", **changes: Any) -> Resolved:
     return dataclasses.replace(resolved, cell=cell)
 
 
-def told(home: Path, resolved: Resolved, *, seeds: int = 1) -> tuple[list[Outcome], list[str]]:
-    """Trains, and returns what the reporter was told too."""
+def with_notes(
+    home: Path, resolved: Resolved, *, seeds: int = 1
+) -> tuple[list[Outcome], list[str]]:
+    """Train, and return the outcomes and the notes of the reporter."""
     reporter = Silent()
     machine = Machine(CPU, threads=1, checkpoint_every=1e9)
     outcomes = run_cell(resolved, range(seeds), Home(home), machine, lambda _: reporter, None)
@@ -66,10 +68,10 @@ def weights(outcome: Outcome) -> dict[str, torch.Tensor]:
     return state
 
 
-def same(one: Outcome, other: Outcome) -> bool:
-    ours, theirs = weights(one), weights(other)
-    equal = all(torch.equal(value, theirs[name]) for name, value in ours.items())
-    return equal and journal(one.run_dir) == journal(other.run_dir)
+def equal_runs(one: Outcome, other: Outcome) -> bool:
+    first, second = weights(one), weights(other)
+    equal = all(torch.equal(value, second[name]) for name, value in first.items())
+    return equal and epoch_log(one.run_dir) == epoch_log(other.run_dir)
 
 
 @pytest.fixture
@@ -96,9 +98,9 @@ def test_a_cheat_is_contradicted_in_json_table_and_comparison(
 ) -> None:
     resolved = with_rule(cheat)
     outcomes = run(tmp_path, resolved)
-    kept = json.loads((outcomes[0].run_dir / "result.json").read_text())
+    saved = json.loads((outcomes[0].run_dir / "result.json").read_text())
     content = describe(resolved, outcomes)
-    for contradictions in (kept["contradictions"], content["contradictions"]):
+    for contradictions in (saved["contradictions"], content["contradictions"]):
         assert any(text.startswith(f"{claim}: ") and evidence in text for text in contradictions)
     entry = content["audit"][claim]
     assert entry["claimed"] != entry["measured"]
@@ -114,14 +116,16 @@ def test_a_cheat_is_contradicted_in_json_table_and_comparison(
     assert f"1 CONTRADICTED {claim}: " in shown
 
 
-def test_the_honest_are_not_accused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_honest_rule_has_no_contradiction(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     resolved = with_rule(Honest, "honest")
     content = describe(resolved, run(tmp_path, resolved))
     assert content["contradictions"] == []
     for entry in content["audit"].values():
         assert entry["claimed"] == entry["measured"]
-    at = sorted(planned(Plan.of(1295, 32, None, 640, [Phase()]), 0))
-    assert [each["step"] for each in content["runs"][0]["glances"]] == at
+    steps = sorted(glance_steps(StepPlan.of(1295, 32, None, 640, [Phase()]), 0))
+    assert [glance["step"] for glance in content["runs"][0]["glances"]] == steps
     render_run(content)
     assert "not BP-free, backward depth 1, not update-locked" in capsys.readouterr().out
     sync(Home(tmp_path), metrics, mlflow=False)
@@ -131,7 +135,7 @@ def test_the_honest_are_not_accused(tmp_path: Path, capsys: pytest.CaptureFixtur
 
 
 class InPlace(Honest):
-    """Prepares its batch in place, by adding to it."""
+    """A rule that changes its batch in place."""
 
     def prepare(self, batch: Batch, s: Step) -> Batch:
         batch.x.add_(s.noise("input", batch.x.shape), alpha=0.1)
@@ -150,20 +154,20 @@ RUNS: dict[str, Callable[[], Resolved]] = {
 
 
 @pytest.mark.parametrize("name", RUNS)
-def test_looking_at_a_run_changes_no_bit_of_it(
+def test_glances_change_no_bit_of_a_run(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     torch.manual_seed(4)
     resolved = RUNS[name]()
-    looked = run(tmp_path / "looked", resolved)[0]
-    assert len(looked.result["glances"]) >= 3
+    audited = run(tmp_path / "audited", resolved)[0]
+    assert len(audited.result["glances"]) >= 3
     if issubclass(resolved.cell.rule_class, LocalRule):
-        assert all(each["moved"] == [] for each in looked.result["glances"])
+        assert all(glance["moved"] == [] for glance in audited.result["glances"])
     monkeypatch.setattr(Glances, "due", lambda self, index: False)
     torch.manual_seed(4)
     plain = run(tmp_path / "plain", resolved)[0]
     assert plain.result["glances"] == []
-    assert same(looked, plain)
+    assert equal_runs(audited, plain)
 
 
 @pytest.mark.parametrize("older", [False, True])
@@ -172,7 +176,7 @@ def test_a_resumed_run_keeps_its_glances_and_does_not_repeat_them(
 ) -> None:
     resolved = with_rule(ForeignWrite, examples=2 * 1295)
     straight = run(tmp_path / "straight", resolved)[0]
-    steps = [each["step"] for each in straight.result["glances"]]
+    steps = [glance["step"] for glance in straight.result["glances"]]
     assert steps[:2] == [0, 40], "the first step and the last one of the first epoch"
     assert 41 in steps
     assert 81 in steps
@@ -191,17 +195,17 @@ def test_a_resumed_run_keeps_its_glances_and_does_not_repeat_them(
         content = read_tensors(path)
         del content["state"]["glances"]
         write_tensors(path, content)
-    looked: list[int] = []
-    look = Glances.look
+    audited: list[int] = []
+    add = Glances.add
 
     def counted(self: Glances, *arguments: Any) -> None:
-        looked.append(arguments[2].index)
-        look(self, *arguments)
+        audited.append(arguments[2].index)
+        add(self, *arguments)
 
-    monkeypatch.setattr(Glances, "look", counted)
+    monkeypatch.setattr(Glances, "add", counted)
     resumed = run(tmp_path / "resumed", resolved)[0]
-    assert looked == [step for step in steps if step > 40]
-    assert same(straight, resumed)
+    assert audited == [step for step in steps if step > 40]
+    assert equal_runs(straight, resumed)
     if older:
         assert resumed.result["glances"] == straight.result["glances"][2:]
     else:
@@ -209,7 +213,7 @@ def test_a_resumed_run_keeps_its_glances_and_does_not_repeat_them(
         assert resumed.result["contradictions"] == straight.result["contradictions"]
 
 
-def test_what_cannot_be_looked_at_is_told_and_trains_on(
+def test_a_rule_that_cannot_be_copied_is_noted_and_trained(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object) -> None:
@@ -217,25 +221,25 @@ def test_what_cannot_be_looked_at_is_told_and_trains_on(
 
     plain = run(tmp_path / "plain", ask())[0]
     monkeypatch.setattr(glances, "glance", refuse)
-    (outcome,), notes = told(tmp_path / "refused", ask())
+    (outcome,), notes = with_notes(tmp_path / "refused", ask())
     assert outcome.result["status"] == "finished"
     assert outcome.result["glances"] == []
     assert "Step 1 was not audited: RuntimeError: it cannot be copied" in notes
-    assert same(plain, outcome)
+    assert equal_runs(plain, outcome)
 
 
-def test_looking_counts_as_neither_training_nor_evaluation(
+def test_glances_count_neither_as_training_nor_as_evaluation(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real, late = time.perf_counter, [0.0]
     monkeypatch.setattr(time, "perf_counter", lambda: real() + late[0])
-    look = Glances.look
+    add = Glances.add
 
     def slow(self: Glances, *arguments: Any) -> None:
-        look(self, *arguments)
+        add(self, *arguments)
         late[0] += 1000.0
 
-    monkeypatch.setattr(Glances, "look", slow)
+    monkeypatch.setattr(Glances, "add", slow)
     result = run(tmp_path, ask())[0].result
     seconds = result["seconds"]
     assert seconds["training"] + seconds["evaluation"] < 1000
@@ -243,35 +247,37 @@ def test_looking_counts_as_neither_training_nor_evaluation(
     assert result["step_ms"] < 1000
 
 
-@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="the mark cannot be reset")
-def test_memory_of_a_look_does_not_count() -> None:
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="the peak cannot be reset")
+def test_the_memory_of_a_glance_does_not_count() -> None:
     peak = Peak(CPU)
     before = peak.mib()
     assert before is not None
-    with peak.aside():
+    with peak.uncounted():
         large = torch.ones(100 * 2**18)
         assert (Peak.mib(peak) or 0) > before + 90
         del large
     assert (peak.mib() or 0) < before + 50
-    kept = torch.ones(100 * 2**18)
+    counted = torch.ones(100 * 2**18)
     assert (peak.mib() or 0) > before + 90
-    with peak.aside():
-        del kept
+    with peak.uncounted():
+        del counted
     assert (peak.mib() or 0) > before + 90
 
 
 def test_seeds_share_one_audit(own_cache: Path, tmp_path: Path) -> None:
-    outcomes, notes = told(tmp_path / "home", with_rule(Honest), seeds=2)
+    outcomes, notes = with_notes(tmp_path / "home", with_rule(Honest), seeds=2)
     assert notes == ["Auditing cheat on a small network."]
     assert [outcome.result["audit"]["backward_depth"]["measured"] for outcome in outcomes] == [1, 1]
     (file,) = (own_cache / "audits").iterdir()
     wide = with_rule(Honest, network="mlp", network_options={"widths": "30,30,30"})
-    assert told(tmp_path / "home", wide)[1] == [], "width and depth are not those of the audit"
+    assert with_notes(tmp_path / "home", wide)[1] == [], (
+        "width and depth are not those of the audit"
+    )
     file.write_text("{")
-    assert told(tmp_path / "again", wide)[1] == notes, "a damaged file is no audit"
+    assert with_notes(tmp_path / "again", wide)[1] == notes, "a damaged file is no audit"
 
 
-def test_another_rule_or_option_is_audited_by_itself() -> None:
+def test_other_rules_and_options_have_audits_of_their_own() -> None:
     plain = with_rule(Honest).cell
     others = [
         with_rule(ForgottenDetach).cell,
@@ -282,9 +288,9 @@ def test_another_rule_or_option_is_audited_by_itself() -> None:
         ask("lfnn_l").cell,
         ask("lfnn_l", config={"leadership": 0.5}).cell,
     ]
-    keys = [key(cell, None) for cell in [plain, *others]] + [key(plain, 1)]
+    keys = [cache_key(cell, None) for cell in [plain, *others]] + [cache_key(plain, 1)]
     assert len(set(keys)) == len(keys)
-    assert key(with_rule(Honest, recipe={"lr": 0.5}).cell, None) == keys[0]
+    assert cache_key(with_rule(Honest, recipe={"lr": 0.5}).cell, None) == keys[0]
 
 
 def test_blocks_that_the_user_regrouped_are_audited_regrouped(tmp_path: Path) -> None:
@@ -298,12 +304,12 @@ def test_a_cache_that_cannot_be_written_is_no_error(
     resolved = with_rule(Honest)
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("LBENCH_CACHE", str(tmp_path / "file"))
-    (outcome,), _ = told(tmp_path / "home", resolved)
+    (outcome,), _ = with_notes(tmp_path / "home", resolved)
     assert outcome.result["audit"]["bp_free"] == {"claimed": False, "measured": False}
 
 
 class Picky(GradientRule):
-    """Takes wide networks only."""
+    """A rule for wide networks only."""
 
     def build(self, init: Init) -> None:
         if self.network.blocks[0].width < 100:
@@ -313,9 +319,9 @@ class Picky(GradientRule):
         return self.task.loss(self.network(batch.x, s), batch.target)
 
 
-def test_a_rule_that_refuses_the_small_network_is_not_measured(tmp_path: Path) -> None:
+def test_a_rule_that_refuses_the_small_network_is_not_audited(tmp_path: Path) -> None:
     resolved = with_rule(Picky, "picky")
-    outcomes, notes = told(tmp_path, resolved)
+    outcomes, notes = with_notes(tmp_path, resolved)
     assert outcomes[0].result["status"] == "finished"
     assert notes[-1] == "Not audited: Block 0 has 24 units, picky takes 100."
     content = describe(resolved, outcomes)

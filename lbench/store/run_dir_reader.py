@@ -1,4 +1,4 @@
-"""From a run directory to the values of a cell and of a run."""
+"""The reader of run directories: it returns the values of the record's rows."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from lbench.store.rows import RunRow
 
 FORMAT = 1
 DAMAGE = (DamagedError, OSError, ValueError, TypeError, LookupError, AttributeError)
-"""What reading a damaged file raises."""
-ABANDONED = "ended without a result; the same command goes on from its checkpoint"
+"""Exceptions that reading a damaged file raises."""
+ABANDONED = "ended without a result; the same command continues from its checkpoint"
 
 
 def read(run_dir: RunDir, runs: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The values of the cell's row and of the run's, without MLflow's ids.
+    """Return the values of the configuration's row and of the run's, without MLflow's ids.
 
-    A directory without ``result.json`` is ``running`` while a process holds its lock, and
+    A run without ``result.json`` is ``running`` while a process holds the directory's lock, and
     ``killed`` otherwise.
 
     Args:
-        run_dir: what is read.
-        runs: the home's run directories; a path below it is kept relative to it, so that a
-            home can be moved.
+        run_dir: the directory to read.
+        runs: the home's folder of run directories; a path in it is stored relative to it, so that
+            a home can be moved.
 
     Raises:
         DamagedError: a file is missing, damaged or of another format.
@@ -43,7 +43,7 @@ def read(run_dir: RunDir, runs: Path) -> tuple[dict[str, Any], dict[str, Any]]:
             )
         if wrong := problem(Spec, spec):
             raise damaged(run_dir.path / "spec.json", wrong)
-        # Asked before the result is read: a run that ends in between has its result by then.
+        # Checked before the result is read: a run that ends in between then has its result.
         held = run_dir.held()
         return _cell(spec), _run(spec, run_dir.result(), held, run_dir, runs)
     except DamagedError:
@@ -56,23 +56,26 @@ def read(run_dir: RunDir, runs: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         wrong = f"{type(error).__name__}: {error}"
     raise DamagedError(
         f"{run_dir.path} cannot be read ({wrong}).",
-        "Mend or move the directory; the other runs are not touched.",
+        "Repair or move the directory; the other runs are not affected.",
     )
 
 
-def as_it_is(row: RunRow) -> RunRow:
-    """A running row as killed when no process works on it: nobody was left to record that."""
+def with_current_status(row: RunRow) -> RunRow:
+    """Return a running row as killed if no process works on the run any more.
+
+    A process that was killed could not record its end.
+    """
     run_dir = RunDir(row.run_dir)
     if row.status != "running":
         return row
     try:
-        if not run_dir.path.exists():  # it may lie on another machine
+        if not run_dir.path.exists():  # it may be on another machine
             return row
-        # In this order: with a result, its driver is about to record how it ended.
+        # The lock is checked first: if there is a result, the driver is about to record it.
         if run_dir.held() or (run_dir.path / "result.json").exists():
             return row
         ended = _last_written(run_dir)
-    except OSError:  # another user's
+    except OSError:  # the directory of another user
         return row
     return dataclasses.replace(row, status="killed", reason=ABANDONED, ended=ended)
 
@@ -155,5 +158,5 @@ def _audit(value: dict[str, Any] | None) -> dict[str, Any] | None:
 
 
 def _last_written(run_dir: RunDir) -> float | None:
-    files = [path for path in (run_dir.path / "spec.json", run_dir.journal) if path.exists()]
+    files = [path for path in (run_dir.path / "spec.json", run_dir.epoch_log) if path.exists()]
     return max((path.stat().st_mtime for path in files), default=None)

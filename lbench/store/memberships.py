@@ -1,4 +1,4 @@
-"""Which runs belong to a study: one JSON object a line, from which the record can be rebuilt."""
+"""The memberships of a study: its runs, one JSON object per line, for rebuilding the record."""
 
 from __future__ import annotations
 
@@ -18,32 +18,30 @@ from lbench.store.rows import Member
 
 MEMBER = pydantic.TypeAdapter(Member)
 NAMES = {field.name for field in fields(Member)}
-
-
 SHOWN = 5
-"""Numbers of lines that cannot be read, in a sentence."""
+"""Largest number of unreadable lines that a sentence lists."""
 
 
-class Journal:
-    """``studies/NAME/members.jsonl``: a place that is written again moves to the run given last."""
+class Memberships:
+    """The file ``studies/NAME/members.jsonl``; of two lines with one key the last counts."""
 
     def __init__(self, home: Home, study: str) -> None:
         self.path = home.studies / study / "members.jsonl"
         self._skipped: list[int] = []
-        self._known = {_place(member): member for member in self.read()}
+        self._known = {_key(member): member for member in self.read()}
 
     def add(self, member: Member) -> bool:
-        """Appends a place; False when it stands there as it is now."""
-        if self._known.get(_place(member)) == member:
+        """Append a member; return False if the file has it already."""
+        if self._known.get(_key(member)) == member:
             return False
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("a", encoding="utf-8") as file:
-            # A line that was cut short is ended, so that this one stands alone.
-            file.write(_line(member) if self._whole() else "\n" + _line(member))
-        self._known[_place(member)] = member
+            # A line that was cut short is ended, so that the new one is a line of its own.
+            file.write(_line(member) if self._ends_with_a_newline() else "\n" + _line(member))
+        self._known[_key(member)] = member
         return True
 
-    def _whole(self) -> bool:
+    def _ends_with_a_newline(self) -> bool:
         with self.path.open("rb") as file:
             if not file.seek(0, os.SEEK_END):
                 return True
@@ -51,7 +49,7 @@ class Journal:
             return file.read(1) == b"\n"
 
     def read(self) -> Iterator[Member]:
-        """The places, oldest first; a line that cannot be read, as one cut short, is left out.
+        """Yield the members, oldest first, without lines that cannot be read.
 
         Raises:
             DamagedError: the file cannot be read.
@@ -61,7 +59,7 @@ class Journal:
         except DeniedError:
             raise
         except DamagedError as error:
-            hint = f"Move {self.path} away: its lines are in the record too."
+            hint = f"Move {self.path} away: the record has its lines too."
             raise DamagedError(error.message, hint) from None
         self._skipped = []
         for number, line in enumerate(text.splitlines(), start=1):
@@ -76,7 +74,7 @@ class Journal:
 
     @property
     def skipped(self) -> str:
-        """The sentence for lines that were left out when it was read last; "" for none."""
+        """Return a sentence about lines that the last read left out; "" if there are none."""
         if not (numbers := self._skipped):
             return ""
         shown = ", ".join(map(str, numbers[:SHOWN])) + (", …" if len(numbers) > SHOWN else "")
@@ -87,18 +85,18 @@ class Journal:
         )
 
 
-def journals(home: Home) -> list[str]:
-    """The names of the studies that have one, or whose folder may not be looked into.
+def studies_with_memberships(home: Home) -> list[str]:
+    """Return the names of studies that have the file, or whose folder may not be read.
 
     Raises:
         OSError: the studies cannot be listed.
     """
     if not home.studies.exists():
         return []
-    return sorted(folder.name for folder in home.studies.iterdir() if _has_journal(folder))
+    return sorted(folder.name for folder in home.studies.iterdir() if _has_file(folder))
 
 
-def _has_journal(folder: Path) -> bool:
+def _has_file(folder: Path) -> bool:
     try:
         return (folder / "members.jsonl").exists()
     except PermissionError:
@@ -109,5 +107,5 @@ def _line(member: Member) -> str:
     return json.dumps(asdict(member)) + "\n"
 
 
-def _place(member: Member) -> tuple[str, str, str, int, int]:
+def _key(member: Member) -> tuple[str, str, str, int, int]:
     return member.point, member.search, member.role, member.trial, member.seed

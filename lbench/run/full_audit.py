@@ -1,4 +1,4 @@
-"""The full audit of what a cell trains with: once per code, options and network, then cached."""
+"""The full audit of a configuration's rule: once per code, options and network, then cached."""
 
 from __future__ import annotations
 
@@ -13,25 +13,26 @@ from lbench.auditing.rules import audit_class
 from lbench.data.cache import directory
 from lbench.errors import DamagedError, LbenchError
 from lbench.network import Chain, Network
-from lbench.run import raised
+from lbench.run import plugin_errors
 from lbench.run.cell import SEMANTICS, Cell
 from lbench.rundir import read_json, write_json
 
 
-def audited(cell: Cell, network: Network, note: Callable[[str], None]) -> dict[str, Any] | None:
-    """``audit`` and ``contradictions`` of the cell's rule on a small network of its family.
+def full_audit(cell: Cell, network: Network, note: Callable[[str], None]) -> dict[str, Any] | None:
+    """Audit a configuration's rule on a small network of its family.
 
     Args:
-        network: what the cell trains.
-        note: told before the rule is audited, and when it cannot be.
+        network: the network that the configuration trains.
+        note: called with a sentence before the audit, and when there can be none.
 
     Returns:
-        None when the rule cannot be audited there.
+        A dictionary with ``audit`` and ``contradictions``; None when the rule cannot be audited
+        on the small network.
     """
     blocks = _regrouped(network)
-    path = directory() / "audits" / f"{key(cell, blocks)}.json"
-    if (kept := _kept(path)) is not None:
-        return kept
+    path = directory() / "audits" / f"{cache_key(cell, blocks)}.json"
+    if (cached := _read_cached(path)) is not None:
+        return cached
     note(f"Auditing {cell.rule} on a small network.")
     try:
         report = audit_class(
@@ -47,16 +48,16 @@ def audited(cell: Cell, network: Network, note: Callable[[str], None]) -> dict[s
     except KeyboardInterrupt:
         raise
     except BaseException as error:
-        # Whatever the rule does there, the run itself has ended well.
-        why = error.message if isinstance(error, LbenchError) else raised.reason(error)
+        # An error of the rule on the small network does not change that the run has ended well.
+        why = error.message if isinstance(error, LbenchError) else plugin_errors.reason(error)
         note(f"Not audited: {why}")
         return None
-    _keep(path, full)
+    _write_cached(path, full)
     return full
 
 
-def key(cell: Cell, blocks: int | None) -> str:
-    """SHA-256 in hex of all that the audit of a cell depends on."""
+def cache_key(cell: Cell, blocks: int | None) -> str:
+    """Return the SHA-256 (hex) of all that the audit of a configuration depends on."""
     spec = cell.network_spec
     content = {
         "audit": AUDIT,
@@ -66,7 +67,7 @@ def key(cell: Cell, blocks: int | None) -> str:
         "config": cell.config.model_dump(mode="json"),
         "network": _name(type(spec)),
         "network_code": cell.network_code,
-        # Widths and depth are those of the small network, whatever the cell's are.
+        # Widths and depth are those of the small network, not those of the configuration.
         "options": {**spec.model_dump(mode="json"), **spec.small},
         "blocks": blocks,
         "dropout": cell.recipe.dropout,
@@ -76,7 +77,7 @@ def key(cell: Cell, blocks: int | None) -> str:
 
 
 def _regrouped(network: Network) -> int | None:
-    """How many blocks the user cut the network into; None for the network's own."""
+    """Return the number of blocks that the user asked for; None for the network's own blocks."""
     blocks = network.blocks
     return len(blocks) if any(isinstance(block, Chain) for block in blocks) else None
 
@@ -85,7 +86,7 @@ def _name(cls: type) -> str:
     return f"{cls.__module__}:{cls.__qualname__}"
 
 
-def _kept(path: Path) -> dict[str, Any] | None:
+def _read_cached(path: Path) -> dict[str, Any] | None:
     try:
         content = read_json(path)
     except (DamagedError, OSError):
@@ -93,7 +94,7 @@ def _kept(path: Path) -> dict[str, Any] | None:
     return content if content and {"audit", "contradictions"} <= set(content) else None
 
 
-def _keep(path: Path, full: dict[str, Any]) -> None:
+def _write_cached(path: Path, full: dict[str, Any]) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_json(path, full)

@@ -1,4 +1,4 @@
-"""What a home lacks although its run directories are there, and the command that makes it again."""
+"""The run directories of a home, and messages for a store that lacks them."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from lbench.plurals import counted
 from lbench.rundir import RunDir
 
 WRITTEN = ("spec.json", "result.json", "metrics.jsonl")
-"""Files of which a run has written one at least."""
+"""Files of which each run has written at least one."""
 
 
 def run_dirs(home: Home) -> Iterator[RunDir]:
     """Yield every directory that a run has written to, in the order of their names.
 
-    What cannot be looked into is among them: reading it says why.
+    A directory that cannot be listed is among them: reading it reports why.
 
     Raises:
         OSError: the run directories cannot be listed.
     """
     for cell in _inside(home.runs):
         try:
-            found = _inside(cell)
+            paths = _inside(cell)
         except NotADirectoryError:
             continue
         except OSError:
             yield RunDir(cell)
             continue
-        for path in found:
-            if _written(path):
+        for path in paths:
+            if _has_run(path):
                 yield RunDir(path)
 
 
@@ -42,9 +42,9 @@ def _inside(folder: Path) -> list[Path]:
         return []
 
 
-def _written(path: Path) -> bool:
+def _has_run(path: Path) -> bool:
     try:
-        names = {each.name for each in path.iterdir()}
+        names = {file.name for file in path.iterdir()}
     except NotADirectoryError:
         return False
     except OSError:
@@ -56,31 +56,31 @@ def check_store(home: Home) -> None:
     """Check that a home with run directories has a store.
 
     Raises:
-        StoreError: it has none, or an empty file in its place.
+        StoreError: it has no store, or only an empty file.
     """
     if home.has_store():
         return
-    if found := sum(1 for _ in run_dirs(home)):
-        raise no_record(home, found)
+    if count := sum(1 for _ in run_dirs(home)):
+        raise no_record(home, count)
 
 
-def no_record(home: Home, found: int) -> StoreError:
-    """The error for a store that knows none of the run directories that were found."""
-    what = "knows none of them" if home.has_store() else "is not there"
+def no_record(home: Home, count: int) -> StoreError:
+    """Return the error for a store that has none of the ``count`` run directories."""
+    problem = "knows none of them" if home.has_store() else "is missing"
     return StoreError(
-        f"{home.runs} has {directories(found)}, but the store {home.store_file or ''} {what}.",
-        f"Make its record from them with: lbench sync{home.option}",
+        f"{home.runs} has {directories(count)}, but the store {home.store_file or ''} {problem}.",
+        f"Rebuild its record from them with: lbench sync{home.option}",
     )
 
 
-def unrecorded(home: Home, found: int) -> str:
-    """The sentence for run directories that the record lacks."""
+def unrecorded(home: Home, count: int) -> str:
+    """Return the sentence for ``count`` run directories that the record lacks."""
     return (
-        f"The store lacks {directories(found)} of {home.runs}; add them with: "
+        f"The store lacks {directories(count)} of {home.runs}; add them with: "
         f"lbench sync{home.option}"
     )
 
 
 def directories(number: int) -> str:
-    """``1 run directory``, ``2 run directories``."""
+    """Return ``1 run directory``, ``2 run directories`` and so on."""
     return counted(number, "run directory", "run directories")

@@ -15,17 +15,17 @@ from lbench.rule import Rule
 from lbench.run.step_flops import Products
 
 BATCH = 200
-"""Examples at a time: on the CPU, larger ones spend their time on fresh memory."""
+"""Examples per batch: on the CPU, larger batches spend their time on allocating memory."""
 
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """How a rule does on a split.
+    """Error, loss and logits of a rule on a split.
 
     Args:
-        error: percent of examples whose highest score is not the label's; of a sequence the mean
-            over tasks with equal weight.
-        loss: mean cross-entropy, likewise.
+        error: percentage of examples whose largest logit is not the label's; for a sequence of
+            tasks the mean over tasks with equal weight.
+        loss: mean cross-entropy, averaged over tasks in the same way.
         logits: float16, (examples, classes), on the CPU.
     """
 
@@ -35,15 +35,15 @@ class Evaluation:
 
     @property
     def finite(self) -> bool:
-        """Whether the weights still predict numbers."""
+        """Return whether the loss is a finite number."""
         return math.isfinite(self.loss)
 
 
 def autocast(device: torch.device, precision: str) -> contextlib.AbstractContextManager[object]:
-    """bfloat16 where torch holds it safe, for ``bf16``; nothing for ``fp32``."""
+    """Return PyTorch's autocast to bfloat16 for ``bf16``; for ``fp32`` a context without effect."""
     if precision == "fp32":
         return contextlib.nullcontext()
-    # Its cache of cast weights would outlive their updates.
+    # The cache of cast weights would outlive their updates.
     return torch.autocast(device.type, dtype=torch.bfloat16, cache_enabled=False)
 
 
@@ -61,7 +61,7 @@ def predict_flops(rule: Rule, data: DeviceData, precision: str) -> float:
 
 
 def evaluate(rule: Rule, data: DeviceData, precision: str) -> Evaluation:
-    """Predictions of the rule in evaluation mode; the rule is left in training mode."""
+    """Evaluate the rule in evaluation mode on all examples, and put it back into training mode."""
     rule.eval()
     batches = []
     with torch.no_grad(), autocast(data.device, precision):
