@@ -1,4 +1,4 @@
-"""The audit: what a training step does, measured on copies of it."""
+"""The audit: measurements of what a training step does, made on copies of it."""
 
 AUDIT = 4
-"""Raised by hand when the audit comes to measure something else of the same rule."""
+"""Version of the audit. Raise it by hand when the audit measures a rule differently than before."""

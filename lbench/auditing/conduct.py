@@ -1,4 +1,4 @@
-"""What a step does besides learning: foreign writes, labels in predictions, coupled examples."""
+"""What a step does besides learning: foreign writes, label leaks, coupling of examples."""
 
 from __future__ import annotations
 
@@ -17,78 +17,78 @@ from lbench.step import Phase
 from lbench.task import Batch
 
 CLOSE = 1e-8
-"""Relative; an example alone and in a batch is computed in another order."""
+"""Relative tolerance: an example alone and in a batch is computed in different orders."""
 
 
 @contextmanager
 def observed(subject: Subject, replica: SubjectReplica) -> Iterator[None]:
-    """Within the context, which is around some steps, foreign writes of any state are noted."""
+    """Record foreign writes of any state by the steps within the context."""
     with taking_turns(subject, replica), OptimizerStates(replica).watching():
         yield
 
 
 def shared(subject: Subject, replica: SubjectReplica) -> list[str]:
-    """Storage that is trained or written and belongs to more than one unit, in words.
+    """Return, in words, trained or written storage that belongs to more than one unit.
 
     Args:
-        replica: that has made its steps.
+        replica: a copy that has made its steps.
     """
-    fresh, kept = (state(each.model, once=False) for each in (subject.replica(), replica))
-    tensors = {**replica.params, **{name: kept[name] for name in changed(fresh, kept)}}
+    fresh, used = (state(r.model, once=False) for r in (subject.replica(), replica))
+    tensors = {**replica.params, **{name: used[name] for name in changed(fresh, used)}}
     owner = owners(subject.units, list(tensors))
-    several: dict[int, dict[str, str]] = defaultdict(dict)
+    by_storage: dict[int, dict[str, str]] = defaultdict(dict)
     for name, tensor in tensors.items():
         if tensor.numel() and (unit := owner.get(name)) is not None:
-            several[tensor.untyped_storage().data_ptr()].setdefault(unit, name)
+            by_storage[tensor.untyped_storage().data_ptr()].setdefault(unit, name)
     words = [
         [f"{subject.label(n)} of {unit}" for unit, n in names.items()]
-        for names in several.values()
+        for names in by_storage.values()
         if len(names) > 1
     ]
-    return [f"{' and '.join(each)} are one tensor" for each in words]
+    return [f"{' and '.join(names)} are one tensor" for names in words]
 
 
 def label_leaks(subject: Subject, rows: int) -> list[str]:
-    """How predictions depend on anything but weights and input, in words."""
+    """Return, in words, how predictions depend on anything but weights and inputs."""
     batch = subject.batch(0, rows)
     phase = subject.phases[-1]
     replica, twin = subject.replica(), subject.replica()
     replica.step(0, batch, phase)
-    kept, values = snapshot(replica.model), replica.values()
+    saved, values = snapshot(replica.model), replica.values()
     logits = replica.predict(batch.x)
     leaks = []
     # A module may keep its last output as an attribute, which nothing reads.
     now = {**dict(replica.model.named_buffers()), **dict(replica.model.named_parameters())}
-    if names := changed({**kept, **values}, now):
+    if names := changed({**saved, **values}, now):
         leaks.append(f"predicting changed {', '.join(map(subject.label, names))}")
     twin.step(0, relabelled(batch), phase)
     twin.put(values)
     if not torch.equal(twin.predict(batch.x), logits):
-        _restore(twin, kept)
+        _restore(twin, saved)
         if not torch.equal(twin.predict(batch.x), logits):
             leaks.append("predictions changed with the labels of an earlier batch, weights equal")
-        elif _by_place(subject, batch, phase):
-            leaks.append("each row is predicted by the label in its place in an earlier batch")
+        elif _by_row(subject, batch, phase):
+            leaks.append("each row is predicted by the label of the same row of an earlier batch")
     alone = torch.cat([replica.predict(batch.x[i : i + 1]) for i in range(rows)])
     close = torch.allclose(alone, logits, rtol=CLOSE, atol=CLOSE * float(logits.abs().max()))
-    if not close and not replica.noisy:  # noise is another one for another number of rows
-        leaks.append("an example alone is predicted otherwise than in its batch")
+    if not close and not replica.noisy:  # noise depends on the number of rows
+        leaks.append("an example alone is predicted differently than in its batch")
     if not torch.equal(replica.predict(batch.x), logits):
-        leaks.append("the same batch is predicted otherwise after other predictions")
+        leaks.append("the same batch is predicted differently after other predictions")
     return leaks
 
 
-def _restore(replica: SubjectReplica, kept: Mapping[str, Tensor]) -> None:
-    """Sets all tensors of the state, which may rightly depend on labels."""
+def _restore(replica: SubjectReplica, saved: Mapping[str, Tensor]) -> None:
+    """Set all tensors of the state, which may legitimately depend on labels."""
     for name, value in state(replica.model).items():
-        if name in kept and kept[name].shape == value.shape:
-            value.data.copy_(kept[name])
+        if name in saved and saved[name].shape == value.shape:
+            value.data.copy_(saved[name])
 
 
-def _by_place(subject: Subject, batch: Batch, phase: Phase | None) -> bool:
-    """Whether the label of a row decides the logits of that row alone, on other inputs.
+def _by_row(subject: Subject, batch: Batch, phase: Phase | None) -> bool:
+    """Return whether the label of a row decides the logits of that row alone, on other inputs.
 
-    Statistics and prototypes that depend on labels change what is predicted for all rows.
+    Statistics and prototypes that depend on labels change the predictions for all rows.
     """
     unseen = subject.batch(1, len(batch.target)).x
     replica = subject.replica()
@@ -110,15 +110,15 @@ def _by_place(subject: Subject, batch: Batch, phase: Phase | None) -> bool:
 
 
 def split_differs(subject: Subject, rows: int) -> tuple[list[str], bool]:
-    """Parameters whose signal on a batch is neither mean nor sum of those on its halves.
+    """Return the parameters whose signal on a batch is neither mean nor sum of that on its halves.
 
     Returns:
-        Their names; whether noise was drawn that cannot be cut in two with the batch.
+        Their names, and whether noise was drawn that cannot be cut in two with the batch.
     """
     differing: set[str] = set()
     noisy = False
     for phase in subject.phases:
-        for index in range(2):  # on one batch whole and halves may choose alike by chance
+        for index in range(2):  # on one batch, whole and halves may agree by chance
             batch = subject.batch(index, rows)
             half = rows // 2
             parts = [
@@ -134,7 +134,7 @@ def split_differs(subject: Subject, rows: int) -> tuple[list[str], bool]:
 
 
 def _not_added(whole: Signals, halves: Sequence[Signals]) -> set[str]:
-    # A bias in front of a normalisation has a gradient of rounding errors alone.
+    # The gradient of a bias in front of a normalisation consists of rounding errors.
     noise = CLOSE * max(float(signals[0].abs().max()) for signals in whole.values())
     return {
         name

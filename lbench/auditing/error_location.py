@@ -1,4 +1,4 @@
-"""Where in an author's code an error was raised."""
+"""The line of an author's code at which an error was raised."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from lbench.auditing.walk import is_authors
 def describe_error(error: BaseException) -> str:
     """Return ``train.py, line 3: TypeError: …``, with the innermost line of the author's code.
 
-    Where none of it is in the traceback, there is no file and no line.
+    The file and the line are left out where the traceback has no line of the author's code.
     """
-    where = ""
+    location = ""
     for frame, line in traceback.walk_tb(error.__traceback__):
         if is_authors(frame.f_globals.get("__name__", "")):
-            where = f"{Path(frame.f_code.co_filename).name}, line {line}: "
-    return f"{where}{type(error).__name__}: {error}"
+            location = f"{Path(frame.f_code.co_filename).name}, line {line}: "
+    return f"{location}{type(error).__name__}: {error}"

@@ -1,9 +1,9 @@
-"""What the audit must know of PyTorch's functions by name."""
+"""Names of PyTorch functions that the audit treats in a special way."""
 
 from __future__ import annotations
 
 DIFFERENTIATE = frozenset({"backward", "grad"})
-"""They run a backward pass."""
+"""Functions that run a backward pass."""
 
 DRAWS = frozenset(
     {
@@ -12,7 +12,7 @@ DRAWS = frozenset(
         "randint_like", "randn", "randn_like", "random_", "randperm", "uniform_",
     }
 )  # fmt: skip
-"""They draw random numbers."""
+"""Functions that draw random numbers."""
 
 ELEMENTWISE = frozenset(
     {
@@ -29,7 +29,7 @@ ELEMENTWISE = frozenset(
         "sub_", "subtract", "to", "true_divide", "type_as", "view_as", "vstack", "where", "xlogy",
     }
 )  # fmt: skip
-"""They combine their arguments element by element, or put them beside each other."""
+"""Functions that combine their arguments element by element, or concatenate them."""
 
 SCALES = frozenset(
     {
@@ -38,7 +38,7 @@ SCALES = frozenset(
         "masked_fill", "masked_fill_", "mul", "mul_", "multiply", "true_divide", "where",
     }
 )  # fmt: skip
-"""The elementwise functions that multiply."""
+"""Elementwise functions that multiply."""
 
 SHIFTS = frozenset(
     {
@@ -46,30 +46,30 @@ SHIFTS = frozenset(
         "fmax", "fmin", "maximum", "minimum", "rsub", "sub", "sub_", "subtract",
     }
 )  # fmt: skip
-"""The elementwise functions that add or compare."""
+"""Elementwise functions that add or compare."""
 
 REPEATS = frozenset({"repeat", "repeat_interleave", "tile"})
-"""They put copies of a tensor beside each other."""
+"""Functions that concatenate copies of a tensor."""
 
 PRODUCTS = frozenset(
     {"__matmul__", "__rmatmul__", "dot", "einsum", "inner", "matmul", "mv", "tensordot", "vdot"}
 )
-"""They sum over features of vectors too."""
+"""Products that also sum over the features of vectors."""
 
 RECURRENT = frozenset({"gru", "lstm", "rnn_relu", "rnn_tanh"})
-"""One call applies the same matrices at every position of a sequence."""
+"""Functions that apply the same matrices at every position of a sequence in one call."""
 
-OPENED = frozenset({"multi_head_attention_forward"})
-"""Several layers in one function of Python, whose parts are looked at one by one."""
+COMPOSITE = frozenset({"multi_head_attention_forward"})
+"""Python functions that contain several layers; the calls inside them are traced one by one."""
 
 
 def elementwise(name: str) -> bool:
-    """Whether a function, by its name, combines its arguments element by element."""
+    """Return whether the function of this name combines its arguments element by element."""
     return name in ELEMENTWISE or name.startswith(("_foreach_", "_fused_"))
 
 
 def in_place(name: str) -> bool:
-    """Whether a function, by its name, changes its first argument."""
+    """Return whether the function of this name changes its first argument."""
     if name.startswith("__"):
         return name in ("__setitem__", "__set__") or name in _AUGMENTED
     return name.endswith("_")

@@ -1,4 +1,4 @@
-"""The global random generators, kept out of the way of a measurement."""
+"""Isolation of the global random generators during a measurement."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ import torch
 
 @contextmanager
 def seeded(seed: int, touched: set[str] | None = None) -> Iterator[None]:
-    """Within the context the global generators start at ``seed``; behind it they are as before.
+    """Seed the global generators within the context, and restore their states after it.
 
     Args:
-        touched: gets the names of those that were drawn from.
+        touched: receives the names of the generators that were drawn from.
     """
     before = _states()
     random.seed(seed)
@@ -37,11 +37,11 @@ def seeded(seed: int, touched: set[str] | None = None) -> Iterator[None]:
 
 
 def _seed_torch(seed: int) -> None:
-    """Seed PyTorch's generators of every device that is there."""
+    """Seed PyTorch's generators of all available devices."""
     if torch.cuda.is_available():
         torch.manual_seed(seed)
     else:
-        # Without the stack trace that the other formats for each device that is not there.
+        # torch.manual_seed formats a stack trace for each device that is not available.
         torch.default_generator.manual_seed(seed)
 
 

@@ -1,4 +1,4 @@
-"""The short form: a look at one step of a run in progress, on copies of its rule."""
+"""The short form of the audit: one step of a run in progress, made on copies of its rule."""
 
 from __future__ import annotations
 
@@ -25,17 +25,18 @@ from lbench.task import Batch
 
 @dataclass(frozen=True, slots=True)
 class Glance:
-    """What one step was seen to do.
+    """What was observed in one step.
 
     Args:
-        step: from 0.
-        cut: everything from this unit on was redrawn in a twin; empty where nothing was. Where
-            nothing moved, everything behind the first unit may have been redrawn in another twin.
-        moved: units below the cut whose update was another one then.
+        step: index of the step, from 0.
+        cut: the unit from which on all units were redrawn in a copy; empty where none was. Where
+            nothing moved, all units above the first one may have been redrawn in another copy.
+        moved: units below the cut whose update changed with this.
         writes: parameters that changed outside of an update, in words.
         generators: global generators that were drawn from.
-        changed: a layer whose weights were changed behind its held outputs; empty where none was.
-        follows: layers whose update was another one then.
+        changed: a layer whose weights were changed while its outputs were held; empty where none
+            was.
+        follows: layers whose update changed with these weights.
     """
 
     step: int
@@ -50,40 +51,41 @@ class Glance:
 def glance(
     rule: Rule, batch: Batch, position: StepPosition, phase: Phase | None, seed: int
 ) -> Glance:
-    """Makes one step on copies of the rule, as it is and in ways that its claims make comparable.
+    """Make one step on copies of the rule, unchanged and with changes that its claims exclude.
 
-    Where the rule claims that blocks do not depend on later ones, all weights behind a random
-    unit are redrawn. Where it claims that no transposed weights reach an update, those of a random
-    layer are changed behind its held outputs; at the end of an epoch the step behind it is made
-    too, for it shows what was copied there. Of a rule that claims both, one or the other is looked
-    at, at random. On a device whose kernels do not repeat themselves bit
-    by bit, what counts as moved is more than two equal copies differ by.
+    Where the rule claims that blocks do not depend on later ones, all weights from a random unit
+    on are redrawn. Where it claims that no transposed weights reach an update, the weights of a
+    random layer are changed while its outputs are held; at the end of an epoch the next step is
+    made too, since it shows what was copied there. Where a rule claims both, one of the two is
+    chosen at random. On a device whose kernels are not deterministic, a signal counts as moved
+    where it differs by more than two equal copies do.
 
     Args:
-        batch: as the trainer has it, before the rule prepares it.
-        position: of the step in the run.
-        seed: of the run.
+        batch: the trainer's batch, before the rule prepares it.
+        position: position of the step in the run.
+        phase: phase of training.
+        seed: seed of the run.
     """
     claims = type(rule).claims(rule.config, rule.network).as_dict()
     cut, moved = "", tuple[str, ...]()
     changed, follows = "", tuple[str, ...]()
-    apart, held = independent(claims), claims["transport"] == "none"
+    redraws, holds = independent(claims), claims["transport"] == "none"
     generator = Randomness(seed).generator("audit/cut", position.index)
-    if apart and held:  # one of both: together they would take too long
-        held = bool(torch.randint(2, (), generator=generator))
-        apart = not held
-    look = _Look(rule, batch, position, phase, seed, generator, watched=held)
-    if held:
-        changed, follows = look.changed()
-    units = look.subject.units
-    if apart and len(units) > 1:
-        for at in dict.fromkeys((look.drawn(1, len(units)), 1)):
-            found = look.moving(units[at:])
-            if found and not _shared(units, found, look.moving):
-                cut, moved = units[at].name, tuple(u.name for u in units[:at] if u.name in found)
+    if redraws and holds:  # both together would take too long
+        holds = bool(torch.randint(2, (), generator=generator))
+        redraws = not holds
+    observation = _ObservedStep(rule, batch, position, phase, seed, generator, traced=holds)
+    if holds:
+        changed, follows = observation.changed()
+    units = observation.subject.units
+    if redraws and len(units) > 1:
+        for at in dict.fromkeys((observation.draw(1, len(units)), 1)):
+            names = observation.moving(units[at:])
+            if names and not _shared(units, names, observation.moving):
+                cut, moved = units[at].name, tuple(u.name for u in units[:at] if u.name in names)
                 break
             cut = cut or units[at].name
-    label, conduct = look.subject.label, look.base.conduct
+    label, conduct = observation.subject.label, observation.base.conduct
     return Glance(
         position.index,
         cut,
@@ -96,33 +98,34 @@ def glance(
 
 
 def _shared(
-    units: Sequence[Unit], found: set[str], moving: Callable[[Sequence[Unit]], set[str]]
+    units: Sequence[Unit], moved: set[str], moving: Callable[[Sequence[Unit]], set[str]]
 ) -> bool:
-    """Whether blocks moved by a unit alone that several use, such as a head of all blocks.
+    """Return whether blocks moved only because of a unit that several use, such as a common head.
 
     Args:
-        found: the units that moved.
-        moving: those that move when some are redrawn.
+        units: all units.
+        moved: names of the units that moved.
+        moving: function from redrawn units to the names of those that move.
     """
     blocks = [unit for unit in units if unit.name.startswith("block")]
     others = [unit for unit in units if unit not in blocks]
-    lowest = next((k for k, unit in enumerate(blocks) if unit.name in found), None)
+    lowest = next((k for k, unit in enumerate(blocks) if unit.name in moved), None)
     if lowest is None or not others or blocks[lowest].name in moving(blocks[lowest + 1 :]):
         return False
     return len(moving(others) & {unit.name for unit in blocks}) > 1
 
 
 def independent(claims: Mapping[str, Any]) -> bool:
-    """Whether these claims say that no block's update depends on a later block."""
+    """Return whether these claims say that no block's update depends on a later block."""
     return claims.get("update_locked") is False and claims.get("global_error") == "none"
 
 
-class _Look:
-    """A step as it is, to compare others with.
+class _ObservedStep:
+    """An unchanged step, and steps with changes to compare with it.
 
     Args:
-        generator: of all that is drawn.
-        watched: whether the uses of weights are kept, as ``changed`` needs them.
+        generator: generator of all random choices.
+        traced: whether the uses of weights are recorded, which ``changed`` requires.
     """
 
     def __init__(
@@ -134,14 +137,14 @@ class _Look:
         seed: int,
         generator: torch.Generator,
         *,
-        watched: bool,
+        traced: bool,
     ) -> None:
         def positions(number: int) -> StepPosition:
-            behind = StepPosition(position.index + number, position.epoch + position.last)
-            return behind if number else position
+            next_step = StepPosition(position.index + number, position.epoch + position.last)
+            return next_step if number else position
 
         self.subject = RuleSubject(rule, batch.x, batch.target, seed=seed, positions=positions)
-        self.steps = 2 if watched and position.last else 1
+        self.steps = 2 if traced and position.last else 1
         self.phase = phase
         self.rows = len(batch.target)
         self.exact = batch.x.device.type == "cpu"
@@ -151,12 +154,12 @@ class _Look:
         self.uses = Reference(phase, [self.rows] * self.steps, signals=self.signals)
         with observed(self.subject, self.base):
             for number in range(self.steps):
-                self._step(number, watched)
+                self._step(number, traced)
         self.repeated = None if self.exact else self._made()
 
-    def _step(self, number: int, watched: bool) -> None:
+    def _step(self, number: int, traced: bool) -> None:
         whole = self.subject.batch(number, self.rows)
-        if not watched:
+        if not traced:
             self.signals.append(self.base.step(number, whole, self.phase))
             return
         self.uses.values.append(self.base.values())
@@ -171,12 +174,12 @@ class _Look:
             for number in range(self.steps)
         ]
 
-    def drawn(self, low: int, high: int) -> int:
-        """A number from low to high - 1, or low."""
+    def draw(self, low: int, high: int) -> int:
+        """Draw a number from low to high - 1; return low where there is none."""
         return int(torch.randint(low, max(low + 1, high), (), generator=self.generator))
 
     def moving(self, redrawn: Sequence[Unit]) -> set[str]:
-        """The other units whose update is another one when some are redrawn."""
+        """Return the names of the other units whose update changes when some are redrawn."""
         twin = self.subject.replica()
         for unit in redrawn:
             twin.put({n: redraw(twin.params[n].detach(), self.generator) for n in unit.params})
@@ -185,21 +188,21 @@ class _Look:
         return {u.name for u in others if any(self._moved(n, 0, other) for n in u.params)}
 
     def changed(self) -> tuple[str, tuple[str, ...]]:
-        """Changes a layer behind its held outputs: its name, and the layers that moved."""
-        told = {name for signals in self.signals for name in signals}
-        found, _ = layers(self.base.params, self.uses.uses)
-        every = [m for m in found if told & {*m.weights}]
-        if len(every) < 2:
+        """Change a random layer and hold its outputs; return its name and the layers that moved."""
+        signalled = {name for signals in self.signals for name in signals}
+        maps, _ = layers(self.base.params, self.uses.uses)
+        learning = [m for m in maps if signalled & {*m.weights}]
+        if len(learning) < 2:
             return "", ()
-        later = every[self.drawn(1, len(every))]
+        later = learning[self.draw(1, len(learning))]
         perturbation = LayerPerturbation(
             self.subject, self.uses, later, list(self.base.params), outside=True
         )
         try:
-            others = perturbation.look(self.drawn(0, 2**31))
+            others = perturbation.response(self.draw(0, 2**31))
         except CannotHoldError:
             return "", ()
-        follows = [m for m in every if m is not later and self._follows(m, others)]
+        follows = [m for m in learning if m is not later and self._follows(m, others)]
         label = self.subject.label
         return label(later.name), tuple(label(m.name) for m in follows)
 

@@ -10,9 +10,9 @@ from lbench.auditing.perturbation import Reference
 from lbench.auditing.subject import Signals, moved
 
 MOVED = 1e-12
-"""Relative; what does not come through the transpose is equal bit by bit."""
+"""Relative tolerance; what does not come through the transpose is equal in every bit."""
 RANK = 1e-6
-"""Relative to the largest singular value: smaller ones are rounding."""
+"""Singular values below this share of the largest one are rounding errors."""
 
 
 def signalled(signals: Signals, m: Map) -> bool:
@@ -25,77 +25,80 @@ def nonzero(signals: Signals, m: Map) -> bool:
     return signalled(signals, m) and bool(flat(signals, m).any())
 
 
-def first_moved(looks: list[list[Signals]], reference: list[Signals], m: Map) -> int | None:
-    """The first step at which the layer's signal moved."""
+def first_moved(responses: list[list[Signals]], reference: list[Signals], m: Map) -> int | None:
+    """Return the first step at which the layer's signal moved; None where it did not move."""
     for index, want in enumerate(reference):
-        for look in looks:
-            if index >= len(look) or not any(
-                moved(want.get(n), look[index].get(n)) for n in m.params
+        for response in responses:
+            if index >= len(response) or not any(
+                moved(want.get(n), response[index].get(n)) for n in m.params
             ):
                 continue
-            was, got = flat(want, m), flat(look[index], m)
-            noise = MOVED * size_of(want, m) + rounding_of(want, m) + rounding_of(look[index], m)
-            if got.shape != was.shape or not bool((got - was).norm() <= noise):
+            before, after = flat(want, m), flat(response[index], m)
+            rounding = rounding_of(want, m) + rounding_of(response[index], m)
+            noise = MOVED * size_of(want, m) + rounding
+            if after.shape != before.shape or not bool((after - before).norm() <= noise):
                 return index
     return None
 
 
-def update_moved(looks: list[list[Signals]], reference: list[Signals], m: Map) -> bool:
-    """Whether optimizers took something else from a layer."""
+def update_moved(responses: list[list[Signals]], reference: list[Signals], m: Map) -> bool:
+    """Return whether optimizers changed a layer by another amount."""
     for index, want in enumerate(reference):
         for name in m.params:
             change, rounding = want.updates.get(name, (None, 0.0))
-            for look in looks:
-                other, more = look[index].updates.get(name, (None, 0.0))
+            for response in responses:
+                other, other_rounding = response[index].updates.get(name, (None, 0.0))
                 if change is None or other is None:
                     continue
-                noise = MOVED * float(change.norm()) + rounding + more
+                noise = MOVED * float(change.norm()) + rounding + other_rounding
                 if not bool((change - other).norm() <= noise):
                     return True
     return False
 
 
-def count_directions(looks: list[list[Signals]], m: Map, reference: Reference, index: int) -> int:
-    """How many directions the layer's signal moved in at one step."""
+def count_directions(
+    responses: list[list[Signals]], m: Map, reference: Reference, index: int
+) -> int:
+    """Return the number of directions in which the layer's signal moved at one step."""
     want = flat(reference.signals[index], m)
-    got = [flat(look[index], m) for look in looks]
-    if any(each.shape != want.shape or not bool(torch.isfinite(each).all()) for each in got):
-        return len(looks)
-    rounding = max(rounding_of(signals[index], m) for signals in (reference.signals, *looks))
+    signals = [flat(response[index], m) for response in responses]
+    if any(s.shape != want.shape or not bool(torch.isfinite(s).all()) for s in signals):
+        return len(responses)
+    rounding = max(rounding_of(steps[index], m) for steps in (reference.signals, *responses))
     size = size_of(reference.signals[index], m)
-    return rank(torch.stack(got) - want, MOVED * size + 2 * rounding)
+    return rank(torch.stack(signals) - want, MOVED * size + 2 * rounding)
 
 
 def rank(rows: Tensor, noise: float) -> int:
-    """The rank of (looks, …) movements; a row of norm ``noise`` or less is none."""
+    """Return the rank of (responses, entries) movements, without rows of norm ``noise`` or less."""
     norms = rows.norm(dim=1)
     loud = norms > noise
     if not bool(loud.any()):
         return 0
-    # The products of the rows of norm 1 have the squares of their singular values.
+    # The eigenvalues of the Gram matrix of the unit rows are their squared singular values.
     products = (rows @ rows.T)[loud][:, loud] / torch.outer(norms[loud], norms[loud])
     sizes = torch.linalg.eigvalsh(products)
     return int((sizes > RANK**2 * sizes[-1]).sum())
 
 
 def flat(signals: Signals, m: Map) -> Tensor:
-    """All signals of a layer in a step, in one vector."""
-    told = [each.flatten() for name in m.params for each in signals.get(name, [])]
-    if len(told) == 1:
-        return told[0]
-    return torch.cat(told) if told else torch.zeros(0, dtype=torch.float64)
+    """Return all signals of a layer in a step as one vector."""
+    vectors = [signal.flatten() for name in m.params for signal in signals.get(name, [])]
+    if len(vectors) == 1:
+        return vectors[0]
+    return torch.cat(vectors) if vectors else torch.zeros(0, dtype=torch.float64)
 
 
 def size_of(signals: Signals, m: Map) -> float:
-    """The norm of a layer's signals; of all signals where it is a gain or a bias alone.
+    """Return the norm of a layer's signals, or of the largest signal for a gain or bias alone.
 
-    In front of a normalisation these may have no gradient but rounding errors.
+    In front of a normalisation, the gradient of a gain or a bias may be nothing but rounding.
     """
     if m.weights:
         return float(flat(signals, m).norm())
-    return max((float(t.norm()) for told in signals.values() for t in told), default=0.0)
+    return max((float(t.norm()) for tensors in signals.values() for t in tensors), default=0.0)
 
 
 def rounding_of(signals: Signals, m: Map) -> float:
-    """The norm that rounding alone may give the signals of a layer."""
+    """Return the norm that rounding alone may give the signals of a layer."""
     return sum(signals.rounding.get(name, 0.0) for name in m.params)

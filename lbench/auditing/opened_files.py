@@ -17,10 +17,10 @@ from types import FrameType
 from typing import Any
 
 CODE = (".py", ".pyc", ".pyi", ".so", ".pyd", ".dll", ".dylib")
-"""Ends of the names of files that an import opens."""
+"""Suffixes of files that an import opens."""
 SYSTEM = {Path("/dev"), Path("/proc"), Path("/sys")}
 CALLERS = ("lbench.run.", "lbench.auditing.")
-"""Modules that call a rule. What stands below them on the call stack has called lbench."""
+"""Modules that call a rule. Frames below them on the call stack have called lbench."""
 
 _watching: list[FileMonitor] = []
 _installed = False
@@ -28,21 +28,23 @@ _here = threading.local()
 
 
 class FileMonitor:
-    """Notices files, but for code, that are opened for reading with a rule on the call stack.
+    """Notice files that are opened for reading while code of a rule is on the call stack.
+
+    Files of code are left out.
 
     Args:
-        modules: of the rule's code, by name.
-        tell: is given each path, once; what it opens itself does not count.
+        modules: names of the modules of the rule's code.
+        report: called once with each path; files that it opens itself do not count.
     """
 
-    def __init__(self, modules: Collection[str], tell: Callable[[Path], None]) -> None:
+    def __init__(self, modules: Collection[str], report: Callable[[Path], None]) -> None:
         self._modules = frozenset(modules)
-        self._tell = tell
-        self._told: set[Path] = set()
+        self._report = report
+        self._reported: set[Path] = set()
 
     @contextmanager
     def watching(self) -> Iterator[None]:
-        """Watch what is opened inside, in any thread."""
+        """Notice files that any thread opens within the context."""
         global _installed
         if not _installed:
             sys.addaudithook(_hook)
@@ -54,33 +56,34 @@ class FileMonitor:
             _watching.remove(self)
 
     def see(self, file: object, flags: object) -> None:
-        """Take one event of the interpreter: a file was opened."""
+        """Process one event of the interpreter: a file was opened."""
         if not isinstance(file, str | bytes | os.PathLike):
-            return  # a descriptor: its file was opened before
+            return  # a descriptor, whose file was opened before
         if isinstance(flags, int) and flags & (os.O_WRONLY | os.O_RDWR) == os.O_WRONLY:
             return
         path = Path(os.fsdecode(file))
         if path.suffix in CODE or not self._own(sys._getframe(1)):
             return
         path = path.resolve()
-        if path not in self._told and path.is_file() and not {*path.parents} & SYSTEM:
-            self._told.add(path)
-            self._tell(path)
+        if path not in self._reported and path.is_file() and not {*path.parents} & SYSTEM:
+            self._reported.add(path)
+            self._report(path)
 
     def _own(self, frame: FrameType | None) -> bool:
-        """Whether the rule's code is on the stack, and lbench, if it is there, has called it."""
-        own, found = False, None
+        """Return whether the rule's code is on the stack, called by lbench if lbench is there."""
+        own, called_by_lbench = False, None
         while frame is not None:
             name = str(frame.f_globals.get("__name__", ""))
             own |= name in self._modules
             if name.startswith(CALLERS) and name != __name__:
-                found = own
+                called_by_lbench = own
             frame = frame.f_back
-        return own if found is None else found  # a thread of the rule's own has no caller
+        # In a thread that the rule started, lbench is not on the stack.
+        return own if called_by_lbench is None else called_by_lbench
 
 
 def modules_of(*classes: type) -> frozenset[str]:
-    """Return the modules of some classes and of what they derive from, but for lbench's own."""
+    """Return the modules of classes and of their base classes, without lbench's and PyTorch's."""
     names = {base.__module__ for cls in classes for base in cls.__mro__}
     return frozenset(n for n in names if n.partition(".")[0] not in ("lbench", "torch", "builtins"))
 
@@ -93,6 +96,6 @@ def _hook(event: str, args: tuple[Any, ...]) -> None:
         for monitor in tuple(_watching):
             monitor.see(args[0], args[2])
     except Exception:
-        return  # the rule's own call must not fail because it is watched
+        return  # the rule's call must not fail because of the monitor
     finally:
         _here.busy = False

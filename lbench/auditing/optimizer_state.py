@@ -1,4 +1,4 @@
-"""Who writes the state of optimizers: they themselves, or someone else."""
+"""Writes into the state of optimizers by code other than the optimizers themselves."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from lbench.auditing.subject import SubjectReplica
 
 
 class OptimizerStates:
-    """Notes what is written into the state of optimizers by anyone but themselves.
+    """Record writes into the state of optimizers by code other than the optimizers themselves.
 
     Args:
-        replica: whose parameters they update.
+        replica: the copy whose parameters they update.
     """
 
     def __init__(self, replica: SubjectReplica) -> None:
@@ -30,27 +30,27 @@ class OptimizerStates:
 
     @contextmanager
     def watching(self) -> Iterator[None]:
-        """Within the context, which may be entered for each of several steps."""
+        """Record writes within the context, which may be entered for each of several steps."""
         handles = [
-            register_optimizer_step_pre_hook(lambda optimizer, args, kwargs: self.look(optimizer)),
+            register_optimizer_step_pre_hook(lambda optimizer, args, kwargs: self.check(optimizer)),
             register_optimizer_step_post_hook(lambda optimizer, args, kwargs: self.keep(optimizer)),
         ]
         try:
             yield
             for optimizer, _ in list(self.known.values()):
-                self.look(optimizer)
+                self.check(optimizer)
         finally:
             for handle in handles:
                 handle.remove()
 
     def keep(self, optimizer: torch.optim.Optimizer) -> None:
-        """Takes the state as the optimizer left it."""
+        """Store the state as the optimizer left it."""
         if id(optimizer) not in self.known:
             self._own_methods(optimizer)
         self.known[id(optimizer)] = optimizer, _copied(self._state(optimizer))
 
-    def look(self, optimizer: torch.optim.Optimizer) -> None:
-        """Notes what is another state than the optimizer left; a state of zeros was reset."""
+    def check(self, optimizer: torch.optim.Optimizer) -> None:
+        """Record where the state differs from what the optimizer left; zeros are a reset."""
         if id(optimizer) not in self.known:
             return
         _, before = self.known[id(optimizer)]
@@ -72,14 +72,14 @@ class OptimizerStates:
         }
 
     def _own_methods(self, optimizer: torch.optim.Optimizer) -> None:
-        """An optimizer's other methods write its own state, as ``update_hessian`` does."""
+        """Count writes by an optimizer's other methods, such as ``update_hessian``, as its own."""
         for name in dir(type(optimizer)):
             own = getattr(type(optimizer), name)
             if name.startswith("_") or hasattr(torch.optim.Optimizer, name) or not callable(own):
                 continue
 
             def method(*args: Any, _name: str = name, **kwargs: Any) -> Any:
-                self.look(optimizer)
+                self.check(optimizer)
                 try:
                     return getattr(type(optimizer), _name)(optimizer, *args, **kwargs)
                 finally:
@@ -89,15 +89,15 @@ class OptimizerStates:
 
 
 def _numbers(value: Any) -> Iterator[Any]:
-    """The tensors and numbers in a state, in their order."""
+    """Yield the tensors and numbers in a state, in their order."""
     if isinstance(value, Tensor):
         yield value.detach()
     elif isinstance(value, dict):
-        for each in value.values():
-            yield from _numbers(each)
+        for item in value.values():
+            yield from _numbers(item)
     elif isinstance(value, list | tuple):
-        for each in value:
-            yield from _numbers(each)
+        for item in value:
+            yield from _numbers(item)
     elif isinstance(value, int | float):
         yield value
 

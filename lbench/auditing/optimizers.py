@@ -1,4 +1,4 @@
-"""What the optimizers of a plain training step get, and what changes without them."""
+"""Gradients that the optimizers of a plain training step receive, and changes without them."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from lbench.auditing.use_tracer import untraced
 
 
 class OptimizerRecorder:
-    """The signals of one training step, and changes of parameters by other optimizers.
+    """Record the signals of one training step, and changes of parameters by other optimizers.
 
-    A parameter's signals are the gradients that optimizers find: before a step without a closure,
+    A parameter's signals are the gradients that optimizers read: before a step without a closure,
     or after each call of a closure. Where an optimizer changes a parameter that has no gradient,
     and where a parameter changes outside of every optimizer, the change itself is the signal.
     What an optimizer does to its own parameters inside its step, such as the ascent and the
-    return of sharpness-aware minimization, is no signal of its own.
+    return of sharpness-aware minimization, is not a separate signal.
 
     Args:
         params: trained parameters of the model, by name.
 
     Attributes:
-        signals: what was found so far.
+        signals: the signals recorded so far.
         writes: names of parameters that changed in the step of an optimizer that does not hold
-            them, and when.
+            them, and descriptions of that step.
     """
 
     def __init__(self, params: Mapping[str, Tensor]) -> None:
@@ -42,14 +42,14 @@ class OptimizerRecorder:
         self._params = params
         self._names = {id(p): name for name, p in params.items()}
         self._known = {name: p.detach().clone() for name, p in params.items()}
-        # Gradients that were there before belong to an earlier step.
+        # Gradients that exist already belong to an earlier step.
         self._read = {name: _mark(p.grad) for name, p in params.items()}
         self._active: list[Optimizer] = []
-        self._told: list[set[int]] = []  # by active optimizer: parameters with a gradient
+        self._with_gradient: list[set[int]] = []  # ids of parameters, by active optimizer
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """OptimizerRecorder every optimizer within the context."""
+        """Record the steps of every optimizer within the context."""
         handles = [
             register_optimizer_step_pre_hook(self._before),
             register_optimizer_step_post_hook(self._after),
@@ -67,14 +67,14 @@ class OptimizerRecorder:
             self._outside()
         nested = optimizer in self._active
         self._active.append(optimizer)
-        self._told.append(set())
-        wrapped = [_is_closure(each) for each in (*args[1:], *kwargs.values())]
+        self._with_gradient.append(set())
+        wrapped = [_is_closure(argument) for argument in (*args[1:], *kwargs.values())]
         self._gradients(optimizer, fresh=nested or any(wrapped))
         if not any(wrapped):
             return None
         wrap = functools.partial(self._wrap, optimizer)
-        new = (args[0], *(wrap(each) for each in args[1:]))
-        return new, {name: wrap(each) for name, each in kwargs.items()}
+        new = (args[0], *(wrap(argument) for argument in args[1:]))
+        return new, {name: wrap(argument) for name, argument in kwargs.items()}
 
     def _wrap(self, optimizer: Optimizer, closure: Any) -> Any:
         if not _is_closure(closure):
@@ -90,7 +90,7 @@ class OptimizerRecorder:
 
     @untraced
     def _gradients(self, optimizer: Optimizer, *, fresh: bool) -> None:
-        """Keep the gradients of an optimizer's parameters; ``fresh`` ones only if they are new."""
+        """Record the gradients of an optimizer's parameters; with ``fresh``, only new ones."""
         for p in held_by(optimizer):
             name = self._names.get(id(p))
             if name is None or p.grad is None:
@@ -99,31 +99,31 @@ class OptimizerRecorder:
             if fresh and mark == self._read[name]:
                 continue
             self.signals.add(name, p.grad)
-            for told in self._told:
-                told.add(id(p))
+            for ids in self._with_gradient:
+                ids.add(id(p))
             self._read[name] = mark
 
     @untraced
     def _after(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
-        held = {id(p) for each in self._active for p in held_by(each)}
-        told = self._told.pop() if self._told else set()
+        held = {id(p) for active in self._active for p in held_by(active)}
+        with_gradient = self._with_gradient.pop() if self._with_gradient else set()
         if self._active:
             self._active.pop()
         kind = type(optimizer).__name__
         for name, before, p in self._changes():
             if id(p) not in held:
                 self.writes.append((name, f"in the step of another optimizer ({kind})"))
-            elif id(p) in told:
+            elif id(p) in with_gradient:
                 self.signals.add_update(name, before, p.detach())
                 self._remember(name, p)
                 continue
             elif self._active:
-                continue  # the outer optimizer's step goes on
+                continue  # the outer optimizer's step has not ended
             self._keep(name, before, p)
 
     @untraced
     def _outside(self) -> None:
-        """What changed outside of an optimizer is a signal."""
+        """Record changes outside of every optimizer as signals."""
         for name, before, p in self._changes():
             self._keep(name, before, p)
 
@@ -133,7 +133,7 @@ class OptimizerRecorder:
 
     def _remember(self, name: str, p: Tensor) -> None:
         if self._known[name].shape == p.shape:
-            self._known[name].copy_(p.detach())  # quicker than memory that is new
+            self._known[name].copy_(p.detach())  # faster than allocating memory
         else:
             self._known[name] = p.detach().clone()
 

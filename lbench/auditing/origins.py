@@ -1,4 +1,4 @@
-"""What the tensors of a step were computed from."""
+"""Origins of the tensors of a step: what they were computed from."""
 
 from __future__ import annotations
 
@@ -16,15 +16,17 @@ class Origin:
     """What a tensor was computed from in this step.
 
     Args:
-        params: names of the trained parameters, of a tensor that was computed from no data.
+        params: names of the trained parameters from which it was computed; empty where data went
+            into it too.
         data: whether it was computed from the batch.
         target: whether it was computed from the batch's labels, or is a gradient.
         noise: whether it was drawn at random.
-        uses: bit ``k`` is set where use ``k`` of the step is among what it was computed from.
-        scaled: names of parameters that it has data multiplied with, spread over them element by
-            element and not summed yet.
-        shifted: the same of parameters that data were added to or compared with.
-        repeated: whether it has data several times over.
+        uses: bit ``k`` is set where it was computed from the result of use ``k`` of the step.
+        scaled: names of parameters with which data were multiplied in it, broadcast over them
+            element by element and not summed yet.
+        shifted: names of parameters to which data were added, or with which data were compared,
+            in the same way.
+        repeated: whether it contains several copies of the data.
     """
 
     params: frozenset[str] = frozenset()
@@ -52,7 +54,7 @@ class Origin:
 
     @property
     def weight(self) -> bool:
-        """Whether it was computed from trained parameters alone."""
+        """Return whether it was computed from trained parameters alone."""
         return bool(self.params) and not self.data
 
 
@@ -62,7 +64,7 @@ TARGET = Origin(data=True, target=True)
 
 
 def weighted(given: Sequence[tuple[Tensor, Origin]]) -> bool:
-    """Whether trained parameters are combined with data."""
+    """Return whether trained parameters are combined with data."""
     if any(o.scaled or o.shifted for _, o in given):
         return True
     return any(o.data for _, o in given) and any(o.weight for _, o in given)
@@ -71,32 +73,32 @@ def weighted(given: Sequence[tuple[Tensor, Origin]]) -> bool:
 def spread(
     name: str, given: Sequence[tuple[Tensor, Origin]], matrices: Collection[str]
 ) -> frozenset[str]:
-    """The parameters that an elementwise function spreads data over.
+    """Return the parameters over which an elementwise function spreads data.
 
     It combines each number of the data with several weights, or data with a row of a matrix.
-    Together with a sum that follows this is what a matrix does. What combines each number with a
-    weight of its own, as a gain does, spreads nothing.
+    Together with a later sum, this is what a matrix product does. A function that combines each
+    number with a weight of its own, as a gain does, spreads nothing.
 
     Args:
-        name: of the function.
-        given: its arguments.
+        name: name of the function.
+        given: its arguments and their origins.
         matrices: names of parameters of two or more dimensions.
     """
     if name not in SCALES and name not in SHIFTS:
         return frozenset()
     data = [(t, o) for t, o in given if o.data and t.numel() > 1]
-    found = frozenset[str]()
+    params = frozenset[str]()
     for weight, own in [(t, o) for t, o in given if o.weight]:
         row = weight.dim() == 1 and weight.numel() > 1 and not own.params.isdisjoint(matrices)
         for t, origin in data:
             scales = name in SCALES and (row or (origin.repeated and weight.dim() > 1))
             if scales or _expands(t, weight):
-                found |= own.params
-    return found
+                params |= own.params
+    return params
 
 
 def _expands(t: Tensor, weight: Tensor) -> bool:
-    """Whether broadcasting repeats a tensor along an axis of a matrix."""
+    """Return whether broadcasting repeats a tensor along an axis of a matrix."""
     if t.layout != torch.strided or weight.layout != torch.strided:
         return False
     varied = {axis for axis in range(1, t.dim() + 1) if t.shape[-axis] > 1 and t.stride(-axis)}
@@ -111,12 +113,14 @@ def summed(
     *,
     joins: bool,
 ) -> frozenset[str]:
-    """The parameters that data were spread over and are summed over now.
+    """Return the parameters over which data were spread and which this function sums over.
 
     Args:
-        name: of the function; what adds products to each other, one after the other, sums too.
-        joins: whether a function contracts several tensors. With weights of its own it is a layer
-            behind the spread data; then they are found nowhere.
+        name: name of the function; additions of several products, one after the other, sum too.
+        given: its arguments and their origins.
+        outputs: its results.
+        joins: whether the function contracts several tensors. If it has weights of its own, it is
+            a layer that follows the spread data, and no parameters are returned.
     """
     over = [(t, o) for t, o in given if o.scaled or o.shifted]
     if not over or (joins and any(o.weight for _, o in given)):

@@ -1,4 +1,4 @@
-"""Undisturbed steps, and the same steps with a layer changed behind its held outputs."""
+"""Undisturbed steps, and the same steps with a layer's weights changed and its outputs held."""
 
 from __future__ import annotations
 
@@ -21,11 +21,12 @@ class Reference:
     """Undisturbed steps of a phase.
 
     Args:
-        rows: of each step's batch.
-        first: the number of its first step among those of all phases.
+        phase: the phase; None where training has no phases.
+        rows: number of rows of each step's batch.
+        first: index of its first step among the steps of all phases.
         values: trained parameters before each step.
-        signals: of each step.
-        uses: of trained parameters in each step.
+        signals: signals of each step.
+        uses: uses of trained parameters in each step.
     """
 
     phase: Phase | None
@@ -36,12 +37,12 @@ class Reference:
     uses: list[list[Use]] = field(default_factory=list)
 
     def numel(self, layer: Map) -> int:
-        """How many weights a layer has."""
+        """Return the number of weights of a layer."""
         return sum(self.values[0][name].numel() for name in layer.weights)
 
 
 def trained(subject: Subject, rows: list[int]) -> list[str]:
-    """The names of the parameters that get a signal in some phase; all others are constants."""
+    """Return the names of the parameters that get a signal in some phase; others are constants."""
     names: set[str] = set()
     replica = subject.replica()
     for phase in subject.phases:
@@ -55,10 +56,10 @@ def trained(subject: Subject, rows: list[int]) -> list[str]:
 def undisturbed(
     subject: Subject, phase: Phase | None, rows: list[int], names: Sequence[str]
 ) -> Reference:
-    """Runs one step for each entry of ``rows`` and keeps what went in and out.
+    """Make one step for each entry of ``rows``, and record its parameters, signals and uses.
 
     Args:
-        names: of the trained parameters.
+        names: names of the trained parameters.
     """
     reference = Reference(phase, rows)
     replica = subject.replica()
@@ -73,10 +74,15 @@ def undisturbed(
 
 
 class LayerPerturbation:
-    """Steps in which a layer is changed behind its held outputs; all else is as before each.
+    """Steps in which a layer's weights are changed and its outputs held.
+
+    Before each step, all other parameters have their values of the undisturbed steps.
 
     Args:
-        names: of the trained parameters.
+        subject: what makes the steps.
+        reference: the undisturbed steps.
+        later: the layer that is changed.
+        names: names of the trained parameters.
         outside: whether uses outside of the call of the layer's own module are held too.
     """
 
@@ -95,16 +101,16 @@ class LayerPerturbation:
         self.names = names
         self.outside = outside
 
-    def look(self, number: int, *, factor: int = 1, last: int | None = None) -> list[Signals]:
-        """The signals of the steps under a change, which is another one before each step.
+    def response(self, number: int, *, factor: int = 1, last: int | None = None) -> list[Signals]:
+        """Return the signals of the steps under a change, which differs from step to step.
 
         Args:
-            number: of the change, from 0.
+            number: number of the change, from 0.
             factor: how often the change is added.
-            last: the last step that is made, from 0; None for all.
+            last: the last step that is made, from 0; None for all steps.
 
         Raises:
-            CannotHoldError: the changed step uses the layer otherwise than the undisturbed one.
+            CannotHoldError: the changed step uses the layer differently than the undisturbed one.
         """
         replica = self.subject.replica()
         params = {name: replica.params[name] for name in self.names}
@@ -119,7 +125,7 @@ class LayerPerturbation:
         return signals
 
     def acts(self) -> bool:
-        """Whether a change shows in what layers give at any step, or in a prediction."""
+        """Return whether a change shows in outputs of layers at any step, or in a prediction."""
         replica, plain = self.subject.replica(), self.subject.replica()
         params = {name: replica.params[name] for name in self.names}
         for index, rows in enumerate(self.reference.rows):

@@ -1,4 +1,4 @@
-"""Whether copies of a step repeat each other, and whether the original stays as it was."""
+"""Checks that copies of a step behave alike, and that the original does not change."""
 
 from __future__ import annotations
 
@@ -15,32 +15,32 @@ ROWS = 7
 SPOILT = " after a copy whose weights were NaN"
 HINT = (
     "Keep its state in buffers of the model, in optimizers, or in variables and attributes that "
-    "copy.deepcopy can copy. What compiled code, files or other installed packages keep to "
-    "themselves is not copied."
+    "copy.deepcopy can copy. State inside compiled code, files or other installed packages is not "
+    "copied."
 )
 
 
 def repeated(subject: Subject, original: Original) -> Signals:
-    """Return the signals of one step, after checking that other copies have the same.
+    """Return the signals of one step, after checking that other copies have the same signals.
 
-    Another copy makes the same step, and one more makes it after a copy whose weights all were
-    NaN: a state that copies share would carry the NaN from one to the next.
+    A second copy makes the same step. A third copy makes it after a copy whose weights were all
+    NaN, since state that copies share would carry the NaN from one to the next.
 
     Raises:
-        UsageError: two copies have different signals; it names the state that they share where
-            that can be seen.
+        UsageError: two copies have different signals. The error names the state that they share
+            where it can be determined.
     """
     before = original.state()
     batch = subject.batch(0, min(ROWS, len(subject.x)))
-    found = Signals()
+    first = Signals()
     for phase in subject.phases:
         signals = subject.replica().step(0, batch, phase)
-        found = found or signals
+        first = first or signals
         if not _alike(signals, subject.replica().step(0, batch, phase)):
             raise _refusal(subject, original, before, "")
         spoilt = subject.replica()
         spoilt.put({n: torch.full_like(p, torch.nan) for n, p in spoilt.params.items()})
-        with suppress(Exception):  # whatever it makes of NaN
+        with suppress(Exception):  # a step may fail on NaN
             spoilt.step(0, batch, phase)
         try:
             alike = _alike(signals, subject.replica().step(0, batch, phase))
@@ -48,12 +48,12 @@ def repeated(subject: Subject, original: Original) -> Signals:
             raise _refusal(subject, original, before, SPOILT) from error
         if not alike:
             raise _refusal(subject, original, before, SPOILT)
-    return found
+    return first
 
 
 @contextmanager
 def unchanged(original: Original, subject: Subject) -> Iterator[None]:
-    """Check that nothing of the original is another one after the context.
+    """Check that no tensor of the original changes within the context.
 
     Raises:
         UsageError: a tensor of the original has changed.
@@ -82,11 +82,11 @@ def _refusal(
 ) -> UsageError:
     after = original.state()
     names = [name for name, state in before.items() if after.get(name) != state]
-    shared = [*names, *(each for each in original.shared if each not in names)]
-    found = f" State that is not copied: {', '.join(shared)}." if shared else ""
+    shared = [*names, *(name for name in original.shared if name not in names)]
+    not_copied = f" State that is not copied: {', '.join(shared)}." if shared else ""
     return UsageError(
         f"{subject.name} does not repeat itself: two copies on the same batch, with the same "
-        f"random numbers, gave other gradients{when}.{found}",
+        f"random numbers, gave other gradients{when}.{not_copied}",
         HINT,
     )
 
@@ -94,7 +94,7 @@ def _refusal(
 def _not_the_copy(subject: Subject, changed: str) -> UsageError:
     return UsageError(
         f"{subject.name} trained the model itself, or what belongs to it, not the copy that it "
-        f"was given: {changed} has changed.",
+        f"received: {changed} has changed.",
         "Let it use its first argument, def step(model, batch), and optimizers that it reads from "
-        "variables around it or from an object that it belongs to.",
+        "variables around it or from the object that it is a method of.",
     )

@@ -1,4 +1,4 @@
-"""What the audit found, compared with what was claimed."""
+"""The report of an audit: measurements, compared with claims."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from lbench.auditing.transport import Transport
 from lbench.claims import Claims
 
 CONDUCT = {"writes": "own", "prediction": "clean", "randomness": "addressed"}
-"""What every rule claims by being one."""
+"""Claims that every rule makes by being a rule."""
 MAIN = ("bp_free", "transport", "backward_depth")
-"""Without these three measurements there is no answer, whatever is claimed."""
+"""Measurements without which the verdict is ``not measurable``, whatever is claimed."""
 NOISE = "the step draws noise that cannot be cut in two with the batch"
 
 Verdict = Literal["as claimed", "contradicted", "not measurable", "measured"]
@@ -26,15 +26,16 @@ class Report:
     """Measurements of a training step.
 
     Args:
-        subject: whose step it is.
-        network: on what it was measured, in words.
+        subject: name of the rule or function whose step was measured.
+        network: description of the network on which it was measured.
         units: blocks, other modules, readout.
-        measured: by the claims' words; ``writes``, ``prediction`` and ``randomness`` too.
-        claims: what was claimed; None where there is nobody who claims.
-        local: which unit's signals moved when a later one was redrawn.
-        transport: which layer's signals moved when a later one's transpose changed alone.
-        evidence: by the claims' words, what was seen.
-        label: how modules and parameters are called.
+        measured: values by name of the claim, including ``writes``, ``prediction`` and
+            ``randomness``.
+        claims: the claims; None where there are none.
+        local: which unit's signals moved when a later unit was redrawn.
+        transport: which layer's signals moved when only the transpose of a later one changed.
+        evidence: observations by name of the claim, in words.
+        label: function from names of modules and parameters to their names in the report.
         config: options of the rule.
     """
 
@@ -51,30 +52,30 @@ class Report:
 
     @property
     def claimed(self) -> dict[str, Any]:
-        """Return claims by the words of ``measured``; None where nothing is claimed."""
+        """Return the claims by the names in ``measured``; None where nothing is claimed."""
         if self.claims is None:
             return dict.fromkeys(self.measured)
         return {**self.claims.as_dict(), **CONDUCT}
 
     @property
     def contradictions(self) -> list[str]:
-        """Return the claims that do not hold, each with what was seen instead."""
-        found = []
+        """Return the claims that do not hold, each with the measurement and its evidence."""
+        contradictions = []
         for name, claimed in self.claimed.items():
             measured = self.measured[name]
             if claimed is None or measured is None or claimed == measured:
                 continue
-            word = "transport" if name == "bp_free" else name
-            seen = "; ".join(self.evidence.get(word, [])[:3])
-            found.append(
+            source = "transport" if name == "bp_free" else name
+            evidence = "; ".join(self.evidence.get(source, [])[:3])
+            contradictions.append(
                 f"{name}: claimed {_text(claimed)}, measured {_text(measured)}"
-                + (f" ({seen})" if seen else "")
+                + (f" ({evidence})" if evidence else "")
             )
-        return found
+        return contradictions
 
     @property
     def unmeasured(self) -> list[str]:
-        """Return the words of which the audit has no measurement: main ones, and claimed ones."""
+        """Return the names, of main measurements and of claims, that could not be measured."""
         claimed = self.claimed
         return [
             name
@@ -84,7 +85,7 @@ class Report:
 
     @property
     def verdict(self) -> Verdict:
-        """Return the answer in one word; a contradiction outweighs what was not measurable."""
+        """Return the verdict; a contradiction takes precedence over what was not measurable."""
         if self.contradictions:
             return "contradicted"
         if self.unmeasured:
@@ -92,7 +93,7 @@ class Report:
         return "measured" if self.claims is None else "as claimed"
 
     def unmeasurable(self) -> list[dict[str, str]]:
-        """Return each ``layer`` of which it is not known what its transpose reaches, and why."""
+        """Return each ``layer`` whose transpose may reach unknown updates, with the ``reason``."""
         reasons = self.transport.reasons
         return [
             {"layer": self.label(name), "reason": reasons[name]}
@@ -100,21 +101,21 @@ class Report:
         ]
 
     def reasons(self) -> list[str]:
-        """Return why words are not measured: one sentence per reason, without a full stop."""
+        """Return why values are not measured: one sentence per reason, without a full stop."""
         missing = self.unmeasured
         layers: dict[str, list[str]] = {}
         if any(name != "couples" for name in missing):
-            for each in self.unmeasurable():
-                layers.setdefault(each["reason"], []).append(each["layer"])
-        found = [f"for {', '.join(names)}, {reason}" for reason, names in layers.items()]
-        found += self.evidence.get("bp_free", []) if "bp_free" in missing else []
-        return [*found, NOISE] if "couples" in missing else found
+            for entry in self.unmeasurable():
+                layers.setdefault(entry["reason"], []).append(entry["layer"])
+        reasons = [f"for {', '.join(names)}, {reason}" for reason, names in layers.items()]
+        reasons += self.evidence.get("bp_free", []) if "bp_free" in missing else []
+        return [*reasons, NOISE] if "couples" in missing else reasons
 
     def layers(self) -> list[dict[str, Any]]:
         """Return the trained layers in the order in which they act.
 
-        Each has its ``name``, ``backward_depth`` and ``transport``: by changed layer the kind, or
-        None where it cannot be measured.
+        Each entry has ``name``, ``backward_depth`` and ``transport``: by changed layer the kind of
+        transport, or None where it cannot be measured.
         """
         depths = self.transport.depths()
         kinds = self.transport.kinds
@@ -132,7 +133,11 @@ class Report:
         ]
 
     def locality(self) -> list[dict[str, Any]]:
-        """Return by unit and later unit at which step, from 1, it first moved, and if it waits."""
+        """Return, by unit and later unit, the first step, from 1, at which the unit moved.
+
+        ``moved_at_step`` is None where it did not move; ``waits`` is whether it waits for the
+        later unit.
+        """
         return [
             {
                 "unit": unit,
@@ -144,7 +149,7 @@ class Report:
         ]
 
     def as_json(self) -> dict[str, Any]:
-        """Return everything, as ``lbench audit --json`` prints it."""
+        """Return the whole report, as ``lbench audit --json`` prints it."""
         return {
             "network": self.network,
             "verdict": self.verdict,
@@ -159,7 +164,7 @@ class Report:
         }
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the ``audit`` of ``--json``: by word, what was claimed and what was measured."""
+        """Return the ``audit`` of ``--json``: ``claimed`` and ``measured`` by name of the claim."""
         claimed = self.claimed
         return {
             name: {"measured": value}

@@ -1,4 +1,4 @@
-"""A rule as the subject of an audit."""
+"""Rules as subjects of an audit."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ MakeStep = Callable[[int, Phase | None], "ShardStep"]
 
 
 class RuleReplica(SubjectReplica):
-    """A copy of a rule; its updates are plain gradient steps that are written down.
+    """A copy of a rule; its updates are plain gradient steps that are recorded.
 
     Args:
-        copy: of the rule.
-        make_step: the surroundings of a step.
+        copy: the copy of the rule.
+        make_step: function from index and phase to the ``Step`` that the rule receives.
     """
 
     def __init__(self, copy: Copy, make_step: MakeStep) -> None:
@@ -45,8 +45,8 @@ class RuleReplica(SubjectReplica):
 
     @untraced
     def update(self, updater: Updater, grads: Grads) -> None:
-        """Makes an update and writes it down."""
-        self._look(f"before the update of {updater.name}")
+        """Make an update and record its gradients."""
+        self._record_writes(f"before the update of {updater.name}")
         for name, grad in grads.items():
             self._signals.add(name, grad)
         updater.step({self.params[name]: grad for name, grad in grads.items()})
@@ -62,12 +62,12 @@ class RuleReplica(SubjectReplica):
         with self._copy.inside():
             rule.step(rule.prepare(batch, s), s)
             rule.after_step(s)
-        self._look("outside of every update")
+        self._record_writes("outside of every update")
         return self._signals
 
     @untraced
-    def _look(self, when: str) -> None:
-        """Parameters change in updates and nowhere else."""
+    def _record_writes(self, when: str) -> None:
+        """Record parameters that have changed outside of an update."""
         for name, value in self.params.items():
             if moved_bits(value, self._known[name]):
                 self.conduct.note(name, when)
@@ -80,7 +80,7 @@ class RuleReplica(SubjectReplica):
         return logits
 
     def turns(self) -> Mapping[str, Callable[..., str]]:
-        """Return the methods that a rule which walks its blocks calls for one block."""
+        """Return the methods that a rule which trains block by block calls for one block."""
         if not isinstance(self.rule, LocalRule):
             return {}
         by_index = dict.fromkeys(("train_block", "frozen_block", "activate"), _block)
@@ -97,11 +97,11 @@ def _viewed(v: View, *args: Any) -> str:
 
 
 class Updater:
-    """Stands for the optimizer of a group, as a rule finds it.
+    """A replacement for the optimizer of a group that a rule uses.
 
     Args:
-        replica: writes down its updates.
-        group: its parameters.
+        replica: the copy that records the updates.
+        group: the group of parameters.
     """
 
     def __init__(self, replica: RuleReplica, group: Group) -> None:
@@ -111,16 +111,16 @@ class Updater:
         self.optimizer = PlainSteps(list(self.params.values())) if self.params else None
 
     def __call__(self, grads: Grads) -> None:
-        """One update."""
+        """Make one update."""
         self.replica.update(self, grads)
 
     def step(self, grads: Mapping[nn.Parameter, Tensor]) -> None:
-        """Changes the parameters along their gradients."""
+        """Change the parameters along their gradients."""
         own = {id(p) for p in self.params.values()}
         for p, grad in grads.items():
             if id(p) in own:
                 p.grad = grad.detach()
-            else:  # of another group
+            else:  # a parameter of another group
                 p.data.sub_(grad.detach(), alpha=LR)
         if self.optimizer is not None:
             self.optimizer.step()
@@ -129,18 +129,18 @@ class Updater:
 
 
 class PlainSteps(torch.optim.Optimizer):
-    """Plain gradient steps, with the means that SGD and Adam keep in their state."""
+    """Plain gradient steps, with the running means that SGD and Adam keep in their state."""
 
     def __init__(self, params: list[nn.Parameter]) -> None:
         super().__init__(params, {"lr": LR})
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Keeps a group. PyTorch's own method imports its compiler, which a run does not need."""
+        """Add a group without PyTorch's own method, which imports the compiler."""
         self.param_groups.append({**self.defaults, **param_group})
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
-        """One step of the parameters that have a gradient."""
+        """Make one step of the parameters that have a gradient."""
         for group in self.param_groups:
             for p in group["params"]:
                 if p.grad is not None:
@@ -159,15 +159,15 @@ class PlainSteps(torch.optim.Optimizer):
 
 
 class RuleSubject(Subject):
-    """A rule; the original is never run.
+    """A rule, of which only copies are run.
 
     Args:
-        rule: as it is.
-        x: (rows, channels, height, width).
-        target: (rows,).
-        seed: of the run's randomness.
-        positions: where the step of a number stands in the run.
-        dtype: of the copies' tensors of floating numbers; None for the rule's own.
+        rule: the original.
+        x: inputs, (rows, channels, height, width).
+        target: labels, (rows,).
+        seed: seed of the run's randomness.
+        positions: function from the number of a step, from 0, to its position in the run.
+        dtype: type of the copies' floating-point tensors; None for the rule's own.
     """
 
     def __init__(
@@ -182,10 +182,10 @@ class RuleSubject(Subject):
     ) -> None:
         super().__init__(type(rule).__name__, units(rule), list(rule.phases()), x, target)
         self.rule = rule
-        # Options and task cannot change; the optimizers of a run stay behind.
+        # Options and task cannot change; the optimizers of a run are not copied.
         self._original = Original(
             {"rule": rule},
-            apart=(rule.config, rule.task),
+            excluded=(rule.config, rule.task),
             replaced=((rule._updates, {}),),
             dtype=dtype,
         )
@@ -199,7 +199,7 @@ class RuleSubject(Subject):
         }
 
     def label(self, name: str) -> str:
-        """Layers by their own names: ``fc1.weight``, ``conv2.norm.bias``."""
+        """Return a name that starts with the layer's own: ``fc1.weight``, ``conv2.norm.bias``."""
         parts = name.split(".")
         for end in range(len(parts), 0, -1):
             if own := self._labels.get(".".join(parts[:end])):
@@ -208,11 +208,11 @@ class RuleSubject(Subject):
         return name.replace("network.readout.linear", "readout")
 
     def replica(self) -> RuleReplica:
-        """A copy of the rule."""
+        """Return a copy of the rule."""
         return self.shard(0, 1)
 
     def shard(self, index: int, count: int) -> RuleReplica:
-        """A copy whose noise is that of a part of the batch."""
+        """Return a copy whose noise is that of a part of the batch."""
         return RuleReplica(self._original.copy(), partial(self._step, index, count))
 
     def _step(self, shard: int, shards: int, index: int, phase: Phase | None) -> ShardStep:
@@ -222,30 +222,31 @@ class RuleSubject(Subject):
         """Check that two copies of the rule repeat each other.
 
         Raises:
-            UsageError: they do not, or the rule changes what was not copied.
+            UsageError: they do not, or the rule changes something that was not copied.
         """
         with unchanged(self._original, self):
             repeated(self, self._original)
 
     def coupling(self) -> str:
-        """Rows, unless means over the batch explain it: the rule's own or BatchNorm's."""
+        """Return rows, or mean where means over the batch (``s.mean``, BatchNorm) explain it."""
         means = "mean" in self.used or self.rule.network.couples == "mean"
         return "mean" if means and "gather" not in self.used else "rows"
 
     @property
     def norm_by_batch(self) -> bool:
-        """Whether the network has BatchNorm."""
+        """Return whether the network has BatchNorm."""
         return self.rule.network.couples == "mean"
 
 
 class ShardStep(Step):
-    """The step of one of several equal parts of a batch: its noise is its part of the whole's.
+    """The step of one of several equal parts of a batch, with its rows of the whole batch's noise.
 
     Args:
-        subject: told which ways of coupling examples are used.
-        shard: which part, from 0.
-        shards: how many parts.
-        position: in the run; noise is addressed by its index.
+        subject: records which ways of coupling examples are used.
+        shard: index of the part, from 0.
+        shards: number of parts.
+        position: position in the run; noise is addressed by its index.
+        phase: phase of training.
     """
 
     __slots__ = ("rows", "shard", "shards", "subject")
@@ -274,10 +275,10 @@ class ShardStep(Step):
     def noise(
         self, stream: str, shape: tuple[int, ...] | torch.Size, kind: Kind = "normal"
     ) -> Tensor:
-        """The part's rows of the whole batch's noise."""
+        """Return the part's rows of the whole batch's noise."""
         if self.shards == 1 or not shape or shape[0] % self.rows:
             return super().noise(stream, shape, kind)
-        # A rule may lay its batch out several times over, as positives and negatives.
+        # A rule may repeat its batch, for example as positives and negatives.
         times = shape[0] // self.rows
         whole = super().noise(stream, (times * self.rows * self.shards, *shape[1:]), kind)
         parts = whole.view(times, self.shards, self.rows, *shape[1:])
@@ -289,13 +290,13 @@ class ShardStep(Step):
         return super().mean(t)
 
     def gather(self, t: Tensor) -> Tensor:
-        """As every step's; that it was used is remembered."""
+        """Gather as every step does, and record the use."""
         self.subject.used.add("gather")
         return super().gather(t)
 
 
 def units(rule: Rule) -> list[Unit]:
-    """The blocks with their auxiliary modules, the rule's other modules, then the readout."""
+    """Return the blocks with their auxiliary modules, the rule's other modules, and the readout."""
     blocks = rule.network.blocks
     lists = [
         name
@@ -304,7 +305,7 @@ def units(rule: Rule) -> list[Unit]:
     ]
     parameters = rule.named_parameters(remove_duplicate=False)
     names = [name for name, p in parameters if p.requires_grad]
-    found: dict[str, list[str]] = {f"block{k}": [] for k in range(len(blocks))}
+    by_unit: dict[str, list[str]] = {f"block{k}": [] for k in range(len(blocks))}
     for name in names:
         first, second, *rest = [*name.split("."), "", ""]
         if (first, second) == ("network", "blocks"):
@@ -315,7 +316,7 @@ def units(rule: Rule) -> list[Unit]:
             unit = "readout"
         else:
             unit = first
-        found.setdefault(unit, []).append(name)
-    if "readout" in found:
-        found["readout"] = found.pop("readout")
-    return [Unit(name, params) for name, params in found.items() if params]
+        by_unit.setdefault(unit, []).append(name)
+    if "readout" in by_unit:
+        by_unit["readout"] = by_unit.pop("readout")
+    return [Unit(name, params) for name, params in by_unit.items() if params]

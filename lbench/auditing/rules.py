@@ -1,4 +1,4 @@
-"""The audit of a rule: on a small network of a family, in float64, against its claims."""
+"""The audit of a rule: measured on a small network in float64, and compared with its claims."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ def audit_rule(
         rule: a rule's name, or its class.
         config: its options.
         network: a network's name.
-        network_options: options of the network, but for its size.
-        blocks: how many the network is cut into.
+        network_options: options of the network, except those of its size.
+        blocks: number of blocks of the network; None for the network's own.
         dropout: share of activations set to 0.
-        seed: of weights, data and noise.
+        seed: seed of weights, data and noise.
         progress: called with the name of each measurement before it is made.
 
     Raises:
-        UsageError: an unknown name or option, or rule and network do not fit.
+        UsageError: a name or option is unknown, or rule and network do not fit together.
     """
     cls: type[Rule] = registry().load("rules", rule) if isinstance(rule, str) else rule
     name = rule if isinstance(rule, str) else cls.__name__
@@ -81,7 +81,16 @@ def audit_class(
     seed: int = 0,
     progress: Callable[[str], None] = lambda text: None,
 ) -> Report:
-    """The same of a class, checked options and a network's options."""
+    """Measure what a class of a rule claims, with validated options of rule and network.
+
+    Args:
+        cls: the class.
+        config: its options.
+        spec: options of the network.
+        name: name of the rule in the report.
+        network: name of the network.
+        blocks: as in :func:`audit_rule`; so are ``dropout``, ``seed`` and ``progress``.
+    """
     small = type(spec)(**{**spec.model_dump(), **spec.small})
     init = Init(seed)
     built = small.build(init, SHAPE, CLASSES, dropout)
@@ -102,7 +111,7 @@ def audit_class(
 
 
 def _words(network: str, spec: NetworkSpec) -> str:
-    """``mlp, widths 24,24,24``: what the measurement was made on."""
+    """Return a description of a network, such as ``mlp, widths 24,24,24``."""
 
     def value(v: Any) -> str:
         return ",".join(map(str, v)) if isinstance(v, (list, tuple)) else str(v)

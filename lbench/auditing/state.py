@@ -1,4 +1,4 @@
-"""What a model keeps beside its trained parameters, and whether a network is trained in it."""
+"""State that a model keeps beside its trained parameters, and whether it is trained."""
 
 from __future__ import annotations
 
@@ -14,46 +14,46 @@ from lbench.auditing.subject import Subject, SubjectReplica, moved_bits, set_tra
 from lbench.step import Phase
 from lbench.task import Batch
 
-DEEP = 4
-"""Containers inside containers that are searched for tensors."""
+DEPTH = 4
+"""Number of nested containers that are searched for tensors."""
 INTERNAL = frozenset(vars(nn.Module()))
 SKIPPED = (type, torch.optim.Optimizer, torch.dtype, torch.device)
 
 
 def state(model: nn.Module, *, once: bool = True) -> dict[str, Tensor]:
-    """Returns buffers, parameters that are not trained, and tensors in attributes, by name.
+    """Return buffers, parameters that are not trained, and tensors in attributes, by name.
 
-    Attributes are searched through lists, tuples, dicts, objects and modules that are kept in
-    them: ``memory.0``, ``memory.0.weight``.
+    Lists, tuples, dicts, objects and modules in attributes are searched too: ``memory.0``,
+    ``memory.0.weight``.
 
     Args:
-        once: each tensor has one name, not all names by which it is reached.
+        once: whether a tensor that can be reached by several names is returned by one of them.
     """
     seen = {id(p) for p in model.parameters() if p.requires_grad}
     registered = [
         *model.named_buffers(remove_duplicate=once),
         *model.named_parameters(remove_duplicate=once),
     ]
-    found = {
+    tensors = {
         name: tensor
         for name, tensor in registered
         if id(tensor) not in seen and not is_functorch_wrapped_tensor(tensor)
     }
     if once:
-        seen |= {id(tensor) for tensor in found.values()}
+        seen |= {id(tensor) for tensor in tensors.values()}
     for path, module in model.named_modules():
         own = {k: v for k, v in vars(module).items() if k not in INTERNAL}
         seen.add(id(module))
         for name, value in own.items():
-            for inner, tensor in _inside(value, f"{path}.{name}" if path else name, seen, DEEP):
-                found[inner] = tensor
+            for inner, tensor in _inside(value, f"{path}.{name}" if path else name, seen, DEPTH):
+                tensors[inner] = tensor
                 if once:
                     seen.add(id(tensor))
-    return found
+    return tensors
 
 
-def _inside(value: Any, name: str, seen: set[int], deep: int) -> Iterator[tuple[str, Tensor]]:
-    if id(value) in seen or not deep or isinstance(value, SKIPPED):
+def _inside(value: Any, name: str, seen: set[int], depth: int) -> Iterator[tuple[str, Tensor]]:
+    if id(value) in seen or not depth or isinstance(value, SKIPPED):
         return
     items: dict[Any, Any] = {}
     if isinstance(value, Tensor):
@@ -69,17 +69,17 @@ def _inside(value: Any, name: str, seen: set[int], deep: int) -> Iterator[tuple[
     elif not callable(value) and hasattr(value, "__dict__"):
         seen.add(id(value))
         items = vars(value)
-    for key, each in items.items():
-        yield from _inside(each, f"{name}.{key}", seen, deep - 1)
+    for key, item in items.items():
+        yield from _inside(item, f"{name}.{key}", seen, depth - 1)
 
 
 def snapshot(model: nn.Module) -> dict[str, Tensor]:
-    """Returns copies of the whole state."""
+    """Return copies of the whole state."""
     return {name: tensor.detach().clone() for name, tensor in state(model).items()}
 
 
 def changed(before: Mapping[str, Tensor], after: Mapping[str, Tensor]) -> list[str]:
-    """Returns the names of ``after`` that are new or have another value; NaN equals NaN."""
+    """Return the names in ``after`` that are new or have another value; NaN equals NaN."""
     return [name for name, value in after.items() if _differs(before.get(name), value)]
 
 
@@ -90,16 +90,16 @@ def _differs(one: Tensor | None, other: Tensor) -> bool:
 
 
 def trained_state(subject: Subject, rows: int) -> list[str]:
-    """Returns the names of what is trained outside of the trained parameters.
+    """Return the names of state that is trained although it is no trained parameter.
 
-    A step changes it, predictions depend on it, and it is a matrix or depends on the labels. So
-    the running statistics of a normalisation are none of it, nor are traces and feedback weights,
-    on which no prediction depends.
+    A step changes it, predictions depend on it, and it is a matrix or depends on the labels. The
+    running statistics of a normalisation do not meet this, nor do traces and feedback weights, on
+    which no prediction depends.
 
     Args:
-        rows: of the batches.
+        rows: number of rows of the batches.
     """
-    found: dict[str, None] = {}
+    trained: dict[str, None] = {}
     for phase in subject.phases:
         replica = subject.replica()
         before = snapshot(replica.model)
@@ -110,14 +110,14 @@ def trained_state(subject: Subject, rows: int) -> list[str]:
         matrices = {name for name in names if _matrix(replica, name)}
         others = set(names) - matrices - _running(replica)
         labelled = _by_label(subject, rows, phase) & others if others else set()
-        found.update(
+        trained.update(
             dict.fromkeys(
                 name
                 for name in names
                 if name in matrices | labelled and _decides(replica, name, batch.x)
             )
         )
-    return list(found)
+    return list(trained)
 
 
 def _matrix(replica: SubjectReplica, name: str) -> bool:
@@ -126,19 +126,19 @@ def _matrix(replica: SubjectReplica, name: str) -> bool:
 
 
 def _decides(replica: SubjectReplica, name: str, x: Tensor) -> bool:
-    """Whether predictions are others when one tensor of the state is."""
+    """Return whether predictions change with one tensor of the state."""
     value = state(replica.model).get(name)
     if value is None or not value.numel():
         return False
-    logits, kept = replica.predict(x), value.detach().clone()
+    logits, original = replica.predict(x), value.detach().clone()
     try:
-        value.data.copy_(_another(kept))
+        value.data.copy_(_another(original))
         return _differs(logits, replica.predict(x))
     except Exception:
-        return True  # whatever it raises, it could not do with the other value
+        return True  # predicting failed because of the other value
     finally:
         set_training(replica.model, True)
-        value.data.copy_(kept)
+        value.data.copy_(original)
 
 
 def _another(value: Tensor) -> Tensor:
@@ -151,7 +151,7 @@ def _another(value: Tensor) -> Tensor:
 
 
 def _by_label(subject: Subject, rows: int, phase: Phase | None) -> set[str]:
-    """The state that is another one after a step with other labels."""
+    """Return the names of state that differs after a step with other labels."""
     batch = subject.batch(0, rows)
     one, other = subject.replica(), subject.replica()
     one.step(0, batch, phase)
@@ -160,7 +160,7 @@ def _by_label(subject: Subject, rows: int, phase: Phase | None) -> set[str]:
 
 
 def _running(replica: SubjectReplica) -> set[str]:
-    """The running statistics of normalisations."""
+    """Return the names of the running statistics of normalisations."""
     return {
         f"{path}.{name}" if path else name
         for path, module in replica.model.named_modules()
@@ -170,5 +170,5 @@ def _running(replica: SubjectReplica) -> set[str]:
 
 
 def relabelled(batch: Batch) -> Batch:
-    """Returns the batch with another label for every row."""
+    """Return the batch with another label for every row."""
     return Batch(batch.x, (batch.target + 1) % (batch.target.max() + 1))

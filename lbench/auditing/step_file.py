@@ -23,24 +23,24 @@ from lbench.errors import UsageError, nearest
 from lbench.plugin_file import RENAME, described, execute, name_problem
 
 PATIENCE = 5.0
-"""Seconds after which an import is said to take long."""
+"""Seconds after which a slow import is reported."""
 GUARD = (
-    "What trains when the file is imported belongs under: if __name__ == '__main__':\n"
+    "Code that trains when the file is imported belongs under: if __name__ == '__main__':\n"
     "Another file can also import the model and the step, and name them there."
 )
 
 
 @dataclass(frozen=True)
 class StepFile:
-    """What a file gives the audit, by the names of its variables.
+    """The variables of a file that the audit reads.
 
     Args:
-        step: called with the model and the batch.
-        model: what the step trains.
+        step: function that is called with the model and the batch.
+        model: the model that the step trains.
         batch: (inputs, labels).
         units: what is trained together; None for the model's children.
-        predict: from the model and inputs to logits; None for calling the model.
-        claims: what to compare the measurements with; None for no claims.
+        predict: function from model and inputs to logits; None for calling the model.
+        claims: claims to compare the measurements with; None for no claims.
     """
 
     step: StepFunction
@@ -52,19 +52,19 @@ class StepFile:
 
 
 def load_step(text: str, *, seed: int, say: Callable[[str], None]) -> StepFile:
-    """Import the file and take from it what the audit needs.
+    """Import the file and return the variables that the audit needs.
 
-    Modules in the file's folder can be imported from it, and ``sys.argv`` has no more than its
-    name, as for ``python FILE.py``; but ``__name__`` is the file's own.
+    As for ``python FILE.py``, the file can import modules of its folder, and ``sys.argv`` has only
+    its name; but ``__name__`` is not ``__main__``.
 
     Args:
         text: ``FILE.py:FUNCTION``.
-        seed: of the global generators while the file is imported, so of the model's weights.
+        seed: seed of the global generators during the import, and so of the model's weights.
         say: called with a sentence when the import takes long.
 
     Raises:
-        UsageError: there is no such file, function, model or batch, they do not fit each other,
-            or the file cannot be imported.
+        UsageError: the file cannot be imported, has no such function, model or batch, or these do
+            not fit together.
     """
     name, _, function = text.rpartition(":")
     if not name or not function.isidentifier():
@@ -76,15 +76,15 @@ def load_step(text: str, *, seed: int, say: Callable[[str], None]) -> StepFile:
     if not path.is_file():
         raise UsageError(f"There is no file {name}.", "Give its path from this directory.")
     module = _imported(path, seed, say)
-    found = vars(module)
-    model = _model(found, path)
+    variables = vars(module)
+    model = _model(variables, path)
     return StepFile(
-        _step(found, function, path),
+        _step(variables, function, path),
         model,
-        _batch(found, path),
-        _units(found.get("units"), path),
-        _predict(found.get("predict"), path),
-        _claims(found.get("claims"), path),
+        _batch(variables, path),
+        _units(variables.get("units"), path),
+        _predict(variables.get("predict"), path),
+        _claims(variables.get("claims"), path),
     )
 
 
@@ -99,14 +99,14 @@ def _imported(path: Path, seed: int, say: Callable[[str], None]) -> ModuleType:
     sys.path.insert(0, str(path.parent))
     sys.argv = [str(path)]
     try:
-        with _watched(path, say):
+        with _reporting_delay(path, say):
             return execute(path)
     except KeyboardInterrupt:
         raise
     except BaseException as error:
         hint = ""
         if isinstance(error, ModuleNotFoundError):
-            hint = f"Modules are looked for in {path.parent} and in this Python's packages."
+            hint = f"Modules are searched in {path.parent} and in this Python's packages."
         elif isinstance(error, SystemExit):
             hint = f"The file ends the process when it is imported. {GUARD}"
         raise UsageError(f"{described(error, path)}", hint) from error
@@ -115,8 +115,8 @@ def _imported(path: Path, seed: int, say: Callable[[str], None]) -> ModuleType:
 
 
 @contextlib.contextmanager
-def _watched(path: Path, say: Callable[[str], None]) -> Iterator[None]:
-    """Say once which line an import is at when it takes long."""
+def _reporting_delay(path: Path, say: Callable[[str], None]) -> Iterator[None]:
+    """Report once the line at which an import is if it takes long."""
     thread = threading.get_ident()
 
     def late() -> None:
@@ -133,7 +133,7 @@ def _watched(path: Path, say: Callable[[str], None]) -> Iterator[None]:
 
 
 def _line(thread: int, path: Path) -> str:
-    """Return the innermost line, of files in this folder, at which a thread is."""
+    """Return the innermost line of a file in this folder that a thread is executing."""
     frame = sys._current_frames().get(thread)
     while frame is not None:
         file = Path(frame.f_code.co_filename)
@@ -143,34 +143,34 @@ def _line(thread: int, path: Path) -> str:
     return ""
 
 
-def _step(found: Mapping[str, Any], name: str, path: Path) -> StepFunction:
-    step: StepFunction | None = found.get(name)
+def _step(variables: Mapping[str, Any], name: str, path: Path) -> StepFunction:
+    step: StepFunction | None = variables.get(name)
     if step is None:
-        functions = [n for n, each in found.items() if inspect.isfunction(each)]
+        functions = [n for n, value in variables.items() if inspect.isfunction(value)]
         near = nearest(name, functions) or functions
         hint = f"It has {', '.join(near)}." if near else "It has no functions."
         raise UsageError(f"{path.name} has no function {name!r}.", hint)
     if not callable(step):
         raise UsageError(f"{name} in {path.name} is {_kind(step)}, not a function.")
     try:
-        takes = inspect.signature(step)
-    except ValueError:  # of a compiled function nothing is known
+        signature = inspect.signature(step)
+    except ValueError:  # a compiled function has no signature
         return step
     try:
-        takes.bind(None, None)
+        signature.bind(None, None)
     except TypeError:
         raise UsageError(
-            f"{name}{takes} in {path.name} cannot be called as {name}(model, batch).",
+            f"{name}{signature} in {path.name} cannot be called as {name}(model, batch).",
             "Write a function around it: def step(model, batch): x, y = batch; …",
         ) from None
     return step
 
 
-def _model(found: Mapping[str, Any], path: Path) -> nn.Module:
-    model = found.get("model")
+def _model(variables: Mapping[str, Any], path: Path) -> nn.Module:
+    model = variables.get("model")
     if isinstance(model, nn.Module):
         return model
-    others = [name for name, each in found.items() if isinstance(each, nn.Module)]
+    others = [name for name, value in variables.items() if isinstance(value, nn.Module)]
     hint = f"It has {', '.join(others)}; write: model = {others[0]}" if others else (
         "Write in it: model = Net(), with the module that the step trains."
     )  # fmt: skip
@@ -179,8 +179,8 @@ def _model(found: Mapping[str, Any], path: Path) -> nn.Module:
     raise UsageError(f"model in {path.name} is {_kind(model)}, not a torch.nn.Module.", hint)
 
 
-def _batch(found: Mapping[str, Any], path: Path) -> tuple[Tensor, Tensor]:
-    batch = found.get("batch")
+def _batch(variables: Mapping[str, Any], path: Path) -> tuple[Tensor, Tensor]:
+    batch = variables.get("batch")
     hint = "Write in it: batch = inputs, labels, two tensors with a row per example, 14 or more."
     if batch is None:
         raise UsageError(f"{path.name} has no variable batch.", hint)

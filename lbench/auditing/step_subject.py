@@ -1,4 +1,4 @@
-"""Any PyTorch training step as the subject of an audit."""
+"""PyTorch training steps as subjects of an audit."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ StepFunction = Callable[[nn.Module, tuple[Tensor, Tensor]], Any]
 Predict = Callable[[nn.Module, Tensor], Tensor]
 Units = Mapping[str, Sequence[nn.Module]]
 MOST_CALLS = 64
-"""Calls of a step, at most, until parameters change."""
+"""Largest number of calls of a step until parameters must change."""
 
 
 class StepReplica(SubjectReplica):
     """A copy of a training step with its model and optimizers.
 
-    Its signals are those that :class:`~lbench.auditing.optimizers.OptimizerRecorder` finds.
+    Its signals are those of :class:`~lbench.auditing.optimizers.OptimizerRecorder`.
 
     Args:
-        copy: of the step, the model and ``predict``.
-        calls: of the step for each step of the audit.
+        copy: copy of the step, the model and ``predict``.
+        calls: number of calls of the step per step of the audit.
     """
 
     def __init__(self, copy: Copy, calls: int) -> None:
@@ -55,7 +55,7 @@ class StepReplica(SubjectReplica):
         """Return what the caller's ``predict`` returns.
 
         Raises:
-            UsageError: it failed, or returned no tensor.
+            UsageError: ``predict`` failed, or returned no tensor.
         """
         try:
             with self._copy.inside(), double_precision():
@@ -75,19 +75,19 @@ class StepReplica(SubjectReplica):
 
 
 class StepSubject(Subject):
-    """A training step that knows nothing of lbench; it is copied with all that it refers to.
+    """A training step that need not use lbench, copied with everything that it refers to.
 
     Args:
         step: makes one training step on a model and a batch (inputs, labels).
-        model: what the step trains.
-        x: (rows, …), float64.
-        target: (rows,).
+        model: the model that the step trains.
+        x: inputs, (rows, …), float64.
+        target: labels, (rows,).
         units: names and modules, in the order in which they act; None for the model's children,
             and those in its lists of modules.
-        predict: from the model and inputs to logits; None for calling the model.
+        predict: function from model and inputs to logits; None for calling the model.
 
     Raises:
-        UsageError: fewer than two units, or units that are not the model's.
+        UsageError: there are fewer than two units, or a unit has modules of another model.
     """
 
     def __init__(
@@ -107,11 +107,11 @@ class StepSubject(Subject):
         self._calls = 1
 
     def replica(self) -> StepReplica:
-        """Return a copy of step, model and all else that the step refers to, in float64."""
+        """Return a copy of the step, the model and all else that the step uses, in float64."""
         return StepReplica(self._original.copy(), self._calls)
 
     def shard(self, index: int, count: int) -> StepReplica:
-        """A copy without dropout: a part of a batch cannot be given its part of the masks."""
+        """Return a copy without dropout, since a part of a batch cannot have its part of a mask."""
         replica = self.replica()
         for module in replica.model.modules():
             if isinstance(module, nn.modules.dropout._DropoutNd):
@@ -119,33 +119,33 @@ class StepSubject(Subject):
         return replica
 
     def coupling(self) -> str:
-        """BatchNorm couples by means; anything else may couple by rows."""
+        """Return mean where the model has BatchNorm, otherwise rows."""
         return "mean" if any(isinstance(m, _BatchNorm) for m in self.model.modules()) else "rows"
 
     @cached_property
     def norm_by_batch(self) -> bool:
-        """Whether a step gives a BatchNorm of the model one vector for each example."""
+        """Return whether a step passes one vector per example to a BatchNorm of the model."""
         replica = self.replica()
-        alone: list[bool] = []
+        one_vector: list[bool] = []
 
-        def look(module: nn.Module, args: Any) -> None:
+        def record(module: nn.Module, args: Any) -> None:
             if isinstance(module, _BatchNorm) and args:
-                alone.append(args[0][0].numel() == args[0].shape[1])
+                one_vector.append(args[0][0].numel() == args[0].shape[1])
 
-        handles = [m.register_forward_pre_hook(look) for m in replica.model.modules()]
+        handles = [m.register_forward_pre_hook(record) for m in replica.model.modules()]
         replica.step(0, self.batch(0, ROWS), None)
         for handle in handles:
             handle.remove()
-        return any(alone)
+        return any(one_vector)
 
     def check(self) -> None:
         """Check that the step can be measured at all.
 
-        A step that adds up gradients over several calls counts as one step with all these calls.
+        For a step that accumulates gradients over several calls, these calls are one step.
 
         Raises:
-            UsageError: it trains nothing of its model, does not repeat itself, or trains what
-                was not copied.
+            UsageError: it trains nothing of its model, does not repeat itself, or trains
+                something that was not copied.
         """
         with unchanged(self._original, self):
             while not repeated(self, self._original):
@@ -153,16 +153,16 @@ class StepSubject(Subject):
                     raise UsageError(
                         f"Step {self.name} changed no parameter of its model in {self._calls} "
                         "calls.",
-                        "Give the model that the step trains, with parameters that ask for "
-                        "gradients. What only adds up gradients is no step: audit what changes "
-                        "the parameters.",
+                        "Give the model that the step trains, with parameters that require "
+                        "gradients. A function that only accumulates gradients is no step: audit "
+                        "the function that changes the parameters.",
                     )
                 self._calls *= 2
 
 
 @contextmanager
 def double_precision() -> Iterator[None]:
-    """Within the context new tensors of floating numbers are float64, as the copies are."""
+    """Make new floating-point tensors float64 within the context, as the copies are."""
     before = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64)
     try:
@@ -194,8 +194,8 @@ def _units(model: nn.Module, units: Units | None) -> list[Unit]:
     if not own:
         raise UsageError(
             f"Model {type(model).__name__} has no trained parameters.",
-            "Modules in a plain list are no part of the model that has the list. Where that is "
-            "how it keeps its layers, write: model = torch.nn.ModuleList(net.layers)",
+            "PyTorch does not find modules in a plain list. If the model keeps its layers in one, "
+            "write: model = torch.nn.ModuleList(net.layers)",
         )
     if len(units) < 2:
         raise UsageError(
@@ -209,6 +209,6 @@ def _children(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     """Yield a model's children; for a list of modules, yield its members instead."""
     for name, module in model.named_children():
         if isinstance(module, nn.ModuleList | nn.ModuleDict):
-            yield from ((f"{name}.{inner}", each) for inner, each in _children(module))
+            yield from ((f"{name}.{inner}", child) for inner, child in _children(module))
         else:
             yield name, module

@@ -25,28 +25,27 @@ def audit(
     claims: Claims | None = None,
     progress: Callable[[str], None] = lambda text: None,
 ) -> Report:
-    """Measure a training step that need not know of lbench.
+    """Measure any training step, which need not use lbench.
 
-    Everything runs on copies in float64: of the model, the step, the optimizers and whatever else
-    the step refers to. It finds mistakes, not malice.
+    Everything runs on copies in float64: of the model, the step, the optimizers and everything
+    else that the step refers to. The audit finds mistakes; it is no defence against deception.
 
     Args:
-        step: ``step(model, batch)`` makes one training step on the model that it is given.
-        model: what it trains.
-        batch: (inputs, labels), at least 14 rows; small images or features, so that there are
-            changes of a weight that its inputs cannot see.
+        step: ``step(model, batch)`` makes one training step on the model that it receives.
+        model: the model that it trains.
+        batch: (inputs, labels) with at least 14 rows; small images or feature vectors.
         units: what is trained together, from input to output, as names with modules of the
             model; by default its children with parameters, and those in its lists of modules.
-        predict: logits from (model, inputs); by default the model is called.
-        claims: what to compare the measurements with.
+        predict: ``predict(model, inputs)`` returns logits; by default the model is called.
+        claims: claims to compare the measurements with.
         progress: called with the name of each measurement before it is made, such as ``print``.
 
     Returns:
-        The report; ``report.measured`` has the findings, ``report.evidence`` what was seen.
+        The report; ``report.measured`` has the values, ``report.evidence`` what was observed.
 
     Raises:
-        UsageError: the step does not repeat itself, trains nothing, or trains another model than
-            it is given.
+        UsageError: the batch has too few rows, two copies of the step behave differently, or the
+            step trains nothing or another model than the one that it receives.
 
     Example:
         >>> model = nn.Sequential(nn.Linear(20, 30), nn.ReLU(), nn.Linear(30, 3))
@@ -76,7 +75,7 @@ def audit(
     except Exception as error:
         raise UsageError(
             f"Step {subject.name} cannot be audited: {describe_error(error)}",
-            "It is run on copies, in float64, on batches of 2 to 14 rows: it must take any number "
-            "of rows and floating numbers of that type, and all that it refers to must be such as "
-            "copy.deepcopy can copy.",
+            "It is run on copies, in float64, on batches of 2 to 14 rows: it must accept any "
+            "number of rows and float64 inputs, and copy.deepcopy must be able to copy everything "
+            "that it refers to.",
         ) from error

@@ -1,4 +1,4 @@
-"""What is audited: something whose training step can be copied, run and watched."""
+"""Subjects of an audit: anything whose training step can be copied, run and traced."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from lbench.task import Batch
 class Signals(dict[str, list[Tensor]]):
     """The signals of one step, by the parameter's name, in the order in which they came.
 
-    A signal has the parameter's shape; one of a complex parameter has real and imaginary parts as
-    a last axis. It is the gradient that an optimizer got or, for a parameter that changed without
-    one, the value before minus the value after.
+    A signal has the parameter's shape; that of a complex parameter has real and imaginary parts
+    as an additional last axis. It is the gradient that an optimizer received or, for a parameter
+    that changed without an optimizer, the value before minus the value after.
 
     Attributes:
         rounding: by the name of a parameter with such differences, the 2-norm that rounding alone
             may give all its signals together: ε (‖before‖ + ‖after‖) for each difference, with
             the machine epsilon ε of the parameter's type. Other parameters have no entry.
-        updates: what optimizers took from parameters whose gradients are signals, and the 2-norm
-            that rounding alone may give it.
+        updates: by the name of a parameter whose gradients are signals, how much optimizers
+            subtracted from it, and the 2-norm that rounding alone may give this difference.
     """
 
     def __init__(self) -> None:
@@ -38,18 +38,18 @@ class Signals(dict[str, list[Tensor]]):
         self.updates: dict[str, tuple[Tensor, float]] = {}
 
     def add(self, name: str, signal: Tensor) -> None:
-        """Keeps a copy of a gradient."""
+        """Store a copy of a gradient."""
         dense = signal if signal.layout == torch.strided else signal.to_dense()
         self.setdefault(name, []).append(_real(dense.detach()).clone())
 
     def add_change(self, name: str, before: Tensor, after: Tensor) -> None:
-        """Keeps the difference of a parameter that changed without an optimizer."""
+        """Store the difference of a parameter that changed without an optimizer."""
         with torch.no_grad():
             self.setdefault(name, []).append(_real(before - after))
         self.rounding[name] = self.rounding.get(name, 0.0) + _rounding(before, after)
 
     def add_update(self, name: str, before: Tensor, after: Tensor) -> None:
-        """Keeps what an optimizer made of a parameter's gradients."""
+        """Store by how much an optimizer changed a parameter."""
         with torch.no_grad():
             change, size = before - after, _rounding(before, after)
         known, rounding = self.updates.get(name, (torch.zeros_like(change), 0.0))
@@ -73,7 +73,7 @@ class Unit:
     """What is trained together: a block with its auxiliary modules, or the readout.
 
     Args:
-        name: for the report.
+        name: its name in the report.
         params: names of its trained parameters.
     """
 
@@ -83,11 +83,11 @@ class Unit:
 
 @dataclass
 class Conduct:
-    """What a replica was seen to do besides its updates.
+    """What a replica did besides its updates.
 
     Args:
-        writes: parameters that changed outside of an update, state that changed in the turn of a
-            unit that it does not belong to, and when.
+        writes: names of parameters that changed outside of an update, and of state that changed
+            in the turn of a unit to which it does not belong, each with the time in words.
         generators: global generators that were drawn from.
     """
 
@@ -95,18 +95,18 @@ class Conduct:
     generators: set[str] = field(default_factory=set)
 
     def note(self, name: str, when: str) -> None:
-        """Keeps a write; what happens in every step is kept once."""
+        """Record a write; a write that happens in every step is recorded once."""
         if (name, when) not in self.writes:
             self.writes.append((name, when))
 
 
 @contextmanager
 def uncompiled() -> Iterator[None]:
-    """Within the context what ``torch.compile`` returned runs as it was written.
+    """Run what ``torch.compile`` returned without compilation within the context.
 
-    It would be compiled anew for every copy, and the audit's own hooks with it.
+    It would be compiled again for every copy, and the audit's own hooks with it.
     """
-    if "torch._dynamo" not in sys.modules:  # nothing is compiled; importing it takes seconds
+    if "torch._dynamo" not in sys.modules:  # nothing is compiled; an import takes seconds
         yield
         return
     with torch.compiler.set_stance("force_eager"):
@@ -117,7 +117,7 @@ class SubjectReplica(ABC):
     """A copy of the subject that may be changed and run.
 
     Args:
-        model: whose parameters the units name.
+        model: the model that has the parameters of the units.
 
     Attributes:
         noisy: whether the last prediction drew random numbers.
@@ -131,8 +131,8 @@ class SubjectReplica(ABC):
         self.noisy = False
 
     def step(self, index: int, batch: Batch, phase: Phase | None) -> Signals:
-        """Makes one training step; random numbers are those of this index."""
-        # A copy: a step may prepare its batch in place.
+        """Make one training step; the random numbers depend on its index alone."""
+        # The batch is copied, since a step may change it in place.
         own = Batch(batch.x.clone(), batch.target.clone())
         with seeded(index, self.conduct.generators), uncompiled():
             return self._step(index, own, phase)
@@ -142,14 +142,14 @@ class SubjectReplica(ABC):
 
     @abstractmethod
     def logits(self, x: Tensor) -> Tensor:
-        """What is predicted, with its graph."""
+        """Return logits with their graph."""
 
     def turns(self) -> Mapping[str, Callable[..., str]]:
-        """Methods of the model whose calls are units' turns: from the arguments, whose."""
+        """Return methods of the model whose calls are turns: functions from arguments to units."""
         return {}
 
     def predict(self, x: Tensor) -> Tensor:
-        """Scores in evaluation mode; the model is left in training mode.
+        """Return logits in evaluation mode, and leave the model in training mode.
 
         Random numbers are the same each time.
         """
@@ -162,11 +162,11 @@ class SubjectReplica(ABC):
         return logits
 
     def values(self) -> dict[str, Tensor]:
-        """Copies of all trained parameters."""
+        """Return copies of all trained parameters."""
         return {name: p.detach().clone() for name, p in self.params.items()}
 
     def put(self, values: Mapping[str, Tensor]) -> None:
-        """Sets trained parameters in place."""
+        """Set trained parameters in place."""
         with torch.no_grad():
             for name, value in values.items():
                 self.params[name].copy_(value)
@@ -176,11 +176,11 @@ class Subject(ABC):
     """What is audited.
 
     Args:
-        name: for the report.
-        units: in the order in which they act; the readout, if there is one, is the last.
-        phases: of training; each is measured.
-        x: (rows, …), float64, enough rows for every measurement.
-        target: (rows,).
+        name: its name in the report.
+        units: units in the order in which they act; a readout is the last one.
+        phases: the phases of training; each is measured.
+        x: inputs, (rows, …), float64, with enough rows for every measurement.
+        target: labels, (rows,).
     """
 
     def __init__(
@@ -199,35 +199,35 @@ class Subject(ABC):
 
     @abstractmethod
     def replica(self) -> SubjectReplica:
-        """A fresh copy, the same each time."""
+        """Return a fresh copy; all copies are alike."""
 
     @abstractmethod
     def shard(self, index: int, count: int) -> SubjectReplica:
-        """A copy that sees one of ``count`` equal parts of a batch; it has that part's noise."""
+        """Return a copy for one of ``count`` equal parts of a batch, with that part's noise."""
 
     @abstractmethod
     def coupling(self) -> str:
-        """What explains that examples of a batch are coupled: mean or rows."""
+        """Return what explains that the examples of a batch are coupled: mean or rows."""
 
     @property
     @abstractmethod
     def norm_by_batch(self) -> bool:
-        """Whether a normalisation needs more than two examples to have a gradient."""
+        """Return whether a normalisation needs more than two examples to have a gradient."""
 
     def label(self, name: str) -> str:
-        """How the report calls a module or parameter."""
+        """Return the name of a module or parameter in the report."""
         return name
 
     def batch(self, index: int, rows: int) -> Batch:
-        """The batch of a step: other rows at each step."""
+        """Return the batch of a step, which has different rows at each step."""
         start = (index * rows) % max(1, len(self.x) - rows + 1)
         return Batch(self.x[start : start + rows], self.target[start : start + rows])
 
 
 def set_training(module: nn.Module, training: bool) -> nn.Module:
-    """Sets a model's mode as ``module.train(training)`` does, and returns the model.
+    """Set a model's mode as ``module.train(training)`` does, and return the model.
 
-    Some modules have a training loop of their own as ``train``, which is not called.
+    Where a module's ``train`` is a training loop of its own, it is not called.
     """
     own = type(module).train
     if own is not nn.Module.train and _takes_mode(own):
@@ -244,16 +244,16 @@ def _takes_mode(train: Callable[..., object]) -> bool:
 
 
 def moved(one: list[Tensor] | None, other: list[Tensor] | None) -> bool:
-    """Whether two signals differ in any bit; NaN differs from every number."""
+    """Return whether two signals differ in any bit; NaN differs from every number."""
     if one is None or other is None or len(one) != len(other):
         return one is not other
     return not all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
 
 
 def moved_bits(one: Tensor, other: Tensor) -> bool:
-    """Whether two tensors differ anywhere, where NaN equals NaN."""
+    """Return whether two tensors differ anywhere, where NaN equals NaN."""
     if torch.equal(one, other):
         return False
-    if not bool(one.sum().isnan()):  # one pass without a copy, where nothing is NaN
+    if not bool(one.sum().isnan()):  # a check without a copy, for tensors without NaN
         return True
     return not torch.equal(torch.nan_to_num(one), torch.nan_to_num(other))

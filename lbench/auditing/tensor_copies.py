@@ -19,13 +19,13 @@ def copy_tensors(
     dtype: torch.dtype | None,
     as_they_are: set[int],
 ) -> None:
-    """Put a copy of each tensor into a memo of ``copy.deepcopy``, still without its belongings.
+    """Put a copy of each tensor into a memo of ``copy.deepcopy``.
 
-    A tensor that an operation made has a copy that is a leaf without a gradient: its graph belongs
-    to the original.
+    Gradients, hooks and attributes are copied by :func:`copy_belongings`. The copy of a tensor
+    that an operation made is a leaf without a gradient, since the graph belongs to the original.
 
     Args:
-        dtype: of the copies of tensors of floating numbers; None for the originals'.
+        dtype: type of the copies of floating-point tensors; None for that of each original.
         as_they_are: ids of tensors that keep their type.
     """
     storages: dict[tuple[int, torch.dtype], Tensor] = {}
@@ -44,13 +44,13 @@ def copy_tensors(
         memo[id(t)] = twin
         for name in HOOKS if t.is_leaf and t.requires_grad else ():
             if hooks := getattr(t, name):
-                # The dictionary is the copy's own: a handle that was copied removes from it.
+                # The copy has its own dictionary: a copied handle removes its hook from it.
                 setattr(twin, name, OrderedDict())
                 memo[id(hooks)] = getattr(twin, name)
 
 
 def copy_belongings(tensors: Iterable[Tensor], memo: dict[int, Any]) -> None:
-    """Give the copies of leaves the gradients, the hooks and the attributes of the originals."""
+    """Copy gradients and hooks of leaves, and attributes of all tensors, to their copies."""
     for t in tensors:
         twin = memo[id(t)]
         if t.is_leaf and t.grad is not None:

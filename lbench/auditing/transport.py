@@ -1,11 +1,11 @@
-"""Whose transposed weights reach an update, and how much of them.
+"""Transposed weights that reach updates, and how much of them.
 
-A layer's weights are changed while its outputs are held at their old values: all that follows and
-every error stay as they are, bit by bit, but its transpose does not. What moves another layer's
-signal then has come through the transpose. A change and twice that change have the same signs: if
-the second moves nothing more, signs were all that came through. Forward gradients move too, by
-one number an example (and position, where they are taken apart by position), so the rank of
-several such movements tells a scalar from the full transpose.
+A layer's weights are changed while its outputs are held at their old values. Everything that
+follows, and every error, then stays the same in every bit, except for the layer's transpose. If
+the signal of another layer moves, it has used the transpose. A change and twice that change give
+the weights the same signs: if the second moves no signal further, only signs came through. Forward
+gradients move too, by one number per example (or per example and position), so the rank of several
+movements distinguishes a scalar from the full transpose.
 """
 
 from __future__ import annotations
@@ -30,42 +30,42 @@ from lbench.auditing.uses import CannotHoldError, Use
 if TYPE_CHECKING:
     from lbench.auditing.locality import Locality
 
-LOOKS = 2
-"""Changes of a small layer that are tried in each step where nothing has moved yet."""
+CHANGES = 2
+"""Number of changes of a small layer that are tried before a signal counts as unmoved."""
 LARGE = 256
 """Layers with at least this many weights are changed once: random signs never equal their own."""
 MOST = 96
-"""Changes at most: more numbers than these are not told from the full transpose."""
+"""Largest number of changes: more numbers than this cannot be distinguished from the transpose."""
 KINDS = ("none", "scalar", None, "sign", "full")
-"""From the least to the most; None: not measurable, perhaps more than was seen."""
+"""From the weakest to the strongest. None: not measurable, perhaps stronger than was observed."""
 
 REACHES = ("sign", "full")
 """The kinds that count for the depth of a backward pass."""
 
-NOT_HELD = "its outputs cannot be held: with another transpose the step uses it in another way"
+NOT_HELD = "its outputs cannot be held: with another transpose the step uses it differently"
 OUTSIDE = (
-    "its weights are used outside of its own module's call, where a forward use cannot be told "
-    "from a transposed one"
+    "its weights are used outside of its own module's call, where forward and transposed uses "
+    "cannot be distinguished"
 )
 SILENT = "it got no signal in the steps that were tried"
-INSIDE = "one call applies it several times, and what it does to itself there is not seen"
-NARROW = "it has too few weights to tell the full transpose from numbers per example"
-OWN_WAY = "an optimizer follows it in its own step, not by the gradients that it gets"
+INSIDE = "one call applies it several times, and the audit does not see its effect on itself there"
+NARROW = "it has too few weights to distinguish the full transpose from numbers per example"
+OWN_WAY = "an optimizer uses it in its own step, not through the gradients that it receives"
 UNSEEN = "the updates depend on it in a way that the audit does not see"
 
 
 @dataclass
 class Transport:
-    """What was found.
+    """The transport of all pairs of layers.
 
     Args:
         maps: layers in the order of their first use.
-        others: what else is trained, such as gains and biases of modules of their own; it has an
-            update, and no transpose.
+        others: other trained parameters, such as gains and biases in modules of their own. They
+            have updates, but no transposes.
         kinds: by (receiving layer, changed layer): one of ``KINDS``. Pairs without transport from
             an earlier layer to a later one are left out.
-        hidden: trained matrices that were not seen in use, although updates depend on them.
-        reasons: why a layer or matrix is not measurable.
+        hidden: trained matrices of which no use was seen, although updates depend on them.
+        reasons: by layer or matrix, why it is not measurable.
         trained: names of the parameters that were trained.
         steps: the uses of each undisturbed step.
     """
@@ -80,21 +80,21 @@ class Transport:
 
     @property
     def strongest(self) -> str | None:
-        """The strongest kind of all pairs; None: perhaps more than was seen."""
+        """Return the strongest kind of all pairs; None where it may be stronger than observed."""
         kinds = [*self.kinds.values(), *(None for _ in self.hidden), "none"]
         return max(kinds, key=KINDS.index)
 
     @property
     def unmeasurable(self) -> list[str]:
-        """Layers and matrices whose transpose may reach an update without being seen."""
+        """Return the layers and matrices whose transpose may reach an update unseen."""
         pairs = {later for (_, later), kind in self.kinds.items() if kind is None}
         return sorted({*pairs, *self.hidden})
 
     def depths(self, among: Sequence[Map] | None = None) -> dict[str, int]:
-        """By layer: the longest chain of uses whose transposed weights, or signs, reach its update.
+        """Return, by layer, the longest chain of uses whose transposes or signs reach its update.
 
-        A chain follows the flow of the data, so that a layer which a step applies several times
-        counts as often, and layers beside each other count once.
+        A chain follows the flow of the data: a layer that a step applies several times counts
+        each time, and parallel layers count once.
 
         Args:
             among: the layers that may be in a chain; None for all.
@@ -104,44 +104,55 @@ class Transport:
 
     def _depth(self, m: Map, among: Sequence[Map]) -> int:
         chains = [
-            self._chain(m, among, uses, {each.name: each.uses[number] for each in among})
+            self._chain(m, among, uses, {other.name: other.uses[number] for other in among})
             for number, uses in enumerate(self.steps)
         ]
         return max(chains, default=0)
 
     def depth_along(self, uses: Sequence[Use], among: Sequence[Map]) -> int:
-        """The longest chain of uses of a prediction whose transposes reach one and the same update.
+        """Return the longest chain of uses of a prediction whose transposes reach one update.
 
-        Where states relax towards an equilibrium, a step applies its layers in no order.
+        It is used because a step in which states relax towards an equilibrium applies its layers
+        in no fixed order.
         """
-        places = {
+        indices = {
             m.name: [k for k, u in enumerate(uses) if u.contracts and u.matrices & {*m.weights}]
             for m in among
         }
-        return max((self._chain(m, among, uses, places) for m in among), default=0)
+        return max((self._chain(m, among, uses, indices) for m in among), default=0)
 
     def _chain(
         self,
         m: Map,
         among: Sequence[Map],
         uses: Sequence[Use],
-        places: Mapping[str, Sequence[int]],
+        indices: Mapping[str, Sequence[int]],
     ) -> int:
-        """The longest chain of the uses of those layers whose transposes reach a layer's update."""
-        reached = [each for each in among if self.kinds.get((m.name, each.name)) in REACHES]
-        chosen = {place for each in reached for place in places[each.name]}
-        own = places[m.name]
-        if m in reached:  # its first use is what is trained, not what its error passes
+        """Return the longest chain of uses of the layers whose transposes reach a layer's update.
+
+        Args:
+            m: the layer.
+            among: the layers that may be in the chain.
+            uses: all uses of a step or prediction.
+            indices: by layer, the indices of its uses.
+        """
+        reaching = [other for other in among if self.kinds.get((m.name, other.name)) in REACHES]
+        chosen = {index for other in reaching for index in indices[other.name]}
+        own = indices[m.name]
+        if m in reaching:  # the layer's first use is trained; its error does not pass through it
             chosen -= {k for k in own if not any(uses[k].before >> j & 1 for j in own)}
         return chain(uses, chosen)
 
     def settle(self, subject: Subject, local: Locality) -> None:
-        """What does not depend on a unit at all does not depend on its transposes."""
-        unit = {name: each.name for each in subject.units for name in each.params}
+        """Settle pairs that are not measurable by locality.
+
+        An update that does not depend on a unit at all does not depend on its transposes.
+        """
+        unit = {name: u.name for u in subject.units for name in u.params}
         home = {m.name: unit.get(m.params[0]) for m in (*self.maps, *self.others)}
         for earlier, later in [pair for pair, kind in self.kinds.items() if kind is None]:
             one, two = home[earlier], home[later]
-            if one is not None and two is not None and local.apart(one, two):
+            if one is not None and two is not None and local.independent(one, two):
                 self.kinds[earlier, later] = "none"
         matrices = {w: unit.get(w) for m in self.maps for w in m.weights}
         matrices |= {name: unit.get(name) for name in self.hidden}
@@ -149,10 +160,9 @@ class Transport:
             name
             for name in self.hidden
             if (own := matrices[name]) is None
-            or any(other == own for each, other in matrices.items() if each != name)
-            or not all(
-                local.apart(*pair) for pair in local.redrawn if own in pair
-            )  # it may reach, or be reached
+            or any(other == own for matrix, other in matrices.items() if matrix != name)
+            # Its unit may reach another one, or be reached by it.
+            or not all(local.independent(*pair) for pair in local.redrawn if own in pair)
         ]
         self.reasons = {name: self.reasons[name] for name in self.unmeasurable}
 
@@ -161,61 +171,106 @@ def transport(
     subject: Subject,
     rows: tuple[int, int, int],
     *,
-    apart: bool,
+    per_position: bool,
     progress: Callable[[str], None] = lambda text: None,
 ) -> Transport:
-    """Measures every pair of layers, in every phase.
+    """Measure every pair of layers, in every phase.
 
     Args:
-        rows: of the batches of three steps.
-        apart: scalars may be one an example, position and group of channels, not one an example.
-        progress: called with which layer is changed next.
+        subject: what is measured.
+        rows: number of rows of the batches of three steps.
+        per_position: whether scalars may be one per example, position and group of channels,
+            instead of one per example.
+        progress: called with the number of the layer that is changed next.
     """
-    found = Transport(trained=trained(subject, list(rows)))
+    result = Transport(trained=trained(subject, list(rows)))
+    references = _references(subject, rows, result.trained)
+    result.steps = [uses for reference in references for uses in reference.uses]
+    unused = _find_layers(subject, result)
+    for reference in references:
+        _measure_layers(subject, reference, per_position, result, progress)
+        _find_hidden(subject, reference, unused, result)
+    _mark_recurrent(result)
+    return result
+
+
+def _references(
+    subject: Subject, rows: tuple[int, int, int], trained: Sequence[str]
+) -> list[Reference]:
+    """Make the undisturbed steps of each phase."""
     references: list[Reference] = []
     for phase in subject.phases:
-        references.append(undisturbed(subject, phase, list(rows), found.trained))
+        references.append(undisturbed(subject, phase, list(rows), trained))
         references[-1].first = len(rows) * (len(references) - 1)
+    return references
+
+
+def _find_layers(subject: Subject, result: Transport) -> list[str]:
+    """Fill in the layers and other receivers; return the matrices that no step used."""
     replica = subject.replica()
-    params = {name: replica.params[name] for name in found.trained}
-    found.steps = steps = [uses for reference in references for uses in reference.uses]
-    found.maps, unused = layers(params, steps)
-    order = [m.name for m in found.maps]
-    acting = [name for name in found.trained if name not in unused]
-    found.others = [m for m in others(acting, found.maps, steps) if m.name not in order]
-    for reference in references:
-        learners = [m for m in found.maps if any(signalled(s, m) for s in reference.signals)]
-        for place, later in enumerate(found.maps):
-            progress(f"layer {place + 1} of {len(found.maps)}")
-            receivers = [m for m in learners if m is not later or _chained(later, steps)]
-            receivers += [m for m in found.others if any(nonzero(s, m) for s in reference.signals)]
-            for name, kind in _measure(subject, reference, receivers, later, apart, found).items():
-                if kind != "none" or name in order[:place]:
-                    before = found.kinds.get((name, later.name), "none")
-                    found.kinds[name, later.name] = max(kind, before, key=KINDS.index)
-        for name in unused:
-            perturbation = LayerPerturbation(
-                subject, reference, Map(name, [name], [name], []), found.trained
-            )
-            # What acts in no forward pass carries errors back: feedback weights.
-            if name not in found.hidden and perturbation.acts():
-                found.hidden.append(name)
-                found.reasons[name] = UNSEEN
-    for m in found.maps:
-        places = ((uses, k) for uses, at in zip(steps, m.uses, strict=True) for k in at)
-        if len(m.weights) > 1 and any(uses[k].several for uses, k in places):
-            found.kinds[m.name, m.name] = None
-            found.reasons[m.name] = INSIDE
-    return found
+    params = {name: replica.params[name] for name in result.trained}
+    result.maps, unused = layers(params, result.steps)
+    names = [m.name for m in result.maps]
+    acting = [name for name in result.trained if name not in unused]
+    receivers = others(acting, result.maps, result.steps)
+    result.others = [m for m in receivers if m.name not in names]
+    return unused
+
+
+def _measure_layers(
+    subject: Subject,
+    reference: Reference,
+    per_position: bool,
+    result: Transport,
+    progress: Callable[[str], None],
+) -> None:
+    """Change each layer in turn, and fill in the kinds of transport from it in a phase."""
+    order = [m.name for m in result.maps]
+    learners = [m for m in result.maps if any(signalled(s, m) for s in reference.signals)]
+    gains = [m for m in result.others if any(nonzero(s, m) for s in reference.signals)]
+    for index, later in enumerate(result.maps):
+        progress(f"layer {index + 1} of {len(result.maps)}")
+        receivers = [m for m in learners if m is not later or _chained(later, result.steps)]
+        receivers += gains
+        kinds = _measure(subject, reference, receivers, later, per_position, result)
+        for name, kind in kinds.items():
+            if kind != "none" or name in order[:index]:
+                before = result.kinds.get((name, later.name), "none")
+                result.kinds[name, later.name] = max(kind, before, key=KINDS.index)
+
+
+def _find_hidden(
+    subject: Subject, reference: Reference, unused: Sequence[str], result: Transport
+) -> None:
+    """Fill in the matrices that no step used but that act in a step or a prediction.
+
+    A matrix that acts in no forward pass, such as feedback weights, carries errors back.
+    """
+    for name in unused:
+        matrix = Map(name, [name], [name], [])
+        perturbation = LayerPerturbation(subject, reference, matrix, result.trained)
+        if name not in result.hidden and perturbation.acts():
+            result.hidden.append(name)
+            result.reasons[name] = UNSEEN
+
+
+def _mark_recurrent(result: Transport) -> None:
+    """Mark layers that one call applies several times, such as an LSTM, as not measurable."""
+    for m in result.maps:
+        pairs = zip(result.steps, m.uses, strict=True)
+        calls = [uses[k] for uses, indices in pairs for k in indices]
+        if len(m.weights) > 1 and any(use.several for use in calls):
+            result.kinds[m.name, m.name] = None
+            result.reasons[m.name] = INSIDE
 
 
 def _chained(m: Map, steps: Sequence[Sequence[Use]]) -> bool:
-    """Whether a step applies a layer to what came out of it."""
+    """Return whether a step applies a layer to something computed from its own outputs."""
     return any(
         uses[k].before >> j & 1
-        for uses, places in zip(steps, m.uses, strict=True)
-        for k in places
-        for j in places
+        for uses, indices in zip(steps, m.uses, strict=True)
+        for k in indices
+        for j in indices
     )
 
 
@@ -224,39 +279,43 @@ def _measure(
     reference: Reference,
     receivers: list[Map],
     later: Map,
-    apart: bool,
-    found: Transport,
+    per_position: bool,
+    result: Transport,
 ) -> dict[str, str | None]:
-    """What of a layer's transpose reaches each receiver."""
+    """Return the kind of transport from a layer to each receiver, by the receiver's name."""
     if not receivers:
         return {}
-    perturbation = LayerPerturbation(subject, reference, later, found.trained)
+    perturbation = LayerPerturbation(subject, reference, later, result.trained)
     own = frozenset(later.weights)
     outside = any(
         use.holdable(own, outside=True) and not use.holdable(own, outside=False)
         for uses in reference.uses
         for use in uses
     )
-    count = 1 if reference.numel(later) >= LARGE else LOOKS
+    count = 1 if reference.numel(later) >= LARGE else CHANGES
     try:
-        looks = [perturbation.look(number) for number in range(count)]
+        responses = [perturbation.response(number) for number in range(count)]
         kinds: dict[str, str | None] = dict.fromkeys((m.name for m in receivers), "none")
-        moving = [m for m in receivers if first_moved(looks, reference.signals, m) is not None]
+        moving = [m for m in receivers if first_moved(responses, reference.signals, m) is not None]
         updated = [
-            m for m in receivers if m is not later and update_moved(looks, reference.signals, m)
+            m for m in receivers if m is not later and update_moved(responses, reference.signals, m)
         ]
         if not moving and updated:
             kinds |= {m.name: None for m in updated}
-            found.reasons[later.name] = OWN_WAY
+            result.reasons[later.name] = OWN_WAY
         if outside and moving:
-            # HeldUses everywhere, what still moves has used the transpose.
+            # With all uses held, a signal that still moves has used the transpose.
             kinds |= {m.name: None for m in moving}
-            found.reasons[later.name] = OUTSIDE
-            perturbation = LayerPerturbation(subject, reference, later, found.trained, outside=True)
-            looks = [perturbation.look(number) for number in range(count)]
-        return kinds | _kinds(reference, receivers, later, apart, perturbation, looks, found)
+            result.reasons[later.name] = OUTSIDE
+            perturbation = LayerPerturbation(
+                subject, reference, later, result.trained, outside=True
+            )
+            responses = [perturbation.response(number) for number in range(count)]
+        return kinds | _kinds(
+            reference, receivers, later, per_position, perturbation, responses, result
+        )
     except CannotHoldError:
-        found.reasons[later.name] = NOT_HELD
+        result.reasons[later.name] = NOT_HELD
         return {m.name: None for m in receivers}
 
 
@@ -264,76 +323,83 @@ def _kinds(
     reference: Reference,
     receivers: list[Map],
     later: Map,
-    apart: bool,
+    per_position: bool,
     perturbation: LayerPerturbation,
-    looks: list[list[Signals]],
-    found: Transport,
+    responses: list[list[Signals]],
+    result: Transport,
 ) -> dict[str, str | None]:
-    """The kinds of those receivers whose signals move, or that have none that could."""
-    first = {m.name: first_moved(looks, reference.signals, m) for m in receivers}
+    """Return the kinds of the receivers whose signals move, and None for those without signals."""
+    first = {m.name: first_moved(responses, reference.signals, m) for m in receivers}
     moving = [m for m in receivers if first[m.name] is not None]
     # A receiver without any signal could not have moved.
     silent = [m for m in receivers if not any(nonzero(signals, m) for signals in reference.signals)]
     kinds: dict[str, str | None] = {m.name: None for m in silent}
     if silent:
-        found.reasons.setdefault(later.name, f"{silent[0].name}: {SILENT}")
+        result.reasons.setdefault(later.name, f"{silent[0].name}: {SILENT}")
     if not moving:
         return kinds
-    more = _more(perturbation, looks, moving, max(first[m.name] or 0 for m in moving))
+    more = _beyond_signs(perturbation, responses, moving, max(first[m.name] or 0 for m in moving))
     kinds |= {m.name: "sign" for m in moving if m not in more}
-    scalars = {m.name: _scalars(reference, m, first[m.name] or 0, apart) for m in more}
+    scalars = {m.name: _scalars(reference, m, first[m.name] or 0, per_position) for m in more}
     last = max((first[m.name] or 0 for m in more), default=0)
     wanted = min(MOST, max((least for least, _ in scalars.values()), default=0) + 2)
-    looks += [perturbation.look(number, last=last) for number in range(len(looks), wanted)]
+    responses += [
+        perturbation.response(number, last=last) for number in range(len(responses), wanted)
+    ]
     for m in more:
         index, (least, most) = first[m.name] or 0, scalars[m.name]
-        visible = min(len(looks), reference.numel(later), len(flat(reference.signals[index], m)))
-        directions = count_directions(looks, m, reference, index)
+        visible = min(
+            len(responses), reference.numel(later), len(flat(reference.signals[index], m))
+        )
+        directions = count_directions(responses, m, reference, index)
         if directions > most:
             kinds[m.name] = "full"
         elif directions <= least < visible:
             kinds[m.name] = "scalar"
         else:  # scalars and the full transpose may both move the signal in that many directions
             kinds[m.name] = None
-            found.reasons.setdefault(later.name, NARROW)
+            result.reasons.setdefault(later.name, NARROW)
     return kinds
 
 
-def _more(
-    perturbation: LayerPerturbation, looks: list[list[Signals]], moving: list[Map], last: int
+def _beyond_signs(
+    perturbation: LayerPerturbation, responses: list[list[Signals]], moving: list[Map], last: int
 ) -> list[Map]:
-    """The layers in whose signals twice a change moves more than the change itself.
+    """Return the layers whose signals move further under twice a change than under the change.
 
     Args:
-        looks: under single changes; as many as are needed are added.
-        last: step until which every one of the layers has moved.
+        perturbation: steps with the changed layer.
+        responses: signals under single changes; further ones are added where they are needed.
+        moving: the layers whose signals move.
+        last: the step at which each of these layers has moved.
     """
     more: list[Map] = []
-    for number in range(LOOKS):
-        if number == len(looks):
-            looks.append(perturbation.look(number))
-        # Often the steps until all have moved tell; else all steps do.
+    for number in range(CHANGES):
+        if number == len(responses):
+            responses.append(perturbation.response(number))
+        # The steps until all have moved are often enough; otherwise all steps are made.
         for until in (last, None):
-            twice = perturbation.look(number, factor=2, last=until)
-            found = [m for m in moving if m not in more]
-            more += [m for m in found if first_moved([twice], looks[number], m) is not None]
+            twice = perturbation.response(number, factor=2, last=until)
+            rest = [m for m in moving if m not in more]
+            more += [m for m in rest if first_moved([twice], responses[number], m) is not None]
             if len(more) == len(moving):
                 return more
     return more
 
 
-def _scalars(reference: Reference, m: Map, index: int, apart: bool) -> tuple[int, int]:
+def _scalars(reference: Reference, m: Map, index: int, per_position: bool) -> tuple[int, int]:
     """Return how many numbers a forward gradient may have sent to the layer at one step.
 
-    One per example; taken apart, one per example, position and group of channels. The groups
-    may be those of a layer behind this one, whose units then reach one of them each.
+    There is one number per example or, with ``per_position``, one per example, position and group
+    of channels. The groups may be those of a later layer, which this layer's units feed.
 
     Returns:
-        As many as leave half of the layer's parameters for the full transpose to show, and all.
+        The number, limited to half of the layer's parameters, so that a full transpose remains
+        visible; and the number without this limit.
     """
     rows = reference.rows[index]
-    if not apart:
+    if not per_position:
         return rows, rows
-    uses, places = reference.uses[index], m.uses[reference.first + index]
-    count = max((use.groups for use in uses), default=1) * positions(uses, places)
+    uses, indices = reference.uses[index], m.uses[reference.first + index]
+    count = max((use.groups for use in uses), default=1) * positions(uses, indices)
     return max(rows, min(count, len(flat(reference.signals[index], m)) // 2)), max(rows, count)

@@ -1,4 +1,4 @@
-"""In whose turn state is written: a unit's state belongs to its own turn."""
+"""Turns of units: the state of a unit may be written only in its own turn."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from lbench.auditing.subject import Subject, SubjectReplica, Unit
 
 
 def owners(units: Sequence[Unit], names: Sequence[str]) -> dict[str, str]:
-    """Returns the unit of each module or tensor: that of its closest trained relatives.
+    """Return the unit of each module or tensor: the unit of its closest trained relatives.
 
-    What has trained relatives in several units, or in none, belongs to no unit and is left out.
+    A module or tensor with trained relatives in several units, or in none, is left out.
     """
     unit_of = {name: unit.name for unit in units for name in unit.params}
     return {name: owner for name in names if (owner := _owner(name, unit_of)) is not None}
@@ -36,15 +36,15 @@ def _owner(name: str, unit_of: Mapping[str, str]) -> str | None:
 
 @contextmanager
 def taking_turns(subject: Subject, replica: SubjectReplica) -> Iterator[None]:
-    """Within the context, state that is written in another unit's turn is noted.
+    """Record, within the context, state of a unit that is written in another unit's turn.
 
-    A turn is a call of one of the unit's modules, or what the replica says is one. What is written
-    outside of every turn is the step's own doing and belongs to it.
+    A turn is a call of one of the unit's modules, or of one of ``replica.turns()``. Writes outside
+    of every turn belong to the step itself and are not recorded.
     """
     stack: list[str] = []
     known = snapshot(replica.model)
 
-    def look() -> None:
+    def compare() -> None:
         now = state(replica.model)
         names = changed(known, now)
         turn = stack[-1] if stack else None
@@ -56,12 +56,12 @@ def taking_turns(subject: Subject, replica: SubjectReplica) -> Iterator[None]:
 
     def enter(unit: str) -> None:
         if not stack or stack[-1] != unit:
-            look()
+            compare()
         stack.append(unit)
 
     def leave() -> None:
         if len(stack) < 2 or stack[-2] != stack[-1]:
-            look()
+            compare()
         stack.pop()
 
     def before(unit: str, module: nn.Module, args: Any) -> None:
@@ -80,7 +80,7 @@ def taking_turns(subject: Subject, replica: SubjectReplica) -> Iterator[None]:
         for method, turn_of in replica.turns().items():
             cleanup.callback(_wrap(replica.model, method, turn_of, enter, leave))
         yield
-        look()
+        compare()
 
 
 def _wrap(
@@ -90,7 +90,7 @@ def _wrap(
     enter: Callable[[str], None],
     leave: Callable[[], None],
 ) -> Callable[[], None]:
-    """Makes a method's calls turns; returns what undoes it."""
+    """Make calls of a method turns, and return a function that undoes it."""
     own = getattr(model, method)
 
     def turn(*args: Any, **kwargs: Any) -> Any:

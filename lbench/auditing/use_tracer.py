@@ -1,4 +1,4 @@
-"""Following the tensors of a step to where it combines its data with trained parameters."""
+"""Trace the tensors of a step to the calls that combine its data with trained parameters."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from torch.nn.modules.module import (
 from torch.overrides import TorchFunctionMode
 
 from lbench.auditing.functions import (
+    COMPOSITE,
     DIFFERENTIATE,
     DRAWS,
-    OPENED,
     PRODUCTS,
     RECURRENT,
     REPEATS,
@@ -39,20 +39,23 @@ R = TypeVar("R")
 
 
 MARK = "_lbench_origin"
-"""Attribute of tensors and of their memory: the number of a watch, and an origin."""
+"""Attribute of tensors and of their storage: the number of a tracer, and an origin."""
 UNMARKED = (-1, CONSTANT)
 _NUMBERS = itertools.count()
 
 
 class UseTracer(TorchFunctionMode):
-    """Follows the tensors of a step or prediction and keeps each use of a parameter.
+    """Follow the tensors of a step or prediction, and record each use of a parameter.
 
     Args:
-        model: whose modules are called.
+        model: the model whose modules are called.
         params: trained parameters by name; a tensor may have several names.
-        inputs: the batch's examples, or what a prediction is made for.
-        target: the batch's labels.
-        held: parameters whose uses are held.
+        inputs: the inputs of the batch, or of the prediction.
+        target: the labels of the batch; None in a prediction.
+        held: uses whose outputs are overwritten; None to record uses with their outputs.
+
+    Attributes:
+        uses: the uses recorded so far.
     """
 
     def __init__(
@@ -82,33 +85,33 @@ class UseTracer(TorchFunctionMode):
             self._note(target, TARGET)
         self._modules = {id(m): _names(m, self._own) for m in model.modules()}
         self._forwards = {getattr(type(m).forward, "__code__", None) for m in model.modules()}
-        # Modules that are being called, each with the backward pass in which it was called.
+        # Parameters of modules that are being called, with the backward pass of each call.
         self._stack: list[tuple[frozenset[str], int]] = []
 
     def before(self, t: Tensor) -> int:
-        """Bit ``k`` is set where use ``k`` is among what a tensor was computed from."""
+        """Return a number whose bit ``k`` is set where a tensor was computed from use ``k``."""
         return self._origin(t).uses
 
     def called(self, module: nn.Module, args: Any) -> None:
-        """Hook of every module, before all others: its call begins."""
+        """Record that the call of a module begins; a hook of every module, before all others."""
         if (names := self._modules.get(id(module))) is None:
             return
         self._stack.append((names, torch._C._current_graph_task_id()))
         for t in _tensors(args):
             origin = self._origin(t)
-            # Noise that is sent through a module is what the module is applied to.
+            # Noise that is sent through a module counts as the module's data.
             if origin.noise and not origin.params and not origin.data:
                 self._note(t, origin | INPUT)
 
     def returned(self, module: nn.Module, args: Any, output: Any) -> None:
-        """Hook of every module, before all others: its call ends."""
+        """Record that the call of a module ends; a hook of every module, before all others."""
         if id(module) in self._modules:
             self._stack.pop()
 
     def __torch_function__(
         self, func: Any, types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        """Call a function of PyTorch and note what its outputs were computed from."""
+        """Call a function of PyTorch, and record what its outputs were computed from."""
         kwargs = kwargs or {}
         name = getattr(func, "__name__", "")
         if name in DIFFERENTIATE:
@@ -118,7 +121,7 @@ class UseTracer(TorchFunctionMode):
                 self._note(t, TARGET)
             return output
         given: list[tuple[Tensor, Origin]] | None = None
-        if name in OPENED:
+        if name in COMPOSITE:
             given = self._given(name, args, kwargs)
             if weighted(given):
                 with self:
@@ -145,8 +148,8 @@ class UseTracer(TorchFunctionMode):
         given = [(t, self._origin(t)) for t in tensors]
         if name in ("__getitem__", "__setitem__") and len(args) > 1:
             # An index, such as the choice of an expert, passes no error back.
-            places = {id(t) for t in _tensors(args[1:2])}
-            given = [(t, replace(o, uses=0) if id(t) in places else o) for t, o in given]
+            indices = {id(t) for t in _tensors(args[1:2])}
+            given = [(t, replace(o, uses=0) if id(t) in indices else o) for t, o in given]
         return given
 
     def _total(self, func: Any, name: str, given: Sequence[tuple[Tensor, Origin]]) -> Origin:
@@ -167,7 +170,7 @@ class UseTracer(TorchFunctionMode):
     def _used(
         self, name: str, given: Sequence[tuple[Tensor, Origin]], outputs: list[Tensor]
     ) -> Origin:
-        """Keep a use, hold it if it is to be held, and return what its output was computed from."""
+        """Record a use, hold its outputs where required, and return their origin."""
         total, params, matrices = CONSTANT, set[str](), set[str]()
         for t, origin in given:
             if not origin.weight:
@@ -177,7 +180,7 @@ class UseTracer(TorchFunctionMode):
             if t.dim() > 1 or (name in PRODUCTS and t.numel() > 1):
                 matrices |= origin.params
         contracts = bool(matrices) and not elementwise(name)
-        # Outside of a forward pass it is an update's own, such as Oja's decay.
+        # Outside of a forward pass it is part of an update, such as Oja's decay.
         over = spread(name, given, self._matrices) if self._stack else _NONE
         joins = not elementwise(name) and sum(t.numel() > 1 for t, _ in given) > 1
         over_now = summed(name, given, outputs, joins=joins)
@@ -228,24 +231,24 @@ class UseTracer(TorchFunctionMode):
         return frozenset(params) & (called if params <= called else called | self._entered())
 
     def _entered(self) -> frozenset[str]:
-        """The parameters of modules whose forward method runs, called by its name or not.
+        """Return the parameters of modules whose forward method is running.
 
-        ``layer.forward(x)`` calls no hooks.
+        They are read from the call stack, since ``layer.forward(x)`` calls no hooks.
         """
-        found = frozenset[str]()
+        params = frozenset[str]()
         frame = sys._getframe()
         while (outer := frame.f_back) is not None:
             frame, code = outer, outer.f_code
             if code in self._forwards and code.co_argcount:
                 module = frame.f_locals.get(code.co_varnames[0])
-                found |= self._modules.get(id(module), frozenset())
-        return found
+                params |= self._modules.get(id(module), frozenset())
+        return params
 
     def _origin(self, t: Tensor) -> Origin:
         number, origin = t.__dict__.get(MARK, UNMARKED)
         if number == self._number:
             return cast(Origin, origin)
-        # What a custom function or a transform of torch.func returns is known by its memory.
+        # Results of a custom function or a transform of torch.func are known by their storage.
         if (store := _store(t)) is not None:
             number, origin = store.__dict__.get(MARK, UNMARKED)
         if number == self._number:
@@ -253,7 +256,7 @@ class UseTracer(TorchFunctionMode):
         return INPUT if self._left_torch and _foreign(t) else CONSTANT
 
     def _note(self, t: Tensor, origin: Origin) -> None:
-        # On the tensor itself: so it is forgotten with it, and nothing is kept alive for it.
+        # The mark is an attribute of the tensor, so it is freed with it and keeps nothing alive.
         mark = t.__dict__[MARK] = (self._number, origin)
         if (store := _store(t)) is not None and store._cdata not in self._own_stores:
             store.__dict__[MARK] = mark
@@ -265,7 +268,7 @@ _OPENED: dict[FunctionType, FunctionType] = {}
 
 
 def untraced(function: Callable[P, R]) -> Callable[P, R]:
-    """Decorate what the audit itself does during a step: a watch does not follow it."""
+    """Decorate a function of the audit that runs during a step, so that no tracer follows it."""
 
     @functools.wraps(function)
     def plain(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -277,8 +280,8 @@ def untraced(function: Callable[P, R]) -> Callable[P, R]:
 
 @contextmanager
 def tracing(tracer: UseTracer) -> Iterator[UseTracer]:
-    """Within the context a step or prediction is followed."""
-    # Of all modules: the model may make some while it runs. Before the hooks of each module.
+    """Trace a step or prediction within the context."""
+    # Global hooks: the model may make modules while it runs, and these precede a module's own.
     handles = [
         register_module_forward_pre_hook(tracer.called),
         register_module_forward_hook(tracer.returned, always_call=True),
@@ -292,12 +295,12 @@ def tracing(tracer: UseTracer) -> Iterator[UseTracer]:
 
 
 def _opened(function: Any) -> Any:
-    """A function of PyTorch that leaves it to its parts to be overridden."""
+    """Return a function of PyTorch that is not overridden itself, while the calls inside it are."""
     if not isinstance(function, FunctionType):
         return function
     if function not in _OPENED:
-        asks = ("has_torch_function", "has_torch_function_unary", "has_torch_function_variadic")
-        variables = {**function.__globals__, **dict.fromkeys(asks, _never)}
+        checks = ("has_torch_function", "has_torch_function_unary", "has_torch_function_variadic")
+        variables = {**function.__globals__, **dict.fromkeys(checks, _never)}
         opened = FunctionType(
             function.__code__,
             variables,
@@ -311,7 +314,7 @@ def _opened(function: Any) -> Any:
 
 
 def _groups(name: str, given: Sequence[tuple[Tensor, Origin]]) -> int:
-    """Groups of channels of a convolution, as the shapes of its input and weight say."""
+    """Return the channel groups of a convolution, from the shapes of its input and weight."""
     if not name.startswith("conv") or "transpose" in name:
         return 1
     (x, _), (weight, _), *_ = given
@@ -323,7 +326,7 @@ def _never(*args: Any) -> bool:
 
 
 def _foreign(t: Tensor) -> bool:
-    """Whether a tensor's memory is not PyTorch's own, as that of an array of NumPy."""
+    """Return whether a tensor's memory is not PyTorch's own, such as that of a NumPy array."""
     try:
         return not _unwrapped(t).untyped_storage().resizable()
     except (RuntimeError, NotImplementedError):
@@ -331,31 +334,31 @@ def _foreign(t: Tensor) -> bool:
 
 
 def _tensors(value: Any) -> list[Tensor]:
-    """The tensors in a value, in containers too."""
+    """Return the tensors in a value, including those in containers."""
     if isinstance(value, Tensor):
         return [value]
     if type(value) is torch.Size:
         return []
     if isinstance(value, tuple | list | set | frozenset):
-        found = []
-        for each in value:
-            if isinstance(each, Tensor):
-                found.append(each)
-            elif isinstance(each, tuple | list | set | frozenset | Mapping):
-                found += _tensors(each)
-        return found
+        tensors = []
+        for item in value:
+            if isinstance(item, Tensor):
+                tensors.append(item)
+            elif isinstance(item, tuple | list | set | frozenset | Mapping):
+                tensors += _tensors(item)
+        return tensors
     return _tensors(list(value.values())) if isinstance(value, Mapping) else []
 
 
 def _unwrapped(t: Tensor) -> Tensor:
-    """The tensor inside the wrappers of torch.func's transforms."""
+    """Return the tensor inside the wrappers of torch.func's transforms."""
     while torch._C._functorch.is_functorch_wrapped_tensor(t):
         t = torch._C._functorch.get_unwrapped(t)
     return t
 
 
 def _store(t: Tensor) -> torch.UntypedStorage | None:
-    """The memory of a tensor; None of one that has none of its own, as a sparse one."""
+    """Return the storage of a tensor; None where it has none of its own, as a sparse tensor."""
     try:
         return _unwrapped(t).untyped_storage()
     except (RuntimeError, NotImplementedError):
@@ -363,15 +366,15 @@ def _store(t: Tensor) -> torch.UntypedStorage | None:
 
 
 def _names(module: nn.Module, own: Mapping[int, str]) -> frozenset[str]:
-    """The parameters of a module itself, by their first names.
+    """Return the first names of the parameters of a module itself.
 
-    They include those behind parametrizations, and those in containers that cannot be called.
+    They include parameters behind parametrizations, and those in containers that cannot be called.
     """
     params = [*module.parameters(recurse=False)]
-    found = set[str]()
+    names = set[str]()
     for name, inner in module.named_children():
         if name == "parametrizations":
             params += inner.parameters()
         elif type(inner).forward is nn.Module.forward:
-            found |= _names(inner, own)
-    return frozenset(found | {own[id(p)] for p in params if id(p) in own})
+            names |= _names(inner, own)
+    return frozenset(names | {own[id(p)] for p in params if id(p) in own})

@@ -1,4 +1,4 @@
-"""Uses of trained parameters in a step, and holding what comes out of them."""
+"""Uses of trained parameters in a step, and how their outputs are held at old values."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ class Use:
     """One call of a function that combined data with trained parameters.
 
     Args:
-        params: names of all parameters that its weights were computed from.
-        matrices: of these, those behind an argument of two or more dimensions.
-        contracts: whether it sums over features, as matrix products and convolutions do; what
-            acts on each element, such as a gain, does not.
-        inside: names of those whose own module was being called.
+        params: names of all parameters from which its weights were computed.
+        matrices: names of those among them that reach an argument of two or more dimensions.
+        contracts: whether it sums over features, as matrix products and convolutions do;
+            elementwise functions, such as a gain, do not.
+        inside: names of the parameters whose own module was being called.
         forward: whether any module of the model was being called.
-        target: whether its data were computed from labels or are a gradient.
+        target: whether its data were computed from labels, or are a gradient.
         several: whether it applies several matrices one after the other, as an LSTM does.
-        groups: of channels, of a convolution.
-        before: bit ``k`` is set where use ``k`` is among what its data were computed from.
-        outputs: its values, without graph.
+        groups: number of channel groups of a convolution; otherwise 1.
+        before: bit ``k`` is set where its data were computed from the result of use ``k``.
+        outputs: the returned values, without graph.
     """
 
     params: frozenset[str]
@@ -39,10 +39,11 @@ class Use:
     outputs: list[Tensor]
 
     def holdable(self, params: frozenset[str], *, outside: bool) -> bool:
-        """Whether its outputs are held when ``params`` are changed.
+        """Return whether its outputs are held when ``params`` are changed.
 
         Args:
-            outside: whether uses outside of the call of the parameters' own module are held too.
+            params: names of the changed parameters.
+            outside: whether uses outside of calls of the parameters' own module are held too.
         """
         if params & self.params & self.inside:
             return True
@@ -56,33 +57,33 @@ class CannotHoldError(Exception):
 
 @dataclass
 class HeldUses:
-    """Changed parameters whose uses give what they gave in an undisturbed step.
+    """Uses of changed parameters whose outputs are held at those of an undisturbed step.
 
     Args:
         params: names of the changed parameters.
-        uses: all of the undisturbed step.
-        outside: as of ``Use.holdable``.
+        uses: all uses of the undisturbed step.
+        outside: whether uses outside of calls of the parameters' own module are held too.
     """
 
     params: frozenset[str]
     uses: Sequence[Use]
     outside: bool
-    _left: Iterator[Use] = field(init=False)
+    _remaining: Iterator[Use] = field(init=False)
 
     def __post_init__(self) -> None:
-        self._left = (u for u in self.uses if u.holdable(self.params, outside=self.outside))
+        self._remaining = (u for u in self.uses if u.holdable(self.params, outside=self.outside))
 
     def hold(self, use: Use, outputs: Sequence[Tensor]) -> None:
         """Overwrite the outputs in place, below autograd, with those of the undisturbed step.
 
-        Their graph, and their tangents in forward mode, are those of the weights as they are.
+        Their graph, and their tangents in forward mode, remain those of the changed weights.
 
         Raises:
-            CannotHoldError: there was no such use in the undisturbed step.
+            CannotHoldError: the undisturbed step had no such use.
         """
         if not use.holdable(self.params, outside=self.outside):
             return
-        before = next(self._left, None)
+        before = next(self._remaining, None)
         if before is None or [t.shape for t in before.outputs] != [t.shape for t in outputs]:
             raise CannotHoldError
         with temporarily_clear_interpreter_stack():

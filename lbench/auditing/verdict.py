@@ -1,4 +1,4 @@
-"""The audit of a run: its claims, what the full audit measured, and what its own steps did."""
+"""The audit of a run: claims, results of the full audit, and observations of its own steps."""
 
 from __future__ import annotations
 
@@ -18,30 +18,31 @@ def verdict(
     """Return ``audit`` and ``contradictions`` of a run.
 
     Args:
-        claims: by word, as in ``Claims.as_dict``.
+        claims: claims by name, as in ``Claims.as_dict``.
         full: ``audit`` and ``contradictions`` of the full audit; None where there is none.
-        glances: of the run's own steps.
+        glances: observations of the run's own steps.
         opened: files of the dataset that the rule's code opened in the run.
 
     Returns:
-        ``audit``: by word ``claimed`` and ``measured`` (None where nothing was measured);
-        ``contradictions``: claims that do not hold, with what was seen.
+        ``audit``: by name of a claim, ``claimed`` and ``measured`` (None where nothing was
+        measured); ``contradictions``: claims that do not hold, each with the evidence.
     """
     measured = {name: entry["measured"] for name, entry in (full or {}).get("audit", {}).items()}
     contradictions = list((full or {}).get("contradictions", []))
     local = independent(claims)
     steps: dict[str, list[int]] = {}
-    for each in glances:
-        for name, value, seen in _seen(each, local):
+    for glance in glances:
+        for name, value, evidence in _observations(glance, local):
             measured[name] = value
-            steps.setdefault(f"{name}: {seen}", []).append(each.step + 1)
+            steps.setdefault(f"{name}: {evidence}", []).append(glance.step + 1)
     for file in opened:
         measured["prediction"] = "leaks"
         contradictions.append(f"prediction: the rule's code opened {file}, a file of the dataset")
-    followed = any(each.follows for each in glances)
-    if (followed or measured.get("writes") == "foreign") and measured.get("bp_free"):
-        measured["bp_free"] = None  # what follows weights or is written elsewhere may be a gradient
-    contradictions += [f"{text} ({_words(which)} of the run)" for text, which in steps.items()]
+    weights_followed = any(glance.follows for glance in glances)
+    if (weights_followed or measured.get("writes") == "foreign") and measured.get("bp_free"):
+        # An update that follows weights, or is written from outside, may be a gradient.
+        measured["bp_free"] = None
+    contradictions += [f"{text} ({_words(numbers)} of the run)" for text, numbers in steps.items()]
     claimed = {**claims, **CONDUCT}
     return {
         "audit": {
@@ -51,21 +52,22 @@ def verdict(
     }
 
 
-def _seen(each: Glance, local: bool) -> Iterator[tuple[str, Any, str]]:
-    """Yield by the claims' words what was measured at one step, and how it showed."""
-    if each.writes:
-        yield "writes", "foreign", each.writes[0]
-    if each.generators:
-        generators = " and ".join(each.generators)
+def _observations(glance: Glance, local: bool) -> Iterator[tuple[str, Any, str]]:
+    """Yield, for one step, names of claims, the measured values and the evidence."""
+    if glance.writes:
+        yield "writes", "foreign", glance.writes[0]
+    if glance.generators:
+        generators = " and ".join(glance.generators)
         yield "randomness", "global", f"drew from the global generator of {generators}"
-    if each.follows:
+    if glance.follows:
         yield (
             "transport",
-            None,  # a number an example or the full transpose: one change does not tell
-            f"the update of {each.follows[0]} follows the weights of {each.changed}",
+            # One change cannot distinguish one number per example from the full transpose.
+            None,
+            f"the update of {glance.follows[0]} follows the weights of {glance.changed}",
         )
-    if local and each.moved:
-        yield "update_locked", True, f"the update of {each.moved[0]} changed with {each.cut}"
+    if local and glance.moved:
+        yield "update_locked", True, f"the update of {glance.moved[0]} changed with {glance.cut}"
 
 
 def _words(steps: list[int]) -> str:

@@ -1,4 +1,4 @@
-"""Everything that an object refers to, with the name by which each thing is reached."""
+"""Everything that an object refers to, with the names by which it is reached."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 ABSENT = object()
-"""The value of a place that has none."""
+"""The value of a variable that is not set."""
 ATOMS = (
     type(None),
     bool,
@@ -42,7 +42,7 @@ ATOMS = (
     logging.Logger,
 )
 Edge = tuple[str, Any]
-"""A name, or an empty one, and the object behind it."""
+"""A name, which may be empty, and the object that it refers to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class SharedVariable:
 
     Args:
         owner: a module's dictionary, a class, a function or a closure's cell.
-        name: in its owner; of a cell only for messages.
+        name: its name in the owner; for a cell, used in messages only.
     """
 
     owner: Any
@@ -89,43 +89,43 @@ class SharedVariable:
 
 
 class Walk:
-    """What some objects refer to: values, and variables of functions, classes and modules.
+    """What objects refer to: values, and variables of functions, classes and modules.
 
-    Functions are followed into their closures, defaults and attributes. Those of the caller's own
-    modules are followed into the module's variables that they read, and the caller's own classes
-    into their attributes. What the standard library, PyTorch, lbench and other installed packages
-    keep in variables of their modules and classes is left out, except for the packages of the
+    Functions are followed into their closures, defaults and attributes. Functions of the caller's
+    own modules are also followed into the module variables that they read, and the caller's own
+    classes into their attributes. Variables in modules and classes of the standard library,
+    PyTorch, lbench and other installed packages are left out, except for the packages of the
     objects themselves.
 
     Args:
-        roots: by a name for messages.
-        apart: objects that are not followed.
+        roots: the objects, by a name that messages use.
+        excluded: objects that are not followed.
 
     Attributes:
-        found: all objects by id, in the order in which they were reached.
-        places: variables that functions and classes share with their copies.
-        namespaces: dictionaries of the modules that have a place.
+        objects: all objects by id, in the order in which they were reached.
+        variables: variables that functions and classes share with their copies.
+        namespaces: dictionaries of the modules that have a shared variable.
     """
 
-    def __init__(self, roots: dict[str, Any], apart: tuple[Any, ...] = ()) -> None:
-        self.found: dict[int, Any] = {}
+    def __init__(self, roots: dict[str, Any], excluded: tuple[Any, ...] = ()) -> None:
+        self.objects: dict[int, Any] = {}
         self.variables: dict[tuple[int, str], SharedVariable] = {}
         self.namespaces: dict[int, dict[str, Any]] = {}
-        self._home = frozenset(_top(name) for each in roots.values() for name in _modules(each))
-        self._apart = {id(each) for each in apart}
+        self._home = frozenset(_top(name) for root in roots.values() for name in _modules(root))
+        self._excluded = {id(value) for value in excluded}
         self._from: dict[int, tuple[int, str]] = {}
         self._modules_read: set[tuple[int, frozenset[str]]] = set()
-        pending: list[tuple[int, str, Any]] = [(0, name, each) for name, each in roots.items()]
+        pending: list[tuple[int, str, Any]] = [(0, name, root) for name, root in roots.items()]
         while pending:
             parent, name, value = pending.pop()
-            if isinstance(value, ATOMS) or id(value) in self.found or id(value) in self._apart:
+            if isinstance(value, ATOMS) or id(value) in self.objects or id(value) in self._excluded:
                 continue
-            self.found[id(value)] = value
+            self.objects[id(value)] = value
             self._from[id(value)] = (parent, name)
-            pending += [(id(value), label, each) for label, each in self.edges(value)]
+            pending += [(id(value), label, target) for label, target in self.edges(value)]
 
     def name(self, value: Any) -> str:
-        """Return how an object is reached: the closest names, such as ``trainer.noise``."""
+        """Return the closest names by which an object is reached, such as ``trainer.noise``."""
         names: list[str] = []
         at = id(value)
         while at in self._from and len(names) < 3:
@@ -137,7 +137,7 @@ class Walk:
         return "".join(reversed(names)).lstrip(".") or type(value).__name__
 
     def edges(self, value: Any) -> list[Edge]:
-        """Return what an object refers to itself."""
+        """Return the objects to which an object refers directly."""
         if isinstance(value, types.FunctionType):
             return list(self._function(value))
         if isinstance(value, type):
@@ -151,7 +151,7 @@ class Walk:
         if isinstance(value, (staticmethod, classmethod)):
             return [("", value.__func__)]
         if isinstance(value, property):
-            return [("", each) for each in (value.fget, value.fset, value.fdel)]
+            return [("", function) for function in (value.fget, value.fset, value.fdel)]
         if isinstance(value, weakref.ref):
             return [("", value())]
         return [("", type(value)), *_parts(value)]
@@ -160,8 +160,8 @@ class Walk:
         return isinstance(module, str) and (_top(module) in self._home or is_authors(module))
 
     def _variable(self, owner: Any, name: str) -> Any:
-        place = self.variables.setdefault((id(owner), name), SharedVariable(owner, name))
-        return place.get()
+        variable = self.variables.setdefault((id(owner), name), SharedVariable(owner, name))
+        return variable.get()
 
     def _function(self, function: types.FunctionType) -> Iterator[Edge]:
         code = function.__code__
@@ -173,14 +173,15 @@ class Walk:
                 yield "", self._variable(function, name)
         module = sys.modules.get(function.__globals__.get("__name__", ""))
         whole = module is not None and vars(module) is function.__globals__
-        own = not whole or self._is_own(function.__globals__["__name__"])  # else it was typed
+        # A function whose globals are no module's was typed or executed by the author.
+        own = not whole or self._is_own(function.__globals__["__name__"])
         if own or function.__dict__:
             yield "", self._variable(function, "__dict__")
         if own:
             yield from self._read(function.__globals__, _names(code))
 
     def _read(self, variables: dict[str, Any], names: frozenset[str]) -> Iterator[Edge]:
-        """Yield the module's variables that are read, and those of modules among them."""
+        """Yield the module variables with these names, and those of modules among them."""
         self.namespaces[id(variables)] = variables
         modules = {id(m): m for m in (sys.modules.get(name) for name in names) if m is not None}
         for name in names:
@@ -213,19 +214,19 @@ class Walk:
 
 
 def _parts(value: Any) -> Iterator[Edge]:
-    """Yield what an instance of a class has."""
+    """Yield the contents and attributes of an instance."""
     if isinstance(value, dict):
-        for key, each in value.items():
+        for key, item in value.items():
             yield "", key
-            yield f"[{key!r}]" if isinstance(key, (str, int)) else "[…]", each
+            yield f"[{key!r}]" if isinstance(key, (str, int)) else "[…]", item
     elif isinstance(value, (list, tuple)):
-        yield from ((f"[{index}]", each) for index, each in enumerate(value))
+        yield from ((f"[{index}]", item) for index, item in enumerate(value))
     elif isinstance(value, Tensor):
         yield from tensor_parts(value)
     if isinstance(own := getattr(value, "__dict__", None), dict):
-        yield from ((f".{name}", each) for name, each in own.items())
+        yield from ((f".{name}", attribute) for name, attribute in own.items())
     if not isinstance(value, (dict, list, tuple, Tensor)):
-        yield from (("", each) for each in gc.get_referents(value) if each is not own)
+        yield from (("", part) for part in gc.get_referents(value) if part is not own)
 
 
 def tensor_parts(t: Tensor) -> Iterator[Edge]:
@@ -239,18 +240,18 @@ def tensor_parts(t: Tensor) -> Iterator[Edge]:
 @cache
 def _names(code: types.CodeType) -> frozenset[str]:
     """Return the names that a function, and those defined inside it, may read from modules."""
-    inner = [_names(each) for each in code.co_consts if isinstance(each, types.CodeType)]
+    inner = [_names(const) for const in code.co_consts if isinstance(const, types.CodeType)]
     return frozenset(code.co_names).union(*inner)
 
 
 def _modules(value: Any) -> Iterator[str]:
-    """Yield where a function, or the class of an object, comes from."""
+    """Yield the modules of a function, or of the classes of an object."""
     if isinstance(value, types.MethodType):
         value = value.__self__
     classes = type(value).__mro__ if not isinstance(value, types.FunctionType) else [value]
-    for each in classes:
-        if not is_foundation(each.__module__):
-            yield each.__module__
+    for source in classes:
+        if not is_foundation(source.__module__):
+            yield source.__module__
 
 
 def _top(module: str) -> str:
@@ -258,7 +259,7 @@ def _top(module: str) -> str:
 
 
 def is_foundation(module: str) -> bool:
-    """Whether a module is the standard library's, PyTorch's or lbench's."""
+    """Return whether a module belongs to the standard library, PyTorch or lbench."""
     top = _top(module)
     return (top in sys.stdlib_module_names and module != "__main__") or top in ("torch", "lbench")
 
@@ -274,5 +275,5 @@ def _is_installed(module: str) -> bool:
 
 
 def is_authors(module: str) -> bool:
-    """Whether a module is a script's, a notebook's or a checkout's: no installed package's."""
+    """Return whether a module is from a script, notebook or checkout, not an installed package."""
     return not is_foundation(module) and not _is_installed(module)

@@ -77,7 +77,7 @@ def verdict(group: Group) -> Verdict:
 
 def _method(found: BestSet) -> str:
     """Return which tests decided, in words; "" where there was nothing to compare."""
-    methods = {told.method for told in found.told if told is not None}
+    methods = {test.method for test in found.tests if test is not None}
     if not methods:
         return ""
     over_seeds = "paired t tests against the lowest mean over common seeds"

@@ -1,1 +1,1 @@
-"""Statistics: intervals, tests and the set of what cannot be told apart."""
+"""Statistics: intervals, tests, and sets of what does not differ significantly."""

@@ -1,12 +1,12 @@
-"""Over several datasets: the interquartile mean, and how probably one cell does better.
+"""Aggregates over several datasets: interquartile mean and probability of improvement.
 
 Agarwal, Schwarzer, Castro, Courville & Bellemare (2021, NeurIPS), "Deep reinforcement learning at
-the edge of the statistical precipice". Their stratified bootstrap draws seeds within each dataset;
-the datasets stay, so an interval says nothing of datasets that were not tried.
+the edge of the statistical precipice". Their stratified bootstrap draws seeds within each dataset.
+The datasets are fixed, so an interval says nothing about datasets that were not tried.
 
-With few seeds that bootstrap is too narrow: the drawn seeds spread by (n - 1) / n of what seeds
-do. Here drawn values are moved away from their dataset's mean by sqrt(n / (n - 1)) (Rao & Wu
-1988, Journal of the American Statistical Association 83, 231-241).
+With few seeds that bootstrap is too narrow: the variance of drawn seeds is (n - 1) / n of that of
+seeds. Here the distance of drawn values from their dataset's mean is multiplied by
+sqrt(n / (n - 1)) (Rao & Wu 1988, Journal of the American Statistical Association 83, 231-241).
 """
 
 from __future__ import annotations
@@ -22,23 +22,23 @@ from scipy import stats
 
 Values = npt.NDArray[np.float64]
 DatasetValues = Mapping[str, Sequence[float]]
-"""By dataset, a value a seed."""
+"""Values by dataset, one per seed."""
 
 DRAWS = 2000
 
 
 @dataclass(frozen=True, slots=True)
 class Aggregate:
-    """A number over datasets.
+    """A number aggregated over datasets.
 
     Args:
-        value: it.
+        value: the number.
         low: lower end of the 95 % interval; None where a dataset has one seed.
-        high: upper end.
-        datasets: how many.
-        seeds: of the dataset that has fewest.
-        holds: whether there are so many that the interval was found to cover what it says;
-            otherwise it is too narrow.
+        high: upper end of the interval; None likewise.
+        datasets: number of datasets.
+        seeds: number of seeds of the dataset that has fewest.
+        holds: whether there are enough seeds and datasets for the interval to have its stated
+            coverage; otherwise it is too narrow.
     """
 
     value: float
@@ -49,7 +49,7 @@ class Aggregate:
     holds: bool
 
     def as_dict(self) -> dict[str, Any]:
-        """As ``--json`` prints it."""
+        """Return the fields as ``--json`` prints them."""
         return {
             "value": self.value,
             "ci95": None if self.low is None else [self.low, self.high],
@@ -59,46 +59,47 @@ class Aggregate:
         }
 
 
-def interquartile_mean(scores: DatasetValues, over: DatasetValues | None = None) -> Aggregate:
-    """The mean of the middle half of all values, every dataset with the same weight.
+def interquartile_mean(values: DatasetValues, over: DatasetValues | None = None) -> Aggregate:
+    """Return the mean of the middle half of all values, with equal weight for every dataset.
 
-    The values must be comparable between datasets: errors are not, errors over those of ``bp`` on
-    the same dataset are. Exactly half of the weight is kept, so that the outermost of the kept
-    values may count in part.
+    The values must be comparable between datasets: errors are not, but ratios of errors to those
+    of ``bp`` on the same dataset are. Exactly half of the weight is kept, so the outermost of the
+    kept values may count in part.
 
     The interval widens the quantiles as Student's t does (Hesterberg 2015, The American
-    Statistician 69, 371-386). It holds from 5 seeds a dataset on with 5 datasets or more, and
-    from 20 on with fewer; with 3 seeds on 3 datasets 95 % intervals cover about 90 %. A control
-    with as few seeds is as uncertain as what it divides: its seeds are drawn as well, for divided
-    by a mean that is taken to be exact the intervals would cover about 85 %.
+    Statistician 69, 371-386). It holds for 5 seeds per dataset or more with 5 datasets or more,
+    and for 20 or more with fewer datasets. With 3 seeds on 3 datasets 95 % intervals cover about
+    90 %. The mean of a control with few seeds is as uncertain as the values that it divides, so
+    its seeds are drawn too; if it were taken to be exact, the intervals would cover about 85 %.
 
     Args:
-        scores: by dataset, one value a seed.
-        over: by dataset, the values of a control whose mean there divides those of ``scores``.
-            Where both have as many, the same places are drawn: let these be the same seeds.
+        values: values by dataset, one per seed.
+        over: values of a control by dataset; their mean divides those of ``values``. Where both
+            have the same number of values, the same indices are drawn, so give them in the same
+            order of seeds.
 
     Raises:
-        ValueError: no dataset, one without values or without a control, a value that is not
-            finite, or a control whose mean is not positive.
+        ValueError: there is no dataset, one has no values or no control, a value is not finite,
+            or the mean of a control is not positive.
     """
-    strata = _strata(scores)
-    controls = None if over is None else _strata({name: over.get(name, ()) for name in scores})
-    if controls is not None and min(each.mean() for each in controls) <= 0:
+    strata = _strata(values)
+    controls = None if over is None else _strata({name: over.get(name, ()) for name in values})
+    if controls is not None and min(control.mean() for control in controls) <= 0:
         raise ValueError("A control must have a positive mean.")
-    known = strata
+    scaled = strata
     if controls is not None:
-        known = [mine / theirs.mean() for mine, theirs in zip(strata, controls, strict=True)]
-    weights = np.concatenate([np.full(len(each), 1 / len(each)) for each in strata])
-    value = float(_middle(np.concatenate(known)[None], weights)[0])
+        scaled = [own / control.mean() for own, control in zip(strata, controls, strict=True)]
+    weights = np.concatenate([np.full(len(stratum), 1 / len(stratum)) for stratum in strata])
+    value = float(_middle(np.concatenate(scaled)[None], weights)[0])
     seeds = min(map(len, strata + (controls or [])))
     low = high = None
     if seeds > 1:
         rng = np.random.default_rng(0)
         if controls is None:
-            drawn = [_resampled(each, rng) for each in strata]
+            drawn = [_resampled(stratum, rng) for stratum in strata]
         else:
             drawn = [_ratios(*pair, rng) for pair in zip(strata, controls, strict=True)]
-        df = sum(len(each) - 1 for each in strata)
+        df = sum(len(stratum) - 1 for stratum in strata)
         tail = float(stats.norm.cdf(stats.t.ppf(0.025, df)))
         low, high = _ends(_middle(np.concatenate(drawn, axis=1), weights), tail)
     holds = seeds >= 20 or (seeds >= 5 and len(strata) >= 5)
@@ -106,20 +107,20 @@ def interquartile_mean(scores: DatasetValues, over: DatasetValues | None = None)
 
 
 def probability_of_improvement(a: DatasetValues, b: DatasetValues) -> Aggregate:
-    """How probably a run of ``a`` has a lower value than one of ``b``, mean over the datasets.
+    """Return the probability that a run of ``a`` has a lower value than one of ``b``.
 
-    Equal values count half: Mann & Whitney's U (1947), divided by the number of pairs. Ranks
-    within a dataset alone matter, so errors can be given as they are.
+    It is the mean over datasets of Mann & Whitney's U (1947) divided by the number of pairs; equal
+    values count half. Only ranks within a dataset matter, so errors need not be scaled.
 
-    The interval holds from 5 seeds a dataset on with 3 datasets or more, from 10 on otherwise,
-    as long as neither always wins: there it shrinks to a point.
+    The interval holds for 5 seeds per dataset or more with 3 datasets or more, and for 10 or more
+    with fewer datasets, unless one side always wins: then it shrinks to a point.
 
     Args:
-        a: by dataset, one value a seed, such as errors.
-        b: likewise; of datasets that not both have nothing is used.
+        a: values by dataset, one per seed, such as errors.
+        b: values of the other side; only datasets that both have are used.
 
     Raises:
-        ValueError: no common dataset, one without values, or a value that is not finite.
+        ValueError: there is no common dataset, one has no values, or a value is not finite.
     """
     common = [name for name in a if name in b]
     left = _strata({name: a[name] for name in common})
@@ -137,38 +138,38 @@ def probability_of_improvement(a: DatasetValues, b: DatasetValues) -> Aggregate:
     return Aggregate(value, low, high, len(common), seeds, holds)
 
 
-def _strata(scores: DatasetValues) -> list[Values]:
-    strata = [np.asarray(each, dtype=np.float64) for each in scores.values()]
-    if not strata or not all(len(each) for each in strata):
-        raise ValueError("Every dataset must have a value, and there must be one.")
-    if not all(np.isfinite(each).all() for each in strata):
+def _strata(values: DatasetValues) -> list[Values]:
+    strata = [np.asarray(seeds, dtype=np.float64) for seeds in values.values()]
+    if not strata or not all(len(stratum) for stratum in strata):
+        raise ValueError("There must be a dataset, and every dataset must have a value.")
+    if not all(np.isfinite(stratum).all() for stratum in strata):
         raise ValueError("An aggregate needs finite values.")
     return strata
 
 
 def _resampled(values: Values, rng: np.random.Generator) -> Values:
-    """(draws, n): seeds drawn with replacement, spread as the seeds themselves are."""
+    """Return (draws, n) values drawn with replacement, with the variance of the values."""
     return _spread(values, rng.integers(len(values), size=(DRAWS, len(values))))
 
 
 def _ratios(values: Values, control: Values, rng: np.random.Generator) -> Values:
-    """(draws, n): drawn values over the mean of the control's drawn ones."""
-    places = rng.integers(len(values), size=(DRAWS, len(values)))
-    theirs = places
+    """Return (draws, n) drawn values, divided by the mean of drawn values of the control."""
+    indices = rng.integers(len(values), size=(DRAWS, len(values)))
+    control_indices = indices
     if len(control) != len(values):
-        theirs = rng.integers(len(control), size=(DRAWS, len(control)))
-    below = _spread(control, theirs).mean(axis=1, keepdims=True)
-    return np.asarray(_spread(values, places) / below)
+        control_indices = rng.integers(len(control), size=(DRAWS, len(control)))
+    means = _spread(control, control_indices).mean(axis=1, keepdims=True)
+    return np.asarray(_spread(values, indices) / means)
 
 
-def _spread(values: Values, places: npt.NDArray[np.int64]) -> Values:
-    """The values at these places, moved away from the mean so that they spread as seeds do."""
+def _spread(values: Values, indices: npt.NDArray[np.int64]) -> Values:
+    """Return the values at these indices, moved away from the mean to have the seeds' variance."""
     n = len(values)
-    return np.asarray(values.mean() + math.sqrt(n / (n - 1)) * (values[places] - values.mean()))
+    return np.asarray(values.mean() + math.sqrt(n / (n - 1)) * (values[indices] - values.mean()))
 
 
 def _middle(values: Values, weights: Values) -> Values:
-    """Mean of the middle half of the weight, of each row: (rows, values) to (rows,)."""
+    """Return the mean over the middle half of the weight of each row: (rows, n) to (rows,)."""
     order = np.argsort(values, axis=1)
     above = np.cumsum(weights[order], axis=1) / weights.sum()
     below = np.concatenate([np.zeros((len(values), 1)), above[:, :-1]], axis=1)
@@ -177,7 +178,7 @@ def _middle(values: Values, weights: Values) -> Values:
 
 
 def _lower(x: Values, y: Values) -> Values:
-    """Share of pairs in which x is below y, ties half: (rows, n), (rows, m) to (rows,)."""
+    """Return the share of pairs with x below y, ties half: (rows, n), (rows, m) to (rows,)."""
     differences = x[:, :, None] - y[:, None, :]
     return np.asarray(((differences < 0) + 0.5 * (differences == 0)).mean(axis=(1, 2)))
 

@@ -1,4 +1,4 @@
-"""The lowest error, with all that is not told apart from it."""
+"""The lowest error, and everything that is not significantly higher."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ from lbench.statistics.signs import two_sided
 
 PAIRED, WELCH, MCNEMAR, PROPORTIONS = "paired", "welch", "mcnemar", "two proportions"
 SOME_SEEDS = "mcnemar of some seeds"
-"""McNemar's test where the predictions of some common seeds were lost."""
+"""McNemar's test where the predictions of some common seeds are missing."""
 SEEDS = 3
-"""With fewer seeds a t test has one degree of freedom, which hardly ever rejects."""
+"""With fewer seeds a t test has one degree of freedom and hardly ever rejects."""
 UNKNOWN = 100
-"""Test examples that are assumed where their number is not known: test sets have more."""
+"""Number of test examples that is assumed where it is not known: test sets have more."""
 
 Predictions = Callable[[int, int], Right | None]
-"""By index of a group and seed, which test examples are right; None where that was not kept."""
+"""Function from the index of a group and a seed to which test examples are right, or None."""
 
 
 @dataclass(frozen=True, slots=True)
 class GroupTest:
-    """A group against the one with the lowest mean.
+    """A test of a group against the one with the lowest mean.
 
     Args:
-        points: how much higher its error is where the two were compared; negative where it is
-            lower there.
-        p: two-sided.
-        adjusted: the same by Holm, over all groups.
-        method: which test decided: ``paired`` or ``welch`` over seeds, ``mcnemar`` or ``two
-            proportions`` over test examples, ``mcnemar of some seeds`` where not all predictions
-            of the common seeds were kept.
+        points: difference of the errors in percentage points, on the seeds or examples of the
+            test; negative where the group has the lower error there.
+        p: two-sided p-value.
+        adjusted: p-value adjusted by Holm over all groups.
+        method: the test: ``paired`` or ``welch`` over seeds, ``mcnemar`` or ``two proportions``
+            over test examples, ``mcnemar of some seeds`` where the predictions of some common
+            seeds are missing.
     """
 
     points: float
@@ -46,24 +46,24 @@ class GroupTest:
     method: str
 
     @property
-    def apart(self) -> bool:
+    def significantly_higher(self) -> bool:
         """Return whether the group's error is significantly higher than the lowest."""
         return self.points > 0 and self.adjusted <= LEVEL
 
 
 @dataclass(frozen=True, slots=True)
 class BestSet:
-    """The lowest mean and all that is not told apart from it.
+    """The group with the lowest mean and all groups that are not significantly higher.
 
     Args:
         lowest: index of the group with the lowest mean.
-        members: indices of all that were not told apart from it, itself among them.
-        told: a test a group; None of the lowest, and of a group without a value.
+        members: indices of the groups in the set, including the lowest.
+        tests: one test per group; None for the lowest, and for a group without a value.
     """
 
     lowest: int
     members: tuple[int, ...]
-    told: tuple[GroupTest | None, ...]
+    tests: tuple[GroupTest | None, ...]
 
 
 def best_set(
@@ -71,27 +71,28 @@ def best_set(
     n: int | None = None,
     right: Predictions | None = None,
 ) -> BestSet:
-    """Return the groups whose mean is not told apart from the lowest at 5 %, Holm-adjusted.
+    """Return the groups whose mean is not significantly above the lowest (5 %, Holm-adjusted).
 
-    Seeds decide where they can. Three seeds or more that two groups share are paired (Student's
-    t); groups of three seeds or more that share fewer are compared by Welch's test (1947,
-    Biometrika 34, 28-35). Fewer seeds, and seeds without any spread, cannot decide. There the
-    test examples do: McNemar's test where the predictions were kept, otherwise the two errors as
-    proportions. That is about the trained networks, and says nothing of other seeds.
+    The test is over seeds where that is possible. Two groups that share three seeds or more are
+    compared by the paired t test (Student). Other groups with three seeds or more are compared by
+    Welch's test (1947, Biometrika 34, 28-35). With fewer seeds, or without any spread between
+    seeds, the test is over test examples: McNemar's test where both groups have predictions,
+    otherwise a test of two proportions. Such a test is about the trained networks and says nothing
+    about other seeds.
 
-    A group that is truly the best is left out of at most 5 % of tables. Over seeds this holds
-    from three seeds a group on where errors are about normal. Being in the set is no proof of
-    being equal, and not of being good either.
+    A group that is truly the best is left out of at most 5 % of tables. Over seeds this holds for
+    three seeds per group or more where errors are about normal. A group in the set need not be
+    equal to the lowest, nor good.
 
     Args:
-        groups: error in percent by seed of each; empty where no run has finished, which is in no
-            set.
-        n: test examples that each error was counted on; None where unknown, which counts as 100.
-        right: predictions on these examples, asked for where they decide; None where none were
-            kept.
+        groups: errors in percent by seed, one mapping per group. A group without a finished run
+            has an empty mapping and is not in the set.
+        n: number of test examples of each error; None where unknown, which counts as 100.
+        right: predictions on these examples, read only where a test needs them; None where there
+            are none.
 
     Raises:
-        ValueError: no group has a value, or one is not finite.
+        ValueError: no group has a value, or a value is not finite.
     """
     known = [at for at, group in enumerate(groups) if group]
     if not known:
@@ -101,40 +102,41 @@ def best_set(
     lowest = min(known, key=lambda at: _mean(groups[at]))
     others = [at for at in known if at != lowest]
     examples = UNKNOWN if n is None else n
-    tests = [
+    results = [
         _over_seeds(groups[at], groups[lowest], resolution(n))
-        or _over_examples(groups[at], groups[lowest], examples, _kept(groups, at, lowest, right))
+        or _over_examples(groups[at], groups[lowest], examples, _pairs(groups, at, lowest, right))
         for at in others
     ]
-    told: list[GroupTest | None] = [None] * len(groups)
-    by_holm = holm([p for _, p, _ in tests])
-    for at, (points, p, method), adjusted in zip(others, tests, by_holm, strict=True):
+    tests: list[GroupTest | None] = [None] * len(groups)
+    by_holm = holm([p for _, p, _ in results])
+    for at, (points, p, method), adjusted in zip(others, results, by_holm, strict=True):
         assert adjusted is not None
-        told[at] = GroupTest(points, p, adjusted, method)
-    members = [at for at in known if (test := told[at]) is None or not test.apart]
-    return BestSet(lowest, tuple(members), tuple(told))
+        tests[at] = GroupTest(points, p, adjusted, method)
+    members = [at for at in known if (test := tests[at]) is None or not test.significantly_higher]
+    return BestSet(lowest, tuple(members), tuple(tests))
 
 
 def indistinguishable(
     errors: Sequence[float], correct: Sequence[Right | None], n: int, best: int | None = None
 ) -> list[int]:
-    """Which trials of a search cannot be told apart from the best by their validation examples.
+    """Return the trials of a search that do not differ significantly from the best.
 
-    McNemar's exact test of each trial against the best, Holm-adjusted at 5 %: the lowest of many
-    is so by luck too, and the adjusted set, which is the larger one, allows for that. A trial
-    whose predictions are lost is tested as if it had seen other examples (two proportions). One
-    with a lower error than the best, as may be where trials have several seeds and these are the
-    errors of one, stays. All this is of the trained networks; another seed is another network. It
-    holds for every n.
+    Each trial is compared with the best by McNemar's exact test on validation examples, at 5 %
+    with Holm's adjustment. The lowest of many errors is partly luck; the adjusted set, which is
+    the larger one, allows for that. A trial without predictions is compared by a test of two
+    proportions, as if it had other examples. A trial with a lower error than the best stays in the
+    set; this can happen where trials have several seeds and ``errors`` are those of one. All this
+    is about the trained networks, not about other seeds. It holds for every n.
 
     Args:
-        errors: validation error in percent, of each trial that is complete.
-        correct: its predictions that are right, (validation examples,); None where lost.
-        n: validation examples.
-        best: index of the trial that the others are held against; None for the lowest error.
+        errors: validation error in percent of each complete trial.
+        correct: which predictions of each trial are right, (validation examples,); None where
+            they are missing.
+        n: number of validation examples.
+        best: index of the trial with which the others are compared; None for the lowest error.
 
     Returns:
-        Indices in ascending order, the best among them; empty of no trials.
+        Indices in ascending order, including the best; empty where there are no trials.
 
     Raises:
         ValueError: a vector has another length than ``n``, or an error is not finite.
@@ -142,21 +144,21 @@ def indistinguishable(
     if not errors:
         return []
     if not all(np.isfinite(error) for error in errors):
-        raise ValueError("Trials are told apart by finite errors.")
+        raise ValueError("Trials can only be compared by finite errors.")
     for vector in correct:
         if vector is not None and vector.shape != (n,):
-            raise ValueError(f"Predictions for {vector.shape} examples, expected ({n},).")
+            raise ValueError(f"Predictions must have the shape ({n},), but got {vector.shape}.")
     if best is None:
         best = min(range(len(errors)), key=lambda at: errors[at])
     values: list[float | None] = []
     for at, (error, vector) in enumerate(zip(errors, correct, strict=True)):
-        mine = correct[best]
+        of_best = correct[best]
         if at == best:
             values.append(None)
-        elif vector is None or mine is None:
+        elif vector is None or of_best is None:
             values.append(two_proportions(error, errors[best], n))
         else:
-            values.append(two_sided(mine.astype(np.int64) - vector)[0])
+            values.append(two_sided(of_best.astype(np.int64) - vector)[0])
     return [
         at
         for at, p in enumerate(holm(values))
@@ -165,10 +167,15 @@ def indistinguishable(
 
 
 def two_proportions(a: float, b: float, n: int) -> float:
-    """Two-sided p that two errors in percent, each of ``n`` examples of its own, are equal.
+    """Return the two-sided p that two errors, each on its own ``n`` examples, are equal.
 
-    The score test with the pooled proportion (Pearson 1900); it holds from about five wrong
-    examples on each side.
+    It is the score test with the pooled proportion (Pearson 1900), which holds where each side has
+    about five wrong examples or more.
+
+    Args:
+        a: error in percent.
+        b: the other error in percent.
+        n: number of examples of each.
 
     Raises:
         ValueError: an error is not from 0 to 100, or ``n`` is not positive.
@@ -187,15 +194,17 @@ def _mean(group: Mapping[int, float]) -> float:
 def _over_seeds(
     group: Mapping[int, float], lowest: Mapping[int, float], step: float
 ) -> tuple[float, float, str] | None:
-    """Return the difference, its p and the test; None where seeds cannot decide.
+    """Return the difference, its p and the test; None where a test over seeds is not possible.
 
     Args:
-        step: distance between neighbouring errors that are possible, 0 where it is not known.
+        group: errors by seed.
+        lowest: errors by seed of the group with the lowest mean.
+        step: distance between neighbouring possible errors; 0 where it is not known.
     """
     common = differences(group, lowest)
     if len(common) >= SEEDS:
         if t_test(common)[0] is None:
-            return None  # all pairs differ by the same
+            return None  # all pairs have the same difference
         p, _ = t_test(common, step)
         return None if p is None else (float(np.mean(common)), p, PAIRED)
     a, b = list(group.values()), list(lowest.values())
@@ -209,29 +218,29 @@ def _over_examples(
     group: Mapping[int, float],
     lowest: Mapping[int, float],
     n: int,
-    kept: Sequence[tuple[Right, Right]],
+    pairs: Sequence[tuple[Right, Right]],
 ) -> tuple[float, float, str]:
-    """Return the difference, its p and the test; ``kept`` are predictions of both, by seed."""
-    if kept:
-        mine, theirs = (np.stack(side) for side in zip(*kept, strict=True))
-        worse = theirs.sum(axis=0, dtype=np.int64) - mine.sum(axis=0, dtype=np.int64)
-        whole = len(kept) >= (len(group.keys() & lowest.keys()) or min(len(group), len(lowest)))
+    """Return the difference, its p and the test; ``pairs`` are predictions of both by seed."""
+    if pairs:
+        own, other = (np.stack(side) for side in zip(*pairs, strict=True))
+        worse = other.sum(axis=0, dtype=np.int64) - own.sum(axis=0, dtype=np.int64)
+        whole = len(pairs) >= (len(group.keys() & lowest.keys()) or min(len(group), len(lowest)))
         method = MCNEMAR if whole else SOME_SEEDS
-        return 100 * float(worse.mean()) / len(kept), two_sided(worse)[0], method
+        return 100 * float(worse.mean()) / len(pairs), two_sided(worse)[0], method
     a, b = _mean(group), _mean(lowest)
     return a - b, two_proportions(a, b, n), PROPORTIONS
 
 
-def _kept(
+def _pairs(
     groups: Sequence[Mapping[int, float]], at: int, lowest: int, right: Predictions | None
 ) -> list[tuple[Right, Right]]:
-    """Return the predictions of both groups, for the seeds of which both were kept."""
+    """Return the predictions of both groups, for seeds that have both."""
     if right is None:
         return []
     common = sorted(groups[at].keys() & groups[lowest].keys())
-    # Without a common seed any two networks are paired: they saw the same examples.
+    # Without a common seed any two networks can be paired: their test examples are the same.
     seeds = [(seed, seed) for seed in common] or list(
         zip(sorted(groups[at]), sorted(groups[lowest]), strict=False)
     )
-    found = [(right(at, mine), right(lowest, theirs)) for mine, theirs in seeds]
-    return [(a, b) for a, b in found if a is not None and b is not None]
+    pairs = [(right(at, own), right(lowest, other)) for own, other in seeds]
+    return [(a, b) for a, b in pairs if a is not None and b is not None]

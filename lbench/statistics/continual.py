@@ -1,4 +1,4 @@
-"""What a rule forgets: numbers from the error matrix of a sequence of tasks.
+"""Continual learning: measures of forgetting from the error matrix of a sequence of tasks.
 
 R[i, j] is the error in percent on task j after tasks 0 … i were learned one after another, as the
 probe ``tasks`` records it. A rule that learns little forgets little, so forgetting is compared at
@@ -15,18 +15,18 @@ import numpy as np
 import numpy.typing as npt
 
 Matrix = npt.NDArray[np.float64]
-"""Errors in percent, (tasks, tasks): a row a task that was learned, a column a task looked at."""
+"""Errors in percent, (tasks, tasks): a row per learned task, a column per tested task."""
 
 
 @dataclass(frozen=True, slots=True)
 class Continual:
-    """A sequence in four numbers.
+    """Four measures of a sequence of tasks.
 
     Args:
-        average_error: see :func:`average_error`, percent.
-        learning_error: see :func:`learning_error`, percent.
-        forgetting: see :func:`forgetting`, points; None with one task.
-        backward_transfer: see :func:`backward_transfer`, points; None with one task.
+        average_error: see :func:`average_error`, in percent.
+        learning_error: see :func:`learning_error`, in percent.
+        forgetting: see :func:`forgetting`, in percentage points; None with one task.
+        backward_transfer: see :func:`backward_transfer`, in percentage points; None with one task.
     """
 
     average_error: float
@@ -35,64 +35,76 @@ class Continual:
     backward_transfer: float | None
 
     def as_dict(self) -> dict[str, float | None]:
-        """Every field by name."""
+        """Return every field by name."""
         return asdict(self)
 
 
 def error_matrix(trained: Sequence[int], task: Sequence[int], error: Sequence[float]) -> Matrix:
-    """R from the columns of the probe ``tasks``, which count tasks from 1.
+    """Return R from the columns of the probe ``tasks``, which count tasks from 1.
+
+    Args:
+        trained: number of tasks learned so far, by row of the probe.
+        task: tested task, by row of the probe.
+        error: its error in percent, by row of the probe.
 
     Raises:
-        ValueError: an entry is missing, as of a run that has not ended, or stands twice.
+        ValueError: an entry is missing, as in a run that has not ended, or there are two of it.
     """
     count = max(task, default=0)
     entries = dict(zip(zip(trained, task, strict=True), error, strict=True))
-    places = list(itertools.product(range(1, count + 1), range(1, count + 1)))
-    if not count or set(entries) != set(places) or len(error) != len(places):
+    cells = list(itertools.product(range(1, count + 1), range(1, count + 1)))
+    if not count or set(entries) != set(cells) or len(error) != len(cells):
         raise ValueError(
-            f"{count} tasks have {count**2} entries, one each, but there are {len(error)}"
+            f"{count} tasks need {count**2} different entries, but there are {len(error)}"
         )
-    return np.array([entries[place] for place in places], dtype=np.float64).reshape(count, count)
+    return np.array([entries[cell] for cell in cells], dtype=np.float64).reshape(count, count)
 
 
 def continual(matrix: npt.ArrayLike) -> Continual:
-    """All four numbers. Raises ValueError as each of them does."""
+    """Return all four measures.
+
+    Raises:
+        ValueError: the matrix is not a square matrix of finite numbers.
+    """
     return Continual(
         average_error(matrix), learning_error(matrix), forgetting(matrix), backward_transfer(matrix)
     )
 
 
 def average_error(matrix: npt.ArrayLike) -> float:
-    """Mean error over all tasks after the last, percent.
+    """Return the mean error over all tasks after the last task was learned, in percent.
 
-    100 minus the average accuracy of Lopez-Paz & Ranzato 2017 (arXiv:1706.08840, equation 2).
+    It is 100 minus the average accuracy of Lopez-Paz & Ranzato 2017 (arXiv:1706.08840, equation 2).
 
     Raises:
-        ValueError: no square matrix of numbers.
+        ValueError: the matrix is not a square matrix of finite numbers.
     """
     return float(_checked(matrix)[-1].mean())
 
 
 def learning_error(matrix: npt.ArrayLike) -> float:
-    """Mean error on each task just after it was learned, percent: the lower, the more plastic.
+    """Return the mean error on each task directly after it was learned, in percent.
+
+    A lower value means more plasticity.
 
     Raises:
-        ValueError: no square matrix of numbers.
+        ValueError: the matrix is not a square matrix of finite numbers.
     """
     return float(_checked(matrix).diagonal().mean())
 
 
 def forgetting(matrix: npt.ArrayLike) -> float | None:
-    """Mean over all tasks but the last: final error minus the lowest before the end, points.
+    """Return the mean, over all tasks but the last, of final error minus lowest earlier error.
 
-    Chaudhry et al. 2018 (arXiv:1801.10112, equation 3 and the sentence behind it), with errors
-    for accuracies. The lowest may be that of any earlier time, also before the task was learned.
+    Chaudhry et al. 2018 (arXiv:1801.10112, equation 3 and the sentence after it), with errors
+    instead of accuracies. The lowest error may be from before the task was learned.
 
     Returns:
-        Negative where the last task made earlier ones better than ever; None with one task.
+        Percentage points; negative where the last task brought earlier ones to their lowest
+        errors. None with one task.
 
     Raises:
-        ValueError: no square matrix of numbers.
+        ValueError: the matrix is not a square matrix of finite numbers.
     """
     r = _checked(matrix)
     if len(r) == 1:
@@ -101,17 +113,17 @@ def forgetting(matrix: npt.ArrayLike) -> float | None:
 
 
 def backward_transfer(matrix: npt.ArrayLike) -> float | None:
-    """Mean over all tasks but the last: error just after it was learned minus final error, points.
+    """Return the mean, over all tasks but the last, of error when learned minus final error.
 
-    Lopez-Paz & Ranzato 2017 (arXiv:1706.08840, equation 3) subtract accuracies the other way
-    round, so the sign is theirs: positive where later tasks made earlier ones better, negative
-    where they were forgotten.
+    Lopez-Paz & Ranzato 2017 (arXiv:1706.08840, equation 3) subtract accuracies in the opposite
+    order, so the sign is the same as theirs: positive where later tasks improved earlier ones,
+    negative where earlier ones were forgotten.
 
     Returns:
-        None with one task.
+        Percentage points; None with one task.
 
     Raises:
-        ValueError: no square matrix of numbers.
+        ValueError: the matrix is not a square matrix of finite numbers.
     """
     r = _checked(matrix)
     if len(r) == 1:
@@ -122,32 +134,32 @@ def backward_transfer(matrix: npt.ArrayLike) -> float | None:
 def at_matched_plasticity(
     curve: Mapping[float, tuple[float, float]], target: float
 ) -> float | None:
-    """The forgetting of a rule at the learning rate at which it has a given learning error.
+    """Return the forgetting of a rule at the learning rate where it has a given learning error.
 
-    Between two neighbouring learning rates both numbers are taken to change linearly. Where
-    several rates reach the target, as when too large a rate learns as badly as too small a one,
-    the lowest forgetting counts.
+    Both numbers are interpolated linearly between neighbouring learning rates. Where several
+    rates reach the target, for example one that is too small and one that is too large, the
+    lowest forgetting is returned.
 
     Args:
-        curve: (learning error, forgetting) by learning rate, as of one rule.
-        target: learning error, percent.
+        curve: (learning error, forgetting) of one rule by learning rate.
+        target: learning error in percent.
 
     Returns:
-        Forgetting in points; None where no two rates have the target between them.
+        Forgetting in percentage points; None where the target is not between two rates.
     """
     points = [curve[rate] for rate in sorted(curve)]
-    found = [forgot for learned, forgot in points if learned == target]
+    values = [forgot for learned, forgot in points if learned == target]
     for (one, forgot_one), (other, forgot_other) in itertools.pairwise(points):
         if min(one, other) < target < max(one, other):
             share = (target - one) / (other - one)
-            found.append(forgot_one + share * (forgot_other - forgot_one))
-    return min(found, default=None)
+            values.append(forgot_one + share * (forgot_other - forgot_one))
+    return min(values, default=None)
 
 
 def _checked(matrix: npt.ArrayLike) -> Matrix:
     r = np.asarray(matrix, dtype=np.float64)
     if r.ndim != 2 or r.shape[0] != r.shape[1] or not r.size:
-        raise ValueError(f"an error matrix has a row and a column a task, not the shape {r.shape}")
+        raise ValueError(f"An error matrix must be square, but its shape is {r.shape}.")
     if not np.isfinite(r).all():
-        raise ValueError("an error matrix has a number for every task at every time")
+        raise ValueError("An error matrix must have a finite number for every pair of tasks.")
     return r

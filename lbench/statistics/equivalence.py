@@ -1,4 +1,4 @@
-"""Whether two cells are the same for all that matters: a margin stated in advance."""
+"""Equivalence tests: whether two configurations are equal up to a margin stated in advance."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ EQUIVALENT, DIFFERENT, UNDECIDED = "equivalent", "different", "undecided"
 
 @dataclass(frozen=True, slots=True)
 class Equivalence:
-    """What two one-sided tests say.
+    """Results of two one-sided tests.
 
     Args:
-        difference: of the means.
+        difference: difference of the means.
         low: lower end of its 90 % interval; None where the spread is not known.
-        high: upper end.
-        margin: what counts as no difference, stated before looking.
-        p: of equivalence, the larger of the two one-sided; None likewise.
-        p_different: of the two-sided test that the means are equal; None likewise.
-        n: values of each side, the pairs where they are paired.
-        verdict: ``equivalent``: the 90 % interval lies inside ± margin, which is the same as
-            p <= 0.05. ``different``: it does not, and the means differ at 5 %. Else
-            ``undecided``: more seeds are needed. Without a step, three pairs or more without any
-            spread are ``equivalent`` when their difference lies inside the margin, else
+        high: upper end of the interval; None likewise.
+        margin: largest difference that counts as equal, stated before the results are known.
+        p: p-value of equivalence, the larger of the two one-sided ones; None likewise.
+        p_different: p-value of the two-sided test that the means are equal; None likewise.
+        n: number of values of each side; the number of pairs where they are paired.
+        verdict: ``equivalent`` where the 90 % interval is inside ± margin, which is the same as
+            p <= 0.05. Otherwise ``different`` where the means differ at 5 %, and ``undecided``
+            where more seeds are needed. Without a step, three pairs or more without any spread
+            are ``equivalent`` where their difference is inside the margin, otherwise
             ``different``.
     """
 
@@ -45,7 +45,7 @@ class Equivalence:
     verdict: str
 
     def as_dict(self) -> dict[str, Any]:
-        """As ``--json`` prints it."""
+        """Return the fields as ``--json`` prints them."""
         return {
             "difference": self.difference,
             "ci90": None if self.low is None else [self.low, self.high],
@@ -60,34 +60,39 @@ class Equivalence:
 def paired_equivalence(
     a: Mapping[int, float], b: Mapping[int, float], margin: float, step: float = 0.0
 ) -> Equivalence | None:
-    """Two one-sided t tests of ``a - b`` on the seeds that both have; None without any.
+    """Make two one-sided t tests of ``a - b`` on the common seeds; return None without any.
 
-    Schuirmann (1987, Journal of Pharmacokinetics and Biopharmaceutics 15, 657-680). Holds from
-    two pairs on where differences are about normal; with few it is mostly undecided.
+    Schuirmann (1987, Journal of Pharmacokinetics and Biopharmaceutics 15, 657-680). It holds for
+    two pairs or more where differences are about normal; with few pairs it is mostly undecided.
 
     Args:
-        a: a value a seed, such as the test error in percent.
-        b: likewise.
-        margin: in the same unit.
-        step: distance between neighbouring values that are possible; the standard error is then
-            at least that of counted values, as in ``intervals.interval``.
+        a: one value per seed, such as the test error in percent.
+        b: values of the other side.
+        margin: largest difference that counts as equal, in the unit of the values.
+        step: distance between neighbouring possible values; the standard error is then at least
+            that of counted values, as in ``intervals.interval``.
 
     Raises:
         ValueError: the margin is not positive, or a value of a common seed is not finite.
     """
-    found = differences(a, b)
-    n = len(found)
+    by_seed = differences(a, b)
+    n = len(by_seed)
     if not n:
         return None
-    error = standard_error(float(np.std(found, ddof=1)), n, step) if n > 1 else 0.0
-    return _decide(float(np.mean(found)), error, n - 1, margin, (n, n))
+    error = standard_error(float(np.std(by_seed, ddof=1)), n, step) if n > 1 else 0.0
+    return _decide(float(np.mean(by_seed)), error, n - 1, margin, (n, n))
 
 
 def welch_equivalence(a: Sequence[float], b: Sequence[float], margin: float) -> Equivalence:
-    """The same for values that are not paired and may spread differently (Welch 1947).
+    """Make two one-sided tests for unpaired values, which may have different spreads (Welch 1947).
 
-    Holds from five values a side on; with three against many it errs in up to 5.7 % instead of
-    5, with two in up to 7 %.
+    It holds for five values per side or more. With three values against many, up to 5.7 % of
+    results are false instead of 5 %, and with two up to 7 %.
+
+    Args:
+        a: values of one side.
+        b: values of the other side.
+        margin: largest difference that counts as equal, in the unit of the values.
 
     Raises:
         ValueError: the margin is not positive, a side is empty, or a value is not finite.
@@ -102,8 +107,8 @@ def welch_equivalence(a: Sequence[float], b: Sequence[float], margin: float) -> 
     parts = [float(np.var(side, ddof=1)) / len(side) for side in (a, b)]
     total = sum(parts)
     # Welch & Satterthwaite's degrees of freedom.
-    below = sum(part**2 / (size - 1) for part, size in zip(parts, sizes, strict=True))
-    df = total**2 / below if below else 0.0
+    denominator = sum(part**2 / (size - 1) for part, size in zip(parts, sizes, strict=True))
+    df = total**2 / denominator if denominator else 0.0
     return _decide(difference, math.sqrt(total), df, margin, sizes)
 
 

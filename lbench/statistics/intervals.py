@@ -1,4 +1,4 @@
-"""The few statistics that stand beside a number: means with their intervals, without SciPy."""
+"""Means with their intervals, without SciPy."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 Z = 1.959963984540054
 """The 97.5 % quantile of the normal distribution."""
 EQUAL = 1e-9
-"""Values that are this close are the same number, rounded."""
+"""Values with at most this distance count as equal."""
 
 # The 97.5 % quantiles of Student's t with 1, 2, … 30 degrees of freedom.
 _T = (
@@ -25,15 +25,15 @@ _T = (
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """A mean and how far it can be believed.
+    """A mean with its standard deviation and interval.
 
     Args:
-        mean: of the values, in their unit.
+        mean: mean of the values, in their unit.
         sd: standard deviation with n - 1; None with one value.
-        low: lower end of the 95 % interval; None with one value, and where values without any
-            spread leave it unknown.
-        high: upper end; it may be at another distance from the mean than ``low``.
-        n: how many values.
+        low: lower end of the 95 % interval; None with one value, and where it is unknown because
+            the values have no spread.
+        high: upper end of the interval; its distance from the mean may differ from that of ``low``.
+        n: number of values.
     """
 
     mean: float
@@ -43,7 +43,7 @@ class Summary:
     n: int
 
     def as_dict(self) -> dict[str, Any]:
-        """``mean``, ``sd``, ``ci95`` (a pair or None) and ``n``, as ``--json`` prints them."""
+        """Return ``mean``, ``sd``, ``ci95`` (a pair or None), ``n``, as ``--json`` prints them."""
         ends = None if self.low is None else [self.low, self.high]
         return {"mean": self.mean, "sd": self.sd, "ci95": ends, "n": self.n}
 
@@ -51,13 +51,13 @@ class Summary:
 def interval(values: Sequence[float], step: float = 0.0) -> Summary:
     """Return the mean with its 95 % Student t interval.
 
-    Counted values, which are multiples of a step, may all be the same or nearly so by chance:
-    half of their interval is at least :func:`least_half_width` steps. Without a step, values that
-    do not spread have no interval.
+    Counted values, which are multiples of a step, may be nearly equal by chance. Half of their
+    interval is therefore at least :func:`least_half_width` steps. Without a step, values without
+    spread have no interval.
 
     Args:
-        values: one per seed.
-        step: distance between neighbouring values that are possible; 0 where there is none.
+        values: one value per seed.
+        step: distance between neighbouring possible values; 0 where there is none.
 
     Raises:
         ValueError: there is no value, or one is None, NaN or infinite.
@@ -81,18 +81,18 @@ def standard_error(sd: float, n: int, step: float = 0.0) -> float:
 
     Args:
         sd: standard deviation with n - 1.
-        n: values, two or more.
-        step: as of :func:`interval`.
+        n: number of values, two or more.
+        step: distance between neighbouring possible values; 0 where there is none.
     """
     return max(sd / math.sqrt(n), least_half_width(n) * step / quantile(n - 1))
 
 
 def least_half_width(n: int) -> float:
-    """Return half the width, in steps, that an interval over n counted values has at least.
+    """Return the least half width, in steps, of an interval over n counted values.
 
-    Where n counts are the same, up to -ln(0.025) / n of all counts may still be another one, with
-    97.5 % confidence (Hanley & Lippman-Hand 1983, JAMA 249, 1743-1745). For two values 1.5 was
-    found to be enough.
+    Where n counts are equal, up to -ln(0.025) / n of all counts may still differ, with 97.5 %
+    confidence (Hanley & Lippman-Hand 1983, JAMA 249, 1743-1745). For two values, 1.5 was measured
+    to be enough.
     """
     return min(1.5, -math.log(0.025) / n)
 
@@ -111,12 +111,12 @@ def error_interval(values: Iterable[float | None], examples: int | None) -> Summ
     spread between seeds (``docs/statistics.md``).
 
     Args:
-        values: errors in percent, one per seed; None for one that is not known, which is left out.
-        examples: that each was counted on; None where unknown: then errors without any spread
-            have no interval.
+        values: errors in percent, one per seed; unknown ones are None and left out.
+        examples: number of examples on which each was counted; None where unknown, and then
+            errors without spread have no interval.
 
     Returns:
-        None of no known value.
+        The mean with its interval; None where no value is known.
 
     Raises:
         ValueError: an error is not from 0 to 100.
@@ -126,10 +126,10 @@ def error_interval(values: Iterable[float | None], examples: int | None) -> Summ
         return None
     for value in known:
         check_error(value, examples or 1)
-    found = interval(known, resolution(examples))
-    if found.low is None or found.high is None:
-        return found
-    return replace(found, low=max(0.0, found.low), high=min(100.0, found.high))
+    summary = interval(known, resolution(examples))
+    if summary.low is None or summary.high is None:
+        return summary
+    return replace(summary, low=max(0.0, summary.low), high=min(100.0, summary.high))
 
 
 def check_finite(values: Iterable[float | None]) -> None:
@@ -148,7 +148,7 @@ def check_error(error: float, n: int) -> None:
 
 
 def interval_of_known(values: Iterable[float | None]) -> Summary | None:
-    """:func:`interval` of the values that are not None; None of none."""
+    """Return :func:`interval` of the values that are not None; None where all are None."""
     known = [value for value in values if value is not None]
     return interval(known) if known else None
 
@@ -156,22 +156,22 @@ def interval_of_known(values: Iterable[float | None]) -> Summary | None:
 def mean_difference(
     a: Mapping[int, float], b: Mapping[int, float], step: float = 0.0
 ) -> Summary | None:
-    """Return the mean of ``a - b`` over the seeds that both have; None when they share none.
+    """Return the mean of ``a - b`` over the common seeds, with its interval; None without any.
 
     Args:
         a: one value per seed, such as the test error in percent.
-        b: likewise.
-        step: as of :func:`interval`.
+        b: values of the other side.
+        step: distance between neighbouring possible values; 0 where there is none.
 
     Raises:
         ValueError: a value of a common seed is None, NaN or infinite.
     """
-    found = differences(a, b)
-    return interval(found, step) if found else None
+    by_seed = differences(a, b)
+    return interval(by_seed, step) if by_seed else None
 
 
 def differences(a: Mapping[int, float], b: Mapping[int, float]) -> list[float]:
-    """Return ``a - b`` for each seed that both have, in the order of the seeds.
+    """Return ``a - b`` for each common seed, in the order of the seeds.
 
     Raises:
         ValueError: a value of a common seed is None, NaN or infinite.
@@ -183,14 +183,13 @@ def differences(a: Mapping[int, float], b: Mapping[int, float]) -> list[float]:
 
 
 def binomial(error: float, n: int) -> tuple[float, float]:
-    """The Wilson 95 % interval of an error counted on ``n`` independent test examples.
+    """Return the Wilson 95 % interval of an error counted on ``n`` independent test examples.
 
-    It says how far the test set may be from the population, not how far another seed may be
-    from this one.
+    It covers the choice of the test set, not the choice of seeds.
 
     Args:
-        error: in percent.
-        n: test examples.
+        error: error in percent.
+        n: number of test examples.
 
     Returns:
         Lower and upper end in percent.
@@ -206,7 +205,7 @@ def binomial(error: float, n: int) -> tuple[float, float]:
 
 
 def quantile(df: int) -> float:
-    """The 97.5 % quantile of Student's t, to 1e-5.
+    """Return the 97.5 % quantile of Student's t, with an error below 1e-5.
 
     Raises:
         ValueError: ``df`` is not positive.

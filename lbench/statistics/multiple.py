@@ -1,18 +1,19 @@
-"""Several tests at once."""
+"""Adjustment of p-values where several tests are made."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 LEVEL = 0.05
-"""Of every test and, adjusted, of every family of tests: how often a true hypothesis may fall."""
+"""Significance level of every test and, with adjustment, of every family of tests."""
 
 
 def holm(values: Sequence[float | None]) -> list[float | None]:
-    """Holm's adjusted p-values (1979, Scandinavian Journal of Statistics 6, 65-70).
+    """Return p-values adjusted by Holm (1979, Scandinavian Journal of Statistics 6, 65-70).
 
-    Rejecting those that are at most 0.05 rejects a true hypothesis of the family in at most
-    5 % of all cases, however the tests depend on each other and however many there are.
+    If hypotheses with an adjusted p of at most 0.05 are rejected, the probability of rejecting
+    any true hypothesis of the family is at most 5 %, for any number of tests and any dependence
+    between them.
 
     Args:
         values: p-values; None for a test that was not made, which stays None and is not counted.

@@ -1,4 +1,4 @@
-"""Exact tests of terms whose signs could as well have been the other way round."""
+"""Exact tests of terms whose signs are random under the hypothesis."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from scipy.stats import binom
 
 
 def two_sided(terms: npt.NDArray[np.integer]) -> tuple[float, float]:
-    """How often a sum of ``terms`` with random signs is at least as far from zero as this one.
+    """Return how often a sum with random signs is at least as far from zero as that of ``terms``.
 
-    The signs are independent and fair under the hypothesis; all of their combinations are
-    counted, none is drawn (Fisher 1935, The Design of Experiments, section 21). McNemar's exact
-    test and Wilcoxon's signed-rank test are both of this kind. It holds for every n.
+    The signs are independent and fair under the hypothesis. All combinations of signs are counted
+    rather than sampled (Fisher 1935, The Design of Experiments, section 21). McNemar's exact test
+    and Wilcoxon's signed-rank test are of this kind. The result holds for every n.
 
     Args:
-        terms: whole numbers; zeros do not count.
+        terms: integers; zeros do not count.
 
     Returns:
         The exact p, and the mid-p, in which equally distant sums count half. With terms of
-        several sizes they are right to about 1e-13.
+        several sizes both are accurate to about 1e-13.
     """
     sizes, counts = np.unique(np.abs(terms[terms != 0]), return_counts=True)
     if not len(sizes):
@@ -30,11 +30,14 @@ def two_sided(terms: npt.NDArray[np.integer]) -> tuple[float, float]:
     chances: npt.NDArray[np.float64] | None = None
     for size, count in zip(sizes.tolist(), counts.tolist(), strict=True):
         # The sum of these terms is size * (2 * positives - count).
-        each = np.zeros(size * count + 1)
-        each[::size] = binom.pmf(np.arange(count + 1), count, 0.5)
-        chances = each if chances is None else np.maximum(fftconvolve(chances, each), 0.0)
+        term_chances = np.zeros(size * count + 1)
+        term_chances[::size] = binom.pmf(np.arange(count + 1), count, 0.5)
+        if chances is None:
+            chances = term_chances
+        else:
+            chances = np.maximum(fftconvolve(chances, term_chances), 0.0)
     assert chances is not None
     far = np.abs(2 * np.arange(len(chances)) - (len(chances) - 1))
-    seen = abs(int(terms.sum())) // scale
-    p = min(1.0, float(chances[far >= seen].sum()))
-    return p, max(0.0, p - float(chances[far == seen].sum()) / 2)
+    observed = abs(int(terms.sum())) // scale
+    p = min(1.0, float(chances[far >= observed].sum()))
+    return p, max(0.0, p - float(chances[far == observed].sum()) / 2)

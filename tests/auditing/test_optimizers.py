@@ -220,4 +220,4 @@ def test_what_an_optimizer_adds_to_its_gradients_is_not_called_free(
     assert report.measured["bp_free"] is (None if secret else True)
     assert report.transport.unmeasurable == (["2"] if secret else [])
     if secret:
-        assert "an optimizer follows it" in report.transport.reasons["2"]
+        assert "an optimizer uses it" in report.transport.reasons["2"]

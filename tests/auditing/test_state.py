@@ -56,7 +56,7 @@ def test_what_a_step_changes_and_predictions_use_is_trained(
 def test_prototypes_of_classes_are_no_leak_of_labels_and_a_table_by_place_is() -> None:
     assert label_leaks(subject(Prototypes), 7) == []
     first, *_ = label_leaks(subject(LabelTable), 7)
-    assert first == "each row is predicted by the label in its place in an earlier batch"
+    assert first == "each row is predicted by the label of the same row of an earlier batch"
 
 
 class Remembers(Honest):
@@ -78,7 +78,7 @@ class Mixes(Remembers):
 
 def test_a_prediction_may_be_kept_but_not_used_in_the_next_one() -> None:
     assert label_leaks(subject(Remembers), 7) == []
-    assert "the same batch is predicted otherwise after other predictions" in label_leaks(
+    assert "the same batch is predicted differently after other predictions" in label_leaks(
         subject(Mixes), 7
     )
 

@@ -234,8 +234,8 @@ def test_a_quick_audit_says_nothing_while_it_measures(folder: Path) -> None:
 def test_a_slow_measurement_is_named_with_the_time_that_it_has_taken() -> None:
     stream = io.StringIO()
     with Slow("bp", after=0.05, stream=stream) as slow:
-        slow.show("2 of 6: whose update moves with whom")
+        slow.show("2 of 6: dependence of updates on later units")
         time.sleep(0.25)
     lines = stream.getvalue().splitlines()
     assert 1 <= len(lines) <= 4
-    assert lines[0] == "bp  2 of 6: whose update moves with whom  0 s"
+    assert lines[0] == "bp  2 of 6: dependence of updates on later units  0 s"

@@ -28,12 +28,12 @@ def test_what_cannot_be_told_apart_is_in_the_set() -> None:
     found = best_set([by_seed(FAR), by_seed(NEAR), by_seed(LOW)])
     assert found.lowest == 2
     assert found.members == (1, 2)
-    assert found.told[2] is None
+    assert found.tests[2] is None
 
 
 def test_common_seeds_are_paired_and_the_p_is_holms() -> None:
     found = best_set([by_seed(LOW), by_seed(NEAR), by_seed(FAR)])
-    near, far = found.told[1], found.told[2]
+    near, far = found.tests[1], found.tests[2]
     assert near is not None
     assert far is not None
     assert (near.method, far.method) == ("paired", "paired")
@@ -44,9 +44,9 @@ def test_common_seeds_are_paired_and_the_p_is_holms() -> None:
 
 def test_other_seeds_are_held_against_each_other_by_welch() -> None:
     found = best_set([by_seed(LOW), by_seed(NEAR, first=100)])
-    (told,) = [each for each in found.told if each is not None]
-    assert told.method == "welch"
-    assert told.p == pytest.approx(stats.ttest_ind(NEAR, LOW, equal_var=False).pvalue)
+    (test,) = [each for each in found.tests if each is not None]
+    assert test.method == "welch"
+    assert test.p == pytest.approx(stats.ttest_ind(NEAR, LOW, equal_var=False).pvalue)
 
 
 def test_pairing_tells_apart_what_spreads_alike() -> None:
@@ -76,8 +76,8 @@ CONSTANT = [{0: 0.84, 1: 0.84}, {0: 89.97, 1: 89.97}]
 def test_what_does_not_spread_does_not_stay_in_the_set(groups: list[dict[int, float]]) -> None:
     found = best_set(groups, 359)
     assert found.members == (0,)
-    assert found.told[1] is not None
-    assert found.told[1].method == "two proportions"
+    assert found.tests[1] is not None
+    assert found.tests[1].method == "two proportions"
     # Without their number the test examples are counted as few.
     assert best_set(groups).members == (0,)
     assert best_set(groups[::-1]).members == (1,)
@@ -105,23 +105,23 @@ def test_kept_predictions_decide_where_seeds_cannot() -> None:
     assert best_set(groups, n).members == (0, 1)
     found = best_set(groups, n, lambda at, seed: [low, high][at])
     assert found.members == (0,)
-    assert found.told[1] is not None
-    assert found.told[1].method == "mcnemar"
-    assert found.told[1].p == pytest.approx(examples(high, low).p)
+    assert found.tests[1] is not None
+    assert found.tests[1].method == "mcnemar"
+    assert found.tests[1].p == pytest.approx(examples(high, low).p)
     # Of other seeds the same examples are paired too; where one side's are lost, none are.
     others = [{0: 2.0}, {7: 3.2}]
     assert best_set(others, n, lambda at, seed: [low, high][at]).members == (0,)
     lost = best_set(groups, n, lambda at, seed: [low, None][at])
-    assert lost.told[1] is not None
-    assert lost.told[1].method == "two proportions"
+    assert lost.tests[1] is not None
+    assert lost.tests[1].method == "two proportions"
 
 
 def test_a_test_on_some_of_the_common_seeds_alone_says_so() -> None:
     low, high = vectors(1000, range(20), range(32))
     groups = [{0: 2.0, 1: 2.0}, {0: 3.2, 1: 3.2}]
     found = best_set(groups, 1000, lambda at, seed: None if seed else [low, high][at])
-    assert found.told[1] is not None
-    assert found.told[1].method == "mcnemar of some seeds"
+    assert found.tests[1] is not None
+    assert found.tests[1].method == "mcnemar of some seeds"
 
 
 def test_predictions_are_not_asked_for_where_seeds_decide() -> None:
@@ -135,8 +135,8 @@ def test_what_is_lower_on_common_seeds_is_not_left_out() -> None:
     lowest = {0: 3.0, 1: 3.1, 2: 3.2, 3: 0.1, 4: 0.2, 5: 0.1}
     other = {0: 2.0, 1: 2.11, 2: 2.2}
     found = best_set([lowest, other])
-    assert found.told[1] is not None
-    assert found.told[1].adjusted < 0.05
+    assert found.tests[1] is not None
+    assert found.tests[1].adjusted < 0.05
     assert found.members == (0, 1)
 
 
@@ -148,7 +148,7 @@ def test_an_error_that_is_not_finite_is_refused(bad: float) -> None:
 
 def test_a_group_without_a_finished_run_is_in_no_set() -> None:
     found = best_set([{}, by_seed(LOW)])
-    assert (found.lowest, found.members, found.told) == (1, (1,), (None, None))
+    assert (found.lowest, found.members, found.tests) == (1, (1,), (None, None))
     with pytest.raises(ValueError, match="No group"):
         best_set([{}, {}])
 
@@ -239,7 +239,7 @@ def test_trials_that_make_no_sense_are_refused() -> None:
 def test_pairs_that_hardly_spread_are_tested_with_the_resolution_of_the_test_set() -> None:
     lower = dict.fromkeys(range(10), 100 * 20 / 359)
     higher = {seed: 100 * (22 if seed else 21) / 359 for seed in range(10)}
-    coarse, fine = (best_set([lower, higher], n).told[1] for n in (359, None))
+    coarse, fine = (best_set([lower, higher], n).tests[1] for n in (359, None))
     assert coarse is not None
     assert fine is not None
     assert coarse.method == fine.method == "paired"

@@ -79,7 +79,7 @@ def test_forgetting_is_at_least_what_transfer_lost() -> None:
 )
 def test_what_is_no_error_matrix_is_refused(matrix: list[object]) -> None:
     for number in (average_error, learning_error, forgetting, backward_transfer):
-        with pytest.raises(ValueError, match="an error matrix has"):
+        with pytest.raises(ValueError, match="An error matrix must"):
             number(matrix)  # type: ignore[arg-type]
 
 
@@ -94,7 +94,7 @@ def test_the_columns_of_the_probe_make_the_matrix_in_any_order() -> None:
     ("trained", "task"), [([], []), ([1, 1], [1, 2]), ([1, 1, 2, 2, 2], [1, 2, 1, 2, 2])]
 )
 def test_a_run_that_has_not_ended_has_no_matrix(trained: list[int], task: list[int]) -> None:
-    with pytest.raises(ValueError, match="entries, one each"):
+    with pytest.raises(ValueError, match="different entries"):
         error_matrix(trained, task, [1.0] * len(task))
 
 

@@ -54,7 +54,7 @@ def test_wilcoxon_waits_for_six_pairs_that_differ() -> None:
     p, reason = signed_rank([0.1, 0.2, 0.3, 0.4, 0.5])
     assert p is None
     assert reason is not None
-    assert reason == "it needs 6 pairs that differ, here are 5"
+    assert reason == "it needs 6 pairs that differ, but there are 5"
     assert signed_rank([0.1, 0.2, 0.3, 0.4, 0.5, 0.0])[0] is None
     assert signed_rank([0.1, 0.2, 0.3, 0.4, 0.5, 0.6])[0] == pytest.approx(2 / 2**6)
 
