@@ -1,15 +1,15 @@
 """How often the audit contradicts an honest rule, and how often it misses a planted cheat.
 
-Claim: no rule of lbench is contradicted, on multilayer perceptrons, convolutional and residual
-networks with and without BatchNorm and dropout and mixers (20 seeds of weights, data and noise),
+Claim: no rule of lbench is contradicted on multilayer perceptrons, on convolutional and residual
+networks with and without BatchNorm and dropout, or on mixers (20 seeds of weights, data and noise),
 nor on networks that are no chain of layers (``tests/auditing/networks.py``: 5 seeds, and 20 for one
 rule of each family); and planted cheats are caught.
 
     python benchmarks/audit.py --workers 2 [--results audit.jsonl] [--seeds 1] [--rules bp,fa]
 
-Each audit is a line of the results file, addressed by the digest of the code that made it, so the
-same command goes on where an earlier one was interrupted, and repeats what changed code may
-change. All cells are measured with one seed before any is measured with the next.
+Each audit is a line of the results file, identified by the digest of the code that made it. So the
+same command continues after an interruption, and repeats the audits whose code has changed. All
+configurations are measured with one seed before any is measured with the next.
 """
 
 from __future__ import annotations
@@ -67,26 +67,26 @@ OPTIONS: dict[str, list[Mapping[str, Any]]] = {
     "lg_bp": [{}, {"schedule": "sequential"}],
     "lfnn_l": [{}, {"selection": "example"}],
 }
-"""Settings of a rule beside its defaults."""
+"""Options of rules that are audited, including the defaults."""
 CHEATS = ("cheats", "late_cheats", "state_cheats")
 """Modules of ``tests/auditing`` that may have a dictionary ``CHEATS``."""
 SEEDS, FEW = 20, 5
-"""Seeds of the usual networks and of families' first rules; of the other rules on unusual ones."""
+"""Seeds on common networks and of each family's first rule; of other rules on unusual networks."""
 QUIET = 30.0
 """Seconds between lines of progress."""
 
 
 @dataclass(frozen=True)
 class Cell:
-    """What is audited with one seed.
+    """A configuration and a seed that are audited.
 
     Args:
         kind: ``rule`` or ``cheat``.
-        name: of the rule, or of the cheat.
+        name: name of the rule or of the cheat.
         network: a key of ``NETWORKS`` or of ``UNUSUAL``.
-        seed: of weights, data and noise.
-        options: of the rule, in JSON.
-        module: of ``tests.auditing``, of the cheat.
+        seed: seed of weights, data and noise.
+        options: options of the rule, in JSON.
+        module: module of ``tests.auditing`` that has the cheat.
     """
 
     kind: str
@@ -98,12 +98,12 @@ class Cell:
 
     @property
     def words(self) -> str:
-        """For messages: rule, options and network."""
+        """Return rule, options and network for messages."""
         options = "" if self.options == "{}" else f" {self.options}"
         return f"{self.name}{options} on {self.network}"
 
     def key(self) -> str:
-        """What a line of the results is found by: the cell, and the code that it depends on."""
+        """Return the key of a line of the results: a digest of the cell and of its code."""
         network = code_digest(type(UNUSUAL[self.network])) if self.network in UNUSUAL else ""
         parts = (library(), code_digest(self.cls), network, self.kind, self.name, self.network)
         text = "\x1f".join((*parts, self.options, str(self.seed)))
@@ -111,21 +111,21 @@ class Cell:
 
     @property
     def cls(self) -> type[Rule]:
-        """The rule's class, or the cheat's."""
+        """Return the class of the rule or cheat."""
         if self.kind == "cheat":
             return cheats(self.module)[self.name][0]
-        found: type[Rule] = registry().load("rules", self.name)
-        return found
+        cls: type[Rule] = registry().load("rules", self.name)
+        return cls
 
     def audit(self) -> Record:
         """Return the line of the results."""
         start = time.perf_counter()
-        found = self._audit()
+        outcome = self._audit()
         where = {"rule": self.name, "network": self.network, "seed": self.seed}
         if self.options != "{}":
             where["options"] = self.options
         seconds = round(time.perf_counter() - start, 3)
-        return {"key": self.key(), "kind": self.kind, **where, **found, "seconds": seconds}
+        return {"key": self.key(), "kind": self.kind, **where, **outcome, "seconds": seconds}
 
     def _audit(self) -> Record:
         try:
@@ -141,7 +141,7 @@ class Cell:
                 )
         except UsageError as error:
             return {"outcome": "refused", "why": str(error)}
-        except Exception as error:  # is counted, and ends no other audit
+        except Exception as error:  # it is counted, and the other audits continue
             return {"outcome": "failed", "why": f"{type(error).__name__}: {error}"}
         return {
             "outcome": report.verdict,
@@ -152,7 +152,7 @@ class Cell:
 
 @cache
 def library() -> str:
-    """Return the digest of the audit and of what it measures with."""
+    """Return the digest of the audit and of the code that it uses."""
     package = Path(lbench.__file__).parent
     files = [
         path for room in (".", "auditing", "networks") for path in (package / room).glob("*.py")
@@ -163,10 +163,10 @@ def library() -> str:
 
 @cache
 def cheats(module: str) -> dict[str, tuple[type[Rule], str]]:
-    """Return the cheats of a module of tests: each with the word of the claim that it breaks."""
-    found: dict[str, tuple[type[Rule], str]]
-    found = getattr(importlib.import_module(f"tests.auditing.{module}"), "CHEATS", {})
-    return found
+    """Return the cheats of a test module, each with the name of the claim that it breaks."""
+    by_name: dict[str, tuple[type[Rule], str]]
+    by_name = getattr(importlib.import_module(f"tests.auditing.{module}"), "CHEATS", {})
+    return by_name
 
 
 def families() -> set[str]:
@@ -180,16 +180,16 @@ def families() -> set[str]:
 def rule_cells(rules: Sequence[str], networks: Sequence[str], most: int) -> list[Cell]:
     """Return every rule on every network, with at most ``most`` seeds."""
     many = families()
-    found = []
+    cells = []
     for rule in rules:
         for options in OPTIONS.get(rule, [{}]):
             for network in networks:
                 seeds = SEEDS if network in NETWORKS or rule in many else FEW
-                found += [
+                cells += [
                     Cell("rule", rule, network, seed, json.dumps(options))
                     for seed in range(min(seeds, most))
                 ]
-    return found
+    return cells
 
 
 def cheat_cells(modules: Sequence[str], most: int) -> list[Cell]:
@@ -207,7 +207,7 @@ class Results:
     """The lines of a results file.
 
     Args:
-        path: of the file, which is made when there is a first line.
+        path: path of the file, which is created with the first line.
         known: lines by key.
     """
 
@@ -215,7 +215,7 @@ class Results:
     known: dict[str, Record] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Read what is there; a line that was cut off by an interruption does not count."""
+        """Read the file; a line that was cut off by an interruption does not count."""
         for line in self.path.read_text().splitlines() if self.path.exists() else []:
             try:
                 record = json.loads(line)
@@ -224,7 +224,7 @@ class Results:
             self.known[record["key"]] = record
 
     def add(self, records: Iterable[Record], total: int) -> None:
-        """Append each record when it comes, and print progress."""
+        """Append each record when it is ready, and print progress."""
         start = shown = time.monotonic()
         begin = self.path.read_bytes()[-1:] if self.path.exists() else b"\n"
         with self.path.open("a") as file:
@@ -252,7 +252,7 @@ def clock(seconds: float) -> str:
 
 
 def one_thread() -> None:
-    """Prepare a worker."""
+    """Set one thread in a worker process."""
     torch.set_num_threads(1)
 
 
@@ -273,13 +273,13 @@ def measured(cells: Sequence[Cell], path: Path, workers: int) -> dict[Cell, Reco
     return {cell: results.known[key] for cell, key in keys.items()}
 
 
-def false_alarms(found: Mapping[Cell, Record]) -> int:
-    """Print what was contradicted, refused, failed or not measured; return the bad ones."""
-    outcomes = Counter(record["outcome"] for record in found.values())
+def false_alarms(records: Mapping[Cell, Record]) -> int:
+    """Print what was contradicted, refused, failed or not measured; count the bad outcomes."""
+    outcomes = Counter(record["outcome"] for record in records.values())
     alarms: dict[str, list[int]] = defaultdict(list)
     null: dict[str, list[int]] = defaultdict(list)
     reasons: dict[str, set[str]] = defaultdict(set)
-    for cell, record in found.items():
+    for cell, record in records.items():
         if record["outcome"] in ("refused", "failed"):
             reasons[f"{record['outcome']}: {record['why'].splitlines()[0]}"].add(cell.words)
         for text in record.get("contradictions", []):
@@ -292,11 +292,11 @@ def false_alarms(found: Mapping[Cell, Record]) -> int:
         print(f"{text}\n    contradicted with seeds {listed(seeds)}")
     for text, seeds in null.items():
         print(f"{text}\n    not measurable with seeds {listed(seeds)}")
-    seconds = sorted(record["seconds"] for record in found.values())
+    seconds = sorted(record["seconds"] for record in records.values())
     audited = outcomes.total() - outcomes["refused"] - outcomes["failed"]
     print(
         f"{outcomes['contradicted']} false alarms in {audited:,} audits, with a claim that is not "
-        f"measurable in {sum(bool(r.get('unmeasured')) for r in found.values()):,}; "
+        f"measurable in {sum(bool(r.get('unmeasured')) for r in records.values()):,}; "
         f"{outcomes['refused']:,} refused, {outcomes['failed']:,} failed; median "
         f"{statistics.median(seconds):.2f} s, longest {seconds[-1]:.2f} s",
         flush=True,
@@ -304,20 +304,20 @@ def false_alarms(found: Mapping[Cell, Record]) -> int:
     return outcomes["contradicted"] + outcomes["failed"]
 
 
-def missed(found: Mapping[Cell, Record]) -> int:
+def missed(records: Mapping[Cell, Record]) -> int:
     """Print how often each cheat was caught by its claim; return how often it was not."""
     by_cheat: dict[tuple[str, str], list[bool]] = defaultdict(list)
-    for cell, record in found.items():
+    for cell, record in records.items():
         claim = cheats(cell.module)[cell.name][1]
         caught = any(text.startswith(f"{claim}:") for text in record.get("contradictions", []))
         by_cheat[cell.module, cell.name].append(caught)
     for (_, name), caught in by_cheat.items():
         print(f"{name}: caught in {sum(caught)} of {len(caught)}")
-    return sum(not each for caught in by_cheat.values() for each in caught)
+    return sum(not hit for caught in by_cheat.values() for hit in caught)
 
 
 def listed(seeds: Sequence[int]) -> str:
-    """Return ``0-4, 7``."""
+    """Return seeds as ranges, such as ``0-4, 7``."""
     spans: list[list[int]] = []
     for seed in sorted(seeds):
         if spans and seed == spans[-1][1] + 1:
@@ -332,31 +332,31 @@ def names(text: str, known: Iterable[str], separator: str = ",") -> list[str]:
     known = list(known)
     if text == "all":
         return known
-    found = [each.strip() for each in text.split(separator) if each.strip()]
-    if strange := [each for each in found if each not in known]:
-        raise SystemExit(f"There is no {strange[0]!r}. Choose from: {'; '.join(known)}.")
-    return found
+    listed_names = [name.strip() for name in text.split(separator) if name.strip()]
+    if unknown := [name for name in listed_names if name not in known]:
+        raise SystemExit(f"There is no {unknown[0]!r}. Choose from: {'; '.join(known)}.")
+    return listed_names
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seeds", type=int, default=SEEDS, help="Most seeds per cell.")
+    parser.add_argument("--seeds", type=int, default=SEEDS, help="Most seeds per configuration.")
     parser.add_argument("--rules", default="all", help="Names, or an empty text for none.")
-    parser.add_argument("--networks", default="all", help="Names, with semicolons between them.")
-    parser.add_argument("--cheats", default="all", help=f"Of {', '.join(CHEATS)}.")
+    parser.add_argument("--networks", default="all", help="Names, separated by semicolons.")
+    parser.add_argument("--cheats", default="all", help=f"Modules, from {', '.join(CHEATS)}.")
     parser.add_argument("--workers", type=int, default=1, help="Processes of one thread each.")
     parser.add_argument("--results", type=Path, default=Path("audit.jsonl"))
-    asked = parser.parse_args()
-    rules = names(asked.rules, registry().rules)
-    networks = names(asked.networks, [*NETWORKS, *UNUSUAL], ";")
-    modules = names(asked.cheats, CHEATS)
-    cells = [*rule_cells(rules, networks, asked.seeds), *cheat_cells(modules, asked.seeds)]
+    options = parser.parse_args()
+    rules = names(options.rules, registry().rules)
+    networks = names(options.networks, [*NETWORKS, *UNUSUAL], ";")
+    modules = names(options.cheats, CHEATS)
+    cells = [*rule_cells(rules, networks, options.seeds), *cheat_cells(modules, options.seeds)]
     print(machine())
-    found = measured(cells, asked.results, asked.workers)
+    records = measured(cells, options.results, options.workers)
     bad = 0
-    if honest := {cell: record for cell, record in found.items() if cell.kind == "rule"}:
+    if honest := {cell: record for cell, record in records.items() if cell.kind == "rule"}:
         bad += false_alarms(honest)
-    if planted := {cell: record for cell, record in found.items() if cell.kind == "cheat"}:
+    if planted := {cell: record for cell, record in records.items() if cell.kind == "cheat"}:
         bad += missed(planted)
     return 1 if bad else 0
 

@@ -1,8 +1,8 @@
-"""A run on a machine where other processes want the same cores, against the same run alone.
+"""Time of a run on a machine where other processes use the same cores, relative to the run alone.
 
 Claim: beside three processes that each keep a core busy, ``lbench run --rule lfnn_l --dataset
-mnist --epochs 2`` takes at most 3.5 times as long on two cores. A fair share of the cores would be
-half of one, 2 times the time of a run with one thread, 2.5 of one with two.
+mnist --epochs 2`` takes at most 3.5 times as long on two cores. With a fair share, half a core,
+a run with one thread would take 2 times as long, and a run with two threads 2.5 times.
 
 With ``--older DIR``, a checkout of an older lbench whose environment has the same packages, the
 run alone is also compared with the one of that code: at most 1.05.
@@ -30,9 +30,9 @@ SPIN = "while True: pass"
 
 
 def command(tree: Path) -> Callable[[], None]:
-    """Return a function that trains the run once, in a home of its own, with the code of ``tree``.
+    """Return a function that makes the run once, in its own home, with the code of ``tree``.
 
-    How threads wait and how many there are is left to lbench.
+    lbench decides on the number of threads and on how they wait.
     """
     hidden = ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
     environment = {name: value for name, value in os.environ.items() if name not in hidden}
@@ -53,7 +53,7 @@ def command(tree: Path) -> Callable[[], None]:
 
 
 def beside(train: Callable[[], None]) -> Callable[[], None]:
-    """Return a function that trains while other processes keep cores busy."""
+    """Return a function that makes the run while other processes keep cores busy."""
 
     def busy() -> None:
         with spinning(OTHERS):

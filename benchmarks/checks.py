@@ -1,4 +1,4 @@
-"""What ``coverage.py`` measures with: proportions, their bars, and how often something happens."""
+"""Helpers of ``coverage.py``: proportions, their bars, and repeated experiments."""
 
 from __future__ import annotations
 
@@ -17,11 +17,15 @@ Matrix = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Check:
-    """A proportion in percent, or a width in times another, and what it was measured for.
+    """A measured proportion in percent, or the ratio of two widths, with its bar.
 
     Args:
+        method: name of the interval or test.
+        where: description of the experiments.
+        percent: the measured value.
         bar: ``COVERS``, ``SIZE``, ``LEAST``, ``WIDTH`` or ``NONE``.
-        digits: of what was found.
+        trials: number of experiments.
+        digits: decimal places of the printed value.
     """
 
     method: str
@@ -41,10 +45,10 @@ class Check:
 
 
 def often(trials: int, experiment: Callable[[Draws], bool | None]) -> float:
-    """In percent, how often an experiment says yes; None is an experiment without an answer."""
+    """Return the percentage of experiments that return True; those that return None are omitted."""
     rng = np.random.default_rng(0)
-    said = [found for _ in range(trials) if (found := experiment(rng)) is not None]
-    return 100 * sum(said) / len(said)
+    results = [result for _ in range(trials) if (result := experiment(rng)) is not None]
+    return 100 * sum(results) / len(results)
 
 
 def plural(n: int, what: str) -> str:

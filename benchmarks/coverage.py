@@ -1,9 +1,9 @@
-"""Whether intervals cover and tests err as often as they say, at the n for which they hold.
+"""Coverage of intervals and level of tests, at the n for which they are claimed to hold.
 
-Claim: 95 % intervals cover in 93.5 to 96.5 % of experiments, tests at 5 % reject what is true in
-at most 5 %. All experiments are made up from a known truth; every number comes from the function
-that lbench uses. A test that is exact errs in just 5 %, so three standard errors of the simulation
-are granted to tests. What stands without a bar lies outside the n that a method claims.
+Claim: 95 % intervals cover in 93.5 to 96.5 % of experiments, and tests at 5 % reject true
+hypotheses in at most 5 %. All experiments are simulated from a known truth; every number comes
+from the function that lbench uses. The level of an exact test is just 5 %, so tests are allowed
+three standard errors of the simulation. Lines without a bar are outside the n of a claim.
 
     python benchmarks/coverage.py [--trials 4000] [--part errors]
 """
@@ -14,7 +14,7 @@ import argparse
 import math
 from collections.abc import Callable, Iterator, Sequence
 
-import counted
+import error_intervals
 import numpy as np
 import numpy.typing as npt
 from checks import (
@@ -43,7 +43,7 @@ from lbench.statistics.paired_tests import paired_tests
 
 
 def seeds(trials: int) -> Iterator[Check]:
-    """Intervals and tests over seeds, of normal errors."""
+    """Check intervals and tests over seeds, for normal errors."""
     for n in (3, 5, 10):
 
         def covers(rng: Draws, n: int = n) -> bool | None:
@@ -71,16 +71,16 @@ def seeds(trials: int) -> Iterator[Check]:
 
 
 def errors(trials: int) -> Iterator[Check]:
-    """Intervals over seeds of errors that are counts of examples, on the whole grid."""
-    for method, where, found in counted.lines(trials):
+    """Check intervals over seeds for errors that are counts of examples, on the whole grid."""
+    for method, where, found in error_intervals.lines(trials):
         width = where.startswith("width")
-        held = method in (counted.CHOSEN, counted.FLIPS)
+        held = method in (error_intervals.CHOSEN, error_intervals.FLIPS)
         bar = NONE if not held else WIDTH if width else LEAST
         yield Check(method, where, found, bar, trials, digits=2)
 
 
 def wilson() -> Iterator[Check]:
-    """Counted over all possible numbers of wrong examples."""
+    """Compute the coverage over all possible numbers of wrong examples."""
     for n in (360, 10_000):
         for error in (1.5, 10.0):
             wrong = np.arange(n + 1)
@@ -95,7 +95,7 @@ def wilson() -> Iterator[Check]:
 
 
 DIFFICULTY = ((0.88, 0.004), (0.09, 0.25), (0.03, 0.8))
-"""Shares of test examples, and how often a network is wrong on them: 5.0 % on average."""
+"""Shares of test examples, and probabilities that a network is wrong on them: mean 5.0 %."""
 
 
 ERROR = 100 * sum(share * rate for share, rate in DIFFICULTY)
@@ -107,7 +107,7 @@ def difficulty(rng: Draws, n: int) -> npt.NDArray[np.float64]:
 
 
 def networks(rng: Draws, n: int, count: int, cells: Sequence[float]) -> list[Matrix]:
-    """Right predictions (seeds, examples) of each cell; its errors are scaled by its number."""
+    """Return which predictions are right, (seeds, examples), for each cell's scale of errors."""
     hard = difficulty(rng, n)
     return [rng.uniform(size=(count, n)) >= hard * scale for scale in cells]
 
@@ -135,7 +135,7 @@ def over_examples(trials: int) -> Iterator[Check]:
         yield Check("McNemar's test", where, often(trials, rejects), SIZE, trials)
 
     def lopsided(rng: Draws) -> bool | None:
-        # One cell is always wrong on a few, the other now and then on three times as many.
+        # One cell is always wrong on a few, the other sometimes wrong on three times as many.
         kind = rng.choice(3, 360, p=[0.82, 0.045, 0.135])
         a = np.broadcast_to(kind != 1, (3, 360))
         b = (kind != 2) | (rng.integers(3, size=360) != np.arange(3)[:, None])
@@ -151,7 +151,7 @@ def over_examples(trials: int) -> Iterator[Check]:
 
 
 def two_way(a: Matrix, b: Matrix, rng: Draws) -> tuple[float, float]:
-    """Seeds and examples drawn at once: what lbench does without."""
+    """Return the interval of a bootstrap of seeds and examples at once, which lbench omits."""
     drawn = []
     worse = a.astype(np.int8) - b
     for _ in range(500):
@@ -167,7 +167,7 @@ def left_out(trials: int) -> Iterator[Check]:
     for count in (3, 5, 10):
 
         def covers(rng: Draws, count: int = count) -> bool | None:
-            # Seeds differ by more than their examples do: each has a scale of its own.
+            # Seeds differ by more than their examples do: each has its own scale.
             scales = 1 + 0.08 * rng.normal(size=(2, count, 1))
             a, b = rng.uniform(size=(2, count, 10_000)) >= difficulty(rng, 10_000) * scales
             return inside(0.0, *two_way(a, b, rng))
@@ -189,12 +189,12 @@ def equivalence(trials: int) -> Iterator[Check]:
         yield Check("equivalence, paired", where, often(trials, in_pairs), SIZE, trials)
     for n, m, bar in ((2, 5, NONE), (3, 10, NONE), (5, 5, SIZE), (5, 10, SIZE), (10, 10, SIZE)):
 
-        def apart(rng: Draws, n: int = n, m: int = m) -> bool | None:
+        def unpaired(rng: Draws, n: int = n, m: int = m) -> bool | None:
             a, b = rng.normal(2.2, 0.09, n), rng.normal(2.0, 0.03, m)
             return welch_equivalence(a.tolist(), b.tolist(), 0.2).verdict == EQUIVALENT
 
         where = f"{n} and {m} seeds, at the margin, spreads 3 to 1"
-        yield Check("equivalence, Welch", where, often(trials, apart), bar, trials)
+        yield Check("equivalence, Welch", where, often(trials, unpaired), bar, trials)
 
 
 def several(trials: int) -> Iterator[Check]:
@@ -209,10 +209,10 @@ def comparisons(trials: int) -> Iterator[Check]:
     for n in (3, 10):
 
         def rejects(rng: Draws, n: int = n) -> bool | None:
-            # Ten cells against the first, all of them equal: the tests depend on each other.
+            # Ten cells are compared with the first, all equal, so the tests are dependent.
             first, *others = [by_seed(rng.normal(2, 0.2, n)) for _ in range(11)]
-            found = [paired_tests(other, first) for other in others]
-            adjusted = holm([each.p for each in found if each is not None])
+            tests = [paired_tests(other, first) for other in others]
+            adjusted = holm([test.p for test in tests if test is not None])
             return min(p for p in adjusted if p is not None) <= 0.05
 
         where = f"10 comparisons with one cell, {n} seeds: any rejected"
@@ -250,7 +250,7 @@ def sets_by_example(trials: int) -> Iterator[Check]:
                 right = networks(rng, n, count, (1.0,) * 5)
                 errors = [100 * (1 - cell.mean(axis=1)) for cell in right]
                 found = best_set(
-                    [by_seed(each) for each in errors],
+                    [by_seed(cell) for cell in errors],
                     n,
                     lambda at, seed: right[at][seed] if kept else None,
                 )
@@ -264,13 +264,13 @@ def sets_by_example(trials: int) -> Iterator[Check]:
 
 def sets_of_trials(trials: int) -> Iterator[Check]:
     for n in (143, 5000):
-        rng, told = np.random.default_rng(0), []
+        rng, excluded = np.random.default_rng(0), []
         for _ in range(trials):
             vectors = list(networks(rng, n, 20, (1.0,))[0])
             errors = [100 * float(1 - vector.mean()) for vector in vectors]
-            found = indistinguishable(errors, vectors, n)
-            told.append((0 not in found, len(found) < 20))
-        one, some = np.mean(told, axis=0)
+            members = indistinguishable(errors, vectors, n)
+            excluded.append((0 not in members, len(members) < 20))
+        one, some = np.mean(excluded, axis=0)
         where = f"20 equal trials, {n:,} validation examples"
         name = "indistinguishable trials"
         yield Check(name, f"{where}: a given one left out", 100 * one, SIZE, trials)
@@ -282,8 +282,8 @@ def middle(trials: int) -> Iterator[Check]:
         (3, 3, NONE), (3, 10, NONE), (5, 3, NONE), (5, 5, COVERS), (5, 10, COVERS),
         (10, 3, NONE), (10, 5, COVERS), (10, 10, COVERS), (20, 2, COVERS), (20, 3, COVERS),
     ):  # fmt: skip
-        for apart in (0.0, 10.0):
-            means = np.linspace(0, apart, datasets)
+        for distance in (0.0, 10.0):
+            means = np.linspace(0, distance, datasets)
             many = np.random.default_rng(1).normal(means[:, None], 1.0, (datasets, 200_000))
             truth = interquartile_mean_of(many)
 
@@ -294,13 +294,13 @@ def middle(trials: int) -> Iterator[Check]:
                 found = interquartile_mean(by_dataset(drawn))
                 return inside(truth, found.low, found.high)
 
-            far = "far apart" if apart else "alike"
+            far = "far apart" if distance else "alike"
             where = f"{n} seeds, {datasets} datasets {far}"
             yield Check("interquartile mean", where, often(trials, covers), bar, trials)
 
 
 def ratios(trials: int) -> Iterator[Check]:
-    """Errors over those of a control that has as many seeds; seeds spread by 5 % of an error."""
+    """Check ratios to a control with as many seeds; the spread of seeds is 5 % of an error."""
     for n, datasets, bar in (
         (3, 3, NONE), (5, 3, NONE), (5, 5, COVERS), (5, 10, COVERS), (10, 5, COVERS),
         (10, 10, COVERS), (20, 2, COVERS), (20, 3, COVERS),
@@ -316,8 +316,8 @@ def ratios(trials: int) -> Iterator[Check]:
             ) -> bool | None:  # fmt: skip
                 common, *own = rng.normal(size=(3, len(ratio), n))
                 control, errors = (
-                    1 + 0.05 * (math.sqrt(shared) * common + math.sqrt(1 - shared) * each)
-                    for each in own
+                    1 + 0.05 * (math.sqrt(shared) * common + math.sqrt(1 - shared) * side)
+                    for side in own
                 )
                 found = interquartile_mean(by_dataset(ratio * errors), over=by_dataset(control))
                 return inside(truth, found.low, found.high)
@@ -326,7 +326,7 @@ def ratios(trials: int) -> Iterator[Check]:
             where = f"{n} seeds, {datasets} datasets, ratios to {to}"
             where += ", correlated seeds" if shared else ""
             found = often(trials, covers)
-            # Seeds that err alike make the interval too wide rather than too narrow.
+            # Correlated seeds make the interval too wide rather than too narrow.
             yield Check("interquartile mean", where, found, NONE if shared else bar, trials)
 
 
@@ -376,15 +376,16 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--trials", type=int, default=4000)
     parser.add_argument("--part", choices=PARTS, action="append", help="Default: all.")
-    asked = parser.parse_args()
+    arguments = parser.parse_args()
     print("| method | where | found, % | bar | |\n|---|---|---:|---:|---|")
     met = True
-    for part in asked.part or PARTS:
-        for each in PARTS[part](asked.trials):
-            said = "" if each.bar == NONE else "met" if each.met else "MISSED"
-            line = (each.method, each.where, f"{each.percent:.{each.digits}f}", each.bar, said)
+    for part in arguments.part or PARTS:
+        for check in PARTS[part](arguments.trials):
+            result = "" if check.bar == NONE else "met" if check.met else "MISSED"
+            percent = f"{check.percent:.{check.digits}f}"
+            line = (check.method, check.where, percent, check.bar, result)
             print(f"| {' | '.join(line)} |", flush=True)
-            met &= each.met
+            met &= check.met
     return 0 if met else 1
 
 

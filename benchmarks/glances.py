@@ -1,11 +1,11 @@
-"""What the looks at a run's own steps cost, and how often they see what happens rarely.
+"""Cost of the checks of a run's own steps, and how often they see rare behaviour.
 
-Claims: in a run of ten epochs of MNIST (mlp-275k, strict protocol) they take at most 2 % of the
-processor time of its training steps; a leak in every fifth step, which begins anywhere, is seen in
-at least 18 of 20 runs. The rate for every fiftieth step has no bar.
+Claims: in a run of ten epochs of MNIST (mlp-275k, strict protocol) the checks take at most 2 % of
+the processor time of the training steps; a leak in every fifth step, from a random start on, is
+seen in at least 18 of 20 runs. The rate for every fiftieth step has no bar.
 
-The costs of a step and of a look are means of processor time on one thread, in turn. The rates
-are of the steps that the looks of 20 seeds fall on, each made by a rule that counts its steps.
+The costs of a step and of a check are means of processor time on one thread, in alternation. The
+rates are for the checked steps of 20 seeds, with a rule that counts its steps.
 
     LBENCH_DATA=DIR python benchmarks/glances.py [--repeats 60]
 """
@@ -56,7 +56,7 @@ def main() -> int:
 
 
 def cost(name: str, repeats: int) -> bool:
-    """Say what share of the time of a run's steps its looks take."""
+    """Print which share of the time of a run's steps its checks take; return whether it is met."""
     cell = resolve(Request(name, "mnist", epochs=10), registry()).cell
     step, look = _step_and_look(cell)
     seconds: dict[str, list[float]] = {"step": [], "look": []}
@@ -66,14 +66,14 @@ def cost(name: str, repeats: int) -> bool:
             call(repeat + 3)
             if repeat >= 0:
                 seconds[what].append(time.process_time() - begin)
-    each, one = (statistics.fmean(seconds[what]) for what in ("step", "look"))
-    looks = len(glance_steps(MNIST, 0))
+    step_time, check_time = (statistics.fmean(seconds[what]) for what in ("step", "look"))
+    checks = len(glance_steps(MNIST, 0))
     print(
-        f"{name}: a step takes {1e3 * each:.2f} ms, a look {1e3 * one:.2f} ms "
-        f"({one / each:.1f} steps), {looks} looks at {MNIST.steps} steps"
+        f"{name}: a step takes {1e3 * step_time:.2f} ms, a check {1e3 * check_time:.2f} ms "
+        f"({check_time / step_time:.1f} steps), {checks} checks in {MNIST.steps} steps"
     )
-    share = looks * one / (MNIST.steps * each)
-    return verdict(f"{name}, looks in percent of the steps", 100 * share, 100 * SHARE)
+    share = checks * check_time / (MNIST.steps * step_time)
+    return verdict(f"{name}, checks in percent of the steps", 100 * share, 100 * SHARE)
 
 
 def _step_and_look(cell: Cell) -> tuple[Callable[[int], None], Callable[[int], object]]:
@@ -99,11 +99,11 @@ def _step_and_look(cell: Cell) -> tuple[Callable[[int], None], Callable[[int], o
 
 
 def rate(period: int) -> int:
-    """Count the seeds whose looks see a leak in every ``period``-th step."""
+    """Count the seeds whose checks see a leak in every ``period``-th step."""
     sys.path.insert(0, str(Path(__file__).parents[1]))
     from tests.auditing.late_cheats import Counting, CountingToFifty
 
-    cls = {each.period: each for each in (Counting, CountingToFifty)}[period]
+    cls = {rule.period: rule for rule in (Counting, CountingToFifty)}[period]
     seen = 0
     for seed in range(SEEDS):
         init = Init(seed)

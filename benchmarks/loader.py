@@ -1,10 +1,10 @@
-"""One epoch of augmented MNIST: lbench's loader against the usual DataLoader.
+"""One epoch of augmented MNIST with lbench's loader and with a DataLoader of PyTorch.
 
-Claim: with random crops, an epoch through ``lbench.data.loader`` takes at most a tenth of the
-time of ``torch.utils.data.DataLoader`` with two workers and ``torchvision.transforms.v2``,
-written as most people write it: one image at a time, as tensors or as PIL images. Nothing is
-trained; batches are consumed as they come. All sides alternate in one process, after one
-unmeasured epoch each; the DataLoader keeps its workers, so their start is not counted.
+Claim: with random crops, an epoch with ``lbench.data.loader`` takes at most a tenth of the time of
+``torch.utils.data.DataLoader`` with two workers and ``torchvision.transforms.v2``, used in the
+common way: one image at a time, as tensors or as PIL images. Nothing is trained; batches are
+consumed immediately. All sides alternate in one process, after one unmeasured epoch each; the
+DataLoader keeps its workers, so their start is not counted.
 
     LBENCH_DATA=DIR python benchmarks/loader.py [--repeats 5] [--batch 128]
 """
@@ -32,7 +32,7 @@ WORKERS = 2
 
 
 class Images(Dataset[tuple[torch.Tensor, int]]):
-    """MNIST as ``torchvision.datasets.MNIST`` serves it: image by image."""
+    """MNIST in the form of ``torchvision.datasets.MNIST``, which returns single images."""
 
     def __init__(self, images: np.ndarray, labels: np.ndarray, transform: Any, pil: bool) -> None:
         from PIL import Image
@@ -54,7 +54,7 @@ def noise(stream: str, index: int) -> torch.Generator:
 
 
 def sides(batch: int) -> dict[str, Callable[[int], int]]:
-    """Name -> a function that walks epoch e and returns how many images it saw."""
+    """Return, by name, functions that iterate over epoch e and return the number of images."""
     v2 = _torchvision.load("transforms.v2")
     train = Mnist().load(download=False).train
     data = DeviceData.of(train)

@@ -1,12 +1,12 @@
-"""Peak memory of a training step against depth.
+"""Peak memory of a training step as a function of depth.
 
-Claim: a local rule frees a block's graph before the next one runs, so the peak of what a step
-allocates does not grow with depth: at most 0.05 tensors a block, a tensor being one activation
-(batch 1024 x width 1000, float32). bp keeps about one activation of each block for its way back,
+Claim: a local rule frees a block's graph before the next block runs, so the peak memory of a step
+does not grow with depth: by at most 0.05 tensors per block, where a tensor is one activation
+(batch 1024 x width 1000, float32). bp keeps about one activation per block for its backward pass,
 and the gradients of all weights at once.
 
-Measured as in every run (``lbench.run.step_memory``): parameters and optimizer state, which are
-there before the step, are not counted.
+The measurement is that of every run (``lbench.run.step_memory``): parameters and optimizer state,
+which exist before the step, are not counted.
 
     python benchmarks/memory.py
 """
@@ -33,7 +33,7 @@ SHAPE = (1, 28, 28)
 
 
 def peak(name: str, depth: int) -> float:
-    """Peak of what the third step allocates, in activation tensors."""
+    """Return the peak memory of the third step, in activation tensors."""
     cls: type[Rule] = registry().load("rules", name)
     init = Init(0)
     network = Mlp(widths=(WIDTH,) * depth).build(init, SHAPE, 10)
@@ -54,7 +54,7 @@ def main() -> int:
         peaks = [peak(name, depth) for depth in DEPTHS]
         slopes[name] = float(np.polyfit(DEPTHS, peaks, 1)[0])
         shown = ", ".join(f"{d}: {p:.2f}" for d, p in zip(DEPTHS, peaks, strict=True))
-        print(f"{name:8} tensors at depth {shown}; slope {slopes[name]:.4f} a block")
+        print(f"{name:8} tensors at depth {shown}; slope {slopes[name]:.4f} per block")
     return 0 if verdict("slope of lfnn_l", slopes["lfnn_l"], BAR) else 1
 
 

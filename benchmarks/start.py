@@ -1,6 +1,7 @@
-"""How long a user waits: help, listings, the first step of a run, and a run that is there.
+"""Waiting times of a user: for help, listings, the first step of a run, and a finished run.
 
-Whole processes on MNIST with decoded data and an existing store, after one that is not counted.
+Each time is that of a whole process on MNIST with decoded data and an existing store. One process
+before them is not counted.
 
     LBENCH_DATA=DIR python benchmarks/start.py [--repeats 7]
 """
@@ -28,7 +29,7 @@ BARS = {
 
 
 def whole(*arguments: str) -> float:
-    """Seconds of one process."""
+    """Return the seconds of one process."""
     begin = time.perf_counter()
     command = [sys.executable, "-m", "lbench", *arguments]
     subprocess.run(command, check=True, capture_output=True)
@@ -36,7 +37,7 @@ def whole(*arguments: str) -> float:
 
 
 def first_step(home: str) -> float:
-    """Seconds from the start of the process to the moment before its first step."""
+    """Return the seconds from the start of the process to its first step."""
     begin = time.time()
     command = [sys.executable, "-m", "lbench", *RUN, "--home", home, "--force"]
     done = subprocess.run(command, check=True, capture_output=True, text=True)

@@ -1,12 +1,17 @@
-"""A training step of each rule against one of bp.
+"""Time of a training step of each rule, relative to a step of bp.
 
-Claims: without a pass backwards through the blocks, a step of lfnn_l takes at most 0.95 times as
-long as one of bp: eight large matrix products against eleven; with a fixed readout for its workers,
-lfnn_l_rr, at most 1.1. Other weights on the way back cost little: fa and dfa at most 1.15, usf,
-which makes them of the signs in every step, 1.3. A head of one layer: pred at most 1.2; a second
-map as wide as the block, with its gradients and its Adam: predsim at most 2.2. Noise for every unit
-and tangents beside the activations: fg_a and lg_fg_a at most 1.8. Noise for every weight, the
-drawing of which is a good quarter of the step: fg_w and lg_fg_w at most 3.
+Claims, as multiples of the time of a step of bp:
+
+- lfnn_l takes at most 0.95, since it has no backward pass through the blocks: eight large matrix
+  products instead of eleven. With a fixed readout for its workers, lfnn_l_rr takes at most 1.1.
+- fa and dfa take at most 1.15, since other weights in the backward pass cost little. usf, which
+  computes them from the signs in every step, takes at most 1.3.
+- pred, with a head of one layer, takes at most 1.2. predsim, with a second layer as wide as the
+  block, its gradients and its Adam state, takes at most 2.2.
+- fg_a and lg_fg_a take at most 1.8, with noise for every unit and tangents of the activations.
+- fg_w and lg_fg_w take at most 3, with noise for every weight; drawing it is more than a quarter
+  of the step.
+
 Network: mlp of four layers of 1000 units, MNIST-shaped input, batch 128, Adam.
 
     python benchmarks/steps.py [--repeats 60] [--rules lfnn_l,fa]
@@ -47,7 +52,7 @@ SHAPE = (1, 28, 28)
 
 
 def stepper(name: str, batch: Batch) -> Callable[[], None]:
-    """A function that makes one training step of a rule."""
+    """Return a function that makes one training step of a rule."""
     cls: type[Rule] = registry().load("rules", name)
     init = Init(0)
     network = Mlp(widths=(1000,) * 4).build(init, SHAPE, 10)

@@ -1,4 +1,4 @@
-"""Both sides in one run, in turn; medians of ratios within rounds, with bootstrap intervals."""
+"""Timing of several sides in alternation; medians of ratios per round, with bootstrap intervals."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Seconds = dict[str, list[float]]
 
 
 def alternate(sides: Mapping[str, Callable[[], object]], repeats: int, warm_up: int = 1) -> Seconds:
-    """Seconds of every call, a round of all sides at a time, every second one in reverse.
+    """Return the seconds of every call, made in rounds of all sides, every second one in reverse.
 
     The first ``warm_up`` rounds do not count.
     """
@@ -31,9 +31,9 @@ def alternate(sides: Mapping[str, Callable[[], object]], repeats: int, warm_up: 
 
 
 def ratio(one: list[float], other: list[float]) -> tuple[float, float, float]:
-    """Median over rounds of ``one`` over ``other``, with its 95 % bootstrap interval.
+    """Return the median over rounds of ``one / other``, with its 95 % bootstrap interval.
 
-    Within a round, so that a machine that is faster in some rounds than in others cancels.
+    Ratios are taken per round, so that differences in the machine's speed between rounds cancel.
     """
     rounds = [a / b for a, b in zip(one, other, strict=True)]
     draw = random.Random(0)
@@ -42,7 +42,7 @@ def ratio(one: list[float], other: list[float]) -> tuple[float, float, float]:
 
 
 def machine() -> str:
-    """What a number was measured on and with."""
+    """Return a description of the versions and the machine of a measurement."""
     return (
         f"torch {torch.__version__}, Python {platform.python_version()}, {os.cpu_count()} CPUs, "
         f"{torch.get_num_threads()} threads"
@@ -50,7 +50,7 @@ def machine() -> str:
 
 
 def report(seconds: Seconds, unit: float = 1e-3) -> None:
-    """A line a side: median and range in milliseconds (``unit`` 1e-3) or seconds (1)."""
+    """Print a line per side: median and range in milliseconds (``unit`` 1e-3) or seconds (1)."""
     name = {1e-3: "ms", 1: "s"}[unit]
     for side, times in seconds.items():
         low, high = min(times) / unit, max(times) / unit
@@ -59,7 +59,7 @@ def report(seconds: Seconds, unit: float = 1e-3) -> None:
 
 
 def verdict(what: str, measured: float, bar: float, *, at_most: bool = True) -> bool:
-    """Says whether a bar is met."""
+    """Print and return whether a bar is met."""
     met = measured <= bar if at_most else measured >= bar
     sign = "<=" if at_most else ">="
     print(f"{what}: {measured:.3g} (bar {sign} {bar:g}): {'met' if met else 'MISSED'}")

@@ -1,8 +1,8 @@
-"""The training loop against one written by hand.
+"""Time of lbench's training loop, relative to a loop written by hand.
 
-Claim: bp on mlp-275k through lbench's Trainer, with everything that it looks after, takes at
-most 1.05 times as long as a loop of the same arithmetic written for this one purpose. Each side
-trains two epochs of MNIST (938 steps, batch 128, Adam, one-cycle) from new weights, in turn.
+Claim: bp on mlp-275k with lbench's Trainer, including all that it records, takes at most 1.05 times
+as long as a loop of the same arithmetic that is written for this purpose alone. Each side trains
+two epochs of MNIST (938 steps, batch 128, Adam, one-cycle) from new weights, in alternation.
 
     LBENCH_DATA=DIR python benchmarks/training_loop.py [--repeats 20]
 """
@@ -36,7 +36,7 @@ EPOCHS = 2
 
 
 class Silent:
-    """A reporter that says nothing."""
+    """A reporter that prints nothing."""
 
     def plan(self, steps: int, per_epoch: int) -> None: ...
     def step(self, done: int, loss: float) -> None: ...
@@ -47,7 +47,7 @@ class Silent:
 
 
 def by_lbench(cell: Cell, data: DeviceData) -> float:
-    """Train through lbench's trainer; the loss of the last step."""
+    """Train with lbench's trainer, and return the loss of the last step."""
     with tempfile.TemporaryDirectory() as folder:
         rule, randomness = cell.build(0), Randomness(0)
         plan = StepPlan.of(len(data), cell.recipe.batch, EPOCHS, None, rule.phases())
@@ -63,7 +63,7 @@ def by_lbench(cell: Cell, data: DeviceData) -> float:
 
 
 def by_hand(cell: Cell, images: Tensor, labels: Tensor) -> float:
-    """Train in a loop of this one purpose; the loss of the last step."""
+    """Train in a loop written by hand, and return the loss of the last step."""
     recipe, steps = cell.recipe, -(-len(images) // cell.recipe.batch)
     network = nn.Sequential(
         nn.Linear(784, 260), nn.ReLU(), nn.Linear(260, 260), nn.ReLU(), nn.Linear(260, 10)

@@ -1,10 +1,10 @@
-"""What a trial of a search costs beside its training, on a warm worker.
+"""Cost of a trial of a search beside its training, on a warm worker process.
 
-Claim: from one trial's end to the next one's, what is neither training nor evaluation takes at
-most 0.3 s: to ask Optuna, resolve, build, look at three steps, answer the pruner's questions,
-write the run directory, tell Optuna, take the run into the record and publish it in MLflow. A
-real search of ``lfnn_l`` with one worker on one thread; its first trial, in a worker that has
-just been spawned, does not count.
+Claim: from the end of one trial to the end of the next, everything but training and evaluation
+takes at most 0.3 s: asking Optuna, resolving and building the run, auditing three steps, answering
+the pruner, writing the run directory, reporting to Optuna, recording the run in the store and
+publishing it in MLflow. The measurement is a real search of ``lfnn_l`` with one worker process on
+one thread; its first trial, in a new worker process, does not count.
 
     LBENCH_DATA=DIR python benchmarks/trial.py [--trials 21] [--epochs 3] [--datasets digits,mnist]
 """
@@ -42,7 +42,7 @@ DRIVER = {
     "take": (Writer, "take"),
     "publish": (Writer, "publish"),
 }
-"""The driver's own part of a trial."""
+"""Methods of the driver that are timed, by name."""
 
 
 class Quiet:
@@ -56,7 +56,7 @@ class Quiet:
 
 
 class Trials:
-    """When each trial was submitted and has ended, and what the driver did in between."""
+    """Times at which trials were submitted and ended, and the time spent in the driver."""
 
     def __init__(self) -> None:
         self.submitted: list[float] = []
@@ -79,11 +79,11 @@ class Trials:
         setattr(cls, method, timed)
 
 
-class Watched(Pool):
-    """A pool that remembers when what happened.
+class TimedPool(Pool):
+    """A pool that records when trials are submitted and when they end.
 
     Args:
-        trials: where it is written down.
+        trials: receives the times.
     """
 
     def __init__(self, trials: Trials, *arguments: Any, **options: Any) -> None:
@@ -96,15 +96,15 @@ class Watched(Pool):
         super().submit(job)
 
     def events(self, timeout: float) -> list[Any]:
-        found = super().events(timeout)
-        for event in found:
+        events = super().events(timeout)
+        for event in events:
             if isinstance(event, Ended) and len(self.trials.ended) < len(self.trials.submitted):
                 self.trials.ended.append((time.perf_counter(), event.result["seconds"]))
-        return found
+        return events
 
 
-def measure(dataset: str, trials: int, epochs: int, watching: Trials) -> float:
-    """Median seconds of a trial beside training and evaluation; prints where they go."""
+def measure(dataset: str, trials: int, epochs: int, times_of_trials: Trials) -> float:
+    """Return the median seconds of a trial beside training and evaluation; print their parts."""
     search = Search(trials=trials, epochs=epochs)
     study = Study("trial", "", "", "search", (Arm("lfnn_l"),), (dataset,), seeds=1, search=search)
     known = registry()
@@ -113,18 +113,18 @@ def measure(dataset: str, trials: int, epochs: int, watching: Trials) -> float:
         home.prepare()
         with Writer(home, metrics, print) as writer:
             runner = Runner(plan(study, known), home, known, writer, Quiet())
-            for times in watching.spent.values():
+            for times in times_of_trials.spent.values():
                 times.clear()
-            watching.submitted.clear()
-            watching.ended.clear()
-            with Watched(watching, home, ["cpu"], threads=1) as pool:
+            times_of_trials.submitted.clear()
+            times_of_trials.ended.clear()
+            with TimedPool(times_of_trials, home, ["cpu"], threads=1) as pool:
                 runner.run(pool)
-    ends = [end for end, _ in watching.ended]
-    clocks = [seconds for _, seconds in watching.ended]
+    ends = [end for end, _ in times_of_trials.ended]
+    clocks = [seconds for _, seconds in times_of_trials.ended]
     counted = range(1, len(ends))
     inside = [clocks[i]["training"] + clocks[i]["evaluation"] for i in counted]
     whole = [ends[i] - ends[i - 1] for i in counted]
-    worker = [ends[i] - watching.submitted[i] for i in counted]
+    worker = [ends[i] - times_of_trials.submitted[i] for i in counted]
     other = [clocks[i]["other"] for i in counted]
     beside = [a - b for a, b in zip(whole, inside, strict=True)]
     in_worker = [a - b for a, b in zip(worker, inside, strict=True)]
@@ -132,14 +132,14 @@ def measure(dataset: str, trials: int, epochs: int, watching: Trials) -> float:
         "training and evaluation": inside,
         "all else, end to end": beside,
         "  from submit to Ended": in_worker,
-        "    looks, waits, checkpoint": other,
+        "    audits, waits, checkpoint": other,
         "    resolve, build, files": [a - b for a, b in zip(in_worker, other, strict=True)],
     }
     print(f"\n{dataset}, {epochs} epochs, {len(whole)} trials")
     for name, seconds in rows.items():
         print(f"{name:30} median {statistics.median(seconds):.3f} s")
-    for name, seconds in watching.spent.items():
-        print(f"  driver: {name:20} {sum(seconds) / trials:.3f} s a trial, {len(seconds)} calls")
+    for name, seconds in times_of_trials.spent.items():
+        print(f"  driver: {name:20} {sum(seconds) / trials:.3f} s per trial, {len(seconds)} calls")
     return statistics.median(beside)
 
 
@@ -150,9 +150,9 @@ def main() -> int:
     parser.add_argument("--datasets", default="digits,mnist")
     arguments = parser.parse_args()
     print(machine())
-    watching, met = Trials(), True
+    times_of_trials, met = Trials(), True
     for dataset in arguments.datasets.split(","):
-        seconds = measure(dataset, arguments.trials, arguments.epochs, watching)
+        seconds = measure(dataset, arguments.trials, arguments.epochs, times_of_trials)
         met &= verdict(f"a trial on {dataset} beside its training, s", seconds, BAR)
     return 0 if met else 1
 

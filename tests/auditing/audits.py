@@ -1,4 +1,4 @@
-"""What the tests of audits share: audits made once in a process, and a few quick cases of many."""
+"""Helpers for tests of audits: audits made once per process, and a few quick cases of many."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ SLOW = [pytest.mark.slow, pytest.mark.no_cover]
 
 @functools.cache
 def audited(cls: str | type[Rule], network: str = "mlp", **options: Any) -> Report:
-    """Make the audit of a rule on a network with these options, once for all tests that read it."""
+    """Audit a rule on a network with these options, once for all tests that use the report."""
     return audit_rule(cls, network=network, network_options=options)
 
 
 def few(cases: Iterable[Any], quick: Collection[Any]) -> list[Any]:
-    """Mark all parameters as slow but for the quick ones, each of which must be there."""
+    """Mark all cases as slow except the quick ones, which must be among them."""
     cases = list(cases)
     missing = [case for case in quick if case not in cases]
     assert not missing, f"no such cases: {missing}"

@@ -1,4 +1,4 @@
-"""Rules that are not what they claim, each in one way, beside the honest one that they imitate."""
+"""Rules that break one of their claims each, and the honest rule that they imitate."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Honest(LocalRule):
 
 
 class FixedFeedback(Honest):
-    """Honest too: each block gets its head's error through a fixed random matrix."""
+    """Honest too: each block receives its head's error through a fixed random matrix."""
 
     feedback: Tensor
 
@@ -59,25 +59,25 @@ class FixedFeedback(Honest):
             self.register_buffer(f"feedback{k}", matrix)
 
     def error(self, v: View) -> Tensor:
-        """(batch, classes), without a graph."""
+        """Return the error of a head, (batch, classes), without a graph."""
         with torch.no_grad():
             p = self.heads[v.k](spatial_mean(v.h)).softmax(1)
             p[torch.arange(len(p)), v.target] -= 1
             return p / len(p)
 
     def carried(self, k: int) -> Tensor:
-        """(classes, width): what carries a block's error back."""
+        """Return the matrix through which a block receives its error, (classes, width)."""
         matrix: Tensor = getattr(self, f"feedback{k}")
         return matrix
 
     def loss(self, v: View, s: Step) -> Tensor:
         own = self.task.loss(self.heads[v.k](spatial_mean(v.h.detach())), v.target)
-        told = self.error(v) @ self.carried(v.k)
-        return own + (spatial_mean(v.h) * told).sum()
+        feedback_error = self.error(v) @ self.carried(v.k)
+        return own + (spatial_mean(v.h) * feedback_error).sum()
 
 
 class ForgottenDetach(Honest):
-    """A block's input keeps its graph, and a block's loss is differentiated all the way down."""
+    """A block's input keeps its graph, so a block's loss reaches all earlier blocks."""
 
     def step(self, batch: Batch, s: Step) -> None:
         x, losses = batch.x, []
@@ -93,7 +93,7 @@ class ForgottenDetach(Honest):
 
 
 class SeparateOptimizers(Honest):
-    """Each block has its own optimizer and its own loss, but nothing is cut between them."""
+    """Each block has its own optimizer and its own loss, but no graph is cut between blocks."""
 
     def step(self, batch: Batch, s: Step) -> None:
         x = batch.x
@@ -130,7 +130,7 @@ class HiddenLoss(Honest):
 
 
 class RefreshedCopy(FixedFeedback):
-    """The fixed matrices are overwritten with the heads' weights behind every step."""
+    """The fixed matrices are overwritten with the heads' weights after every step."""
 
     def after_step(self, s: Step) -> None:
         with torch.no_grad():
@@ -139,7 +139,7 @@ class RefreshedCopy(FixedFeedback):
 
 
 class RefreshedTranspose(Fa):
-    """Feedback alignment whose feedback is the weights themselves, copied behind every step."""
+    """Feedback alignment whose feedback is a copy of the weights, made after every step."""
 
     def after_step(self, s: Step) -> None:
         with torch.no_grad():
@@ -164,7 +164,7 @@ class LabelsInPredict(Honest):
 
 
 class GlobalGenerator(Honest):
-    """The local loss looks at a noisy activation; the noise is drawn from the global generator."""
+    """The local loss reads a noisy activation; the noise is drawn from the global generator."""
 
     def loss(self, v: View, s: Step) -> Tensor:
         noisy = v.h + 0.1 * torch.randn_like(v.h)
@@ -183,7 +183,7 @@ class ForeignWrite(Honest):
 
 
 class SharedNorm(Honest):
-    """One normalisation, with scale and shift that every block's loss trains, behind all layers."""
+    """All layers share one normalisation, whose scale and shift every block's loss trains."""
 
     def build(self, init: Init) -> None:
         super().build(init)
@@ -194,7 +194,7 @@ class SharedNorm(Honest):
 
 
 class LateLeak(ForgottenDetach):
-    """Nothing is cut from the second step on."""
+    """No graph is cut from the second step on."""
 
     def step(self, batch: Batch, s: Step) -> None:
         if s.index == 0:
@@ -204,7 +204,7 @@ class LateLeak(ForgottenDetach):
 
 
 class OtherBatchSize(ForgottenDetach):
-    """Behaves on batches of the size that audits begin with."""
+    """No graph is cut, except on batches of the sizes with which audits begin."""
 
     def step(self, batch: Batch, s: Step) -> None:
         if len(batch.target) in (2, 7):
@@ -214,7 +214,7 @@ class OtherBatchSize(ForgottenDetach):
 
 
 class EveryOtherStep(ForgottenDetach):
-    """Nothing is cut in every second step."""
+    """No graph is cut in every second step."""
 
     def step(self, batch: Batch, s: Step) -> None:
         if s.index % 2 == 0:
@@ -240,4 +240,4 @@ CHEATS: dict[str, tuple[type[Rule], str]] = {
     "a leak in every other step": (EveryOtherStep, "update_locked"),
     "a leak at other batch sizes": (OtherBatchSize, "update_locked"),
 }
-"""The cheat, and a claim that its audit must find contradicted."""
+"""By cheat: the rule, and a claim that its audit must contradict."""

@@ -1,4 +1,4 @@
-"""What the tests of audits have in common: the same random numbers, and a batch."""
+"""Fixtures for tests of audits: fixed random numbers, and a batch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rules that are what they claim for a while: at first, within epochs, or in most steps."""
+"""Rules whose claims hold only at first, within epochs, or in most steps."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class StaleTranspose(Fa):
 
 
 class Sometimes(ForgottenDetach):
-    """Nothing is cut in some steps."""
+    """No graph is cut in some steps."""
 
     def leaks(self, s: Step) -> bool:
         raise NotImplementedError
@@ -48,35 +48,35 @@ class Sometimes(ForgottenDetach):
 
 
 class FromSecondEpoch(Sometimes):
-    """Nothing is cut from the second epoch on."""
+    """No graph is cut from the second epoch on."""
 
     def leaks(self, s: Step) -> bool:
         return s.epoch >= 1
 
 
 class AtEpochEnd(Sometimes):
-    """Nothing is cut in the last step of an epoch."""
+    """No graph is cut in the last step of an epoch."""
 
     def leaks(self, s: Step) -> bool:
         return s.last
 
 
 class EveryFifth(Sometimes):
-    """Nothing is cut in every fifth step, counted from 1."""
+    """No graph is cut in every fifth step, counted from 1."""
 
     def leaks(self, s: Step) -> bool:
         return s.index % 5 == 4
 
 
 class EveryFiftieth(Sometimes):
-    """Nothing is cut in every fiftieth step, but for the first one."""
+    """No graph is cut in every fiftieth step, except the first one."""
 
     def leaks(self, s: Step) -> bool:
         return s.index > 0 and s.index % 50 == 0
 
 
 class Counting(Sometimes):
-    """Nothing is cut in every ``period``-th step, by a count of its own that begins anywhere."""
+    """No graph is cut in every ``period``-th step of its own count with a random start."""
 
     period = 5
     count: Tensor
@@ -94,13 +94,13 @@ class Counting(Sometimes):
 
 
 class CountingToFifty(Counting):
-    """The same in every fiftieth step."""
+    """No graph is cut in every fiftieth step of its own count."""
 
     period = 50
 
 
 class CountingFeedback(Fa):
-    """Feedback alignment whose every ``period``-th step has the weights themselves as feedback."""
+    """Feedback alignment that uses the weights as feedback in every ``period``-th step."""
 
     period = 5
     count: Tensor
@@ -115,29 +115,29 @@ class CountingFeedback(Fa):
             super().step(batch, s)
             return
         affine = [layer.affine for layer in self.network.layers[1:]]
-        kept = [each.feedback.weight.clone() for each in affine]
+        saved = [layer.feedback.weight.clone() for layer in affine]
         with torch.no_grad():
-            for each in affine:
-                each.feedback.weight.copy_(each.weight)
+            for layer in affine:
+                layer.feedback.weight.copy_(layer.weight)
         super().step(batch, s)
         with torch.no_grad():
-            for each, value in zip(affine, kept, strict=True):
-                each.feedback.weight.copy_(value)
+            for layer, value in zip(affine, saved, strict=True):
+                layer.feedback.weight.copy_(value)
 
     def after_step(self, s: Step) -> None:
         self.count += 1
 
 
 class AfterEpoch(Honest):
-    """Behind the last step of an epoch every block takes a step of end-to-end backpropagation."""
+    """After the last step of an epoch every block makes a step of end-to-end backpropagation."""
 
     def prepare(self, batch: Batch, s: Step) -> Batch:
-        self.kept = batch
+        self.saved = batch
         return batch
 
     def after_step(self, s: Step) -> None:
         if s.last:
-            loss = self.task.loss(self.network(self.kept.x, s), self.kept.target)
+            loss = self.task.loss(self.network(self.saved.x, s), self.saved.target)
             names = [f"block{k}" for k in range(len(self.network.blocks))]
             for at, name in enumerate(names):
                 keep = at < len(names) - 1
@@ -167,11 +167,11 @@ CHEATS: dict[str, tuple[type[Rule], str]] = {
     "a leak in every fiftieth step": (EveryFiftieth, "update_locked"),
     "backpropagation behind the last step of an epoch": (AfterEpoch, "update_locked"),
 }
-"""What the audit on a small network finds, and a claim that is contradicted."""
+"""Cheats that the audit on a small network finds: the rule, and a claim that is contradicted."""
 
 COUNTED: dict[str, type[Rule]] = {
     "a leak in every fifth step, by a count of its own": Counting,
     "a leak in every fiftieth step, by a count of its own": CountingToFifty,
     "the weights as feedback in every fifth step, by a count of its own": CountingFeedback,
 }
-"""What only a run's own steps can show: the count of a copy that is audited is another one."""
+"""Cheats that only a run's own steps show, since the count of an audited copy differs."""

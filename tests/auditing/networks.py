@@ -38,24 +38,24 @@ class Several(Block):
 
     @property
     def layers(self) -> list[Layer]:
-        """All layers, in the order in which they act."""
+        """Return all layers, in the order in which they act."""
         return [*cast("list[Layer]", list(self.inner)), self.layer]
 
 
 class Parallel(Several):
-    """Two convolutions, and a third beside them that makes the shortcut (option B of ResNet-18)."""
+    """Two convolutions, and a third one as the shortcut (option B of ResNet-18)."""
 
     def preactivation(self, x: Tensor, s: Step | None = None) -> Tensor:
-        """The second convolution's output with the downsampled input added."""
+        """Return the second convolution's output plus the downsampled input."""
         first, beside, second = self.layers
         return cast(Tensor, second(self.activate(first(x)), beside(x)))
 
 
 class Identity(Several):
-    """Two convolutions and the block's input, as it is, beside them."""
+    """Two convolutions with the block's input as the shortcut."""
 
     def preactivation(self, x: Tensor, s: Step | None = None) -> Tensor:
-        """The second convolution's output with the input added."""
+        """Return the second convolution's output plus the input."""
         first, second = self.layers
         return cast(Tensor, second(self.activate(first(x)), x))
 
@@ -64,7 +64,7 @@ class Attention(Several):
     """Attention of one head over the positions, then the projection, with a shortcut."""
 
     def preactivation(self, x: Tensor, s: Step | None = None) -> Tensor:
-        """The projection of (batch, channels, positions), with the input added."""
+        """Return the projection, (batch, channels, positions), plus the input."""
         query, key, value, projection = self.layers
         q, k, v = (layer(x).flatten(2) for layer in (query, key, value))
         weights = (q.transpose(1, 2) @ k / q.shape[1] ** 0.5).softmax(2)
@@ -76,41 +76,41 @@ class Gated(Several):
     """A gated linear unit and the layer that reads it (Shazeer 2020, arXiv:2002.05202)."""
 
     def preactivation(self, x: Tensor, s: Step | None = None) -> Tensor:
-        """What the output layer makes of the values times their gates."""
+        """Return the output layer applied to the values times their gates."""
         gate, value, output = self.layers
         return cast(Tensor, output(value(x) * gate(x).sigmoid()))
 
 
 class Twice(Several):
-    """One convolution that acts twice, with the activation between."""
+    """One convolution that acts twice, with the activation between the two uses."""
 
     def preactivation(self, x: Tensor, s: Step | None = None) -> Tensor:
-        """The preactivation of the second use, with the input added."""
+        """Return the preactivation of the second use plus the input."""
         return cast(Tensor, self.layer(self.activate(self.layer(x)), x))
 
 
 class LayerScale(nn.Module):
-    """Multiplies each channel by a trained number."""
+    """A trained factor per channel."""
 
     def __init__(self, width: int, value: float = 0.5) -> None:
         super().__init__()
         self.gamma = nn.Parameter(torch.full((width, 1, 1), value))
 
     def forward(self, z: Tensor) -> Tensor:
-        """(batch, channels, height, width) to the same shape."""
+        """Return the scaled channels: (batch, channels, height, width) to the same shape."""
         return self.gamma * z
 
 
 class ConvNext(Several):
-    """A depthwise convolution, a wide layer, and a scaled narrow one beside a shortcut."""
+    """A depthwise convolution, a wide layer and a scaled narrow one, with a shortcut."""
 
     def preactivation(self, x: Tensor, s: Step | None = None) -> Tensor:
-        """The scaled output of the narrow layer, with the input added."""
+        """Return the scaled output of the narrow layer plus the input."""
         depthwise, wide, narrow = self.layers
         return cast(Tensor, narrow(self.activate(wide(depthwise(x))), x))
 
     def activate(self, z: Tensor) -> Tensor:
-        """GELU."""
+        """Return GELU of the preactivation."""
         return F.gelu(z)
 
 
@@ -118,7 +118,7 @@ class Squeeze(Several):
     """A convolution, gates for its channels from their means, and a convolution that reads them."""
 
     def preactivation(self, x: Tensor, s: Step | None = None) -> Tensor:
-        """The last convolution's output, with the input added."""
+        """Return the last convolution's output plus the input."""
         wide, squeeze, excite, narrow = self.layers
         h = self.activate(wide(x))
         gates = excite(self.activate(squeeze(spatial_mean(h)))).sigmoid()
@@ -129,7 +129,7 @@ class Shuffled(Several):
     """Two grouped convolutions; the channels of all groups are mixed between them."""
 
     def preactivation(self, x: Tensor, s: Step | None = None) -> Tensor:
-        """The second convolution's output, with the input added."""
+        """Return the second convolution's output plus the input."""
         first, second = self.layers
         h = self.activate(first(x))
         groups = second.affine.groups  # type: ignore[union-attr]
@@ -138,27 +138,27 @@ class Shuffled(Several):
 
 
 class Unusual(NetworkSpec):
-    """A first convolution, blocks of one kind, and the readout; a subclass gives the blocks."""
+    """A first convolution, blocks of one kind from a subclass, and the readout."""
 
     width: int = param(24, low=1, help="Channels of every block")
     norm: Literal["batch", "group", "none"] = param("batch", help="Behind the convolutions")
 
     def build(self, init: Init, shape: Shape, classes: int, dropout: float = 0.0) -> Network:
-        """Layers ``stem``, those of the blocks, and the readout."""
+        """Return a network of the layer ``stem``, the layers of the blocks, and the readout."""
         stem = Block(self.conv(init, "stem", shape[0], self.width), dropout=dropout)
         blocks = [stem, *self.blocks(init, dropout)]
         readout = init.linear("readout", blocks[-1].width, classes)
         return Network(blocks, Readout(readout))
 
     def blocks(self, init: Init, dropout: float) -> Sequence[Block]:
-        """What follows the first convolution."""
+        """Return the blocks after the first convolution."""
         raise NotImplementedError
 
     def conv(
         self, init: Init, name: str, inputs: int, outputs: int, kernel: int = 3, *,
         stride: int = 1, groups: int = 1, plain: bool = False,
     ) -> Layer:  # fmt: skip
-        """A convolution; a plain one has no normalisation behind it."""
+        """Return a convolution; a plain one has no normalisation."""
         kind = "none" if plain else self.norm
         conv = init.conv(
             name, inputs, outputs, kernel, stride=stride, groups=groups, bias=kind == "none"
@@ -183,21 +183,21 @@ class ResNet18(Unusual):
 
 
 class Transformer(Unusual):
-    """Two blocks of attention, whose queries, keys and values are layers beside each other."""
+    """Two blocks of attention, whose queries, keys and values are parallel layers."""
 
     norm: Literal["batch", "group", "none"] = param("group", help="Behind the projections")
 
     def blocks(self, init: Init, dropout: float) -> Sequence[Block]:
         w = self.width
-        found = []
+        blocks = []
         for k in (1, 2):
             parts = [
                 self.conv(init, f"attention{k}.{name}", w, w, 1, plain=True)
                 for name in ("query", "key", "value")
             ]
             projection = self.conv(init, f"attention{k}.projection", w, w, 1)
-            found.append(Attention(*parts, projection, dropout=dropout))
-        return found
+            blocks.append(Attention(*parts, projection, dropout=dropout))
+        return blocks
 
 
 class GatedConv(Unusual):
@@ -217,7 +217,7 @@ class GatedConv(Unusual):
 
 
 class TiedConv(Unusual):
-    """Two blocks of one convolution each, which acts twice."""
+    """Two blocks of one convolution that acts twice."""
 
     norm: Literal["batch", "group", "none"] = param("none", help="Behind the convolutions")
 
@@ -232,7 +232,7 @@ class WeightNormed(Unusual):
     norm: Literal["batch", "group", "none"] = param("none", help="Behind the convolutions")
 
     def conv(self, init: Init, *args: object, **options: object) -> Layer:  # type: ignore[override]
-        """A convolution with weight normalisation."""
+        """Return a convolution with weight normalisation."""
         layer = super().conv(init, *args, **options)  # type: ignore[arg-type]
         weight_norm(layer.affine)
         return layer
@@ -249,14 +249,14 @@ class ConvNextLike(Unusual):
 
     def blocks(self, init: Init, dropout: float) -> Sequence[Block]:
         w = self.width
-        found = []
+        blocks = []
         for k in (1, 2):
             depthwise = self.conv(init, f"next{k}.depthwise", w, w, groups=w)
             wide = self.conv(init, f"next{k}.wide", w, 4 * w, 1, plain=True)
             narrow = self.conv(init, f"next{k}.narrow", 4 * w, w, 1, plain=True)
             narrow.norm = LayerScale(w)  # a block's parameters belong to its layers
-            found.append(ConvNext(depthwise, wide, narrow, dropout=dropout))
-        return found
+            blocks.append(ConvNext(depthwise, wide, narrow, dropout=dropout))
+        return blocks
 
 
 class SqueezeExcite(Unusual):
@@ -264,14 +264,14 @@ class SqueezeExcite(Unusual):
 
     def blocks(self, init: Init, dropout: float) -> Sequence[Block]:
         w = self.width
-        found = []
+        blocks = []
         for k in (1, 2):
             wide = self.conv(init, f"squeeze{k}.wide", w, w)
             fewer = Layer(f"squeeze{k}.squeeze", init.linear(f"squeeze{k}.squeeze", w, w // 2))
             gates = Layer(f"squeeze{k}.excite", init.linear(f"squeeze{k}.excite", w // 2, w))
             narrow = self.conv(init, f"squeeze{k}.narrow", w, w, 1)
-            found.append(Squeeze(wide, fewer, gates, narrow, dropout=dropout))
-        return found
+            blocks.append(Squeeze(wide, fewer, gates, narrow, dropout=dropout))
+        return blocks
 
 
 class Grouped(Unusual):

@@ -24,7 +24,7 @@ def network() -> nn.Sequential:
 
 
 class Sam(Optimizer):
-    """Sharpness-aware minimization (Foret et al. 2021), as its common PyTorch code has it."""
+    """Sharpness-aware minimization (Foret et al. 2021), as in its common PyTorch implementation."""
 
     def __init__(self, params: Any, base: type[Optimizer], rho: float = 0.05, **options: Any):
         super().__init__(params, {"rho": rho, **options})
@@ -75,7 +75,7 @@ class Lookahead(Optimizer):
 
 
 class Plain:
-    """An optimizer that is none of PyTorch's."""
+    """An optimizer that does not derive from one of PyTorch's."""
 
     def __init__(self, params: Any) -> None:
         self.params = list(params)

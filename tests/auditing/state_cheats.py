@@ -1,4 +1,4 @@
-"""Rules that hide what they do in state or behind a hard error, beside honest ones like them."""
+"""Rules that hide a broken claim in state or in a hard error, and similar honest rules."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from tests.auditing.cheats import FixedFeedback, Honest
 
 
 class HardFeedback(FixedFeedback):
-    """A fixed matrix carries to each block which class the whole network chose wrongly."""
+    """A fixed matrix sends to each block which class the whole network chose wrongly."""
 
     def hard(self, logits: Tensor, target: Tensor) -> Tensor:
-        """(batch, classes): the chosen class minus the right one."""
+        """Return the chosen class minus the right one, (batch, classes)."""
         classes = logits.shape[1]
         chosen = nn.functional.one_hot(logits.argmax(1), classes)
         return (chosen - nn.functional.one_hot(target, classes)).to(logits.dtype)
@@ -26,12 +26,12 @@ class HardFeedback(FixedFeedback):
         del self.sent
 
     def loss(self, v: View, s: Step) -> Tensor:
-        told = self.sent @ self.carried(v.k) / len(v.target)
-        return super().loss(v, s) + (spatial_mean(v.h) * told).sum()
+        feedback_error = self.sent @ self.carried(v.k) / len(v.target)
+        return super().loss(v, s) + (spatial_mean(v.h) * feedback_error).sum()
 
 
 class SignFeedback(HardFeedback):
-    """The same with the sign of how far the right class is ahead, one number an example."""
+    """A fixed matrix sends whether the right class is ahead, as one sign per example."""
 
     def hard(self, logits: Tensor, target: Tensor) -> Tensor:
         own = logits.gather(1, target[:, None])
@@ -48,12 +48,12 @@ class WhetherRight(HardFeedback):
 
     def loss(self, v: View, s: Step) -> Tensor:
         logits = self.heads[v.k](spatial_mean(v.h))
-        each = nn.functional.cross_entropy(logits, v.target, reduction="none")
-        return ((1 + self.sent) * each).mean()
+        losses = nn.functional.cross_entropy(logits, v.target, reduction="none")
+        return ((1 + self.sent) * losses).mean()
 
 
 class Differences(GradientRule):
-    """Weights are perturbed at random; the difference of two losses says how far to go back."""
+    """Weights are perturbed at random, and the difference of two losses scales the update."""
 
     SIZE = 1e-3
 
@@ -72,7 +72,7 @@ class Differences(GradientRule):
             )
         s.log("loss", before)
         slope = (after - before) / self.SIZE
-        return {n: slope * each for n, each in v.items()}
+        return {n: slope * losses for n, losses in v.items()}
 
     def forward(self, x: Tensor) -> Tensor:
         logits: Tensor = self.network(x)
@@ -91,7 +91,7 @@ class Traced(Honest):
             head.register_buffer("trace", torch.zeros(2, block.width))
 
     def written(self, k: int) -> int:
-        """The block whose trace block ``k`` writes."""
+        """Return the index of the block whose trace block ``k`` writes."""
         return k
 
     def loss(self, v: View, s: Step) -> Tensor:
@@ -102,7 +102,7 @@ class Traced(Honest):
         return super().loss(v, s) + 0.01 * (spatial_mean(v.h) - before[0]).square().mean()
 
     def trace(self, k: int) -> Tensor:
-        """(2, width)."""
+        """Return the trace of a block, (2, width)."""
         return self.heads[k].get_buffer("trace")
 
 
@@ -114,7 +114,7 @@ class TraceOfTheNext(Traced):
 
 
 class TraceOfThePrevious(Traced):
-    """In its turn a block writes the trace of the one before, which uses it in the next step."""
+    """In its turn a block writes the trace of the previous one, which uses it in the next step."""
 
     def written(self, k: int) -> int:
         return max(k - 1, 0)
@@ -170,7 +170,7 @@ class NetworkInBuffers(FixedFeedback):
 
 
 class NetworkInAttributes(NetworkInBuffers):
-    """The same with its weights in a list."""
+    """The second network is in a list of tensors."""
 
     def build(self, init: Init) -> None:
         self.hidden: list[Tensor] = []
@@ -184,7 +184,7 @@ class NetworkInAttributes(NetworkInBuffers):
 
 
 class Prototypes(Honest):
-    """Class means in a buffer decide predictions: they are trained, and no update shows it."""
+    """Class means in a buffer decide predictions: they are trained, but no update shows this."""
 
     means: Tensor
 
@@ -204,7 +204,7 @@ class Prototypes(Honest):
 
 
 class LabelTable(Honest):
-    """Predictions are pushed towards the labels of the last batch, which a buffer keeps."""
+    """Predictions are pushed towards the labels of the last batch, which are stored in a buffer."""
 
     table: Tensor
 
@@ -223,7 +223,7 @@ class LabelTable(Honest):
 
 
 class ForeignMomentum(Honest):
-    """In its turn a block damps what the optimizer of the first one keeps."""
+    """In its turn a block damps the optimizer state of the first block."""
 
     def loss(self, v: View, s: Step) -> Tensor:
         if v.k and (first := getattr(self._updates["block0"], "optimizer", None)) is not None:
@@ -242,9 +242,9 @@ CHEATS: dict[str, tuple[type[Rule], str]] = {
     "writes into another block's optimizer state": (ForeignMomentum, "writes"),
     "a hard error of the output, sent to the blocks": (HardFeedback, "global_error"),
 }
-"""The cheat, and a claim that its audit must find contradicted."""
+"""By cheat: the rule, and a claim that its audit must contradict."""
 HIDDEN: dict[str, type[Rule]] = {
     "a network trained in buffers": NetworkInBuffers,
     "a network trained in a list of tensors": NetworkInAttributes,
 }
-"""Cheats beside which the audit must call nothing absent: their training is not measurable."""
+"""Cheats whose training is not measurable, so that the audit must call nothing absent."""

@@ -13,7 +13,7 @@ SHAPE = (1, 3, 3)
 
 
 def subject(cls: type[Rule], seed: int = 0, width: int = 24) -> RuleSubject:
-    """A rule on three layers of equal width, in float64."""
+    """Return a rule on three layers of equal width, in float64."""
     init = Init(seed)
     network = Mlp(widths=(width, width, width)).build(init, SHAPE, 3)
     rule = cls(network, Task("audit", SHAPE, 3), RuleConfig(), init)

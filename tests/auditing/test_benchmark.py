@@ -1,4 +1,4 @@
-"""``benchmarks/audit.py`` measures each cell once, goes on where it stopped, and counts errors."""
+"""``benchmarks/audit.py`` measures each configuration once, resumes, and counts errors."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def run(benchmark: ModuleType, monkeypatch: pytest.MonkeyPatch, *arguments: str)
     return status
 
 
-def test_an_interrupted_benchmark_goes_on(
+def test_an_interrupted_benchmark_resumes(
     benchmark: ModuleType,
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
@@ -45,7 +45,7 @@ def test_an_interrupted_benchmark_goes_on(
     assert run(benchmark, monkeypatch, "--rules", "frozen", *options) == 0
     first = results.read_text()
     assert [json.loads(line)["outcome"] for line in first.splitlines()] == ["as claimed"] * 2
-    results.write_text(first[:-9])  # as it is when the machine stops within a line
+    results.write_text(first[:-9])  # as after a crash within a line
     assert run(benchmark, monkeypatch, "--rules", "frozen", *options) == 0
     output = capsys.readouterr().out
     assert "1 of 2 audits are in" in output
@@ -78,8 +78,8 @@ def test_contradictions_and_crashes_are_bad_and_refusals_are_not(
         {"outcome": "failed", "why": "ValueError: 3"},
     ]
     cells = [benchmark.Cell("rule", "bp", "mlp", seed) for seed in range(len(records))]
-    found = {c: {**r, "seconds": 1.0} for c, r in zip(cells, records, strict=True)}
-    assert benchmark.false_alarms(found) == 3
+    results_by_cell = {c: {**r, "seconds": 1.0} for c, r in zip(cells, records, strict=True)}
+    assert benchmark.false_alarms(results_by_cell) == 3
     output = capsys.readouterr().out
     assert "bp on mlp: transport: claimed none\n    contradicted with seeds 1-2" in output
     assert "2 false alarms in 3 audits" in output
@@ -91,9 +91,9 @@ def test_a_cheat_is_caught_by_its_own_claim_alone(
     name = "labels read in predict"
     assert CHEATS[name][1] == "prediction"
     texts = ["prediction: claimed clean", "writes: claimed own"]
-    found = {
+    results_by_cell = {
         benchmark.Cell("cheat", name, "mlp", seed, module="cheats"): {"contradictions": [text]}
         for seed, text in enumerate(texts)
     }
-    assert benchmark.missed(found) == 1
+    assert benchmark.missed(results_by_cell) == 1
     assert f"{name}: caught in 1 of 2" in capsys.readouterr().out

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from lbench.auditing.copies import Original
-from tests.auditing.test_copying import called, copied
+from tests.auditing.test_copies import called, copied
 
 
 def test_views_of_one_storage_are_views_of_one_storage_in_the_copy() -> None:
@@ -52,7 +52,7 @@ def test_hooks_of_parameters_belong_to_the_copy() -> None:
     copy = copied(step=step, model=model)
     weight, own, calls = called(copy)
     assert weight is copy.objects[1].weight
-    assert [each is weight for each in own] == [True]
+    assert [parameter is weight for parameter in own] == [True]
     assert calls == 1
     assert weight.grad.tolist() == [[2, 2]]
     assert called(copy)[2] == 1  # the copy's handle has removed the copy's hook
@@ -65,11 +65,11 @@ def test_hooks_of_parameters_belong_to_the_copy() -> None:
 def test_hooks_of_modules_belong_to_the_copy() -> None:
     model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 1))
     calls: dict[str, Any] = {"forward": 0, "before": 0, "backward": 0}
-    kept: dict[str, Tensor] = {}
+    outputs: dict[str, Tensor] = {}
 
     def forward(module: nn.Module, args: Any, output: Tensor) -> None:
         calls["forward"] += 1
-        kept["output"] = output
+        outputs["output"] = output
         assert module is model[0]
 
     def before(module: nn.Module, args: Any) -> None:
@@ -89,7 +89,7 @@ def test_hooks_of_modules_belong_to_the_copy() -> None:
     for _ in range(2):
         assert called(copied(step=step, model=model)) == {"forward": 1, "before": 1, "backward": 1}
     assert set(calls.values()) == {0}
-    assert kept == {}
+    assert outputs == {}
 
 
 def test_a_weight_that_a_hook_computes_is_copied() -> None:

@@ -1,4 +1,4 @@
-"""A step is copied with all that it refers to, and what is shared stays shared."""
+"""A step is copied with everything that it refers to, and shared objects stay shared."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ class Holder:
         return Holder.total, len(self.every), COUNTS[0]
 
 
-def test_methods_and_partials_have_their_own_object() -> None:
+def test_methods_and_partials_have_the_copys_object() -> None:
     holder = Holder()
     copy = copied(step=holder.add, partial=functools.partial(holder.add, times=2))
     assert called(copy, 1) == [1]
@@ -126,7 +126,7 @@ def test_methods_and_partials_have_their_own_object() -> None:
     assert holder.values == []
 
 
-def test_attributes_of_classes_and_what_methods_read_of_their_module_are_copied() -> None:
+def test_attributes_of_classes_and_module_variables_that_methods_read_are_copied() -> None:
     copies = [copied(step=Holder().count) for _ in range(2)]
     assert called(copies[0]) == (1, 1, 1)
     assert called(copies[0]) == (2, 2, 2)
@@ -231,7 +231,7 @@ STATES: dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]] = {
 
 
 @pytest.mark.parametrize("kind", STATES)
-def test_state_of_any_kind_is_its_copys_own(kind: str) -> None:
+def test_state_of_any_kind_belongs_to_its_copy(kind: str) -> None:
     make, use = STATES[kind]
     state = make()
     copies = [copied(step=lambda: use(state)) for _ in range(2)]
@@ -259,7 +259,7 @@ def test_a_cached_function_keeps_nothing_from_one_copy_to_the_next() -> None:
 
 
 def test_a_generator_cannot_be_copied_and_is_named() -> None:
-    noise = (each for each in range(3))
+    noise = (value for value in range(3))
     holder = Object(counter())
     holder.noise = [noise]  # type: ignore[attr-defined]
     with pytest.raises(UsageError, match=r"noise cannot be audited: noise is a generator"):
@@ -280,7 +280,7 @@ def test_what_cannot_be_copied_is_shared_and_named(tmp_path: Any) -> None:
         original = Original({"step": step})
         assert called(original.copy()) == [1]
         assert values == []
-        assert [each.partition(" ")[0] for each in original.shared] == ["log"]
+        assert [value.partition(" ")[0] for value in original.shared] == ["log"]
 
 
 def test_a_copy_is_undone_when_a_step_fails() -> None:

@@ -1,4 +1,4 @@
-"""What an update does with its own weights is no transport; a transpose among it is."""
+"""An update that depends on its own weights is no transport, unless a transpose is part of it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Again(nn.Module):
 
 
 @pytest.mark.parametrize("detach", [True, False])
-def test_a_penalty_of_a_repeated_layers_weights_is_no_depth(batch: Batch, detach: bool) -> None:
+def test_a_penalty_on_a_repeated_layers_weights_adds_no_depth(batch: Batch, detach: bool) -> None:
     model = Again()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
 

@@ -1,4 +1,4 @@
-"""The page on other people's code: its files give the answers that it says."""
+"""The page on auditing other code: its files have the results that it states."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def audit(folder: Path, theirs: str, command: str) -> Result:
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_the_pages_step_is_contradicted_as_it_says(folder: Path, command: str) -> None:
+def test_the_pages_step_is_contradicted_as_stated(folder: Path, command: str) -> None:
     done = audit(folder, THEIRS, command)
     assert done.return_value == 5, done.output
     reason = "update_locked: claimed no, measured yes"

@@ -1,4 +1,4 @@
-"""The short form sees what a run's own steps do, and leaves the rule as it is."""
+"""The short form sees what a run's own steps do, and does not change the rule."""
 
 from __future__ import annotations
 
@@ -31,11 +31,13 @@ def batch(rows: int = 32) -> Batch:
 
 
 def seen(cls: type[Rule], index: int = 5) -> Glance:
-    # The cut is random: of a few steps one is between blocks.
-    looks = [
+    # The cut is random: among a few steps, one has it between blocks.
+    glances = [
         glance(built(cls), batch(), StepPosition(index + more), None, seed=0) for more in range(4)
     ]
-    return max(looks, key=lambda each: (len(each.moved), len(each.writes), len(each.generators)))
+    return max(
+        glances, key=lambda entry: (len(entry.moved), len(entry.writes), len(entry.generators))
+    )
 
 
 @pytest.mark.parametrize(
@@ -49,8 +51,8 @@ def seen(cls: type[Rule], index: int = 5) -> Glance:
     ],
 )
 def test_a_leak_moves_the_units_below_the_cut(cheat: str) -> None:
-    found = seen(CHEATS[cheat][0])
-    assert "block0" in found.moved
+    result = seen(CHEATS[cheat][0])
+    assert "block0" in result.moved
 
 
 @pytest.mark.parametrize(
@@ -71,7 +73,7 @@ def test_a_leak_moves_the_units_below_the_cut(cheat: str) -> None:
         ),
     ],
 )
-def test_a_step_is_looked_at_where_it_stands(
+def test_a_step_is_audited_at_its_position_in_the_run(
     cheat: str, honest: StepPosition, late: StepPosition
 ) -> None:
     cls = late_cheats.CHEATS[cheat][0]
@@ -80,32 +82,34 @@ def test_a_step_is_looked_at_where_it_stands(
 
 
 @pytest.mark.parametrize("cls", late_cheats.COUNTED.values())
-def test_a_count_of_the_rules_own_is_that_of_the_run(cls: type[Rule]) -> None:
+def test_a_rules_own_count_is_that_of_the_run(cls: type[Rule]) -> None:
     period: int = cls.period  # type: ignore[attr-defined]
     for count in (0, 1, period, period + 1):
         rule = built(cls)
         rule.count.fill_(count)  # type: ignore[operator, union-attr]
-        found = glance(rule, batch(), StepPosition(7), None, seed=0)
-        assert bool(found.moved or found.follows) is (count % period == 0)
+        result = glance(rule, batch(), StepPosition(7), None, seed=0)
+        assert bool(result.moved or result.follows) is (count % period == 0)
 
 
-def test_a_copy_made_at_the_end_of_an_epoch_shows_in_the_step_behind_it() -> None:
+def test_a_copy_made_at_the_end_of_an_epoch_shows_in_the_next_step() -> None:
     late = [StepPosition(7, 0, last=last) for last in (False, True)]
     cls = late_cheats.StaleTranspose
-    honest, found = (glance(built(cls), batch(), each, None, seed=0) for each in late)
+    honest, result = (glance(built(cls), batch(), entry, None, seed=0) for entry in late)
     assert honest.changed
     assert not honest.follows
-    assert found.changed in ("fc2", "fc3", "readout")
-    assert "fc1" in found.follows
+    assert result.changed in ("fc2", "fc3", "readout")
+    assert "fc1" in result.follows
 
 
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
 def test_fixed_feedback_follows_no_weights(precision: torch.dtype) -> None:
     with torch.autocast("cpu", precision, enabled=precision is torch.bfloat16):
         for index in range(6):
-            found = glance(built(Fa), batch(), StepPosition(index, 1, last=index > 3), None, seed=0)
-            assert found.changed
-            assert found.follows == ()
+            result = glance(
+                built(Fa), batch(), StepPosition(index, 1, last=index > 3), None, seed=0
+            )
+            assert result.changed
+            assert result.follows == ()
 
 
 def test_writes_and_generators_are_seen() -> None:
@@ -124,12 +128,12 @@ def test_a_head_of_all_blocks_is_above_none_of_them(cls: type[Rule]) -> None:
     assert seen(cls).moved == ()
 
 
-def test_the_honest_move_nothing() -> None:
-    found = seen(Honest)
-    assert (found.moved, found.writes, found.generators) == ((), (), ())
+def test_honest_rules_move_nothing() -> None:
+    result = seen(Honest)
+    assert (result.moved, result.writes, result.generators) == ((), (), ())
 
 
-def test_the_rule_and_the_generators_stay_as_they_are() -> None:
+def test_the_rule_and_the_generators_do_not_change() -> None:
     rule = built(CHEATS["in-place writes into another block"][0])
     rule.attach({"block0": lambda grads: pytest.fail("an update of the run itself")})
     before = {name: value.clone() for name, value in rule.state_dict().items()}
@@ -150,7 +154,7 @@ def test_cuts_differ_from_step_to_step() -> None:
 CLAIMS = {"bp_free": True, "update_locked": False, "global_error": "none"}
 
 
-def test_a_verdict_takes_the_worse_of_full_audit_and_run() -> None:
+def test_a_verdict_is_the_worse_of_full_audit_and_run() -> None:
     full = {
         "audit": {"bp_free": {"measured": True}, "update_locked": {"measured": False}},
         "contradictions": [],
@@ -163,22 +167,22 @@ def test_a_verdict_takes_the_worse_of_full_audit_and_run() -> None:
     assert "block0 changed with block1 (step 4 of the run)" in leak["contradictions"][0]
 
 
-def test_a_step_that_follows_weights_contradicts_those_who_claim_none() -> None:
+def test_a_step_that_follows_weights_contradicts_a_claim_of_no_transport() -> None:
     full = {
         "audit": {name: {"measured": value} for name, value in (("transport", "none"),)},
         "contradictions": [],
     }
     claims = {"bp_free": True, "transport": "none", "update_locked": True}
     leak = Glance(3, "", (), (), (), "fc2", ("fc1",))
-    found = verdict(claims, full, [leak])
+    result = verdict(claims, full, [leak])
     text = "transport: the update of fc1 follows the weights of fc2 (step 4 of the run)"
-    assert found["contradictions"] == [text]
-    assert found["audit"]["transport"] == {"claimed": "none", "measured": None}
-    assert found["audit"]["bp_free"]["measured"] is None
+    assert result["contradictions"] == [text]
+    assert result["audit"]["transport"] == {"claimed": "none", "measured": None}
+    assert result["audit"]["bp_free"]["measured"] is None
 
 
-def test_dependence_contradicts_only_those_who_claim_independence() -> None:
+def test_dependence_contradicts_only_a_claim_of_independence() -> None:
     claims = {"bp_free": False, "update_locked": True, "global_error": "vector"}
-    found = verdict(claims, None, [Glance(0, "block1", ("block0",), (), ())])
-    assert found["contradictions"] == []
-    assert found["audit"]["bp_free"] == {"claimed": False, "measured": None}
+    result = verdict(claims, None, [Glance(0, "block1", ("block0",), (), ())])
+    assert result["contradictions"] == []
+    assert result["audit"]["bp_free"] == {"claimed": False, "measured": None}

@@ -34,14 +34,16 @@ FEW = (2, 3, 2)
     ],
 )
 @pytest.mark.parametrize("seed", few(range(3), [0]))
-def test_an_error_that_small_changes_leave_as_it_is(cls: type[Rule], kind: str, seed: int) -> None:
+def test_an_error_that_does_not_react_to_small_changes_is_found(
+    cls: type[Rule], kind: str, seed: int
+) -> None:
     own = subject(cls, seed)
-    found, reached = global_error(own, FEW, own.units)
-    assert found == kind
+    measured, reached = global_error(own, FEW, own.units)
+    assert measured == kind
     assert reached == ([] if kind == "none" else ["block0", "block1", "block2"])
 
 
-def test_a_scalar_that_comes_of_finite_differences_is_explained() -> None:
+def test_a_scalar_from_finite_differences_is_explained() -> None:
     report = audit_rule(Differences)
     assert report.measured["transport"] == "none"
     assert report.measured["global_error"] == "scalar"

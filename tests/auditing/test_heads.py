@@ -1,4 +1,4 @@
-"""A head's transposed weights are seen for what they are, and honest rules are not accused."""
+"""The kind of transport from a head is measured, and honest rules are not contradicted."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.auditing.cheats import FixedFeedback, Honest
 
 
 class SignFeedback(FixedFeedback):
-    """The head's error comes back through the signs of its weights."""
+    """The head's error is sent back through the signs of its weights."""
 
     def carried(self, k: int) -> Tensor:
         head = self.heads[k]
@@ -20,7 +20,7 @@ class SignFeedback(FixedFeedback):
 
 
 class OneNumber(FixedFeedback):
-    """All that a block hears of its head's transpose is one number an example."""
+    """One number per example is all that reaches a block through its head's transpose."""
 
     def loss(self, v, s):  # type: ignore[no-untyped-def]
         head = self.heads[v.k]
@@ -36,7 +36,7 @@ class OneNumber(FixedFeedback):
     [(Honest, "full"), (SignFeedback, "sign"), (OneNumber, "scalar"), (FixedFeedback, "none")],
 )
 @pytest.mark.parametrize("network", ["mlp", pytest.param("cnn", marks=SLOW)])
-def test_a_heads_transpose_is_seen_for_what_it_is(
+def test_the_kind_of_transport_from_a_head_is_measured(
     cls: type[Honest], kind: str, network: str
 ) -> None:
     report = audited(cls, network)
@@ -59,7 +59,7 @@ def test_a_heads_transpose_is_seen_for_what_it_is(
         pytest.param("mixer", {}, marks=SLOW),
     ],
 )
-def test_the_honest_are_not_accused(
+def test_honest_rules_are_not_contradicted(
     cls: type[LocalRule], network: str, options: dict[str, str]
 ) -> None:
     assert audited(cls, network, **options).contradictions == []

@@ -13,7 +13,7 @@ from tests.auditing.audits import few
 from tests.auditing.snippets.step import Batch, Step, training
 from tests.auditing.two_blocks import Training
 
-# Of this module: functions of other modules are not copied.
+# The variable is in this module, since functions of other modules are not copied.
 MODEL = nn.Sequential(nn.Linear(20, 30), nn.ReLU(), nn.Linear(30, 30), nn.ReLU(), nn.Linear(30, 3))
 OPTIMIZER = torch.optim.SGD(MODEL.parameters(), lr=0.1, momentum=0.9)
 
@@ -25,7 +25,7 @@ def plain_step(model: nn.Module, batch: Batch) -> None:
 
 
 class Bare(nn.Module):
-    """Two layers, the second a matrix that belongs to no module of its own."""
+    """Two layers, of which the second is a matrix without a module of its own."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -94,7 +94,7 @@ class Recurrent(nn.Module):
 
 
 class Matrices(nn.Module):
-    """Nothing but matrices."""
+    """A model with matrices only."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -107,7 +107,7 @@ class Matrices(nn.Module):
         return x @ self.out[0].T
 
 
-def test_what_cannot_be_held_is_never_called_free(batch: Batch) -> None:
+def test_a_layer_that_cannot_be_held_is_never_called_free_of_transport(batch: Batch) -> None:
     model = Recurrent()
     report = lbench.audit(training(model), model, batch)
     assert report.transport.unmeasurable
@@ -123,7 +123,7 @@ def test_matrices_in_a_list_belong_to_the_module_that_has_the_list(batch: Batch)
 
 
 class Sequence(nn.Module):
-    """Layers that are no linear map and no plain convolution, and one that is used twice."""
+    """Layers other than linear maps and plain convolutions, and one that is used twice."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -181,7 +181,7 @@ def test_backpropagation_is_seen_on_large_images_and_narrow_layers(
 
 
 class Parallel(nn.Module):
-    """Two maps beside each other."""
+    """Two parallel layers."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -193,7 +193,7 @@ class Parallel(nn.Module):
         return logits
 
 
-def test_maps_beside_each_other_are_one_deep(batch: Batch) -> None:
+def test_parallel_layers_have_depth_one(batch: Batch) -> None:
     model = Parallel()
     report = lbench.audit(training(model), model, batch)
     assert report.measured["backward_depth"] == "full"
@@ -204,7 +204,7 @@ FEEDBACK = [torch.randn(3, 30, generator=torch.Generator().manual_seed(k)) for k
 
 
 def feedback_alignment(model: nn.Sequential, batch: Batch) -> Tensor:
-    """Direct feedback alignment as a loss whose gradient it is."""
+    """Direct feedback alignment as the gradient of a loss."""
     x, y = batch
     z1 = model[0](x)
     z2 = model[2](z1.detach().relu())
@@ -284,7 +284,7 @@ def test_transport_is_seen_wherever_in_a_step_it_hides(step: Step, batch: Batch)
     assert report.transport.kinds["0", "2"] == "full"
 
 
-def test_tied_weights_are_one_tensor_and_one_map(batch: Batch) -> None:
+def test_tied_weights_are_one_tensor_and_one_layer(batch: Batch) -> None:
     model = nn.Sequential(nn.Linear(20, 20), nn.ReLU(), nn.Linear(20, 20), nn.Linear(20, 3))
     model[2].weight = model[0].weight
     report = lbench.audit(training(model), model, batch)
@@ -302,8 +302,8 @@ def test_sorted_labels_hide_no_leak() -> None:
     assert report.measured["prediction"] == "leaks"
 
 
-def test_what_cannot_be_copied_or_run_is_told_without_a_traceback(batch: Batch) -> None:
-    generator = (each for each in range(9))
+def test_steps_that_cannot_be_copied_or_run_end_without_a_traceback(batch: Batch) -> None:
+    generator = (number for number in range(9))
 
     def uncopied(model: nn.Module, batch: Batch) -> None:
         next(generator)

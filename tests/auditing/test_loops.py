@@ -1,4 +1,4 @@
-"""Steps that go on until something has settled: how often they call a layer is not given."""
+"""Steps that iterate to convergence, so that the number of calls of a layer is not fixed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.no_cover]
 
 
 def predictive_coding(model: nn.Sequential, tolerance: float) -> Step:
-    """Predictive coding (Whittington and Bogacz 2017) that relaxes until the energy settles."""
+    """Predictive coding (Whittington and Bogacz 2017) that relaxes until convergence."""
     optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
 
     def energy(states: list[Tensor], layers: list[nn.Module]) -> Tensor:

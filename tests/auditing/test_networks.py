@@ -1,4 +1,4 @@
-"""The networks of the false-alarm benchmark are what they say, and train."""
+"""The networks of the false-alarm benchmark have the stated structure, and train."""
 
 from __future__ import annotations
 
@@ -64,8 +64,8 @@ def test_only_batch_norm_couples_examples() -> None:
 @pytest.mark.parametrize(
     ("name", "depth"),
     [
-        ("ResNet-18", 2),  # the downsampling is beside the first convolution
-        ("attention", 2),  # queries, keys and values are beside each other
+        ("ResNet-18", 2),  # the downsampling is parallel to the first convolution
+        ("attention", 2),  # queries, keys and values are parallel
         ("gated", 2),
         ("tied convolution", 2),  # one layer, applied twice
         ("weight norm", 1),

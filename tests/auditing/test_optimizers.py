@@ -1,4 +1,4 @@
-"""Optimizers of all kinds hide no gradient from the audit, and none reads as foreign writes."""
+"""The audit sees the gradients of all kinds of optimizers, and none counts as foreign writes."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ from tests.auditing.two_blocks import Two, local_step, optimizers
 sgd = functools.partial(SGD, lr=0.1)
 
 AUDITED = ["SGD", "LBFGS", "SAM, two calls", "no Optimizer", "in backward"]
-"""What is audited in the quick tests; the signals of each kind are looked at there too."""
+"""Kinds that the quick tests audit; they also check the signals of each kind."""
 
 
 def signals_of(step: Step, model: nn.Module, batch: Batch, steps: int = 3) -> list[Signals]:
     subject = StepSubject(step, model, batch[0].double(), batch[1])
     subject.check()
     replica = subject.replica()
-    found = [replica.step(index, subject.batch(index, 4), None) for index in range(steps)]
+    signals_by_step = [replica.step(index, subject.batch(index, 4), None) for index in range(steps)]
     assert replica.conduct.writes == []
-    return found
+    return signals_by_step
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -42,8 +42,8 @@ def test_every_parameter_has_its_signal_at_every_step(kind: str, batch: Batch) -
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
     for signals in signals_of(KINDS[kind](model), model, batch):
         assert signals.keys() == NAMES
-        assert all(bool(each.any()) for name in NAMES for each in signals[name])
-        assert all(each.dtype == torch.float64 for name in NAMES for each in signals[name])
+        assert all(bool(entry.any()) for name in NAMES for entry in signals[name])
+        assert all(entry.dtype == torch.float64 for name in NAMES for entry in signals[name])
     assert all(torch.equal(p, before[name]) for name, p in model.named_parameters())
     assert all(p.grad is None for p in model.parameters())
 
@@ -52,7 +52,7 @@ def test_every_parameter_has_its_signal_at_every_step(kind: str, batch: Batch) -
 def test_backpropagation_by_any_optimizer_is_measured(kind: str, batch: Batch) -> None:
     model = network()
     report = lbench.audit(KINDS[kind](model), model, batch)
-    # A line search may call the closure another number of times when transposes change.
+    # With changed transposes, a line search may call the closure more or less often.
     assert report.measured["bp_free"] in ((None, False) if "search" in kind else (False,))
     assert report.measured["writes"] == "own"
 
@@ -65,7 +65,7 @@ def test_an_optimizer_that_was_used_before_is_copied_with_its_state(batch: Batch
         for _ in range(2):
             step(model, batch)
         used = {n: p.detach().clone() for n, p in model.named_parameters()}
-        assert all(each.keys() == NAMES for each in signals_of(step, model, batch))
+        assert all(entry.keys() == NAMES for entry in signals_of(step, model, batch))
         assert all(torch.equal(p, used[n]) for n, p in model.named_parameters())
 
 
@@ -81,16 +81,16 @@ def test_the_signal_is_the_gradient_at_each_call_of_a_closure(batch: Batch) -> N
         assert p.grad is not None
         assert torch.equal(signal, p.grad)
     many = signals_of(KINDS["LBFGS"](model), model, batch, steps=1)[0]
-    assert {len(each) for each in many.values()} == {3}
+    assert {len(entry) for entry in many.values()} == {3}
 
 
-def test_gradients_of_an_earlier_step_are_no_signal_of_a_closures(batch: Batch) -> None:
+def test_gradients_of_an_earlier_step_are_no_signal_of_a_closure(batch: Batch) -> None:
     model = network()
     step = KINDS["closure"](model)
     step(model, batch)
     assert all(p.grad is not None for p in model.parameters())
     for signals in signals_of_used(step, model, batch):
-        assert {len(each) for each in signals.values()} == {1}
+        assert {len(entry) for entry in signals.values()} == {1}
 
 
 def signals_of_used(step: Step, model: nn.Module, batch: Batch) -> list[Signals]:
@@ -103,7 +103,7 @@ def test_a_change_without_an_optimizer_has_an_allowance_for_rounding(batch: Batc
     model = network()
     for signals in signals_of(KINDS["no Optimizer"](model), model, batch):
         assert signals.rounding.keys() == NAMES
-        assert all(0 < each < 1e-13 for each in signals.rounding.values())
+        assert all(0 < entry < 1e-13 for entry in signals.rounding.values())
     for signals in signals_of(KINDS["SGD"](model), model, batch):
         assert signals.rounding == {}
 
@@ -125,7 +125,7 @@ def test_sparse_gradients_are_signals(batch: Batch) -> None:
 
 
 def test_a_change_by_hand_beside_an_optimizer_is_an_update_of_its_own(batch: Batch) -> None:
-    """Weight decay, clipping and projections by hand write into no other unit."""
+    """Weight decay, clipping and projections by hand are no writes into another unit."""
     model = Two(norm=False, dropout=0.0)
 
     @torch.no_grad()
@@ -182,7 +182,7 @@ def test_a_step_that_never_changes_a_parameter_is_refused(batch: Batch) -> None:
 
 
 class Secret(Optimizer):
-    """Adds to every gradient what it was given beside it."""
+    """An optimizer that adds another tensor to every gradient."""
 
     def __init__(self, params: Iterable[Tensor]) -> None:
         super().__init__(params, {})
@@ -195,7 +195,7 @@ class Secret(Optimizer):
 
 
 @pytest.mark.parametrize("secret", [False, True])
-def test_what_an_optimizer_adds_to_its_gradients_is_not_called_free(
+def test_an_optimizer_that_adds_to_its_gradients_is_not_called_free_of_transport(
     secret: bool, batch: Batch
 ) -> None:
     model = nn.Sequential(nn.Linear(20, 12), nn.Tanh(), nn.Linear(12, 3))

@@ -1,4 +1,4 @@
-"""What other people's code does, by kinds: own forward calls, own training loops, plain lists."""
+"""Patterns in published code: own forward calls, own training loops, plain lists."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def two() -> nn.Module:
     return nn.Sequential(nn.Linear(12, 8), nn.ReLU(), nn.Linear(8, 3))
 
 
-def test_an_error_of_a_prediction_says_so_and_where() -> None:
+def test_an_error_in_a_prediction_is_reported_with_its_line() -> None:
     def wrong(model: nn.Module, x: Tensor) -> Tensor:
         raise ValueError("no labels")
 
@@ -109,7 +109,7 @@ def test_an_error_of_a_prediction_says_so_and_where() -> None:
         lbench.audit(plain, two(), BATCH, predict=wrong)
 
 
-def test_noise_of_a_prediction_is_no_leak() -> None:
+def test_noise_in_a_prediction_is_no_leak() -> None:
     def noisy(model: nn.Module, x: Tensor) -> Tensor:
         return model(x) + torch.randn(len(x), 3)
 
@@ -138,7 +138,7 @@ def test_each_member_of_a_list_of_modules_is_a_unit() -> None:
     assert [unit.name for unit in report.units] == ["layers.0", "layers.1", "out"]
 
 
-def test_a_function_of_an_own_module_that_a_step_reads_by_the_module_is_followed(
+def test_a_function_that_a_step_reads_from_an_own_module_is_followed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     helper = types.ModuleType("their_helper")

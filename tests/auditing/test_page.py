@@ -1,4 +1,4 @@
-"""The page on the audit: its example prints what it says, its table has every word."""
+"""The page on the audit: its example prints what it states, and its table has every claim."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lbench.claims import Claims
 PAGE = (Path(__file__).parents[2] / "docs" / "audit.md").read_text()
 
 
-def test_the_example_finds_what_its_author_forgot(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_example_finds_the_missing_detach(capsys: pytest.CaptureFixture[str]) -> None:
     (code,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
     exec(compile(code, "audit.md", "exec"), {"__name__": "example"})
     printed = capsys.readouterr().out.strip()

@@ -1,4 +1,4 @@
-"""Weights that a step reads off the outputs of layers are seen as the weights that they are."""
+"""Weights that a step reads off the outputs of layers count as transposed weights."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def one_at_a_time(layer: nn.Module, width: int, like: Tensor) -> Tensor:
 
 
 def slope(layer: nn.Module, width: int, like: Tensor) -> Tensor:
-    """Differences around a point that has nothing to do with the batch."""
+    """Return differences around a point that is independent of the batch."""
     point, step = torch.ones(1, width, dtype=like.dtype), 1e-3
     moved = point + step * torch.eye(width, dtype=like.dtype)
     return (layer(moved) - layer(point)) / step

@@ -1,4 +1,4 @@
-"""Copies repeat each other, whatever keeps the state; where they cannot, the state is named."""
+"""Copies behave alike wherever state is stored; where they cannot, the state is named."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MEAN = {"loss": 1.0}
 
 
 class Tracker:
-    """Keeps a running mean of the loss in an attribute of its class."""
+    """A running mean of the loss in an attribute of the class."""
 
     mean: ClassVar[float] = 1.0
 
@@ -35,7 +35,7 @@ class Tracker:
 
 
 class Shared:
-    """State that refuses to be copied."""
+    """State that cannot be copied."""
 
     def __init__(self) -> None:
         self.mean = 1.0
@@ -100,7 +100,7 @@ STATES: dict[str, Callable[[], Callable[[float], float]]] = {
 
 
 def scaled_by(scale: Callable[[float], float], model: nn.Module) -> Any:
-    """Backpropagation of a loss that is divided by what a state keeps of earlier losses."""
+    """Return backpropagation of a loss that is divided by a state computed from earlier losses."""
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
 
     def step(model: nn.Module, batch: Batch) -> None:
@@ -113,7 +113,7 @@ def scaled_by(scale: Callable[[float], float], model: nn.Module) -> Any:
 
 
 @pytest.mark.parametrize("kind", STATES)
-def test_not_a_number_of_one_trial_never_reaches_the_next(kind: str, batch: Batch) -> None:
+def test_nan_in_one_copy_never_reaches_the_next(kind: str, batch: Batch) -> None:
     model = network()
     scale = STATES[kind]()
     subject = StepSubject(scaled_by(scale, model), model, batch[0].double(), batch[1])
@@ -125,7 +125,7 @@ def test_not_a_number_of_one_trial_never_reaches_the_next(kind: str, batch: Batc
     assert bool(signal.isnan().all())
     again = subject.replica().step(0, subject.batch(0, 7), None)
     assert all(torch.equal(first[name][0], again[name][0]) for name in first)
-    assert scale(1.0) in (1.0, 2.0)  # the original's state is as it was
+    assert scale(1.0) in (1.0, 2.0)  # the original's state has not changed
 
 
 @pytest.mark.parametrize("kind", few(STATES, ["closure"]))
@@ -183,7 +183,7 @@ def test_state_outside_of_python_is_noticed(batch: Batch) -> None:
 
 
 class Remembers:
-    """Only what it makes of NaN reaches the next copy."""
+    """State that reaches the next copy only when it becomes NaN."""
 
     def __init__(self) -> None:
         self.broken = False
@@ -202,7 +202,7 @@ def test_state_that_only_a_spoilt_copy_changes_is_noticed(batch: Batch) -> None:
         lbench.audit(scaled_by(lambda loss: memory.scale(loss), model), model, batch)
 
 
-def test_a_step_that_trains_what_was_not_copied_is_refused(batch: Batch) -> None:
+def test_a_step_that_trains_something_that_was_not_copied_is_refused(batch: Batch) -> None:
     class Keeper:
         def __init__(self, model: nn.Module) -> None:
             self.model = model

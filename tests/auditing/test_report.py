@@ -20,7 +20,7 @@ FREE = Claims(transport="none", backward_depth=0)
 
 
 class Net(nn.Module):
-    """Two layers, of which the second is a matrix that no module of its own multiplies."""
+    """Two layers, of which the second is a matrix without a module of its own."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -32,7 +32,7 @@ class Net(nn.Module):
 
 
 def local(model: nn.Module, batch: tuple[Tensor, Tensor]) -> None:
-    """Train both layers without the transpose of either, by hand and outside of ``forward``."""
+    """Train both layers by hand and outside of ``forward``, without either transpose."""
     assert isinstance(model, Net)
     x, y = batch
     h = model.first(x).relu().detach()
@@ -59,11 +59,11 @@ def test_without_a_main_measurement_nothing_is_as_claimed(unseen: Any, claims: C
     assert report.contradictions == []
     assert report.unmeasured == ["bp_free", "transport", "backward_depth"]
     assert report.verdict == "not measurable"
-    assert any(each["layer"] == "matrix" for each in report.unmeasurable())
+    assert any(entry["layer"] == "matrix" for entry in report.unmeasurable())
     assert "matrix" in report.reasons()[0]
 
 
-def test_the_summary_says_what_was_not_measurable_and_why(
+def test_the_summary_names_what_was_not_measurable_with_the_reason(
     unseen: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     show(unseen(FREE))
@@ -76,7 +76,7 @@ def test_the_summary_says_what_was_not_measurable_and_why(
     assert "weight transport none not measurable" in printed
 
 
-def test_a_contradiction_outweighs_what_was_not_measurable(
+def test_a_contradiction_takes_precedence_over_not_measurable(
     unseen: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     report = unseen(Claims(transport="none", update_locked=False))
@@ -87,7 +87,7 @@ def test_a_contradiction_outweighs_what_was_not_measurable(
     assert "Not measurable" in printed
 
 
-def test_a_claim_that_is_none_of_the_main_ones_counts_where_it_is_made(unseen: Any) -> None:
+def test_a_claim_beside_the_main_ones_counts_where_it_is_made(unseen: Any) -> None:
     report = unseen(None)
     seen = {"bp_free": True, "transport": "none", "backward_depth": 0, "couples": None}
     measured = {**report.measured, **seen}

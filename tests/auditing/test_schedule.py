@@ -1,4 +1,4 @@
-"""The audit's steps stand where late behaviour shows."""
+"""The audit's steps have positions at which late behaviour shows."""
 
 from __future__ import annotations
 
@@ -7,10 +7,13 @@ import pytest
 from lbench.auditing.schedule import position
 
 
-def test_the_first_steps_stand_in_two_epochs_at_their_ends_and_within() -> None:
+def test_the_first_steps_are_in_two_epochs_at_their_ends_and_within() -> None:
     positions = [position(number) for number in range(3)]
-    assert {(each.epoch > 0, each.last) for each in positions} >= {(False, True), (True, False)}
-    assert (True, True) in {(each.epoch > 0, each.last) for each in positions}
+    assert {(p.epoch > 0, p.last) for p in positions} >= {
+        (False, True),
+        (True, False),
+    }
+    assert (True, True) in {(p.epoch > 0, p.last) for p in positions}
 
 
 @pytest.mark.parametrize("period", [2, 5, 10, 25, 50])
@@ -20,7 +23,7 @@ def test_the_first_steps_have_both_usual_residues_of_a_period(period: int) -> No
     assert any(index % period == 0 for index in indices if index)
 
 
-def test_time_goes_forward() -> None:
+def test_steps_and_epochs_never_decrease() -> None:
     positions = [position(number) for number in range(9)]
     assert [p.index for p in positions] == sorted({p.index for p in positions})
     assert [p.epoch for p in positions] == sorted(p.epoch for p in positions)

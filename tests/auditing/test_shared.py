@@ -49,7 +49,7 @@ class OneHead(LocalRule):
 
 
 class TwoHeads(OneHead):
-    """The same through the mean of two shared heads."""
+    """All blocks learn through the mean of two shared heads."""
 
     def build(self, init: Init) -> None:
         super().build(init)
@@ -111,9 +111,7 @@ class Bank(GradientRule):
 
 @pytest.mark.parametrize("rule", few(["bp", "dfa", "lfnn_v2", Bank], ["dfa", Bank]))
 @pytest.mark.parametrize("blocks", few([2, 3], [2]))
-def test_what_all_blocks_wait_for_together_is_above_them(
-    rule: str | type[Rule], blocks: int
-) -> None:
+def test_a_unit_that_all_blocks_wait_for_is_above_them(rule: str | type[Rule], blocks: int) -> None:
     report = audit_rule(rule, blocks=blocks)
     assert report.local.shared == set()
     assert report.contradictions == []
@@ -126,13 +124,15 @@ def test_units_are_shared_that_several_use_and_that_wait_for_no_other() -> None:
     chained = {**pairs, ("a", "b"): True}
     assert Locality(locked=chained).shared == set()
     assert Locality(locked=chained).waits == [("a", "b"), ("a", "head"), ("b", "head")]
-    assert Locality(locked={("a", "head"): True}).shared == set()  # one user: it may be on top
+    assert (
+        Locality(locked={("a", "head"): True}).shared == set()
+    )  # one user: it may be the last unit
     two = {**pairs, ("a", "other"): True, ("b", "other"): True}
     assert Locality(locked=two).shared == {"head", "other"}
 
 
 class Towers(nn.Module):
-    """Two blocks, and a head that classifies each of them."""
+    """Two blocks, and a head that classifies both of them."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -155,7 +155,7 @@ def _end_to_end(model: Towers, x: Tensor, y: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize(("loss", "locked"), [(_local, False), (_end_to_end, True)])
-def test_the_same_holds_of_a_plain_step(
+def test_a_shared_head_of_a_plain_step_is_above_none_of_its_blocks(
     loss: Callable[[Towers, Tensor, Tensor], Tensor], locked: bool
 ) -> None:
     torch.manual_seed(0)

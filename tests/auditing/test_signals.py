@@ -1,4 +1,4 @@
-"""The signals of a step: gradients, and changes with the rounding that they may have."""
+"""The signals of a step: gradients, and changes with their rounding errors."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from lbench.auditing.subject import Signals
 EPS = torch.finfo(torch.float64).eps
 
 
-def test_a_gradient_is_kept_as_it_was() -> None:
+def test_a_gradient_is_stored_unchanged() -> None:
     signals, grad = Signals(), torch.ones(3, dtype=torch.float64)
     signals.add("w", grad)
     grad.zero_()
@@ -36,4 +36,4 @@ def test_the_allowances_of_several_changes_add_up() -> None:
     signals.add_change("w", before, after)
     signals.add_change("w", after, before)
     assert signals.rounding["w"] == 2 * EPS * 6.0
-    assert [float(each[0]) for each in signals["w"]] == [3.0, -3.0]
+    assert [float(signal[0]) for signal in signals["w"]] == [3.0, -3.0]

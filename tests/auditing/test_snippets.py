@@ -1,4 +1,4 @@
-"""The audit is right on plain PyTorch code, for backpropagation as for local learning."""
+"""The audit is right on plain PyTorch code, for backpropagation and for local learning."""
 
 from __future__ import annotations
 
@@ -77,13 +77,13 @@ def test_local_learning_is_seen(name: str) -> None:
         assert report.measured["update_locked"] == case.locked
 
 
-def test_every_kind_has_a_name_of_its_own() -> None:
+def test_no_two_kinds_share_a_name() -> None:
     assert not set(BACKPROPAGATION) & set(HONEST)
 
 
 @pytest.mark.parametrize("name", [*BACKPROPAGATION, *HONEST])
-def test_every_step_trains_as_it_stands(name: str) -> None:
-    """The steps are code that works, in float32, without an audit."""
+def test_every_step_trains_without_an_audit(name: str) -> None:
+    """The steps are working code in float32."""
     snippet = made(name)
     used = {
         n: p.detach().clone()

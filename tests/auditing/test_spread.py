@@ -1,4 +1,4 @@
-"""Layers without a matrix product: data spread over weights element by element, and summed."""
+"""Layers without a matrix product: data multiplied with weights element by element, and summed."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ FORMS: dict[str, Form] = {
     "broadcast": lambda x, w: (x[:, None] * w).sum(-1),
     "expanded": lambda x, w: (x[:, None].expand(-1, len(w), -1) * w).sum(-1),
     "repeated": lambda x, w: (x[:, None].repeat(1, len(w), 1) * w).sum(-1),
-    "each example": lambda x, w: torch.stack([(w * each).sum(1) for each in x]),
+    "each example": lambda x, w: torch.stack([(w * row).sum(1) for row in x]),
     "row by row": lambda x, w: torch.stack([(x * row).sum(1) for row in w], 1),
     "rows in a product": lambda x, w: torch.stack([x @ row for row in w], 1),
     "column by column": column_by_column,
@@ -87,7 +87,7 @@ def test_direct_feedback_is_free_of_transport(form: str, batch: Batch) -> None:
 
 
 class Tokens(nn.Module):
-    """A vector that becomes tokens by positions that are added to it, and a gain of each."""
+    """Tokens made from a vector by adding positions, and a gain per token."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -99,7 +99,7 @@ class Tokens(nn.Module):
 
 
 class Mean(nn.Linear):
-    """A layer of the tokens, and their mean."""
+    """A layer on tokens, and the mean over tokens."""
 
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(x).relu().mean(1)
@@ -126,7 +126,7 @@ def test_a_batch_may_be_prepared_with_numpy_inside_the_step(batch: Batch) -> Non
     assert report.measured["backward_depth"] == "full"
 
 
-def test_weights_that_are_set_to_a_constant_are_no_transpose() -> None:
+def test_weights_set_to_a_constant_are_no_transpose() -> None:
     generator = torch.Generator().manual_seed(0)
     by = torch.randn(6, 6, generator=generator, dtype=torch.float64)
     signal = torch.randn(6, 6, generator=generator, dtype=torch.float64)

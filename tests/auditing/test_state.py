@@ -1,4 +1,4 @@
-"""State beside the trained parameters: who writes it, and what is trained in it."""
+"""State beside the trained parameters: which unit writes it, and whether it is trained."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from tests.auditing.subjects import subject
 
 @pytest.mark.no_cover
 @pytest.mark.parametrize("network", few(["mlp", "cnn"], ["mlp"]))
-def test_a_trace_that_a_block_writes_in_its_own_turn_is_its_own(network: str) -> None:
+def test_a_trace_that_a_block_writes_in_its_own_turn_is_no_foreign_write(network: str) -> None:
     report = audited(Traced, network)  # the convolutions have BatchNorm
     wrong = [text for text in report.contradictions if not text.startswith("couples")]
     assert wrong == []
@@ -47,20 +47,20 @@ def test_a_trace_that_a_block_writes_in_its_own_turn_is_its_own(network: str) ->
         (LabelTable, ["table"]),
     ],
 )
-def test_what_a_step_changes_and_predictions_use_is_trained(
+def test_state_that_a_step_changes_and_predictions_use_is_trained(
     cls: type[Rule], names: list[str]
 ) -> None:
     assert trained_state(subject(cls), 7) == names
 
 
-def test_prototypes_of_classes_are_no_leak_of_labels_and_a_table_by_place_is() -> None:
+def test_class_prototypes_are_no_leak_of_labels_but_a_table_by_row_is() -> None:
     assert label_leaks(subject(Prototypes), 7) == []
     first, *_ = label_leaks(subject(LabelTable), 7)
     assert first == "each row is predicted by the label of the same row of an earlier batch"
 
 
 class Remembers(Honest):
-    """Keeps its last logits and, in the cheat, mixes them into the next ones."""
+    """A model that stores its last logits and, in the cheat, adds them to the next ones."""
 
     mixes = False
 
@@ -76,14 +76,14 @@ class Mixes(Remembers):
     mixes = True
 
 
-def test_a_prediction_may_be_kept_but_not_used_in_the_next_one() -> None:
+def test_a_prediction_may_be_stored_but_not_used_in_the_next_one() -> None:
     assert label_leaks(subject(Remembers), 7) == []
     assert "the same batch is predicted differently after other predictions" in label_leaks(
         subject(Mixes), 7
     )
 
 
-def test_state_is_found_wherever_a_module_keeps_it() -> None:
+def test_state_is_found_wherever_a_module_stores_it() -> None:
     class Keeps(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -112,7 +112,7 @@ def test_state_belongs_to_the_unit_of_its_closest_trained_relatives() -> None:
 
 
 class Pair(nn.Module):
-    """Two blocks that keep a mean each."""
+    """Two blocks, each with a running mean."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -175,7 +175,7 @@ def test_the_step_itself_may_keep_statistics_of_every_unit() -> None:
 
 
 class Hessian(torch.optim.SGD):
-    """Has a method beside ``step`` that writes its own state."""
+    """An optimizer with a method beside ``step`` that writes its own state."""
 
     def update_hessian(self) -> None:
         for p in self.param_groups[0]["params"]:
@@ -184,7 +184,7 @@ class Hessian(torch.optim.SGD):
 
 @pytest.mark.filterwarnings("ignore:Seems like `optimizer.step")
 @pytest.mark.parametrize("kind", ["own method", "reset", "scheduler", "another"])
-def test_the_state_of_an_optimizer_is_its_own(kind: str) -> None:
+def test_the_buffers_an_optimizer_is_its_own(kind: str) -> None:
     model = Pair()
     optimizer = Hessian(model.parameters(), lr=0.1, momentum=0.9)
     scheduler = torch.optim.lr_scheduler.StepLR(optimizer, 1)
@@ -195,9 +195,9 @@ def test_the_state_of_an_optimizer_is_its_own(kind: str) -> None:
             optimizer.update_hessian()
         elif kind == "scheduler":
             scheduler.step()
-        for kept in optimizer.state.values():
+        for buffers in optimizer.state.values():
             if kind in ("reset", "another"):
-                kept["momentum_buffer"].mul_(0.0 if kind == "reset" else 0.5)
+                buffers["momentum_buffer"].mul_(0.0 if kind == "reset" else 0.5)
 
     names = {name for name, when in _writes(model, step) if "optimizer" in when}
     assert names == (set(dict(model.named_parameters())) if kind == "another" else set())
@@ -209,8 +209,8 @@ class Constant(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.one, self.two = nn.Linear(20, 8), nn.Linear(8, 3)
-        for each in (self.one, self.two):
-            each.register_buffer("codes", torch.ones(3))
+        for unit in (self.one, self.two):
+            unit.register_buffer("codes", torch.ones(3))
         self.two.codes = self.one.codes
 
     def forward(self, x: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The audit of training steps that know nothing of lbench."""
+"""The audit of training steps that do not use lbench."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_detached_blocks_are_local_with_dropout_and_batch_norm(batch: Batch) -> 
     assert not report.measured["update_locked"]
     assert report.measured["global_error"] == "none"
     assert report.measured["couples"] == "mean"
-    assert report.measured["randomness"] == "global"  # nn.Dropout's
+    assert report.measured["randomness"] == "global"  # from nn.Dropout
 
 
 def test_separate_optimizers_do_not_cut_the_graph(batch: Batch) -> None:
@@ -72,7 +72,7 @@ def test_clipping_all_gradients_together_couples_the_blocks(batch: Batch) -> Non
     assert apart.measured["global_error"] == "none"
 
 
-def test_updates_by_hand_are_seen_as_well(batch: Batch) -> None:
+def test_updates_by_hand_are_seen(batch: Batch) -> None:
     def step(model: nn.Module, batch: Batch) -> None:
         x, y = batch
         loss = F.cross_entropy(model(x), y)
@@ -122,7 +122,7 @@ def test_nothing_of_the_original_changes(batch: Batch) -> None:
     assert torch.equal(torch.get_rng_state(), generator)
 
 
-def test_claims_are_held_against_a_plain_step(batch: Batch) -> None:
+def test_claims_are_compared_with_a_plain_step(batch: Batch) -> None:
     claims = lbench.Claims(transport="none", backward_depth=0)
     report = lbench.audit(plain_step, MODEL, batch, claims=claims)
     words = [text.partition(":")[0] for text in report.contradictions]
@@ -166,7 +166,9 @@ def test_a_step_that_does_not_repeat_itself_is_refused(batch: Batch) -> None:
         (nn.Sequential(nn.Linear(20, 3)), 14, "at least two units"),
     ],
 )
-def test_what_cannot_be_measured_is_said(model: nn.Module, rows: int, says: str) -> None:
+def test_models_and_batches_that_cannot_be_measured_are_refused(
+    model: nn.Module, rows: int, says: str
+) -> None:
     with pytest.raises(UsageError, match=says):
         lbench.audit(plain_step, model, (torch.randn(rows, 20), torch.arange(rows) % 3))
 
@@ -177,7 +179,7 @@ def test_units_must_be_of_the_model(batch: Batch) -> None:
 
 
 def test_gains_that_backpropagation_trains_are_seen(batch: Batch) -> None:
-    """The matrices learn by direct feedback, what normalises between them end to end."""
+    """The matrices learn by direct feedback, and the normalisations by backpropagation."""
     model = nn.Sequential(
         nn.Linear(20, 12), nn.LayerNorm(12), nn.ReLU(),
         nn.Linear(12, 12), nn.LayerNorm(12), nn.ReLU(), nn.Linear(12, 3),

@@ -1,4 +1,4 @@
-"""Transport is told from its absence, scalars from vectors, signs from sizes."""
+"""Transport, its absence, scalars and signs are distinguished."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lbench.auditing.use_tracer import UseTracer, tracing
 from lbench.auditing.uses import CannotHoldError, HeldUses, Use
 
 
-def test_a_change_decides_every_sign_and_twice_the_change_decides_the_same() -> None:
+def test_a_change_and_twice_the_change_give_the_same_signs() -> None:
     generator = torch.Generator().manual_seed(0)
     weight = torch.randn(5, 4, 3, dtype=torch.float64)
     for before in (weight, torch.zeros_like(weight)):
@@ -24,7 +24,7 @@ def test_a_change_decides_every_sign_and_twice_the_change_decides_the_same() -> 
         assert torch.equal((before + 2 * by).sign(), by.sign())
 
 
-def test_a_held_layer_keeps_its_values_and_takes_its_new_transpose() -> None:
+def test_a_held_layer_keeps_its_outputs_and_has_its_new_transpose() -> None:
     model = nn.Sequential(nn.Conv1d(2, 3, 2), nn.GELU()).double()
     params = dict(model.named_parameters())
     x = torch.randn(2, 2, 5, dtype=torch.float64, requires_grad=True)
@@ -66,9 +66,9 @@ def use(*before: int) -> Use:
 
 
 def test_depth_is_the_longest_chain_of_uses_and_not_the_number_of_heads() -> None:
-    # a, then b twice, then c; d beside b, from a.
+    # a, then b twice, then c; d is parallel to b, from a.
     uses = [use(), use(0), use(0, 1), use(0, 1, 2), use(0)]
-    places = {"a": [0], "b": [1, 2], "c": [3], "d": [4]}
+    indices = {"a": [0], "b": [1, 2], "c": [3], "d": [4]}
     kinds: dict[tuple[str, str], str | None] = {
         ("a", "b"): "full",
         ("a", "d"): "full",
@@ -76,9 +76,9 @@ def test_depth_is_the_longest_chain_of_uses_and_not_the_number_of_heads() -> Non
         ("b", "c"): "full",
         ("a", "c"): "none",
     }
-    maps = [Map(name, [], [], [each]) for name, each in places.items()]
-    found = Transport(maps, kinds=kinds, steps=[uses])
-    assert found.depths() == {"a": 2, "b": 2, "c": 0, "d": 0}
+    maps = [Map(name, [], [], [steps_of]) for name, steps_of in indices.items()]
+    result = Transport(maps, kinds=kinds, steps=[uses])
+    assert result.depths() == {"a": 2, "b": 2, "c": 0, "d": 0}
 
 
 def test_rank_counts_directions_above_the_noise() -> None:

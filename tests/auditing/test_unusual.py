@@ -1,4 +1,4 @@
-"""Steps of kinds that are seldom written: relaxation, routing, populations, complex numbers."""
+"""Uncommon training steps: relaxation, routing, populations, complex numbers."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ def three() -> nn.Sequential:
 
 
 def energy(model: nn.Module, x: Tensor, states: list[Tensor], wanted: Tensor | None) -> Tensor:
-    """Of a Hopfield network of layers; the states are those of two layers and the output."""
+    """Return the energy of a layered Hopfield network with states of two layers and the output."""
     assert isinstance(model, nn.Sequential)
-    below = [x, *(each.sigmoid() for each in states[:-1])]
+    below = [x, *(state.sigmoid() for state in states[:-1])]
     total = sum(state.square().sum() / 2 for state in states)
     for k, given, state in zip((0, 2, 4), below, [*below[1:], states[-1]], strict=True):
         total = total - (model[k](given) * state).sum()
@@ -36,17 +36,17 @@ def energy(model: nn.Module, x: Tensor, states: list[Tensor], wanted: Tensor | N
 
 
 def test_equilibrium_propagation_is_as_deep_as_its_predictions(batch: Batch) -> None:
-    """Its states start at 0 and relax by gradients of the energy: no layer comes first."""
+    """The states start at 0 and relax by gradients of the energy, so no layer acts first."""
     model = three()
 
     def relaxed(
         model: nn.Module, x: Tensor, states: list[Tensor], y: Tensor | None
     ) -> list[Tensor]:
         for _ in range(4):
-            states = [each.detach().requires_grad_() for each in states]
+            states = [state.detach().requires_grad_() for state in states]
             grads = torch.autograd.grad(energy(model, x, states, y), states)
-            states = [each - 0.2 * g for each, g in zip(states, grads, strict=True)]
-        return [each.detach() for each in states]
+            states = [state - 0.2 * g for state, g in zip(states, grads, strict=True)]
+        return [state.detach() for state in states]
 
     def step(model: nn.Module, batch: Batch) -> None:
         x, wanted = batch[0], F.one_hot(batch[1], 3).to(batch[0])
@@ -80,7 +80,7 @@ class Experts(nn.Module):
         return z
 
 
-def test_the_choice_of_an_expert_is_no_layer_behind_it(batch: Batch) -> None:
+def test_the_choice_of_an_expert_adds_no_depth(batch: Batch) -> None:
     model = nn.Sequential(Experts(20, 8), nn.ReLU(), Experts(8, 8), nn.ReLU(), nn.Linear(8, 3))
     assert lbench.audit(training(model), model, batch).measured["backward_depth"] == "full"
 
@@ -114,7 +114,7 @@ def test_complex_weights_are_measured(batch: Batch) -> None:
     assert lbench.audit(local, model, batch).measured["transport"] == "none"
 
 
-def test_a_population_of_networks_under_vmap_is_followed(batch: Batch) -> None:
+def test_a_population_of_networks_under_vmap_is_traced(batch: Batch) -> None:
     model = three()
 
     def step(model: nn.Module, batch: Batch) -> None:
@@ -164,7 +164,7 @@ def test_a_model_that_returns_no_tensor_needs_predict(batch: Batch) -> None:
 
 
 @pytest.mark.slow  # the compiler takes seconds to import
-def test_what_is_compiled_runs_as_it_was_written(batch: Batch) -> None:
+def test_a_compiled_model_runs_without_compilation(batch: Batch) -> None:
     compiled: list[int] = []
 
     def backend(module: Any, inputs: Any) -> Any:

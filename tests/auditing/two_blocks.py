@@ -1,4 +1,4 @@
-"""A network of two blocks with a head each, and training steps for it."""
+"""A network of two blocks with one head per block, and training steps for it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.auditing.snippets.step import Batch, Step
 
 
 class Two(nn.Module):
-    """Two blocks with a head each."""
+    """Two blocks with one head per block."""
 
     def __init__(self, norm: bool = True, dropout: float = 0.2) -> None:
         super().__init__()
@@ -34,7 +34,9 @@ class Two(nn.Module):
 
 def optimizers(model: Two, make: Callable[[Any], Optimizer] = Adam) -> tuple[Optimizer, Optimizer]:
     """Make an optimizer for each block and its head."""
-    one, two = ([p for each in unit for p in each.parameters()] for unit in model.units().values())
+    one, two = (
+        [p for module in unit for p in module.parameters()] for unit in model.units().values()
+    )
     return make(one), make(two)
 
 
@@ -49,7 +51,7 @@ def local_step(
     """Make a step in which each block has its optimizer and its loss.
 
     Args:
-        model: what it trains.
+        model: the model that it trains.
         detach: whether the second block's input has no graph.
         clip: which gradients are clipped together: "all", those of a "block", or none.
         by: the optimizers of the two blocks.
@@ -77,7 +79,7 @@ def local_step(
 
 
 class Training:
-    """A step that is a method of an object with model and optimizer."""
+    """A training step that is a method of an object with model and optimizer."""
 
     def __init__(self) -> None:
         self.model = Two(norm=False, dropout=0.0)

@@ -88,7 +88,9 @@ def test_p_values_are_adjusted_over_the_table(made_up: Any) -> None:
         assert all(by_holm >= p for p, by_holm in known)
     text = call(made_up, "bp", "fa", "dfa", "lfnn_l")
     assert "adjusted over the tests of each column (Holm)" in text
-    assert "2, 3, 4 minus 1: no Wilcoxon test: it needs 6 pairs that differ, but there are 3." in text
+    assert (
+        "2, 3, 4 minus 1: no Wilcoxon test: it needs 6 pairs that differ, but there are 3." in text
+    )
 
 
 def test_one_seed_says_something_about_its_test_examples(made_up: Any) -> None:

@@ -15,17 +15,17 @@ def draw(shift: float = 0.0, datasets: int = 4, seeds: int = 10, seed: int = 0) 
 def test_the_interquartile_mean_is_the_trimmed_mean() -> None:
     scores = draw()
     pooled = np.concatenate(list(scores.values()))
-    found = interquartile_mean(scores)
-    assert found.value == pytest.approx(stats.trim_mean(pooled, 0.25))
-    assert found.low is not None
-    assert found.high is not None
-    assert found.low < found.value < found.high
+    result = interquartile_mean(scores)
+    assert result.value == pytest.approx(stats.trim_mean(pooled, 0.25))
+    assert result.low is not None
+    assert result.high is not None
+    assert result.low < result.value < result.high
 
 
 def test_values_at_the_quartiles_count_in_part() -> None:
-    # Of six values the middle half is the third, the fourth, and half of each neighbour.
-    found = interquartile_mean({"a": [1.0, 2.0, 3.0], "b": [5.0, 8.0, 100.0]})
-    assert found.value == pytest.approx((2.0 / 2 + 3.0 + 5.0 + 8.0 / 2) / 3)
+    # The middle half of six values is the third, the fourth, and half of each neighbour.
+    result = interquartile_mean({"a": [1.0, 2.0, 3.0], "b": [5.0, 8.0, 100.0]})
+    assert result.value == pytest.approx((2.0 / 2 + 3.0 + 5.0 + 8.0 / 2) / 3)
 
 
 def test_every_dataset_has_the_same_weight() -> None:
@@ -47,34 +47,34 @@ def errors_of(rng: np.random.Generator, *means: float, seeds: int = 5) -> dict[s
 
 
 def test_ratios_are_to_the_mean_of_the_control() -> None:
-    found = interquartile_mean(
+    result = interquartile_mean(
         {"a": [2.0, 4.0, 6.0], "b": [5.0, 8.0, 100.0]}, over={"b": [10.0, 10.0], "a": [1.0, 3.0]}
     )
     ratios = {"a": [1.0, 2.0, 3.0], "b": [0.5, 0.8, 10.0]}
-    assert found.value == pytest.approx(interquartile_mean(ratios).value)
-    assert (found.seeds, found.datasets) == (2, 2)
+    assert result.value == pytest.approx(interquartile_mean(ratios).value)
+    assert (result.seeds, result.datasets) == (2, 2)
 
 
-def test_a_control_is_as_uncertain_as_what_it_divides() -> None:
+def test_the_uncertainty_of_a_control_is_included() -> None:
     """Without the control's own seeds 95 % intervals of a true ratio of 1 cover about 85 %."""
     rng = np.random.default_rng(0)
     means = [1.0, 2.0, 3.0, 4.0, 5.0]
     covered, exact = 0, 0
     for _ in range(200):
         errors, control = errors_of(rng, *means), errors_of(rng, *means)
-        found = interquartile_mean(errors, over=control)
-        assert found.low is not None
-        assert found.high is not None
-        covered += found.low <= 1 <= found.high
+        result = interquartile_mean(errors, over=control)
+        assert result.low is not None
+        assert result.high is not None
+        covered += result.low <= 1 <= result.high
         ratios = {k: (np.array(v) / np.mean(control[k])).tolist() for k, v in errors.items()}
         plain = interquartile_mean(ratios)
-        assert plain.value == pytest.approx(found.value)
+        assert plain.value == pytest.approx(result.value)
         exact += (plain.low or 0) <= 1 <= (plain.high or 0)
     assert covered / 200 > 0.91
     assert exact / 200 < 0.91
 
 
-def test_what_common_seeds_share_falls_out_of_a_ratio() -> None:
+def test_variation_that_common_seeds_share_cancels_in_a_ratio() -> None:
     control = errors_of(np.random.default_rng(0), 1.0, 2.0)
     errors = {name: [2 * value for value in values] for name, values in control.items()}
     turned = {name: values[1:] + values[:1] for name, values in control.items()}
@@ -106,9 +106,9 @@ def test_equal_values_count_half_and_sides_sum_to_one() -> None:
 
 def test_datasets_of_one_side_are_not_used() -> None:
     a, b = draw(datasets=4), draw(0.5, datasets=3, seed=1)
-    found = probability_of_improvement(a, b)
-    assert found.datasets == 3
-    assert found == probability_of_improvement({k: a[k] for k in b}, b)
+    result = probability_of_improvement(a, b)
+    assert result.datasets == 3
+    assert result == probability_of_improvement({k: a[k] for k in b}, b)
 
 
 def test_the_interval_is_marked_where_seeds_are_too_few() -> None:
@@ -121,11 +121,11 @@ def test_the_interval_is_marked_where_seeds_are_too_few() -> None:
 
 
 def test_one_seed_has_no_interval() -> None:
-    found = interquartile_mean({"a": [1.0], "b": [2.0, 3.0]})
-    assert (found.low, found.as_dict()["ci95"], found.seeds) == (None, None, 1)
+    result = interquartile_mean({"a": [1.0], "b": [2.0, 3.0]})
+    assert (result.low, result.as_dict()["ci95"], result.seeds) == (None, None, 1)
 
 
 @pytest.mark.parametrize("scores", [{}, {"a": []}, {"a": [1.0, float("nan")]}])
-def test_what_is_not_a_number_is_refused(scores: dict[str, list[float]]) -> None:
+def test_values_that_are_not_finite_are_refused(scores: dict[str, list[float]]) -> None:
     with pytest.raises(ValueError, match=r"finite|must have a value"):
         interquartile_mean(scores)

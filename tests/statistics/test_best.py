@@ -24,16 +24,16 @@ LOW = [1.80, 1.91, 1.92, 1.85, 1.90]
 FAR = [3.10, 3.22, 3.05, 3.18, 3.11]
 
 
-def test_what_cannot_be_told_apart_is_in_the_set() -> None:
-    found = best_set([by_seed(FAR), by_seed(NEAR), by_seed(LOW)])
-    assert found.lowest == 2
-    assert found.members == (1, 2)
-    assert found.tests[2] is None
+def test_groups_that_are_not_significantly_higher_are_in_the_set() -> None:
+    result = best_set([by_seed(FAR), by_seed(NEAR), by_seed(LOW)])
+    assert result.lowest == 2
+    assert result.members == (1, 2)
+    assert result.tests[2] is None
 
 
-def test_common_seeds_are_paired_and_the_p_is_holms() -> None:
-    found = best_set([by_seed(LOW), by_seed(NEAR), by_seed(FAR)])
-    near, far = found.tests[1], found.tests[2]
+def test_common_seeds_are_paired_and_p_is_adjusted_by_holm() -> None:
+    result = best_set([by_seed(LOW), by_seed(NEAR), by_seed(FAR)])
+    near, far = result.tests[1], result.tests[2]
     assert near is not None
     assert far is not None
     assert (near.method, far.method) == ("paired", "paired")
@@ -42,16 +42,16 @@ def test_common_seeds_are_paired_and_the_p_is_holms() -> None:
     assert far.adjusted == pytest.approx(2 * stats.ttest_rel(FAR, LOW).pvalue)
 
 
-def test_other_seeds_are_held_against_each_other_by_welch() -> None:
-    found = best_set([by_seed(LOW), by_seed(NEAR, first=100)])
-    (test,) = [each for each in found.tests if each is not None]
+def test_different_seeds_are_compared_by_welch() -> None:
+    result = best_set([by_seed(LOW), by_seed(NEAR, first=100)])
+    (test,) = [test for test in result.tests if test is not None]
     assert test.method == "welch"
     assert test.p == pytest.approx(stats.ttest_ind(NEAR, LOW, equal_var=False).pvalue)
 
 
-def test_pairing_tells_apart_what_spreads_alike() -> None:
+def test_pairing_separates_groups_with_the_same_spread() -> None:
     a = [1.0, 3.0, 5.0, 7.0]
-    b = [each + 0.1 + 0.01 * at for at, each in enumerate(a)]
+    b = [value + 0.1 + 0.01 * at for at, value in enumerate(a)]
     assert best_set([by_seed(a), by_seed(b)]).members == (0,)
     assert best_set([by_seed(a), by_seed(b, first=9)]).members == (0, 1)
 
@@ -73,20 +73,20 @@ CONSTANT = [{0: 0.84, 1: 0.84}, {0: 89.97, 1: 89.97}]
     ],
     ids=["two", "three", "from 0", "unpaired", "same difference", "one", "one, other", "many"],
 )
-def test_what_does_not_spread_does_not_stay_in_the_set(groups: list[dict[int, float]]) -> None:
-    found = best_set(groups, 359)
-    assert found.members == (0,)
-    assert found.tests[1] is not None
-    assert found.tests[1].method == "two proportions"
-    # Without their number the test examples are counted as few.
+def test_groups_without_spread_do_not_stay_in_the_set(groups: list[dict[int, float]]) -> None:
+    result = best_set(groups, 359)
+    assert result.members == (0,)
+    assert result.tests[1] is not None
+    assert result.tests[1].method == "two proportions"
+    # Without their number, few test examples are assumed.
     assert best_set(groups).members == (0,)
     assert best_set(groups[::-1]).members == (1,)
 
 
-def test_two_seeds_tell_a_rule_that_hardly_learns_apart() -> None:
+def test_two_seeds_separate_a_rule_that_hardly_learns() -> None:
     errors = [(1.5, 1.6), (1.5, 1.9), (2.1, 2.6), (3.2, 2.9), (9.8, 14.1), (41.0, 49.0)]
-    found = best_set([dict(enumerate(pair)) for pair in errors], 359)
-    assert found.members == (0, 1, 2, 3)
+    result = best_set([dict(enumerate(pair)) for pair in errors], 359)
+    assert result.members == (0, 1, 2, 3)
 
 
 def test_constant_seeds_that_are_close_stay_in_the_set() -> None:
@@ -97,18 +97,18 @@ def test_constant_seeds_that_are_close_stay_in_the_set() -> None:
     assert best_set([by_seed(LOW), {0: 1.9}], 10_000).members == (0, 1)
 
 
-def test_kept_predictions_decide_where_seeds_cannot() -> None:
+def test_stored_predictions_decide_where_seeds_cannot() -> None:
     n = 1000
-    # The same 20 examples are wrong, and 12 more: as proportions these are not told apart.
+    # The same 20 examples are wrong, and 12 more: two proportions do not differ significantly.
     low, high = vectors(n, range(20), range(32))
     groups = [{0: 2.0, 1: 2.0}, {0: 3.2, 1: 3.2}]
     assert best_set(groups, n).members == (0, 1)
-    found = best_set(groups, n, lambda at, seed: [low, high][at])
-    assert found.members == (0,)
-    assert found.tests[1] is not None
-    assert found.tests[1].method == "mcnemar"
-    assert found.tests[1].p == pytest.approx(examples(high, low).p)
-    # Of other seeds the same examples are paired too; where one side's are lost, none are.
+    result = best_set(groups, n, lambda at, seed: [low, high][at])
+    assert result.members == (0,)
+    assert result.tests[1] is not None
+    assert result.tests[1].method == "mcnemar"
+    assert result.tests[1].p == pytest.approx(examples(high, low).p)
+    # Different seeds are paired by example too, unless one side has no predictions.
     others = [{0: 2.0}, {7: 3.2}]
     assert best_set(others, n, lambda at, seed: [low, high][at]).members == (0,)
     lost = best_set(groups, n, lambda at, seed: [low, None][at])
@@ -116,28 +116,28 @@ def test_kept_predictions_decide_where_seeds_cannot() -> None:
     assert lost.tests[1].method == "two proportions"
 
 
-def test_a_test_on_some_of_the_common_seeds_alone_says_so() -> None:
+def test_a_test_on_some_of_the_common_seeds_is_named_so() -> None:
     low, high = vectors(1000, range(20), range(32))
     groups = [{0: 2.0, 1: 2.0}, {0: 3.2, 1: 3.2}]
-    found = best_set(groups, 1000, lambda at, seed: None if seed else [low, high][at])
-    assert found.tests[1] is not None
-    assert found.tests[1].method == "mcnemar of some seeds"
+    result = best_set(groups, 1000, lambda at, seed: None if seed else [low, high][at])
+    assert result.tests[1] is not None
+    assert result.tests[1].method == "mcnemar of some seeds"
 
 
-def test_predictions_are_not_asked_for_where_seeds_decide() -> None:
+def test_predictions_are_not_read_where_seeds_decide() -> None:
     def never(at: int, seed: int) -> None:
         raise AssertionError
 
     assert best_set([by_seed(LOW), by_seed(FAR)], 1000, never).members == (0,)
 
 
-def test_what_is_lower_on_common_seeds_is_not_left_out() -> None:
+def test_a_group_that_is_lower_on_common_seeds_is_not_left_out() -> None:
     lowest = {0: 3.0, 1: 3.1, 2: 3.2, 3: 0.1, 4: 0.2, 5: 0.1}
     other = {0: 2.0, 1: 2.11, 2: 2.2}
-    found = best_set([lowest, other])
-    assert found.tests[1] is not None
-    assert found.tests[1].adjusted < 0.05
-    assert found.members == (0, 1)
+    result = best_set([lowest, other])
+    assert result.tests[1] is not None
+    assert result.tests[1].adjusted < 0.05
+    assert result.members == (0, 1)
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), None])
@@ -147,30 +147,30 @@ def test_an_error_that_is_not_finite_is_refused(bad: float) -> None:
 
 
 def test_a_group_without_a_finished_run_is_in_no_set() -> None:
-    found = best_set([{}, by_seed(LOW)])
-    assert (found.lowest, found.members, found.tests) == (1, (1,), (None, None))
+    result = best_set([{}, by_seed(LOW)])
+    assert (result.lowest, result.members, result.tests) == (1, (1,), (None, None))
     with pytest.raises(ValueError, match="No group"):
         best_set([{}, {}])
 
 
 def vectors(n: int, *wrong: range) -> list[np.ndarray]:
-    found = []
-    for each in wrong:
+    correct = []
+    for indices in wrong:
         vector = np.ones(n, dtype=bool)
-        vector[list(each)] = False
-        found.append(vector)
-    return found
+        vector[list(indices)] = False
+        correct.append(vector)
+    return correct
 
 
-def test_trials_are_told_apart_by_the_same_examples() -> None:
+def test_trials_are_compared_on_the_same_examples() -> None:
     n = 1000
     # 20 wrong; the same and 4 more; the same and 30 more; 20 others.
     correct = vectors(n, range(20), range(24), range(50), range(500, 520))
-    errors = [100 * float(1 - each.mean()) for each in correct]
+    errors = [100 * float(1 - value.mean()) for value in correct]
     assert indistinguishable(errors, correct, n) == [0, 1, 3]
 
 
-def test_the_set_is_adjusted_for_how_many_trials_there_were() -> None:
+def test_the_set_is_adjusted_for_the_number_of_trials() -> None:
     n = 1000
     best, other = vectors(n, range(20), range(28))
     assert examples(other, best).p < 0.05
@@ -179,7 +179,7 @@ def test_the_set_is_adjusted_for_how_many_trials_there_were() -> None:
     assert indistinguishable([2.0] + [2.8] * 20, many, n) == list(range(21))
 
 
-def test_lost_predictions_are_tested_as_other_examples() -> None:
+def test_trials_without_predictions_are_compared_as_two_proportions() -> None:
     n = 1000
     (best,) = vectors(n, range(20))
     assert indistinguishable([2.0, 2.8, 6.0], [best, None, None], n) == [0, 1]
@@ -193,18 +193,18 @@ def test_lost_predictions_are_tested_as_other_examples() -> None:
             two_proportions(2.0, bad, n)
 
 
-def test_trials_are_held_against_the_one_that_is_named() -> None:
+def test_trials_are_compared_with_the_given_one() -> None:
     n = 1000
     # 20 wrong, 60 wrong and 64 wrong.
     correct = vectors(n, range(20), range(60), range(64))
-    errors = [100 * float(1 - each.mean()) for each in correct]
+    errors = [100 * float(1 - value.mean()) for value in correct]
     assert indistinguishable(errors, correct, n) == [0]
-    # What errs less is not left out for being better.
+    # A trial with a lower error is not left out.
     assert indistinguishable(errors, correct, n, best=1) == [0, 1, 2]
 
 
-def kept(root: Path, number: int, wrong: range, value: float) -> Trial:
-    """A complete trial whose first seed was wrong on these of 1,000 validation examples."""
+def stored_trial(root: Path, number: int, wrong: range, value: float) -> Trial:
+    """Return a complete trial whose first seed is wrong on these of 1,000 validation examples."""
     labels = np.zeros(1000, dtype=np.int64)
     logits = np.tile([1.0, 0.0], (1000, 1))
     logits[list(wrong)] = [0.0, 1.0]
@@ -217,22 +217,22 @@ def kept(root: Path, number: int, wrong: range, value: float) -> Trial:
 
 
 def test_a_search_with_several_seeds_has_the_set_of_its_best_by_mean(tmp_path: Path) -> None:
-    # By its mean trial 1 is best; trial 0 was lucky with its first seed.
+    # Trial 1 has the lowest mean; trial 0 has a low error with its first seed only.
     trials = [
-        kept(tmp_path, 0, range(20), 7.0),
-        kept(tmp_path, 1, range(60), 5.0),
-        kept(tmp_path, 2, range(64), 6.0),
-        kept(tmp_path, 3, range(200), 20.0),
+        stored_trial(tmp_path, 0, range(20), 7.0),
+        stored_trial(tmp_path, 1, range(60), 5.0),
+        stored_trial(tmp_path, 2, range(64), 6.0),
+        stored_trial(tmp_path, 3, range(200), 20.0),
     ]
-    found, n = indistinguishable_trials(trials, trials[1])
-    assert ([trial.number for trial in found], n) == ([1, 0, 2], 1000)
+    result, n = indistinguishable_trials(trials, trials[1])
+    assert ([trial.number for trial in result], n) == ([1, 0, 2], 1000)
 
 
-def test_trials_that_make_no_sense_are_refused() -> None:
+def test_invalid_trials_are_refused() -> None:
     assert indistinguishable([], [], 10) == []
     with pytest.raises(ValueError, match="finite"):
         indistinguishable([float("nan")], [None], 10)
-    with pytest.raises(ValueError, match="expected"):
+    with pytest.raises(ValueError, match="must have the shape"):
         indistinguishable([1.0], [np.ones(9, dtype=bool)], 10)
 
 

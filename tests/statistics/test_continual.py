@@ -1,4 +1,4 @@
-"""Against matrices worked out by hand."""
+"""The four measures of matrices that were computed by hand."""
 
 from __future__ import annotations
 
@@ -58,9 +58,9 @@ def test_later_tasks_that_help_have_negative_forgetting_and_positive_transfer() 
 
 
 def test_one_task_can_be_learned_but_not_forgotten() -> None:
-    found = continual([[7.0]])
-    assert (found.average_error, found.learning_error) == (7.0, 7.0)
-    assert (found.forgetting, found.backward_transfer) == (None, None)
+    result = continual([[7.0]])
+    assert (result.average_error, result.learning_error) == (7.0, 7.0)
+    assert (result.forgetting, result.backward_transfer) == (None, None)
 
 
 def test_forgetting_is_at_least_what_transfer_lost() -> None:
@@ -77,7 +77,7 @@ def test_forgetting_is_at_least_what_transfer_lost() -> None:
 @pytest.mark.parametrize(
     "matrix", [[], [1.0, 2.0], [[1.0, 2.0]], [[1.0, math.nan], [2.0, 3.0]]], ids=str
 )
-def test_what_is_no_error_matrix_is_refused(matrix: list[object]) -> None:
+def test_invalid_error_matrices_are_refused(matrix: list[object]) -> None:
     for number in (average_error, learning_error, forgetting, backward_transfer):
         with pytest.raises(ValueError, match="An error matrix must"):
             number(matrix)  # type: ignore[arg-type]
@@ -114,12 +114,14 @@ CURVE = {0.01: (30.0, 1.0), 0.03: (20.0, 3.0), 0.1: (10.0, 7.0), 0.3: (12.0, 30.
         (30.1, None),
     ],
 )
-def test_forgetting_is_read_off_at_a_learning_error(target: float, expected: float | None) -> None:
-    found = at_matched_plasticity(CURVE, target)
-    assert found == (None if expected is None else pytest.approx(expected))
+def test_forgetting_is_interpolated_at_a_learning_error(
+    target: float, expected: float | None
+) -> None:
+    result = at_matched_plasticity(CURVE, target)
+    assert result == (None if expected is None else pytest.approx(expected))
 
 
-def test_rates_are_taken_in_their_order() -> None:
+def test_rates_are_sorted() -> None:
     shuffled = {rate: CURVE[rate] for rate in (0.1, 0.01, 0.3, 0.03)}
     assert at_matched_plasticity(shuffled, 15.0) == pytest.approx(5.0)
     assert at_matched_plasticity({}, 15.0) is None

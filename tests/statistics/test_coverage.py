@@ -1,4 +1,4 @@
-"""Intervals cover and tests err as often as they say; ``benchmarks/coverage.py`` has all of it."""
+"""Intervals and tests have their stated coverage and level; see ``benchmarks/coverage.py``."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def by_seed(values: np.ndarray) -> dict[int, float]:
 @pytest.mark.parametrize("n", [3, 5, 10])
 def test_t_intervals_cover(n: int) -> None:
     rng = np.random.default_rng(n)
-    found = [interval(row) for row in rng.normal(2.0, 0.3, (TRIALS, n)).tolist()]
-    covered = [each.low <= 2.0 <= each.high for each in found if each.low and each.high]
+    result = [interval(row) for row in rng.normal(2.0, 0.3, (TRIALS, n)).tolist()]
+    covered = [value.low <= 2.0 <= value.high for value in result if value.low and value.high]
     assert np.mean(covered) == pytest.approx(0.95, abs=SLACK)
 
 
@@ -52,13 +52,15 @@ def test_intervals_of_counted_errors_cover(n: int, examples: int, error: float, 
     edges = (np.arange(examples + 2) - 0.5) * 100 / examples
     truth = float(np.diff(stats.norm.cdf(edges, error, sd)) @ np.arange(examples + 1))
     truth *= 100 / examples
-    found = [error_interval(row, examples) for row in (100 * counts / examples).tolist()]
-    covered = [each.low <= truth <= each.high for each in found if each and each.high is not None]
+    result = [error_interval(row, examples) for row in (100 * counts / examples).tolist()]
+    covered = [
+        value.low <= truth <= value.high for value in result if value and value.high is not None
+    ]
     assert len(covered) == TRIALS
     assert np.mean(covered) >= 0.935 - 2 / 3 * SLACK
     # The t interval does not.
     plain = [interval(row) for row in (100 * counts / examples).tolist()]
-    by_t = [each.low is not None and each.low <= truth <= each.high for each in plain]
+    by_t = [value.low is not None and value.low <= truth <= value.high for value in plain]
     assert np.mean(by_t) < 0.935 - SLACK
 
 
@@ -79,9 +81,9 @@ def test_bootstrap_intervals_over_examples_cover(n: int, a: float, b: float) -> 
     covered = []
     for _ in range(400):
         kind = rng.choice(3, n, p=[1 - a - b, a, b])
-        found = examples(kind != 1, kind != 2)
-        if found.low is not None and found.high is not None:
-            covered.append(found.low <= 100 * (a - b) <= found.high)
+        result = examples(kind != 1, kind != 2)
+        if result.low is not None and result.high is not None:
+            covered.append(result.low <= 100 * (a - b) <= result.high)
     assert len(covered) > 390
     assert np.mean(covered) == pytest.approx(0.95, abs=0.015 + 0.01)
 
@@ -113,7 +115,7 @@ def test_equivalence_is_claimed_at_the_margin_in_at_most_one_of_twenty() -> None
         paired = paired_equivalence(by_seed(a), by_seed(b), 0.2)
         assert paired is not None
         welch = welch_equivalence(a.tolist(), b.tolist(), 0.2)
-        claimed += [each.verdict == "equivalent" for each in (paired, welch)]
+        claimed += [value.verdict == "equivalent" for value in (paired, welch)]
     assert (claimed / TRIALS <= 0.05 + SLACK).all()
     assert (claimed / TRIALS > 0.02).all()
 
@@ -123,8 +125,8 @@ def test_holm_keeps_the_error_of_a_table_below_five_percent() -> None:
     plain = by_holm = 0
     for _ in range(TRIALS // 4):
         first, *others = [by_seed(row) for row in rng.normal(2, 0.2, (9, 5))]
-        found = [paired_tests(other, first) for other in others]
-        values = [each.p for each in found if each is not None and each.p is not None]
+        result = [paired_tests(other, first) for other in others]
+        values = [value.p for value in result if value is not None and value.p is not None]
         plain += min(values) <= 0.05
         by_holm += any(p is not None and p <= 0.05 for p in holm(values))
     assert by_holm / (TRIALS // 4) <= 0.05 + 2 * SLACK

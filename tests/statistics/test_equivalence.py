@@ -19,28 +19,28 @@ B = [1.98, 1.95, 2.02, 2.00, 2.01, 1.96]
 
 def test_both_one_sided_tests_are_scipys() -> None:
     for margin in (0.02, 0.1):
-        found = paired_equivalence(by_seed(A), by_seed(B), margin)
-        assert found is not None
+        result = paired_equivalence(by_seed(A), by_seed(B), margin)
+        assert result is not None
         shifted = [
             stats.ttest_rel(A, np.array(B) + margin, alternative="less").pvalue,
             stats.ttest_rel(A, np.array(B) - margin, alternative="greater").pvalue,
         ]
-        assert found.p == pytest.approx(max(shifted))
-        assert found.p_different == pytest.approx(stats.ttest_rel(A, B).pvalue)
+        assert result.p == pytest.approx(max(shifted))
+        assert result.p_different == pytest.approx(stats.ttest_rel(A, B).pvalue)
         ends = stats.ttest_rel(A, B).confidence_interval(0.90)
-        assert (found.low, found.high) == pytest.approx((ends.low, ends.high))
+        assert (result.low, result.high) == pytest.approx((ends.low, ends.high))
 
 
 def test_both_one_sided_welch_tests_are_scipys() -> None:
     b = [*B, 2.4]
-    found = welch_equivalence(A, b, 0.3)
+    result = welch_equivalence(A, b, 0.3)
     shifted = [
         stats.ttest_ind(A, np.array(b) + 0.3, equal_var=False, alternative="less").pvalue,
         stats.ttest_ind(A, np.array(b) - 0.3, equal_var=False, alternative="greater").pvalue,
     ]
-    assert found.p == pytest.approx(max(shifted))
+    assert result.p == pytest.approx(max(shifted))
     ends = stats.ttest_ind(A, b, equal_var=False).confidence_interval(0.90)
-    assert (found.low, found.high) == pytest.approx((ends.low, ends.high))
+    assert (result.low, result.high) == pytest.approx((ends.low, ends.high))
 
 
 def test_equivalent_is_the_interval_inside_the_margin() -> None:
@@ -49,40 +49,40 @@ def test_equivalent_is_the_interval_inside_the_margin() -> None:
     for _ in range(300):
         shift = rng.uniform(0, 0.4)
         a, b = rng.normal(2, 0.1, 5).tolist(), rng.normal(2 + shift, 0.1, 5).tolist()
-        for found in (
+        for result in (
             paired_equivalence(by_seed(a), by_seed(b), 0.2),
             welch_equivalence(a, b, 0.2),
         ):
-            assert found is not None
-            assert found.low is not None
-            assert found.high is not None
-            inside = found.low >= -0.2 and found.high <= 0.2
-            assert (found.verdict == "equivalent") == inside
-            verdicts.add(found.verdict)
+            assert result is not None
+            assert result.low is not None
+            assert result.high is not None
+            inside = result.low >= -0.2 and result.high <= 0.2
+            assert (result.verdict == "equivalent") == inside
+            verdicts.add(result.verdict)
     assert verdicts == {"equivalent", "different", "undecided"}
 
 
-def test_a_difference_that_is_there_and_does_not_matter_is_equivalent() -> None:
+def test_a_real_difference_below_the_margin_is_equivalent() -> None:
     b = by_seed([2.0 + 0.001 * seed for seed in range(6)])
     a = {seed: value + 0.05 + 0.001 * (seed % 2) for seed, value in b.items()}
-    found = paired_equivalence(a, b, 0.1)
-    assert found is not None
-    assert found.p_different is not None
-    assert found.p_different < 0.001
-    assert found.verdict == "equivalent"
+    result = paired_equivalence(a, b, 0.1)
+    assert result is not None
+    assert result.p_different is not None
+    assert result.p_different < 0.001
+    assert result.verdict == "equivalent"
 
 
 def test_without_spread_three_pairs_are_needed() -> None:
     for n, verdict in ((1, "undecided"), (2, "undecided"), (3, "equivalent")):
-        found = paired_equivalence(by_seed([2.0] * n), by_seed([2.0] * n), 0.1)
-        assert found is not None
-        assert (found.p, found.low, found.verdict) == (None, None, verdict)
+        result = paired_equivalence(by_seed([2.0] * n), by_seed([2.0] * n), 0.1)
+        assert result is not None
+        assert (result.p, result.low, result.verdict) == (None, None, verdict)
     for n, verdict in ((1, "undecided"), (2, "undecided"), (3, "different"), (5, "different")):
         for sign in (1, -1):
             far = paired_equivalence(by_seed([2.0 + 5 * sign] * n), by_seed([2.0] * n), 0.2)
             assert far is not None
             assert (far.p, far.low, far.verdict) == (None, None, verdict)
-    shifted = paired_equivalence(by_seed([each + 5 for each in A]), by_seed(A), 0.2)
+    shifted = paired_equivalence(by_seed([value + 5 for value in A]), by_seed(A), 0.2)
     assert shifted is not None
     assert shifted.verdict == "different"
     assert welch_equivalence([7.0] * 3, [2.0] * 3, 0.2).verdict == "different"
@@ -95,10 +95,10 @@ def test_counted_errors_without_spread_are_decided_by_their_resolution() -> None
         (same, 0.2, 0.28, "undecided"),
         (far, 0.2, 0.28, "different"),
     ):
-        found = paired_equivalence(a, same, margin, step)
-        assert found is not None
-        assert found.p is not None
-        assert found.verdict == verdict
+        result = paired_equivalence(a, same, margin, step)
+        assert result is not None
+        assert result.p is not None
+        assert result.verdict == verdict
 
 
 def test_no_common_seed_is_no_answer_and_one_value_is_undecided() -> None:
@@ -120,6 +120,6 @@ def test_a_margin_is_positive(margin: float) -> None:
         welch_equivalence(A, B, margin)
 
 
-def test_all_of_it_is_json() -> None:
-    found = welch_equivalence(A, B, 0.1)
-    assert json.loads(json.dumps(found.as_dict()))["ci90"] == [found.low, found.high]
+def test_every_field_is_json() -> None:
+    result = welch_equivalence(A, B, 0.1)
+    assert json.loads(json.dumps(result.as_dict()))["ci90"] == [result.low, result.high]

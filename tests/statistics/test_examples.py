@@ -24,29 +24,29 @@ def test_the_highest_logit_counts() -> None:
 def test_mcnemar_of_a_published_table() -> None:
     # Airway hyper-responsiveness before and after stem cell transplantation (Bentur et al. 2009;
     # Fagerland, Lydersen & Laake 2013, table 1): 1, 1, 7, 12; exact 0.0703, mid-p 0.0391.
-    found = examples(*table(1, 1, 7, 12))
-    assert found.p == pytest.approx(0.0703, abs=5e-5)
-    assert found.p_mid == pytest.approx(0.0391, abs=5e-5)
-    assert (found.worse, found.better, found.n) == (7, 1, 21)
-    assert found.points == pytest.approx(100 * 6 / 21)
+    result = examples(*table(1, 1, 7, 12))
+    assert result.p == pytest.approx(0.0703, abs=5e-5)
+    assert result.p_mid == pytest.approx(0.0391, abs=5e-5)
+    assert (result.worse, result.better, result.n) == (7, 1, 21)
+    assert result.points == pytest.approx(100 * 6 / 21)
 
 
 def test_one_seed_is_the_binomial_test_of_the_discordant() -> None:
-    found = examples(*table(9000, 130, 180, 690))
-    assert found.p == pytest.approx(stats.binomtest(130, 310).pvalue)
-    assert found.points == pytest.approx(0.5)
+    result = examples(*table(9000, 130, 180, 690))
+    assert result.p == pytest.approx(stats.binomtest(130, 310).pvalue)
+    assert result.points == pytest.approx(0.5)
 
 
 def test_the_interval_is_the_bootstrap_of_scipy() -> None:
     a, b = table(300, 12, 30, 18)
-    found = examples(a, b)
+    result = examples(a, b)
     differences = 100 * (b.astype(float) - a.astype(float))
     expected = stats.bootstrap(
         (differences,), np.mean, n_resamples=20_000, method="percentile", rng=1
     ).confidence_interval
     # Means are multiples of one example in 360.
-    assert found.low == pytest.approx(expected.low, abs=0.3)
-    assert found.high == pytest.approx(expected.high, abs=0.3)
+    assert result.low == pytest.approx(expected.low, abs=0.3)
+    assert result.high == pytest.approx(expected.high, abs=0.3)
 
 
 def test_the_same_comparison_gives_the_same_interval() -> None:
@@ -68,20 +68,20 @@ def test_seeds_are_averaged_and_not_counted_as_examples() -> None:
 def test_seeds_average_out_what_is_chance_of_one_network() -> None:
     rng = np.random.default_rng(0)
     a, b = rng.uniform(size=(5, 2000)) > 0.10, rng.uniform(size=(5, 2000)) > 0.12
-    found, one = examples(a, b), examples(a[0], b[0])
-    assert found.low is not None
-    assert found.high is not None
+    result, one = examples(a, b), examples(a[0], b[0])
+    assert result.low is not None
+    assert result.high is not None
     assert one.low is not None
     assert one.high is not None
-    assert found.high - found.low < 0.6 * (one.high - one.low)
-    assert found.points == pytest.approx(100 * (b.mean() - a.mean()))
+    assert result.high - result.low < 0.6 * (one.high - one.low)
+    assert result.points == pytest.approx(100 * (b.mean() - a.mean()))
 
 
 def test_too_few_that_differ_give_no_interval() -> None:
-    found = examples(*table(350, 0, DIFFER - 1, 0))
-    assert (found.low, found.high) == (None, None)
-    assert found.reason is not None
-    assert str(DIFFER - 1) in found.reason
+    result = examples(*table(350, 0, DIFFER - 1, 0))
+    assert (result.low, result.high) == (None, None)
+    assert result.reason is not None
+    assert str(DIFFER - 1) in result.reason
     same = examples(*table(300, 0, 0, 60))
     assert (same.p, same.points, same.low) == (1.0, 0.0, None)
     assert examples(*table(350, 0, DIFFER, 0)).low is not None

@@ -82,13 +82,13 @@ def test_pairing_removes_what_seeds_share() -> None:
 
 def test_differences_without_any_spread_are_not_exact() -> None:
     a, b = {0: 2.0, 1: 3.0, 2: 4.0}, {0: 1.5, 1: 2.5, 2: 3.5}
-    found = mean_difference(a, b)
-    assert found is not None
-    assert (found.mean, found.low, found.high) == (0.5, None, None)
+    result = mean_difference(a, b)
+    assert result is not None
+    assert (result.mean, result.low, result.high) == (0.5, None, None)
     # One example of 400 is 0.25 points.
-    found = mean_difference(a, b, 0.25)
-    assert found is not None
-    assert (found.low, found.high) == pytest.approx(
+    result = mean_difference(a, b, 0.25)
+    assert result is not None
+    assert (result.low, result.high) == pytest.approx(
         (0.5 - least_half_width(3) / 4, 0.5 + least_half_width(3) / 4)
     )
 
@@ -110,14 +110,14 @@ def test_differences_without_any_spread_are_not_exact() -> None:
 def test_the_interval_of_an_error_has_a_width_and_stays_possible(
     values: list[float], examples: int
 ) -> None:
-    found = error_interval(values, examples)
-    assert found is not None
-    assert found.low is not None
-    assert found.high is not None
-    assert 0 <= found.low <= found.mean <= found.high <= 100
+    result = error_interval(values, examples)
+    assert result is not None
+    assert result.low is not None
+    assert result.high is not None
+    assert 0 <= result.low <= result.mean <= result.high <= 100
     half = 100 * least_half_width(len(values)) / examples
-    assert found.high - found.low >= min(half, 100 - half) - 1e-9
-    assert found.sd == interval(values).sd
+    assert result.high - result.low >= min(half, 100 - half) - 1e-9
+    assert result.sd == interval(values).sd
 
 
 def test_the_interval_of_an_error_is_the_t_interval_where_seeds_spread() -> None:
@@ -129,12 +129,12 @@ def test_the_interval_of_an_error_is_the_t_interval_where_seeds_spread() -> None
 
 
 def test_an_error_on_an_unknown_number_of_examples_is_never_shown_as_exact() -> None:
-    found = error_interval([4.74, 4.74], None)
-    assert found is not None
-    assert (found.low, found.high) == (None, None)
-    found = error_interval([4.3226, 5.5174], None)
-    assert found is not None
-    assert found.low == 0
+    result = error_interval([4.74, 4.74], None)
+    assert result is not None
+    assert (result.low, result.high) == (None, None)
+    result = error_interval([4.3226, 5.5174], None)
+    assert result is not None
+    assert result.low == 0
 
 
 @pytest.mark.parametrize("bad", [-0.1, 100.1, math.nan, math.inf])

@@ -17,14 +17,14 @@ SECOND = [1.9, 0.8, 1.1, 0.1, -0.1, 4.4, 5.5, 1.6, 4.6, 3.4]
 
 
 def test_students_sleep_data() -> None:
-    found = paired_tests(by_seed(FIRST), by_seed(SECOND))
-    assert found is not None
-    assert found.difference.mean == pytest.approx(-1.58)
-    assert found.difference.low == pytest.approx(-2.4598858, abs=1e-5)
-    assert found.difference.high == pytest.approx(-0.7001142, abs=1e-5)
-    assert found.p == pytest.approx(0.00283289, abs=1e-7)
+    result = paired_tests(by_seed(FIRST), by_seed(SECOND))
+    assert result is not None
+    assert result.difference.mean == pytest.approx(-1.58)
+    assert result.difference.low == pytest.approx(-2.4598858, abs=1e-5)
+    assert result.difference.high == pytest.approx(-0.7001142, abs=1e-5)
+    assert result.p == pytest.approx(0.00283289, abs=1e-7)
     # One pair is equal and left out; two share a rank: all signs of the other nine.
-    assert found.wilcoxon == pytest.approx(2 / 2**9)
+    assert result.wilcoxon == pytest.approx(2 / 2**9)
 
 
 def test_wilcoxon_without_ties_is_scipys_exact_test() -> None:
@@ -43,14 +43,14 @@ def test_wilcoxon_with_ties_is_the_permutation_test_of_the_ranks() -> None:
     assert signed_rank(differences.tolist())[0] == pytest.approx(expected, abs=1e-12)
 
 
-def test_ties_are_seen_through_the_rounding_of_floats() -> None:
+def test_ties_are_found_despite_rounding_of_floats() -> None:
     exact = [0.3, 0.3, 0.3, -0.3, 0.3, 0.3, 0.3]
     rounded = [1.5 - 1.2, 2.1 - 1.8, 0.3, 1.2 - 1.5, 4.4 - 4.1, 9.9 - 9.6, 0.7 - 0.4]
     assert rounded != exact
     assert signed_rank(rounded) == signed_rank(exact)
 
 
-def test_wilcoxon_waits_for_six_pairs_that_differ() -> None:
+def test_wilcoxon_needs_six_pairs_that_differ() -> None:
     p, reason = signed_rank([0.1, 0.2, 0.3, 0.4, 0.5])
     assert p is None
     assert reason is not None
@@ -66,11 +66,11 @@ def test_seeds_that_one_side_lacks_are_left_out() -> None:
 
 
 def test_one_pair_has_a_difference_and_no_test() -> None:
-    found = paired_tests({0: 2.0}, {0: 1.5})
-    assert found is not None
-    assert found.difference.mean == 0.5
-    assert found.p is None
-    assert found.reason is not None
+    result = paired_tests({0: 2.0}, {0: 1.5})
+    assert result is not None
+    assert result.difference.mean == 0.5
+    assert result.p is None
+    assert result.reason is not None
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), None])
@@ -84,7 +84,7 @@ def test_differences_that_are_not_finite_are_refused(bad: float) -> None:
         paired_tests({0: bad, 1: 1.0}, {0: 1.0, 1: 2.0})
 
 
-def test_equal_differences_are_no_infinite_certainty() -> None:
+def test_equal_differences_do_not_give_p_of_zero() -> None:
     p, reason = t_test([0.28, 0.28])
     assert p is None
     assert reason is not None
@@ -92,14 +92,14 @@ def test_equal_differences_are_no_infinite_certainty() -> None:
 
 
 @pytest.mark.parametrize("n", [2, 3, 10])
-def test_p_is_below_5_percent_where_the_counted_interval_leaves_out_zero(n: int) -> None:
+def test_p_is_at_most_5_percent_where_the_counted_interval_excludes_zero(n: int) -> None:
     step = 100 / 359
     for examples in (0.2, 0.5, 1.0, 1.4, 1.6, 3.0, 20.0):
-        found = paired_tests(
+        result = paired_tests(
             dict.fromkeys(range(n), 5 + examples * step), dict.fromkeys(range(n), 5.0), step
         )
-        assert found is not None
-        assert found.p is not None
-        assert found.difference.low is not None
-        assert (found.p <= 0.05) == (found.difference.low > 0)
+        assert result is not None
+        assert result.p is not None
+        assert result.difference.low is not None
+        assert (result.p <= 0.05) == (result.difference.low > 0)
     assert t_test([0.0] * n, step) == (1.0, None)

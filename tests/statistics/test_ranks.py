@@ -11,10 +11,10 @@ from lbench.statistics.ranks import rank_correlation
 
 
 def counted(a: Sequence[float], b: Sequence[float]) -> float:
-    """By brute force, from the correlations themselves."""
+    """Return p by brute force from all correlations."""
     seen = abs(stats.spearmanr(a, b).statistic)
     every = [abs(stats.spearmanr(order, b).statistic) for order in itertools.permutations(a)]
-    return float(np.mean([each >= seen - 1e-9 for each in every]))
+    return float(np.mean([value >= seen - 1e-9 for value in every]))
 
 
 def test_four_values_in_one_order_are_two_of_twenty_four() -> None:
@@ -31,10 +31,10 @@ def test_four_values_in_one_order_are_two_of_twenty_four() -> None:
     ],
 )
 def test_p_is_counted_over_all_orders_with_ties(a: list[float], b: list[float]) -> None:
-    found = rank_correlation(a, b)
-    assert found is not None
-    assert found[0] == pytest.approx(stats.spearmanr(a, b).statistic)
-    assert found[1] == pytest.approx(counted(a, b))
+    result = rank_correlation(a, b)
+    assert result is not None
+    assert result[0] == pytest.approx(stats.spearmanr(a, b).statistic)
+    assert result[1] == pytest.approx(counted(a, b))
 
 
 def test_eight_values_are_counted_and_nine_are_not() -> None:

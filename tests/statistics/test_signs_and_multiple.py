@@ -11,14 +11,14 @@ from lbench.statistics.signs import two_sided
 
 
 def by_brute_force(terms: list[int]) -> tuple[float, float]:
-    """All 2^n signs, one by one."""
+    """Return p and mid-p from all 2^n combinations of signs."""
     seen = abs(sum(terms))
     sums = [
         abs(sum(sign * abs(term) for sign, term in zip(signs, terms, strict=True)))
         for signs in itertools.product((-1, 1), repeat=len(terms))
     ]
-    far = sum(each > seen for each in sums) / len(sums)
-    same = sum(each == seen for each in sums) / len(sums)
+    far = sum(value > seen for value in sums) / len(sums)
+    same = sum(value == seen for value in sums) / len(sums)
     return far + same, far + same / 2
 
 
@@ -30,7 +30,7 @@ def test_all_signs_are_counted(terms: list[int]) -> None:
     assert two_sided(np.array(terms)) == pytest.approx(by_brute_force(terms), abs=1e-12)
 
 
-def test_zeros_say_nothing() -> None:
+def test_zeros_do_not_count() -> None:
     assert two_sided(np.array([0, 3, 0, -1, 2])) == two_sided(np.array([3, -1, 2]))
     assert two_sided(np.zeros(9, dtype=np.int64)) == (1.0, 1.0)
 
@@ -62,7 +62,7 @@ def test_a_test_that_was_not_made_does_not_count() -> None:
 
 
 @pytest.mark.parametrize("bad", [float("nan"), -0.01, 1.5, float("inf")])
-def test_what_is_no_p_value_is_refused(bad: float) -> None:
+def test_invalid_p_values_are_refused(bad: float) -> None:
     with pytest.raises(ValueError, match="p-value"):
         holm([0.01, bad, 0.001])
 

@@ -42,26 +42,26 @@ def labelled(x: Tensor, y: Tensor) -> Tensor:
 
 @torch.no_grad()
 def by_goodness(model: nn.Module, x: Tensor) -> Tensor:
-    found = []
+    goodness = []
     for label in range(CLASSES):
         h, total = labelled(x, torch.full((len(x),), label)), torch.zeros(len(x), dtype=x.dtype)
-        for each in model.children():
-            h = each(h)
+        for layer in model.children():
+            h = layer(h)
             total = total + h.square().mean(1)
-        found.append(total)
-    return torch.stack(found, 1)
+        goodness.append(total)
+    return torch.stack(goodness, 1)
 
 
 def forward_forward(layer: Callable[[int, int], nn.Module]) -> Callable[[], Snippet]:
     def build() -> Snippet:
         model = nn.Sequential(layer(INPUTS, WIDTH), layer(WIDTH, WIDTH), layer(WIDTH, WIDTH))
-        optimizers = [torch.optim.SGD(each.parameters(), lr=0.1) for each in model]
+        optimizers = [torch.optim.SGD(layer.parameters(), lr=0.1) for layer in model]
 
         def step(model: nn.Module, batch: Batch) -> None:
             x, y = batch
             positive, negative = labelled(x, y), labelled(x, (y + 1) % CLASSES)
-            for each, optimizer in zip(model.children(), optimizers, strict=True):
-                good, bad = each(positive), each(negative)
+            for layer, optimizer in zip(model.children(), optimizers, strict=True):
+                good, bad = layer(positive), layer(negative)
                 goodness = good.square().mean(1), bad.square().mean(1)
                 loss = F.softplus(torch.cat([0.5 - goodness[0], goodness[1] - 0.5])).mean()
                 optimizer.zero_grad()

@@ -44,7 +44,7 @@ def vector_jacobian_product() -> Snippet:
 
     def step(model: nn.Module, batch: Batch) -> None:
         params = {name: p.detach() for name, p in model.named_parameters()}
-        logits, back = vjp(lambda each: functional_call(model, each, (batch[0],)), params)
+        logits, back = vjp(lambda weights: functional_call(model, weights, (batch[0],)), params)
         for name, g in back(output_error(logits, batch[1]))[0].items():
             model.get_parameter(name).data.sub_(g, alpha=0.1)
 

@@ -28,12 +28,12 @@ class LocalHeads(nn.Module):
         self.logits: list[Tensor] = []
 
     def forward(self, x: Tensor) -> Tensor:
-        found = []
+        outputs = []
         for block, head in zip(self.blocks, self.heads, strict=True):
             x = block(x.detach()).relu()
-            found.append(head(x))
-        self.logits = found
-        return found[-1]
+            outputs.append(head(x))
+        self.logits = outputs
+        return outputs[-1]
 
 
 @torch.no_grad()
@@ -107,11 +107,11 @@ class RecurrentBlock(nn.Module):
     def states(self, x: Tensor) -> list[Tensor]:
         """(batch, units) after each of four inputs."""
         h = torch.zeros(len(x), WIDTH, dtype=x.dtype)
-        found = []
+        outputs = []
         for token in x.view(len(x), 4, 5).unbind(1):
             h = torch.tanh(self.inputs(token) + self.again(h if self.through_time else h.detach()))
-            found.append(h)
-        return found
+            outputs.append(h)
+        return outputs
 
     def forward(self, x: Tensor) -> Tensor:
         return cast(Tensor, self.readout(self.states(x)[-1].detach()))
