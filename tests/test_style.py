@@ -11,6 +11,14 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PLAIN: tuple[str, ...] = (
+    "benchmarks",
+    "docs/audit-elsewhere.md",
+    "docs/audit.md",
+    "docs/statistics.md",
+    "lbench/auditing",
+    "lbench/statistics",
+    "tests/auditing",
+    "tests/statistics",
     "docs/json.md",
     "docs/studies.md",
     "lbench/study",

@@ -199,7 +199,7 @@ class _Errors:
         self, subject: Subject, rows: Sequence[int], phase: Phase | None, last: Unit
     ) -> None:
         self.subject, self.rows, self.phase, self.last = subject, rows, phase, last
-        self.values, self.reference = _remembered(subject, rows, phase)
+        self.values, self.reference = _undisturbed(subject, rows, phase)
         self.generator = torch.Generator().manual_seed(1)
 
     def responses(
@@ -225,7 +225,7 @@ class _Errors:
         return max(kinds, key=ERRORS.index)
 
 
-def _remembered(
+def _undisturbed(
     subject: Subject, rows: Sequence[int], phase: Phase | None
 ) -> tuple[list[dict[str, Tensor]], list[Signals]]:
     """Return the trained parameters before each step, and the signals of each step."""

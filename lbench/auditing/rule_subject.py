@@ -285,7 +285,7 @@ class ShardStep(Step):
         return parts[:, self.shard].reshape(shape)
 
     def mean(self, t: Tensor) -> Tensor:
-        """As every step's; that it was used is remembered."""
+        """Average as every step does, and record the use."""
         self.subject.used.add("mean")
         return super().mean(t)
 
