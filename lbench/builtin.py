@@ -24,7 +24,7 @@ def lbench_networks() -> list[NetworkEntry]:
     vgg, lenet = "lbench.networks.vgg:Vgg", "lbench.networks.lenet:Lenet"
     lfnn = "lbench.networks.lfnn_v1:LfnnV1"
     return [
-        NetworkEntry("mlp", "Fully connected ReLU network; widths free", mlp),
+        NetworkEntry("mlp", "Fully connected ReLU network of any widths", mlp),
         NetworkEntry(
             "mlp-275k", "784-260-260-10, 274,570 parameters on MNIST", mlp, {"widths": (260, 260)}
         ),
@@ -48,7 +48,7 @@ def lbench_networks() -> list[NetworkEntry]:
         ),
         NetworkEntry(
             "mlp-deep",
-            "Fully connected ReLU layers of one width; width and depth free",
+            "Fully connected ReLU network of any depth with layers of one width",
             "lbench.networks.mlp_deep:MlpDeep",
         ),
         NetworkEntry(
@@ -56,7 +56,7 @@ def lbench_networks() -> list[NetworkEntry]:
             "Fully connected, 32 units per class, 254,410 parameters on MNIST",
             "lbench.networks.one_vs_all:OneVsAll",
         ),
-        NetworkEntry("cnn", "3x3 convolutions in pairs, each pair halved by max pooling", cnn),
+        NetworkEntry("cnn", "3x3 convolutions, with max pooling behind every pair", cnn),
         NetworkEntry("cnn-876k", "Six 3x3 convolutions, 905,430 parameters on CIFAR-10", cnn),
         NetworkEntry("lenet", "LeNet-5 with ReLU, 61,706 parameters on MNIST", lenet),
         NetworkEntry(
@@ -65,7 +65,7 @@ def lbench_networks() -> list[NetworkEntry]:
             lenet,
             {"widths": (32, 64, 128, 84)},
         ),
-        NetworkEntry("vgg", "3x3 convolutions, then fully connected; widths and pools free", vgg),
+        NetworkEntry("vgg", "3x3 convolutions, then fully connected layers; any widths", vgg),
         NetworkEntry(
             "vgg8b", "Six convolutions and a layer of 1024 units, 8.9M parameters on CIFAR-10", vgg
         ),
@@ -78,7 +78,7 @@ def lbench_networks() -> list[NetworkEntry]:
                 "pools": (4, 6, 8, 9),
             },
         ),
-        NetworkEntry("resnet", "Residual network for small images; depth and width free", resnet),
+        NetworkEntry("resnet", "Residual network for small images, any depth and width", resnet),
         NetworkEntry("resnet8", "Residual network of 8 layers", resnet, {"depth": 8}),
         NetworkEntry(
             "resnet20", "Residual network of 20 layers, 269,722 parameters on CIFAR-10", resnet
@@ -101,7 +101,7 @@ def lbench_networks() -> list[NetworkEntry]:
             resnet,
             {"depth": 110},
         ),
-        NetworkEntry("mixer", "LocalMixer; patches, channels, groups and depth free", mixer),
+        NetworkEntry("mixer", "LocalMixer of any patches, channels, groups and depth", mixer),
         NetworkEntry(
             "mixer-s", "LocalMixer S/1/1, 271,892 parameters on MNIST with a local head", mixer
         ),
@@ -130,11 +130,11 @@ def lbench_networks() -> list[NetworkEntry]:
             {"patches": 8, "channels": 2048, "groups": 64, "depth": 4},
         ),
         NetworkEntry(
-            "lfnn-v1-mnist", "Two pairs of convolutions, LFNN's first code for MNIST", lfnn
+            "lfnn-v1-mnist", "Two pairs of convolutions, as in LFNN's first code for MNIST", lfnn
         ),
         NetworkEntry(
             "lfnn-v1-cifar",
-            "Two pairs of convolutions, LFNN's first code for CIFAR-10",
+            "Two pairs of convolutions, as in LFNN's first code for CIFAR-10",
             lfnn,
             {"widths": (128, 64, 82, 128)},
         ),
@@ -190,7 +190,7 @@ def lbench_probes() -> list[ProbeEntry]:
     return [
         ProbeEntry(
             "online",
-            "Loss and error of each batch before the step on it: prequential curves",
+            "Loss and error of each batch before its step: prequential curves",
             "lbench.probes.online:Online",
         ),
         ProbeEntry(
@@ -200,12 +200,12 @@ def lbench_probes() -> list[ProbeEntry]:
         ),
         ProbeEntry(
             "alignment",
-            "Angle of each layer's update to the gradient of the output loss; bias and variance",
+            "Angle between each layer's update and the gradient; bias and variance of updates",
             "lbench.probes.alignment:Alignment",
         ),
         ProbeEntry(
             "tasks",
-            "Error on every task of a sequence after each of them",
+            "Error on every task of a sequence after each task",
             "lbench.probes.tasks:Tasks",
         ),
     ]
@@ -216,7 +216,7 @@ def lbench_figures() -> list[FigureEntry]:
     figures, probes = "lbench.report.figures", "lbench.report.probes"
     return [
         FigureEntry("lines", "Test error against a setting", f"{figures}.axis:lines"),
-        FigureEntry("bars", "All cells in the order of their test error", f"{figures}.axis:bars"),
+        FigureEntry("bars", "All configurations by their test error", f"{figures}.axis:bars"),
         FigureEntry(
             "curves",
             "Training loss and validation error against epochs, seconds and operations",
@@ -224,16 +224,16 @@ def lbench_figures() -> list[FigureEntry]:
         ),
         FigureEntry("history", "Every trial of each search", f"{figures}.searching:history"),
         FigureEntry(
-            "best_so_far", "The best so far of all searches", f"{figures}.searching:tuning"
+            "best_so_far", "The best trial so far of all searches", f"{figures}.searching:tuning"
         ),
         FigureEntry(
             "importance",
-            "What share of the trials' spread each setting explains",
+            "Share of the variance between trials that each setting explains",
             f"{figures}.searching:importance",
         ),
         FigureEntry(
             "slice",
-            "Trials against one setting, those marked that cannot be told apart from the best",
+            "Trials against one setting, with marks on those not significantly worse than the best",
             f"{figures}.searching:one_setting",
         ),
         FigureEntry(
@@ -243,19 +243,19 @@ def lbench_figures() -> list[FigureEntry]:
         ),
         FigureEntry(
             "online",
-            "Accuracy and loss on each batch before the step on it",
+            "Accuracy and loss on each batch before its step",
             f"{probes}.online:figures",
             "online",
         ),
         FigureEntry(
             "linear",
-            "Error of a linear classifier of what each block passes on",
+            "Error of a linear classifier of each block's output",
             f"{probes}.linear:figures",
             "linear",
         ),
         FigureEntry(
             "alignment",
-            "Angle of updates to the gradient over training; their bias and variance",
+            "Angle between updates and the gradient over training; bias and variance of updates",
             f"{probes}.alignment:figures",
             "alignment",
         ),
@@ -274,46 +274,46 @@ def lbench_analyses() -> list[AnalysisEntry]:
     return [
         AnalysisEntry(
             "best",
-            "The lowest error of each task, and what is not told apart from it",
+            "The lowest error of each task, and configurations that do not differ significantly",
             f"{answers}.best:best",
         ),
         AnalysisEntry(
             "identify",
-            "The best configuration of each search, and the ranges not told apart from it",
+            "The best configuration of each search, and ranges that do not differ significantly",
             f"{answers}.identify:identify",
         ),
         AnalysisEntry(
             "grid",
-            "Where along the first axis the error is lowest, and what is not told apart from that",
+            "The lowest error along the first axis, and values that do not differ significantly",
             f"{answers}.grid:grid",
         ),
         AnalysisEntry(
             "factor",
-            "Every value of the first axis against the rule's default",
+            "Every value of the first axis compared with the rule's default",
             f"{answers}.factor:factor",
         ),
         AnalysisEntry(
             "followers",
-            "Every cell against the first arm, and each axis of two values on average",
+            "Every configuration compared with the first arm, and the mean effect of binary axes",
             f"{answers}.contrasted:followers",
         ),
         AnalysisEntry(
             "ablation",
-            "The arms in the order of their error, and which neighbours are told apart",
+            "The arms in the order of their error, and which neighbours differ significantly",
             f"{answers}.contrasted:ablation",
         ),
         AnalysisEntry(
             "depth",
-            "Whether a larger value of the last axis is better than the smallest",
+            "Larger values of the last axis compared with the smallest",
             f"{probes}.linear:depth",
             "linear",
         ),
         AnalysisEntry(
             "samples",
-            "The lowest error, and what is not told apart from it, at each value of each axis",
+            "The lowest error along each axis, and rules that do not differ significantly",
             f"{answers}.samples:samples",
         ),
-        AnalysisEntry("screen", "Which rules learn at all", f"{answers}.rules:screen"),
+        AnalysisEntry("screen", "Rules that are better than chance", f"{answers}.rules:screen"),
         AnalysisEntry(
             "table1",
             "The lowest error of each network, and the best rule without backpropagation",
@@ -321,7 +321,7 @@ def lbench_analyses() -> list[AnalysisEntry]:
         ),
         AnalysisEntry(
             "online",
-            "Where along the first axis the error is lowest, and whether it falls along the second",
+            "The lowest error along the first axis, and the trend along the second",
             f"{answers}.online:online",
         ),
         AnalysisEntry(
@@ -332,7 +332,7 @@ def lbench_analyses() -> list[AnalysisEntry]:
         ),
         AnalysisEntry(
             "forgetting",
-            "What rules forget where all learn a new task equally well",
+            "Forgetting of rules that learn a new task equally well",
             f"{probes}.tasks:forgetting",
             "tasks",
         ),

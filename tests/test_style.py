@@ -26,6 +26,7 @@ PLAIN: tuple[str, ...] = (
     "tests/study",
     "lbench/containment.py",
     "docs/rules",
+    "lbench/builtin.py",
     "docs/rules.md",
     "plugins/lbench_bp",
     "plugins/lbench_contrast",

@@ -1,4 +1,4 @@
-"""These networks are so small that a second thread only costs time."""
+"""Tests of plugins run on one thread: a second one slows down networks as small as these."""
 
 from __future__ import annotations
 

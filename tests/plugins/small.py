@@ -1,4 +1,4 @@
-"""Small rules in float64 on networks of every family, and what one step hands to the optimizers."""
+"""Small rules in float64 on networks of every family, and the gradients of one step."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def make(
     dropout: float = 0.0,
     **options: Any,
 ) -> Any:
-    """A rule in float64; the same initial weights for every rule."""
+    """Return a rule in float64; all rules have the same initial weights."""
     init = Init(1)
     network = net.build(init, SHAPE, CLASSES, dropout)
     network = network if blocks is None else network.regrouped(blocks)
@@ -53,15 +53,15 @@ def batch_of(size: int = 6, seed: int = 2) -> Batch:
 
 
 def gradients(rule: Rule, batch: Batch, index: int = 0) -> dict[str, Tensor]:
-    """What one step hands to the optimizers, by name; no parameter changes."""
-    found: dict[str, Tensor] = {}
+    """Return the gradients that the optimizers receive in one step; no parameter changes."""
+    received: dict[str, Tensor] = {}
 
     def keep(grads: Mapping[str, Tensor]) -> None:
-        found.update({name: grad.detach().clone() for name, grad in grads.items()})
+        received.update({name: grad.detach().clone() for name, grad in grads.items()})
 
     rule.attach({group.name: keep for group in rule.groups()})
     rule.step(batch, Step(Randomness(0), index))
-    return found
+    return received
 
 
 def descend(rule: Rule, grads: Mapping[str, Tensor], lr: float) -> None:
@@ -71,9 +71,9 @@ def descend(rule: Rule, grads: Mapping[str, Tensor], lr: float) -> None:
             params[name].sub_(grad, alpha=lr)
 
 
-def assert_same(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
-    """The same gradients for the same names, to 1e-9 of the largest one of each."""
-    assert set(found) == set(expected)
+def assert_same(actual: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
+    """Assert that gradients have the same names, and values to 1e-9 of each one's largest entry."""
+    assert set(actual) == set(expected)
     for name, value in expected.items():
         scale = max(value.abs().max().item(), 1e-3)
-        assert (found[name] - value).abs().max().item() <= 1e-9 * scale, name
+        assert (actual[name] - value).abs().max().item() <= 1e-9 * scale, name

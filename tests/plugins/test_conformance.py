@@ -1,4 +1,4 @@
-"""Every installed rule keeps what every rule promises."""
+"""Every installed rule passes the conformance kit."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ import pytest
 from lbench.registry import registry
 from lbench.testing import RuleConformance, Subject, conform
 
-# Of the code that these hundreds of tests run, each room's own tests show what is covered.
+# These are hundreds of tests, and the code that they run is covered by other tests.
 pytestmark = [pytest.mark.no_cover, pytest.mark.usefixtures("forked_resuming")]
 
 COSTLY = ("learns", "claims_equal_measurements", "resumes_in_a_new_process")
 QUICK = {"lfnn_l": ("learns", "claims_equal_measurements")}
-"""What a quick look has of them; a rule resumes in tests/testing too."""
+"""Costly checks that are not marked slow, by rule; tests/testing has resuming too."""
 
 
 def thorough(name: str) -> Callable[[RuleConformance], None]:
-    """A check's test that a quick look leaves out."""
+    """Return the test of a check, marked slow and thorough."""
     plain: Callable[[RuleConformance], None] = getattr(RuleConformance, name)
 
     @pytest.mark.slow
@@ -39,6 +39,7 @@ for rule in registry().rules:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("rule", list(registry().rules))
-def test_on_every_network(rule: str) -> None:
-    failed = [each for each in conform(Subject(rule, quick=False)) if each.status == "failed"]
+def test_every_check_passes_on_every_network(rule: str) -> None:
+    results = conform(Subject(rule, quick=False))
+    failed = [result for result in results if result.status == "failed"]
     assert not failed

@@ -59,16 +59,16 @@ def batch_of(size: int = 9, shape: tuple[int, int, int] = (1, 4, 5)) -> Batch:
 
 
 def gradients(rule: Bp, batch: Batch) -> tuple[list[Tensor], Tensor]:
-    """In the order of the rule's parameters, and the logged loss."""
-    found: dict[str, Tensor] = {}
+    """Return the gradients in the order of the rule's parameters, and the logged loss."""
+    received: dict[str, Tensor] = {}
 
     def keep(grads: Mapping[str, Tensor]) -> None:
-        found.update(grads)
+        received.update(grads)
 
     rule.attach({group.name: keep for group in rule.groups()})
     s = Step(Randomness(0))
     rule.step(batch, s)
-    return [found[name] for name, _ in rule.named_parameters()], s.logs["loss"]
+    return [received[name] for name, _ in rule.named_parameters()], s.logs["loss"]
 
 
 @NET
@@ -82,11 +82,11 @@ def test_bp_is_the_gradient_of_cross_entropy_on_the_plain_network(
         for p, q in zip(plain.parameters(), rule.parameters(), strict=True):
             p.copy_(q)
     batch = batch_of()
-    found, logged = gradients(rule, batch)
+    actual, logged = gradients(rule, batch)
     loss = F.cross_entropy(plain(batch.x), batch.target)
     loss.backward()
     torch.testing.assert_close(logged, loss.detach(), rtol=1e-6, atol=1e-6)
-    for g, p in zip(found, plain.parameters(), strict=True):
+    for g, p in zip(actual, plain.parameters(), strict=True):
         torch.testing.assert_close(g, p.grad, rtol=0, atol=1e-6)
     rule.eval()
     plain.eval()
@@ -97,9 +97,9 @@ def test_bp_is_the_gradient_of_cross_entropy_on_the_plain_network(
 def test_bp_equals_finite_differences(net: Mlp | Cnn) -> None:
     rule, batch = make(net, shape=(1, 2, 2)).double(), batch_of(shape=(1, 2, 2))
     batch.x = batch.x.double()
-    found, _ = gradients(rule, batch)
+    actual, _ = gradients(rule, batch)
     eps = 1e-6
-    for p, g in zip(rule.parameters(), found, strict=True):
+    for p, g in zip(rule.parameters(), actual, strict=True):
         flat = p.detach().view(-1)
         for i in range(len(flat)):
             value, ends = flat[i].item(), []

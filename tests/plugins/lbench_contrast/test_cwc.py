@@ -1,4 +1,4 @@
-"""cwc: channels of the label's class become the most active, in every block by itself."""
+"""cwc: each block increases the goodness of the label's channels, independently of other blocks."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def make(net: small.NetworkSpec = NETS["mlp"], **options: Any) -> Cwc:
 
 
 def channels(width: int, classes: int) -> list[list[int]]:
-    """The channels of each class: channel c is of class floor(c classes / width)."""
+    """Return the channels of each class: channel c is of class floor(c classes / width)."""
     return [[c for c in range(width) if c * classes // width == k] for k in range(classes)]
 
 
@@ -52,34 +52,34 @@ def test_channels_are_split_as_evenly_as_can_be(width: int, classes: int) -> Non
     sizes = member.sum(0)
     assert sizes.min() >= 1
     assert sizes.max() - sizes.min() <= 1
-    of = member.int().argmax(1)
-    assert torch.equal(of, of.sort().values)
+    classes_of_channels = member.int().argmax(1)
+    assert torch.equal(classes_of_channels, classes_of_channels.sort().values)
 
 
 def test_a_step_equals_numpy_by_hand() -> None:
     rule, batch = make(), small.batch_of()
     v = {name: p.detach().numpy() for name, p in rule.named_parameters()}
-    found = small.gradients(rule, batch)
+    actual = small.gradients(rule, batch)
     x, onehot = batch.x.flatten(1).numpy(), np.eye(CLASSES)[batch.target.numpy()]
     for k in range(3):
         name = f"network.blocks.{k}.layer.affine"
         h = np.maximum(x @ v[f"{name}.weight"].T + v[f"{name}.bias"], 0)
         own = channels(h.shape[1], CLASSES)
-        goodness = np.stack([(h[:, each] ** 2).mean(1) for each in own], 1)
+        goodness = np.stack([(h[:, group] ** 2).mean(1) for group in own], 1)
         p = np.exp(goodness)
         p /= p.sum(1, keepdims=True)
-        error = (p - onehot) / len(x)
+        goodness_grad = (p - onehot) / len(x)
         dz = np.empty_like(h)
-        for c, each in enumerate(own):
-            dz[:, each] = error[:, [c]] * 2 * h[:, each] / len(each)
-        np.testing.assert_allclose(found[f"{name}.weight"].numpy(), dz.T @ x, atol=1e-13)
-        np.testing.assert_allclose(found[f"{name}.bias"].numpy(), dz.sum(0), atol=1e-13)
+        for c, group in enumerate(own):
+            dz[:, group] = goodness_grad[:, [c]] * 2 * h[:, group] / len(group)
+        np.testing.assert_allclose(actual[f"{name}.weight"].numpy(), dz.T @ x, atol=1e-13)
+        np.testing.assert_allclose(actual[f"{name}.bias"].numpy(), dz.sum(0), atol=1e-13)
         assert np.abs(dz.sum(0)).max() > 1e-4
         x = h
     logits = x @ v["network.readout.linear.weight"].T + v["network.readout.linear.bias"]
     p = np.exp(logits - logits.max(1, keepdims=True))
     p /= p.sum(1, keepdims=True)
-    bias = found["network.readout.linear.bias"].numpy()
+    bias = actual["network.readout.linear.bias"].numpy()
     np.testing.assert_allclose(bias, (p - onehot).mean(0), atol=1e-13)
 
 
@@ -87,12 +87,12 @@ def test_goodness_of_channels_is_a_mean_over_positions_too() -> None:
     rule = make(NETS["cnn"])
     h = torch.randn(3, 7, 4, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     own = channels(7, CLASSES)
-    expected = torch.stack([h[:, each].square().mean((1, 2, 3)) for each in own], 1)
+    expected = torch.stack([h[:, group].square().mean((1, 2, 3)) for group in own], 1)
     torch.testing.assert_close(rule.goodness(0, h), expected)
 
 
 @NET
-def test_later_blocks_change_no_earlier_ones_gradient(net: small.NetworkSpec) -> None:
+def test_later_blocks_do_not_change_gradients_of_earlier_ones(net: small.NetworkSpec) -> None:
     rule, batch = make(net), small.batch_of()
     clean = small.gradients(rule, batch)
     last = len(rule.network.blocks) - 1
@@ -114,7 +114,7 @@ def test_every_parameter_learns(net: small.NetworkSpec, predict: str) -> None:
 
 
 @NET
-def test_the_readout_is_there_only_where_it_predicts(net: small.NetworkSpec) -> None:
+def test_goodness_predicts_without_a_readout(net: small.NetworkSpec) -> None:
     rule, x = make(net, predict="goodness").eval(), small.batch_of().x
     assert isinstance(rule.network.readout, nn.Identity)
     total = sum(p.numel() for p in rule.network.blocks.parameters())
@@ -125,7 +125,7 @@ def test_the_readout_is_there_only_where_it_predicts(net: small.NetworkSpec) -> 
         h = block(h)
     h = rule.network.blocks[-1].preactivation(h).relu().view(6, rule.network.blocks[-1].width, -1)
     own = channels(h.shape[1], CLASSES)
-    expected = torch.stack([h[:, each].square().mean((1, 2)) for each in own], 1)
+    expected = torch.stack([h[:, group].square().mean((1, 2)) for group in own], 1)
     torch.testing.assert_close(rule.predict(x), expected)
     with_readout = make(net).eval()
     torch.testing.assert_close(with_readout.predict(x), with_readout.network(x))
@@ -174,17 +174,17 @@ def test_sixty_four_examples_are_learned_without_error(predict: str) -> None:
         rule.step(batch, Step(Randomness(0), index))
         if index % 20 == 19 and (rule.predict(batch.x).argmax(1) == batch.target).all():
             return
-    pytest.fail("still wrong on some after 600 steps")
+    pytest.fail("some examples are misclassified after 600 steps")
 
 
 @pytest.mark.parametrize("predict", ["readout", "goodness"])
-def test_weights_alone_predict_whatever_the_labels_before(predict: str) -> None:
+def test_prediction_depends_on_the_weights_alone(predict: str) -> None:
     rule, other = (make(NETS["cnn"], predict=predict) for _ in range(2))
     rule.attach({g.name: Update(g, Recipe()) for g in rule.groups() if g.params})
     batch = small.batch_of()
     start = rule.eval().predict(batch.x)
     rule.train().step(batch, Step(Randomness(0)))
     other.load_state_dict(rule.state_dict())
-    found = rule.eval().predict(batch.x)
-    assert not torch.equal(found, start)
-    assert torch.equal(other.eval().predict(batch.x), found)
+    actual = rule.eval().predict(batch.x)
+    assert not torch.equal(actual, start)
+    assert torch.equal(other.eval().predict(batch.x), actual)

@@ -1,4 +1,4 @@
-"""forward_forward: labels in images, goodness, and blocks that know nothing of each other."""
+"""forward_forward: labels in images, goodness, and blocks that learn independently."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def make(
     classes: int = CLASSES,
     **options: Any,
 ) -> ForwardForward:
-    """In float64."""
+    """Return a rule in float64."""
     init = Init(0)
     network = net.build(init, shape, classes)
     config = ForwardForward.Config(**options)
@@ -58,20 +58,20 @@ def batch_of(size: int = 8, seed: int = 0, channels: int = 1) -> Batch:
 
 
 def gradients(rule: ForwardForward, batch: Batch, s: Step | None = None) -> dict[str, Tensor]:
-    """What one step hands to the optimizers; no parameter changes."""
-    found: dict[str, Tensor] = {}
+    """Return the gradients that the optimizers receive in one step; no parameter changes."""
+    received: dict[str, Tensor] = {}
 
     def keep(grads: Mapping[str, Tensor]) -> None:
-        found.update({name: grad.detach().clone() for name, grad in grads.items()})
+        received.update({name: grad.detach().clone() for name, grad in grads.items()})
 
     rule.attach({group.name: keep for group in rule.groups()})
     s = s or Step(Randomness(0))
     rule.step(rule.prepare(batch, s), s)
-    return found
+    return received
 
 
 def shown(x: Tensor, classes: int) -> Tensor:
-    """The labels that images show, read off their pixels; each code must be one-hot."""
+    """Return the labels that images show in their pixels, and assert that codes are one-hot."""
     flat = x[:, 0].flatten(1)
     code = flat[:, :classes]
     assert torch.equal(code.amax(1), flat.amax(1))
@@ -81,10 +81,10 @@ def shown(x: Tensor, classes: int) -> Tensor:
     return code.argmax(1)
 
 
-# What a batch becomes
+# Batches with own and wrong labels
 
 
-def test_own_labels_come_first_and_wrong_ones_behind() -> None:
+def test_own_labels_come_first_and_wrong_ones_second() -> None:
     rule, batch = make(), batch_of(50)
     both = rule.prepare(batch, Step(Randomness(0)))
     assert both.x.shape == (100, 1, 4, 4)
@@ -102,11 +102,12 @@ def test_wrong_labels_are_uniform_over_the_other_classes() -> None:
     counts.index_put_((target, both.target[n:]), torch.ones(n), accumulate=True)
     others = counts[~torch.eye(10, dtype=torch.bool)]
     assert not counts.diagonal().any()
-    # 100 expected in each of 90 cells; chi² with 80 degrees of freedom is below 125 in 99.9 %.
+    # Each of 90 counts is expected to be 100. Their chi² has 80 degrees of freedom, and is below
+    # 125 in 99.9 % of cases.
     assert ((others - 100).square() / 100).sum() < 125
 
 
-def test_wrong_labels_change_from_step_to_step_and_with_the_seed_alone() -> None:
+def test_wrong_labels_depend_on_step_and_seed_alone() -> None:
     rule, batch = make(), batch_of(50)
     one, again, later, other = (
         rule.prepare(batch, Step(Randomness(seed), index)).target
@@ -117,12 +118,12 @@ def test_wrong_labels_change_from_step_to_step_and_with_the_seed_alone() -> None
     assert not torch.equal(one, other)
 
 
-def test_all_pixels_but_the_labels_stay() -> None:
+def test_pixels_without_the_label_do_not_change() -> None:
     x = batch_of(6, channels=3).x
-    found = overlaid(x, torch.arange(6) % CLASSES, CLASSES)
-    assert torch.equal(found.flatten(2)[:, 0, CLASSES:], x.flatten(2)[:, 0, CLASSES:])
-    assert torch.equal(found[:, 1:], x[:, 1:])
-    assert not torch.equal(found, x)
+    actual = overlaid(x, torch.arange(6) % CLASSES, CLASSES)
+    assert torch.equal(actual.flatten(2)[:, 0, CLASSES:], x.flatten(2)[:, 0, CLASSES:])
+    assert torch.equal(actual[:, 1:], x[:, 1:])
+    assert not torch.equal(actual, x)
 
 
 def test_the_label_is_on_the_scale_of_standardised_pixels() -> None:
@@ -132,7 +133,7 @@ def test_the_label_is_on_the_scale_of_standardised_pixels() -> None:
     torch.testing.assert_close(late, (overlaid(x, batch.target, CLASSES) - mean) / std)
 
 
-def test_images_in_another_memory_format_show_the_same() -> None:
+def test_the_memory_format_does_not_change_the_label() -> None:
     batch = batch_of(6, channels=3)
     x = batch.x.contiguous(memory_format=torch.channels_last)
     expected = overlaid(batch.x, batch.target, CLASSES)
@@ -144,11 +145,11 @@ def test_images_with_fewer_pixels_than_classes_are_refused() -> None:
         make(classes=17)
 
 
-# What a block learns
+# Gradients of blocks
 
 
 def by_hand(rule: ForwardForward, both: Batch) -> tuple[dict[str, Any], float]:
-    """Gradients and mean loss on fully connected layers, without autograd."""
+    """Compute gradients and mean loss on fully connected layers without autograd."""
     p = {name: value.detach().numpy() for name, value in rule.named_parameters()}
     x, n = both.x.flatten(1).numpy(), len(both.target) // 2
     grads, losses = {}, []
@@ -166,10 +167,10 @@ def by_hand(rule: ForwardForward, both: Batch) -> tuple[dict[str, Any], float]:
             theta = 2.0 if theta is None else theta
         own, wrong = g[:n], g[n:]
         losses.append(np.log1p(np.exp(theta - own)).mean() + np.log1p(np.exp(wrong - theta)).mean())
-        error = np.concatenate(
+        goodness_grad = np.concatenate(
             [-1 / (1 + np.exp(own - theta)) / n, 1 / (1 + np.exp(theta - wrong)) / n]
         )
-        dz = error[:, None] * slope
+        dz = goodness_grad[:, None] * slope
         grads[f"{layer}.weight"], grads[f"{layer}.bias"] = dz.T @ x, dz.sum(0)
         x = h
     return grads, float(np.mean(losses))
@@ -180,17 +181,17 @@ def by_hand(rule: ForwardForward, both: Batch) -> tuple[dict[str, Any], float]:
 )
 def test_a_step_equals_numpy_by_hand(options: dict[str, Any]) -> None:
     rule, batch, s = make(**options), batch_of(), Step(Randomness(0))
-    found = gradients(rule, batch, s)
+    actual = gradients(rule, batch, s)
     expected, loss = by_hand(rule, rule.prepare(batch, s))
-    assert found.keys() == expected.keys()
+    assert actual.keys() == expected.keys()
     for name, grad in expected.items():
         assert np.abs(grad).max() > 1e-4, name
-        np.testing.assert_allclose(found[name].numpy(), grad, rtol=0, atol=1e-13, err_msg=name)
+        np.testing.assert_allclose(actual[name].numpy(), grad, rtol=0, atol=1e-13, err_msg=name)
     assert s.logs["loss"].item() == pytest.approx(loss, rel=1e-12)
 
 
 @NET
-def test_later_blocks_change_no_earlier_ones_gradient(net: str) -> None:
+def test_later_blocks_do_not_change_gradients_of_earlier_ones(net: str) -> None:
     rule, batch = make(NETS[net]), batch_of()
     clean = gradients(rule, batch)
     blocks = rule.network.blocks
@@ -207,14 +208,14 @@ def test_later_blocks_change_no_earlier_ones_gradient(net: str) -> None:
 @NET
 def test_a_block_ignores_the_scale_of_an_examples_input(net: str) -> None:
     rule, batch = make(NETS[net]), batch_of()
-    found = []
+    actual = []
     for scale in (torch.ones(8), torch.tensor([0.5, 2.0, 4.0, 0.25, 8.0, 1.0, 16.0, 0.125])):
         grads: dict[str, Tensor] = {}
         rule.attach({group.name: grads.update for group in rule.groups()})
         x = batch.x * scale.double().view(-1, 1, 1, 1)
         h = rule.train_block(0, x, batch, Step(Randomness(0)))
-        found.append({**grads, "emitted": h})
-    one, other = found
+        actual.append({**grads, "emitted": h})
+    one, other = actual
     for name, value in one.items():
         torch.testing.assert_close(other[name], value)
 
@@ -227,7 +228,7 @@ def test_an_input_of_zeros_stays_zero() -> None:
     torch.testing.assert_close(h, torch.relu(bias).expand_as(h))
 
 
-def test_a_batch_norm_sees_own_and_wrong_labels_once_and_together() -> None:
+def test_batchnorm_sees_own_and_wrong_labels_in_one_batch() -> None:
     rule, batch, s = make(NETS["cnn"]), batch_of(), Step(Randomness(0))
     gradients(rule, batch, s)
     x = rule.prepare(batch, s).x
@@ -269,25 +270,25 @@ def test_the_predicted_label_has_the_highest_goodness_over_later_blocks(
                 x = np.maximum(p[f"{layer}.weight"] @ x + p[f"{layer}.bias"], 0)
                 if k > 0 or len(widths) == 1:
                     totals[b, label] += (x**2).sum() if goodness == "sum" else (x**2).mean()
-    found = rule.eval().predict(batch.x.clone())
+    actual = rule.eval().predict(batch.x.clone())
     expected = totals - totals.max(1, keepdims=True)
-    np.testing.assert_allclose(found.detach().numpy(), expected, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(actual.detach().numpy(), expected, rtol=0, atol=1e-12)
     assert len(set(totals.argmax(1))) > 1
 
 
 @NET
-def test_prediction_ignores_what_the_labels_pixels_show(net: str) -> None:
+def test_prediction_ignores_the_values_of_the_labels_pixels(net: str) -> None:
     rule, batch = make(NETS[net]).eval(), batch_of(20)
     x = batch.x
     x[:, :, 3, 2:] = torch.tensor([0.0, 1.0], dtype=torch.float64)  # darkest and brightest
-    told, misled = (overlaid(x, labels, CLASSES) for labels in (batch.target, 3 - batch.target))
+    right, wrong = (overlaid(x, labels, CLASSES) for labels in (batch.target, 3 - batch.target))
     expected = rule.predict(x)
-    assert torch.equal(rule.predict(told), expected)
-    assert torch.equal(rule.predict(misled), expected)
-    assert not torch.equal(told, misled)
+    assert torch.equal(rule.predict(right), expected)
+    assert torch.equal(rule.predict(wrong), expected)
+    assert not torch.equal(right, wrong)
 
 
-def test_prediction_leaves_the_images_as_they_are() -> None:
+def test_prediction_does_not_change_the_images() -> None:
     rule, batch = make(), batch_of()
     before = batch.x.clone()
     rule.predict(batch.x)
@@ -295,7 +296,7 @@ def test_prediction_leaves_the_images_as_they_are() -> None:
     assert torch.equal(batch.x, before)
 
 
-def test_nothing_is_left_untrained() -> None:
+def test_every_parameter_is_trained() -> None:
     rule = make()
     assert gradients(rule, batch_of()).keys() == dict(rule.named_parameters()).keys()
 
@@ -312,7 +313,7 @@ def test_nothing_is_left_untrained() -> None:
         ("mixer", "full", 2, "none"),
     ],
 )
-def test_only_blocks_of_several_maps_go_back_through_weights(
+def test_only_blocks_of_several_layers_transport_weights(
     net: str, transport: str, depth: int, couples: str
 ) -> None:
     network = NETS[net].build(Init(0), (1, 4, 4), CLASSES)

@@ -1,4 +1,4 @@
-"""pepita learns from what the error, added to the input, changes in a second forward pass."""
+"""pepita learns from the change of activations when the output error is added to the input."""
 
 from __future__ import annotations
 
@@ -56,14 +56,14 @@ def batch_of(size: int = 6) -> Batch:
 
 
 def gradients(rule: Rule, batch: Batch) -> dict[str, Tensor]:
-    found: dict[str, Tensor] = {}
+    received: dict[str, Tensor] = {}
 
     def keep(grads: Mapping[str, Tensor]) -> None:
-        found.update(grads)
+        received.update(grads)
 
     rule.attach({group.name: keep for group in rule.groups()})
     rule.step(batch, Step(Randomness(0)))
-    return found
+    return received
 
 
 def readout(grads: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -77,7 +77,7 @@ def softmax(z: Array) -> Array:
 
 @pytest.mark.parametrize("dropout", [0.0, 0.4])
 def test_pepita_equals_an_implementation_in_numpy(dropout: float) -> None:
-    """Both passes have the same masks, and h is compared behind dropout."""
+    """Both passes have the same dropout masks, and h is taken behind dropout."""
     rule, batch = make(NETS["mlp"], scale=0.5, dropout=dropout), batch_of()
     masks = {
         f"network.blocks.{k}.layer.affine": (
@@ -90,7 +90,7 @@ def test_pepita_equals_an_implementation_in_numpy(dropout: float) -> None:
     names = [f"network.blocks.{k}.layer.affine" for k in range(3)] + ["network.readout.linear"]
 
     def walk(x: Array) -> list[Array]:
-        """The input, every h, and the logits."""
+        """Return the input, every h, and the logits."""
         h = [x]
         for name in names:
             h.append(h[-1] @ values[f"{name}.weight"].T + values[f"{name}.bias"])
@@ -106,37 +106,39 @@ def test_pepita_equals_an_implementation_in_numpy(dropout: float) -> None:
     for k, delta in enumerate([*contrasts, softmax(second[-1]) - onehot]):
         expected[f"{names[k]}.weight"] = delta.T @ second[k] / len(x)
         expected[f"{names[k]}.bias"] = delta.mean(0)
-    found = gradients(rule, batch)
-    assert set(found) == set(expected)
+    actual = gradients(rule, batch)
+    assert set(actual) == set(expected)
     for name, value in expected.items():
-        np.testing.assert_allclose(found[name].numpy(), value, rtol=1e-9, atol=1e-15)
+        np.testing.assert_allclose(actual[name].numpy(), value, rtol=1e-9, atol=1e-15)
 
 
 @pytest.mark.parametrize("net", [NETS["mlp"], NETS["cnn"], NETS["resnet"]], ids=repr)
-def test_layers_that_are_grouped_drop_the_same_units(net: NetworkSpec) -> None:
+def test_grouping_layers_into_a_block_changes_no_dropout(net: NetworkSpec) -> None:
     whole, grouped = make(net, dropout=0.4), make(net, dropout=0.4)
     grouped.network = grouped.network.regrouped(1)
     grouped = Pepita(grouped.network, grouped.task, grouped.config, Init(1)).double()
     expected = list(gradients(whole, batch_of()).values())
-    found = list(gradients(grouped, batch_of()).values())
-    assert len(found) == len(expected)
-    for one, other in zip(found, expected, strict=True):
+    actual = list(gradients(grouped, batch_of()).values())
+    assert len(actual) == len(expected)
+    for one, other in zip(actual, expected, strict=True):
         torch.testing.assert_close(one, other)
 
 
 @NET
-def test_an_error_that_reaches_no_input_changes_no_hidden_weight(net: NetworkSpec) -> None:
-    """Exactly: both passes drop the same units. The readout then gets the gradient of bp."""
-    found = gradients(make(net, dropout=0.4, scale=0.0), batch_of())
+def test_without_feedback_hidden_gradients_are_0_and_the_readouts_is_that_of_bp(
+    net: NetworkSpec,
+) -> None:
+    """Hidden gradients are exactly 0, since both passes drop the same units."""
+    actual = gradients(make(net, dropout=0.4, scale=0.0), batch_of())
     expected = gradients(make(net, Bp, dropout=0.4), batch_of())
-    assert set(found) == set(expected)
-    for name, grad in found.items():
+    assert set(actual) == set(expected)
+    for name, grad in actual.items():
         assert bool(grad.any()) == name.startswith("network.readout."), name
-    torch.testing.assert_close(readout(found), readout(expected))
+    torch.testing.assert_close(readout(actual), readout(expected))
 
 
 @NET
-def test_no_error_changes_nothing(net: NetworkSpec) -> None:
+def test_an_output_error_of_0_gives_gradients_of_0(net: NetworkSpec) -> None:
     rule, batch = make(net, dropout=0.4), batch_of()
     with torch.no_grad():
         rule.network.readout.linear.bias[3] = 1e4
@@ -152,25 +154,25 @@ def test_a_convolution_learns_from_the_mean_over_its_positions() -> None:
     with torch.no_grad():
         onehot = F.one_hot(batch.target, CLASSES)
         first = conv(batch.x).relu()
-        error = linear(first.mean((2, 3))).softmax(1) - onehot
-        x = batch.x + torch.einsum("bk,ki->bi", error, rule.feedback).view_as(batch.x)
+        output_error = linear(first.mean((2, 3))).softmax(1) - onehot
+        x = batch.x + torch.einsum("bk,ki->bi", output_error, rule.feedback).view_as(batch.x)
         second = conv(x).relu()
         contrast = (first - second).flatten(2)
         weight = torch.einsum("bop,bip->boip", contrast, F.unfold(x, 3, padding=1)).mean((0, 3))
         last = linear(second.mean((2, 3))).softmax(1) - onehot
-    found = gradients(rule, batch)
+    actual = gradients(rule, batch)
     name = "network.blocks.0.layer.affine"
-    torch.testing.assert_close(found[f"{name}.weight"].flatten(1), weight)
-    torch.testing.assert_close(found[f"{name}.bias"], contrast.mean((0, 2)))
-    torch.testing.assert_close(found["network.readout.linear.bias"], last.mean(0))
+    torch.testing.assert_close(actual[f"{name}.weight"].flatten(1), weight)
+    torch.testing.assert_close(actual[f"{name}.bias"], contrast.mean((0, 2)))
+    torch.testing.assert_close(actual["network.readout.linear.bias"], last.mean(0))
 
 
 @pytest.mark.parametrize("net", [NETS["mlp"], NETS["cnn of group norm"], NETS["mixer"]], ids=repr)
-def test_every_example_twice_changes_nothing(net: NetworkSpec) -> None:
+def test_gradients_are_means_over_the_batch(net: NetworkSpec) -> None:
     rule, batch = make(net), batch_of()
     twice = Batch(torch.cat([batch.x, batch.x]), torch.cat([batch.target, batch.target]))
-    found, expected = gradients(rule, twice), gradients(rule, batch)
-    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-15)
+    actual, expected = gradients(rule, twice), gradients(rule, batch)
+    torch.testing.assert_close(actual, expected, rtol=1e-9, atol=1e-15)
 
 
 @pytest.mark.parametrize("net", [NETS["cnn"], NETS["resnet"]], ids=repr)

@@ -10,7 +10,7 @@ from tests.plugins import small
 
 
 def assert_a_step_is_near_float32(rule: Any) -> None:
-    """Gradients are float32 and within a tenth of those without autocast."""
+    """Assert that gradients are float32 and within a tenth of those without autocast."""
     rule, batch = rule.float(), small.batch_of(64)
     batch.x = batch.x.float()
     exact = small.gradients(rule, batch)

@@ -28,7 +28,7 @@ from tests.plugins.small import CLASSES, NETS, SHAPE
 
 NET = pytest.mark.parametrize("net", NETS.values(), ids=NETS)
 CONV = pytest.mark.parametrize("conv", ["full", "channel"])
-ONE_SITE = {
+ONE_LAYER = {
     "mlp": Mlp(widths=(9,)),
     "cnn": Cnn(widths=(6,)),
     "cnn without norm": Cnn(widths=(6,), norm="none"),
@@ -37,7 +37,7 @@ ONE_SITE = {
 
 
 def feed(rule: Dfa, weight: Tensor) -> None:
-    """The weight (classes, channels) of a readout on the spatial mean as the only feedback."""
+    """Set the only feedback to the weight (classes, channels) of a readout on the spatial mean."""
     (feedback,) = rule.feedback
     with torch.no_grad():
         if feedback.shape != weight.shape:
@@ -47,7 +47,7 @@ def feed(rule: Dfa, weight: Tensor) -> None:
 
 
 @CONV
-@pytest.mark.parametrize("net", ONE_SITE.values(), ids=ONE_SITE)
+@pytest.mark.parametrize("net", ONE_LAYER.values(), ids=ONE_LAYER)
 def test_with_one_layer_and_the_same_feedback_dfa_is_fa(net: small.NetworkSpec, conv: str) -> None:
     fa, dfa = small.make(Fa, net), small.make(Dfa, net, conv=conv)
     feed(dfa, fa.network.readout.linear.feedback.weight)
@@ -56,7 +56,7 @@ def test_with_one_layer_and_the_same_feedback_dfa_is_fa(net: small.NetworkSpec, 
 
 
 @CONV
-@pytest.mark.parametrize("net", ONE_SITE.values(), ids=ONE_SITE)
+@pytest.mark.parametrize("net", ONE_LAYER.values(), ids=ONE_LAYER)
 def test_with_one_layer_and_the_readout_as_feedback_dfa_is_bp(
     net: small.NetworkSpec, conv: str
 ) -> None:
@@ -64,9 +64,9 @@ def test_with_one_layer_and_the_readout_as_feedback_dfa_is_bp(
     for index in range(3):
         feed(dfa, dfa.network.readout.linear.weight)
         batch = small.batch_of(seed=index)
-        found, expected = (small.gradients(rule, batch, index) for rule in (dfa, bp))
-        small.assert_same(found, expected)
-        small.descend(dfa, found, 0.1)
+        actual, expected = (small.gradients(rule, batch, index) for rule in (dfa, bp))
+        small.assert_same(actual, expected)
+        small.descend(dfa, actual, 0.1)
         small.descend(bp, expected, 0.1)
 
 
@@ -74,11 +74,11 @@ def test_with_one_layer_and_the_readout_as_feedback_dfa_is_bp(
 @CONV
 def test_the_readout_gets_the_gradient_of_bp(net: small.NetworkSpec, conv: str) -> None:
     batch = small.batch_of()
-    found = small.gradients(small.make(Dfa, net, conv=conv), batch)
+    actual = small.gradients(small.make(Dfa, net, conv=conv), batch)
     expected = small.gradients(small.make(Bp, net), batch)
-    assert set(found) == set(expected)
-    readout = [name for name in found if name.startswith("network.readout.")]
-    small.assert_same({n: found[n] for n in readout}, {n: expected[n] for n in readout})
+    assert set(actual) == set(expected)
+    readout = [name for name in actual if name.startswith("network.readout.")]
+    small.assert_same({n: actual[n] for n in readout}, {n: expected[n] for n in readout})
 
 
 def test_dfa_equals_an_implementation_in_numpy() -> None:
@@ -113,7 +113,7 @@ def test_convolutions_get_the_error_at_each_unit_or_for_each_channel(conv: str) 
     readout = (params[f"network.readout.linear.{name}"] for name in ("weight", "bias"))
     logits = F.linear(x.mean((2, 3)), *readout)
     e = (logits.softmax(1) - F.one_hot(batch.target, CLASSES)) / len(x)
-    found = small.gradients(rule, batch)
+    actual = small.gradients(rule, batch)
     for k, (affine, x, z) in enumerate(walk):
         channels, side = z.shape[1], z.shape[2]
         b = params[f"feedback.{k}"]
@@ -124,33 +124,35 @@ def test_convolutions_get_the_error_at_each_unit_or_for_each_channel(conv: str) 
         delta = sent * (z > 0)
         patches = F.unfold(x, 3, padding=1)
         weight = torch.einsum("bop,bip->oi", delta.flatten(2), patches)
-        torch.testing.assert_close(found[f"{affine}.weight"].flatten(1), weight.detach())
-        torch.testing.assert_close(found[f"{affine}.bias"], delta.sum((0, 2, 3)).detach())
+        torch.testing.assert_close(actual[f"{affine}.weight"].flatten(1), weight.detach())
+        torch.testing.assert_close(actual[f"{affine}.bias"], delta.sum((0, 2, 3)).detach())
 
 
 @pytest.mark.parametrize("net", ["mlp", "resnet of group norm", "mixer"])
 def test_hidden_gradients_are_means_over_the_batch(net: str) -> None:
-    """Every example twice changes nothing."""
+    """A batch that has every example twice gives the same gradients."""
     rule, batch = small.make(Dfa, NETS[net]), small.batch_of()
     twice = Batch(torch.cat([batch.x, batch.x]), torch.cat([batch.target, batch.target]))
     small.assert_same(small.gradients(rule, twice), small.gradients(rule, batch))
 
 
 @NET
-def test_hidden_gradients_may_be_sums_over_the_batch(net: small.NetworkSpec) -> None:
-    """Then they are so many times larger, and the readout's stays a mean."""
+def test_hidden_gradients_are_sums_over_the_batch_with_the_option(net: small.NetworkSpec) -> None:
+    """They are then larger by the batch size, and the readout's gradient is still a mean."""
     batch = small.batch_of()
-    found, means = (
+    actual, means = (
         small.gradients(small.make(Dfa, net, reduction=reduction), batch)
         for reduction in ("sum", "mean")
     )
     times = {name: 1 if name.startswith("network.readout.") else len(batch.x) for name in means}
-    small.assert_same(found, {name: times[name] * grad for name, grad in means.items()})
+    small.assert_same(actual, {name: times[name] * grad for name, grad in means.items()})
 
 
 @NET
 @CONV
-def test_feedback_is_fixed_and_has_the_law_of_a_readout(net: small.NetworkSpec, conv: str) -> None:
+def test_feedback_is_fixed_and_distributed_like_a_readout(
+    net: small.NetworkSpec, conv: str
+) -> None:
     rule = small.make(Dfa, net, conv=conv)
     shapes = rule.network.shapes(SHAPE)
     for layer, b in zip(rule.network.layers, rule.feedback, strict=True):
@@ -163,7 +165,7 @@ def test_feedback_is_fixed_and_has_the_law_of_a_readout(net: small.NetworkSpec, 
     assert parameters(rule.float(), SHAPE) == {**plain, "fix": fixed}
 
 
-def test_feedback_stays_as_it_was_drawn_and_is_saved() -> None:
+def test_feedback_does_not_change_and_is_saved() -> None:
     rule = small.make(Dfa, NETS["cnn"])
     rule.attach({group.name: Update(group, Recipe(weight_decay=0.1)) for group in rule.groups()})
     before = [b.clone() for b in rule.feedback]
@@ -175,7 +177,7 @@ def test_feedback_stays_as_it_was_drawn_and_is_saved() -> None:
 
 
 @NET
-def test_grouping_layers_into_blocks_changes_nothing(net: small.NetworkSpec) -> None:
+def test_grouping_layers_into_blocks_changes_no_gradient(net: small.NetworkSpec) -> None:
     batch = small.batch_of()
     fine, coarse = (
         small.gradients(small.make(Dfa, net, blocks=blocks), batch) for blocks in (None, 1)

@@ -25,7 +25,7 @@ CONV = pytest.mark.parametrize("conv", ["full", "channel"])
 
 
 def parts(grads: Grads) -> tuple[Grads, Grads]:
-    """Those of the blocks, and those of the readout."""
+    """Split gradients into those of the blocks and those of the readout."""
     readout = {name for name in grads if name.startswith("network.readout.")}
     hidden = {name: grad for name, grad in grads.items() if name not in readout}
     return hidden, {name: grads[name] for name in readout}
@@ -38,9 +38,9 @@ def redraw(module: nn.Module) -> None:
             p.copy_(torch.randn(p.shape, generator=g, dtype=p.dtype))
 
 
-def assert_equal(found: Grads, expected: Grads) -> None:
-    assert set(found) == set(expected)
-    assert all(torch.equal(found[name], grad) for name, grad in expected.items())
+def assert_equal(actual: Grads, expected: Grads) -> None:
+    assert set(actual) == set(expected)
+    assert all(torch.equal(actual[name], grad) for name, grad in expected.items())
 
 
 def test_drtp_equals_an_implementation_in_numpy() -> None:
@@ -62,7 +62,7 @@ def test_drtp_equals_an_implementation_in_numpy() -> None:
     small.assert_same(small.gradients(rule, batch), expected)
 
 
-class LabelForError(Task):
+class LabelAsError(Task):
     """A task whose output error is the label."""
 
     def output_error(self, logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
@@ -72,14 +72,14 @@ class LabelForError(Task):
 @NET
 @CONV
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
-def test_hidden_gradients_are_those_of_dfa_with_the_label_for_the_error(
+def test_hidden_gradients_are_those_of_dfa_with_the_label_as_output_error(
     net: small.NetworkSpec, conv: str, reduction: str
 ) -> None:
     batch, options = small.batch_of(), {"conv": conv, "reduction": reduction}
     dfa = small.make(Dfa, net, dropout=0.3, **options)
-    dfa.task = LabelForError("toy", SHAPE, CLASSES)
-    found = small.gradients(small.make(Drtp, net, dropout=0.3, **options), batch)
-    small.assert_same(parts(found)[0], parts(small.gradients(dfa, batch))[0])
+    dfa.task = LabelAsError("toy", SHAPE, CLASSES)
+    actual = small.gradients(small.make(Drtp, net, dropout=0.3, **options), batch)
+    small.assert_same(parts(actual)[0], parts(small.gradients(dfa, batch))[0])
 
 
 @NET
@@ -87,10 +87,10 @@ def test_hidden_gradients_do_not_depend_on_the_networks_output(net: small.Networ
     rule, batch = small.make(Drtp, net), small.batch_of()
     hidden, readout = parts(small.gradients(rule, batch))
     redraw(rule.network.readout)
-    found = parts(small.gradients(rule, batch))
-    assert_equal(found[0], hidden)
+    actual = parts(small.gradients(rule, batch))
+    assert_equal(actual[0], hidden)
     assert not torch.equal(
-        found[1]["network.readout.linear.weight"], readout["network.readout.linear.weight"]
+        actual[1]["network.readout.linear.weight"], readout["network.readout.linear.weight"]
     )
 
 
@@ -100,10 +100,10 @@ def test_a_block_learns_nothing_from_the_blocks_above_it(net: small.NetworkSpec)
     hidden, _ = parts(small.gradients(rule, batch))
     for k in reversed(range(1, len(rule.network.blocks))):
         redraw(rule.network.blocks[k])
-        found, _ = parts(small.gradients(rule, batch))
+        actual, _ = parts(small.gradients(rule, batch))
         below = [name for name in hidden if int(name.split(".")[2]) < k]
         assert below
-        assert_equal({n: found[n] for n in below}, {n: hidden[n] for n in below})
+        assert_equal({n: actual[n] for n in below}, {n: hidden[n] for n in below})
 
 
 def test_within_a_block_a_layer_learns_nothing_from_the_layers_above_it() -> None:
@@ -119,27 +119,27 @@ def test_within_a_block_a_layer_learns_nothing_from_the_layers_above_it() -> Non
 
 
 @NET
-def test_the_sign_of_the_feedback_is_that_of_the_hidden_gradients(net: small.NetworkSpec) -> None:
-    """And B and -B have one law, so that it is immaterial."""
+def test_hidden_gradients_change_sign_with_the_feedback(net: small.NetworkSpec) -> None:
+    """The sign does not matter, since B and -B have the same distribution."""
     rule, batch = small.make(Drtp, net), small.batch_of()
     hidden, readout = parts(small.gradients(rule, batch))
     with torch.no_grad():
         for b in rule.feedback:
             b.neg_()
-    found = parts(small.gradients(rule, batch))
-    assert_equal(found[0], {name: -grad for name, grad in hidden.items()})
-    assert_equal(found[1], readout)
+    actual = parts(small.gradients(rule, batch))
+    assert_equal(actual[0], {name: -grad for name, grad in hidden.items()})
+    assert_equal(actual[1], readout)
 
 
 @NET
 @pytest.mark.parametrize("dropout", [0.0, 0.3])
 def test_the_readout_gets_the_gradient_of_bp(net: small.NetworkSpec, dropout: float) -> None:
     batch = small.batch_of()
-    found, expected = (
+    actual, expected = (
         small.gradients(small.make(rule, net, dropout=dropout), batch) for rule in (Drtp, Bp)
     )
-    assert set(found) == set(expected)
-    small.assert_same(parts(found)[1], parts(expected)[1])
+    assert set(actual) == set(expected)
+    small.assert_same(parts(actual)[1], parts(expected)[1])
 
 
 @NET
@@ -153,7 +153,7 @@ def test_labels_reach_every_layer(net: small.NetworkSpec) -> None:
 
 
 @NET
-def test_grouping_layers_into_blocks_changes_nothing(net: small.NetworkSpec) -> None:
+def test_grouping_layers_into_blocks_changes_no_gradient(net: small.NetworkSpec) -> None:
     batch = small.batch_of()
     fine, coarse = (
         small.gradients(small.make(Drtp, net, blocks=blocks), batch) for blocks in (None, 1)

@@ -1,4 +1,4 @@
-"""fa is bp with fixed random weights in the place of each transposed W, and nothing else."""
+"""fa is bp with fixed random weights in place of each transposed W."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ NET = pytest.mark.parametrize("net", NETS.values(), ids=NETS)
 
 
 def affines(rule: Fa) -> list[FeedbackLinear | FeedbackConv2d]:
-    """Every map that has a feedback."""
+    """Return every affine map that has feedback weights."""
     return [m for m in rule.modules() if isinstance(m, FeedbackLinear | FeedbackConv2d)]
 
 
 def mirror(rule: Fa) -> None:
-    """B = W for every map."""
+    """Set B = W for every map."""
     with torch.no_grad():
         for affine in affines(rule):
             affine.feedback.weight.copy_(affine.weight)
@@ -56,26 +56,26 @@ def test_fa_whose_feedback_follows_the_weights_is_bp(
     for index in range(3):
         mirror(fa)
         batch = small.batch_of(seed=index)
-        found, expected = (small.gradients(rule, batch, index) for rule in (fa, bp))
-        small.assert_same(found, expected)
-        small.descend(fa, found, 0.1)
+        actual, expected = (small.gradients(rule, batch, index) for rule in (fa, bp))
+        small.assert_same(actual, expected)
+        small.descend(fa, actual, 0.1)
         small.descend(bp, expected, 0.1)
 
 
 @NET
 def test_fa_with_its_own_feedback_is_not_bp_below_the_readout(net: small.NetworkSpec) -> None:
     batch = small.batch_of()
-    found, expected = (small.gradients(small.make(rule, net), batch) for rule in (Fa, Bp))
-    assert set(found) == set(expected)
+    actual, expected = (small.gradients(small.make(rule, net), batch) for rule in (Fa, Bp))
+    assert set(actual) == set(expected)
     for name, grad in expected.items():
-        same = torch.allclose(found[name], grad, rtol=1e-9, atol=1e-12)
+        same = torch.allclose(actual[name], grad, rtol=1e-9, atol=1e-12)
         rounding = grad.abs().max() < 1e-12  # a bias in front of a normalisation
         assert same == (name.startswith("network.readout.") or bool(rounding)), name
 
 
 @NET
-def test_backward_pass_reads_no_weights(net: small.NetworkSpec) -> None:
-    """With every weight NaN behind the forward pass, fa's gradients stay as they are."""
+def test_the_backward_pass_reads_no_weights(net: small.NetworkSpec) -> None:
+    """If every weight becomes NaN after the forward pass, the gradients do not change."""
     batch = small.batch_of()
     for rule, reads in ((small.make(Fa, net), False), (small.make(Bp, net), True)):
         expected = small.gradients(rule, batch)
@@ -84,8 +84,8 @@ def test_backward_pass_reads_no_weights(net: small.NetworkSpec) -> None:
         for module in rule.modules():
             if isinstance(module, nn.Linear | nn.Conv2d):
                 module.weight.data.fill_(torch.nan)
-        found = differentiate(loss, params)
-        same = [torch.equal(found[name], grad) for name, grad in expected.items()]
+        actual = differentiate(loss, params)
+        same = [torch.equal(actual[name], grad) for name, grad in expected.items()]
         assert all(same) != reads
 
 
@@ -111,20 +111,20 @@ def test_fa_equals_an_implementation_in_numpy() -> None:
 
 
 @pytest.mark.parametrize("net", ["mlp", "cnn", "resnet", "mixer"])
-def test_feedback_stays_as_it_was_drawn(net: str) -> None:
-    """Under weight decay too; and it is saved with the rule and restored."""
+def test_feedback_does_not_change(net: str) -> None:
+    """This holds with weight decay too; the feedback is saved with the rule and restored."""
     rule = small.make(Fa, NETS[net])
     recipe = Recipe(weight_decay=0.1)
     rule.attach({group.name: Update(group, recipe) for group in rule.groups()})
     state = {name: value.clone() for name, value in rule.state_dict().items()}
-    kept = [name for name in state if ".feedback." in name]
-    assert len(kept) == len(rule.network.layers)  # all but the first, and the readout
+    feedback_names = [name for name in state if ".feedback." in name]
+    assert len(feedback_names) == len(rule.network.layers)  # all but the first, and the readout
     for index in range(3):
         rule.step(small.batch_of(seed=index), Step(Randomness(0), index))
     for name, value in rule.state_dict().items():
         if name.endswith("affine.weight"):
             assert not torch.equal(value, state[name])
-        if name in kept:
+        if name in feedback_names:
             assert torch.equal(value, state[name])
 
     other = Fa(NETS[net].build(Init(7), SHAPE, CLASSES), rule.task, rule.config, Init(8)).double()
@@ -134,7 +134,7 @@ def test_feedback_stays_as_it_was_drawn(net: str) -> None:
 
 
 @NET
-def test_feedback_has_the_law_of_the_weights_and_is_fixed(net: small.NetworkSpec) -> None:
+def test_feedback_is_fixed_and_distributed_like_the_weights(net: small.NetworkSpec) -> None:
     rule = small.make(Fa, net)
     first = rule.network.layers[0].affine
     assert first not in affines(rule)
@@ -152,7 +152,7 @@ def test_feedback_has_the_law_of_the_weights_and_is_fixed(net: small.NetworkSpec
 
 
 @NET
-def test_grouping_layers_into_blocks_changes_nothing(net: small.NetworkSpec) -> None:
+def test_grouping_layers_into_blocks_changes_no_gradient(net: small.NetworkSpec) -> None:
     batch = small.batch_of()
     fine, coarse = (
         small.gradients(small.make(Fa, net, blocks=blocks), batch) for blocks in (None, 1)
@@ -171,10 +171,10 @@ def test_a_subclass_chooses_the_weights_of_the_backward_pass() -> None:
             return Own(affine.weight.detach().clone())
 
     batch = small.batch_of()
-    found, expected = (
+    actual, expected = (
         small.gradients(small.make(rule, NETS["resnet"]), batch) for rule in (Mirrored, Bp)
     )
-    small.assert_same(found, expected)
+    small.assert_same(actual, expected)
 
 
 class Linear(Block):
@@ -187,8 +187,8 @@ def linear_network(init: Init) -> Network:
     return Network(blocks, Readout(init.linear("readout", 20, CLASSES)))
 
 
-def test_angle_to_bp_falls_on_a_linear_network() -> None:
-    """The readout grows along B, so that the error sent through B falls into line with bp's."""
+def test_the_angle_to_bp_falls_on_a_linear_network() -> None:
+    """The readout grows along B, so the gradients that B sends back align with those of bp."""
     init, task = Init(0), Task("toy", SHAPE, CLASSES)
     fa = Fa(linear_network(init), task, Fa.Config(), init).double()
     with torch.no_grad():
@@ -201,14 +201,14 @@ def test_angle_to_bp_falls_on_a_linear_network() -> None:
         x = torch.randn(64, *SHAPE, generator=g, dtype=torch.float64)
         batch = Batch(x, (x.flatten(1) @ teacher).argmax(1))
         bp.load_state_dict(fa.state_dict(), strict=False)
-        found = small.gradients(fa, batch, index)
+        actual = small.gradients(fa, batch, index)
         one, other = (
             grads["network.blocks.0.layer.affine.weight"].flatten()
-            for grads in (found, small.gradients(bp, batch, index))
+            for grads in (actual, small.gradients(bp, batch, index))
         )
         cosine = torch.cosine_similarity(one, other, dim=0)
         angles.append(math.degrees(math.acos(cosine.item())))
-        small.descend(fa, found, 0.5)
+        small.descend(fa, actual, 0.5)
     assert sum(angles[:3]) / 3 > 75
     assert sum(angles[-20:]) / 20 < 45
 
@@ -218,7 +218,7 @@ def test_a_step_in_bfloat16_is_near_float32(net: small.NetworkSpec) -> None:
     assert_a_step_is_near_float32(small.make(Fa, net))
 
 
-def test_layers_whose_weights_are_made_from_others_are_refused() -> None:
+def test_layers_with_parametrised_weights_are_refused() -> None:
     network = NETS["mlp"].build(Init(0), SHAPE, CLASSES)
     weight_norm(network.layers[1].affine)
     with pytest.raises(UsageError, match="weight of 'fc2' is computed from other parameters"):

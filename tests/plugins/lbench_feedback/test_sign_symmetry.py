@@ -1,4 +1,4 @@
-"""usf, brsf and frsf are fa whose feedback has the signs of the weights and sizes of its own."""
+"""usf, brsf and frsf are fa with the signs of the weights and other magnitudes."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ def bound(weight: Tensor) -> float:
 
 
 def scale(weight: Tensor) -> float:
-    """s, the standard deviation of the law of the weights, as a rule holds it: in float32."""
+    """Return s, the standard deviation of initial weights, rounded to float32 as in the rule."""
     return torch.tensor(bound(weight) / math.sqrt(3)).item()
 
 
-def used(rule: Any, step: int = 0) -> dict[str, Tensor]:
-    """The weights of the backward pass in a step, by map."""
+def backward_weights(rule: Any, step: int = 0) -> dict[str, Tensor]:
+    """Return the weights of the backward pass in a step, by map."""
     small.gradients(rule, small.batch_of(), step)
     return {name: m.feedback(m.weight.detach()).clone() for name, m in rule.maps.items()}
 
@@ -54,22 +54,22 @@ def test_usf_is_fa_with_the_scaled_signs_of_the_weights(net: small.NetworkSpec) 
                 signs = torch.where(affine.weight > 0, 1.0, -1.0).double()
                 affine.feedback.weight.copy_(scale(affine.weight) * signs)
         batch = small.batch_of(seed=index)
-        found, expected = (small.gradients(rule, batch, index) for rule in (usf, fa))
-        small.assert_same(found, expected)
-        small.descend(usf, found, 1.0)
+        actual, expected = (small.gradients(rule, batch, index) for rule in (usf, fa))
+        small.assert_same(actual, expected)
+        small.descend(usf, actual, 1.0)
         small.descend(fa, expected, 1.0)
 
 
-def test_usf_starts_with_feedback_of_the_size_of_the_weights() -> None:
+def test_usf_starts_with_feedback_of_the_root_mean_square_of_the_weights() -> None:
     rule = small.make(Usf, WIDE)
-    for name, b in used(rule).items():
+    for name, b in backward_weights(rule).items():
         low, high = b.unique().tolist()
         assert low == -high
         assert math.isclose(high, rule.maps[name].weight.std().item(), rel_tol=0.02)
 
 
 @NET
-def test_with_weights_of_its_own_size_usf_is_bp(net: small.NetworkSpec) -> None:
+def test_usf_is_bp_if_all_weights_have_its_magnitude(net: small.NetworkSpec) -> None:
     usf = small.make(Usf, net)
     with torch.no_grad():
         for affine in usf.maps.values():
@@ -81,8 +81,8 @@ def test_with_weights_of_its_own_size_usf_is_bp(net: small.NetworkSpec) -> None:
 
 
 @pytest.mark.parametrize("net", ["mlp", "cnn", "cnn without norm"])
-def test_with_weights_of_one_size_usf_is_proportional_to_bp(net: str) -> None:
-    """Every map that the error passes scales it by s over that size."""
+def test_usf_is_proportional_to_bp_if_all_weights_have_one_magnitude(net: str) -> None:
+    """Every map that the error passes scales it by s over that magnitude."""
     size, usf = 0.2, small.make(Usf, NETS[net])
     with torch.no_grad():
         for affine in usf.maps.values():
@@ -102,25 +102,29 @@ def test_with_weights_of_one_size_usf_is_proportional_to_bp(net: str) -> None:
 @RULE
 @NET
 def test_only_the_signs_of_the_weights_matter(rule: type[Fa], net: small.NetworkSpec) -> None:
-    made = small.make(rule, net)
-    before = used(made)
+    instance = small.make(rule, net)
+    before = backward_weights(instance)
     g = torch.Generator().manual_seed(0)
     with torch.no_grad():
-        for affine in made.maps.values():
+        for affine in instance.maps.values():
             affine.weight.mul_(torch.rand(affine.weight.shape, generator=g).double() * 9 + 0.1)
-    for name, b in used(made).items():
+    for name, b in backward_weights(instance).items():
         assert torch.equal(b, before[name])
-        assert torch.equal(b.sign(), made.maps[name].weight.sign())
+        assert torch.equal(b.sign(), instance.maps[name].weight.sign())
     with torch.no_grad():
-        for affine in made.maps.values():
+        for affine in instance.maps.values():
             affine.weight.neg_()
-    assert all(torch.equal(b, -before[name]) for name, b in used(made).items())
+    assert all(torch.equal(b, -before[name]) for name, b in backward_weights(instance).items())
 
 
 @NET
-def test_brsf_draws_its_sizes_anew_in_every_step_and_not_within_one(net: small.NetworkSpec) -> None:
+def test_brsf_draws_magnitudes_once_per_step(net: small.NetworkSpec) -> None:
     rule, batch = small.make(Brsf, net), small.batch_of()
-    first, again, second = used(rule, 0), used(rule, 0), used(rule, 1)
+    first, again, second = (
+        backward_weights(rule, 0),
+        backward_weights(rule, 0),
+        backward_weights(rule, 1),
+    )
     for name, b in first.items():
         assert torch.equal(again[name], b)
         assert not (second[name] == b).any()
@@ -130,8 +134,8 @@ def test_brsf_draws_its_sizes_anew_in_every_step_and_not_within_one(net: small.N
     assert (one[below] - two[below]).norm() > 0.01 * one[below].norm()
 
 
-def test_frsf_keeps_its_sizes_and_follows_the_signs() -> None:
-    """Under weight decay too; they are saved with the rule."""
+def test_frsf_keeps_its_magnitudes_and_follows_the_signs() -> None:
+    """This holds with weight decay too; the magnitudes are saved with the rule."""
     rule = small.make(Frsf, NETS["resnet"])
     sizes = {name: affine.feedback.weight.clone() for name, affine in rule.maps.items()}
     recipe = Recipe(lr=0.1, weight_decay=0.1)
@@ -149,23 +153,23 @@ def test_frsf_keeps_its_sizes_and_follows_the_signs() -> None:
 
 
 @NET
-def test_frsf_with_the_sizes_of_the_weights_is_bp(net: small.NetworkSpec) -> None:
+def test_frsf_with_the_magnitudes_of_the_weights_is_bp(net: small.NetworkSpec) -> None:
     frsf, bp = small.make(Frsf, net), small.make(Bp, net)
     for index in range(3):
         with torch.no_grad():
             for affine in frsf.maps.values():
                 affine.feedback.weight.copy_(affine.weight.abs())
         batch = small.batch_of(seed=index)
-        found, expected = (small.gradients(rule, batch, index) for rule in (frsf, bp))
-        small.assert_same(found, expected)
-        small.descend(frsf, found, 0.1)
+        actual, expected = (small.gradients(rule, batch, index) for rule in (frsf, bp))
+        small.assert_same(actual, expected)
+        small.descend(frsf, actual, 0.1)
         small.descend(bp, expected, 0.1)
 
 
 @pytest.mark.parametrize("rule", [Brsf, Frsf])
-def test_random_sizes_have_the_law_of_the_sizes_of_the_weights(rule: type[Fa]) -> None:
-    """Uniform between 0 and the bound of the weights: by the first two moments and the ends."""
-    for b in used(small.make(rule, WIDE)).values():
+def test_random_magnitudes_are_distributed_like_those_of_the_weights(rule: type[Fa]) -> None:
+    """They are uniform from 0 to the bound of the weights, by two moments and the ends."""
+    for b in backward_weights(small.make(rule, WIDE)).values():
         share = b.abs() / bound(b)
         noise = 4 / math.sqrt(share.numel())
         assert share.max() <= 1
@@ -174,12 +178,12 @@ def test_random_sizes_have_the_law_of_the_sizes_of_the_weights(rule: type[Fa]) -
 
 
 @RULE
-def test_only_frsf_keeps_fixed_numbers(rule: type[Fa]) -> None:
-    made = small.make(rule, NETS["cnn"])
-    count = sum(affine.weight.numel() for affine in made.maps.values())
+def test_only_frsf_has_fixed_parameters(rule: type[Fa]) -> None:
+    instance = small.make(rule, NETS["cnn"])
+    count = sum(affine.weight.numel() for affine in instance.maps.values())
     plain = parameters(small.make(Bp, NETS["cnn"]).float(), SHAPE)
     fixed = count if rule is Frsf else 0
-    assert parameters(made.float(), SHAPE) == {**plain, "fix": fixed}
+    assert parameters(instance.float(), SHAPE) == {**plain, "fix": fixed}
 
 
 @RULE

@@ -1,4 +1,4 @@
-"""wm is fa whose feedback follows the correlation of noise with what the maps make of it."""
+"""wm is fa whose feedback follows the correlation of noise with the output of the maps."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ def feedback(rule: Wm) -> dict[str, Tensor]:
 
 
 @NET
-def test_a_mirror_phase_is_the_correlation_of_noise_that_goes_through_the_map(
+def test_a_mirror_phase_adds_the_correlation_of_noise_and_the_maps_output(
     net: small.NetworkSpec,
 ) -> None:
-    """A convolution, of any number of groups, sees the noise in one patch."""
+    """A convolution with any number of groups gets the noise as one patch."""
     rule = small.make(Wm, net, rate=0.3, decay=0.2, samples=7)
     before, s = feedback(rule), Step(Randomness(0), 5)
     rule.after_step(s)
@@ -50,8 +50,8 @@ def test_a_mirror_phase_is_the_correlation_of_noise_that_goes_through_the_map(
 
 
 @NET
-def test_a_mirror_phase_adds_a_share_of_the_weights_on_average(net: small.NetworkSpec) -> None:
-    """E B' = (1 - decay) B + rate W, by the variance (|w|^2 + w^2)/n of an average."""
+def test_a_mirror_phase_adds_a_multiple_of_the_weights_on_average(net: small.NetworkSpec) -> None:
+    """E B' = (1 - decay) B + rate W, tested with the variance (|w|^2 + w^2)/n of an average."""
     rounds, samples = 50, 200
     rule = small.make(Wm, net, rate=0.3, decay=0.2, samples=samples)
     before = feedback(rule)
@@ -72,8 +72,8 @@ def test_a_mirror_phase_adds_a_share_of_the_weights_on_average(net: small.Networ
 
 
 @pytest.mark.parametrize(("rate", "decay"), [(0.05, 0.05), (0.1, 0.05)])
-def test_feedback_turns_to_a_multiple_of_the_weights(rate: float, decay: float) -> None:
-    """To rate/decay, at an angle of tan^2 = decay/(2 - decay) (inputs + 1)/samples."""
+def test_feedback_converges_to_a_multiple_of_the_weights(rate: float, decay: float) -> None:
+    """The factor is rate/decay, and tan^2 of the angle decay/(2 - decay) (inputs + 1)/samples."""
     rule = small.make(Wm, Mlp(widths=(60, 50, 40)), rate=rate, decay=decay, samples=64)
     for index in range(200):
         rule.after_step(Step(Randomness(2), index))
@@ -88,7 +88,7 @@ def test_feedback_turns_to_a_multiple_of_the_weights(rate: float, decay: float) 
 
 
 @NET
-def test_a_mirror_phase_changes_the_feedback_and_nothing_else(net: small.NetworkSpec) -> None:
+def test_a_mirror_phase_changes_only_the_feedback(net: small.NetworkSpec) -> None:
     rule = small.make(Wm, net)
     before = {name: value.clone() for name, value in rule.state_dict().items()}
     rule.after_step(Step(Randomness(0)))
@@ -98,26 +98,26 @@ def test_a_mirror_phase_changes_the_feedback_and_nothing_else(net: small.Network
 
 
 @NET
-def test_a_step_is_one_of_fa_and_leaves_the_feedback_alone(net: small.NetworkSpec) -> None:
+def test_a_step_is_one_of_fa_and_does_not_change_the_feedback(net: small.NetworkSpec) -> None:
     wm, fa, batch = small.make(Wm, net), small.make(Fa, net), small.batch_of()
     before = feedback(wm)
     small.assert_same(small.gradients(wm, batch), small.gradients(fa, batch))
     assert all(torch.equal(b, before[name]) for name, b in feedback(wm).items())
 
 
-def test_behind_enough_noise_the_next_step_is_one_of_bp() -> None:
+def test_after_enough_noise_the_next_step_is_one_of_bp() -> None:
     wm, bp = (
         small.make(Wm, NETS["cnn"], rate=1.0, decay=1.0, samples=50_000),
         small.make(Bp, NETS["cnn"]),
     )
     wm.after_step(Step(Randomness(0)))
     batch = small.batch_of()
-    found, expected = (small.gradients(rule, batch) for rule in (wm, bp))
+    actual, expected = (small.gradients(rule, batch) for rule in (wm, bp))
     far = small.gradients(small.make(Fa, NETS["cnn"]), batch)
     for name in expected:
         if name.endswith("layer.affine.weight"):
             size = expected[name].norm()
-            assert (found[name] - expected[name]).norm() < 0.1 * size
+            assert (actual[name] - expected[name]).norm() < 0.1 * size
             assert (far[name] - expected[name]).norm() > 0.5 * size
 
 

@@ -1,4 +1,4 @@
-"""Small rules in float64 of every family of networks, and steps whose noise a test chooses."""
+"""Small rules in float64 on networks of every family, and steps whose noise a test sets."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SHAPE, CLASSES = (1, 4, 4), 3
 
 
 class Pointwise(NetworkSpec):
-    """Three 1x1 convolutions, two of them of four groups, and what may mix between them."""
+    """Three 1x1 convolutions, two of them with four groups, and a normalisation between them."""
 
     pool: int = 1
     norm: Literal["groups of two", "all"] = "groups of two"
@@ -46,7 +46,7 @@ class Pointwise(NetworkSpec):
 
 
 class Twice(Block):
-    """A block whose layer acts twice, with the activation between."""
+    """A block whose layer acts twice, with the activation in between."""
 
     def preactivation(self, x: Tensor, s: Step | None = None) -> Tensor:
         z: Tensor = self.layer(self.activate(self.layer(x)))
@@ -54,7 +54,7 @@ class Twice(Block):
 
 
 class Tied(NetworkSpec):
-    """A convolution, and one that acts twice."""
+    """A network of a convolution and another one that acts twice."""
 
     def build(
         self, init: Init, shape: tuple[int, int, int], classes: int, dropout: float = 0.0
@@ -65,7 +65,7 @@ class Tied(NetworkSpec):
 
 
 class Net(NamedTuple):
-    """A small network, cut into ``blocks`` where that is given."""
+    """A small network, regrouped into ``blocks`` blocks if that is given."""
 
     spec: NetworkSpec
     blocks: int | None = None
@@ -94,7 +94,7 @@ NETS = {
 
 
 def make(rule: type[Rule], net: Net, **options: Any) -> Any:
-    """A rule in float64; the same weights for every rule."""
+    """Return a rule in float64; all rules have the same initial weights."""
     init = Init(1)
     network = net.spec.build(init, SHAPE, CLASSES, net.dropout)
     network = network if net.blocks is None else network.regrouped(net.blocks)
@@ -108,37 +108,38 @@ def batch_of(size: int = 3, seed: int = 2) -> Batch:
 
 
 def gradients(rule: Rule, batch: Batch, s: Step | None = None) -> dict[str, Tensor]:
-    """What one step hands to the optimizers, by name; no parameter changes."""
-    found: dict[str, Tensor] = {}
+    """Return the gradients that the optimizers receive in one step; no parameter changes."""
+    received: dict[str, Tensor] = {}
 
     def keep(grads: Mapping[str, Tensor]) -> None:
-        found.update({name: grad.detach().clone() for name, grad in grads.items()})
+        received.update({name: grad.detach().clone() for name, grad in grads.items()})
 
     rule.attach({group.name: keep for group in rule.groups()})
     rule.step(batch, s or Step(Randomness(0)))
-    return found
+    return received
 
 
 def passed(stream: str) -> str:
-    """The layer and, behind its first, the number of its pass, of a perturbation's stream."""
+    """Return the layer, and from its second pass on the pass's number, from a stream's name."""
     return stream.split("/", 2)[2]
 
 
 def passes(rule: Rule, layers: Sequence[Layer]) -> dict[str, Pass]:
-    """The passes through some layers, named as in :func:`passed`, in their order."""
-    found: dict[str, Pass] = {}
-    for each in rule.network.passes(rule.task.shape):
-        if each.layer in layers:
-            number = 1 + sum(other.layer is each.layer for other in found.values())
-            found[each.layer.name if number == 1 else f"{each.layer.name}/{number}"] = each
-    return found
+    """Return the passes through some layers in order, named as in :func:`passed`."""
+    by_name: dict[str, Pass] = {}
+    for layer_pass in rule.network.passes(rule.task.shape):
+        layer = layer_pass.layer
+        if layer in layers:
+            number = 1 + sum(other.layer is layer for other in by_name.values())
+            by_name[layer.name if number == 1 else f"{layer.name}/{number}"] = layer_pass
+    return by_name
 
 
 class Basis(Step):
     """For q copies of each example, noise that is sqrt(q) times each of q basis vectors.
 
-    They span the units in some passes through layers, one after the other as ``offsets`` says;
-    all others have no noise. Copies of an example share all else that is random.
+    They span the units in some passes through layers, in the order of ``offsets``; all other
+    units have no noise. Copies of an example share all other random numbers.
     """
 
     def __init__(self, offsets: Mapping[str, int], count: int) -> None:
@@ -160,21 +161,21 @@ class Basis(Step):
 
 
 def mean_over_basis(rule: Rule, batch: Batch, layers: Sequence[Layer]) -> dict[str, Tensor]:
-    """The mean gradient over an orthonormal basis of the noise, which is the exact expectation.
+    """Return the mean gradient over an orthonormal basis of the noise, its exact expectation.
 
     Each example has its own noise and gradients are means over examples, so that one step on
     copies has the whole basis.
     """
     offsets, count = {}, 0
-    for name, each in passes(rule, layers).items():
+    for name, layer_pass in passes(rule, layers).items():
         offsets[name] = count
-        count += each.shape.numel()
+        count += layer_pass.shape.numel()
     copies = Batch(batch.x.repeat_interleave(count, 0), batch.target.repeat_interleave(count, 0))
     return gradients(rule, copies, Basis(offsets, count))
 
 
 class Given(Step):
-    """The noise of the first draw is given, by what ends the stream's name; the rest is random."""
+    """A step with given noise in the first draw, by the end of the stream's name."""
 
     def __init__(self, given: Mapping[str, Tensor], index: int = 0) -> None:
         super().__init__(Randomness(0), index)
@@ -191,7 +192,7 @@ class Given(Step):
 
 
 def noise_of(rule: Rule, names: Sequence[str], seed: int = 0) -> dict[str, Tensor]:
-    """Standard normal numbers in float64 for these parameters."""
+    """Draw standard normal numbers in float64 for these parameters."""
     g, params = torch.Generator().manual_seed(seed), dict(rule.named_parameters())
     return {name: torch.randn(params[name].shape, generator=g).double() for name in names}
 
@@ -199,15 +200,16 @@ def noise_of(rule: Rule, names: Sequence[str], seed: int = 0) -> dict[str, Tenso
 def mean_over_weights(
     rule: Rule, batch: Batch, noisy: Sequence[str], names: Sequence[str], most: int
 ) -> tuple[list[str], dict[str, Tensor]]:
-    """The mean gradient over an orthonormal basis of the noise in some weights.
+    """Return the mean gradient over an orthonormal basis of the noise in some weights.
 
     Args:
         noisy: all parameters that have noise.
-        names: those that a basis may span; the others have no noise.
-        most: numbers that the basis spans, a step each; parameters with more are left out.
+        names: parameters that a basis may span; the others have no noise.
+        most: the largest size of the basis, with one step per vector; larger parameters are left
+            out.
 
     Returns:
-        The names that it spans, and the gradients.
+        The names of the parameters that the basis spans, and the gradients.
     """
     params = dict(rule.named_parameters())
     still = {name: torch.zeros_like(params[name]).detach() for name in noisy}
@@ -227,9 +229,9 @@ def mean_over_weights(
 
 
 def normal_nodes(count: int) -> Iterator[tuple[float, list[float]]]:
-    """Weights and nodes whose sums are expectations over ``count`` normal numbers.
+    """Return weights and nodes of a cubature for ``count`` independent normal numbers.
 
-    Exact for polynomials to degree 5 (McNamee & Stenger 1967), as the moments show: E x² = 1,
+    It is exact for polynomials to degree 5 (McNamee & Stenger 1967), as moments show: E x² = 1,
     E x⁴ = 3, E x²y² = 1.
     """
     r = math.sqrt(3)
@@ -242,12 +244,12 @@ def normal_nodes(count: int) -> Iterator[tuple[float, list[float]]]:
 
 
 def expectation(value: Callable[[list[float]], Tensor], count: int) -> Tensor:
-    """Of a polynomial of degree at most 5 in ``count`` independent normal numbers."""
+    """Return the mean of a polynomial of degree at most 5 in ``count`` normal numbers."""
     return torch.stack([weight * value(node) for weight, node in normal_nodes(count)]).sum(0)
 
 
 class Nodes(Step):
-    """Noise is a node of a cubature, a number a unit or weight, in the order of the draws."""
+    """A step whose noise is a node of a cubature, with one number per unit or weight."""
 
     def __init__(self, node: Sequence[float]) -> None:
         super().__init__(Randomness(0))
@@ -263,7 +265,7 @@ class Nodes(Step):
 
 
 def local_gradients(rule: Any, x: Tensor, target: Tensor, s: Step) -> dict[str, Tensor]:
-    """Autograd of the sum of the heads' cross-entropies, with every block's input detached."""
+    """Return autograd's gradients of the heads' cross-entropies with detached block inputs."""
     total = torch.zeros((), dtype=torch.float64)
     for block, head in zip(rule.network.blocks, rule.heads, strict=True):
         h = block.activate(block.preactivation(x.detach(), s))
@@ -274,9 +276,9 @@ def local_gradients(rule: Any, x: Tensor, target: Tensor, s: Step) -> dict[str, 
     return dict(zip(named, torch.autograd.grad(total, list(named.values())), strict=True))
 
 
-def assert_same(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
-    """The same gradients for the same names, to 1e-9 of the largest one of each."""
-    assert set(found) == set(expected)
+def assert_same(actual: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
+    """Assert that gradients have the same names, and values to 1e-9 of each one's largest entry."""
+    assert set(actual) == set(expected)
     for name, value in expected.items():
         scale = max(value.abs().max().item(), 1e-3)
-        assert (found[name] - value).abs().max().item() <= 1e-9 * scale, name
+        assert (actual[name] - value).abs().max().item() <= 1e-9 * scale, name

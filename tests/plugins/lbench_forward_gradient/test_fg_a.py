@@ -1,4 +1,4 @@
-"""fg_a: the directional derivative is exact, its estimate unbiased, its variance the law's."""
+"""fg_a: the directional derivative is exact, and mean and variance of estimates are as derived."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ PARTS = ("weight", "bias")
 
 
 class Recorded(Step):
-    """Remembers the perturbations that it drew, in float64, by the pass through a layer."""
+    """A step that stores its perturbations in float64, by the pass through a layer."""
 
     def __init__(self, index: int = 0) -> None:
         super().__init__(Randomness(5), index)
@@ -53,7 +53,7 @@ class Recorded(Step):
 
 
 def cotangents(rule: Rule, batch: Batch, s: Step) -> dict[str, Tensor]:
-    """bp's gradient of the mean loss at every z, by the pass through a layer."""
+    """Return the gradient of the mean loss at every z, by the pass through a layer."""
     leaves: list[Tensor] = []
 
     def add_zero(layer: Layer, z: Tensor) -> Tensor:
@@ -78,24 +78,24 @@ def test_the_mean_over_a_basis_of_the_noise_is_the_gradient_of_bp(net: Net, mask
 def test_the_readout_has_its_exact_gradient_in_each_step(net: Net) -> None:
     batch = small.batch_of()
     exact = small.gradients(small.make(Bp, net), batch)
-    found = small.gradients(small.make(FgA, net), batch)
+    actual = small.gradients(small.make(FgA, net), batch)
     for name in ("network.readout.linear.weight", "network.readout.linear.bias"):
-        torch.testing.assert_close(found[name], exact[name], rtol=1e-12, atol=1e-14)
+        torch.testing.assert_close(actual[name], exact[name], rtol=1e-12, atol=1e-14)
 
 
 @NET
 def test_the_estimate_is_the_noise_times_the_exact_slope_of_each_example(net: Net) -> None:
     rule, batch, s = small.make(FgA, net, mask=False), small.batch_of(), Recorded()
-    found = small.gradients(rule, batch, s)
+    actual = small.gradients(rule, batch, s)
     exact = cotangents(rule, batch, s)
     slope = sum((exact[name] * u).flatten(1).sum(1) for name, u in s.drawn.items())
-    with cut(rule.network.layers) as kept:
+    with cut(rule.network.layers) as outputs:
         rule.network(batch.x, s)
     estimates = [slope.view(-1, *[1] * (u.dim() - 1)) * u for u in s.drawn.values()]
     params = dict(rule.network.blocks.named_parameters(prefix="network.blocks"))
-    grads = torch.autograd.grad([z for _, z in kept], list(params.values()), estimates)
+    grads = torch.autograd.grad([z for _, z in outputs], list(params.values()), estimates)
     for name, grad in zip(params, grads, strict=True):
-        torch.testing.assert_close(found[name], grad, rtol=1e-10, atol=1e-13)
+        torch.testing.assert_close(actual[name], grad, rtol=1e-10, atol=1e-13)
 
 
 def test_the_slope_is_that_of_finite_differences() -> None:
@@ -115,8 +115,8 @@ def test_the_slope_is_that_of_finite_differences() -> None:
     torch.testing.assert_close(slope, difference, rtol=1e-6, atol=1e-9)
 
 
-def test_a_step_is_that_of_numpy() -> None:
-    """Values, tangents and the update of SGD by hand, in float64 and with the same noise."""
+def test_a_step_equals_numpy() -> None:
+    """Values, tangents and the update of SGD are computed in float64 with the same noise."""
     rule, batch, s = small.make(FgA, MLP, readout_lr=0.1), small.batch_of(4), Recorded()
     p = {name: value.detach().numpy().copy() for name, value in rule.named_parameters()}
     recipe = Recipe(optimizer="sgd", lr=0.3, momentum=0.9)
@@ -126,23 +126,23 @@ def test_a_step_is_that_of_numpy() -> None:
     rule.attach(updates)
     rule.step(batch, s)
 
-    h, hdot, kept = batch.x.flatten(1).numpy(), None, []
+    h, hdot, layers = batch.x.flatten(1).numpy(), None, []
     for k, name in enumerate(("fc1", "fc2")):
         w, b = (f"network.blocks.{k}.layer.affine.{part}" for part in PARTS)
         z = h @ p[w].T + p[b]
         u = s.drawn[name].numpy() * (z > 0)
         zdot = u if hdot is None else hdot @ p[w].T + u
-        kept.append((w, b, h, u))
+        layers.append((w, b, h, u))
         h, hdot = np.maximum(z, 0), zdot * (z > 0)
     assert hdot is not None
     w, b = "network.readout.linear.weight", "network.readout.linear.bias"
     logits = h @ p[w].T + p[b]
     e = np.exp(logits - logits.max(1, keepdims=True))
-    error = e / e.sum(1, keepdims=True) - np.eye(3)[batch.target.numpy()]
-    slope = (error * (hdot @ p[w].T)).sum(1, keepdims=True)
-    p[w] -= 0.1 * 0.3 * error.T @ h / 4
-    p[b] -= 0.1 * 0.3 * error.mean(0)
-    for w, b, x, u in kept:
+    output_error = e / e.sum(1, keepdims=True) - np.eye(3)[batch.target.numpy()]
+    slope = (output_error * (hdot @ p[w].T)).sum(1, keepdims=True)
+    p[w] -= 0.1 * 0.3 * output_error.T @ h / 4
+    p[b] -= 0.1 * 0.3 * output_error.mean(0)
+    for w, b, x, u in layers:
         p[w] -= 0.3 * (slope * u).T @ x / 4
         p[b] -= 0.3 * (slope * u).mean(0)
     for name, value in rule.named_parameters():
@@ -150,13 +150,13 @@ def test_a_step_is_that_of_numpy() -> None:
 
 
 @pytest.mark.parametrize(("mask", "count"), [(True, 1), (False, 1), (True, 2)])
-def test_the_second_moment_follows_the_law_of_gaussian_noise(mask: bool, count: int) -> None:
+def test_the_second_moment_is_that_of_gaussian_noise(mask: bool, count: int) -> None:
     """For one example, E (D u_i)^2 = |g|^2 + 2 g_i^2 at each of the q perturbed units.
 
     Layer m's squared gradient is then (|h|^2 + 1) (q_m |g|^2 + 2 |g_m|^2) on average, with h its
-    input and the 1 for its bias: q + 2 times the exact one's, where there is one layer. What is
-    more than the exact one's own square is the variance: of the mean of M draws, an M-th of it.
-    The square is of degree 4 in the noise, so the cubature has its expectation exactly.
+    input and the 1 for its bias. With one layer that is q + 2 times the square of the exact
+    gradient. The excess over that square is the variance, which falls as 1/M for the mean of M
+    draws. The square has degree 4 in the noise, so the cubature gives its exact expectation.
     """
     net = Net(Mlp(widths=(3, 2)))
     rule = small.make(FgA, net, mask=mask, perturbations=count)
@@ -165,15 +165,15 @@ def test_the_second_moment_follows_the_law_of_gaussian_noise(mask: bool, count: 
         rule.network.blocks[1].layer.affine.bias.copy_(torch.tensor([1.0, -1.0]))
     exact = cotangents(rule, batch, Step(Randomness(0)))
     total = sum(g.square().sum() for g in exact.values())
-    law, alive, h = [], [], batch.x.flatten(1)
+    expected, alive, h = [], [], batch.x.flatten(1)
     with torch.no_grad():
         for block, g in zip(rule.network.blocks, exact.values(), strict=True):
             z = block.preactivation(h)
             alive.append(int((z > 0).sum()))
             q, own = (alive[-1] if mask else z.numel()), g.square().sum()
-            law.append((h.square().sum() + 1) * ((q * total + own) / count + own))
+            expected.append((h.square().sum() + 1) * ((q * total + own) / count + own))
             h = block(h)
-    assert alive == [2, 1]  # of three and two: the mask matters
+    assert alive == [2, 1]  # of three and two units, so the mask matters
 
     def squares(node: list[float]) -> Tensor:
         grads = rule.gradients(batch, small.Nodes(node))
@@ -185,7 +185,7 @@ def test_the_second_moment_follows_the_law_of_gaussian_noise(mask: bool, count: 
         )
 
     torch.testing.assert_close(
-        small.expectation(squares, 5 * count), torch.stack(law), rtol=1e-10, atol=0
+        small.expectation(squares, 5 * count), torch.stack(expected), rtol=1e-10, atol=0
     )
 
 
@@ -210,7 +210,7 @@ def test_several_perturbations_are_averaged() -> None:
 
 
 @pytest.mark.parametrize("rule", [FgA, LgFgA, FgLocal])
-def test_batch_norm_is_refused_with_the_option_that_would_do(rule: type[Rule]) -> None:
+def test_the_error_for_batchnorm_names_the_options_that_fit(rule: type[Rule]) -> None:
     with pytest.raises(UsageError) as caught:
         small.make(rule, Net(Cnn(widths=(3, 2))))
     assert "norm=group" in caught.value.hint
@@ -218,7 +218,7 @@ def test_batch_norm_is_refused_with_the_option_that_would_do(rule: type[Rule]) -
 
 @pytest.mark.parametrize("rule", [FgA, FgW, FgLocal, LgFgA, LgFgW])
 def test_a_step_in_bfloat16_is_near_float32_with_the_same_noise(rule: type[Rule]) -> None:
-    """Within a half: a slope is a sum whose terms cancel, and rounding has its part of each."""
+    """The tolerance is one half: the terms of a slope cancel, but their rounding errors do not."""
     for net in (Mlp(widths=(20, 20)), Cnn(widths=(6, 6), norm="group")):
         init = Init(0)
         made: Any = rule(

@@ -1,4 +1,4 @@
-"""fg_w: the directional derivative is exact, its estimate unbiased, its variance the law's."""
+"""fg_w: the directional derivative is exact, and mean and variance of estimates are as derived."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_the_mean_over_a_basis_of_the_noise_is_the_gradient_of_bp(
     few = [*READOUT, *blocks_of(rule)] if perturb_readout else names
     spanned, mean = small.mean_over_weights(rule, batch, names, few, most=40)
     assert len(spanned) > 1
-    # Without noise in it the readout has its exact gradient.
+    # A readout without noise has its exact gradient.
     own = [*spanned, *READOUT]
     small.assert_same({name: mean[name] for name in own}, {name: exact[name] for name in own})
 
@@ -67,10 +67,10 @@ def test_the_estimate_is_the_noise_times_bps_slope_along_it(
 
 
 def test_estimates_follow_finite_differences_of_the_loss_with_the_same_noise() -> None:
-    """Weight perturbation, the same rule without derivatives (float64, both directions)."""
+    """Weight perturbation is the same rule with central differences instead of derivatives."""
     rule, batch = small.make(FgW, NETS["cnn"]), small.batch_of()
     params = dict(rule.named_parameters())
-    found, expected = [], []
+    actual, expected = [], []
     for seed in range(20):
         v = small.noise_of(rule, blocks_of(rule), seed)
         losses = []
@@ -80,17 +80,17 @@ def test_estimates_follow_finite_differences_of_the_loss_with_the_same_noise() -
             losses.append(F.cross_entropy(logits, batch.target).detach())
         name = "network.blocks.1.layer.affine.weight"
         expected.append((losses[0] - losses[1]) / 2e-5 * v[name])
-        found.append(small.gradients(rule, batch, Given(v))[name])
-    a, b = torch.stack(found).flatten(), torch.stack(expected).flatten()
+        actual.append(small.gradients(rule, batch, Given(v))[name])
+    a, b = torch.stack(actual).flatten(), torch.stack(expected).flatten()
     assert torch.corrcoef(torch.stack([a, b]))[0, 1] > 1 - 1e-8
     torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-8)
 
 
 @pytest.mark.parametrize("count", [1, 2])
-def test_mean_and_second_moment_follow_the_laws_of_gaussian_noise(count: int) -> None:
+def test_mean_and_second_moment_are_those_of_gaussian_noise(count: int) -> None:
     """E g = the gradient of bp, E |g|^2 = ((P + 1)/M + 1) |gradient of bp|^2: P + 2 for one draw.
 
-    The variance, what is above 1, falls as 1/M. By a cubature that is exact to degree 5.
+    The variance, which is the part above 1, falls as 1/M. The cubature is exact to degree 5.
     """
     init, task = Init(1), Task("toy", (1, 1, 2), 3)
     batch = Batch(torch.tensor([[[[0.3, 1.2]]], [[[2.0, 0.4]]]]).double(), torch.tensor([0, 2]))
@@ -115,14 +115,14 @@ def test_mean_and_second_moment_follow_the_laws_of_gaussian_noise(count: int) ->
         g = torch.cat([grads[name].flatten() for name in names])
         return torch.cat([g, g.square().sum()[None]])
 
-    found = small.expectation(moments, size * count)
-    torch.testing.assert_close(found[:-1], flat, rtol=1e-9, atol=1e-12)
-    law = ((size + 1) / count + 1) * flat.square().sum()
-    torch.testing.assert_close(found[-1], law, rtol=1e-9, atol=0)
+    actual = small.expectation(moments, size * count)
+    torch.testing.assert_close(actual[:-1], flat, rtol=1e-9, atol=1e-12)
+    expected = ((size + 1) / count + 1) * flat.square().sum()
+    torch.testing.assert_close(actual[-1], expected, rtol=1e-9, atol=0)
 
 
-def test_a_step_is_that_of_numpy() -> None:
-    """Values and tangents by hand, one draw for the whole batch."""
+def test_a_step_equals_numpy() -> None:
+    """Values and tangents are computed explicitly, with one draw for the whole batch."""
     rule, batch = small.make(FgW, NETS["mlp"]), small.batch_of(4)
     p = {name: value.detach().numpy() for name, value in rule.named_parameters()}
     noise = small.noise_of(rule, blocks_of(rule))
@@ -135,13 +135,13 @@ def test_a_step_is_that_of_numpy() -> None:
         h, hdot = np.maximum(z, 0), zdot * (z > 0)
     logits, tangent = h @ p[READOUT[0]].T + p[READOUT[1]], hdot @ p[READOUT[0]].T
     e = np.exp(logits - logits.max(1, keepdims=True))
-    error = (e / e.sum(1, keepdims=True) - np.eye(3)[batch.target.numpy()]) / 4
-    slope = (error * tangent).sum()
+    output_error = (e / e.sum(1, keepdims=True) - np.eye(3)[batch.target.numpy()]) / 4
+    slope = (output_error * tangent).sum()
     expected = {name: slope * u for name, u in v.items()}
-    expected |= {READOUT[0]: error.T @ h, READOUT[1]: error.sum(0)}
-    found = small.gradients(rule, batch, Given(noise))
-    assert set(found) == set(expected)
-    for name, grad in found.items():
+    expected |= {READOUT[0]: output_error.T @ h, READOUT[1]: output_error.sum(0)}
+    actual = small.gradients(rule, batch, Given(noise))
+    assert set(actual) == set(expected)
+    for name, grad in actual.items():
         np.testing.assert_allclose(grad.numpy(), expected[name], rtol=1e-10, atol=1e-13)
 
 
@@ -154,7 +154,7 @@ def test_several_perturbations_are_averaged() -> None:
     assert not torch.allclose(*(d["network.blocks.0.inner.0.affine.weight"] for d in draws[:2]))
 
 
-def test_batch_norms_statistics_change_once_a_step_however_many_draws_there_are() -> None:
+def test_batchnorms_statistics_change_once_per_step_with_several_draws() -> None:
     batch = small.batch_of()
     rules = [small.make(FgW, BATCH_NORM, perturbations=count) for count in (1, 3)]
     rules.append(small.make(Bp, BATCH_NORM))
@@ -168,7 +168,7 @@ def test_batch_norms_statistics_change_once_a_step_however_many_draws_there_are(
 
 
 @pytest.mark.parametrize("rule", [FgW, LgFgW])
-def test_a_network_without_forward_derivatives_is_refused_with_the_operation(
+def test_the_error_for_a_missing_forward_derivative_names_the_operation(
     rule: type[Rule],
 ) -> None:
     network = NETS["mlp"].spec.build(Init(1), small.SHAPE, small.CLASSES)

@@ -1,4 +1,4 @@
-"""lg_fg_a: each contraction holds all that noise can change, and no more than it says."""
+"""lg_fg_a: each contraction includes all that noise can change, and nothing else."""
 
 from __future__ import annotations
 
@@ -38,15 +38,15 @@ def test_the_mean_over_a_basis_of_a_blocks_noise_is_the_gradient_of_its_loss(
     exact = small.local_gradients(rule, batch.x, batch.target, Step(Randomness(0)))
     for k, block in enumerate(rule.network.blocks):
         mean = small.mean_over_basis(rule, batch, block.layers)
-        # Heads and readout have their exact gradient whatever the noise.
+        # Heads and the readout have their exact gradients for any noise.
         learns = (f"network.blocks.{k}.", "heads.", "network.readout.")
         own = {name: grad for name, grad in exact.items() if name.startswith(learns)}
         small.assert_same({name: mean[name] for name in own}, own)
 
 
 @NET
-def test_no_unit_changes_what_its_contraction_leaves_out(net: Net) -> None:
-    """Against the whole Jacobian of h at every z, with every unit alive."""
+def test_a_unit_cannot_change_what_its_contraction_leaves_out(net: Net) -> None:
+    """The contraction is compared with the Jacobian of h at every z, with every unit active."""
     rule = small.make(LgFgA, net)
     x = small.batch_of(1).x
     for block, reaches in zip(rule.network.blocks, rule.reaches, strict=True):
@@ -60,7 +60,7 @@ def test_no_unit_changes_what_its_contraction_leaves_out(net: Net) -> None:
 
                 def tap(_: Layer, old: Tensor) -> Tensor:
                     z_ = z if next(count) == number else old
-                    return F.softplus(z_)  # what ReLU then lets through
+                    return F.softplus(z_)  # a range in which ReLU is the identity
 
                 with tapped(block.layers, tap):
                     h: Tensor = block.activate(block.preactivation(x))
@@ -80,21 +80,19 @@ def test_no_unit_changes_what_its_contraction_leaves_out(net: Net) -> None:
             x = block(x)
 
 
-def test_contractions_in_a_localmixer_are_as_local_as_the_paper_has_them() -> None:
-    """Tokens are mixed first, so positions stay apart; groups do so from the last dense map on."""
+def test_contractions_in_a_localmixer_are_those_of_the_paper() -> None:
+    """Tokens are mixed first, so positions stay separate, and groups from the last dense map on."""
     first, second = small.make(LgFgA, NETS["mixer"]).reaches
     assert first == [Reach(True, 2), Reach(True, 2)]  # patch, group1
     assert second == [Reach(True, 1), Reach(True, 2), Reach(True, 2)]  # token2, fc2, group2
 
 
-def test_contractions_in_residual_blocks_are_a_position_behind_the_last_convolution() -> None:
+def test_contractions_in_residual_blocks_are_local_only_behind_the_last_convolution() -> None:
     reaches = small.make(LgFgA, NETS["resnet"]).reaches
     assert reaches == [[Reach(True, 1)], *[[Reach(False, 1), Reach(True, 1)]] * 3]
 
 
-def test_the_contraction_sums_over_the_channels_of_a_group_and_where_it_must_over_positions() -> (
-    None
-):
+def test_the_contraction_sums_over_channels_of_a_group_and_mixed_positions() -> None:
     g = torch.Generator().manual_seed(0)
     products = torch.randn(2, 6, 2, 2, generator=g)
     u = torch.randn(2, 4, 2, 2, generator=g)
@@ -108,7 +106,7 @@ def test_the_contraction_sums_over_the_channels_of_a_group_and_where_it_must_ove
                         total = own[:, i, j].sum() if local else own.sum()
                         expected[b, c, i, j] = total * u[b, c, i, j]
         torch.testing.assert_close(Reach(local, 2).contract(products, u), expected)
-    # One channel of each group and position: the parts of an example add up to its slope.
+    # With one channel per group and position, the parts of an example add up to its slope.
     parts = Reach(True, 2).contract(products, torch.ones(2, 2, 2, 2))
     torch.testing.assert_close(parts.flatten(1).sum(1), products.flatten(1).sum(1))
 
@@ -118,18 +116,18 @@ def test_one_block_whose_head_is_the_readout_learns_as_fg_a(blocks: int | None) 
     net = Net(Mlp(widths=(6,) if blocks is None else (6, 5)), blocks)
     local, whole, batch = small.make(LgFgA, net), small.make(FgA, net), small.batch_of()
     local.heads[0].load_state_dict(local.network.readout.linear.state_dict())
-    found, expected = small.gradients(local, batch), small.gradients(whole, batch)
+    actual, expected = small.gradients(local, batch), small.gradients(whole, batch)
     for part in ("weight", "bias"):
-        head = found.pop(f"heads.0.{part}")
-        assert torch.equal(head, found[f"network.readout.linear.{part}"])
-    small.assert_same(found, expected)
+        head = actual.pop(f"heads.0.{part}")
+        assert torch.equal(head, actual[f"network.readout.linear.{part}"])
+    small.assert_same(actual, expected)
 
 
 def test_estimates_follow_finite_differences_of_the_local_loss_with_the_same_noise() -> None:
-    """Node perturbation of each example, the same rule without derivatives."""
+    """Node perturbation is the same rule with finite differences instead of derivatives."""
     rule, batch = small.make(LgFgA, NETS["mlp"], mask=False), small.batch_of()
     block, head, x = rule.network.blocks[0], rule.heads[0], batch.x.flatten(1)
-    found, expected = [], []
+    actual, expected = [], []
     for seed in range(10):
         g = torch.Generator().manual_seed(seed)
         u = {name: torch.randn(3, n, generator=g).double() for name, n in (("fc1", 6), ("fc2", 5))}
@@ -145,8 +143,8 @@ def test_estimates_follow_finite_differences_of_the_local_loss_with_the_same_noi
         slope = (above - below) / 2e-6
         expected.append((slope[:, None] * u["fc1"]).T @ x / 3)
         grads = small.gradients(rule, batch, small.Given(u))
-        found.append(grads["network.blocks.0.layer.affine.weight"])
-    a, b = torch.stack(found).flatten(), torch.stack(expected).flatten()
+        actual.append(grads["network.blocks.0.layer.affine.weight"])
+    a, b = torch.stack(actual).flatten(), torch.stack(expected).flatten()
     assert torch.corrcoef(torch.stack([a, b]))[0, 1] > 1 - 1e-8
     torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-8)
 
@@ -156,15 +154,15 @@ def test_several_perturbations_are_averaged(net: str) -> None:
     batch, s = small.batch_of(), Step(Randomness(3))
     rule = small.make(LgFgA, NETS[net], perturbations=3)
     draws = [rule.estimate(0, batch.x, batch.target, s, draw).grads for draw in range(3)]
-    found = small.gradients(rule, batch, s)
+    actual = small.gradients(rule, batch, s)
     for name in draws[0]:
         mean = sum(grads[name] for grads in draws) / 3
-        torch.testing.assert_close(found[name], mean, rtol=1e-12, atol=1e-14)
+        torch.testing.assert_close(actual[name], mean, rtol=1e-12, atol=1e-14)
         assert name.startswith("heads.") or not torch.allclose(draws[0][name], draws[1][name])
 
 
 @pytest.mark.parametrize("net", [NETS["mlp"], NETS["resnet"], NETS["mixer"]])
-def test_nan_behind_a_block_and_its_head_does_not_reach_it(net: Net) -> None:
+def test_nan_in_later_blocks_and_heads_does_not_reach_a_block(net: Net) -> None:
     rule, batch = small.make(LgFgA, net), small.batch_of()
     clean = small.gradients(rule, batch)
     with torch.no_grad():
@@ -180,8 +178,8 @@ def test_nan_behind_a_block_and_its_head_does_not_reach_it(net: Net) -> None:
 
 @pytest.mark.slow
 @pytest.mark.thorough
-def test_local_contractions_have_less_variance_than_one_number_an_example() -> None:
-    """The mean square over draws, for a block of four positions and two groups."""
+def test_local_contractions_have_less_variance_than_one_number_per_example() -> None:
+    """The mean square over draws is compared, for a block of four positions and two groups."""
     net, batch = NETS["mixer"], small.batch_of()
     squares = {}
     for coarse in (False, True):

@@ -1,4 +1,4 @@
-"""bp_deepsup: the sum of all losses, with a gradient that goes all the way down."""
+"""bp_deepsup: the end-to-end gradient of the sum of all losses."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NET = pytest.mark.parametrize("net", NETS)
 
 
 def cut(rule: Rule) -> Rule:
-    """The rule with what its blocks emit detached."""
+    """Return the rule with the outputs of its blocks detached."""
 
     def detached(emit: Any) -> Any:
         return lambda h, s=None: emit(h, s).detach()
@@ -35,14 +35,14 @@ def cut(rule: Rule) -> Rule:
 @NET
 @pytest.mark.parametrize("blocks", [None, 2])
 @pytest.mark.parametrize("options", [{}, {"k": 2, "head": "mlp", "pool": 2}], ids=str)
-def test_with_the_graph_cut_between_blocks_it_is_lg_bp(
+def test_with_detached_blocks_it_is_lg_bp(
     net: str, blocks: int | None, options: dict[str, Any]
 ) -> None:
     local = make(LgBp, NETS[net], blocks=blocks, dropout=0.3, **options)
     whole = make(BpDeepSup, NETS[net], blocks=blocks, dropout=0.3, **options)
-    expected, found = gradients(local, batch_of()), gradients(whole, batch_of())
+    expected, actual = gradients(local, batch_of()), gradients(whole, batch_of())
     with pytest.raises(AssertionError):
-        assert_same(found, expected)
+        assert_same(actual, expected)
     assert_same(gradients(cut(whole), batch_of()), expected)
 
 
@@ -50,33 +50,33 @@ def test_with_the_graph_cut_between_blocks_it_is_lg_bp(
 def test_with_the_options_of_dgl_it_has_its_parameters(net: str) -> None:
     dgl = make(Dgl, NETS[net])
     whole = make(BpDeepSup, NETS[net], **dgl.config.model_dump())
-    expected, found = dict(dgl.named_parameters()), dict(whole.named_parameters())
-    assert set(found) == set(expected)
-    assert all(torch.equal(found[name], value) for name, value in expected.items())
+    expected, actual = dict(dgl.named_parameters()), dict(whole.named_parameters())
+    assert set(actual) == set(expected)
+    assert all(torch.equal(actual[name], value) for name, value in expected.items())
 
 
 @NET
 def test_with_weight_0_it_is_bp(net: str) -> None:
-    found = gradients(make(BpDeepSup, NETS[net], weight=0.0), batch_of())
-    heads = {name for name in found if name.startswith("heads.")}
+    actual = gradients(make(BpDeepSup, NETS[net], weight=0.0), batch_of())
+    heads = {name for name in actual if name.startswith("heads.")}
     assert heads
-    assert all(found.pop(name).abs().max() == 0 for name in heads)
-    assert_same(found, gradients(make(Bp, NETS[net]), batch_of()))
+    assert all(actual.pop(name).abs().max() == 0 for name in heads)
+    assert_same(actual, gradients(make(Bp, NETS[net]), batch_of()))
 
 
 @NET
 @pytest.mark.parametrize("weight", [0.3, 1.0])
-def test_it_descends_the_readouts_loss_and_the_weighted_sum_of_the_others(
+def test_its_gradient_is_that_of_the_readouts_loss_plus_the_weighted_sum(
     net: str, weight: float
 ) -> None:
-    """Directional derivatives along the gradient, by central differences."""
+    """Compare directional derivatives along the gradient with central differences."""
     rule, batch = make(BpDeepSup, NETS[net], k=2, weight=weight), batch_of()
-    found = gradients(rule, batch)
+    actual = gradients(rule, batch)
     params = dict(rule.named_parameters())
 
     def objective(along: float) -> float:
         with torch.no_grad():
-            for name, grad in found.items():
+            for name, grad in actual.items():
                 params[name].add_(grad, alpha=along)
             x, total = batch.x, torch.zeros(()).double()
             for block, head in zip(rule.network.blocks, rule.heads, strict=True):
@@ -84,13 +84,13 @@ def test_it_descends_the_readouts_loss_and_the_weighted_sum_of_the_others(
                 total = total + weight * F.cross_entropy(head(h), batch.target)
                 x = block.emit(h)
             total = total + F.cross_entropy(rule.network.readout(x), batch.target)
-            for name, grad in found.items():
+            for name, grad in actual.items():
                 params[name].sub_(grad, alpha=along)
         return total.item()
 
     eps = 1e-6
     slope = (objective(eps) - objective(-eps)) / (2 * eps)
-    assert slope == pytest.approx(sum(g.square().sum().item() for g in found.values()), rel=1e-4)
+    assert slope == pytest.approx(sum(g.square().sum().item() for g in actual.values()), rel=1e-4)
 
 
 def test_it_logs_the_readouts_loss() -> None:
@@ -101,8 +101,8 @@ def test_it_logs_the_readouts_loss() -> None:
     torch.testing.assert_close(s.logs["loss"], expected.detach())
 
 
-def test_an_earlier_block_learns_from_a_later_ones_classifier() -> None:
-    """Which lg_bp excludes: gradients of block 0 with and without the last block's loss."""
+def test_an_earlier_block_learns_from_the_classifier_of_a_later_one() -> None:
+    """Gradients of block 0 differ with and without the last block's loss, unlike in lg_bp."""
     rule, batch = make(BpDeepSup, NETS["mlp"]), batch_of()
     before = gradients(rule, batch)
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""dgl: gradient-isolated modules with the classifiers of their size."""
+"""dgl: gradient-isolated modules with convolutional classifiers of their width."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_it_is_lg_bp_with_two_hidden_layers_in_its_classifiers(
 
 
 @NET
-def test_each_of_k_modules_has_one_classifier_as_wide_as_it_ends(net: str) -> None:
+def test_each_of_k_modules_has_a_classifier_of_the_width_of_its_last_layer(net: str) -> None:
     rule = make(Dgl, NETS[net], blocks=2)
     assert len(rule.heads) == len(rule.network.blocks) == 2
     for block, head in zip(rule.network.blocks, rule.heads, strict=True):
@@ -34,7 +34,7 @@ def test_each_of_k_modules_has_one_classifier_as_wide_as_it_ends(net: str) -> No
 
 
 @NET
-def test_a_step_of_one_module_changes_no_gradient_of_an_earlier_one(net: str) -> None:
+def test_a_module_changes_no_gradient_of_an_earlier_one(net: str) -> None:
     rule, batch = make(Dgl, NETS[net], blocks=2), batch_of()
     before = gradients(rule, batch)
     own = ("network.blocks.0.", "heads.0.")
@@ -45,7 +45,7 @@ def test_a_step_of_one_module_changes_no_gradient_of_an_earlier_one(net: str) ->
         assert torch.equal(after[name], grad) == name.startswith(own), name
 
 
-def test_the_chain_of_a_module_ends_in_its_own_classifier() -> None:
+def test_the_backward_depth_of_a_module_includes_its_own_classifier() -> None:
     def claims(net: str, blocks: int | None = None) -> Claims:
         rule = make(Dgl, NETS[net], blocks=blocks)
         return Dgl.claims(rule.config, rule.network)

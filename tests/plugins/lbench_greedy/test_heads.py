@@ -1,4 +1,4 @@
-"""Auxiliary classifiers have the layers that their options say."""
+"""Auxiliary classifiers have the layers that their options define."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def built(net: NetworkSpec, **options: Any) -> nn.ModuleList:
 
 
 def kinds(head: nn.Module) -> list[type]:
-    """Types of the layers, PyTorch's own for those that Init makes."""
+    """Return the types of the layers, PyTorch's own for those that Init creates."""
     own = (nn.Conv2d, nn.Linear)
     return [next((c for c in own if isinstance(m, c)), type(m)) for m in head.children()]
 
@@ -55,7 +55,7 @@ def test_fully_connected_blocks_have_linear_hidden_layers() -> None:
 
 
 def test_a_map_of_one_position_has_1x1_convolutions() -> None:
-    """Of a 3x3 one eight weights of nine would meet padding alone."""
+    """Eight of the nine weights of a 3x3 convolution would see only padding."""
     one = LocalMixer(patches=1, channels=12, groups=3, depth=1)
     (head,) = built(one, k=2)
     assert affine(head)[0].kernel_size == (1, 1)
@@ -86,7 +86,7 @@ def test_hidden_layers_are_normalised_as_their_block_is(
 
 
 @pytest.mark.parametrize("net", NETS)
-def test_hidden_layers_have_a_bias_where_the_maps_of_their_block_have_one(net: str) -> None:
+def test_hidden_layers_have_a_bias_if_the_blocks_last_layer_has_one(net: str) -> None:
     """LocalNorm learns no shift, so a mixer's maps have biases in front of it."""
     network = NETS[net].build(Init(1), SHAPE, CLASSES)
     for block, head in zip(network.blocks, built(NETS[net], k=3), strict=True):
@@ -95,7 +95,7 @@ def test_hidden_layers_have_a_bias_where_the_maps_of_their_block_have_one(net: s
 
 
 def by_hand(head: Any, h: Tensor, pool: int) -> Tensor:
-    """Scores of a classifier with k = 2 behind a convolution with BatchNorm, in training."""
+    """Return the logits of a classifier with k = 2 behind a convolution with BatchNorm."""
     conv, linear = affine(head)
     u = F.unfold(h, 3, padding=1)  # (batch, channels * 9, positions)
     z = torch.einsum("oi,bip->bop", conv.weight.flatten(1), u)
@@ -108,7 +108,7 @@ def by_hand(head: Any, h: Tensor, pool: int) -> Tensor:
 
 
 @pytest.mark.parametrize("pool", [1, 2])
-def test_a_convolutional_classifier_computes_what_its_layers_say(pool: int) -> None:
+def test_a_convolutional_classifier_equals_an_explicit_computation(pool: int) -> None:
     init = Init(1)
     network = NETS["cnn"].build(init, SHAPE, CLASSES)
     task = Task("toy", SHAPE, CLASSES)
@@ -117,7 +117,7 @@ def test_a_convolutional_classifier_computes_what_its_layers_say(pool: int) -> N
     torch.testing.assert_close(head(h), by_hand(head, h, pool))
 
 
-def test_a_grid_is_never_finer_than_the_map() -> None:
+def test_a_grid_is_not_finer_than_the_feature_map() -> None:
     for pool in (4, 9):
         for head, (width, side) in zip(
             built(NETS["cnn"], pool=pool), ((4, 4), (6, 4), (5, 2)), strict=True

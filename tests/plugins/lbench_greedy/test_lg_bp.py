@@ -1,4 +1,4 @@
-"""lg_bp: every block has the exact gradient of its own classifier's loss, and of nothing else."""
+"""lg_bp: every block has the exact gradient of its own classifier's loss only."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ CONV = {"k": 2, "pool": 2}
 
 
 def gradients_in(rule: Rule, batch: Batch, s: Step) -> dict[str, Tensor]:
-    """What a step of a phase hands to the optimizers."""
-    found: dict[str, Tensor] = {}
-    rule.attach({group.name: found.update for group in rule.groups()})
+    """Return the gradients that the optimizers receive in a step of a phase."""
+    received: dict[str, Tensor] = {}
+    rule.attach({group.name: received.update for group in rule.groups()})
     rule.step(batch, s)
-    return found
+    return received
 
 
 def grid_means(h: Tensor, side: int) -> Tensor:
-    """Means over side x side cells of equal size, by slices; features stay."""
+    """Return means over side x side cells of equal size; features without positions stay."""
     if h.dim() == 2:
         return h
     side = min(side, h.shape[2])
@@ -62,7 +62,7 @@ def test_a_block_has_the_gradient_of_its_own_classifiers_loss(
     net: str, head: str, pool: int
 ) -> None:
     rule, batch = make(LgBp, NETS[net], head=head, pool=pool), batch_of()
-    found = gradients(rule, batch)
+    actual = gradients(rule, batch)
     named, total, x = dict(rule.named_parameters()), torch.zeros(()).double(), batch.x
     for k, block in enumerate(rule.network.blocks):
         h = block.activate(block.preactivation(x.detach()))
@@ -78,22 +78,22 @@ def test_a_block_has_the_gradient_of_its_own_classifiers_loss(
     logits = rule.network.readout(x.detach())
     total = total - logits.log_softmax(1)[range(len(x)), batch.target].mean()
     grads = torch.autograd.grad(total, list(named.values()))
-    assert_same(found, dict(zip(named, grads, strict=True)))
+    assert_same(actual, dict(zip(named, grads, strict=True)))
 
 
 @NET
 def test_one_block_with_the_readout_as_its_classifier_learns_as_bp(net: str) -> None:
     rule, bp, batch = make(LgBp, NETS[net], blocks=1), make(Bp, NETS[net], blocks=1), batch_of()
     rule.heads[0][-1].load_state_dict(rule.network.readout.linear.state_dict())
-    found, expected = gradients(rule, batch), gradients(bp, batch)
+    actual, expected = gradients(rule, batch), gradients(bp, batch)
     for part in ("weight", "bias"):
-        head = found.pop(f"heads.0.1.{part}")
+        head = actual.pop(f"heads.0.1.{part}")
         torch.testing.assert_close(head, expected[f"network.readout.linear.{part}"])
-    assert_same(found, expected)
+    assert_same(actual, expected)
 
 
 class Loud(LgBp):
-    """The loss of block ``loud`` counts a million times."""
+    """A rule that multiplies the loss of block ``loud`` by a million."""
 
     loud = -1
 
@@ -151,7 +151,7 @@ def test_the_claimed_depth_counts_the_maps_behind_a_blocks_first_layer() -> None
 
 
 def owner(name: str) -> int:
-    """The block of three in whose phase a parameter or buffer changes."""
+    """Return the index of the block in whose phase a parameter or buffer changes."""
     layer = re.match(r"(?:network\.blocks|heads)\.(\d)\.", name)
     assert layer or name.startswith("network.readout.")
     return int(layer[1]) if layer else 2
@@ -159,15 +159,15 @@ def owner(name: str) -> int:
 
 @pytest.mark.parametrize("k", [0, 1, 2])
 @pytest.mark.parametrize("options", [{}, CONV], ids=str)
-def test_in_sequence_a_step_trains_the_block_of_its_phase_and_logs_a_loss(
+def test_a_sequential_step_trains_the_block_of_its_phase_and_logs_a_loss(
     k: int, options: dict[str, Any]
 ) -> None:
     rule, batch = make(LgBp, NETS["cnn"], schedule="sequential", **options), batch_of()
     phase = rule.phases()[k]
     assert (phase.name, phase.share, len(rule.phases())) == (f"block{k}", 1.0, 3)
     s = Step(Randomness(0), phase=phase)
-    found = gradients_in(rule, batch, s)
-    assert set(found) == {name for name, _ in rule.named_parameters() if owner(name) == k}
+    actual = gradients_in(rule, batch, s)
+    assert set(actual) == {name for name, _ in rule.named_parameters() if owner(name) == k}
     x = batch.x
     with torch.no_grad():
         for j, block in enumerate(rule.network.blocks[: k + 1]):
@@ -179,7 +179,7 @@ def test_in_sequence_a_step_trains_the_block_of_its_phase_and_logs_a_loss(
 
 
 class Snapshots(Silent):
-    """Keeps the rule's state and whether blocks were trained, at the end of every epoch."""
+    """A reporter that stores the state of the rule and of its blocks after every epoch."""
 
     def __init__(self, rule: Rule) -> None:
         super().__init__()
@@ -195,7 +195,7 @@ class Snapshots(Silent):
 def test_finished_blocks_stay_bit_identical_in_training(
     tmp_path: Path, options: dict[str, Any]
 ) -> None:
-    """Parameters and BatchNorm's buffers, through the trainer; blocks to come stay initial."""
+    """Later blocks keep their initial parameters and BatchNorm buffers too."""
     resolved = ask("lg_bp", network="cnn", network_options={"widths": "10,10,10"}, epochs=6,
                    config={"schedule": "sequential", **options}, recipe={"batch": 512})  # fmt: skip
     cell, randomness = resolved.cell, Randomness(0)

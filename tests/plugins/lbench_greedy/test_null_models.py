@@ -1,4 +1,4 @@
-"""frozen and softmax_regression: what needs no hidden layer that learns."""
+"""frozen and softmax_regression: models without a trained hidden layer."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ from tests.run.helper import ask, run
 NET = pytest.mark.parametrize("net", NETS)
 
 
-def error_of(logits: Tensor, target: Tensor) -> Tensor:
-    """(p − e_t) / B."""
+def output_error(logits: Tensor, target: Tensor) -> Tensor:
+    """Return the output error (p − e_t) / B."""
     p = (logits - logits.logsumexp(1, keepdim=True)).exp()
     return (p - F.one_hot(target, CLASSES)) / len(target)
 
@@ -43,24 +43,24 @@ def error_of(logits: Tensor, target: Tensor) -> Tensor:
 @NET
 @pytest.mark.parametrize("dropout", [0.0, 0.4])
 def test_a_frozen_trunks_readout_has_the_gradient_of_bp(net: str, dropout: float) -> None:
-    found = gradients(make(Frozen, NETS[net], scale=1.0, dropout=dropout), batch_of())
-    assert set(found) == {"network.readout.linear.weight", "network.readout.linear.bias"}
+    actual = gradients(make(Frozen, NETS[net], scale=1.0, dropout=dropout), batch_of())
+    assert set(actual) == {"network.readout.linear.weight", "network.readout.linear.bias"}
     expected = gradients(make(Bp, NETS[net], dropout=dropout), batch_of())
-    assert_same(found, {name: expected[name] for name in found})
+    assert_same(actual, {name: expected[name] for name in actual})
 
 
 @NET
-def test_the_readouts_gradient_is_error_times_features(net: str) -> None:
+def test_the_readouts_gradient_is_the_output_error_times_features(net: str) -> None:
     rule, batch = make(Frozen, NETS[net]), batch_of()
-    found = gradients(rule, batch)
+    actual = gradients(rule, batch)
     with torch.no_grad():
         h = batch.x
         for block in rule.network.blocks:
             h = block(h)
         h = h.flatten(2).mean(2) if h.dim() == 4 else h
-        error = error_of(rule.network.readout(h), batch.target)
-    expected = {"weight": error.T @ h, "bias": error.sum(0)}
-    assert_same(found, {f"network.readout.linear.{k}": v for k, v in expected.items()})
+        e = output_error(rule.network.readout(h), batch.target)
+    expected = {"weight": e.T @ h, "bias": e.sum(0)}
+    assert_same(actual, {f"network.readout.linear.{k}": v for k, v in expected.items()})
 
 
 @NET
@@ -81,7 +81,7 @@ def test_training_leaves_the_trunk_bit_identical_and_lowers_the_loss(net: str) -
 
 @pytest.mark.parametrize("net", ["cnn", "resnet"])
 def test_batchnorm_of_a_frozen_trunk_learns_the_datas_statistics(net: str) -> None:
-    """As bp's does, so that training and prediction see the same features in the end."""
+    """Training and prediction then use the same features, as in bp."""
     rule, bp = make(Frozen, NETS[net], scale=1.0), make(Bp, NETS[net])
     batch = batch_of(60)
     for _ in range(60):
@@ -91,25 +91,25 @@ def test_batchnorm_of_a_frozen_trunk_learns_the_datas_statistics(net: str) -> No
     assert all(torch.equal(value, expected[name]) for name, value in rule.named_buffers())
     trained = rule.network(batch.x)
     rule.eval()
-    # Statistics in training are biased variances, those tracked are not.
+    # Variances are biased in training, and unbiased in the running statistics.
     assert (rule.predict(batch.x) - trained).abs().max() < 0.1 * trained.abs().max()
 
 
-def test_scale_multiplies_the_trunks_weights_and_nothing_else() -> None:
+def test_scale_multiplies_only_the_trunks_weights() -> None:
     plain, scaled = make(Frozen, NETS["mlp"], scale=1.0), make(Frozen, NETS["mlp"], scale=3.0)
     for (name, p), q in zip(plain.named_parameters(), scaled.parameters(), strict=True):
         factor = 3.0 if name.startswith("network.blocks.") and name.endswith("weight") else 1.0
         torch.testing.assert_close(q, factor * p)
 
 
-def test_batchnorm_undoes_the_scale() -> None:
+def test_batchnorm_cancels_the_scale() -> None:
     batch = batch_of()
     one, other = (make(Frozen, NETS["cnn"], scale=scale).network(batch.x) for scale in (1.0, 30.0))
     assert (one - other).abs().max() < 1e-3 * one.abs().max()
 
 
 @NET
-def test_parameters_of_null_models_are_counted_where_they_stand(net: str) -> None:
+def test_parameters_of_null_models_are_counted_by_their_use(net: str) -> None:
     rule = make(Frozen, NETS[net])
     trunk = sum(p.numel() for p in rule.network.blocks.parameters())
     readout = sum(p.numel() for p in rule.network.readout.parameters())
@@ -124,8 +124,8 @@ def test_regression_has_the_gradient_in_closed_form_on_any_network(net: str) -> 
     rule, batch = make(SoftmaxRegression, NETS[net]), batch_of()
     x = batch.x.reshape(len(batch.x), -1)
     logits = x @ rule.linear.weight.T + rule.linear.bias
-    error = error_of(logits.detach(), batch.target)
-    expected = {"linear.weight": error.T @ x, "linear.bias": error.sum(0)}
+    e = output_error(logits.detach(), batch.target)
+    expected = {"linear.weight": e.T @ x, "linear.bias": e.sum(0)}
     assert_same(gradients(rule, batch), expected)
     assert torch.equal(rule.predict(batch.x), logits)
 
@@ -141,7 +141,7 @@ def test_regression_never_runs_the_network() -> None:
 
 @pytest.mark.slow
 @pytest.mark.thorough
-def test_regression_on_digits_errs_as_that_of_scikit_learn(tmp_path: Path) -> None:
+def test_regression_on_digits_has_the_error_of_scikit_learn(tmp_path: Path) -> None:
     linear_model = pytest.importorskip("sklearn.linear_model")
     resolved = ask("softmax_regression", epochs=30)
     data = resolved.dataset
@@ -155,15 +155,15 @@ def test_regression_on_digits_errs_as_that_of_scikit_learn(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(("rule", "least"), [(Frozen, 3e-3), (SoftmaxRegression, 1e-2)])
-def test_one_layer_has_a_rate_of_its_own_and_no_multiple_of_the_datasets(
+def test_the_rate_of_regression_is_not_a_multiple_of_the_datasets(
     rule: type[Rule], least: float
 ) -> None:
-    """At 0.03 regression on MNIST is worse than at 0.01."""
+    """On MNIST regression is worse at 0.03 than at 0.01."""
     for given, own in ((1e-4, least), (least / 2, least), (0.5, 0.5)):
         assert rule.recipe(Recipe(lr=given), "mnist", "mlp") == Recipe(lr=own)
 
 
-def test_random_features_of_digits_are_worth_more_than_chance(tmp_path: Path) -> None:
+def test_random_features_of_digits_are_better_than_chance(tmp_path: Path) -> None:
     result = run(tmp_path, ask("frozen", epochs=8))[0].result
     assert result["test_error"] < 50
 

@@ -1,4 +1,4 @@
-"""softhebb: competition without labels, whose neurons come to rest at a norm of 1."""
+"""softhebb: competition without labels, in which the norms of neurons converge to 1."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from tests.plugins.small import CLASSES, NETS
 
 Array = NDArray[np.float64]
 NET = pytest.mark.parametrize("net", NETS.values(), ids=NETS)
-SITE = "network.blocks.{}.layer.affine.weight"
+WEIGHT = "network.blocks.{}.layer.affine.weight"
 
 
 def make(net: small.NetworkSpec = NETS["mlp"], **options: Any) -> SoftHebb:
@@ -39,12 +39,12 @@ def make(net: small.NetworkSpec = NETS["mlp"], **options: Any) -> SoftHebb:
 
 
 def rms(x: Array) -> Array:
-    found: Array = x / np.sqrt((x**2).mean(axis=tuple(range(1, x.ndim)), keepdims=True))
-    return found
+    normalised: Array = x / np.sqrt((x**2).mean(axis=tuple(range(1, x.ndim)), keepdims=True))
+    return normalised
 
 
 def change(w: Array, rows: list[Array], tau: float) -> Array:
-    """dw / eta of neurons w (neurons, inputs), from one input vector after the other."""
+    """Return dw / eta of neurons w (neurons, inputs), from a loop over input vectors."""
     dw = np.zeros_like(w)
     for x in rows:
         u = w @ x
@@ -54,20 +54,20 @@ def change(w: Array, rows: list[Array], tau: float) -> Array:
             dw[k] += (1 if k == u.argmax() else -1) * y[k] * (x - u[k] * w[k])
     dw /= np.abs(dw).max()
     rate = np.sqrt(np.abs(np.linalg.norm(w, axis=1) - 1))
-    found: Array = dw * rate[:, None]
-    return found
+    w_change: Array = dw * rate[:, None]
+    return w_change
 
 
 @pytest.mark.parametrize("options", [{}, {"tau": 0.05}, {"tau": 0.02, "power": 0.7}], ids=repr)
 def test_updates_equal_numpy_by_hand(options: dict[str, Any]) -> None:
     rule, batch = make(**options), small.batch_of()
-    found = small.gradients(rule, batch)
+    actual = small.gradients(rule, batch)
     x = batch.x.flatten(1).numpy()
     for k in range(3):
-        w = rule.get_parameter(SITE.format(k)).detach().numpy()
+        w = rule.get_parameter(WEIGHT.format(k)).detach().numpy()
         x = rms(x)
         expected = change(w, list(x), options.get("tau", 1.0))
-        np.testing.assert_allclose(-found[SITE.format(k)].numpy(), expected, atol=1e-9)
+        np.testing.assert_allclose(-actual[WEIGHT.format(k)].numpy(), expected, atol=1e-9)
         z = x @ w.T
         x = np.maximum(z - z.mean(1, keepdims=True), 0) ** options.get("power", 1.0)
     x, linear = rms(x), rule.network.readout.linear
@@ -75,7 +75,7 @@ def test_updates_equal_numpy_by_hand(options: dict[str, Any]) -> None:
     p = np.exp(logits - logits.max(1, keepdims=True))
     p /= p.sum(1, keepdims=True)
     delta = (p - np.eye(CLASSES)[batch.target.numpy()]) / len(x)
-    weight = found["network.readout.linear.weight"].numpy()
+    weight = actual["network.readout.linear.weight"].numpy()
     np.testing.assert_allclose(weight, delta.T @ x, atol=1e-12)
 
 
@@ -85,14 +85,14 @@ def test_a_convolution_learns_from_every_patch() -> None:
     x = torch.from_numpy(rms(batch.x.numpy()))
     patches = F.unfold(x, 3, padding=1).movedim(1, 2).reshape(-1, w.shape[1]).numpy()
     assert len(patches) == 2 * 16
-    found = small.gradients(rule, batch)[SITE.format(0)].flatten(1).numpy()
-    np.testing.assert_allclose(-found, change(w, list(patches), 0.1), atol=1e-9)
+    actual = small.gradients(rule, batch)[WEIGHT.format(0)].flatten(1).numpy()
+    np.testing.assert_allclose(-actual, change(w, list(patches), 0.1), atol=1e-9)
 
 
 def test_layers_inside_a_block_learn_from_their_own_inputs() -> None:
-    """A linear map over positions, shared by all channels, competes over what it makes."""
+    """The outputs of a linear map over positions, which all channels share, compete."""
     rule, batch = make(NETS["mixer"], tau=0.1), small.batch_of(2)
-    found = small.gradients(rule, batch)
+    actual = small.gradients(rule, batch)
     with torch.no_grad():
         first = rule.network.blocks[0]
         x = torch.from_numpy(rms(batch.x.numpy()))
@@ -100,20 +100,20 @@ def test_layers_inside_a_block_learn_from_their_own_inputs() -> None:
         rows = torch.from_numpy(rms(x.numpy())).flatten(2).flatten(0, 1).numpy()
     name = "network.blocks.1.inner.0.affine.weight"
     w = rule.get_parameter(name).detach().numpy()
-    np.testing.assert_allclose(-found[name].numpy(), change(w, list(rows), 0.1), atol=1e-9)
+    np.testing.assert_allclose(-actual[name].numpy(), change(w, list(rows), 0.1), atol=1e-9)
 
 
 @NET
-def test_permuted_labels_change_no_hidden_update(net: small.NetworkSpec) -> None:
+def test_labels_do_not_change_hidden_updates(net: small.NetworkSpec) -> None:
     rule, batch = make(net, dropout=0.3), small.batch_of()
     other = Batch(batch.x, (batch.target + 1) % CLASSES)
-    found, permuted = small.gradients(rule, batch), small.gradients(rule, other)
-    for name, grad in found.items():
+    actual, permuted = small.gradients(rule, batch), small.gradients(rule, other)
+    for name, grad in actual.items():
         assert torch.equal(permuted[name], grad) != name.startswith("network.readout."), name
 
 
 @NET
-def test_later_blocks_and_the_readout_change_no_earlier_update(net: small.NetworkSpec) -> None:
+def test_later_blocks_and_the_readout_do_not_change_earlier_updates(net: small.NetworkSpec) -> None:
     rule, batch = make(net), small.batch_of()
     clean = small.gradients(rule, batch)
     last = len(rule.network.blocks) - 1
@@ -129,7 +129,7 @@ def test_later_blocks_and_the_readout_change_no_earlier_update(net: small.Networ
 @pytest.mark.parametrize(
     "net", [*NETS.values(), LfnnV1(widths=(4, 3, 6, 5))], ids=[*NETS, "lfnn-v1"]
 )
-def test_weights_alone_learn_in_the_blocks(net: small.NetworkSpec) -> None:
+def test_only_weights_learn_in_the_blocks(net: small.NetworkSpec) -> None:
     rule = make(net)
     small.gradients(rule, small.batch_of())
     weights = {id(layer.affine.weight) for layer in rule.network.layers}
@@ -150,7 +150,7 @@ def test_weights_are_drawn_with_a_norm_of_25() -> None:
 
 
 def one_neuron(w: Tensor) -> SoftHebb:
-    """It always wins, with y = 1."""
+    """Return a rule with one neuron, which always wins, with y = 1."""
     init = Init(0)
     network = Mlp(widths=(1,)).build(init, (1, 1, len(w)), CLASSES)
     task = Task("toy", (1, 1, len(w)), CLASSES)
@@ -161,11 +161,11 @@ def one_neuron(w: Tensor) -> SoftHebb:
 
 
 def step(rule: SoftHebb, x: Tensor) -> Tensor:
-    found = small.gradients(rule, Batch(x[:, None, None], torch.zeros(len(x), dtype=torch.int64)))
-    return -found[SITE.format(0)][0]
+    grads = small.gradients(rule, Batch(x[:, None, None], torch.zeros(len(x), dtype=torch.int64)))
+    return -grads[WEIGHT.format(0)][0]
 
 
-def test_a_neuron_of_norm_one_rests() -> None:
+def test_a_neuron_of_norm_1_does_not_change() -> None:
     g = torch.Generator().manual_seed(0)
     w, x = torch.randn(5, generator=g).double(), torch.randn(8, 5, generator=g).double()
     assert step(one_neuron(w), x).norm() > 0.1
@@ -173,7 +173,7 @@ def test_a_neuron_of_norm_one_rests() -> None:
 
 
 @pytest.mark.parametrize("norm", [0.2, 3.0])
-def test_a_winner_turns_to_its_input_and_its_norm_to_one(norm: float) -> None:
+def test_a_winner_moves_towards_its_input_and_its_norm_towards_1(norm: float) -> None:
     x = torch.tensor([[1.0, 2.0, 0.5, 1.0]], dtype=torch.float64)
     w = torch.tensor([1.0, 0.5, 0.8, -0.2], dtype=torch.float64)
     w = w * norm / w.norm()
@@ -182,7 +182,7 @@ def test_a_winner_turns_to_its_input_and_its_norm_to_one(norm: float) -> None:
     assert abs(after.norm() - 1) < abs(norm - 1)
 
 
-def test_a_loser_turns_away() -> None:
+def test_a_loser_moves_away_from_its_input() -> None:
     init, task = Init(0), Task("toy", (1, 1, 4), CLASSES)
     rule = SoftHebb(Mlp(widths=(2,)).build(init, (1, 1, 4), CLASSES), task, SoftHebb.Config(), init)
     x = torch.tensor([1.0, 2.0, 0.5, 1.0], dtype=torch.float64)
@@ -191,12 +191,12 @@ def test_a_loser_turns_away() -> None:
     with torch.no_grad():
         rule.network.layers[0].affine.weight.copy_(w)
     batch = Batch(x.view(1, 1, 1, 4), torch.tensor([0]))
-    after = w[1] - 0.01 * small.gradients(rule, batch)[SITE.format(0)][1]
+    after = w[1] - 0.01 * small.gradients(rule, batch)[WEIGHT.format(0)][1]
     assert torch.cosine_similarity(after, x, 0) < torch.cosine_similarity(w[1], x, 0)
 
 
-def test_norms_converge_to_one() -> None:
-    """Where each of three neurons has a cluster of inputs to win."""
+def test_norms_converge_to_1() -> None:
+    """Each of three neurons wins one of three clusters of inputs."""
     init, task = Init(3), Task("toy", (1, 2, 8), 3)
     rule = SoftHebb(Mlp(widths=(3,)).build(init, task.shape, 3), task, SoftHebb.Config(), init)
     groups = rule.groups()
@@ -217,7 +217,7 @@ def test_norms_converge_to_one() -> None:
 
 
 @pytest.mark.parametrize("net", [Mlp(widths=(14, 8)), Cnn(widths=(6, 8), norm="group")], ids=repr)
-def test_a_step_in_bfloat16_is_finite_and_alike(net: small.NetworkSpec) -> None:
+def test_a_step_in_bfloat16_is_near_float32(net: small.NetworkSpec) -> None:
     rule, batch = make(net, tau=0.01).float(), small.batch_of(64)
     batch.x = batch.x.float()
     exact = small.gradients(rule, batch)

@@ -1,4 +1,4 @@
-"""Binary leader-follower networks one after the other, in NumPy, from the paper's text alone."""
+"""Separate binary leader-follower networks in NumPy, from the paper's text alone."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def entropy(y: Array, t: Array) -> Array:
 
 
 class Binary:
-    """One class's network: W workers of one sigmoid unit, and an output unit.
+    """The network of one class: W workers of one sigmoid unit, and an output unit.
 
     Args:
         params: weight (W, inputs) and bias (W,) of the workers, weight (W,) and bias of the output.
@@ -42,13 +42,13 @@ class Binary:
         return logits
 
     def order(self, x: Array, t: Array) -> list[int]:
-        """The workers, from lowest to highest loss on the batch."""
+        """Return the workers, from lowest to highest loss on the batch."""
         y = self.workers(x)
         losses = [entropy(y[:, w], t).mean() for w in range(y.shape[1])]
         return sorted(range(len(losses)), key=lambda w: float(losses[w]))
 
     def losses(self, x: Array, t: Array, order: list[int], n: int, best: Array) -> list[Array]:
-        """L_g, L_lead and L_fol, with what followers copy held at ``best``."""
+        """Return L_g, L_lead and L_fol; followers copy the constant ``best``."""
         y = self.workers(x)
         lead = np.mean([entropy(y[:, w], t).mean() for w in order[:n]])
         gaps = [((y[:, w] - best) ** 2).mean() for w in order[n:]]
@@ -61,39 +61,40 @@ class Binary:
     def differences(
         self, x: Array, t: Array, n: int, lambda1: float, lambda2: float, eps: float = 1e-5
     ) -> list[Array]:
-        """What each parameter learns from, by central differences of the losses.
+        """Return the gradient of each parameter by central differences of its losses.
 
-        A leader's: L_g + lambda1 L_lead. A follower's: lambda2 L_fol. The output unit's: L_g.
+        The losses are L_g + lambda1 L_lead for a leader, lambda2 L_fol for a follower and L_g for
+        the output unit.
         """
         order = self.order(x, t)
         best = self.workers(x)[:, order[0]]
-        found = [np.zeros(p.shape) for p in self.params]
-        for i, (p, g) in enumerate(zip(self.params, found, strict=True)):
+        grads = [np.zeros(p.shape) for p in self.params]
+        for i, (p, g) in enumerate(zip(self.params, grads, strict=True)):
             for at in np.ndindex(p.shape):
                 follows = i < 2 and at[0] in order[n:]
                 counts = np.array([0, 0, lambda2] if follows else [1, lambda1, 0])
-                kept, slope = float(p[at]), 0.0
+                value, slope = float(p[at]), 0.0
                 for sign in (1, -1):
-                    p[at] = kept + sign * eps
+                    p[at] = value + sign * eps
                     values = np.array(self.losses(x, t, order, n, best))
                     slope += sign * float(counts @ values) / (2 * eps)
-                p[at], g[at] = kept, slope
-        return found
+                p[at], g[at] = value, slope
+        return grads
 
     def closed(self, x: Array, t: Array, n: int, lambda1: float, lambda2: float) -> list[Array]:
-        """The same by the chain rule."""
+        """Return the same gradients by the chain rule."""
         order, size = self.order(x, t), len(t)
         y, output = self.workers(x), self.params[2]
-        error = (sigmoid(self.logits(x)) - t) / size
+        output_error = (sigmoid(self.logits(x)) - t) / size
         dz = np.zeros(y.shape)
         for rank, w in enumerate(order):
             slope = y[:, w] * (1 - y[:, w])
             if rank < n:
-                dz[:, w] = error * output[w] * slope + lambda1 * (y[:, w] - t) / (n * size)
+                dz[:, w] = output_error * output[w] * slope + lambda1 * (y[:, w] - t) / (n * size)
             else:
                 gap = 2 * (y[:, w] - y[:, order[0]]) / ((len(order) - n) * size)
                 dz[:, w] = lambda2 * gap * slope
-        return [dz.T @ x, dz.sum(0), error @ y, error.sum()]
+        return [dz.T @ x, dz.sum(0), output_error @ y, output_error.sum()]
 
     def adam(self, grads: list[Array], lr: float) -> None:
         self.t += 1
@@ -113,7 +114,7 @@ NAMES = [
 
 
 def split(values: dict[str, Tensor], k: int, workers: int) -> list[Array]:
-    """Class k's part of parameters or gradients by name, a copy."""
+    """Return a copy of the part of class k of parameters or gradients by name."""
     rows, output = slice(k * workers, (k + 1) * workers), k
     parts: list[Any] = [values[name].detach().numpy() for name in NAMES]
     return [parts[0][rows].copy(), parts[1][rows].copy(), parts[2][output].copy(), parts[3][output]]

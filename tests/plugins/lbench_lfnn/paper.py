@@ -1,7 +1,7 @@
-"""The paper's losses written out worker by worker, and small rules to hold against them.
+"""The paper's losses written out worker by worker, and small rules to compare with them.
 
-Nothing here calls ``lbench_lfnn`` for an expected value: logits, leaders, losses and the global
-path are formulated anew, with loops, float64 and autograd.
+No expected value comes from ``lbench_lfnn``: logits, leaders, losses and the path of the output
+loss are formulated independently, with loops, float64 and autograd.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def make(
     task: type[Task] = Task,
     **options: Any,
 ) -> Any:
-    """A rule in float64 on a small network."""
+    """Return a rule in float64 on a small network."""
     if isinstance(net, str):
         net, shape = SPACE[net]
     assert shape is not None
@@ -67,19 +67,19 @@ def step(index: int = 0, epoch: int = 0, *, last: bool = False) -> Step:
 
 
 def gradients(rule: Rule, batch: Batch, s: Step | None = None) -> dict[str, Tensor]:
-    """What one step hands to the optimizers, by name; no parameter changes."""
-    found: dict[str, Tensor] = {}
+    """Return the gradients that the optimizers receive in one step; no parameter changes."""
+    received: dict[str, Tensor] = {}
 
     def keep(grads: Mapping[str, Tensor]) -> None:
-        found.update({name: grad.detach().clone() for name, grad in grads.items()})
+        received.update({name: grad.detach().clone() for name, grad in grads.items()})
 
     rule.attach({group.name: keep for group in rule.groups()})
     rule.step(batch, s or step())
-    return found
+    return received
 
 
 def leader_count(leadership: float, workers: int, rounding: str = "round") -> int:
-    """In exact arithmetic on the decimal that was typed."""
+    """Return the number of leaders by exact arithmetic on the decimal fraction."""
     share = Fraction(str(leadership)) * workers
     whole = {
         "round": math.floor(share + Fraction(1, 2)),
@@ -90,10 +90,10 @@ def leader_count(leadership: float, workers: int, rounding: str = "round") -> in
 
 
 def worker_scores(rule: Any, block: Block, z: Tensor) -> list[Tensor]:
-    """Class logits (batch, classes) of each worker; unit (k*W + w)*m + j is worker w's."""
+    """Return class logits (batch, classes) of each worker; unit (k*W + w)*m + j is worker w's."""
     classes, m = rule.task.classes, rule.config.units
     count = block.width // (classes * m)
-    found = []
+    scores = []
     for w in range(count):
         columns = []
         for k in range(classes):
@@ -105,24 +105,24 @@ def worker_scores(rule: Any, block: Block, z: Tensor) -> list[Tensor]:
                 columns.append(F.relu(units[:, 0]))
             else:
                 columns.append(units[:, 0])
-        found.append(torch.stack(columns, 1))
-    return found
+        scores.append(torch.stack(columns, 1))
+    return scores
 
 
 def worker_losses(logits: list[Tensor], target: Tensor) -> Tensor:
-    """Cross-entropies, (batch, workers)."""
+    """Return cross-entropies, (batch, workers)."""
     return torch.stack([F.cross_entropy(s, target, reduction="none") for s in logits], 1)
 
 
 def lowest(losses: list[float], n: int) -> list[int]:
-    """The n workers of lowest loss, best first."""
+    """Return the n workers of lowest loss, best first."""
     return sorted(range(len(losses)), key=lambda w: losses[w])[:n]
 
 
 def choose(
     rule: Any, logits: list[Tensor], target: Tensor, history: Tensor | None = None
 ) -> list[list[int]]:
-    """The leaders for each example, best first; ``history`` are the losses to rank by instead."""
+    """Return the leaders for each example, best first; ``history`` replaces the batch's losses."""
     n = leader_count(rule.config.leadership, len(logits), rule.config.rounding)
     losses = worker_losses(logits, target).detach()
     if rule.config.selection == "example":
@@ -141,27 +141,27 @@ def local_losses(
     at: Tensor | None = None,
     picks: list[int] | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """L_lead and L_fol of a block, summed term by term.
+    """Return L_lead and L_fol of a block, summed term by term.
 
-    ``at`` is where the reference is evaluated as a constant (default: ``z``); ``picks`` says
-    whom the followers copy on each example (default: what the option says, but for random).
+    ``at`` is the z at which the reference is evaluated as a constant (default: ``z``); ``picks``
+    has the worker that followers copy on each example (default: by the option, unless random).
     """
     options, logits = rule.config, worker_scores(rule, block, z)
     fixed = worker_scores(rule, block, (z if at is None else at).detach())
     count, n, size, classes = len(logits), len(leaders[0]), len(target), rule.task.classes
     losses = worker_losses(logits, target)
     lead = follow = z.new_zeros(())
-    for b, led in enumerate(leaders):
+    for b, example_leaders in enumerate(leaders):
 
         def copied(s: Tensor, b: int = b) -> Tensor:
             return s[b] if options.follow == "logits" else s[b].softmax(0)
 
         if options.reference == "mean" and picks is None:
-            reference = sum(copied(fixed[w]) for w in led) / n
+            reference = sum(copied(fixed[w]) for w in example_leaders) / n
         else:
-            reference = copied(fixed[picks[b] if picks else led[0]])
+            reference = copied(fixed[picks[b] if picks else example_leaders[0]])
         for w in range(count):
-            if w in led:
+            if w in example_leaders:
                 lead = lead + losses[b, w] / (size * (n if options.leader_loss == "mean" else 1))
             else:
                 gap = copied(logits[w]) - reference
@@ -170,20 +170,20 @@ def local_losses(
 
 
 def unit_mask(rule: Any, block: Block, leaders: list[list[int]]) -> Tensor:
-    """1 at the units of each example's leaders, (batch, width)."""
+    """Return 1 at the units of each example's leaders and 0 elsewhere, (batch, width)."""
     classes, m = rule.task.classes, rule.config.units
     count = block.width // (classes * m)
     mask = torch.zeros(len(leaders), block.width, dtype=torch.float64)
-    for b, led in enumerate(leaders):
-        for w in led:
+    for b, example_leaders in enumerate(leaders):
+        for w in example_leaders:
             for k in range(classes):
                 first = (k * count + w) * m
                 mask[b, first : first + m] = 1
     return mask
 
 
-def passed_on(rule: Any, block: Block, z: Tensor) -> Tensor:
-    """What a block's units pass on."""
+def activation(rule: Any, block: Block, z: Tensor) -> Tensor:
+    """Return the activation of a block's units."""
     classes, m = rule.task.classes, rule.config.units
     if block.convolutional or m > 1 or rule.config.forward == "relu":
         return F.relu(z)
@@ -195,10 +195,10 @@ def passed_on(rule: Any, block: Block, z: Tensor) -> Tensor:
 
 
 def lfnn_loss(rule: Any, batch: Batch, *, through: bool = False, s: Step | None = None) -> Tensor:
-    """L = L_g + lambda1 L_lead + lambda2 L_fol, to be differentiated by autograd.
+    """Return L = L_g + lambda1 L_lead + lambda2 L_fol, to be differentiated by autograd.
 
-    The global path carries m*y + (1-m)*sg(y); with ``through``, followers' *parameters* are
-    constants of the global path but the error passes on to their input.
+    In the path of the output loss a block's output is m*y + (1-m)*sg(y). With ``through`` only
+    the *parameters* of followers are constants there, and the error passes to their input.
     """
     x, total = batch.x, torch.zeros((), dtype=torch.float64)
     for block in rule.network.blocks:
@@ -215,7 +215,7 @@ def lfnn_loss(rule: Any, batch: Batch, *, through: bool = False, s: Step | None 
         else:
             frozen = z.detach()
         # Workers do not mix before h, so masking z is masking y.
-        h = passed_on(rule, block, m * z + (1 - m) * frozen)
+        h = activation(rule, block, m * z + (1 - m) * frozen)
         x = block.emit(h, s)
     return total + F.cross_entropy(rule.network.readout(x), batch.target)
 
@@ -230,11 +230,11 @@ def autograd(rule: Rule, loss: Tensor) -> dict[str, Tensor]:
 
 
 def assert_same(
-    found: Mapping[str, Tensor], expected: Mapping[str, Tensor], *, tolerance: float = 1e-12
+    actual: Mapping[str, Tensor], expected: Mapping[str, Tensor], *, tolerance: float = 1e-12
 ) -> None:
-    """The same gradients for the same names, to a tolerance relative to each one's largest."""
-    assert set(found) == set(expected)
+    """Assert the same names and values, to a tolerance relative to each one's largest entry."""
+    assert set(actual) == set(expected)
     for name, value in expected.items():
         scale = max(value.abs().max().item(), 1e-3)
-        worst = (found[name] - value).abs().max().item()
+        worst = (actual[name] - value).abs().max().item()
         assert worst <= tolerance * scale, f"{name}: differs by {worst} of {scale}"

@@ -16,14 +16,14 @@ def softmax(a: Array) -> Array:
 
 
 def one_cycle(step: int, total: int, peak: float) -> float:
-    """From peak/25 up over 30 % of the steps, down to peak/250,000, both half a cosine."""
+    """Return the rate: half a cosine from peak/25 over 30 % of steps, then one to peak/250,000."""
     top, end = 0.3 * total - 1, total - 1
     a, b, p = (1 / 25, 1, step / top) if step <= top else (1, 4e-6, (step - top) / (end - top))
     return peak * (a + (b - a) * (1 - math.cos(math.pi * p)) / 2)
 
 
 class Replica:
-    """Layers [W, c] with the readout last; a worker's units for a class lie W apart."""
+    """Layers [W, c] with the readout last; the units of a worker are W apart, one per class."""
 
     def __init__(self, layers: list[list[Array]], total: int, peak: float) -> None:
         self.layers = [[p.astype(np.float64) for p in layer] for layer in layers]
@@ -33,7 +33,7 @@ class Replica:
         self.margin = math.inf
 
     def step(self, x: Array, label: npt.NDArray[np.int64], leadership: float = 0.7) -> float:
-        """One step of every layer; returns the output loss."""
+        """Make one step of every layer, and return the output loss."""
         size = len(label)
         hot = np.eye(10)[label]
         for i, (weight, bias) in enumerate(self.layers[:-1]):

@@ -1,4 +1,4 @@
-"""The controls: no followers, leaders at random, leaders fixed after the first epoch."""
+"""The controls: no followers, random leaders, leaders fixed after the first epoch."""
 
 from __future__ import annotations
 
@@ -38,42 +38,44 @@ def make(rule_class: type[Rule], **options: Any) -> Any:
     return paper.make(rule_class, NET, SHAPE, **{"leadership": 0.5} | own | options)
 
 
-def led(s: Step, k: int = 1) -> list[int]:
+def leader_indices(s: Step, k: int = 1) -> list[int]:
     return s.logs[f"leaders/{k}"].nonzero().flatten().tolist()
 
 
 def of_worker(rule: Rule, grad: Tensor, w: int) -> Tensor:
-    """Rows of a block's weight gradient that are worker w's."""
+    """Return the rows of a block's weight gradient that belong to worker w."""
     units = slice(w, None, WORKERS) if isinstance(rule, LfnnL | Lfnn) else slice(3 * w, 3 * w + 3)
     return grad[units]
 
 
 @RULE
-def test_without_a_follower_loss_followers_stay_as_they_are(rule_class: type[Rule]) -> None:
+def test_without_a_follower_loss_followers_do_not_change(rule_class: type[Rule]) -> None:
     off = {"lambda2": 0.0} if rule_class is Lfnn else {"lam": 0.0}
     batch = paper.batch_for(make(rule_class))
     for options, moves in (({}, True), (off, False)):
         rule, s = make(rule_class, **options), paper.step()
-        found = paper.gradients(rule, batch, s)
+        actual = paper.gradients(rule, batch, s)
         for k in range(2):
-            grad = found[f"network.blocks.{k}.layer.affine.weight"]
-            leaders = led(s, k)
+            grad = actual[f"network.blocks.{k}.layer.affine.weight"]
+            leaders = leader_indices(s, k)
             assert len(leaders) == 2
             for w in range(WORKERS):
                 assert of_worker(rule, grad, w).any() == (moves or w in leaders)
 
 
-def test_without_a_follower_loss_heads_of_followers_stay_too() -> None:
+def test_without_a_follower_loss_heads_of_followers_do_not_change() -> None:
     rule, s = make(LfnnLHead, lam=0.0), paper.step()
-    found = paper.gradients(rule, paper.batch_for(rule), s)
+    actual = paper.gradients(rule, paper.batch_for(rule), s)
     for k in range(2):
-        columns = found[f"readouts.{k}.weight"].split(3, dim=1)
-        assert [w for w in range(WORKERS) if columns[w].any()] == led(s, k)
-        assert found[f"readouts.{k}.bias"].any(0).nonzero().flatten().tolist() == led(s, k)
+        columns = actual[f"readouts.{k}.weight"].split(3, dim=1)
+        assert [w for w in range(WORKERS) if columns[w].any()] == leader_indices(s, k)
+        assert actual[f"readouts.{k}.bias"].any(0).nonzero().flatten().tolist() == leader_indices(
+            s, k
+        )
 
 
 @ALL
-def test_random_leaders_are_n_each_step_and_everyone_equally_often(
+def test_random_leaders_are_n_per_step_and_each_worker_equally_often(
     rule_class: type[Rule],
 ) -> None:
     rule = make(rule_class, selection="random")
@@ -81,11 +83,11 @@ def test_random_leaders_are_n_each_step_and_everyone_equally_often(
     for index in range(100):
         s = paper.step(index)
         paper.gradients(rule, batch, s)
-        assert len(led(s)) == 2
-        counts[led(s)] += 1
-        chosen.add(tuple(led(s)))
-    assert len(chosen) == 6  # every pair of four
-    # 100 steps of 2 of 4: mean 50, three standard deviations are 15.
+        assert len(leader_indices(s)) == 2
+        counts[leader_indices(s)] += 1
+        chosen.add(tuple(leader_indices(s)))
+    assert len(chosen) == 6  # all pairs of four workers
+    # In 100 steps of 2 of 4 leaders the mean is 50, and three standard deviations are 15.
     assert (counts - 50).abs().max() <= 15
 
 
@@ -94,19 +96,19 @@ def test_random_leaders_depend_on_seed_and_step_not_on_losses(rule_class: type[R
     rule = make(rule_class, selection="random")
 
     def chosen(seed: int, indices: range, batch_seed: int) -> list[list[int]]:
-        found = []
+        actual = []
         for index in indices:
             s = Step(Randomness(seed), index)
             paper.gradients(rule, paper.batch_for(rule, seed=batch_seed), s)
-            found.append(led(s))
-        return found
+            actual.append(leader_indices(s))
+        return actual
 
     steps = range(12)
     assert chosen(0, steps, batch_seed=1) == chosen(0, steps, batch_seed=2)
     assert chosen(0, steps, batch_seed=1) != chosen(1, steps, batch_seed=1)
 
 
-def test_followers_copy_the_best_of_the_leaders_that_were_drawn() -> None:
+def test_followers_copy_the_best_of_randomly_drawn_leaders() -> None:
     rule = make(LfnnL, selection="random")
     batch, block, not_best = paper.batch_for(rule), rule.network.blocks[0], 0
     z = block.preactivation(batch.x)
@@ -115,15 +117,15 @@ def test_followers_copy_the_best_of_the_leaders_that_were_drawn() -> None:
     for index in range(10):
         s = paper.step(index)
         choice = rule.selection(0).choose(y, batch.target, s)
-        best = min(led(s, 0), key=lambda w: losses[w].item())
+        best = min(leader_indices(s, 0), key=lambda w: losses[w].item())
         assert choice.model.tolist() == [best]
         not_best += best != losses.argmin()
     assert not_best > 0
 
 
 @ALL
-def test_first_epoch_selection_never_changes_after_it(rule_class: type[Rule]) -> None:
-    """The summed losses of the first epoch decide; within it each batch's do."""
+def test_first_epoch_selection_does_not_change_later(rule_class: type[Rule]) -> None:
+    """Leaders are chosen by the summed losses of the first epoch, and in it by each batch."""
     rule = make(rule_class, selection="first_epoch")
     plain = make(rule_class, selection="batch")
     generator = torch.Generator().manual_seed(0)
@@ -139,14 +141,14 @@ def test_first_epoch_selection_never_changes_after_it(rule_class: type[Rule]) ->
         paper.gradients(rule, batch, s)
         paper.gradients(plain, batch, other)
         if epoch == 0:
-            assert led(s) == led(other)
+            assert leader_indices(s) == leader_indices(other)
             sums += s.logs["worker_loss/1"]
         else:
             fixed = sorted(paper.lowest(sums.tolist(), 2))
-            assert led(s) == fixed
-            differs |= led(other) != fixed
+            assert leader_indices(s) == fixed
+            differs |= leader_indices(other) != fixed
         rule.after_step(s)
-        with torch.no_grad():  # other weights, so that other workers come to lead
+        with torch.no_grad():  # other weights, so that other workers lead
             for p in rule.parameters():
                 p.copy_(torch.randn(p.shape, generator=generator))
     assert fixed is not None

@@ -1,4 +1,4 @@
-"""lfnn_l: what a block learns depends on no other block's loss."""
+"""lfnn_l: the gradient of a block depends on no other block's loss."""
 
 from __future__ import annotations
 
@@ -35,19 +35,19 @@ def layer(k: int) -> str:
 
 
 class Loud(LfnnL):
-    """The loss of block ``loud`` counts a million times."""
+    """A rule that multiplies the loss of block ``loud`` by a million."""
 
     loud = -1
 
     def cotangent(self, v: View, s: Step) -> Tensor:
-        found = super().cotangent(v, s)
-        return found * 1e6 if v.k == self.loud else found
+        z_grad = super().cotangent(v, s)
+        return z_grad * 1e6 if v.k == self.loud else z_grad
 
 
 def of_block(grads: dict[str, Tensor], k: int) -> dict[str, Tensor]:
-    found = {name: g for name, g in grads.items() if name.startswith(layer(k))}
-    assert found
-    return found
+    block_grads = {name: g for name, g in grads.items() if name.startswith(layer(k))}
+    assert block_grads
+    return block_grads
 
 
 @NET
@@ -83,7 +83,7 @@ def test_nan_in_later_blocks_reaches_no_earlier_block(net: str) -> None:
 
 
 @NET
-def test_labels_of_the_readout_reach_no_block(net: str) -> None:
+def test_the_readouts_labels_reach_no_block(net: str) -> None:
     class Other(paper.Task):
         def loss(self, logits: Tensor, target: Tensor) -> Tensor:
             return 1e6 * super().loss(logits, (target + 1) % 3)
@@ -99,7 +99,7 @@ def test_labels_of_the_readout_reach_no_block(net: str) -> None:
 
 @NET
 @pytest.mark.parametrize("k", [0, 1, 2])
-def test_training_a_block_touches_no_other_blocks_parameters(net: str, k: int) -> None:
+def test_training_a_block_changes_no_other_blocks_parameters(net: str, k: int) -> None:
     rule = paper.make(LfnnL, *NETS[net])
     batch = paper.batch_for(rule)
     recipe = Recipe(optimizer="adam", lr=0.1)
@@ -115,7 +115,7 @@ def test_training_a_block_touches_no_other_blocks_parameters(net: str, k: int) -
 
 
 @NET
-def test_what_a_block_passes_on_carries_no_graph(net: str) -> None:
+def test_the_output_of_a_block_has_no_graph(net: str) -> None:
     rule = paper.make(LfnnL, *NETS[net])
     rule.attach({group.name: lambda grads: None for group in rule.groups()})
     batch = paper.batch_for(rule)
@@ -124,13 +124,14 @@ def test_what_a_block_passes_on_carries_no_graph(net: str) -> None:
 
 
 def test_lam_times_100_changes_no_permanent_followers_adam_update() -> None:
-    ahead, _ = trained_on_digits(0.0, steps=60)  # leaders far enough ahead to stay leaders
+    # After these steps the losses of leaders are low enough that they stay leaders.
+    ahead, _ = trained_on_digits(0.0, steps=60)
     start = ahead.network.blocks[0].layer.affine.weight.detach().clone()
     ends, roles = [], []
     for lam in (1.0, 100.0):
-        rule, led = trained_on_digits(lam, steps=40, start=ahead.state_dict())
+        rule, counts = trained_on_digits(lam, steps=40, start=ahead.state_dict())
         ends.append(rule.network.blocks[0].layer.affine.weight.detach().view(10, 10, 64))
-        roles.append(led)
+        roles.append(counts)
     assert torch.equal(roles[0], roles[1])
     assert set(roles[0].tolist()) == {0, 40}
     following = roles[0] == 0
@@ -142,7 +143,7 @@ def test_lam_times_100_changes_no_permanent_followers_adam_update() -> None:
 def trained_on_digits(
     lam: float, steps: int, start: dict[str, Tensor] | None = None
 ) -> tuple[LfnnL, Tensor]:
-    """A block of 10 workers after some steps of Adam, and how often each led."""
+    """Train a block of 10 workers with some steps of Adam, and count how often each led."""
     split = Digits().load().train
     x, target = torch.from_numpy(split.images / 255.0), torch.from_numpy(split.labels)
     rule = paper.make(LfnnL, Mlp(widths=(100,)), (1, 8, 8), classes=10, lam=lam)
@@ -150,15 +151,15 @@ def trained_on_digits(
         rule.load_state_dict(start)
     updates = {g.name: Update(g, Recipe(optimizer="adam", lr=1e-3)) for g in rule.groups()}
     rule.attach(updates)
-    led = torch.zeros(10, dtype=torch.float64)
+    counts = torch.zeros(10, dtype=torch.float64)
     adam = optim.adam
 
     def exact(*tensors: Any, **numbers: Any) -> None:
-        adam(*tensors, **{**numbers, "eps": 1e-20})  # else a factor would not quite cancel
+        adam(*tensors, **{**numbers, "eps": 1e-20})  # Otherwise a factor would not cancel exactly.
 
     with mock.patch.object(optim, "adam", exact):
         for index in range(steps):
             s, rows = paper.step(index), slice(index * 14, index * 14 + 128)
             rule.step(Batch(x[rows], target[rows]), s)
-            led += s.logs["leaders/0"]
-    return rule, led
+            counts += s.logs["leaders/0"]
+    return rule, counts

@@ -1,4 +1,4 @@
-"""Who leads: how many, which ones, for how long, and how it is counted."""
+"""The choice of leaders: their number, their losses, the time of the choice, and its records."""
 
 from __future__ import annotations
 
@@ -32,38 +32,38 @@ def block_of(width: int) -> Block:
 
 
 def inputs_of(rule: Rule, x: Tensor) -> list[Tensor]:
-    """What each block receives, by a walk of the test's own."""
-    found = []
+    """Return the input of each block, computed independently of the rule."""
+    inputs = []
     for block in rule.network.blocks:
-        found.append(x)
-        x = block.emit(paper.passed_on(rule, block, block.preactivation(x))).detach()
-    return found
+        inputs.append(x)
+        x = block.emit(paper.activation(rule, block, block.preactivation(x))).detach()
+    return inputs
 
 
-def led(s: Step, k: int) -> list[int]:
+def leader_indices(s: Step, k: int) -> list[int]:
     return s.logs[f"leaders/{k}"].nonzero().flatten().tolist()
 
 
 def by_batch(rule: Rule, batch: paper.Batch) -> list[list[int]]:
-    """The leaders of every block, ascending, by sorting mean cross-entropies."""
-    found = []
+    """Return the leaders of every block in ascending order, by sorting mean cross-entropies."""
+    by_block = []
     for block, x in zip(rule.network.blocks, inputs_of(rule, batch.x), strict=True):
         logits = paper.worker_scores(rule, block, block.preactivation(x))
         losses = paper.worker_losses(logits, batch.target).mean(0).tolist()
         n = paper.leader_count(rule.config.leadership, len(losses), rule.config.rounding)
-        found.append(sorted(paper.lowest(losses, n)))
-    return found
+        by_block.append(sorted(paper.lowest(losses, n)))
+    return by_block
 
 
 @pytest.mark.parametrize("rounding", ["round", "floor", "ceil"])
-def test_leader_count_is_exact_arithmetic_on_the_typed_number(rounding: str) -> None:
+def test_leader_count_is_exact_arithmetic_on_the_decimal_fraction(rounding: str) -> None:
     typed = [*(f"0.{d}" for d in range(1, 10)), "1.0", "0.25", "0.29", "0.55"]
     for width in range(1, 65):
         block = block_of(width)
         for text in typed:
             config = UnitConfig(leadership=float(text), rounding=rounding)
-            found = UnitWorkers(block, 1, config).leaders
-            assert found == paper.leader_count(float(text), width, rounding), (text, width)
+            actual = UnitWorkers(block, 1, config).leaders
+            assert actual == paper.leader_count(float(text), width, rounding), (text, width)
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ def test_leader_count(leadership: float, workers: int, rounding: str, expected: 
 
 @pytest.mark.parametrize("rule", [name for name in registry().rules if name.startswith("lfnn")])
 def test_any_share_from_none_to_all_may_lead(rule: str) -> None:
-    """Definition 2.1 of the paper; searches begin at the tenth of its tables."""
+    """This is Definition 2.1 of the paper; searches begin at 0.1, as its tables do."""
     options = registry().load("rules", rule).Config
     for share in (0.0, 0.05, 1.0):
         assert options(leadership=share).leadership == share
@@ -116,7 +116,7 @@ def test_leaders_have_the_lowest_losses_of_every_batch(
         s = paper.step()
         paper.gradients(rule, batch, s)
         expected = by_batch(rule, batch)
-        assert [led(s, k) for k in range(2)] == expected
+        assert [leader_indices(s, k) for k in range(2)] == expected
         for k, workers in enumerate((4, 3)):
             assert s.logs[f"leaders/{k}"].sum() == paper.leader_count(leadership, workers)
 
@@ -142,7 +142,7 @@ def test_example_selection_counts_the_share_of_examples_led(
 
 
 @RULES
-def test_equal_losses_still_give_exactly_n_leaders(rule_class: type[Rule]) -> None:
+def test_equal_losses_give_exactly_n_leaders(rule_class: type[Rule]) -> None:
     rule = paper.make(rule_class, leadership=0.5)
     with torch.no_grad():
         for p in rule.parameters():
@@ -154,7 +154,7 @@ def test_equal_losses_still_give_exactly_n_leaders(rule_class: type[Rule]) -> No
 
 
 @RULES
-def test_epoch_selection_freezes_the_best_of_the_epoch_before(rule_class: type[Rule]) -> None:
+def test_epoch_selection_uses_the_losses_of_the_previous_epoch(rule_class: type[Rule]) -> None:
     rule = paper.make(rule_class, selection="epoch", leadership=0.5)
     index, before = 0, None
     generator = torch.Generator().manual_seed(0)
@@ -168,7 +168,7 @@ def test_epoch_selection_freezes_the_best_of_the_epoch_before(rule_class: type[R
             rule.after_step(s)
             of_batch = by_batch(rule, batch)
             expected = of_batch if before is None else before
-            assert [led(s, k) for k in range(2)] == expected
+            assert [leader_indices(s, k) for k in range(2)] == expected
             frozen_differs |= expected != of_batch
             for k, (block, x) in enumerate(
                 zip(rule.network.blocks, inputs_of(rule, batch.x), strict=True)
@@ -179,7 +179,7 @@ def test_epoch_selection_freezes_the_best_of_the_epoch_before(rule_class: type[R
         ranked = [sorted(paper.lowest(total.tolist(), 2)) for total in sums]
         changed |= before is not None and ranked != before
         before = ranked
-        with torch.no_grad():  # other weights, so that other workers come to lead
+        with torch.no_grad():  # other weights, so that other workers lead
             for p in rule.parameters():
                 p.copy_(torch.randn(p.shape, generator=generator))
     assert changed
@@ -212,7 +212,7 @@ def test_epoch_selection_survives_a_checkpoint() -> None:
         (Cnn(widths=(20, 24)), (1, 4, 4), {}, ("'conv2'", "24", "20 or 30")),
     ],
 )
-def test_width_that_does_not_fit_names_block_number_and_what_fits(
+def test_the_error_for_a_width_names_the_block_and_widths_that_fit(
     rule_class: type[Rule],
     net: Mlp | Cnn,
     shape: tuple[int, int, int],
@@ -227,7 +227,7 @@ def test_width_that_does_not_fit_names_block_number_and_what_fits(
 
 
 @pytest.mark.parametrize("forward", ["softmax", "relu_softmax"])
-def test_several_units_a_class_need_relu_and_the_error_says_so(forward: str) -> None:
+def test_the_error_for_several_units_per_class_names_relu(forward: str) -> None:
     with pytest.raises(UsageError) as caught:
         paper.make(LfnnL, Mlp(widths=(18,)), (1, 2, 2), units=3, forward=forward)
     assert "units=3" in caught.value.message
@@ -240,7 +240,7 @@ def test_several_units_a_class_need_relu_and_the_error_says_so(forward: str) -> 
 def test_leaders_are_ranked_in_float32_when_the_block_is_bfloat16(
     rule_class: type[Rule], net: str, by: str
 ) -> None:
-    """Fresh workers differ by less than bfloat16 resolves at log 3."""
+    """The losses of untrained workers differ by less than the precision of bfloat16 at log 3."""
     spec = Mlp(widths=(90,)) if net == "mlp" else Cnn(widths=(90,), norm="none")
     rule = paper.make(rule_class, spec, (2, 4, 4), selection=by).float()
     batch, s = paper.batch_for(rule, 64), paper.step()

@@ -1,4 +1,4 @@
-"""lfnn against autograd on L = L_g + lambda1 L_lead + lambda2 L_fol."""
+"""lfnn compared with autograd of L = L_g + lambda1 L_lead + lambda2 L_fol."""
 
 from __future__ import annotations
 
@@ -30,21 +30,21 @@ THROUGH = pytest.mark.parametrize("through", [False, True])
 
 
 class Loud(Task):
-    """The output loss counts a million times."""
+    """A rule that multiplies the output loss by a million."""
 
     def loss(self, logits: Tensor, target: Tensor) -> Tensor:
         return 1e6 * super().loss(logits, target)
 
 
 def follower_rows(rule: Lfnn, batch: paper.Batch) -> list[Tensor]:
-    """By block, the units whose worker leads on no example."""
-    found, x = [], batch.x
+    """Return for each block the units whose worker leads on no example."""
+    masks, x = [], batch.x
     for block in rule.network.blocks:
         z = block.preactivation(x)
         leaders = paper.choose(rule, paper.worker_scores(rule, block, z), batch.target)
-        found.append(~paper.unit_mask(rule, block, leaders).any(0))
-        x = block.emit(paper.passed_on(rule, block, z)).detach()
-    return found
+        masks.append(~paper.unit_mask(rule, block, leaders).any(0))
+        x = block.emit(paper.activation(rule, block, z)).detach()
+    return masks
 
 
 @NET
@@ -96,7 +96,7 @@ def test_gradient_is_that_of_the_papers_loss_under_options(options: dict[str, An
 def test_followers_get_no_global_gradient(
     net: Any, shape: tuple[int, int, int], through: bool
 ) -> None:
-    """Group norm is left out: it mixes the channels of leaders and followers before z."""
+    """Group norm is not tested, since it mixes the channels of leaders and followers before z."""
     rules = [
         paper.make(Lfnn, net, shape, task=task, leadership=0.5, through_followers=through)
         for task in (Task, Loud)
@@ -116,11 +116,11 @@ def test_followers_get_no_global_gradient(
 @NET
 @BY
 def test_passing_through_followers_changes_only_blocks_below(net: str, by: str) -> None:
-    found = []
+    actual = []
     for through in (False, True):
         rule = paper.make(Lfnn, *NETS[net], selection=by, leadership=0.5, through_followers=through)
-        found.append(paper.gradients(rule, paper.batch_for(rule)))
-    blocked, passed = found
+        actual.append(paper.gradients(rule, paper.batch_for(rule)))
+    blocked, passed = actual
     for name, grad in blocked.items():
         below = name.startswith(("network.blocks.0.", "network.blocks.1."))
         assert torch.equal(passed[name], grad) != below, name
@@ -128,20 +128,20 @@ def test_passing_through_followers_changes_only_blocks_below(net: str, by: str) 
 
 @NET
 @pytest.mark.parametrize("lambda1", [0.0, 1.0, 2.5])
-def test_everyone_leading_is_bp_plus_each_workers_own_loss(net: str, lambda1: float) -> None:
+def test_lfnn_without_followers_is_bp_plus_each_workers_own_loss(net: str, lambda1: float) -> None:
     rule = paper.make(Lfnn, *NETS[net], leadership=1.0, lambda1=lambda1, lambda2=9.0)
     batch = paper.batch_for(rule)
     x, loss = batch.x, torch.zeros((), dtype=torch.float64)
     for block in rule.network.blocks:
         logits = paper.worker_scores(rule, block, block.preactivation(x.detach()))
         loss = loss + lambda1 * paper.worker_losses(logits, batch.target).mean()
-        x = block.emit(paper.passed_on(rule, block, block.preactivation(x)))
+        x = block.emit(paper.activation(rule, block, block.preactivation(x)))
     loss = loss + F.cross_entropy(rule.network.readout(x), batch.target)
     paper.assert_same(paper.gradients(rule, batch), paper.autograd(rule, loss))
 
 
 @NET
-def test_everyone_leading_without_local_losses_is_bp(net: str) -> None:
+def test_lfnn_without_followers_and_local_losses_is_bp(net: str) -> None:
     lfnn = paper.make(Lfnn, *NETS[net], leadership=1.0, lambda1=0.0, lambda2=0.0, forward="relu")
     bp = paper.make(Bp, *NETS[net])
     batch = paper.batch_for(lfnn)
@@ -165,7 +165,9 @@ def test_gradient_is_that_of_the_papers_loss_under_dropout(
 
 @pytest.mark.parametrize("blocks", [1, 2])
 @NET
-def test_a_chain_learns_inside_by_autograd_of_its_losses(net: str, blocks: int) -> None:
+def test_a_block_of_several_layers_has_autograds_gradient_of_its_losses(
+    net: str, blocks: int
+) -> None:
     rule = paper.make(Lfnn, *NETS[net], blocks=blocks, leadership=0.5)
     batch = paper.batch_for(rule)
     paper.assert_same(
@@ -175,7 +177,7 @@ def test_a_chain_learns_inside_by_autograd_of_its_losses(net: str, blocks: int) 
 
 @pytest.mark.parametrize("blocks", [1, 2, 3])
 @NET
-def test_lfnn_l_learns_inside_each_block_by_autograd_of_its_losses(net: str, blocks: int) -> None:
+def test_blocks_of_lfnn_l_have_autograds_gradient_of_their_losses(net: str, blocks: int) -> None:
     rule = paper.make(LfnnL, *NETS[net], blocks=blocks, leadership=0.5, lam=2.0, dropout=0.3)
     batch, s = paper.batch_for(rule), paper.step(5)
     x, loss = batch.x, torch.zeros((), dtype=torch.float64)
@@ -184,12 +186,12 @@ def test_lfnn_l_learns_inside_each_block_by_autograd_of_its_losses(net: str, blo
         leaders = paper.choose(rule, paper.worker_scores(rule, block, z), batch.target)
         lead, follow = paper.local_losses(rule, block, z, batch.target, leaders)
         loss = loss + lead + 2.0 * follow
-        x = block.emit(paper.passed_on(rule, block, z), s).detach()
+        x = block.emit(paper.activation(rule, block, z), s).detach()
     loss = loss + F.cross_entropy(rule.network.readout(x), batch.target)
-    found = paper.gradients(rule, batch, s)
-    paper.assert_same(found, paper.autograd(rule, loss))
+    actual = paper.gradients(rule, batch, s)
+    paper.assert_same(actual, paper.autograd(rule, loss))
     if blocks == 1:
-        assert found["network.blocks.0.parts.0.layer.affine.weight"].any()
+        assert actual["network.blocks.0.parts.0.layer.affine.weight"].any()
 
 
 @pytest.mark.parametrize("rule_class", [Lfnn, LfnnL])
@@ -203,7 +205,7 @@ def test_predict_is_the_forward_pass_without_dropout(
     batch = paper.batch_for(rule)
     x = batch.x
     for block in rule.network.blocks:
-        x = block.emit(paper.passed_on(rule, block, block.preactivation(x)))
+        x = block.emit(paper.activation(rule, block, block.preactivation(x)))
     expected = rule.network.readout(x)
     seen: list[Tensor] = []
     predicted = rule.predict(batch.x)
@@ -225,16 +227,16 @@ def test_a_step_updates_running_statistics_once(rule_class: type[Rule]) -> None:
 def test_predictions_do_not_depend_on_labels_seen(rule_class: type[Rule]) -> None:
     rule = paper.make(rule_class, *NETS["mlp"])
     batch = paper.batch_for(rule)
-    found = []
+    actual = []
     for shift in (0, 1):
         paper.gradients(rule, paper.Batch(batch.x, (batch.target + shift) % 3))
-        found.append(rule.predict(batch.x))
-    assert torch.equal(*found)
+        actual.append(rule.predict(batch.x))
+    assert torch.equal(*actual)
 
 
 @pytest.mark.parametrize("rule_class", [Bp, LfnnL])
 @NET
-def test_the_seed_decides_every_weight(rule_class: type[Rule], net: str) -> None:
+def test_every_weight_depends_on_the_seed(rule_class: type[Rule], net: str) -> None:
     one, same, other = (
         dict(paper.make(rule_class, *NETS[net], seed=seed).named_parameters()) for seed in (3, 3, 4)
     )
@@ -244,7 +246,7 @@ def test_the_seed_decides_every_weight(rule_class: type[Rule], net: str) -> None
 
 
 @NET
-def test_rules_share_every_weight_of_a_seed(net: str) -> None:
+def test_rules_have_the_same_weights_for_a_seed(net: str) -> None:
     bp, *others = (
         dict(paper.make(rule, *NETS[net], seed=3).named_parameters()) for rule in (Bp, LfnnL, Lfnn)
     )
@@ -289,7 +291,7 @@ def test_a_step_in_bfloat16_is_finite(
 @pytest.mark.parametrize("rule_class", [Lfnn, LfnnL])
 @NET
 def test_a_step_in_bfloat16_is_near_float32(rule_class: type[Rule], net: str) -> None:
-    """All workers lead: a rank that rounding turns over would be another step."""
+    """All workers lead, so that rounding cannot change the ranks of workers."""
     rule = paper.make(rule_class, *NETS[net], leadership=1.0).float()
     batch = paper.batch_for(rule, 64)
     batch.x = batch.x.float()

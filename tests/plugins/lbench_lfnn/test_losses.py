@@ -1,4 +1,4 @@
-"""The closed forms against autograd, finite differences and the paper's sums as loops."""
+"""The closed forms compared with autograd, finite differences and loops over the paper's sums."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ def viewed(rule: LfnnL, z: Tensor, batch: Any) -> View:
 
 
 def scores_of(rule: LfnnL, batch: Any) -> Tensor:
-    """z at random, wider spread than initial weights give."""
+    """Return random z with a larger variance than that from initial weights."""
     shape = rule.network.blocks[0].preactivation(batch.x).shape
     return torch.randn(shape, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
 
 
 def after_an_epoch(rule: LfnnL, batch: Any) -> tuple[Step, Tensor]:
-    """A step of the second epoch, and what the first one's batches add up to."""
+    """Return a step of the second epoch, and the summed losses of the first epoch."""
     history = torch.zeros(4, dtype=torch.float64)
     for index in range(2):
         s = paper.step(index, last=index == 1)
@@ -58,16 +58,16 @@ def after_an_epoch(rule: LfnnL, batch: Any) -> tuple[Step, Tensor]:
     return paper.step(2, epoch=1), history
 
 
-def whom_followers_copy(
-    rule: LfnnL, z: Tensor, target: Tensor, leaders: list[list[int]], found: Tensor
+def copied_leaders(
+    rule: LfnnL, z: Tensor, target: Tensor, leaders: list[list[int]], expected: Tensor
 ) -> list[int]:
-    """Of each example's leaders the one with which the paper's losses give what was found."""
+    """Return for each example the leader with which the paper's losses give the gradient."""
     picks = [-1] * len(target)
     for w in range(4):
         leaf = z.clone().requires_grad_()
         loss = total(rule, leaf, target=target, leaders=leaders, picks=[w] * len(target))
         (g,) = torch.autograd.grad(loss, leaf)
-        same = (g - found).flatten(1).abs().amax(1) < 1e-13
+        same = (g - expected).flatten(1).abs().amax(1) < 1e-13
         for b in range(len(target)):
             if same[b] and w in leaders[b] and picks[b] < 0:
                 picks[b] = w
@@ -76,7 +76,7 @@ def whom_followers_copy(
 
 
 def total(rule: LfnnL, z: Tensor, **given: Any) -> Tensor:
-    """The block's loss as the paper writes it."""
+    """Return the loss of the block as in the paper."""
     lead, follow = paper.local_losses(rule, rule.network.blocks[0], z, **given)
     return lead + rule.config.lam * follow
 
@@ -95,12 +95,12 @@ def test_closed_form_is_the_gradient_of_the_losses(kind: str) -> None:
         block, batch = rule.network.blocks[0], paper.batch_for(rule, 5)
         s, history = after_an_epoch(rule, batch) if by == "epoch" else (paper.step(), None)
         z = scores_of(rule, batch)
-        found = rule.cotangent(viewed(rule, z, batch), s)
+        actual = rule.cotangent(viewed(rule, z, batch), s)
 
         leaders = paper.choose(rule, paper.worker_scores(rule, block, z), batch.target, history)
         picks = None
         if reference == "random":
-            picks = whom_followers_copy(rule, z, batch.target, leaders, found)
+            picks = copied_leaders(rule, z, batch.target, leaders, actual)
 
         formulated = functools.partial(
             total, rule, target=batch.target, leaders=leaders, at=z, picks=picks
@@ -111,25 +111,25 @@ def test_closed_form_is_the_gradient_of_the_losses(kind: str) -> None:
         loss = rule.loss(viewed(rule, leaf, batch), s)
         (own,) = torch.autograd.grad(loss, leaf)
         case = (kind, by, follow, reference, reduction, lam)
-        if reference != "random":  # two leaders may give one gradient, where relu is flat
+        if reference != "random":  # two leaders may give the same gradient if ReLU is flat
             assert loss.item() == pytest.approx(expected_loss.item(), rel=1e-12), case
         torch.testing.assert_close(own, expected, rtol=1e-11, atol=1e-14, msg=str(case))
-        torch.testing.assert_close(found, expected, rtol=1e-11, atol=1e-14, msg=str(case))
+        torch.testing.assert_close(actual, expected, rtol=1e-11, atol=1e-14, msg=str(case))
 
         if lam == 2.5 and reduction == "mean":
             direction = torch.randn(z.shape, generator=generator, dtype=torch.float64)
             eps = 1e-6
             with torch.no_grad():
                 rise = formulated(z + eps * direction) - formulated(z - eps * direction)
-            slope = (found * direction).sum().item()
+            slope = (actual * direction).sum().item()
             assert slope == pytest.approx(rise.item() / (2 * eps), rel=1e-5, abs=1e-8), case
 
 
-def test_default_is_section_2_of_the_paper_loop_by_loop() -> None:
+def test_the_default_is_section_2_of_the_paper_as_loops() -> None:
     rule = paper.make(LfnnL, Mlp(widths=(30,)), (1, 2, 3), leadership=0.7)
     batch = paper.batch_for(rule, 6)
     z = rule.network.blocks[0].preactivation(batch.x).detach()
-    found = rule.cotangent(viewed(rule, z, batch), paper.step()).numpy()
+    actual = rule.cotangent(viewed(rule, z, batch), paper.step()).numpy()
 
     a, t, lam = z.numpy(), batch.target.numpy(), rule.config.lam
     size, classes, count = 6, 3, 10
@@ -156,7 +156,7 @@ def test_default_is_section_2_of_the_paper_loop_by_loop() -> None:
                 else:
                     dz = y[b, w, k] * (r[k] - inner)
                 expected[b, k * count + w] = dz
-    np.testing.assert_allclose(found, expected, rtol=1e-10, atol=1e-15)
+    np.testing.assert_allclose(actual, expected, rtol=1e-10, atol=1e-15)
 
 
 def test_weight_gradient_is_the_cotangent_times_the_input() -> None:
@@ -172,22 +172,22 @@ def test_weight_gradient_is_the_cotangent_times_the_input() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_everyone_leading_leaves_no_follower_loss(kind: str) -> None:
+def test_without_followers_there_is_no_follower_loss(kind: str) -> None:
     net, shape, options = KINDS[kind]
-    batch, found = None, []
+    batch, actual = None, []
     for lam in (0.0, 100.0):
         rule = paper.make(LfnnL, net, shape, leadership=1.0, lam=lam, **options)
         batch = paper.batch_for(rule)
         z = scores_of(rule, batch)
         view = viewed(rule, z, batch)
-        found.append((rule.loss(view, paper.step()), rule.cotangent(view, paper.step())))
-    assert found[0][0] == found[1][0]
-    assert torch.equal(found[0][1], found[1][1])
+        actual.append((rule.loss(view, paper.step()), rule.cotangent(view, paper.step())))
+    assert actual[0][0] == actual[1][0]
+    assert torch.equal(actual[0][1], actual[1][1])
 
 
 @pytest.mark.parametrize("follow", FOLLOW)
 @pytest.mark.parametrize("reference", REFERENCE)
-def test_followers_identical_to_the_leaders_have_nothing_to_follow(
+def test_followers_identical_to_the_leaders_have_a_gradient_of_0(
     follow: str, reference: str
 ) -> None:
     rule = paper.make(LfnnL, leadership=0.5, lam=100.0, follow=follow, reference=reference)
@@ -195,19 +195,19 @@ def test_followers_identical_to_the_leaders_have_nothing_to_follow(
     one = torch.randn(7, 3, 1, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     z = one.expand(-1, -1, 4).reshape(7, 12)
     view = viewed(rule, z, batch)
-    found = rule.cotangent(view, paper.step()).view(7, 3, 4)
+    actual = rule.cotangent(view, paper.step()).view(7, 3, 4)
     s = paper.step()
     loss = rule.loss(view, s)
     leads = s.logs["leaders/0"] > 0
     assert leads.sum() == 2
-    assert found[..., ~leads].abs().max() < 1e-16
+    assert actual[..., ~leads].abs().max() < 1e-16
     cross_entropy = torch.nn.functional.cross_entropy(one[..., 0], batch.target)
     assert loss.item() == pytest.approx(cross_entropy.item(), rel=1e-12)
 
 
 @pytest.mark.parametrize("by", ["batch", "example"])
-def test_reference_is_a_constant_so_lam_does_not_touch_leaders(by: str) -> None:
-    found = []
+def test_lam_does_not_change_leaders_since_the_reference_is_constant(by: str) -> None:
+    actual = []
     for lam in (0.0, 1.0, 100.0):
         rule = paper.make(LfnnL, leadership=0.5, lam=lam, selection=by)
         batch = paper.batch_for(rule)
@@ -217,8 +217,8 @@ def test_reference_is_a_constant_so_lam_does_not_touch_leaders(by: str) -> None:
         mask = paper.unit_mask(
             rule, rule.network.blocks[0], paper.choose(rule, logits, batch.target)
         )
-        found.append((dz * mask, dz * (1 - mask)))
-    leading, following = zip(*found, strict=True)
+        actual.append((dz * mask, dz * (1 - mask)))
+    leading, following = zip(*actual, strict=True)
     assert torch.equal(leading[0], leading[1])
     assert torch.equal(leading[0], leading[2])
     assert not following[0].any()
@@ -245,11 +245,11 @@ def test_a_random_reference_is_every_leader_equally_often() -> None:
     leaders = paper.choose(rule, paper.worker_scores(rule, block, z), batch.target)
     ranks = np.zeros(3)
     for index in range(60):
-        found = rule.cotangent(viewed(rule, z, batch), paper.step(index))
-        picks = whom_followers_copy(rule, z, batch.target, leaders, found)
+        actual = rule.cotangent(viewed(rule, z, batch), paper.step(index))
+        picks = copied_leaders(rule, z, batch.target, leaders, actual)
         for b, pick in enumerate(picks):
             ranks[leaders[b].index(pick)] += 1
-    # 300 draws: three standard deviations are 24.5.
+    # For 300 draws three standard deviations are 24.5.
     assert ranks.sum() == 300
     assert np.abs(ranks - 100).max() < 24.5
 

@@ -1,4 +1,4 @@
-"""lfnn_online: a binary leader-follower network a class, all in one."""
+"""lfnn_online: one binary leader-follower network per class, stored as one network."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ VARIANT = pytest.mark.parametrize("variant", VARIANTS)
 
 
 class Loud(LfnnOnline):
-    """The output loss counts a million times."""
+    """A rule that multiplies the output loss by a million."""
 
     def output_loss(self, logits: Tensor, target: Tensor) -> Tensor:
         return 1e6 * super().output_loss(logits, target)
@@ -57,7 +57,7 @@ def is_it(k: int, batch: Batch) -> np.ndarray[Any, Any]:
 
 
 def leads(rule: Any, batch: Batch) -> Tensor:
-    """Of one step, (classes, workers)."""
+    """Return the leaders of one step, (classes, workers)."""
     s = paper.step()
     paper.gradients(rule, batch, s)
     return s.logs["leaders/0"]
@@ -74,20 +74,20 @@ def test_gradients_are_the_slopes_of_separate_networks_losses(
     lambda1, lambda2 = VARIANTS[variant]
     rule = make(leadership=leadership, lambda1=lambda1, lambda2=3 * lambda2)
     batch = paper.batch_for(rule, 9)
-    found = paper.gradients(rule, batch)
+    actual = paper.gradients(rule, batch)
     n = paper.leader_count(leadership, WORKERS)
     x = batch.x.flatten(1).numpy()
     for k, network in enumerate(networks(rule)):
         slopes = network.differences(x, is_it(k, batch), n, lambda1, 3 * lambda2)
-        for part, slope in zip(split(found, k, WORKERS), slopes, strict=True):
+        for part, slope in zip(split(actual, k, WORKERS), slopes, strict=True):
             np.testing.assert_allclose(part, slope, rtol=0, atol=1e-9)
 
 
 @pytest.mark.slow
 @pytest.mark.thorough
 @pytest.mark.parametrize("workers", [8, 32])
-def test_ten_networks_trained_apart_end_with_the_same_weights(workers: int) -> None:
-    """A hundred steps of Adam on digits, in float64."""
+def test_ten_networks_trained_separately_end_with_the_same_weights(workers: int) -> None:
+    """The networks make a hundred steps of Adam on digits in float64."""
     split_ = Digits().load().train
     rule = paper.make(LfnnOnline, OneVsAll(workers=(workers,)), (1, 8, 8), classes=10)
     recipe = Recipe(optimizer="adam", lr=5e-3, schedule="constant")
@@ -125,15 +125,15 @@ def test_ten_networks_trained_apart_end_with_the_same_weights(workers: int) -> N
     ],
     ids=str,
 )
-def test_under_options_gradients_are_autograds(options: dict[str, Any]) -> None:
-    """With leaders taken from the rule; who they are is another test's."""
+def test_gradients_with_options_are_those_of_autograd(options: dict[str, Any]) -> None:
+    """The leaders are those of the rule; other tests check the choice of leaders."""
     rule = make(lambda1=0.7, lambda2=3.0, **options)
     batch, workers = paper.batch_for(rule), rule.workers[0]
     z = rule.network.blocks[0].preactivation(batch.x)
     predictions = workers.predict(z, z.sigmoid())
     choice = rule.selection(0).choose(predictions.y.detach(), batch.target, paper.step())
     mask = workers.mask(choice, z)
-    # L_g sees followers as constants.
+    # Followers are constants in L_g.
     h = mask * z.sigmoid() + (1 - mask) * z.sigmoid().detach()
     loss = rule.output_loss(rule.network.readout(h), batch.target)
     loss = loss + workers.loss(predictions.logits, batch.target, choice, (0.7, 3.0))
@@ -141,7 +141,7 @@ def test_under_options_gradients_are_autograds(options: dict[str, Any]) -> None:
     paper.assert_same(paper.gradients(rule, batch), expected)
 
 
-# Who learns from what
+# The losses that each worker learns from
 
 
 @pytest.mark.parametrize("selection", ["batch", "random"])
@@ -158,23 +158,23 @@ def test_followers_get_no_part_of_the_output_loss(selection: str) -> None:
 
 
 @VARIANT
-def test_variants_leave_out_what_they_say(variant: str) -> None:
-    """Of L = L_g + L_lead + L_fol, followers have the third, leaders the first two."""
+def test_variants_leave_out_terms_of_the_loss(variant: str) -> None:
+    """In L = L_g + L_lead + L_fol followers learn from L_fol, and leaders from the other two."""
     lambda1, lambda2 = VARIANTS[variant]
     rule, whole = make(lambda1=lambda1, lambda2=lambda2), make()
     batch = paper.batch_for(rule)
     leaders = leads(rule, batch).flatten() > 0
-    found, full = paper.gradients(rule, batch), paper.gradients(whole, batch)
+    actual, full = paper.gradients(rule, batch), paper.gradients(whole, batch)
     for name in NAMES[:2]:
-        assert torch.equal(found[name][leaders], full[name][leaders]) == (lambda1 == 1)
-        assert found[name][leaders].any()
-        assert torch.equal(found[name][~leaders], full[name][~leaders]) == (lambda2 == 1)
-        assert found[name][~leaders].any() == (lambda2 == 1)
+        assert torch.equal(actual[name][leaders], full[name][leaders]) == (lambda1 == 1)
+        assert actual[name][leaders].any()
+        assert torch.equal(actual[name][~leaders], full[name][~leaders]) == (lambda2 == 1)
+        assert actual[name][~leaders].any() == (lambda2 == 1)
     for name in NAMES[2:]:
-        assert torch.equal(found[name], full[name])
+        assert torch.equal(actual[name], full[name])
 
 
-def test_everyone_leading_without_local_losses_is_backpropagation() -> None:
+def test_without_followers_and_local_losses_it_is_backpropagation() -> None:
     rule = make(leadership=1.0, lambda1=0.0, lambda2=9.0)
     batch = paper.batch_for(rule)
     logits = rule.predict(batch.x)
@@ -184,7 +184,7 @@ def test_everyone_leading_without_local_losses_is_backpropagation() -> None:
 
 
 @pytest.mark.parametrize("widths", [(WORKERS,), (WORKERS, 4)], ids=str)
-def test_a_class_neither_sees_nor_teaches_another(widths: tuple[int, ...]) -> None:
+def test_classes_do_not_influence_each_other(widths: tuple[int, ...]) -> None:
     rules = [
         paper.make(LfnnOnline, OneVsAll(workers=widths), SHAPE, leadership=0.4) for _ in range(2)
     ]
@@ -201,7 +201,7 @@ def test_a_class_neither_sees_nor_teaches_another(widths: tuple[int, ...]) -> No
         assert not torch.equal(rows[1], others[1]), name
 
 
-# Who leads
+# The choice of leaders
 
 
 @pytest.mark.parametrize(("leadership", "n"), [(0.1, 1), (0.3, 2), (0.5, 3), (0.9, 5), (1.0, 5)])
@@ -209,11 +209,11 @@ def test_leaders_are_those_of_lowest_loss_in_their_class(leadership: float, n: i
     rule = make(leadership=leadership)
     for seed in range(5):
         batch = paper.batch_for(rule, 11, seed)
-        found = leads(rule, batch)
+        actual = leads(rule, batch)
         x = batch.x.flatten(1).numpy()
         for k, network in enumerate(networks(rule)):
             expected = sorted(network.order(x, is_it(k, batch))[:n])
-            assert found[k].nonzero().flatten().tolist() == expected
+            assert actual[k].nonzero().flatten().tolist() == expected
         assert rule.workers[0].leaders == n
 
 
@@ -221,7 +221,7 @@ def test_thirty_percent_of_32_workers_are_ten() -> None:
     assert make(workers=32, leadership=0.3).workers[0].leaders == 10
 
 
-def test_leaders_chosen_an_example_have_the_lowest_loss_on_it() -> None:
+def test_leaders_chosen_per_example_have_the_lowest_loss_on_it() -> None:
     rule = make(selection="example")
     batch = paper.batch_for(rule, 6)
     shares = np.zeros((CLASSES, WORKERS))
@@ -232,14 +232,14 @@ def test_leaders_chosen_an_example_have_the_lowest_loss_on_it() -> None:
     np.testing.assert_allclose(leads(rule, batch).numpy(), shares)
 
 
-def test_drawn_leaders_are_as_many_in_each_class_and_not_the_same() -> None:
+def test_randomly_drawn_leaders_are_n_in_each_class_and_differ_between_classes() -> None:
     rule = make(workers=20, selection="random")
-    found = leads(rule, paper.batch_for(rule))
-    assert found.sum(1).tolist() == [8, 8, 8]
-    assert not torch.equal(found[0], found[1])
+    actual = leads(rule, paper.batch_for(rule))
+    assert actual.sum(1).tolist() == [8, 8, 8]
+    assert not torch.equal(actual[0], actual[1])
 
 
-def test_leaders_of_an_epoch_are_those_of_its_summed_losses_and_are_saved() -> None:
+def test_leaders_by_epoch_are_those_of_its_summed_losses_and_are_saved() -> None:
     rule, other = make(selection="epoch"), make(selection="epoch")
     summed = np.zeros((CLASSES, WORKERS))
     for index in range(3):
@@ -270,7 +270,7 @@ def test_prediction_is_the_networks_outputs() -> None:
 
 @pytest.mark.parametrize("blocks", [1, 2, 3])
 @pytest.mark.parametrize("norm", ["none", "batch"])
-def test_deeper_networks_learn_by_the_papers_loss(blocks: int, norm: str) -> None:
+def test_deeper_networks_have_the_gradient_of_the_papers_loss(blocks: int, norm: str) -> None:
     rule = paper.make(
         LfnnOnline, Mlp(widths=(12, 9, 15), norm=norm), SHAPE, blocks=blocks, leadership=0.5,
         lambda1=0.7, lambda2=3.0,
@@ -316,7 +316,7 @@ def test_deeper_networks_learn_by_the_papers_loss(blocks: int, norm: str) -> Non
     ids=str,
 )
 @pytest.mark.parametrize("blocks", [None, 1])
-def test_what_does_not_fit_is_refused_with_what_would(
+def test_the_error_for_a_network_names_one_that_fits(
     net: Any, problem: str, hint: str, blocks: int | None
 ) -> None:
     with pytest.raises(UsageError) as caught:
@@ -325,7 +325,7 @@ def test_what_does_not_fit_is_refused_with_what_would(
     assert hint in caught.value.hint
 
 
-def test_every_class_has_a_readout_of_its_own_units() -> None:
+def test_the_readout_of_a_class_reads_its_own_units() -> None:
     rule = paper.make(LfnnOnline, OneVsAll(), (1, 28, 28), classes=10)
     assert rule.network.readout.weight.shape == (10, 32)
     assert parameters(rule.float(), (1, 28, 28)) == {
@@ -363,7 +363,7 @@ def test_a_step_in_bfloat16_is_finite(selection: str) -> None:
     assert set(grads) == set(NAMES)
 
 
-def test_a_sure_and_wrong_worker_has_a_finite_loss() -> None:
+def test_a_confident_wrong_worker_has_a_finite_loss() -> None:
     rule = make().float()
     with torch.no_grad():
         rule.network.blocks[0].layer.affine.bias.fill_(200.0)
@@ -376,13 +376,13 @@ def test_a_sure_and_wrong_worker_has_a_finite_loss() -> None:
 @pytest.mark.thorough
 @pytest.mark.parametrize("variant", ["L1", "L4"])
 def test_digits_are_learned_in_a_few_passes(variant: str, tmp_path: Path) -> None:
-    """Guessing has 90 %. The epoch log has how often each worker of each class led."""
+    """Chance is 90 %. The epoch log has how often each worker of each class led."""
     lambda1, lambda2 = VARIANTS[variant]
     options = {"lambda1": lambda1, "lambda2": lambda2}
-    asked = ask("lfnn_online", network="one-vs-all", epochs=10, config=options)
-    (outcome,) = run(tmp_path, asked)
+    request = ask("lfnn_online", network="one-vs-all", epochs=10, config=options)
+    (outcome,) = run(tmp_path, request)
     assert outcome.result["test_error"] < 20
-    recipe = asked.cell.recipe
+    recipe = request.cell.recipe
     assert (recipe.optimizer, recipe.lr, recipe.schedule) == ("adam", 0.005, "constant")
     lines = (outcome.run_dir / "metrics.jsonl").read_text().splitlines()
     for line in lines:

@@ -1,4 +1,4 @@
-"""Who leads, how outputs move, and whether leaders agree: recorded as they are."""
+"""The probes record leaders, changes of outputs, and the agreement of leaders correctly."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ IDS = [f"{rule.__name__} {net.__class__.__name__} {options}" for rule, net, opti
 
 
 def trained(probe: Probe, index: int = 0) -> list[dict[str, Any]]:
-    """What a probe records of one step, asked as a run asks."""
+    """Return what a probe records of one step, with the calls of a run."""
     rule, s = probe.scene.rule, step_of(index)
     plain = dict(rule._updates)
     rule.attach({g: _behind(probe, g, update) for g, update in plain.items()})
@@ -71,24 +71,24 @@ def trained(probe: Probe, index: int = 0) -> list[dict[str, Any]]:
 
 
 def _behind(probe: Probe, group: str, update: Any) -> Any:
-    def watched(grads: Any) -> None:
+    def observed(grads: Any) -> None:
         with torch.no_grad():
             probe.at_update(group, grads)
         update(grads)
 
-    return watched
+    return observed
 
 
 def outputs(rule: Any) -> list[torch.Tensor]:
-    """Predictions of the workers of each block, (batch, classes, workers), walked by hand."""
-    x, found = batch().x, []
+    """Return the predictions of the workers of each block, (batch, classes, workers)."""
+    x, block_outputs = batch().x, []
     with torch.no_grad():
         for k, block in enumerate(rule.network.blocks):
             z = block.preactivation(x)
             h = rule.activate(k, z)
-            found.append(rule.workers[k].predict(z, h).y)
+            block_outputs.append(rule.workers[k].predict(z, h).y)
             x = block.emit(h)
-    return found
+    return block_outputs
 
 
 @pytest.mark.parametrize(("cls", "net", "options"), CASES, ids=IDS)
@@ -120,9 +120,9 @@ def test_norms_are_those_of_the_gradients_at_the_workers_units(
     cls: type[Rule], net: NetworkSpec, options: dict[str, Any]
 ) -> None:
     rule: Any = made(cls, net, leadership=0.4, **options)
-    handed: dict[str, torch.Tensor] = {}
+    received: dict[str, torch.Tensor] = {}
     rule.attach(
-        {g.name: lambda grads: handed.update({n: v.clone() for n, v in grads.items()})
+        {g.name: lambda grads: received.update({n: v.clone() for n, v in grads.items()})
          for g in rule.groups()}
     )  # fmt: skip
     probe = Leaders("leaders", scene(rule))
@@ -130,8 +130,8 @@ def test_norms_are_those_of_the_gradients_at_the_workers_units(
         k, label, leads = row["block"], row["label"], torch.tensor(row["leads"])
         block, count = rule.network.blocks[k], len(leads)
         path = f"network.blocks.{k}.layer.affine"
-        full = torch.cat([handed[f"{path}.{p}"].reshape(block.width, -1) for p in
-                          ("weight", "bias") if f"{path}.{p}" in handed], 1)  # fmt: skip
+        full = torch.cat([received[f"{path}.{p}"].reshape(block.width, -1) for p in
+                          ("weight", "bias") if f"{path}.{p}" in received], 1)  # fmt: skip
         if cls in (LfnnLRr, LfnnLHead):
             units = [torch.tensor(part) for part in np.array_split(np.arange(block.width), count)]
         elif label is not None:
@@ -155,7 +155,7 @@ def test_norms_are_those_of_the_gradients_at_the_workers_units(
         )
 
 
-def test_leaders_of_single_examples_have_shares_and_no_norms_apart() -> None:
+def test_leaders_per_example_have_shares_and_no_separate_norms() -> None:
     rule = made(LfnnL, FC, leadership=0.5, selection="example")
     rows = trained(Leaders("leaders", scene(rule)))
     assert [sum(row["leads"]) for row in rows] == pytest.approx([2, 3])
@@ -182,12 +182,12 @@ def test_activity_is_the_output_after_the_step_minus_before(
         assert sum(row["leads"]) == rule.workers[row["block"]].leaders
 
 
-def test_all_of_2000_steps_are_looked_at_then_each_20th() -> None:
+def test_the_first_2000_steps_are_measured_and_then_every_20th() -> None:
     probe = Activity("activity", scene(made(Lfnn, FC)))
     assert [i for i in range(1990, 2050) if probe.due(i)] == [*range(1990, 2001), 2020, 2040]
 
 
-def test_pairs_are_those_of_brute_force() -> None:
+def test_columns_about_pairs_equal_loops_over_pairs() -> None:
     g = torch.Generator().manual_seed(0)
     y = torch.randn(50, CLASSES, 4, generator=g).softmax(1)
     cosines, distances = [], []
@@ -196,17 +196,17 @@ def test_pairs_are_those_of_brute_force() -> None:
             one, other = y[:, :, i], y[:, :, j]
             cosines.append(torch.cosine_similarity(one, other, dim=1).mean().item())
             distances.append(0.5 * (one - other).abs().sum(1).mean().item())
-    found = pair_columns(y)
-    assert found["cosine"] == pytest.approx(np.mean(cosines), abs=1e-6)
-    assert found["tv_mean"] == pytest.approx(np.mean(distances), abs=1e-6)
-    assert (found["tv_min"], found["tv_max"]) == pytest.approx((min(distances), max(distances)))
+    actual = pair_columns(y)
+    assert actual["cosine"] == pytest.approx(np.mean(cosines), abs=1e-6)
+    assert actual["tv_mean"] == pytest.approx(np.mean(distances), abs=1e-6)
+    assert (actual["tv_min"], actual["tv_max"]) == pytest.approx((min(distances), max(distances)))
     same = pair_columns(y[:, :, :1].expand(-1, -1, 3))
     assert same == pytest.approx({"cosine": 1, "tv_mean": 0, "tv_min": 0, "tv_max": 0}, abs=1e-6)
     assert set(pair_columns(y[:, :, :1]).values()) == {None}
 
 
 @pytest.mark.parametrize("binary", [False, True])
-def test_the_regression_is_that_of_scikit_learn(
+def test_the_regression_equals_that_of_scikit_learn(
     binary: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     examples = GaussianClasses(300, 5)
@@ -220,14 +220,14 @@ def test_the_regression_is_that_of_scikit_learn(
         )
     else:
         expected = theirs.fit(x, y).predict_proba(x)
-    found = logits.sigmoid() if binary else logits.softmax(1)
-    assert np.abs(found.numpy() - expected).max() < 0.02
+    actual = logits.sigmoid() if binary else logits.softmax(1)
+    assert np.abs(actual.numpy() - expected).max() < 0.02
     monkeypatch.setattr(regression, "TOLERANCE", 1e-9)
     monkeypatch.setattr(regression, "ITERATIONS", 1000)
     weight, bias = fit(examples, CLASSES, binary=binary)
     logits = torch.from_numpy(x) @ weight + bias
-    found = logits.sigmoid() if binary else logits.softmax(1)
-    assert np.abs(found.numpy() - expected).max() < 1e-5
+    actual = logits.sigmoid() if binary else logits.softmax(1)
+    assert np.abs(actual.numpy() - expected).max() < 1e-5
 
 
 @pytest.mark.parametrize(("cls", "net", "options"), CASES, ids=IDS)
@@ -240,17 +240,17 @@ def test_agreement_has_each_workers_own_error_and_the_leaders_of_the_last_step(
     rule.step(rule.prepare(batch(), s), s)
     recorded(probe, lambda: probe.after_step(batch(), s))
     rows = recorded(probe, lambda: probe.epoch_end(1, 10))
-    held = GaussianClasses(200, 2)
+    heldout = GaussianClasses(200, 2)
     with torch.no_grad():
-        seen = probe.predictions(held.images)
+        y = probe.predictions(heldout.images)
     for row in rows:
-        k, label, led = row["block"], row["label"], s.logs[f"leaders/{row['block']}"]
-        own = led if label is None else led[label]
-        assert row["leaders"] == [w for w, leads in enumerate(own.tolist()) if leads]
+        k, label, leads = row["block"], row["label"], s.logs[f"leaders/{row['block']}"]
+        label_leads = leads if label is None else leads[label]
+        assert row["leaders"] == label_leads.nonzero().flatten().tolist()
         if label is None:
-            wrong = seen[k].argmax(1) != held.labels[:, None]
+            wrong = y[k].argmax(1) != heldout.labels[:, None]
         else:
-            wrong = (seen[k][:, label] > 0.5) != (held.labels == label)[:, None]
+            wrong = (y[k][:, label] > 0.5) != (heldout.labels == label)[:, None]
         assert row["error"] == pytest.approx((100 * wrong.double().mean(0)).tolist(), abs=0.6)
         compared = k == 0 and not rule.network.blocks[0].convolutional
         assert (row["regression_tv"] is not None) == compared
@@ -261,10 +261,10 @@ def test_agreement_has_each_workers_own_error_and_the_leaders_of_the_last_step(
 
 @pytest.mark.slow
 @pytest.mark.thorough
-def test_leaders_of_the_papers_layer_come_to_agree_with_each_other_and_a_regression(
+def test_leaders_of_the_papers_layer_converge_to_a_regression(
     tmp_path: Path,
 ) -> None:
-    """A worker whose units are the logits of all classes solves a convex problem."""
+    """Workers whose units are the logits of all classes solve the same convex problem."""
     outcome = run(tmp_path, ask("lfnn_l", epochs=12, recipe={"lr": 0.03}), probes=["agreement"])[0]
     table = parquet.read_table(outcome.run_dir / "probes" / "agreement.parquet").to_pylist()
     first, *_, last = [row for row in table if row["block"] == 0]
@@ -295,8 +295,8 @@ def test_a_run_resumed_at_an_epochs_end_has_the_same_agreement(tmp_path: Path) -
     resumed = run(tmp_path / "killed", resolved, probes=probes)[0]
     for probe in probes:
         tables = [
-            parquet.read_table(each.run_dir / "probes" / f"{probe}.parquet")
-            for each in (straight, resumed)
+            parquet.read_table(outcome.run_dir / "probes" / f"{probe}.parquet")
+            for outcome in (straight, resumed)
         ]
         assert tables[0].equals(tables[1])
 

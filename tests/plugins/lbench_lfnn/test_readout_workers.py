@@ -1,4 +1,4 @@
-"""lfnn_l_rr and lfnn_l_head: workers of many units with a readout; what they reduce to."""
+"""lfnn_l_rr and lfnn_l_head: workers of many units with a readout, and their special cases."""
 
 from __future__ import annotations
 
@@ -38,25 +38,25 @@ def of_layers(grads: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def scores_of(rule: Any, k: int, h: Tensor) -> list[Tensor]:
-    """Class logits (batch, classes) of each worker, from its own units and columns of A."""
+    """Return class logits (batch, classes) of each worker, from its own units and columns of A."""
     readouts, options = rule.readouts[k], rule.config
     units, count = h.shape[1], options.workers
     sizes = [units // count + (w < units % count) for w in range(count)]
     if h.dim() == 4:
         h = F.adaptive_avg_pool2d(h, tuple(min(options.pool, side) for side in h.shape[2:]))
-    per, found, first = h[0, 0].numel(), [], 0
+    per, scores, first = h[0, 0].numel(), [], 0
     for w, size in enumerate(sizes):
         f = h[:, first : first + size].flatten(1)
         if options.norm == "layer":
             f = F.layer_norm(f, f.shape[1:], eps=1e-5)
         s = f @ readouts.weight[:, first * per : (first + size) * per].T
-        found.append(options.scale * (s if readouts.bias is None else s + readouts.bias[:, w]))
+        scores.append(options.scale * (s if readouts.bias is None else s + readouts.bias[:, w]))
         first += size
-    return found
+    return scores
 
 
 def total(rule: Any, k: int, h: Tensor, target: Tensor) -> Tensor:
-    """The paper's two losses of block ``k``, summed over pairs of example and worker."""
+    """Return the paper's two losses of block ``k``, summed over pairs of example and worker."""
     logits = scores_of(rule, k, h)
     leaders = paper.choose(rule, logits, target)
     count, n, size = len(logits), len(leaders[0]), len(target)
@@ -79,10 +79,10 @@ def total(rule: Any, k: int, h: Tensor, target: Tensor) -> Tensor:
 def test_gradient_is_that_of_the_papers_losses_on_readouts(
     net: str, reading: dict[str, Any], rule_class: type[LfnnLRr], by: str
 ) -> None:
-    """Blocks have 3 to 12 units or channels, which three workers share unevenly."""
+    """Blocks have 3 to 12 units or channels, which three workers share, some of them unevenly."""
     options = {"workers": 3, "leadership": 0.4, "lam": 2.5, "selection": by, **reading}
     rule, batch = make(rule_class, NETS[net], **options), batch_of()
-    found, x = gradients(rule, batch), batch.x
+    actual, x = gradients(rule, batch), batch.x
     for k, block in enumerate(rule.network.blocks):
         h = block.activate(block.preactivation(x))
         own = {
@@ -91,7 +91,7 @@ def test_gradient_is_that_of_the_papers_losses_on_readouts(
             if name.startswith((f"network.blocks.{k}.", f"readouts.{k}.")) and p.requires_grad
         }
         expected = torch.autograd.grad(total(rule, k, h, batch.target), list(own.values()))
-        assert_same({name: found[name] for name in own}, dict(zip(own, expected, strict=True)))
+        assert_same({name: actual[name] for name in own}, dict(zip(own, expected, strict=True)))
         x = block.emit(h).detach()
 
 
@@ -108,7 +108,9 @@ def test_one_worker_is_rand_local_exactly(
 
 @pytest.mark.parametrize("workers", [1, 2, 5, 10])
 @pytest.mark.parametrize("width", [260, 390, 330, 16, 64, 250])
-def test_workers_share_any_width_earlier_ones_the_rest(width: int, workers: int) -> None:
+def test_workers_share_any_width_and_the_first_ones_have_the_remainder(
+    width: int, workers: int
+) -> None:
     rule = make(LfnnLRr, Mlp(widths=(width,)), workers=workers)
     sizes = rule.readouts[0].member.sum(1).tolist()
     assert sum(sizes) == width
@@ -116,8 +118,8 @@ def test_workers_share_any_width_earlier_ones_the_rest(width: int, workers: int)
     assert max(sizes) - min(sizes) <= 1
 
 
-def test_a_workers_gradient_depends_on_its_own_units_and_its_reference_alone() -> None:
-    """Of leaders no unit of another worker is read: theirs may be anything."""
+def test_a_workers_gradient_depends_only_on_its_own_units_and_its_reference() -> None:
+    """The gradient of a leader does not depend on the units of other workers."""
     rule, batch = make(LfnnLRr, Mlp(widths=(12,)), workers=3, leadership=1.0), batch_of()
     name = "network.blocks.0.layer.affine.weight"
     before = gradients(rule, batch)[name]
@@ -128,34 +130,34 @@ def test_a_workers_gradient_depends_on_its_own_units_and_its_reference_alone() -
         assert torch.allclose(before[rows], after[rows], rtol=1e-12, atol=0) == same
 
 
-# L1, L5, L6 of workers with readouts
+# Losses of leaders and followers
 
 
 @HEADS
-def test_everyone_leading_leaves_no_follower_loss(rule_class: type[LfnnLRr]) -> None:
-    found = [
+def test_without_followers_there_is_no_follower_loss(rule_class: type[LfnnLRr]) -> None:
+    actual = [
         gradients(make(rule_class, NETS["mlp"], workers=3, leadership=1.0, lam=lam), batch_of())
         for lam in (0.0, 100.0)
     ]
-    assert all(torch.equal(found[0][name], grad) for name, grad in found[1].items())
+    assert all(torch.equal(actual[0][name], grad) for name, grad in actual[1].items())
 
 
 @HEADS
 @SELECTION
-def test_reference_is_a_constant_so_lam_does_not_touch_leaders(
+def test_lam_does_not_change_leaders_since_the_reference_is_constant(
     rule_class: type[LfnnLRr], by: str
 ) -> None:
-    """With one leader an example, a head's columns of a worker that leads nowhere scale by lam."""
-    found, batch = [], batch_of()
+    """With one leader per example, columns of a head whose worker never leads scale with lam."""
+    actual, batch = [], batch_of()
     for lam in (0.0, 1.0, 100.0):
         rule = make(rule_class, NETS["mlp"], workers=3, leadership=0.3, selection=by, lam=lam)
         s = paper.step()
         paper.gradients(rule, batch, s)
-        error = errors(rule, batch)
-        found.append((error, s.logs["leaders/0"]))
-    (none, led), (one, same), (many, _) = found
+        logits_grad = logits_grads(rule, batch)
+        actual.append((logits_grad, s.logs["leaders/0"]))
+    (none, led), (one, same), (many, _) = actual
     assert torch.equal(led, same)
-    following = none.abs().sum(1) == 0  # (batch, workers): nothing but the cross-entropy is left
+    following = none.abs().sum(1) == 0  # (batch, workers): only the cross-entropy is left
     assert following.double().mean(0).allclose(1 - led)
     leading = (~following)[:, None].expand_as(none)
     assert torch.equal(one[leading], none[leading])
@@ -163,29 +165,29 @@ def test_reference_is_a_constant_so_lam_does_not_touch_leaders(
     torch.testing.assert_close(many[~leading], 100 * one[~leading])
 
 
-def errors(rule: Any, batch: Any) -> Tensor:
-    """The gradient at the logits of the first block, (batch, classes, workers), by autograd."""
+def logits_grads(rule: Any, batch: Any) -> Tensor:
+    """Return autograd's gradient at the first block's logits, (batch, classes, workers)."""
     block = rule.network.blocks[0]
     h = block.activate(block.preactivation(batch.x))
     logits = rule.readouts[0](h).detach().requires_grad_()
     choice = rule.selection(0).choose(logits.detach().softmax(1), batch.target, paper.step())
     loss = rule.workers[0].loss(logits, batch.target, choice, rule.weights)
-    (found,) = torch.autograd.grad(loss, logits)
-    return found
+    (logits_grad,) = torch.autograd.grad(loss, logits)
+    return logits_grad
 
 
-def test_followers_identical_to_the_leader_have_nothing_to_follow() -> None:
+def test_followers_identical_to_the_leader_have_a_gradient_of_0() -> None:
     rule, batch = make(LfnnLRr, Mlp(widths=(12,)), workers=3, leadership=0.3), batch_of()
     affine = rule.network.blocks[0].layer.affine
     with torch.no_grad():
         for p in (affine.weight, affine.bias, rule.readouts[0].weight.T):
             p[4:8] = p[8:12] = p[:4]
     grad = gradients(rule, batch)["network.blocks.0.layer.affine.weight"]
-    assert grad[:4].abs().max() > 1e-3  # ties are led by the first
+    assert grad[:4].abs().max() > 1e-3  # the first of equal workers leads
     assert grad[4:].abs().max() < 1e-16
 
 
-# L2: a block, or a chain of blocks, as one worker that leads is lg_bp with the same head
+# A block, or a chain of blocks, that is one leading worker is lg_bp with the same head
 
 
 @pytest.mark.parametrize("net", ["mlp", "cnn", "resnet", "mixer"])
@@ -204,10 +206,10 @@ def test_one_worker_that_leads_is_lg_bp_with_the_same_head(
                 head[-1].bias.zero_()
             else:
                 readouts.bias.copy_(head[-1].bias[:, None])
-    found, expected = gradients(rule, batch_of()), gradients(lg_bp, batch_of())
-    assert_same(of_layers(found), of_layers(expected))
+    actual, expected = gradients(rule, batch_of()), gradients(lg_bp, batch_of())
+    assert_same(of_layers(actual), of_layers(expected))
     last = len(lg_bp.heads[0]) - 1
-    for name, grad in found.items():
+    for name, grad in actual.items():
         if name.startswith("readouts."):
             k, what = name.split(".")[1:]
             of_head = expected[f"heads.{k}.{last}.{what}"].flatten()
@@ -217,11 +219,11 @@ def test_one_worker_that_leads_is_lg_bp_with_the_same_head(
 @pytest.mark.parametrize("blocks", [1, 2, 3])
 @pytest.mark.parametrize("net", ["mlp", "cnn"])
 def test_one_worker_of_means_that_leads_is_lg_bp_with_means_as_head(net: str, blocks: int) -> None:
-    """lfnn_l with as many units a class as fit: the parameter-free head is a fixed matrix."""
+    """lfnn_l with the largest number of units per class has a fixed matrix as its head."""
     spec = Mlp(widths=(15,) * 3) if net == "mlp" else Cnn(widths=(15,) * 3, norm="group")
     options = {"units": 3, "forward": "relu", "leadership": 1.0}
     rule, lg_bp = make(LfnnL, spec, blocks=blocks, **options), make(LgBp, spec, blocks=blocks)
-    assert [each.count for each in rule.workers] == [1] * blocks
+    assert [workers.count for workers in rule.workers] == [1] * blocks
     with torch.no_grad():
         for head in lg_bp.heads:
             head[-1].weight.copy_(
@@ -231,7 +233,7 @@ def test_one_worker_of_means_that_leads_is_lg_bp_with_means_as_head(net: str, bl
     assert_same(of_layers(gradients(rule, batch_of())), of_layers(gradients(lg_bp, batch_of())))
 
 
-# L4: isolation
+# Isolation
 
 
 @NET
@@ -265,7 +267,7 @@ def test_scaling_a_blocks_loss_changes_no_other_block(rule_class: type[LfnnLRr],
             assert torch.equal(grad, quiet[name]), name
 
 
-# What is counted, and claims
+# Counts of parameters, and claims
 
 
 def test_random_readouts_are_fixed_and_heads_auxiliary() -> None:
@@ -300,7 +302,7 @@ def test_cotangent_is_the_slope_of_the_loss() -> None:
         at = z + shift * direction
         return View(0, batch.x, batch.x, at, block.activate(at), batch.target)
 
-    # The reference is a constant in the gradient, not in the slope: only the leader's is compared.
+    # The reference is constant in the gradient, but not in the slope, so only leaders are compared.
     rule.weights = (1.0, 0.0)
     slope = (rule.loss(view(1e-6), s) - rule.loss(view(-1e-6), s)).item() / 2e-6
     assert (rule.cotangent(view(0), s) * direction).sum().item() == pytest.approx(slope, rel=1e-5)

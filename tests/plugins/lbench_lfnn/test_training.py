@@ -1,4 +1,4 @@
-"""Runs on real data: against a NumPy replica and softmax regression, and how leaders relate."""
+"""Runs on real data compared with a NumPy replica and softmax regression; relations of leaders."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ needs_mnist = pytest.mark.skipif(
 
 @pytest.fixture
 def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Decoded images go beside the run, not to the user's cache."""
+    """Put decoded images into a temporary directory, not into the user's cache."""
     monkeypatch.setenv("LBENCH_CACHE", str(tmp_path / "cache"))
 
 
@@ -68,7 +68,7 @@ class Quiet:
 
 
 def trainer_of(resolved: Resolved, run_dir: Path, reporter: Quiet, rule: Rule) -> Trainer:
-    """As a job makes one."""
+    """Return a trainer as a job creates it."""
     cell, randomness = resolved.cell, Randomness(0)
     data = DeviceData.of(resolved.dataset.train)
     plan = StepPlan.of(len(data), cell.recipe.batch, cell.budget.epochs, None, rule.phases())
@@ -83,7 +83,7 @@ def trainer_of(resolved: Resolved, run_dir: Path, reporter: Quiet, rule: Rule) -
 @needs_mnist
 @pytest.mark.usefixtures("own_cache")
 def test_fifty_steps_on_mnist_equal_a_numpy_replica(tmp_path: Path) -> None:
-    """Measured: weights to 1.0e-7, losses to 3.5e-7, and no near-tie turned a rank over."""
+    """Measured differences: 1.0e-7 in weights and 3.5e-7 in losses, with no change of ranks."""
     assert DATA is not None
     request = Request(
         rule="lfnn_l", dataset="mnist", network="mlp-275k", protocol="paper", epochs=15,
@@ -118,11 +118,11 @@ def test_fifty_steps_on_mnist_equal_a_numpy_replica(tmp_path: Path) -> None:
         rows = order[128 * index : 128 * index + 128]
         expected.append(replica.step(images[rows] / 255.0, labels[rows]))
 
-    assert replica.margin > 1e-6  # else float32 might rank otherwise, and that is no error
+    assert replica.margin > 1e-6  # otherwise float32 could give other ranks, which is not an error
     worst = [
-        np.abs(found.numpy() - p).max()
+        np.abs(actual.numpy() - p).max()
         for found_layer, layer in zip(parameters(rule), replica.layers, strict=True)
-        for found, p in zip(found_layer, layer, strict=True)
+        for actual, p in zip(found_layer, layer, strict=True)
     ]
     moved = [
         np.abs(p - start).max()
@@ -136,7 +136,7 @@ def test_fifty_steps_on_mnist_equal_a_numpy_replica(tmp_path: Path) -> None:
 
 
 def parameters(rule: Rule) -> list[list[Tensor]]:
-    """Weight and bias of every layer, the readout last."""
+    """Return weight and bias of every layer, with the readout last."""
     layers = [block.layers[0].affine for block in rule.network.blocks]
     return [
         [affine.weight.detach(), affine.bias.detach()]
@@ -145,7 +145,7 @@ def parameters(rule: Rule) -> list[list[Tensor]]:
 
 
 def digits() -> tuple[Batch, Batch]:
-    """The training and the test set, float64."""
+    """Return the training and the test set in float64."""
     data = Digits().load()
     train, test = (
         Batch(torch.from_numpy(split.images / 255.0), torch.from_numpy(split.labels))
@@ -155,7 +155,7 @@ def digits() -> tuple[Batch, Batch]:
 
 
 def worker_probabilities(rule: LfnnL, x: Tensor) -> Tensor:
-    """Of the first block, (workers, examples, classes)."""
+    """Return the probabilities of the first block's workers, (workers, examples, classes)."""
     block = rule.network.blocks[0]
     with torch.no_grad():
         return torch.stack(
@@ -166,7 +166,7 @@ def worker_probabilities(rule: LfnnL, x: Tensor) -> Tensor:
 @pytest.mark.slow
 @pytest.mark.thorough
 def test_workers_that_all_lead_are_softmax_regressions() -> None:
-    """With an L2 penalty the optimum is unique, so each has scikit-learn's probabilities."""
+    """With an L2 penalty the optimum is unique, so workers have scikit-learn's probabilities."""
     from sklearn.linear_model import LogisticRegression
 
     train, test = digits()
@@ -183,14 +183,14 @@ def test_workers_that_all_lead_are_softmax_regressions() -> None:
         flat = x.flatten(1).numpy()
         return np.hstack([flat, np.ones((len(flat), 1))])
 
-    # A column of ones instead of an intercept, since weight decay falls on biases too.
+    # A column of ones replaces the intercept, since weight decay acts on biases too.
     model = LogisticRegression(
         C=1 / (len(train.target) * decay), fit_intercept=False, tol=1e-10, max_iter=5000
     ).fit(with_one(train.x), train.target.numpy())
     expected = torch.from_numpy(model.predict_proba(with_one(test.x)))
-    found = worker_probabilities(rule, test.x)
-    assert found.shape == (count, len(test.target), 10)
-    for y in found:
+    actual = worker_probabilities(rule, test.x)
+    assert actual.shape == (count, len(test.target), 10)
+    for y in actual:
         torch.testing.assert_close(y, expected, rtol=0, atol=1e-5)
 
 
@@ -198,7 +198,7 @@ def test_workers_that_all_lead_are_softmax_regressions() -> None:
 @pytest.mark.usefixtures("own_cache")
 @pytest.mark.slow
 def test_workers_that_all_lead_have_the_error_of_softmax_regression_on_mnist() -> None:
-    """Measured: workers 7.57 to 7.72 %, scikit-learn 7.88 %."""
+    """Measured errors: 7.57 to 7.72 % for workers, and 7.88 % for scikit-learn."""
     from sklearn.linear_model import LogisticRegression
 
     assert DATA is not None
@@ -229,11 +229,11 @@ def test_workers_that_all_lead_have_the_error_of_softmax_regression_on_mnist() -
 
 
 def agreement(by: str) -> list[float]:
-    """Mean pairwise cosine of the leaders' probabilities: before, and after 3 and 12 epochs."""
+    """Return the mean cosine of pairs of leaders' probabilities, after 0, 3 and 12 epochs."""
     train, _ = digits()
     rule = paper.make(LfnnL, Mlp(widths=(100,)), (1, 8, 8), classes=10, selection=by)
     rule.attach({g.name: Update(g, Recipe(optimizer="adam", lr=3e-3)) for g in rule.groups()})
-    block, found = rule.network.blocks[0], []
+    block, means = rule.network.blocks[0], []
     for epoch in range(13):
         if epoch in (0, 3, 12):
             logits = paper.worker_scores(rule, block, block.preactivation(train.x))
@@ -241,17 +241,17 @@ def agreement(by: str) -> list[float]:
             y = worker_probabilities(rule, train.x)[paper.lowest(losses.tolist(), 7)]
             unit = y / y.norm(dim=2, keepdim=True)
             cosines = torch.einsum("vbk,wbk->vw", unit, unit) / len(train.target)
-            found.append(((cosines.sum() - 7) / (7 * 6)).item())
+            means.append(((cosines.sum() - 7) / (7 * 6)).item())
         order = torch.randperm(len(train.target), generator=torch.Generator().manual_seed(epoch))
         for number, rows in enumerate(order.split(64)):
             rule.step(
                 Batch(train.x[rows], train.target[rows]), paper.step(epoch * 23 + number, epoch)
             )
-    return found
+    return means
 
 
-def test_leaders_of_a_fully_connected_block_come_to_agree() -> None:
-    """Softmax on a block's input is convex: leaders head for the same probabilities.
+def test_leaders_of_a_fully_connected_block_converge() -> None:
+    """Softmax regression on a block's input is convex, so leaders converge in probabilities.
 
     Measured: 0.935, 0.989, 0.998.
     """
@@ -260,8 +260,8 @@ def test_leaders_of_a_fully_connected_block_come_to_agree() -> None:
     assert late > 0.995
 
 
-def test_leaders_chosen_by_example_come_to_differ() -> None:
-    """Choosing by example is not convex: workers specialise. Measured: 0.935, 0.725, 0.645."""
+def test_leaders_chosen_per_example_diverge() -> None:
+    """Choosing per example is not convex: workers specialise. Measured: 0.935, 0.725, 0.645."""
     before, early, late = agreement("example")
     assert before > early > late
     assert late < 0.8
@@ -281,7 +281,7 @@ def test_sixty_four_digits_are_learned_without_error(name: str) -> None:
 
 
 @pytest.mark.parametrize("reference", ["best", "random"])
-def test_the_seed_decides_the_first_five_steps(reference: str) -> None:
+def test_the_first_five_steps_depend_on_the_seed(reference: str) -> None:
     train, _ = digits()
     ends = []
     for seed, noise in ((0, 0), (0, 0), (1, 0), (0, 1)):
@@ -299,8 +299,8 @@ def test_the_seed_decides_the_first_five_steps(reference: str) -> None:
 
 
 @pytest.mark.slow
-def test_leadership_concentrates_on_n_workers_and_stays_with_them() -> None:
-    """Figure 6 of the paper on digits: 20 % of 32 workers lead; six, by the fifth epoch."""
+def test_the_same_n_workers_lead_from_the_fifth_epoch_on() -> None:
+    """Figure 6 of the paper on digits: 20 % of 32 workers lead, the same six from epoch 5 on."""
     train, _ = digits()
     rule = paper.make(LfnnL, Mlp(widths=(320, 320)), (1, 8, 8), classes=10, leadership=0.2)
     rule.attach({g.name: Update(g, Recipe(optimizer="adam", lr=1e-3)) for g in rule.groups()})
@@ -316,18 +316,18 @@ def test_leadership_concentrates_on_n_workers_and_stays_with_them() -> None:
         epochs.append(counts)
     for k in range(2):
         first, *_, before, last = (counts[k] for counts in epochs)
-        assert as_if_equal(last) < 0.75 * as_if_equal(first)
-        assert as_if_equal(last) < 9
+        assert effective_leaders(last) < 0.75 * effective_leaders(first)
+        assert effective_leaders(last) < 9
         assert jaccard(before, last) == 1 > jaccard(first, last)
 
 
-def as_if_equal(counts: Tensor) -> float:
-    """How many workers that lead equally often have the entropy of these counts."""
+def effective_leaders(counts: Tensor) -> float:
+    """Return the number of equally frequent leaders that has the entropy of these counts."""
     share = counts[counts > 0] / counts.sum()
     return (-share * share.log()).sum().exp().item()
 
 
 def jaccard(one: Tensor, other: Tensor) -> float:
-    """How far the six that led most often are the same."""
+    """Return the Jaccard index of the six workers that led most often in two epochs."""
     a, b = (set(counts.topk(6).indices.tolist()) for counts in (one, other))
     return len(a & b) / len(a | b)

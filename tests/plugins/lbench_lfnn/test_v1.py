@@ -1,4 +1,4 @@
-"""lfnn_l_v1: the released notebooks' parameters and losses, and what each group learns from."""
+"""lfnn_l_v1: the released notebooks' parameters and losses, and the gradients of each group."""
 
 from __future__ import annotations
 
@@ -40,32 +40,32 @@ NET = pytest.mark.parametrize("net", NETS)
 
 
 def features(rule: LfnnLV1, x: Tensor) -> list[Tensor]:
-    """What each block passes on, flattened, in training mode."""
-    found = []
+    """Return the flattened output of each block in training mode."""
+    outputs = []
     for block in rule.network.blocks:
         x = block(x).detach()
-        found.append(x.flatten(1))
-    return found
+        outputs.append(x.flatten(1))
+    return outputs
 
 
 def worker_scores(rule: LfnnLV1, x: Tensor) -> list[Tensor]:
-    """Scores (batch, classes) of each worker, from its own rows of the layer's weight."""
-    last, found = features(rule, x)[-1], []
+    """Return logits (batch, classes) of each worker, from its own rows of the layer's weight."""
+    last, scores = features(rule, x)[-1], []
     for w in range(rule.config.workers):
         rows = slice(w * CLASSES, (w + 1) * CLASSES)
-        found.append(F.relu(F.linear(last, rule.workers.weight[rows], rule.workers.bias[rows])))
-    return found
+        scores.append(F.relu(F.linear(last, rule.workers.weight[rows], rule.workers.bias[rows])))
+    return scores
 
 
 def gates(rule: LfnnLV1, logits: list[Tensor]) -> Tensor:
-    """Logits of the gate, (batch, workers), of detached probabilities."""
+    """Return the logits of the gate, (batch, workers), for detached probabilities."""
     p = torch.cat([s.softmax(1) for s in logits], 1).detach()
     gating: Tensor = F.linear(p, rule.gate.weight, rule.gate.bias)
     return gating
 
 
 def leading_pairs(rule: LfnnLV1, logits: list[Tensor], target: Tensor) -> Tensor:
-    """1 where a pair's loss is at or below NumPy's percentile of all, of the nearest rank."""
+    """Return 1 where a pair's loss is at most NumPy's percentile of the nearest rank."""
     losses = paper.worker_losses(logits, target).detach()
     threshold = np.percentile(losses.numpy(), 100 * rule.config.leadership, method="nearest")
     return (losses <= threshold).double()
@@ -84,7 +84,7 @@ def leading_pairs(rule: LfnnLV1, logits: list[Tensor], target: Tensor) -> Tensor
 def test_the_released_networks_have_their_published_number_of_parameters(
     widths: tuple[int, ...], shape: tuple[int, int, int], workers: int, published: int
 ) -> None:
-    """Theirs has a BatchNorm behind each of two pools, four numbers a channel, and ours none."""
+    """Theirs also have a BatchNorm behind each of two pools, with four numbers per channel."""
     init = Init(0)
     network = Cnn(widths=widths, norm="none").build(init, shape, 10).regrouped(2)
     task = paper.Task("toy", shape, 10)
@@ -93,7 +93,7 @@ def test_the_released_networks_have_their_published_number_of_parameters(
     assert sum(p.numel() for p in rule.parameters()) + norms == published
 
 
-def test_a_norm_behind_the_pooling_sees_every_batch_once() -> None:
+def test_a_normalisation_behind_pooling_sees_every_batch_once() -> None:
     init = Init(0)
     network = LfnnV1(widths=(6, 5, 4, 5)).build(init, (1, 8, 8), CLASSES)
     rule = LfnnLV1(network, paper.Task("toy", (1, 8, 8), CLASSES), LfnnLV1.Config(), init)
@@ -111,7 +111,7 @@ def test_a_norm_behind_the_pooling_sees_every_batch_once() -> None:
 def test_every_group_has_the_gradient_of_its_own_loss(net: str) -> None:
     rule = paper.make(LfnnLV1, NETS[net], SHAPE, gate_steps=1)
     batch = paper.batch_for(rule)
-    found, expected = paper.gradients(rule, batch), {}
+    actual, expected = paper.gradients(rule, batch), {}
 
     def expect(loss: Tensor, prefix: str, module: torch.nn.Module) -> None:
         params = {f"{prefix}.{name}": p for name, p in module.named_parameters()}
@@ -141,13 +141,13 @@ def test_every_group_has_the_gradient_of_its_own_loss(net: str) -> None:
     bce = -(leads * sigmoid.log() + (1 - leads) * (1 - sigmoid).log()).mean()
     expect(bce, "gate", rule.gate)
 
-    assert found.keys() == expected.keys() == dict(rule.named_parameters()).keys()
+    assert actual.keys() == expected.keys() == dict(rule.named_parameters()).keys()
     for name, grad in expected.items():
-        torch.testing.assert_close(found[name], grad, rtol=1e-9, atol=1e-12)
+        torch.testing.assert_close(actual[name], grad, rtol=1e-9, atol=1e-12)
 
 
 def test_an_aligned_gate_cancels_out_of_the_released_loss() -> None:
-    """Its cross-entropy normalises over classes first; taken plainly, a fixed gate adds nothing."""
+    """Its loss first normalises over classes; without that, a constant gate has no gradient."""
     g = torch.Generator().manual_seed(0)
     z = torch.randn(5, CLASSES, generator=g, dtype=torch.float64, requires_grad=True)
     gate = torch.rand(5, 1, generator=g, dtype=torch.float64)
@@ -158,7 +158,7 @@ def test_an_aligned_gate_cancels_out_of_the_released_loss() -> None:
     own = F.cross_entropy(z, target)
     torch.testing.assert_close(released, own)
     for loss in (released, plain):
-        one, other = (torch.autograd.grad(each, z, retain_graph=True)[0] for each in (loss, own))
+        one, other = (torch.autograd.grad(value, z, retain_graph=True)[0] for value in (loss, own))
         torch.testing.assert_close(one, other)
 
 
@@ -168,16 +168,16 @@ def test_leaders_are_the_pairs_up_to_the_percentile(leadership: float, size: int
     rule = paper.make(LfnnLV1, leadership=leadership)
     g = torch.Generator().manual_seed(size)
     losses = torch.rand(size, rule.config.workers, generator=g, dtype=torch.float64)
-    found = rule.leads(losses, paper.step())
+    actual = rule.leads(losses, paper.step())
     last = np.percentile(losses.numpy(), 100 * leadership, method="nearest")
-    assert torch.equal(found, losses <= last)
-    assert found.any()
+    assert torch.equal(actual, losses <= last)
+    assert actual.any()
     if leadership == 1:
-        assert found.all()
+        assert actual.all()
 
 
 def test_the_percentile_is_the_nearest_rank() -> None:
-    """As in the released code: of four losses, 30 % are two."""
+    """As in the released code, 30 % of four losses are two."""
     rule = paper.make(LfnnLV1, leadership=0.3)
     losses = torch.tensor([[1.0, 2.0, 3.0, 4.0]])
     assert rule.leads(losses, paper.step()).tolist() == [[True, True, False, False]]
@@ -193,16 +193,16 @@ def test_easy_examples_have_more_leaders_than_hard_ones() -> None:
 
 
 @pytest.mark.parametrize("steps", [1, 4])
-def test_the_gate_takes_gate_steps_steps_on_one_forward_pass(steps: int) -> None:
+def test_the_gate_makes_gate_steps_updates_per_forward_pass(steps: int) -> None:
     rule = paper.make(LfnnLV1, gate_steps=steps)
     batch = paper.batch_for(rule)
     logits = worker_scores(rule, batch.x)
     leads = leading_pairs(rule, logits, batch.target)
     p = torch.cat([s.softmax(1) for s in logits], 1).detach()
-    weight, bias = (each.detach().clone() for each in (rule.gate.weight, rule.gate.bias))
+    weight, bias = (p.detach().clone() for p in (rule.gate.weight, rule.gate.bias))
     for _ in range(steps):
-        error = ((p @ weight.T + bias).sigmoid() - leads) / leads.numel()
-        weight, bias = weight - 0.5 * error.T @ p, bias - 0.5 * error.sum(0)
+        logits_grad = ((p @ weight.T + bias).sigmoid() - leads) / leads.numel()
+        weight, bias = weight - 0.5 * logits_grad.T @ p, bias - 0.5 * logits_grad.sum(0)
 
     calls: list[str] = []
 
@@ -222,12 +222,12 @@ def test_the_gate_takes_gate_steps_steps_on_one_forward_pass(steps: int) -> None
     torch.testing.assert_close(rule.gate.bias.detach(), bias)
 
 
-def test_the_gate_learns_twice_as_fast() -> None:
+def test_the_gate_has_twice_the_learning_rate() -> None:
     rates = {group.name: group.lr for group in paper.make(LfnnLV1).groups()}
     assert rates == {"block0": 1, "block1": 1, "workers": 1, "gate": 2, "readout": 1}
 
 
-def test_a_gate_weighs_its_own_workers_probabilities() -> None:
+def test_a_gate_weights_its_own_workers_probabilities() -> None:
     rule = paper.make(LfnnLV1)
     with torch.no_grad():
         rule.gate.weight.zero_()
@@ -270,7 +270,7 @@ def test_nan_in_later_blocks_reaches_no_earlier_block(net: str) -> None:
     assert broken["workers.weight"].isnan().any()
 
 
-def test_the_output_layers_loss_reaches_nothing_else() -> None:
+def test_the_output_layers_loss_reaches_no_other_parameter() -> None:
     class Other(paper.Task):
         def loss(self, logits: Tensor, target: Tensor) -> Tensor:
             return 1e6 * super().loss(logits, (target + 1) % CLASSES)
@@ -283,22 +283,22 @@ def test_the_output_layers_loss_reaches_nothing_else() -> None:
         assert torch.equal(other[name], grad) == (not name.startswith("network.readout.")), name
 
 
-def test_heads_read_what_a_block_passes_on_behind_dropout() -> None:
+def test_heads_are_behind_dropout() -> None:
     rule = paper.make(LfnnLV1, NETS["mlp"], SHAPE, dropout=0.5)
     batch, s = paper.batch_for(rule), paper.step()
-    found = paper.gradients(rule, batch, s)
+    actual = paper.gradients(rule, batch, s)
     block, head = rule.network.blocks[0], rule.heads[0]
     h = block(batch.x, s)
     assert (h == 0).double().mean() > 0.4
     expected = torch.autograd.grad(F.cross_entropy(head(h), batch.target), head.weight)[0]
-    torch.testing.assert_close(found["heads.0.weight"], expected)
+    torch.testing.assert_close(actual["heads.0.weight"], expected)
 
 
 # Claims and learning
 
 
 @pytest.mark.parametrize(("net", "depth"), [("mlp", 1), ("cnn", 1), ("resnet", 2), ("mixer", 3)])
-def test_the_longest_chain_is_a_block_and_its_head(net: str, depth: int) -> None:
+def test_the_backward_depth_is_that_of_a_block_and_its_head(net: str, depth: int) -> None:
     network = NETS[net].build(Init(0), SHAPE, CLASSES)
     claims = LfnnLV1.claims(LfnnLV1.Config(), network)
     assert (claims.transport, claims.backward_depth, claims.couples) == ("full", depth, "rows")

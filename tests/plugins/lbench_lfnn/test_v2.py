@@ -27,7 +27,7 @@ NET = pytest.mark.parametrize("net", NETS)
 
 
 def terms(rule: Any, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-    """Losses of leaders, followers and output, pair by pair, with mean pooling at the end."""
+    """Return the losses of leaders, followers and output by loops over pairs."""
     x = batch.x
     for block in rule.network.blocks:
         x = block(x)
@@ -52,26 +52,26 @@ def terms(rule: Any, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
 @pytest.mark.parametrize("options", [{}, {"follow": "probabilities", "lam": 3.0}], ids=str)
 def test_gradient_is_backpropagation_of_the_three_terms(net: str, options: dict[str, Any]) -> None:
     rule, batch = make(LfnnV2, NETS[net], workers=5, leadership=0.5, **options), batch_of()
-    found = gradients(rule, batch)
+    actual = gradients(rule, batch)
     lead, follow, output = terms(rule, batch)
     loss = lead + rule.config.lam * follow + output
     names, params = zip(*rule.named_parameters(), strict=True)
     expected = torch.autograd.grad(loss, params)
     assert follow > 0
-    assert_same(found, dict(zip(names, expected, strict=True)))
+    assert_same(actual, dict(zip(names, expected, strict=True)))
 
 
 def test_the_bank_is_an_auxiliary_loss_on_bp() -> None:
-    """Scaled by nothing, the bank's gradient at the network is what the rule adds to bp."""
+    """The rule adds the bank's gradient at the network to that of bp."""
     rule, bp, batch = make(LfnnV2, NETS["mlp"]), make(Bp, NETS["mlp"]), batch_of()
     with torch.no_grad():
-        rule.bank.weight.zero_()  # no error comes back through it
-    found = {name: g for name, g in gradients(rule, batch).items() if not name.startswith("bank")}
-    assert_same(found, gradients(bp, batch))
+        rule.bank.weight.zero_()  # the bank sends no gradient back
+    actual = {name: g for name, g in gradients(rule, batch).items() if not name.startswith("bank")}
+    assert_same(actual, gradients(bp, batch))
 
 
-def test_leaders_are_the_lowest_of_each_example_rounded_up() -> None:
-    """0.7 of 32 workers are 23 leaders."""
+def test_leaders_of_each_example_have_the_lowest_losses_and_n_is_rounded_up() -> None:
+    """With 0.7 of 32 workers there are 23 leaders."""
     rule, batch = make(LfnnV2, NETS["mlp"]), batch_of(9)
     s = paper.step()
     paper.gradients(rule, batch, s)
@@ -86,15 +86,15 @@ def test_leaders_are_the_lowest_of_each_example_rounded_up() -> None:
     assert rule.workers.leaders == 23
 
 
-def test_the_reference_gets_no_gradient_from_followers() -> None:
-    """L5: with lam the bank's leaders do not move differently."""
-    batch, found = batch_of(), []
+def test_leaders_get_no_gradient_from_followers() -> None:
+    """The gradient of the bank's leaders does not depend on lam."""
+    batch, actual = batch_of(), []
     for lam in (0.0, 100.0):
         rule = make(LfnnV2, NETS["mlp"], selection="batch", workers=4, leadership=0.5, lam=lam)
         s = paper.step()
         rows = paper.gradients(rule, batch, s)["bank.weight"].view(CLASSES, 4, -1)
-        found.append((rows, s.logs["leaders/2"] > 0))
-    (none, leads), (many, _) = found
+        actual.append((rows, s.logs["leaders/2"] > 0))
+    (none, leads), (many, _) = actual
     assert leads.sum() == 2
     assert torch.equal(none[:, leads], many[:, leads])
     assert not none[:, ~leads].any()

@@ -1,4 +1,4 @@
-"""Small networks with local losses in float64, and S by loops."""
+"""Small networks with local losses in float64, and similarities computed by loops."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def make(
     classes: int = CLASSES,
     **options: Any,
 ) -> Any:
-    """A rule in float64 whose predicting heads are no longer 0."""
+    """Return a rule in float64 whose predicting heads do not start at 0."""
     init = Init(0)
     network = net.build(init, shape, classes, dropout)
     made = rule(network, task("toy", shape, classes), rule.Config(**options), init).double()
@@ -61,38 +61,38 @@ def batch_of(size: int = 8, seed: int = 0) -> Batch:
 
 
 def gradients(rule: Rule, batch: Batch, s: Step | None = None) -> dict[str, Tensor]:
-    """What one step hands to the optimizers; no parameter changes."""
-    found: dict[str, Tensor] = {}
+    """Return the gradients that the optimizers receive in one step; no parameter changes."""
+    received: dict[str, Tensor] = {}
 
     def keep(grads: Mapping[str, Tensor]) -> None:
-        found.update({name: grad.detach().clone() for name, grad in grads.items()})
+        received.update({name: grad.detach().clone() for name, grad in grads.items()})
 
     rule.attach({group.name: keep for group in rule.groups()})
     rule.step(batch, s or Step(Randomness(0)))
-    return found
+    return received
 
 
 def of_block(grads: dict[str, Tensor], k: int) -> dict[str, Tensor]:
-    """The gradients of block ``k`` and of its heads."""
+    """Return the gradients of block ``k`` and of its heads."""
     lists = ("network.blocks", "predictors", "maps", "projections", "waves")
-    own = tuple(f"{each}.{k}." for each in lists)
-    found = {name: grad for name, grad in grads.items() if name.startswith(own)}
-    assert found
-    return found
+    own = tuple(f"{name}.{k}." for name in lists)
+    block_grads = {name: grad for name, grad in grads.items() if name.startswith(own)}
+    assert block_grads
+    return block_grads
 
 
 def similarities(x: Array) -> Array:
-    """S of (batch, …) by loops over pairs."""
+    """Return the similarities S of (batch, …), by loops over pairs."""
     if x.ndim == 4 and x.shape[1] > 3 and x.shape[2] > 1:
         x = x.reshape(*x.shape[:2], -1).std(axis=2, ddof=1)
     x = x.reshape(len(x), -1)
-    found = np.empty((len(x), len(x)))
+    s = np.empty((len(x), len(x)))
     for i, a in enumerate(x):
         for j, b in enumerate(x):
-            found[i, j] = np.corrcoef(a, b)[0, 1]
-    return found
+            s[i, j] = np.corrcoef(a, b)[0, 1]
+    return s
 
 
 def wanted(target: Array, classes: int) -> Array:
-    """S of one-hot labels."""
+    """Return the similarities S of one-hot labels."""
     return similarities(np.eye(classes)[target])

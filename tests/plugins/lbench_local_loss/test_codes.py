@@ -38,7 +38,7 @@ def test_codes_are_uniform_and_half_of_their_bits_are_ones(classes: int) -> None
 
 @pytest.mark.parametrize("seed", range(5))
 def test_codes_are_drawn_again_until_no_two_classes_share_one(seed: int) -> None:
-    """Four classes in two bits differ in 4! of 4^4 draws."""
+    """Four codes of two bits are all different in 4! of 4^4 draws."""
     drawn = codes(Init(seed), "block", 4, 2)
     assert sorted((drawn > 0).int().tolist()) == [[0, 0], [0, 1], [1, 0], [1, 1]]
 
@@ -49,7 +49,7 @@ def test_more_classes_than_codes_are_refused() -> None:
 
 
 @RULE
-def test_every_block_has_codes_of_its_own_for_a_seed(rule: Any) -> None:
+def test_every_block_has_its_own_codes_for_a_seed(rule: Any) -> None:
     made, again = make(rule=rule), make(rule=rule)
     one, other = made.codes
     assert one.shape == other.shape == (CLASSES, 128)
@@ -88,7 +88,7 @@ def test_decoders_are_auxiliary_and_codes_and_feedback_fixed(
 
 @RULE
 @pytest.mark.parametrize(("net", "depth"), [("mlp", 0), ("cnn", 0), ("resnet", 1), ("mixer", 2)])
-def test_no_weights_are_transported_but_inside_a_block(rule: Any, net: str, depth: int) -> None:
+def test_weights_are_transported_only_inside_a_block(rule: Any, net: str, depth: int) -> None:
     network = NETS[net].build(Init(0), (1, 4, 4), CLASSES)
     claims = rule.claims(rule.Config(), network)
     assert claims.backward_depth == depth

@@ -35,12 +35,14 @@ def test_similarities_are_correlations_of_features_or_of_deviations_over_space(
     x = torch.randn(6, *shape, generator=g, dtype=torch.float64)
     target = torch.randint(10, (6,), generator=g)
     expected = np.mean((similarities(x.numpy()) - wanted(target.numpy(), 10)) ** 2)
-    found = similarity_loss(x, target, 10, Step(Randomness(0)))
-    assert found.item() == pytest.approx(expected, rel=1e-12)
+    actual = similarity_loss(x, target, 10, Step(Randomness(0)))
+    assert actual.item() == pytest.approx(expected, rel=1e-12)
 
 
 @pytest.mark.parametrize("shape", [(9,), (5, 3, 4)])
-def test_similarities_ignore_scale_and_offset_of_an_example(shape: tuple[int, ...]) -> None:
+def test_similarities_do_not_depend_on_scale_and_offset_of_an_example(
+    shape: tuple[int, ...],
+) -> None:
     g = torch.Generator().manual_seed(2)
     x = torch.randn(6, *shape, generator=g, dtype=torch.float64)
     a = torch.rand(6, *[1] * len(shape), generator=g, dtype=torch.float64) + 0.1
@@ -55,7 +57,7 @@ def test_the_gradient_of_the_similarity_loss_is_that_of_finite_differences(
     g = torch.Generator().manual_seed(3)
     x = torch.randn(5, *shape, generator=g, dtype=torch.float64, requires_grad=True)
     target, s = torch.tensor([0, 1, 0, 2, 2]), Step(Randomness(0))
-    (found,) = torch.autograd.grad(similarity_loss(x, target, CLASSES, s), x)
+    (actual,) = torch.autograd.grad(similarity_loss(x, target, CLASSES, s), x)
     for index in torch.randperm(x.numel(), generator=g)[:12]:
         nudge = torch.zeros(x.numel(), dtype=torch.float64)
         nudge[index] = 1e-5
@@ -63,7 +65,7 @@ def test_the_gradient_of_the_similarity_loss_is_that_of_finite_differences(
             similarity_loss(x.detach() + sign * nudge.view_as(x), target, CLASSES, s).item()
             for sign in (1, -1)
         )
-        assert found.flatten()[index].item() == pytest.approx((up - down) / 2e-5, abs=1e-9)
+        assert actual.flatten()[index].item() == pytest.approx((up - down) / 2e-5, abs=1e-9)
 
 
 @pytest.mark.parametrize(
@@ -104,10 +106,10 @@ def test_height_and_width_are_halved_in_turn(
         ((6, 1, 5), 20, (1, 2)),
     ],
 )
-def test_a_side_that_is_not_divided_is_padded_as_in_the_released_code(
+def test_a_side_that_the_window_does_not_divide_is_padded_as_in_the_released_code(
     shape: tuple[int, ...], features: int, windows: tuple[int, int]
 ) -> None:
-    """Windows begin half a window in front of the map, and zeros outside of it count."""
+    """Windows begin half a window in front of the map, and zeros outside the map count."""
     h = torch.randn(2, *shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     starts = [
         range(
@@ -124,12 +126,12 @@ def test_a_side_that_is_not_divided_is_padded_as_in_the_released_code(
         for r in starts[0]
     ]
     expected = torch.stack([torch.stack(row, -1) for row in means], -2)
-    found = Pool(shape, features)
-    torch.testing.assert_close(found(h), expected)
-    assert found.features == expected[0].numel()
+    actual = Pool(shape, features)
+    torch.testing.assert_close(actual(h), expected)
+    assert actual.features == expected[0].numel()
 
 
-def test_a_map_of_seven_by_seven_is_pooled_far_from_adaptive_means() -> None:
+def test_pooling_of_a_7x7_map_differs_from_adaptive_means() -> None:
     h = torch.rand(5, 4, 7, 7, generator=torch.Generator().manual_seed(0))
     pooled, adaptive = Pool((4, 7, 7), 64)(h), F.adaptive_avg_pool2d(h, 4)
     assert (pooled - adaptive).abs().max() > 0.5 * adaptive.abs().max()

@@ -1,4 +1,4 @@
-"""Blocks know nothing of each other, whatever their local loss."""
+"""Blocks learn independently of each other with every local loss."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ NET = pytest.mark.parametrize("net", NETS.values(), ids=NETS)
 
 @NET
 @RULE
-def test_a_blocks_loss_times_a_million_leaves_other_blocks_as_they_were(
+def test_scaling_a_blocks_loss_changes_no_other_block(
     rule: type[LocalRule], options: dict[str, Any], net: NetworkSpec
 ) -> None:
     class Scaled(rule):  # type: ignore[misc, valid-type]
@@ -55,7 +55,7 @@ def test_a_blocks_loss_times_a_million_leaves_other_blocks_as_they_were(
             return loss * (1e6 if v.k == 1 else 1.0)
 
     batch = batch_of()
-    plain, scaled = (gradients(make(net, each, **options), batch) for each in (rule, Scaled))
+    plain, scaled = (gradients(make(net, cls, **options), batch) for cls in (rule, Scaled))
     for name, grad in plain.items():
         own = name in of_block(plain, 1)
         assert own or torch.equal(scaled[name], grad), name

@@ -1,4 +1,4 @@
-"""lls logits blocks against fixed waves."""
+"""lls: logits of blocks from fixed waves."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MODE = pytest.mark.parametrize("mode", ["fixed", "gain", "mixing"])
 
 
 @pytest.mark.parametrize("basis", ["cosine", "square"])
-def test_the_basis_is_a_sine_of_one_frequency_a_class(basis: str) -> None:
+def test_the_basis_is_a_sine_of_one_frequency_per_class(basis: str) -> None:
     rule = make(Mlp(widths=(9,)), Lls, classes=5, basis=basis)
     for k, frequency in enumerate((50, 165.5, 281, 396.5, 512)):
         for j in range(9):
@@ -33,10 +33,10 @@ def test_the_basis_is_a_sine_of_one_frequency_a_class(basis: str) -> None:
 
 
 def test_a_step_equals_numpy_by_hand() -> None:
-    """The gradient of the normalisation: what is orthogonal to a, over the length of h."""
+    """The gradient of the normalisation is the part orthogonal to a, over the length of h."""
     rule, batch = make(rule=Lls, temperature=0.5), batch_of(9)
     p = {name: value.detach().numpy() for name, value in rule.named_parameters()}
-    found, x = gradients(rule, batch), batch.x.flatten(1).numpy()
+    actual, x = gradients(rule, batch), batch.x.flatten(1).numpy()
     for k in range(2):
         layer, basis = f"network.blocks.{k}.layer.affine", rule.waves[k].basis.numpy()
         z = x @ p[f"{layer}.weight"].T + p[f"{layer}.bias"]
@@ -44,17 +44,17 @@ def test_a_step_equals_numpy_by_hand() -> None:
         length = np.sqrt((h**2).sum(1, keepdims=True))
         a = h / length
         e = np.exp(a @ basis.T / 0.5)
-        error = (e / e.sum(1, keepdims=True) - np.eye(CLASSES)[batch.target.numpy()]) / 9
-        da = error @ basis / 0.5
+        logits_grad = (e / e.sum(1, keepdims=True) - np.eye(CLASSES)[batch.target.numpy()]) / 9
+        da = logits_grad @ basis / 0.5
         dz = (da - a * (a * da).sum(1, keepdims=True)) / length * (z > 0)
         for name, grad in ((f"{layer}.weight", dz.T @ x), (f"{layer}.bias", dz.sum(0))):
             assert np.abs(grad).max() > 1e-4
-            np.testing.assert_allclose(found[name].numpy(), grad, rtol=0, atol=1e-14, err_msg=name)
+            np.testing.assert_allclose(actual[name].numpy(), grad, rtol=0, atol=1e-14, err_msg=name)
         x = h
 
 
 @MODE
-def test_scores_do_not_depend_on_the_length_of_a_blocks_output(mode: str) -> None:
+def test_logits_do_not_depend_on_the_length_of_h(mode: str) -> None:
     rule = make(rule=Lls, mode=mode)
     h = torch.rand(4, 7, dtype=torch.float64)
     scale = torch.tensor([[0.1], [1], [3], [1000]], dtype=torch.float64)
@@ -82,7 +82,7 @@ def test_small_maps_are_not_enlarged() -> None:
 
 
 @MODE
-def test_what_is_trained_behind_the_basis(mode: str) -> None:
+def test_each_mode_trains_its_own_parameters_behind_the_basis(mode: str) -> None:
     rule, h = make(rule=Lls, mode=mode), torch.rand(4, 7, dtype=torch.float64)
     plain = make(rule=Lls).waves[0](h)
     own: dict[str, Tensor] = dict(rule.waves[0].named_parameters())

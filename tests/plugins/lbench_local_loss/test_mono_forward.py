@@ -1,4 +1,4 @@
-"""mono_forward predicts with the logits that its blocks learn from."""
+"""mono_forward predicts with the logits that its blocks minimise the loss of."""
 
 from __future__ import annotations
 
@@ -25,25 +25,25 @@ def test_one_block_whose_matrix_is_the_readout_is_bp() -> None:
     with torch.no_grad():
         bp.network.readout.linear.bias.zero_()
         rule.projections[0].weight.copy_(bp.network.readout.linear.weight)
-    found, expected = gradients(rule, batch), gradients(bp, batch)
-    del expected["network.readout.linear.bias"]  # there is none
-    assert len(found) == len(expected)
+    actual, expected = gradients(rule, batch), gradients(bp, batch)
+    del expected["network.readout.linear.bias"]  # there is no bias
+    assert len(actual) == len(expected)
     for name, grad in expected.items():
         own = name.replace("network.readout.linear.", "projections.0.")
-        torch.testing.assert_close(found[own], grad, rtol=0, atol=1e-15)
+        torch.testing.assert_close(actual[own], grad, rtol=0, atol=1e-15)
     torch.testing.assert_close(rule.predict(batch.x), bp.predict(batch.x))
 
 
 @NET
-def test_blocks_learn_as_with_pred_whose_heads_have_no_bias(net: str) -> None:
+def test_blocks_learn_as_in_pred_with_heads_without_bias(net: str) -> None:
     batch = batch_of()
     rule, pred = make(NETS[net], MonoForward), make(NETS[net], Pred)
     with torch.no_grad():
         for matrix, head in zip(rule.projections, pred.predictors, strict=True):
             head.linear.bias.zero_()
             head.linear.weight.copy_(matrix.weight)
-    found, expected = gradients(rule, batch), gradients(pred, batch)
-    for name, grad in found.items():
+    actual, expected = gradients(rule, batch), gradients(pred, batch)
+    for name, grad in actual.items():
         other = name if name.startswith("network.") else (
             name.replace("projections.", "predictors.").replace(".weight", ".linear.weight")
         )  # fmt: skip

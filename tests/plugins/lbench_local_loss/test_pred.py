@@ -21,40 +21,40 @@ from .small import CLASSES, NET, NETS, batch_of, gradients, make
     "net", [Mlp(widths=(7,)), Cnn(widths=(6,)), Cnn(widths=(6,), norm="group")], ids=repr
 )
 def test_one_block_whose_head_is_the_readout_has_the_gradient_of_bp(net: NetworkSpec) -> None:
-    """Where bp averages over all positions, so does a head that reads no more than channels."""
+    """A head with as many inputs as channels averages over all positions, like the readout."""
     batch = batch_of()
     rule, bp = make(net, Pred, features=7), make(net, Bp)
     rule.predictors[0].linear.load_state_dict(bp.network.readout.linear.state_dict())
-    found, expected = gradients(rule, batch), gradients(bp, batch)
+    actual, expected = gradients(rule, batch), gradients(bp, batch)
     for name, grad in expected.items():
         own = name.replace("network.readout.", "predictors.0.")
-        torch.testing.assert_close(found[own], grad, rtol=0, atol=1e-14)
+        torch.testing.assert_close(actual[own], grad, rtol=0, atol=1e-14)
 
 
 def test_a_step_equals_numpy_by_hand() -> None:
     rule, batch = make(rule=Pred), batch_of(9)
     p = {name: value.detach().numpy() for name, value in rule.named_parameters()}
-    found, x = gradients(rule, batch), batch.x.flatten(1).numpy()
+    actual, x = gradients(rule, batch), batch.x.flatten(1).numpy()
     for k in range(2):
         layer, head = f"network.blocks.{k}.layer.affine", f"predictors.{k}.linear"
         z = x @ p[f"{layer}.weight"].T + p[f"{layer}.bias"]
         h = np.maximum(z, 0)
         e = np.exp(h @ p[f"{head}.weight"].T + p[f"{head}.bias"])
-        error = (e / e.sum(1, keepdims=True) - np.eye(CLASSES)[batch.target.numpy()]) / 9
-        dz = error @ p[f"{head}.weight"] * (z > 0)
+        logits_grad = (e / e.sum(1, keepdims=True) - np.eye(CLASSES)[batch.target.numpy()]) / 9
+        dz = logits_grad @ p[f"{head}.weight"] * (z > 0)
         expected = {
-            f"{head}.weight": error.T @ h,
-            f"{head}.bias": error.sum(0),
+            f"{head}.weight": logits_grad.T @ h,
+            f"{head}.bias": logits_grad.sum(0),
             f"{layer}.weight": dz.T @ x,
             f"{layer}.bias": dz.sum(0),
         }
         for name, grad in expected.items():
-            np.testing.assert_allclose(found[name].numpy(), grad, rtol=0, atol=1e-14, err_msg=name)
+            np.testing.assert_allclose(actual[name].numpy(), grad, rtol=0, atol=1e-14, err_msg=name)
         x = h
 
 
 @NET
-def test_a_head_that_starts_at_0_leaves_its_block_as_it_is_for_one_step(net: str) -> None:
+def test_a_head_that_starts_at_0_gives_its_block_no_gradient_in_the_first_step(net: str) -> None:
     rule = make(NETS[net], Pred)
     with torch.no_grad():
         for head in rule.predictors:
@@ -71,7 +71,7 @@ def test_new_heads_predict_the_same_for_every_input() -> None:
         assert torch.equal(logits, logits[:1].expand(5, -1))
 
 
-def test_large_maps_are_averaged_before_they_are_read() -> None:
+def test_large_feature_maps_are_averaged_in_front_of_the_head() -> None:
     rule, batch = make(Cnn(widths=(6,)), Pred, features=6 * 4), batch_of()
     head = rule.predictors[0].linear
     h = rule.network.blocks[0].preactivation(batch.x).relu()
@@ -79,8 +79,8 @@ def test_large_maps_are_averaged_before_they_are_read() -> None:
     expected = F.cross_entropy(F.linear(means, head.weight, head.bias), batch.target)
     weight = rule.network.blocks[0].layer.affine.weight
     (grad,) = torch.autograd.grad(expected, weight)
-    found = gradients(rule, batch)["network.blocks.0.layer.affine.weight"]
-    torch.testing.assert_close(found, grad)
+    actual = gradients(rule, batch)["network.blocks.0.layer.affine.weight"]
+    torch.testing.assert_close(actual, grad)
 
 
 def test_the_papers_mlp_has_heads_of_30750_parameters() -> None:
@@ -91,7 +91,7 @@ def test_the_papers_mlp_has_heads_of_30750_parameters() -> None:
 
 
 @pytest.mark.parametrize(("net", "depth"), [("mlp", 1), ("cnn", 1), ("resnet", 2), ("mixer", 3)])
-def test_the_longest_chain_is_a_block_and_its_head(net: str, depth: int) -> None:
+def test_the_backward_depth_is_that_of_a_block_and_its_head(net: str, depth: int) -> None:
     network = NETS[net].build(Init(0), (1, 4, 4), CLASSES)
     claims = Pred.claims(Pred.Config(), network)
     assert (claims.transport, claims.backward_depth) == ("full", depth)

@@ -1,4 +1,4 @@
-"""predsim against NumPy, written out by hand, and what its two losses do and do not see."""
+"""predsim equals an explicit computation in NumPy, and its losses have the right inputs."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from .small import (
 
 
 class Recorder(Step):
-    """Keeps what is gathered, in the order of the calls."""
+    """A step that stores the gathered tensors in the order of the calls."""
 
     def __init__(self) -> None:
         super().__init__(Randomness(0))
@@ -44,7 +44,7 @@ class Recorder(Step):
 
 
 class Part(Step):
-    """One of several processes: it gathers the whole batch's rows without their graphs."""
+    """The step of one of several processes, which gathers the whole batch's rows without graphs."""
 
     def __init__(self, gathered: list[Tensor]) -> None:
         super().__init__(Randomness(0))
@@ -69,8 +69,8 @@ def test_two_halves_that_gather_detached_rows_have_the_whole_batchs_gradient() -
 def test_a_batch_of_one_has_no_similarities_to_learn(net: str) -> None:
     rule = make(NETS[net], beta=1.0).eval()  # BatchNorm cannot train on one value
     rule.attach({group.name: lambda grads: None for group in rule.groups()})
-    found = gradients(rule, batch_of(1))
-    for name, grad in found.items():
+    actual = gradients(rule, batch_of(1))
+    for name, grad in actual.items():
         if not name.startswith("network.readout."):
             assert grad.abs().max() < 1e-12, name
 
@@ -79,7 +79,7 @@ def test_a_batch_of_one_has_no_similarities_to_learn(net: str) -> None:
 
 
 def by_hand(rule: PredSim, batch: Batch) -> dict[str, Array]:
-    """Every gradient of one step on a network of fully connected layers, without autograd."""
+    """Compute every gradient of one step on fully connected layers without autograd."""
     beta, slope = rule.config.beta, rule.config.slope
     p = {name: value.detach().numpy() for name, value in rule.named_parameters()}
     n, x, t = len(batch.target), batch.x.flatten(1).numpy(), batch.target.numpy()
@@ -96,10 +96,10 @@ def by_hand(rule: PredSim, batch: Batch) -> dict[str, Array]:
         h = np.where(z > 0, z, slope * z)
 
         head = f"predictors.{k}.linear"
-        error = (softmax(h @ p[f"{head}.weight"].T + p[f"{head}.bias"]) - one_hot) / n
-        error *= 1 - beta
-        grads[f"{head}.weight"], grads[f"{head}.bias"] = error.T @ h, error.sum(0)
-        dh = error @ p[f"{head}.weight"]
+        logits_grad = (softmax(h @ p[f"{head}.weight"].T + p[f"{head}.bias"]) - one_hot) / n
+        logits_grad *= 1 - beta
+        grads[f"{head}.weight"], grads[f"{head}.bias"] = logits_grad.T @ h, logits_grad.sum(0)
+        dh = logits_grad @ p[f"{head}.weight"]
 
         weight = f"maps.{k}.1.weight"
         u = h @ p[weight].T
@@ -116,23 +116,23 @@ def by_hand(rule: PredSim, batch: Batch) -> dict[str, Array]:
         dz = np.where(z > 0, 1, slope) * dh
         grads[f"{layer}.weight"], grads[f"{layer}.bias"] = dz.T @ x, dz.sum(0)
         x = h
-    error = (
+    logits_grad = (
         softmax(x @ p["network.readout.linear.weight"].T + p["network.readout.linear.bias"])
         - one_hot
     ) / n
-    grads["network.readout.linear.weight"] = error.T @ x
-    grads["network.readout.linear.bias"] = error.sum(0)
+    grads["network.readout.linear.weight"] = logits_grad.T @ x
+    grads["network.readout.linear.bias"] = logits_grad.sum(0)
     return grads
 
 
 @pytest.mark.parametrize("options", [{}, {"beta": 0.3, "slope": 0.2}])
 def test_a_step_equals_numpy_by_hand(options: dict[str, float]) -> None:
     rule, batch = make(**options), batch_of(9)
-    found, expected = gradients(rule, batch), by_hand(rule, batch)
-    assert found.keys() == expected.keys()
+    actual, expected = gradients(rule, batch), by_hand(rule, batch)
+    assert actual.keys() == expected.keys()
     for name, grad in expected.items():
         assert np.abs(grad).max() > 1e-6, name
-        np.testing.assert_allclose(found[name].numpy(), grad, rtol=0, atol=1e-13, err_msg=name)
+        np.testing.assert_allclose(actual[name].numpy(), grad, rtol=0, atol=1e-13, err_msg=name)
 
 
 @pytest.mark.parametrize("net", NETS)
@@ -140,26 +140,26 @@ def test_beta_0_is_pred_and_beta_1_is_sim_on_the_blocks(net: str) -> None:
     batch = batch_of()
     for beta, rule, options in ((0.0, Pred, {}), (1.0, Sim, {"slope": 0.0})):
         expected = gradients(make(NETS[net], rule, **options), batch)
-        found = gradients(make(NETS[net], beta=beta, slope=0.0), batch)
+        actual = gradients(make(NETS[net], beta=beta, slope=0.0), batch)
         for name, grad in expected.items():
             assert grad.abs().max() > 0, name
-            torch.testing.assert_close(found[name], grad, rtol=0, atol=1e-15)
+            torch.testing.assert_close(actual[name], grad, rtol=0, atol=1e-15)
 
 
-def test_heads_look_at_a_block_before_dropout_and_pooling() -> None:
+def test_heads_are_in_front_of_dropout_and_pooling() -> None:
     net, batch = Cnn(widths=(6, 5, 4)), batch_of()
-    kept, dropped = (gradients(make(net, dropout=rate), batch) for rate in (0.0, 0.5))
-    for name, grad in of_block(kept, 0).items():
+    full, dropped = (gradients(make(net, dropout=rate), batch) for rate in (0.0, 0.5))
+    for name, grad in of_block(full, 0).items():
         assert torch.equal(dropped[name], grad), name
-    assert not torch.equal(dropped["maps.1.weight"], kept["maps.1.weight"])
-    assert kept["maps.1.weight"].shape == (5, 5, 3, 3)
-    assert kept["predictors.1.linear.weight"].shape == (CLASSES, 5 * 4 * 4)
+    assert not torch.equal(dropped["maps.1.weight"], full["maps.1.weight"])
+    assert full["maps.1.weight"].shape == (5, 5, 3, 3)
+    assert full["predictors.1.linear.weight"].shape == (CLASSES, 5 * 4 * 4)
 
 
 # Isolation
 
 
-def test_labels_of_the_readout_reach_no_block() -> None:
+def test_the_readouts_labels_reach_no_block() -> None:
     class Other(Task):
         def loss(self, logits: Tensor, target: Tensor) -> Tensor:
             return 1e6 * super().loss(logits, (target + 1) % CLASSES)
@@ -182,7 +182,7 @@ def test_without_similarities_examples_are_independent() -> None:
 
 
 def test_the_papers_mlp_has_its_published_number_of_parameters() -> None:
-    """2,913,290 without heads; with them 3 x 1024² for T and 30,750 for the predictors."""
+    """These are 2,913,290 without heads, 3 x 1024² in T and 30,750 in the predictors."""
     rule = make(Mlp(widths=(1024,) * 3), shape=(1, 28, 28), classes=10)
     inference = sum(p.numel() for p in rule.network.parameters())
     heads = sum(p.numel() for p in rule.parameters()) - inference
@@ -199,7 +199,7 @@ def test_a_map_of_one_position_is_compared_by_a_linear_map() -> None:
 
 
 @pytest.mark.parametrize(("net", "depth"), [("mlp", 1), ("cnn", 1), ("resnet", 2), ("mixer", 3)])
-def test_the_longest_chain_is_a_block_and_its_head(net: str, depth: int) -> None:
+def test_the_backward_depth_is_that_of_a_block_and_its_head(net: str, depth: int) -> None:
     network = NETS[net].build(Init(0), (1, 4, 4), CLASSES)
     claims = PredSim.claims(PredSim.Config(), network)
     assert (claims.transport, claims.backward_depth, claims.couples) == ("full", depth, "rows")

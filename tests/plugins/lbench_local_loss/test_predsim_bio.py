@@ -16,17 +16,17 @@ from .small import NETS, batch_of, gradients, make
 @pytest.mark.parametrize("net", NETS)
 def test_gradients_are_the_mixture_of_pred_bios_and_sim_bios(net: str, beta: float) -> None:
     batch, spec = batch_of(), NETS[net]
-    found = gradients(make(spec, PredSimBio, beta=beta, slope=0.0), batch)
+    actual = gradients(make(spec, PredSimBio, beta=beta, slope=0.0), batch)
     pred = gradients(make(spec, PredBio), batch)
     sim = gradients(make(spec, SimBio, slope=0.0), batch)
-    for name, grad in found.items():
+    for name, grad in actual.items():
         share = (1 - beta) * pred[name]
         if not name.startswith("predictors."):
             share = share + beta * sim[name]
         torch.testing.assert_close(grad, share, msg=name)
 
 
-def test_the_share_of_similarities_is_a_hundredth() -> None:
+def test_beta_is_a_hundredth() -> None:
     assert PredSimBio.Config().beta == 0.01
     claims = PredSimBio.claims(PredSimBio.Config(beta=0.0), make().network)
     assert claims.couples == "none"

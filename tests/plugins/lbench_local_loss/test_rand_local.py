@@ -1,4 +1,4 @@
-"""rand_local: fixed random readouts, their closed form, and what a block learns from one."""
+"""rand_local: fixed random readouts, their closed form, and the gradients of blocks."""
 
 from __future__ import annotations
 
@@ -69,10 +69,10 @@ def of_layer(grads: dict[str, Tensor], k: int) -> dict[str, Tensor]:
 
 
 def scores_by_loops(readouts: Readouts, h: Tensor, options: dict[str, Any]) -> np.ndarray[Any, Any]:
-    """Scores (batch, classes, workers) in NumPy, example by example and worker by worker."""
+    """Return logits (batch, classes, workers) by loops over examples and workers in NumPy."""
     pool, units, count = options.get("pool", 4), h.shape[1], readouts.count
     sizes = [units // count + (w < units % count) for w in range(count)]
-    a, found = readouts.weight.numpy(), np.zeros((len(h), CLASSES, count))
+    a, scores = readouts.weight.numpy(), np.zeros((len(h), CLASSES, count))
     for b, example in enumerate(h.numpy()):
         cells = [pooled(unit, pool) for unit in example] if h.dim() == 4 else list(example[:, None])
         per, first = len(cells[0]), 0
@@ -81,13 +81,13 @@ def scores_by_loops(readouts: Readouts, h: Tensor, options: dict[str, Any]) -> n
             if options.get("norm") == "layer":
                 f = (f - f.mean()) / np.sqrt(f.var() + 1e-5)
             own = a[:, first * per : (first + size) * per]
-            found[b, :, w] = options.get("scale", 4.0) * own @ f
+            scores[b, :, w] = options.get("scale", 4.0) * own @ f
             first += size
-    return found
+    return scores
 
 
 def pooled(unit: np.ndarray[Any, Any], side: int) -> np.ndarray[Any, Any]:
-    """Means over the cells of a grid; cell i of n ends where i+1 n-ths end, rounded up."""
+    """Return means over the cells of a grid; cell i of n ends at (i+1)/n, rounded up."""
     rows, columns = (min(side, n) for n in unit.shape)
     edges = [
         [(i * n // cells, -(-(i + 1) * n // cells)) for i in range(cells)]
@@ -113,12 +113,14 @@ def test_pull_is_the_transposed_jacobian(
     options: dict[str, Any], units: int, workers: int, size: tuple[int, ...]
 ) -> None:
     readouts = readouts_of((units, *size), workers, **options)
-    h, error = normal(3, units, *size).requires_grad_(), normal(3, CLASSES, workers, seed=1)
-    (expected,) = torch.autograd.grad(readouts(h), h, error)
-    torch.testing.assert_close(readouts.pull(error, h.detach()), expected, rtol=1e-10, atol=1e-13)
+    h, logits_grad = normal(3, units, *size).requires_grad_(), normal(3, CLASSES, workers, seed=1)
+    (expected,) = torch.autograd.grad(readouts(h), h, logits_grad)
+    torch.testing.assert_close(
+        readouts.pull(logits_grad, h.detach()), expected, rtol=1e-10, atol=1e-13
+    )
 
 
-def test_readouts_have_the_law_of_a_linear_map_of_their_own_units() -> None:
+def test_readouts_are_distributed_like_a_linear_map_of_their_own_units() -> None:
     weight = readouts_of((1001,), 2).weight
     for part, fan_in in zip(weight.split([501, 500], dim=1), (501, 500), strict=True):
         assert part.abs().max() <= fan_in**-0.5
@@ -142,9 +144,9 @@ def test_a_dead_block_has_finite_scores_and_gradients() -> None:
 # The rule
 
 
-def test_gradient_is_the_one_written_in_numpy() -> None:
+def test_the_gradient_equals_numpy() -> None:
     rule, batch = make(RandLocal, Mlp(widths=(9, 8)), scale=2.0), batch_of()
-    found, x = gradients(rule, batch), batch.x.flatten(1).numpy()
+    actual, x = gradients(rule, batch), batch.x.flatten(1).numpy()
     for k, block in enumerate(rule.network.blocks):
         w, b = (p.detach().numpy() for p in (block.layer.affine.weight, block.layer.affine.bias))
         a = 2.0 * rule.readouts[k].weight.numpy()
@@ -155,14 +157,16 @@ def test_gradient_is_the_one_written_in_numpy() -> None:
         p[np.arange(6), batch.target.numpy()] -= 1
         dz = (p / 6) @ a * (z > 0)
         name = f"network.blocks.{k}.layer.affine"
-        np.testing.assert_allclose(found[f"{name}.weight"], dz.T @ x, rtol=1e-9, atol=1e-14)
-        np.testing.assert_allclose(found[f"{name}.bias"], dz.sum(0), rtol=1e-9, atol=1e-14)
+        np.testing.assert_allclose(actual[f"{name}.weight"], dz.T @ x, rtol=1e-9, atol=1e-14)
+        np.testing.assert_allclose(actual[f"{name}.bias"], dz.sum(0), rtol=1e-9, atol=1e-14)
         x = h
 
 
 @NET
 @OPTIONS
-def test_cotangent_is_autograds_of_the_cross_entropy(net: str, options: dict[str, Any]) -> None:
+def test_the_cotangent_is_autograds_gradient_of_the_cross_entropy(
+    net: str, options: dict[str, Any]
+) -> None:
     rule, batch, x = make(RandLocal, NETS[net], **options), batch_of(), batch_of().x
     for k, block in enumerate(rule.network.blocks):
         z = block.preactivation(x).detach().requires_grad_()
@@ -172,15 +176,15 @@ def test_cotangent_is_autograds_of_the_cross_entropy(net: str, options: dict[str
         loss = F.cross_entropy(rule.readouts[k](h)[..., 0], batch.target)
         (expected,) = torch.autograd.grad(loss, z)
         view = View(k, batch.x, x, z.detach(), h.detach(), batch.target)
-        found = rule.cotangent(view, Step(Randomness(0)))
-        torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-14)
+        actual = rule.cotangent(view, Step(Randomness(0)))
+        torch.testing.assert_close(actual, expected, rtol=1e-9, atol=1e-14)
         x = block.emit(h).detach()
 
 
 @pytest.mark.parametrize("net", ["mlp", "cnn", "resnet", "mixer"])
-def test_one_block_read_by_the_readouts_weights_is_bp(net: str) -> None:
+def test_one_block_with_the_readouts_weights_is_bp(net: str) -> None:
     spec, batch = NETS[net], batch_of()
-    rule, bp = (make(each, spec, blocks=1, **o) for each, o in ((RandLocal, ONE), (Bp, {})))
+    rule, bp = (make(cls, spec, blocks=1, **o) for cls, o in ((RandLocal, ONE), (Bp, {})))
     with torch.no_grad():
         bp.network.readout.linear.bias.zero_()
         rule.readouts[0].weight.copy_(bp.network.readout.linear.weight)
@@ -191,7 +195,7 @@ ONE = {"scale": 1.0, "pool": 1}
 
 
 class Bent(Block):
-    """Ends in a tanh."""
+    """A block that ends in tanh."""
 
     def activate(self, z: Tensor) -> Tensor:
         return z.tanh()
@@ -200,8 +204,8 @@ class Bent(Block):
 @pytest.mark.parametrize("blocks", [1, 2])
 @pytest.mark.parametrize(
     ("rule", "fits"),
-    [(each, False) for each in (RandLocal, LfnnLRr, LfnnL, Lfnn)]
-    + [(each, True) for each in (Pred, LfnnLHead)],
+    [(cls, False) for cls in (RandLocal, LfnnLRr, LfnnL, Lfnn)]
+    + [(cls, True) for cls in (Pred, LfnnLHead)],
 )
 def test_rules_with_the_derivative_of_relu_refuse_another_activation(
     rule: Any, fits: bool, blocks: int
@@ -224,9 +228,9 @@ def test_readouts_never_change(net: str) -> None:
     rule, batch = make(RandLocal, NETS[net]), batch_of()
     before = [readout.weight.clone() for readout in rule.readouts]
     for index in range(3):
-        found = gradients(rule, batch, index)
-        assert not any(name.startswith("readouts.") for name in found)
-        descend(rule, found, 0.1)
+        actual = gradients(rule, batch, index)
+        assert not any(name.startswith("readouts.") for name in actual)
+        descend(rule, actual, 0.1)
     for readout, weight in zip(rule.readouts, before, strict=True):
         assert torch.equal(readout.weight, weight)
         assert not readout.weight.requires_grad
@@ -263,7 +267,7 @@ def test_scaling_a_blocks_loss_changes_no_other_block(k: int) -> None:
             assert torch.equal(loud[name], grad), name
 
 
-def test_the_readouts_error_reaches_no_block() -> None:
+def test_the_output_error_reaches_no_block() -> None:
     rule, batch = make(RandLocal, NETS["mlp"]), batch_of()
     one = gradients(rule, batch)
     with torch.no_grad():
@@ -288,14 +292,14 @@ def test_a_step_in_bfloat16_is_near_float32(net: str, norm: str) -> None:
     batch = Batch(batch.x.float(), batch.target)
     expected = gradients(rule, batch)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        found = gradients(rule, batch)
+        actual = gradients(rule, batch)
     for name, grad in of_layer(expected, 0).items():
-        cosine = F.cosine_similarity(found[name].flatten().float(), grad.flatten(), dim=0)
+        cosine = F.cosine_similarity(actual[name].flatten().float(), grad.flatten(), dim=0)
         assert cosine > 0.98, name
 
 
 @pytest.mark.parametrize(("net", "depth"), [("mlp", 0), ("cnn", 0), ("resnet", 1), ("mixer", 2)])
-def test_claims_are_free_of_transport_in_blocks_of_one_map(net: str, depth: int) -> None:
+def test_blocks_of_one_layer_claim_no_transport(net: str, depth: int) -> None:
     network = NETS[net].build(Init(0), SHAPE, CLASSES)
     claims = RandLocal.claims(RandLocal.Config(), network)
     assert (claims.transport, claims.backward_depth) == ("full" if depth else "none", depth)

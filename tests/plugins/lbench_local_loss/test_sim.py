@@ -1,4 +1,4 @@
-"""sim wants the similarities of a batch to be those of its labels."""
+"""sim: the similarities of a batch are trained to be those of its labels."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from .small import CLASSES, NET, NETS, batch_of, gradients, make
 
 
 def test_a_step_on_convolutions_has_the_gradient_of_correlations() -> None:
-    """S by torch.corrcoef of standard deviations, T by conv2d."""
+    """S is computed by torch.corrcoef of standard deviations, and T by conv2d."""
     rule, batch = make(NETS["cnn"], Sim), batch_of()
-    found, x = gradients(rule, batch), batch.x
+    actual, x = gradients(rule, batch), batch.x
     labels = torch.corrcoef(F.one_hot(batch.target, CLASSES).double())
     for k, block in enumerate(rule.network.blocks):
         h = F.leaky_relu(block.preactivation(x), 0.01)
@@ -30,11 +30,11 @@ def test_a_step_on_convolutions_has_the_gradient_of_correlations() -> None:
         for name, grad in zip(
             weights, torch.autograd.grad(loss, list(weights.values())), strict=True
         ):
-            torch.testing.assert_close(found[name], grad, msg=name)
+            torch.testing.assert_close(actual[name], grad, msg=name)
         x = block.emit(h).detach()
 
 
-def test_features_that_match_the_labels_have_no_loss() -> None:
+def test_features_that_match_the_labels_have_a_loss_of_0() -> None:
     target = torch.tensor([0, 1, 2, 1, 0])
     x = 3 * F.one_hot(target, CLASSES).double() + 7
     assert similarity_loss(x, target, CLASSES, Step(Randomness(0))) < 1e-30
@@ -47,8 +47,8 @@ def test_features_that_match_the_labels_have_no_loss() -> None:
 def test_the_names_of_the_classes_do_not_matter(net: str) -> None:
     rule, batch = make(NETS[net], Sim), batch_of()
     renamed = Batch(batch.x, (batch.target + 1) % CLASSES)
-    found, other = gradients(rule, batch), gradients(rule, renamed)
-    for name, grad in found.items():
+    actual, other = gradients(rule, batch), gradients(rule, renamed)
+    for name, grad in actual.items():
         assert torch.equal(other[name], grad) == (not name.startswith("network.readout.")), name
 
 

@@ -36,13 +36,13 @@ def test_the_loss_is_the_distance_of_correlations_by_loops(net: NetworkSpec, fea
         x = x.mean((2, 3))
     codes = rule.codes[0][batch.target].numpy()
     expected = np.mean((similarities(x) - similarities(codes)) ** 2)
-    found = rule.loss(View(0, batch.x, batch.x, h, h, batch.target), Step(Randomness(0)))
-    assert found.item() == pytest.approx(expected, rel=1e-12)
+    actual = rule.loss(View(0, batch.x, batch.x, h, h, batch.target), Step(Randomness(0)))
+    assert actual.item() == pytest.approx(expected, rel=1e-12)
 
 
 def test_gradients_are_those_of_finite_differences() -> None:
     rule, batch = make(rule=SimBio), batch_of()
-    found = gradients(rule, batch)["network.blocks.0.layer.affine.weight"]
+    actual = gradients(rule, batch)["network.blocks.0.layer.affine.weight"]
     block, codes = rule.network.blocks[0], similarities(rule.codes[0][batch.target].numpy())
 
     def loss() -> float:
@@ -50,18 +50,18 @@ def test_gradients_are_those_of_finite_differences() -> None:
         return float(np.mean((similarities(h.numpy()) - codes) ** 2))
 
     with torch.no_grad():
-        for place in ((0, 0), (3, 5), (6, 15)):
+        for index in ((0, 0), (3, 5), (6, 15)):
             weight = block.layer.affine.weight
-            start = weight[place].item()
+            start = weight[index].item()
             values = []
             for change in (1e-5, -1e-5):
-                weight[place] = start + change
+                weight[index] = start + change
                 values.append(loss())
-            weight[place] = start
-            assert found[place].item() == pytest.approx((values[0] - values[1]) / 2e-5, abs=1e-9)
+            weight[index] = start
+            assert actual[index].item() == pytest.approx((values[0] - values[1]) / 2e-5, abs=1e-9)
 
 
-def test_there_is_nothing_trained_but_blocks_and_readout() -> None:
+def test_only_blocks_and_readout_are_trained() -> None:
     rule = make(rule=SimBio)
     names = {name for group in rule.groups() for name in group.params}
     assert all(name.startswith("network.") for name in names)

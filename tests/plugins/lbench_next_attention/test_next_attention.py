@@ -1,4 +1,4 @@
-"""next_attention: bp at q = 2, sign symmetry at q = 1, and steps that raise attention between."""
+"""next_attention: bp at q = 2, sign symmetry at q = 1, and steps that raise attention."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def values(rule: NextAttention) -> dict[str, Array]:
 
 
 def passes(v: dict[str, Array], batch: Batch) -> tuple[list[Array], list[Array], Array]:
-    """Each map's input, each z, and the output error of the mean loss, on mlp."""
+    """Return each map's input, each z, and the output error of the mean loss, on mlp."""
     h, z = [batch.x.flatten(1).numpy()], []
     for name in NAMES:
         z.append(h[-1] @ v[f"{name}.weight"].T + v[f"{name}.bias"])
@@ -55,14 +55,14 @@ def passes(v: dict[str, Array], batch: Batch) -> tuple[list[Array], list[Array],
 
 
 def attention(w: Array, q: float, norm: bool) -> Array:
-    """What every neuron receives from weights (receivers, neurons), each by each receiver."""
+    """Return the attention to every neuron by every receiver, of weights (receivers, neurons)."""
     power = np.abs(w) ** q
     paid: Array = power / power.sum(1, keepdims=True) if norm else power / q
     return paid
 
 
 def steps(rule: NextAttention, batch: Batch, lr: float, count: int = 1) -> None:
-    """Real steps of plain SGD."""
+    """Make steps of plain SGD."""
     recipe = Recipe(optimizer="sgd", momentum=0.0, lr=lr)
     rule.attach({group.name: Update(group, recipe) for group in rule.groups()})
     for index in range(count):
@@ -73,31 +73,34 @@ def steps(rule: NextAttention, batch: Batch, lr: float, count: int = 1) -> None:
 @pytest.mark.parametrize("order", ["simultaneous", "topdown"])
 def test_quadratic_attention_is_bp(net: small.NetworkSpec, order: str) -> None:
     batch = small.batch_of()
-    found = small.gradients(make(net, q=2.0, order=order, dropout=0.3), batch)
-    small.assert_same(found, small.gradients(small.make(Bp, net, dropout=0.3), batch))
+    actual = small.gradients(make(net, q=2.0, order=order, dropout=0.3), batch)
+    small.assert_same(actual, small.gradients(small.make(Bp, net, dropout=0.3), batch))
 
 
 @NET
 def test_other_attention_is_not_bp_below_the_readout(net: small.NetworkSpec) -> None:
     batch = small.batch_of()
-    found, expected = small.gradients(make(net), batch), small.gradients(small.make(Bp, net), batch)
+    actual, expected = (
+        small.gradients(make(net), batch),
+        small.gradients(small.make(Bp, net), batch),
+    )
     for name, grad in expected.items():
-        same = torch.allclose(found[name], grad, rtol=1e-9, atol=1e-12)
+        same = torch.allclose(actual[name], grad, rtol=1e-9, atol=1e-12)
         rounding = grad.abs().max() < 1e-12  # a bias in front of a normalisation
         assert same == (name.startswith("network.readout.") or bool(rounding)), name
 
 
 @pytest.mark.parametrize("scale", ["none", "initial"])
 def test_linear_attention_is_sign_symmetry(scale: str) -> None:
-    """By hand; unscaled the signs alone, else times the standard deviation of initial weights."""
+    """Feedback is the signs, if scaled times the standard deviation of initial weights."""
     rule, batch = make(q=1.0, scale=scale), small.batch_of()
     v = values(rule)
     h, z, delta = passes(v, batch)
-    found = small.gradients(rule, batch)
+    actual = small.gradients(rule, batch)
     for k in reversed(range(4)):
         expected = {"weight": delta.T @ h[k], "bias": delta.sum(0)}
         for kind, value in expected.items():
-            grad = found[f"{NAMES[k]}.{kind}"].numpy()
+            grad = actual[f"{NAMES[k]}.{kind}"].numpy()
             np.testing.assert_allclose(grad, value, rtol=1e-9, atol=1e-14)
         if k:
             s = 1.0 if scale == "none" else 1 / np.sqrt(3 * h[k].shape[1])
@@ -105,20 +108,20 @@ def test_linear_attention_is_sign_symmetry(scale: str) -> None:
 
 
 @OPTIONS
-def test_moving_activity_along_g_raises_attention_after_a_real_step_above(
+def test_moving_activities_along_g_raises_attention_after_a_step_above(
     options: dict[str, Any],
 ) -> None:
-    """By finite differences: what a unit's activity does to the weights that the next layer has."""
+    """Finite differences give the effect of a unit's activity on the next layer's weights."""
     rule, batch, eta, eps = make(scale="none", **options), small.batch_of(1), 1e-4, 1e-3
     v = values(rule)
-    h, z, error = passes(v, batch)
+    h, z, output_error = passes(v, batch)
     w, top = v[f"{NAMES[3]}.weight"], h[3][0]
     expected = np.zeros_like(top)
     for i in range(len(top)):
         received = []
         for change in (eps, -eps):
             stepped = w.copy()
-            stepped[:, i] -= eta * error[0] * (top[i] + change)
+            stepped[:, i] -= eta * output_error[0] * (top[i] + change)
             paid = attention(stepped, options["q"], False)[:, i]
             if options.get("norm"):
                 power = np.abs(stepped[:, i]) ** options["q"]
@@ -133,8 +136,8 @@ def test_moving_activity_along_g_raises_attention_after_a_real_step_above(
 
 
 @pytest.mark.parametrize("q", [1.0, 1.3, 2.0])
-def test_the_slope_of_a_share_is_autograds(q: float) -> None:
-    """Of a kernel's share of all that its receiver pays, with the other weights held."""
+def test_the_slope_of_a_share_is_autograds_derivative(q: float) -> None:
+    """The derivative of the share of each kernel is taken with the other weights constant."""
     g = torch.Generator().manual_seed(0)
     weight = torch.randn(4, 3, 2, 2, generator=g, dtype=torch.float64)
     w = weight.clone().requires_grad_()
@@ -151,7 +154,7 @@ def test_weights_of_zero_have_no_slope() -> None:
 
 
 @OPTIONS
-def test_feedback_begins_as_large_as_the_weights(options: dict[str, Any]) -> None:
+def test_feedback_starts_with_the_root_mean_square_of_the_weights(options: dict[str, Any]) -> None:
     rule = make(Mlp(widths=(300, 200)), **options)
     for affine in (rule.network.layers[1].affine, rule.network.readout.linear):
         weight = affine.weight.detach()
@@ -161,8 +164,8 @@ def test_feedback_begins_as_large_as_the_weights(options: dict[str, Any]) -> Non
 
 @pytest.mark.parametrize("q", [1.5, 2.0])
 @pytest.mark.parametrize("norm", [False, True])
-def test_topdown_uses_the_weights_that_the_maps_above_have_now(q: float, norm: bool) -> None:
-    """At q = 2 bp through updated weights; NumPy by hand, plain SGD."""
+def test_topdown_uses_the_updated_weights_of_the_maps_above(q: float, norm: bool) -> None:
+    """At q = 2 it is bp through updated weights, compared with NumPy for plain SGD."""
     lr = 0.7
     rule, batch = make(q=q, norm=norm, order="topdown", scale="none"), small.batch_of()
     v = values(rule)
@@ -185,14 +188,14 @@ def test_topdown_uses_the_weights_that_the_maps_above_have_now(q: float, norm: b
 
 
 @NET
-def test_topdown_without_a_step_is_simultaneous(net: small.NetworkSpec) -> None:
+def test_topdown_without_updates_is_simultaneous(net: small.NetworkSpec) -> None:
     batch = small.batch_of()
-    found = small.gradients(make(net, order="topdown", gate=True), batch)
-    small.assert_same(found, small.gradients(make(net, gate=True), batch))
+    actual = small.gradients(make(net, order="topdown", gate=True), batch)
+    small.assert_same(actual, small.gradients(make(net, gate=True), batch))
 
 
 @NET
-def test_every_parameter_is_in_one_group_from_the_top_down(net: small.NetworkSpec) -> None:
+def test_topdown_has_every_parameter_in_one_group(net: small.NetworkSpec) -> None:
     rule = make(net, order="topdown")
     groups = rule.groups()
     names = [name for group in groups for name in group.params]
@@ -204,12 +207,12 @@ def test_every_parameter_is_in_one_group_from_the_top_down(net: small.NetworkSpe
 
 @pytest.mark.parametrize("q", [1.0, 1.5, 2.0])
 @pytest.mark.parametrize("lr", [0.01, 3.0])
-def test_no_neuron_that_learns_behind_the_gate_loses_attention(q: float, lr: float) -> None:
-    """At any step size: a is convex. Those behind a closed gate do not move."""
+def test_no_neuron_that_passes_the_gate_loses_attention(q: float, lr: float) -> None:
+    """This holds for any step size, since a is convex. Neurons with a closed gate do not change."""
     batch = small.batch_of(8)
     rule, free = make(q=q, gate=True), make(q=q)
     before = values(rule)
-    found, ungated = small.gradients(rule, batch), small.gradients(free, batch)
+    actual, ungated = small.gradients(rule, batch), small.gradients(free, batch)
     steps(rule, batch, lr)
     after = values(rule)
     shut = 0
@@ -222,27 +225,27 @@ def test_no_neuron_that_learns_behind_the_gate_loses_attention(q: float, lr: flo
         assert (rise[moved] > 0).all()
         would = ungated[f"{NAMES[k]}.weight"].any(1).numpy()
         shut += int((would & ~moved).sum())
-        assert not found[f"{NAMES[k]}.weight"].numpy()[~moved].any()
+        assert not actual[f"{NAMES[k]}.weight"].numpy()[~moved].any()
     assert 3 < shut < 20
 
 
-def test_the_gate_decides_by_channel_over_pooling_and_dropout() -> None:
-    """By the weights above: the slope at each, times the step that it makes."""
+def test_the_gate_decides_per_channel_through_pooling_and_dropout() -> None:
+    """The gain of a channel is the slope at each weight above, times the step of that weight."""
     rule = make(Cnn(widths=(7, 6, 5), norm="none"), gate=True, dropout=0.3)
-    found = small.gradients(rule, batch := small.batch_of())
+    actual = small.gradients(rule, batch := small.batch_of())
     free = small.gradients(make(Cnn(widths=(7, 6, 5), norm="none"), dropout=0.3), batch)
     layers = [f"network.blocks.{k}.layer.affine" for k in range(3)] + ["network.readout.linear"]
     affines = [layer.affine for layer in rule.network.layers] + [rule.network.readout.linear]
-    kept = []
+    learning = []
     for k in range(3):
         above = affines[k + 1]
-        step = -found[f"{layers[k + 1]}.weight"] * above.feedback(above.weight.detach())
+        step = -actual[f"{layers[k + 1]}.weight"] * above.feedback(above.weight.detach())
         gains = step.transpose(0, 1).flatten(1).sum(1) > 0
-        learns = found[f"{layers[k]}.weight"].flatten(1).any(1)
+        learns = actual[f"{layers[k]}.weight"].flatten(1).any(1)
         would = free[f"{layers[k]}.weight"].flatten(1).any(1)
         assert torch.equal(learns, gains & would)
-        kept += learns.tolist()
-    assert 0 < sum(kept) < len(kept)
+        learning += learns.tolist()
+    assert 0 < sum(learning) < len(learning)
 
 
 @pytest.mark.parametrize("options", [{}, {"order": "topdown"}, {"gate": True}], ids=repr)
@@ -255,7 +258,7 @@ def test_a_step_in_bfloat16_is_near_float32(
     exact = small.gradients(rule, batch)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         rough = small.gradients(rule, batch)
-    far = 0.1 if "gate" not in options else 1.0  # a gate may fall the other way
+    far = 0.1 if "gate" not in options else 1.0  # rounding may change the decision of a gate
     for name, grad in exact.items():
         assert rough[name].dtype == torch.float32
         assert (rough[name] - grad).norm() < far * grad.norm() + 1e-3, name
@@ -272,7 +275,7 @@ def test_sixty_four_examples_are_learned_without_error(options: dict[str, Any]) 
     pytest.fail("still wrong on some after 400 steps")
 
 
-def test_nothing_but_the_sign_of_weights_goes_back_at_q_one() -> None:
+def test_feedback_depends_only_on_the_signs_of_weights_at_q_1() -> None:
     def sent(weight: Tensor) -> Tensor:
         rule = make(q=1.0)
         linear: nn.Linear = rule.network.readout.linear
