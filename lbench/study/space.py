@@ -102,7 +102,7 @@ def check_space(search: Search, rules: tuple[str, ...], registry: Registry) -> N
     for name in search.only or ():
         if not any(name in fields for fields in options.values()) and name not in ALWAYS:
             raise UsageError(
-                f"{name} is a part of the recipe, but the field only names options of rules.",
+                f"{name} is a part of the recipe, but the field 'only' takes options of rules.",
                 f"Give it a domain in the study's [search.space], as in: {name} = [0.0, 0.1]",
             )
 

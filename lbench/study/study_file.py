@@ -19,11 +19,11 @@ SETTINGS = "Settings of runs, such as epochs or an option of the rule, belong in
 HELP = "docs/studies.md describes every field; see an example with: lbench studies screen"
 
 
-class _Part(BaseModel):
+class _Table(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
 
-class _Span(_Part):
+class _Span(_Table):
     low: float
     high: float
     step: float | None = Field(None, gt=0)
@@ -39,7 +39,7 @@ MAX_DEPTH = 20
 """Most levels of nested lists and tables in a file; a study needs six."""
 
 
-class _Search(_Part):
+class _Search(_Table):
     trials: int = Field(50, ge=1)
     sampler: Literal["tpe", "gp", "random", "qmc", "cmaes", "grid"] = "tpe"
     pruning: bool = True
@@ -50,7 +50,7 @@ class _Search(_Part):
     space: dict[str, _Span | _Values] = {}
 
 
-class _Arm(_Part):
+class _Arm(_Table):
     rule: str
     name: str = ""
     network: str | None = None
@@ -58,7 +58,7 @@ class _Arm(_Part):
     axes: dict[str, _Values] = {}
 
 
-class _File(_Part):
+class _File(_Table):
     title: str
     question: str
     kind: Literal["grid", "search"] | None = None

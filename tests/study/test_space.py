@@ -172,7 +172,7 @@ def test_the_error_for_an_unknown_name_in_a_search_has_the_most_similar_one() ->
     assert "Did you mean leadership" in raised.value.hint
 
 
-def test_the_field_only_names_options_of_rules() -> None:
+def test_a_part_of_the_recipe_is_refused_in_the_list_of_searched_options() -> None:
     with pytest.raises(UsageError, match="dropout is a part of the recipe") as raised:
         check_space(Search(only=("dropout",)), ("lfnn_l", "bp"), registry())
     assert "[search.space]" in raised.value.hint
