@@ -47,23 +47,23 @@ def seeds(trials: int) -> Iterator[Check]:
     for n in (3, 5, 10):
 
         def covers(rng: Draws, n: int = n) -> bool | None:
-            found = interval(rng.normal(2.0, 0.3, n).tolist())
-            return inside(2.0, found.low, found.high)
+            result = interval(rng.normal(2.0, 0.3, n).tolist())
+            return inside(2.0, result.low, result.high)
 
         yield Check("t interval", f"{n} seeds", often(trials, covers), COVERS, trials)
     for n in (2, 3, 5, 10):
 
         def rejects(rng: Draws, n: int = n) -> bool | None:
-            found = paired_tests(by_seed(rng.normal(2, 0.3, n)), by_seed(rng.normal(2, 0.1, n)))
-            return found is not None and found.p is not None and found.p <= 0.05
+            result = paired_tests(by_seed(rng.normal(2, 0.3, n)), by_seed(rng.normal(2, 0.1, n)))
+            return result is not None and result.p is not None and result.p <= 0.05
 
         yield Check("paired t test", f"{n} seeds", often(trials, rejects), SIZE, trials)
     for n, digits in ((6, 9), (10, 9), (10, 1)):
 
         def signed(rng: Draws, n: int = n, digits: int = digits) -> bool | None:
             a, b = rng.exponential(1, (2, n)).round(digits)
-            found = paired_tests(by_seed(a), by_seed(b))
-            return found is not None and found.wilcoxon is not None and found.wilcoxon <= 0.05
+            result = paired_tests(by_seed(a), by_seed(b))
+            return result is not None and result.wilcoxon is not None and result.wilcoxon <= 0.05
 
         ties = ", ties" if digits < 9 else ""
         where = f"{n} seeds{ties}, skewed errors"
@@ -72,11 +72,11 @@ def seeds(trials: int) -> Iterator[Check]:
 
 def errors(trials: int) -> Iterator[Check]:
     """Check intervals over seeds for errors that are counts of examples, on the whole grid."""
-    for method, where, found in error_intervals.lines(trials):
+    for method, where, result in error_intervals.lines(trials):
         width = where.startswith("width")
         held = method in (error_intervals.CHOSEN, error_intervals.FLIPS)
         bar = NONE if not held else WIDTH if width else LEAST
-        yield Check(method, where, found, bar, trials, digits=2)
+        yield Check(method, where, result, bar, trials, digits=2)
 
 
 def wilson() -> Iterator[Check]:
@@ -119,8 +119,8 @@ def over_examples(trials: int) -> Iterator[Check]:
             def covers(
                 rng: Draws, n: int = n, count: int = count, scale: float = scale
             ) -> bool | None:
-                found = examples(*networks(rng, n, count, (1.0, scale)))
-                return inside(ERROR * (1 - scale), found.low, found.high)
+                result = examples(*networks(rng, n, count, (1.0, scale)))
+                return inside(ERROR * (1 - scale), result.low, result.high)
 
             where = (
                 f"{n:,} examples, {count} seed{'s' * (count > 1)}, {ERROR * (1 - scale):.1f} points"
@@ -182,8 +182,8 @@ def equivalence(trials: int) -> Iterator[Check]:
 
         def in_pairs(rng: Draws, n: int = n) -> bool | None:
             a, b = rng.normal(2.2, 0.05, n), rng.normal(2.0, 0.05, n)
-            found = paired_equivalence(by_seed(a), by_seed(b), 0.2)
-            return found is not None and found.verdict == EQUIVALENT
+            result = paired_equivalence(by_seed(a), by_seed(b), 0.2)
+            return result is not None and result.verdict == EQUIVALENT
 
         where = f"{n} seeds, at the margin"
         yield Check("equivalence, paired", where, often(trials, in_pairs), SIZE, trials)
@@ -230,8 +230,8 @@ def sets_by_seed(trials: int) -> Iterator[Check]:
                     dict(enumerate(rng.normal(2, 0.2, n).tolist(), start=0 if paired else n * k))
                     for k in range(groups)
                 ]
-                found = best_set(tables).members
-                return 0 not in found, len(found) < groups
+                result = best_set(tables).members
+                return 0 not in result, len(result) < groups
 
             where = f"{groups} equal groups of {n} seeds, {'paired' if paired else 'Welch'}"
             rng = np.random.default_rng(0)
@@ -243,23 +243,28 @@ def sets_by_seed(trials: int) -> Iterator[Check]:
 
 def sets_by_example(trials: int) -> Iterator[Check]:
     for n, count in ((360, 2), (10_000, 2), (10_000, 1)):
-        for kept in (True, False):
+        for with_predictions in (True, False):
 
-            def lost(rng: Draws, n: int = n, count: int = count, kept: bool = kept) -> bool:
+            def lost(
+                rng: Draws,
+                n: int = n,
+                count: int = count,
+                with_predictions: bool = with_predictions,
+            ) -> bool:
                 # Five groups of networks that are equally good, of one or two seeds.
                 right = networks(rng, n, count, (1.0,) * 5)
                 errors = [100 * (1 - cell.mean(axis=1)) for cell in right]
-                found = best_set(
+                result = best_set(
                     [by_seed(cell) for cell in errors],
                     n,
-                    lambda at, seed: right[at][seed] if kept else None,
+                    lambda at, seed: right[at][seed] if with_predictions else None,
                 )
-                return 0 not in found.members
+                return 0 not in result.members
 
             where = f"5 equal groups of {plural(count, 'seed')}, {n:,} test examples, "
-            where += "McNemar" if kept else "two proportions"
-            found = often(trials, lost)
-            yield Check("best set", f"{where}: a given one left out", found, SIZE, trials)
+            where += "McNemar" if with_predictions else "two proportions"
+            result = often(trials, lost)
+            yield Check("best set", f"{where}: a given one left out", result, SIZE, trials)
 
 
 def sets_of_trials(trials: int) -> Iterator[Check]:
@@ -291,8 +296,8 @@ def middle(trials: int) -> Iterator[Check]:
                 rng: Draws, means: npt.NDArray[np.float64] = means, n: int = n, truth: float = truth
             ) -> bool | None:
                 drawn = rng.normal(means[:, None], 1.0, (len(means), n))
-                found = interquartile_mean(by_dataset(drawn))
-                return inside(truth, found.low, found.high)
+                result = interquartile_mean(by_dataset(drawn))
+                return inside(truth, result.low, result.high)
 
             far = "far apart" if distance else "alike"
             where = f"{n} seeds, {datasets} datasets {far}"
@@ -319,15 +324,15 @@ def ratios(trials: int) -> Iterator[Check]:
                     1 + 0.05 * (math.sqrt(shared) * common + math.sqrt(1 - shared) * side)
                     for side in own
                 )
-                found = interquartile_mean(by_dataset(ratio * errors), over=by_dataset(control))
-                return inside(truth, found.low, found.high)
+                result = interquartile_mean(by_dataset(ratio * errors), over=by_dataset(control))
+                return inside(truth, result.low, result.high)
 
             to = f"a control from 1 to {top:g}" if top > 1 else "an equal control"
             where = f"{n} seeds, {datasets} datasets, ratios to {to}"
             where += ", correlated seeds" if shared else ""
-            found = often(trials, covers)
+            result = often(trials, covers)
             # Correlated seeds make the interval too wide rather than too narrow.
-            yield Check("interquartile mean", where, found, NONE if shared else bar, trials)
+            yield Check("interquartile mean", where, result, NONE if shared else bar, trials)
 
 
 def by_dataset(values: npt.NDArray[np.float64]) -> dict[str, list[float]]:
@@ -346,8 +351,8 @@ def improvement(trials: int) -> Iterator[Check]:
                 truth: float = truth,
             ) -> bool | None:  # fmt: skip
                 a, b = rng.normal(size=(2, datasets, n)) + np.array([0.0, shift])[:, None, None]
-                found = probability_of_improvement(by_dataset(a), by_dataset(b))
-                return inside(truth, found.low, found.high)
+                result = probability_of_improvement(by_dataset(a), by_dataset(b))
+                return inside(truth, result.low, result.high)
 
             where = f"{n} seeds, {datasets} dataset{'s' * (datasets > 1)}, truth {truth:.2f}"
             name = "probability of improvement"

@@ -116,23 +116,23 @@ def _results(subject: Subject, claims: Claims | None, progress: Callable[[str], 
     progress("2 of 6: dependence of updates on later units")
     local = locality(subject, STEPS)
     rows = (3, 4, 3) if subject.norm_by_batch else (2, 3, 2)
-    found = _transport(subject, rows, claims, local, progress)
+    moved = _transport(subject, rows, claims, local, progress)
     progress("4 of 6: what predictions depend on")
     elsewhere = trained_state(subject, STEPS[0])
-    found.hidden += elsewhere
-    found.reasons |= dict.fromkeys(elsewhere, ELSEWHERE)
+    moved.hidden += elsewhere
+    moved.reasons |= dict.fromkeys(elsewhere, ELSEWHERE)
     leaks = label_leaks(subject, STEPS[0])
     coupled, noisy = split_differs(subject, ROWS)
     progress("5 of 6: how much of the error reaches the blocks")
     acting = [unit for unit in subject.units if unit.name not in local.shared]
     error, reached = global_error(subject, rows, acting)
     progress("6 of 6: depth of predictions")
-    full = _full_depth(subject, found)
+    full = _full_depth(subject, moved)
     return _Results(
         conduct,
         common,
         local,
-        found,
+        moved,
         elsewhere,
         leaks,
         coupled,
@@ -171,15 +171,15 @@ def _transport(
     """Measure transport, and settle pairs that cannot be measured but are independent."""
     name = "3 of 6: transposed weights that reach updates"
     progress(name)
-    found = transport(
+    moved = transport(
         subject,
         rows,
         # Forward gradients per position are many numbers, allowed to rules that claim scalars.
         per_position=claims is not None and claims.transport == "scalar",
         progress=lambda layer: progress(f"{name}, {layer}"),
     )
-    found.settle(subject, local)
-    return found
+    moved.settle(subject, local)
+    return moved
 
 
 def _values(subject: Subject, results: _Results) -> dict[str, Any]:

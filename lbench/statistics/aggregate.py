@@ -173,8 +173,8 @@ def _middle(values: Values, weights: Values) -> Values:
     order = np.argsort(values, axis=1)
     above = np.cumsum(weights[order], axis=1) / weights.sum()
     below = np.concatenate([np.zeros((len(values), 1)), above[:, :-1]], axis=1)
-    kept = np.clip(np.minimum(above, 0.75) - np.maximum(below, 0.25), 0, None)
-    return np.asarray((np.take_along_axis(values, order, axis=1) * kept).sum(axis=1) * 2)
+    middle_weights = np.clip(np.minimum(above, 0.75) - np.maximum(below, 0.25), 0, None)
+    return np.asarray((np.take_along_axis(values, order, axis=1) * middle_weights).sum(axis=1) * 2)
 
 
 def _lower(x: Values, y: Values) -> Values:

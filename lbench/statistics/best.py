@@ -152,13 +152,13 @@ def indistinguishable(
         best = min(range(len(errors)), key=lambda at: errors[at])
     values: list[float | None] = []
     for at, (error, vector) in enumerate(zip(errors, correct, strict=True)):
-        of_best = correct[best]
+        best_vector = correct[best]
         if at == best:
             values.append(None)
-        elif vector is None or of_best is None:
+        elif vector is None or best_vector is None:
             values.append(two_proportions(error, errors[best], n))
         else:
-            values.append(two_sided(of_best.astype(np.int64) - vector)[0])
+            values.append(two_sided(best_vector.astype(np.int64) - vector)[0])
     return [
         at
         for at, p in enumerate(holm(values))

@@ -63,7 +63,7 @@ BACKPROPAGATION: dict[str, Callable[[], Snippet]] = {
     "straight-through signs": layers.straight_through,
     "transposes by hand": passes.transposes_by_hand,
 }
-"""By kind, what builds the step."""
+"""Builders of steps, by kind."""
 
 HONEST: dict[str, Case] = {
     "DFA by full backward hooks": Case(feedback.full_backward_hooks, locked=True),
@@ -104,4 +104,4 @@ HONEST: dict[str, Case] = {
     "a recurrent block, through time": Case(heads.recurrent(True), "full", 4, locked=False),
     "a forward gradient by jvp": Case(functional.forward_gradient, "scalar"),
 }
-"""By kind, what builds the step, and the right verdict."""
+"""Builders of steps with the right verdict, by kind."""

@@ -1,4 +1,4 @@
-"""Forward-forward: a layer with its activation inside is called on positives and on negatives."""
+"""Forward-forward: layers with activations inside are called on positives and negatives."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.auditing.snippets.step import CLASSES, INPUTS, WIDTH, Batch, Snippet
 
 
 class GoodnessLayer(nn.Module):
-    """Normalises its input, then a linear layer and an activation."""
+    """Normalisation of the input, a linear layer and an activation."""
 
     def __init__(self, inputs: int, outputs: int, activation: Callable[[Tensor], Tensor]) -> None:
         super().__init__()
@@ -24,19 +24,19 @@ class GoodnessLayer(nn.Module):
 
 
 class GoodnessLinear(nn.Linear):
-    """The same as a layer that is called itself."""
+    """A linear layer that normalises its input and has an activation."""
 
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(self.scaled(x)).relu()
 
     @staticmethod
     def scaled(x: Tensor) -> Tensor:
-        """Inputs of norm 1."""
+        """Return inputs scaled to norm 1."""
         return x / (x.norm(dim=1, keepdim=True) + 1e-4)
 
 
 def labelled(x: Tensor, y: Tensor) -> Tensor:
-    """Inputs whose first numbers say a label."""
+    """Return inputs whose first numbers encode a label."""
     return torch.cat([F.one_hot(y, CLASSES).to(x), x[:, CLASSES:]], 1)
 
 
@@ -79,7 +79,7 @@ def goodness(activation: Callable[[Tensor], Tensor]) -> Callable[[], Snippet]:
 
 
 def contrast_by_hand() -> Snippet:
-    """Every layer is called twice and its weights move by hand, as in forward-forward."""
+    """Make a step that calls every layer twice and updates its weights by hand."""
     model = nn.Sequential(*(GoodnessLinear(n, WIDTH) for n in (INPUTS, WIDTH, WIDTH)))
 
     @torch.no_grad()

@@ -1,4 +1,4 @@
-"""Feedback alignment and direct feedback alignment: the error comes through other weights."""
+"""Feedback alignment and direct feedback alignment: the error passes through other weights."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from tests.auditing.snippets.step import (
 
 
 class Box:
-    """Where the hook at the output puts the error, for the hooks below."""
+    """Storage for the output error between the hooks."""
 
     error: Tensor | None = None
 
 
 class Fed(nn.Linear):
-    """A layer whose input gets a gradient that a hook has made from the output error."""
+    """A layer whose input receives a gradient that a hook computes from the output error."""
 
     feedback: Tensor
 
@@ -39,7 +39,7 @@ class Fed(nn.Linear):
         self.register_buffer("feedback", torch.randn(CLASSES, inputs))
 
     def sent(self) -> Tensor:
-        """(batch, inputs)."""
+        """Return the gradient of the input, (batch, inputs)."""
         assert self.box.error is not None
         return self.box.error @ self.feedback
 
@@ -53,7 +53,7 @@ def replace_gradient(module: nn.Module, given: Any, taken: Any) -> Any:
 
 
 def replace_gradient_of_node(module: nn.Module, given: Any, taken: Any) -> Any:
-    """The old hooks see the last node of the graph, which adds: bias, input, transposed weight."""
+    """Use the old hooks, which see the last node of the graph: bias, input, transposed weight."""
     bias, x, weight = given
     return bias, None if x is None else cast(Fed, module).sent(), weight
 
@@ -90,7 +90,7 @@ def keep_output(module: nn.Module, args: Any, output: Tensor) -> Tensor:
 
 
 def user_forward_hooks() -> Snippet:
-    """Hooks keep every layer's output; each is differentiated at its own parameters alone."""
+    """Store every layer's output by hooks, and differentiate it at its own parameters alone."""
     model = three()
     layers = [model[0], model[2], model[4]]
     for layer in layers:
@@ -114,7 +114,7 @@ def user_forward_hooks() -> Snippet:
 
 
 class Feedback(torch.autograd.Function):
-    """A linear layer whose error goes back through other weights (feedback alignment)."""
+    """A linear layer whose error passes back through other weights (feedback alignment)."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, feedback: Tensor) -> Tensor:
@@ -154,7 +154,7 @@ def autograd_function(*, parameter: bool) -> Callable[[], Snippet]:
 
 
 class Direct(torch.autograd.Function):
-    """Nothing on the way forward; on the way back the output error through a fixed matrix."""
+    """The identity, whose gradient is the output error times a fixed matrix."""
 
     @staticmethod
     def forward(ctx: Any, h: Tensor, logits: Tensor, feedback: Tensor, y: Tensor) -> Tensor:
@@ -167,7 +167,7 @@ class Direct(torch.autograd.Function):
 
 
 def direct_function() -> Snippet:
-    """The error is that of a first pass without a graph, as the second pass needs it."""
+    """Compute the error in a first pass without a graph, since the second pass needs it."""
     model = three()
     feedback = torch.randn(2, CLASSES, WIDTH)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
@@ -188,7 +188,7 @@ def direct_function() -> Snippet:
 
 
 def by_hand(lr: float, decay: float = 0.0, clip: float = 0.0) -> Callable[[], Snippet]:
-    """Direct feedback alignment without autograd."""
+    """Make a step of direct feedback alignment without autograd."""
 
     def build() -> Snippet:
         model = three()
@@ -216,7 +216,7 @@ def by_hand(lr: float, decay: float = 0.0, clip: float = 0.0) -> Callable[[], Sn
 
 
 def in_place() -> Snippet:
-    """Feedback alignment with activations that overwrite the layers' outputs."""
+    """Make a step with activations that overwrite the layers' outputs."""
     model = autograd_function(parameter=False)().model
     for layer in model.children():
         if isinstance(layer, nn.ReLU):
@@ -225,7 +225,7 @@ def in_place() -> Snippet:
 
 
 def penalty() -> Snippet:
-    """Feedback alignment whose loss has the squares of all weights in it."""
+    """Make a step whose loss contains the squares of all weights."""
     model = autograd_function(parameter=False)().model
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
 
@@ -239,7 +239,7 @@ def penalty() -> Snippet:
 
 
 def never_called() -> Snippet:
-    """A layer that is left over from an earlier version, in the model and in its optimizer."""
+    """Make a step with an unused layer in the model and in its optimizer."""
 
     class Leftover(nn.Module):
         def __init__(self) -> None:

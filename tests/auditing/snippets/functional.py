@@ -52,7 +52,7 @@ def vector_jacobian_product() -> Snippet:
 
 
 def forward_mode_along_every_weight() -> Snippet:
-    """The exact gradient, one directional derivative per weight."""
+    """Compute the exact gradient by one directional derivative per weight."""
     model = nn.Sequential(
         nn.Linear(6, 4), nn.Tanh(), nn.Linear(4, 4), nn.Tanh(), nn.Linear(4, CLASSES)
     )
@@ -69,7 +69,7 @@ def forward_mode_along_every_weight() -> Snippet:
 
 
 def forward_gradient() -> Snippet:
-    """One directional derivative of the loss for the whole batch, times its direction."""
+    """Use one directional derivative of the loss of the whole batch, times its direction."""
     model = three()
 
     def step(model: nn.Module, batch: Batch) -> None:

@@ -13,7 +13,7 @@ from tests.auditing.snippets.step import CLASSES, INPUTS, WIDTH, Batch, Snippet,
 
 
 class LocalHeads(nn.Module):
-    """Blocks with a head each; what a block passes on is detached inside ``forward``."""
+    """Blocks with one head per block; ``forward`` detaches the output of each block."""
 
     def __init__(
         self, wrap: Callable[[nn.Linear], nn.Module] = lambda layer: layer, shared: bool = False
@@ -75,7 +75,7 @@ class TiedLayer(nn.Linear):
     """A layer that is trained to reconstruct its input through its own transposed weights."""
 
     def reconstruct(self, h: Tensor) -> Tensor:
-        """(batch, outputs) to (batch, inputs)."""
+        """Return the reconstruction: (batch, outputs) to (batch, inputs)."""
         return F.linear(h, self.weight.T)
 
 
@@ -95,7 +95,7 @@ def tied_decoders() -> Snippet:
 
 
 class RecurrentBlock(nn.Module):
-    """A recurrent block with a head of its own, and a readout that is trained apart."""
+    """A recurrent block with a head of its own, and a readout that is trained separately."""
 
     def __init__(self, through_time: bool) -> None:
         super().__init__()
@@ -105,7 +105,7 @@ class RecurrentBlock(nn.Module):
         self.readout = nn.Linear(WIDTH, CLASSES)
 
     def states(self, x: Tensor) -> list[Tensor]:
-        """(batch, units) after each of four inputs."""
+        """Return the states, (batch, units), after each of four inputs."""
         h = torch.zeros(len(x), WIDTH, dtype=x.dtype)
         outputs = []
         for token in x.view(len(x), 4, 5).unbind(1):

@@ -1,4 +1,4 @@
-"""Backpropagation through layers whose weights or derivatives are out of the ordinary."""
+"""Backpropagation through layers with unusual weights or derivatives."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from tests.auditing.snippets.step import (
 
 
 def wrapped(wrap: Callable[..., nn.Module]) -> Callable[[], Snippet]:
-    """Three layers whose weights are made from others."""
+    """Make a builder of three layers whose weights are computed from others."""
 
     def build() -> Snippet:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the old functions are deprecated, and in use
+            warnings.simplefilter("ignore")  # the old functions are deprecated, but still in use
             model = three(wrap)
         return Snippet(training(model), model)
 
@@ -35,7 +35,7 @@ def wrapped(wrap: Callable[..., nn.Module]) -> Callable[[], Snippet]:
 
 
 class TiedAutoencoder(nn.Module):
-    """Two layers, and back through their own transposed weights."""
+    """Two layers, followed by their own transposed weights."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -60,7 +60,7 @@ def tied_autoencoder() -> Snippet:
 
 
 class Generated(nn.Module):
-    """A layer whose weights come out of a small network."""
+    """A layer whose weights are the output of a small network."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -93,7 +93,7 @@ class Product(torch.autograd.Function):
 
 
 class ProductLayer(nn.Linear):
-    """The layer that it makes."""
+    """A linear layer that uses ``Product``."""
 
     def forward(self, x: Tensor) -> Tensor:
         return cast(Tensor, Product.apply(x, self.weight, self.bias))
@@ -140,7 +140,7 @@ def in_place() -> Snippet:
 
 
 class Sign(torch.autograd.Function):
-    """Signs, whose gradient is taken for that of the identity."""
+    """Signs with the gradient of the identity (straight-through)."""
 
     @staticmethod
     def forward(ctx: Any, z: Tensor) -> Tensor:

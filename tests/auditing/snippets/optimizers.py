@@ -1,4 +1,4 @@
-"""Backpropagation with optimizers that call for the loss, step early or step late."""
+"""Backpropagation with optimizers that use closures, step early or step late."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.auditing.snippets.step import Batch, Snippet, three
 
 
 def closing(make: Callable[[Iterable[Tensor]], torch.optim.Optimizer]) -> Snippet:
-    """An optimizer that calls for the loss itself."""
+    """Make a step with an optimizer that calls a closure."""
     model = three()
     optimizer = make(model.parameters())
 
@@ -38,7 +38,7 @@ def lbfgs() -> Snippet:
 
 
 class SharpnessAware(torch.optim.Optimizer):
-    """Sharpness-aware minimisation: the gradient is taken uphill (arXiv:2010.01412)."""
+    """Sharpness-aware minimisation, with gradients at an ascended point (arXiv:2010.01412)."""
 
     def __init__(self, params: Iterable[Tensor], rho: float = 0.05, lr: float = 0.1) -> None:
         super().__init__(params, {"rho": rho, "lr": lr})

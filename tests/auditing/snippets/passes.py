@@ -84,7 +84,7 @@ def checkpointed(reentrant: bool) -> Callable[[], Snippet]:
 
 
 def siamese() -> Snippet:
-    """Every layer is called twice; the outputs for two halves of the features shall agree."""
+    """Make a step that calls every layer twice and trains two halves of the features to agree."""
     model = nn.Sequential(nn.Linear(10, WIDTH), nn.ReLU(), nn.Linear(WIDTH, WIDTH), nn.Tanh())
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
 

@@ -11,7 +11,7 @@ from tests.auditing.snippets.step import CLASSES, WIDTH
 
 
 class Cell(nn.Module):
-    """A recurrent network, its cell written by hand."""
+    """A recurrent network with a cell written by hand."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -26,7 +26,7 @@ class Cell(nn.Module):
 
 
 class Gru(nn.Module):
-    """A recurrent network of a GRU cell."""
+    """A recurrent network with a GRU cell."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""What the plain PyTorch training steps of the tests share."""
+"""Common parts of the plain PyTorch training steps of the tests."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ ROWS, INPUTS, WIDTH, CLASSES = 14, 20, 16, 3
 
 @dataclass
 class Snippet:
-    """A training step as somebody writes it who has never heard of lbench.
+    """A training step of code that does not use lbench.
 
     Args:
         step: makes one training step on a model and a batch.
-        model: what it trains.
+        model: the model that it trains.
         x: (rows, …), inputs.
         units: what is trained together, from input to output; None for the model's children.
-        predict: logits from the model and inputs; None for calling the model.
+        predict: function from model and inputs to logits; None for calling the model.
     """
 
     step: Step
@@ -35,7 +35,7 @@ class Snippet:
 
     @property
     def batch(self) -> Batch:
-        """Inputs and labels."""
+        """Return inputs and labels."""
         return self.x, torch.arange(len(self.x)) % CLASSES
 
 
@@ -45,9 +45,9 @@ class Case:
 
     Args:
         build: makes the step.
-        transport: the strongest of the kinds.
+        transport: the strongest kind of transport.
         depth: the longest chain of layers whose transposed weights reach an update.
-        locked: whether a layer waits for those above; None where this is not the question.
+        locked: whether a layer waits for later ones; None where this is not tested.
     """
 
     build: Callable[[], Snippet]
@@ -57,12 +57,12 @@ class Case:
 
     @property
     def bp_free(self) -> bool:
-        """As claims say it."""
+        """Return whether this step is free of backpropagation."""
         return self.transport in ("none", "scalar")
 
 
 def three(wrap: Callable[[nn.Linear], nn.Module] = lambda layer: layer) -> nn.Sequential:
-    """Two hidden layers and the output layer, each wrapped."""
+    """Return two hidden layers and the output layer, each wrapped."""
     return nn.Sequential(
         wrap(nn.Linear(INPUTS, WIDTH)), nn.ReLU(),
         wrap(nn.Linear(WIDTH, WIDTH)), nn.ReLU(),
@@ -71,7 +71,7 @@ def three(wrap: Callable[[nn.Linear], nn.Module] = lambda layer: layer) -> nn.Se
 
 
 def training(model: nn.Module, optimizer: torch.optim.Optimizer | None = None) -> Step:
-    """The loop that everybody writes."""
+    """Make a plain training step."""
     optimizer = optimizer or torch.optim.SGD(model.parameters(), lr=0.1)
 
     def step(model: nn.Module, batch: Batch) -> None:
@@ -83,7 +83,7 @@ def training(model: nn.Module, optimizer: torch.optim.Optimizer | None = None) -
 
 
 def trained(build: Callable[[], nn.Module]) -> Callable[[], Snippet]:
-    """Make a builder of a network with the loop that everybody writes."""
+    """Make a builder of a network with a plain training step."""
 
     def make() -> Snippet:
         model = build()
@@ -93,5 +93,5 @@ def trained(build: Callable[[], nn.Module]) -> Callable[[], Snippet]:
 
 
 def output_error(logits: Tensor, y: Tensor) -> Tensor:
-    """(batch, classes): the gradient of the mean cross-entropy at the logits, without a graph."""
+    """Return the gradient of the mean cross-entropy at the logits, (batch, classes)."""
     return (logits.detach().softmax(1) - F.one_hot(y, logits.shape[1])) / len(y)
