@@ -163,7 +163,7 @@ def test_a_call_of_a_unit_writes_its_own_state() -> None:
         assert _writes(model, lambda m, b, o=optimizer: _trained(m, o, b)) == expected
 
 
-def test_the_step_itself_may_keep_statistics_of_every_unit() -> None:
+def test_the_step_itself_may_write_statistics_of_every_unit() -> None:
     model = Pair()
     optimizer = torch.optim.Adam(model.parameters())
 
@@ -184,7 +184,7 @@ class Hessian(torch.optim.SGD):
 
 @pytest.mark.filterwarnings("ignore:Seems like `optimizer.step")
 @pytest.mark.parametrize("kind", ["own method", "reset", "scheduler", "another"])
-def test_the_buffers_an_optimizer_is_its_own(kind: str) -> None:
+def test_the_state_of_an_optimizer_is_its_own(kind: str) -> None:
     model = Pair()
     optimizer = Hessian(model.parameters(), lr=0.1, momentum=0.9)
     scheduler = torch.optim.lr_scheduler.StepLR(optimizer, 1)
@@ -219,7 +219,7 @@ class Constant(nn.Module):
 
 
 @pytest.mark.parametrize("writes", [False, True])
-def test_a_constant_of_two_units_is_not_shared_and_what_is_written_is(writes: bool) -> None:
+def test_a_constant_of_two_units_is_not_shared_but_a_written_tensor_is(writes: bool) -> None:
     model = Constant()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
 
@@ -234,7 +234,7 @@ def test_a_constant_of_two_units_is_not_shared_and_what_is_written_is(writes: bo
     assert len(shared(plain, replica)) == int(writes)
 
 
-def test_a_rule_may_keep_a_list_of_what_its_blocks_own() -> None:
+def test_a_rule_may_list_the_tensors_of_its_blocks() -> None:
     own = subject(Traced)
     own.rule.every = [head.get_buffer("trace") for head in own.rule.heads]  # type: ignore[union-attr, assignment]
     replica = own.replica()

@@ -101,7 +101,7 @@ def test_counted_errors_without_spread_are_decided_by_their_resolution() -> None
         assert result.verdict == verdict
 
 
-def test_no_common_seed_is_no_answer_and_one_value_is_undecided() -> None:
+def test_no_common_seed_gives_none_and_one_value_is_undecided() -> None:
     assert paired_equivalence({0: 1.0}, {1: 1.0}, 0.1) is None
     assert welch_equivalence([1.0], [1.0, 1.1], 0.1).verdict == "undecided"
 

@@ -8,7 +8,7 @@ from lbench.statistics.examples import DIFFER, Right, examples, right
 
 
 def table(both: int, only_a: int, only_b: int, neither: int) -> tuple[Right, Right]:
-    """Two vectors of right predictions from a table of counts."""
+    """Return two vectors of right predictions from a table of counts."""
     counts = [both, only_a, only_b, neither]
     return (
         np.repeat([True, True, False, False], counts),
@@ -31,7 +31,7 @@ def test_mcnemar_of_a_published_table() -> None:
     assert result.points == pytest.approx(100 * 6 / 21)
 
 
-def test_one_seed_is_the_binomial_test_of_the_discordant() -> None:
+def test_one_seed_is_the_binomial_test_of_discordant_examples() -> None:
     result = examples(*table(9000, 130, 180, 690))
     assert result.p == pytest.approx(stats.binomtest(130, 310).pvalue)
     assert result.points == pytest.approx(0.5)
@@ -61,11 +61,11 @@ def test_seeds_are_averaged_and_not_counted_as_examples() -> None:
     assert thrice.points == pytest.approx(one.points)
     assert thrice.p == pytest.approx(one.p)
     assert (thrice.low, thrice.high) == pytest.approx((one.low, one.high))
-    # As if three seeds were three test sets.
+    # The test that would count three seeds as three test sets.
     assert examples(np.tile(a, 3), np.tile(b, 3)).p < one.p / 3
 
 
-def test_seeds_average_out_what_is_chance_of_one_network() -> None:
+def test_averaging_over_seeds_removes_chance_of_one_network() -> None:
     rng = np.random.default_rng(0)
     a, b = rng.uniform(size=(5, 2000)) > 0.10, rng.uniform(size=(5, 2000)) > 0.12
     result, one = examples(a, b), examples(a[0], b[0])
@@ -77,7 +77,7 @@ def test_seeds_average_out_what_is_chance_of_one_network() -> None:
     assert result.points == pytest.approx(100 * (b.mean() - a.mean()))
 
 
-def test_too_few_that_differ_give_no_interval() -> None:
+def test_too_few_differing_examples_give_no_interval() -> None:
     result = examples(*table(350, 0, DIFFER - 1, 0))
     assert (result.low, result.high) == (None, None)
     assert result.reason is not None
@@ -87,7 +87,7 @@ def test_too_few_that_differ_give_no_interval() -> None:
     assert examples(*table(350, 0, DIFFER, 0)).low is not None
 
 
-def test_other_examples_are_refused() -> None:
+def test_different_examples_are_refused() -> None:
     with pytest.raises(ValueError, match="same seeds and examples"):
         examples(np.ones(10, dtype=bool), np.ones(11, dtype=bool))
     with pytest.raises(ValueError, match="same seeds and examples"):

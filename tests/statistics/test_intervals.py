@@ -52,12 +52,12 @@ def test_one_value_has_no_interval() -> None:
 
 
 @pytest.mark.parametrize("values", [[], [1.0, math.nan], [1.0, None], [math.inf]])
-def test_what_is_not_a_number_is_refused_not_dropped(values: list[float]) -> None:
+def test_values_that_are_not_finite_are_refused_not_dropped(values: list[float]) -> None:
     with pytest.raises(ValueError, match=r"no values|finite"):
         interval(values)
 
 
-def test_unknown_values_are_left_out_where_that_is_asked_for() -> None:
+def test_unknown_values_are_left_out_on_request() -> None:
     assert interval_of_known([1.0, None, 3.0]) == interval([1.0, 3.0])
     assert interval_of_known([None]) is None
 
@@ -72,7 +72,7 @@ def test_differences_are_paired_over_common_seeds_alone() -> None:
     assert mean_difference({0: 1.0}, {1: 1.0}) is None
 
 
-def test_pairing_removes_what_seeds_share() -> None:
+def test_pairing_removes_variation_that_seeds_share() -> None:
     shared = {0: 1.0, 1: 5.0, 2: 9.0}
     higher = {seed: value + 0.1 + 0.01 * seed for seed, value in shared.items()}
     difference = mean_difference(higher, shared)
@@ -107,7 +107,7 @@ def test_differences_without_any_spread_are_not_exact() -> None:
         ([99.0, 100.0, 100.0], 300),
     ],
 )
-def test_the_interval_of_an_error_has_a_width_and_stays_possible(
+def test_the_interval_of_an_error_has_a_width_and_is_within_0_and_100(
     values: list[float], examples: int
 ) -> None:
     result = error_interval(values, examples)
@@ -120,7 +120,7 @@ def test_the_interval_of_an_error_has_a_width_and_stays_possible(
     assert result.sd == interval(values).sd
 
 
-def test_the_interval_of_an_error_is_the_t_interval_where_seeds_spread() -> None:
+def test_the_interval_of_an_error_is_the_t_interval_where_seeds_differ() -> None:
     values = [1.81, 1.75, 1.92, 1.88, 1.79]
     assert error_interval(values, 10_000) == interval(values)
     assert error_interval([1.81, None, 1.75], 10_000) == interval([1.81, 1.75])
@@ -138,12 +138,12 @@ def test_an_error_on_an_unknown_number_of_examples_is_never_shown_as_exact() -> 
 
 
 @pytest.mark.parametrize("bad", [-0.1, 100.1, math.nan, math.inf])
-def test_what_is_no_error_has_no_interval(bad: float) -> None:
+def test_values_that_are_no_errors_are_refused(bad: float) -> None:
     with pytest.raises(ValueError, match="from 0 to 100"):
         error_interval([1.0, bad], 359)
 
 
-def test_the_least_width_falls_with_the_seeds() -> None:
+def test_the_least_half_width_falls_with_the_seeds() -> None:
     assert [least_half_width(n) for n in (2, 3, 10)] == pytest.approx(
         [1.5, 1.2296, 0.36889], abs=1e-4
     )

@@ -23,7 +23,7 @@ def test_students_sleep_data() -> None:
     assert result.difference.low == pytest.approx(-2.4598858, abs=1e-5)
     assert result.difference.high == pytest.approx(-0.7001142, abs=1e-5)
     assert result.p == pytest.approx(0.00283289, abs=1e-7)
-    # One pair is equal and left out; two share a rank: all signs of the other nine.
+    # One pair is equal and left out, and two share a rank, so nine signs are counted.
     assert result.wilcoxon == pytest.approx(2 / 2**9)
 
 
