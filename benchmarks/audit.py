@@ -77,7 +77,7 @@ QUIET = 30.0
 
 
 @dataclass(frozen=True)
-class Cell:
+class AuditRun:
     """A configuration and a seed that are audited.
 
     Args:
@@ -103,7 +103,7 @@ class Cell:
         return f"{self.name}{options} on {self.network}"
 
     def key(self) -> str:
-        """Return the key of a line of the results: a digest of the cell and of its code."""
+        """Return the key of a line of the results: a digest of the run and of its code."""
         network = code_digest(type(UNUSUAL[self.network])) if self.network in UNUSUAL else ""
         parts = (library(), code_digest(self.cls), network, self.kind, self.name, self.network)
         text = "\x1f".join((*parts, self.options, str(self.seed)))
@@ -177,25 +177,25 @@ def families() -> set[str]:
     return set(first.values())
 
 
-def rule_cells(rules: Sequence[str], networks: Sequence[str], most: int) -> list[Cell]:
+def rule_runs(rules: Sequence[str], networks: Sequence[str], most: int) -> list[AuditRun]:
     """Return every rule on every network, with at most ``most`` seeds."""
     many = families()
-    cells = []
+    runs = []
     for rule in rules:
         for options in OPTIONS.get(rule, [{}]):
             for network in networks:
                 seeds = SEEDS if network in NETWORKS or rule in many else FEW
-                cells += [
-                    Cell("rule", rule, network, seed, json.dumps(options))
+                runs += [
+                    AuditRun("rule", rule, network, seed, json.dumps(options))
                     for seed in range(min(seeds, most))
                 ]
-    return cells
+    return runs
 
 
-def cheat_cells(modules: Sequence[str], most: int) -> list[Cell]:
+def cheat_runs(modules: Sequence[str], most: int) -> list[AuditRun]:
     """Return every planted cheat on the multilayer perceptron, with at most ``most`` seeds."""
     return [
-        Cell("cheat", name, "mlp", seed, module=module)
+        AuditRun("cheat", name, "mlp", seed, module=module)
         for module in modules
         for name in cheats(module)
         for seed in range(min(SEEDS, most))
@@ -256,38 +256,38 @@ def one_thread() -> None:
     torch.set_num_threads(1)
 
 
-def measured(cells: Sequence[Cell], path: Path, workers: int) -> dict[Cell, Record]:
-    """Return the record of each cell: from the file, or measured now and appended to it."""
-    keys = {cell: cell.key() for cell in cells}
+def measured(runs: Sequence[AuditRun], path: Path, workers: int) -> dict[AuditRun, Record]:
+    """Return the record of each run: from the file, or measured now and appended to it."""
+    keys = {run: run.key() for run in runs}
     results = Results(path)
-    missing = sorted((c for c in cells if keys[c] not in results.known), key=lambda c: c.seed)
-    if len(missing) < len(cells):
-        print(f"{len(cells) - len(missing):,} of {len(cells):,} audits are in {path} already")
+    missing = sorted((c for c in runs if keys[c] not in results.known), key=lambda c: c.seed)
+    if len(missing) < len(runs):
+        print(f"{len(runs) - len(missing):,} of {len(runs):,} audits are in {path} already")
     if missing and workers == 1:
         one_thread()
-        results.add(map(Cell.audit, missing), len(missing))
+        results.add(map(AuditRun.audit, missing), len(missing))
     elif missing:
         context = multiprocessing.get_context("spawn")
         with context.Pool(workers, one_thread) as pool:
-            results.add(pool.imap_unordered(Cell.audit, missing), len(missing))
-    return {cell: results.known[key] for cell, key in keys.items()}
+            results.add(pool.imap_unordered(AuditRun.audit, missing), len(missing))
+    return {run: results.known[key] for run, key in keys.items()}
 
 
-def false_alarms(records: Mapping[Cell, Record]) -> int:
+def false_alarms(records: Mapping[AuditRun, Record]) -> int:
     """Print what was contradicted, refused, failed or not measured; count the bad outcomes."""
     outcomes = Counter(record["outcome"] for record in records.values())
     alarms: dict[str, list[int]] = defaultdict(list)
     null: dict[str, list[int]] = defaultdict(list)
     reasons: dict[str, set[str]] = defaultdict(set)
-    for cell, record in records.items():
+    for run, record in records.items():
         if record["outcome"] in ("refused", "failed"):
-            reasons[f"{record['outcome']}: {record['why'].splitlines()[0]}"].add(cell.words)
+            reasons[f"{record['outcome']}: {record['why'].splitlines()[0]}"].add(run.words)
         for text in record.get("contradictions", []):
-            alarms[f"{cell.words}: {text}"].append(cell.seed)
+            alarms[f"{run.words}: {text}"].append(run.seed)
         for word in record.get("unmeasured", []):
-            null[f"{cell.words}: {word}"].append(cell.seed)
-    for reason, cells in sorted(reasons.items()):
-        print(f"{reason}\n    " + "\n    ".join(sorted(cells)))
+            null[f"{run.words}: {word}"].append(run.seed)
+    for reason, runs in sorted(reasons.items()):
+        print(f"{reason}\n    " + "\n    ".join(sorted(runs)))
     for text, seeds in alarms.items():
         print(f"{text}\n    contradicted with seeds {listed(seeds)}")
     for text, seeds in null.items():
@@ -304,13 +304,13 @@ def false_alarms(records: Mapping[Cell, Record]) -> int:
     return outcomes["contradicted"] + outcomes["failed"]
 
 
-def missed(records: Mapping[Cell, Record]) -> int:
+def missed(records: Mapping[AuditRun, Record]) -> int:
     """Print how often each cheat was caught by its claim; return how often it was not."""
     by_cheat: dict[tuple[str, str], list[bool]] = defaultdict(list)
-    for cell, record in records.items():
-        claim = cheats(cell.module)[cell.name][1]
+    for run, record in records.items():
+        claim = cheats(run.module)[run.name][1]
         caught = any(text.startswith(f"{claim}:") for text in record.get("contradictions", []))
-        by_cheat[cell.module, cell.name].append(caught)
+        by_cheat[run.module, run.name].append(caught)
     for (_, name), caught in by_cheat.items():
         print(f"{name}: caught in {sum(caught)} of {len(caught)}")
     return sum(not hit for caught in by_cheat.values() for hit in caught)
@@ -350,13 +350,13 @@ def main() -> int:
     rules = names(options.rules, registry().rules)
     networks = names(options.networks, [*NETWORKS, *UNUSUAL], ";")
     modules = names(options.cheats, CHEATS)
-    cells = [*rule_cells(rules, networks, options.seeds), *cheat_cells(modules, options.seeds)]
+    runs = [*rule_runs(rules, networks, options.seeds), *cheat_runs(modules, options.seeds)]
     print(machine())
-    records = measured(cells, options.results, options.workers)
+    records = measured(runs, options.results, options.workers)
     bad = 0
-    if honest := {cell: record for cell, record in records.items() if cell.kind == "rule"}:
+    if honest := {run: record for run, record in records.items() if run.kind == "rule"}:
         bad += false_alarms(honest)
-    if planted := {cell: record for cell, record in records.items() if cell.kind == "cheat"}:
+    if planted := {run: record for run, record in records.items() if run.kind == "cheat"}:
         bad += missed(planted)
     return 1 if bad else 0
 

@@ -107,7 +107,7 @@ def difficulty(rng: Draws, n: int) -> npt.NDArray[np.float64]:
 
 
 def networks(rng: Draws, n: int, count: int, cells: Sequence[float]) -> list[Matrix]:
-    """Return which predictions are right, (seeds, examples), for each cell's scale of errors."""
+    """Return which predictions are right, (seeds, examples), for each scale of errors."""
     hard = difficulty(rng, n)
     return [rng.uniform(size=(count, n)) >= hard * scale for scale in cells]
 
@@ -135,7 +135,7 @@ def over_examples(trials: int) -> Iterator[Check]:
         yield Check("McNemar's test", where, often(trials, rejects), SIZE, trials)
 
     def lopsided(rng: Draws) -> bool | None:
-        # One cell is always wrong on a few, the other sometimes wrong on three times as many.
+        # One side is always wrong on a few, the other sometimes wrong on three times as many.
         kind = rng.choice(3, 360, p=[0.82, 0.045, 0.135])
         a = np.broadcast_to(kind != 1, (3, 360))
         b = (kind != 2) | (rng.integers(3, size=360) != np.arange(3)[:, None])
@@ -209,13 +209,13 @@ def comparisons(trials: int) -> Iterator[Check]:
     for n in (3, 10):
 
         def rejects(rng: Draws, n: int = n) -> bool | None:
-            # Ten cells are compared with the first, all equal, so the tests are dependent.
+            # Ten configurations are compared with the first, all equal, so the tests are dependent.
             first, *others = [by_seed(rng.normal(2, 0.2, n)) for _ in range(11)]
             tests = [paired_tests(other, first) for other in others]
             adjusted = holm([test.p for test in tests if test is not None])
             return min(p for p in adjusted if p is not None) <= 0.05
 
-        where = f"10 comparisons with one cell, {n} seeds: any rejected"
+        where = f"10 comparisons with one configuration, {n} seeds: any rejected"
         yield Check("Holm", where, often(trials, rejects), SIZE, trials)
 
 

@@ -58,8 +58,8 @@ def test_an_interrupted_benchmark_resumes(
 def test_every_rule_meets_every_network_with_the_seeds_that_are_named(
     benchmark: ModuleType,
 ) -> None:
-    cells = benchmark.rule_cells(["bp", "dfa"], ["mlp", "grouped"], 20)
-    seeds = {(c.name, c.network): c.seed + 1 for c in cells}
+    runs = benchmark.rule_runs(["bp", "dfa"], ["mlp", "grouped"], 20)
+    seeds = {(c.name, c.network): c.seed + 1 for c in runs}
     assert seeds == {
         ("bp", "mlp"): 20, ("dfa", "mlp"): 20, ("bp", "grouped"): 20, ("dfa", "grouped"): 5,
     }  # fmt: skip
@@ -77,9 +77,9 @@ def test_contradictions_and_crashes_are_bad_and_refusals_are_not(
         {"outcome": "refused", "why": "It needs a norm."},
         {"outcome": "failed", "why": "ValueError: 3"},
     ]
-    cells = [benchmark.Cell("rule", "bp", "mlp", seed) for seed in range(len(records))]
-    results_by_cell = {c: {**r, "seconds": 1.0} for c, r in zip(cells, records, strict=True)}
-    assert benchmark.false_alarms(results_by_cell) == 3
+    runs = [benchmark.AuditRun("rule", "bp", "mlp", seed) for seed in range(len(records))]
+    results_by_run = {c: {**r, "seconds": 1.0} for c, r in zip(runs, records, strict=True)}
+    assert benchmark.false_alarms(results_by_run) == 3
     output = capsys.readouterr().out
     assert "bp on mlp: transport: claimed none\n    contradicted with seeds 1-2" in output
     assert "2 false alarms in 3 audits" in output
@@ -91,9 +91,9 @@ def test_a_cheat_is_caught_by_its_own_claim_alone(
     name = "labels read in predict"
     assert CHEATS[name][1] == "prediction"
     texts = ["prediction: claimed clean", "writes: claimed own"]
-    results_by_cell = {
-        benchmark.Cell("cheat", name, "mlp", seed, module="cheats"): {"contradictions": [text]}
+    results_by_run = {
+        benchmark.AuditRun("cheat", name, "mlp", seed, module="cheats"): {"contradictions": [text]}
         for seed, text in enumerate(texts)
     }
-    assert benchmark.missed(results_by_cell) == 1
+    assert benchmark.missed(results_by_run) == 1
     assert f"{name}: caught in 1 of 2" in capsys.readouterr().out
