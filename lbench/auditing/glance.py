@@ -85,7 +85,7 @@ def glance(
                 cut, moved = units[at].name, tuple(u.name for u in units[:at] if u.name in names)
                 break
             cut = cut or units[at].name
-    label, conduct = observation.subject.label, observation.base.conduct
+    label, conduct = observation.subject.label, observation.replica.conduct
     return Glance(
         position.index,
         cut,
@@ -149,10 +149,10 @@ class _ObservedStep:
         self.rows = len(batch.target)
         self.exact = batch.x.device.type == "cpu"
         self.generator = generator
-        self.base = self.subject.replica()
+        self.replica = self.subject.replica()
         self.signals: list[Signals] = []
-        self.uses = Reference(phase, [self.rows] * self.steps, signals=self.signals)
-        with observed(self.subject, self.base):
+        self.reference = Reference(phase, [self.rows] * self.steps, signals=self.signals)
+        with observed(self.subject, self.replica):
             for number in range(self.steps):
                 self._step(number, traced)
         self.repeated = None if self.exact else self._made()
@@ -160,12 +160,14 @@ class _ObservedStep:
     def _step(self, number: int, traced: bool) -> None:
         whole = self.subject.batch(number, self.rows)
         if not traced:
-            self.signals.append(self.base.step(number, whole, self.phase))
+            self.signals.append(self.replica.step(number, whole, self.phase))
             return
-        self.uses.values.append(self.base.values())
-        with tracing(UseTracer(self.base.model, self.base.params, whole.x, whole.target)) as tracer:
-            self.signals.append(self.base.step(number, whole, self.phase))
-        self.uses.uses.append(tracer.uses)
+        self.reference.values.append(self.replica.values())
+        with tracing(
+            UseTracer(self.replica.model, self.replica.params, whole.x, whole.target)
+        ) as tracer:
+            self.signals.append(self.replica.step(number, whole, self.phase))
+        self.reference.uses.append(tracer.uses)
 
     def _made(self) -> list[Signals]:
         replica = self.subject.replica()
@@ -190,13 +192,13 @@ class _ObservedStep:
     def changed(self) -> tuple[str, tuple[str, ...]]:
         """Change a random layer and hold its outputs; return its name and the layers that moved."""
         signalled = {name for signals in self.signals for name in signals}
-        maps, _ = layers(self.base.params, self.uses.uses)
+        maps, _ = layers(self.replica.params, self.reference.uses)
         learning = [m for m in maps if signalled & {*m.weights}]
         if len(learning) < 2:
             return "", ()
         later = learning[self.draw(1, len(learning))]
         perturbation = LayerPerturbation(
-            self.subject, self.uses, later, list(self.base.params), outside=True
+            self.subject, self.reference, later, list(self.replica.params), outside=True
         )
         try:
             others = perturbation.response(self.draw(0, 2**31))

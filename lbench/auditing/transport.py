@@ -144,7 +144,7 @@ class Transport:
         return chain(uses, chosen)
 
     def settle(self, subject: Subject, local: Locality) -> None:
-        """Settle pairs that are not measurable by locality.
+        """Use locality to decide pairs that could not be measured.
 
         An update that does not depend on a unit at all does not depend on its transposes.
         """
