@@ -91,16 +91,9 @@ def test_progress_is_on_standard_error_or_nowhere(
 
 
 def test_a_run_that_diverges_is_no_exception(tmp_path: Path) -> None:
-    result = run(
-        "bp",
-        "digits",
-        lr=100,
-        optimizer="sgd",
-        net={"widths": [64, 64, 64]},
-        home=tmp_path,
-        store=False,
-        **QUICK,
-    )
+    # Each step multiplies the weights by 1 - 100.
+    explodes = {"optimizer": "sgd", "lr": 100.0, "schedule": "constant", "weight_decay": 1.0}
+    result = run("bp", "digits", **explodes, home=tmp_path, store=False, **QUICK)
     assert not result.finished
     assert result.test_error is None
     assert result.runs[0]["status"] == "diverged"
