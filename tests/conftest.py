@@ -20,9 +20,9 @@ from tests import forked
 # Threads that wait must not keep cores from the other test process; torch comes with the helpers.
 wait_passively()
 
-FORKED = {"auditing", "cli", "execute", "plugins", "report", "run", "study"}
+FORKED = {"api", "auditing", "cli", "execute", "plugins", "report", "run", "study"}
 """Rooms that import so much that their test processes are forked too."""
-FORKING = {"cli", "execute", "run", "study"}
+FORKING = {"api", "cli", "execute", "run", "study"}
 """Rooms whose first tests need the server of `tests.forked`: it starts before them."""
 
 LONG = {"test_probe_figures.py", "test_running.py", "test_study_report.py"}

@@ -4,25 +4,21 @@ from __future__ import annotations
 
 import shlex
 import sys
-from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from lbench.api.progress import duration, say
 from lbench.cli.common import data_dir_option, home_option, json_option, plugin_option, print_json
-from lbench.cli.report import make, show, write
-from lbench.cli.study_output import ending_json, plan_json, say_best, say_plan
+from lbench.cli.report import show, write
 from lbench.containment import contained
-from lbench.errors import LbenchError, UsageError
+from lbench.errors import UsageError
 from lbench.home import Home
 from lbench.registry import registry
-from lbench.threads import requested
 
 if TYPE_CHECKING:
+    from lbench.api.study_result import StudyResult
     from lbench.study.definition import Study
-    from lbench.study.runner import Ending
 
 ASK_BEYOND = 2 * 3600
 """Seconds of an estimate above which the command asks before it begins."""
@@ -127,47 +123,10 @@ def command(
             f"Study {study} is a search that lbench tune makes.",
             f"It goes on with: {read_ledger(home, known).command}",
         )
+    from lbench.api.studies import changed
+
     known = changed(known, trials, running["sampler"], running["objectives"], running["seeds"])
     return run(known, home, as_json, study, datasets=datasets, rules=rules, **running)
-
-
-def changed(
-    study: Study,
-    trials: int | None,
-    sampler: str | None,
-    objectives: list[str] | None,
-    seeds: int | None,
-) -> Study:
-    """A study with what the command line says over its file.
-
-    Raises:
-        UsageError: an unknown sampler or objective, or a search's option for a grid.
-    """
-    from lbench.errors import unknown
-    from lbench.study.definition import OBJECTIVES, SAMPLERS
-    from lbench.study.study_file import unknown_objective, wrong_objectives
-
-    asked = {"trials": trials, "sampler": sampler, "objectives": objectives and tuple(objectives)}
-    given: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
-    if sampler is not None and sampler not in SAMPLERS:
-        raise unknown("sampler", sampler, SAMPLERS, listing=f"Samplers: {', '.join(SAMPLERS)}.")
-    for name in objectives or ():
-        if name not in OBJECTIVES:
-            raise UsageError(*unknown_objective(name))
-    if objectives is not None and (problem := wrong_objectives(objectives)):
-        raise UsageError(problem, "As in: --objectives val_error,step_memory")
-    if given and study.search is None:
-        raise UsageError(
-            f"Study {study.name} is a grid: it has no search for --{next(iter(given))}.",
-            "Leave it out; --seeds sets how many runs each cell has.",
-        )
-    search = study.search and replace(study.search, **given)
-    if trials is not None and search is not None and search.sampler == "grid":
-        raise UsageError(
-            "The sampler grid tries every combination once: it takes no --trials.",
-            "Leave it out; or give another sampler, as in: --sampler random",
-        )
-    return replace(study, search=search, seeds=seeds or study.seeds)
 
 
 def run(
@@ -178,108 +137,64 @@ def run(
     *,
     datasets: list[str] | None,
     rules: list[str] | None,
-    workers: int | None,
-    device: str,
-    threads: int | None,
-    timeout: float | None,
     dry_run: bool,
     yes: bool,
-    fresh: bool,
-    data_dir: Path | None,
     paste: bool = False,
-    **_: Any,
+    **running: Any,
 ) -> int:
-    """Plans, asks, runs and reports; the exit code.
+    """Plan, ask, run and report a study; return the exit code.
 
     Args:
-        name: what the user called the study.
-        paste: whether what each search chose is printed, to paste.
+        study: what is run.
+        home: where it is run.
+        as_json: whether JSON is printed.
+        name: as the user called the study.
+        datasets: in the place of the study's own.
+        rules: in the place of the study's own.
+        dry_run: print the plan, and run nothing.
+        yes: ask nothing.
+        paste: whether what each search chose is printed, as a command.
+        running: the other options of a command that runs a study.
     """
-    import torch
+    from lbench.api.studies import Workers, plan_study, run_study
+    from lbench.api.study_output import plan_json, say_best, say_plan
 
-    from lbench.run.device import pick
-    from lbench.study.collection import collect_results
-    from lbench.study.driver import cores_per_worker, drive, worker_devices
-    from lbench.study.equal_operations import with_budgets
-    from lbench.study.estimate import estimated_seconds
-    from lbench.study.plan import plan
-    from lbench.study.step_costs import step_costs
-
-    chosen = pick(device)
+    names = ("device", "threads", "timeout", "fresh", "data_dir")
+    workers = Workers(running["workers"], **{option: running[option] for option in names})
     with contained():
-        wanted = plan(
-            study,
-            registry(),
-            datasets=datasets,
-            rules=rules,
-            data_dir=data_dir,
-            gpu=chosen.type == "cuda",
+        planned = plan_study(
+            study, home, registry(), workers, datasets, rules, check_home=not dry_run, tell=_note
         )
-        if not dry_run:
-            home.check()
-        places = worker_devices(workers, device)
-        threads = threads or requested()
-        timed = step_costs(
-            wanted, torch.device(places[0]), threads, _note, cores_per_worker(len(places))
-        )
-        wanted = with_budgets(wanted, {key: cost.flops for key, cost in timed.items()})
-        seconds = estimated_seconds(wanted, timed) / len(places)
-    say_plan(wanted, places, seconds, sum(point.key not in timed for point in wanted.points))
+    say_plan(planned.plan, list(planned.devices), planned.seconds, planned.untimed)
     if dry_run:
         if as_json:
-            print_json(plan_json(wanted, seconds))
+            print_json(plan_json(planned.plan, planned.seconds))
         return 0
-    _ask(seconds, yes=yes, timeout=timeout)
-
-    from lbench.api.training import database_writer
-    from lbench.cli.study_progress import StudyProgress
-
-    home.prepare()
-    with database_writer(home, _warn) as writer, StudyProgress(seconds) as display, contained():
-        ending = drive(
-            wanted,
-            home,
-            registry(),
-            writer,
-            display,
-            command=_typed(),
-            devices=places,
-            threads=threads,
-            data_dir=data_dir,
-            plugin_files=registry().files,
-            timeout=timeout,
-            fresh=fresh,
-        )
-    if ending.stopped:
-        say(f"Stopped ({ending.stopped}). The same command goes on from there.\n")
-    results = None if writer.error is not None else collect_results(study, home)
-    report = make(study, home, name) if results is not None and results.ended else None
+    _ask(planned.seconds, yes=yes, timeout=workers.timeout)
+    with contained():
+        result = run_study(planned, home, registry(), name, _typed())
     if as_json:
-        print_json(ending_json(study, ending, report, results))
-    elif report is not None:
-        show(report)
-    if paste and results is not None and not as_json:
-        say_best(results, home, data_dir)
-    return _exit_code(ending, writer.error)
-
-
-def _exit_code(ending: Ending, error: LbenchError | None) -> int:
-    """The exit code of a study that has run; says what the store lacks."""
-    if error is not None:
-        say(f"{error.hint}\n")
-    if ending.stopped == "interrupted":
-        return 130
-    if ending.unfinished:
-        return 1
-    return 0 if error is None else error.exit_code
-
-
-def _warn(text: str) -> None:
-    say(f"{text}\n", fg="yellow")
+        print_json(result.content)
+    elif result.report is not None:
+        show(result.report)
+    if paste and result.results is not None and not as_json:
+        say_best(result.results, home, workers.data_dir)
+    return _exit_code(result)
 
 
 def _note(text: str) -> None:
     say(f"{text}\n")
+
+
+def _exit_code(result: StudyResult) -> int:
+    """Return the exit code of a study that has run, and report what the database lacks."""
+    if result.problem is not None:
+        say(f"{result.problem.hint}\n")
+    if result.ending.stopped == "interrupted":
+        return 130
+    if result.ending.unfinished:
+        return 1
+    return 0 if result.problem is None else result.problem.exit_code
 
 
 def _ask(seconds: float, *, yes: bool, timeout: float | None) -> None:

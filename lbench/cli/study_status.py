@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from lbench.api.study_report import running, say_gone
 from lbench.cli.common import print_json, print_table
-from lbench.cli.report import running, say_gone
 from lbench.errors import DamagedError
 from lbench.home import Home
 from lbench.report.table import NONE, percent

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from lbench.cli.report import write
-from lbench.cli.study import changed, run, running_options
+from lbench.cli.study import run, running_options
 from lbench.errors import UsageError
 from lbench.home import Home
 from lbench.registry import registry
@@ -44,23 +44,14 @@ def command(
     fresh seeds. The same command goes on where it stopped; lbench report takes the name that is
     printed with the plan.
     """
+    from lbench.api.studies import changed, search_study
     from lbench.run.cell import parse_settings
-    from lbench.study.tuning import tuning_study
 
-    known = registry()
-    known.find("rules", rule)
-    known.find("datasets", dataset)
-    if running["sampler"] == "grid":
-        raise UsageError(
-            "The sampler grid needs a list of values for every setting, which ranges do not have.",
-            "Write them in a study's file (docs/studies.md), or leave --sampler out.",
-        )
-    settings: dict[str, Any] = dict(parse_settings(config, "--set"))
-    if epochs is not None:
-        if "epochs" in settings:
-            raise UsageError("--epochs and --set epochs are the same; give one of them.")
-        settings["epochs"] = epochs
-    study = tuning_study(rule, dataset, network, settings, None if only is None else _names(only))
+    settings = parse_settings(config, "--set")
+    options = None if only is None else _names(only)
+    study = search_study(
+        registry(), rule, dataset, network, epochs, options, settings, running["sampler"]
+    )
     if status:
         from lbench.cli.study_status import show
 
@@ -68,13 +59,7 @@ def command(
     if collect:
         write(study, home, as_json, study.name, data_dir=running["data_dir"])
         return 0
-    study = changed(
-        study,
-        trials,
-        running["sampler"],
-        running["objectives"],
-        running["seeds"],
-    )
+    study = changed(study, trials, running["sampler"], running["objectives"], running["seeds"])
     return run(
         study, home, as_json, study.name, datasets=[dataset], rules=None, paste=True, **running
     )

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import multiprocessing
 import signal
+import sys
 import time
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
+from contextlib import contextmanager
 from multiprocessing import connection, resource_tracker
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from lbench.execute.messages import Answer, Ended, Event, Job, JobDone, Note, Started, Stop
@@ -207,7 +210,8 @@ class Worker:
         resource_tracker.ensure_running()
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
-            process.start()
+            with _without_main():
+                process.start()
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
         # The worker then has the only open copy of its end, which closes when the worker dies.
@@ -263,3 +267,18 @@ class Worker:
                 attempt=None if started is None else started.attempt,
             )
         ]
+
+
+@contextmanager
+def _without_main() -> Iterator[None]:
+    """Within the context a spawned process imports no main module.
+
+    A worker process needs none, and a script of the user without ``if __name__ == "__main__"``
+    would run once more in each.
+    """
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main

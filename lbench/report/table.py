@@ -78,6 +78,24 @@ class Table:
         return f"<table>{caption}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{notes}"
 
 
+def stacked(tables: Sequence[Table]) -> Table:
+    """Return tables below each other as one; the titles of several are its first column."""
+    if len(tables) == 1:
+        return tables[0]
+    columns = list(dict.fromkeys(name for table in tables for name in table.columns))
+    rows: list[list[str]] = []
+    right, bold, red = set(), [], []
+    for table in tables:
+        bold += [len(rows) + at for at in table.bold]
+        red += [len(rows) + at for at in table.red]
+        right |= {1 + columns.index(table.columns[at]) for at in table.right}
+        for row in table.rows:
+            cells = dict(zip(table.columns, row, strict=True))
+            rows.append([table.title, *(cells.get(name, NONE) for name in columns)])
+    notes = list(dict.fromkeys(note for table in tables for note in table.notes))
+    return Table("", ["", *columns], rows, sorted(right), bold, red, notes)
+
+
 def _row_style(bold: bool, red: bool) -> str:
     styles = [*(["font-weight:bold"] if bold else []), *(["color:#b00020"] if red else [])]
     return f' style="{";".join(styles)}"' if styles else ""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from lbench.cli.study_progress import StudyProgress
+from lbench.api.study_progress import StudyProgress
 
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     now = [100.0]
-    monkeypatch.setattr("lbench.cli.study_progress.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("lbench.api.study_progress.time.monotonic", lambda: now[0])
     return now
 
 

@@ -87,7 +87,7 @@ def test_an_interrupt_writes_a_checkpoint_prints_how_to_continue_and_exits_with_
     process.send_signal(signal.SIGINT)
     _, stderr = process.communicate(timeout=30)
     assert process.returncode == 130, stderr
-    assert "The same command goes on from there" in stderr
+    assert "The same command continues from there" in stderr
     assert len(list(tmp_path.glob("runs/*/*/checkpoint-?.pt"))) == 1
     resumed = lbench_run(*arguments, home=tmp_path)
     straight = lbench_run(*arguments, home=tmp_path / "straight")

@@ -43,7 +43,7 @@ def test_a_timeout_stops_a_study_and_the_output_says_how_to_continue(
     words = ["study", name, "--home", str(home.root), *ALONE]
     first = lbench(*words, "--timeout", "0.1", "--json")
     assert first.code == 0
-    assert "Stopped (timeout). The same command goes on from there." in first.err
+    assert "Stopped (timeout). The same command continues from there." in first.err
     content = first.json
     assert (content["complete"], content["stopped"], content["report"]) == (False, "timeout", None)
     assert "No process runs it now. It goes on with: lbench study" in lbench(*words, "--status").out

@@ -198,7 +198,8 @@ def test_a_second_driver_is_refused_and_the_error_names_the_first(survived: Surv
 def test_an_interrupted_study_says_how_to_continue(survived: Survived) -> None:
     assert survived.interrupted.code == 130
     assert "Stopping: runs write their checkpoints." in survived.interrupted.err
-    assert "Stopped (interrupted). The same command goes on from there." in survived.interrupted.err
+    said = survived.interrupted.err
+    assert "Stopped (interrupted). The same command continues from there." in said
     assert "No process runs it now. It goes on with: lbench study " in survived.between.out
 
 

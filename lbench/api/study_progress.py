@@ -159,3 +159,28 @@ class StudyProgress:
         summary = f"{over} of {len(self._lines)} points done"
         table.add_row(summary, f"{duration(left)} left" if left else "")
         return table
+
+
+class SilentProgress:
+    """A display that shows nothing; a context manager."""
+
+    def __enter__(self) -> SilentProgress:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return
+
+    def search(self, key: str, ended: int, wanted: int, best: float | None) -> None:
+        """Show nothing."""
+
+    def final(self, key: str, ended: int, wanted: int) -> None:
+        """Show nothing."""
+
+    def run(self, name: str, done: int, steps: int) -> None:
+        """Show nothing."""
+
+    def over(self, name: str) -> None:
+        """Show nothing."""
+
+    def note(self, text: str) -> None:
+        """Show nothing."""

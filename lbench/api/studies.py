@@ -1,0 +1,391 @@
+"""``lbench.study`` and ``lbench.tune``: run a study or a search, and report what it found."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lbench.api.progress import say
+from lbench.api.study_output import say_plan
+from lbench.api.study_progress import SilentProgress, StudyProgress
+from lbench.api.study_report import make
+from lbench.api.study_result import StudyResult
+from lbench.api.training import database_writer, home_at, with_plugin
+from lbench.errors import UsageError
+from lbench.home import Home
+from lbench.registry import Registry
+from lbench.threads import requested
+
+if TYPE_CHECKING:
+    from lbench.study.definition import Study
+    from lbench.study.study_plan import StudyPlan
+
+
+@dataclass(frozen=True)
+class Workers:
+    """The worker processes of a study; nothing here changes a result.
+
+    Args:
+        count: how many; None for one per GPU or core.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:1``.
+        threads: CPU threads per worker process; None for ``OMP_NUM_THREADS``, else by network.
+        timeout: seconds after which the study stops; the same call continues.
+        fresh: start a new process for each run.
+        data_dir: the directory of the datasets' files.
+    """
+
+    count: int | None = None
+    device: str = "auto"
+    threads: int | None = None
+    timeout: float | None = None
+    fresh: bool = False
+    data_dir: Path | None = None
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A study that is ready to run.
+
+    Args:
+        plan: its points, with everything checked.
+        workers: that run it.
+        devices: one per worker process.
+        seconds: that it takes, as far as that could be estimated.
+        untimed: points that could not be timed.
+    """
+
+    plan: StudyPlan
+    workers: Workers
+    devices: Sequence[str]
+    seconds: float
+    untimed: int
+
+
+def study(
+    name: str | Path,
+    *,
+    trials: int | None = None,
+    datasets: Sequence[str] | None = None,
+    rules: Sequence[str] | None = None,
+    sampler: str | None = None,
+    objectives: Sequence[str] | None = None,
+    seeds: int | None = None,
+    workers: int | None = None,
+    device: str = "auto",
+    threads: int | None = None,
+    timeout: float | None = None,
+    data_dir: str | Path | None = None,
+    home: str | Path | None = None,
+    plugin: str | Path | None = None,
+    progress: bool = True,
+) -> StudyResult:
+    """Run a study in worker processes and write its report, as ``lbench study`` does.
+
+    ::
+
+        found = lbench.study("leadership", trials=20, datasets=["digits"], workers=2)
+        print(found.answer)
+
+    What is trained already is not trained again; a study that was stopped continues.
+
+    Args:
+        name: an installed study, or the path of a TOML file (docs/studies.md).
+        trials: of each search; None for the study's own.
+        datasets: in the place of the study's own.
+        rules: in the place of the study's own.
+        sampler: ``tpe``, ``gp``, ``random``, ``qmc``, ``cmaes`` or ``grid``.
+        objectives: what searches minimise.
+        seeds: final runs per configuration.
+        workers: number of worker processes; None for one per GPU or core.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:1``.
+        threads: CPU threads per worker process.
+        timeout: seconds after which the study stops; the same call continues.
+        data_dir: the directory of the datasets' files.
+        home: the directory of runs; None for ``LBENCH_HOME``, else ``./lbench-runs``.
+        plugin: a file with rules that need not be installed.
+        progress: report the plan and the progress on standard error.
+
+    Raises:
+        UsageError: an unknown name, or settings that do not fit.
+        DataError: data is missing or damaged.
+    """
+    from lbench.report.study import check, unrecorded
+    from lbench.study.lookup import find_study
+
+    known, where = with_plugin(plugin), home_at(home)
+    found = find_study(str(name), known, where)
+    check(found)
+    if progress:
+        for sentence in unrecorded(found):
+            say(f"{sentence}\n", fg="yellow")
+    asked = changed(found, trials, sampler, objectives, seeds)
+    processes = Workers(workers, device, threads, timeout, data_dir=_path(data_dir))
+    planned = plan_study(asked, where, known, processes, datasets, rules, tell=_teller(progress))
+    call = _call("study", str(name), trials=trials, datasets=datasets, rules=rules, seeds=seeds)
+    return _run(planned, where, known, str(name), call, progress)
+
+
+def tune(
+    rule: str,
+    dataset: str,
+    *,
+    network: str | None = None,
+    trials: int = 30,
+    epochs: int | None = None,
+    only: Sequence[str] | None = None,
+    sampler: str | None = None,
+    objectives: Sequence[str] | None = None,
+    seeds: int | None = None,
+    workers: int | None = None,
+    device: str = "auto",
+    threads: int | None = None,
+    timeout: float | None = None,
+    data_dir: str | Path | None = None,
+    home: str | Path | None = None,
+    plugin: str | Path | None = None,
+    progress: bool = True,
+    **settings: Any,
+) -> StudyResult:
+    """Search a rule's options, learning rate, decay and optimizer, as ``lbench tune`` does.
+
+    ::
+
+        found = lbench.tune("lfnn_l", "digits", trials=20, only=["leadership", "lr"])
+        print(found.best[0]["params"])
+
+    Args:
+        rule: what to tune.
+        dataset: what to tune it on.
+        network: None for the dataset's own.
+        trials: of the search.
+        epochs: of trials and final runs; None for the dataset's own.
+        only: options that are searched; None for all that declare a range.
+        settings: options that are not searched, by their names.
+        sampler: ``tpe``, ``gp``, ``random``, ``qmc`` or ``cmaes``.
+        objectives: what the search minimises.
+        seeds: final runs of what the search chose.
+        workers: number of worker processes; None for one per GPU or core.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:1``.
+        threads: CPU threads per worker process.
+        timeout: seconds after which the search stops; the same call continues.
+        data_dir: the directory of the dataset's files.
+        home: the directory of runs; None for ``LBENCH_HOME``, else ``./lbench-runs``.
+        plugin: a file with rules that need not be installed.
+        progress: report the plan and the progress on standard error.
+
+    Raises:
+        UsageError: an unknown name, or settings that do not fit.
+        DataError: the data is missing or damaged.
+    """
+    known, where = with_plugin(plugin), home_at(home)
+    search = search_study(known, rule, dataset, network, epochs, only, settings, sampler)
+    asked = changed(search, trials, sampler, objectives, seeds)
+    processes = Workers(workers, device, threads, timeout, data_dir=_path(data_dir))
+    planned = plan_study(asked, where, known, processes, [dataset], tell=_teller(progress))
+    call = _call("tune", rule, dataset, network=network, trials=trials, epochs=epochs, **settings)
+    return _run(planned, where, known, asked.name, call, progress)
+
+
+def search_study(
+    known: Registry,
+    rule: str,
+    dataset: str,
+    network: str | None,
+    epochs: int | None,
+    only: Sequence[str] | None,
+    settings: Mapping[str, Any],
+    sampler: str | None,
+) -> Study:
+    """Return the study of one search.
+
+    Args:
+        known: installed rules and datasets.
+        rule: what is tuned.
+        dataset: what it is tuned on.
+        network: None for the dataset's own.
+        epochs: of trials and final runs; None for the dataset's own.
+        only: options that are searched; None for all that declare a range.
+        settings: options that are not searched.
+        sampler: of the search.
+
+    Raises:
+        UsageError: an unknown name, or settings that do not fit.
+    """
+    from lbench.study.tuning import tuning_study
+
+    known.find("rules", rule)
+    known.find("datasets", dataset)
+    if sampler == "grid":
+        raise UsageError(
+            "The sampler grid needs a list of values for every setting, which ranges do not have.",
+            "Write them in a study's file (docs/studies.md), or leave --sampler out.",
+        )
+    given = dict(settings)
+    if epochs is not None:
+        if "epochs" in given:
+            raise UsageError("--epochs and --set epochs are the same; give one of them.")
+        given["epochs"] = epochs
+    return tuning_study(rule, dataset, network, given, None if only is None else tuple(only))
+
+
+def changed(
+    study: Study,
+    trials: int | None = None,
+    sampler: str | None = None,
+    objectives: Sequence[str] | None = None,
+    seeds: int | None = None,
+) -> Study:
+    """Return a study with other settings than those of its file; None keeps the file's.
+
+    Raises:
+        UsageError: an unknown sampler or objective, or a search's option for a grid.
+    """
+    from lbench.errors import unknown
+    from lbench.study.definition import OBJECTIVES, SAMPLERS
+    from lbench.study.study_file import unknown_objective, wrong_objectives
+
+    asked = {"trials": trials, "sampler": sampler, "objectives": objectives and tuple(objectives)}
+    given: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
+    if sampler is not None and sampler not in SAMPLERS:
+        raise unknown("sampler", sampler, SAMPLERS, listing=f"Samplers: {', '.join(SAMPLERS)}.")
+    for name in objectives or ():
+        if name not in OBJECTIVES:
+            raise UsageError(*unknown_objective(name))
+    if objectives is not None and (problem := wrong_objectives(objectives)):
+        raise UsageError(problem, "As in: --objectives val_error,step_memory")
+    if given and study.search is None:
+        raise UsageError(
+            f"Study {study.name} is a grid: it has no search for --{next(iter(given))}.",
+            "Leave it out; --seeds sets how many runs each cell has.",
+        )
+    search = study.search and replace(study.search, **given)
+    if trials is not None and search is not None and search.sampler == "grid":
+        raise UsageError(
+            "The sampler grid tries every combination once: it takes no --trials.",
+            "Leave it out; or give another sampler, as in: --sampler random",
+        )
+    return replace(study, search=search, seeds=seeds or study.seeds)
+
+
+def plan_study(
+    asked: Study,
+    home: Home,
+    known: Registry,
+    workers: Workers,
+    datasets: Sequence[str] | None = None,
+    rules: Sequence[str] | None = None,
+    *,
+    check_home: bool = True,
+    tell: Callable[[str], None] = print,
+) -> Planned:
+    """Check everything that a study needs, time its steps, and estimate how long it takes.
+
+    Args:
+        asked: the study.
+        home: where it is run.
+        known: installed rules, networks, datasets and probes.
+        workers: that run it.
+        datasets: in the place of the study's own.
+        rules: in the place of the study's own.
+        check_home: whether the home must be writable.
+        tell: called with sentences about what takes long.
+
+    Raises:
+        UsageError: an unknown name, or settings that do not fit.
+        DataError: data is missing or damaged.
+    """
+    import torch
+
+    from lbench.run.device import pick
+    from lbench.study.driver import cores_per_worker, worker_devices
+    from lbench.study.equal_operations import with_budgets
+    from lbench.study.estimate import estimated_seconds
+    from lbench.study.plan import plan
+    from lbench.study.step_costs import step_costs
+
+    wanted = plan(
+        asked,
+        known,
+        datasets=None if datasets is None else list(datasets),
+        rules=None if rules is None else list(rules),
+        data_dir=workers.data_dir,
+        gpu=pick(workers.device).type == "cuda",
+    )
+    if check_home:
+        home.check()
+    devices = worker_devices(workers.count, workers.device)
+    threads = workers.threads or requested()
+    timed = step_costs(
+        wanted, torch.device(devices[0]), threads, tell, cores_per_worker(len(devices))
+    )
+    wanted = with_budgets(wanted, {key: cost.flops for key, cost in timed.items()})
+    seconds = estimated_seconds(wanted, timed) / len(devices)
+    untimed = sum(point.key not in timed for point in wanted.points)
+    return Planned(wanted, replace(workers, threads=threads), devices, seconds, untimed)
+
+
+def run_study(
+    planned: Planned, home: Home, known: Registry, name: str, command: str, *, progress: bool = True
+) -> StudyResult:
+    """Run what is left of a study, and write its report.
+
+    Args:
+        planned: the study.
+        home: where it is run.
+        known: installed rules, networks, datasets and probes.
+        name: as the user called the study.
+        command: what the report says that it was made by.
+        progress: report progress on standard error.
+    """
+    from lbench.study.collection import collect_results
+    from lbench.study.driver import drive
+
+    tell = _teller(progress)
+    asked = planned.plan.study
+    home.prepare()
+    display = StudyProgress(planned.seconds) if progress else SilentProgress()
+    with database_writer(home, _teller(progress, fg="yellow")) as writer, display:
+        ending = drive(
+            planned.plan,
+            home,
+            known,
+            writer,
+            display,
+            command=command,
+            devices=planned.devices,
+            threads=planned.workers.threads,
+            data_dir=planned.workers.data_dir,
+            plugin_files=known.files,
+            timeout=planned.workers.timeout,
+            fresh=planned.workers.fresh,
+        )
+    if ending.stopped:
+        tell(f"Stopped ({ending.stopped}). The same command continues from there.")
+    results = None if writer.error is not None else collect_results(asked, home)
+    report = make(asked, home, name) if results is not None and results.ended else None
+    return StudyResult(asked, ending, results, report, writer.error)
+
+
+def _run(
+    planned: Planned, home: Home, known: Registry, name: str, command: str, progress: bool
+) -> StudyResult:
+    if progress:
+        say_plan(planned.plan, list(planned.devices), planned.seconds, planned.untimed)
+    return run_study(planned, home, known, name, command, progress=progress)
+
+
+def _teller(shown: bool, fg: str | None = None) -> Callable[[str], None]:
+    return (lambda text: say(f"{text}\n", fg=fg)) if shown else (lambda text: None)
+
+
+def _path(path: str | Path | None) -> Path | None:
+    return None if path is None else Path(path)
+
+
+def _call(function: str, *words: str, **settings: Any) -> str:
+    """Return the call, as a report names what made it."""
+    given = [repr(word) for word in words]
+    given += [f"{name}={value!r}" for name, value in settings.items() if value is not None]
+    return f"lbench.{function}({', '.join(given)})"

@@ -1,0 +1,142 @@
+"""What a study has found, as a value: its answer, tables, data frames and figures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lbench.errors import LbenchError, UsageError
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+    from lbench.report.study import Report
+    from lbench.report.study_table import Judged
+    from lbench.report.table import Table
+    from lbench.study.definition import Study
+    from lbench.study.results import Results
+    from lbench.study.runner import Ending
+
+
+class StudyResult:
+    """What :func:`lbench.study` and :func:`lbench.tune` return.
+
+    Args:
+        study: what was run.
+        ending: how the call ended: whether the study is complete, and what has not finished.
+        results: what was found; None where the database cannot be read.
+        report: the report that was written; None where no run has ended.
+        problem: why results are not in the database; None where they are.
+    """
+
+    def __init__(
+        self,
+        study: Study,
+        ending: Ending,
+        results: Results | None,
+        report: Report | None,
+        problem: LbenchError | None = None,
+    ) -> None:
+        self.study = study
+        self.ending = ending
+        self.results = results
+        self.report = report
+        self.problem = problem
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """Return the object that ``lbench study --json`` prints (docs/json.md)."""
+        from lbench.api.study_output import ending_json
+
+        return ending_json(self.study, self.ending, self.report, self.results)
+
+    @property
+    def answer(self) -> str | None:
+        """Return the answer to the study's question in a sentence; None where no run has ended."""
+        return None if self.report is None else self.report.answer.sentence
+
+    @property
+    def page(self) -> Path | None:
+        """Return the HTML page of the report; None where no run has ended."""
+        return None if self.report is None else self.report.page
+
+    @property
+    def finished(self) -> bool:
+        """Return whether every trial and run has ended, and every final run has finished."""
+        return self.ending.complete and not self.ending.unfinished
+
+    @property
+    def best(self) -> list[dict[str, Any]]:
+        """Return what each search chose: its options, validation error, and the command to run it.
+
+        Empty for a study without a search.
+        """
+        from lbench.api.study_output import best_of
+
+        return [] if self.results is None else best_of(self.results)
+
+    def tables(self) -> list[Table]:
+        """Return the results, one table per dataset and network."""
+        from lbench.report.study_table import results_tables
+
+        return results_tables(self._judged())
+
+    def table(self) -> Table:
+        """Return the results as one table; several datasets or networks have a first column."""
+        from lbench.report.table import stacked
+
+        return stacked(self.tables())
+
+    def frame(self) -> pd.DataFrame:
+        """Return a data frame with a row per configuration, as ``table.csv`` of the report."""
+        import pandas as pd
+
+        from lbench.report.study_table import records
+
+        return pd.DataFrame(records(self._judged()))
+
+    def runs(self) -> pd.DataFrame:
+        """Return a data frame with a row per run, trials among them."""
+        import pandas as pd
+
+        from lbench.report.study_table import run_records
+
+        return pd.DataFrame(run_records(self._known()))
+
+    def plot(self, name: str = "bars") -> Figure:
+        """Return a figure of the report by its name, such as ``bars``, ``curves`` or ``grid:lr``.
+
+        Raises:
+            UsageError: there is no such figure, or it has nothing to show.
+        """
+        from lbench.report.figures import draw
+        from lbench.report.figures.figure import style
+
+        with style():
+            figures = draw(self._known(), name)
+        if not figures:
+            raise UsageError(f"Figure {name} has nothing to show for study {self.study.name}.")
+        return figures[0].picture
+
+    def _judged(self) -> list[Judged]:
+        from lbench.report.lines import groups
+        from lbench.report.verdict import verdict
+
+        return [(group, verdict(group)) for group in groups(self._known())]
+
+    def _known(self) -> Results:
+        if self.results is None:
+            raise self.problem or UsageError(f"Study {self.study.name} has no results.")
+        return self.results
+
+    def __repr__(self) -> str:
+        """Return the name, whether the study is complete, and the answer."""
+        state = "complete" if self.ending.complete else "not complete"
+        return f"<StudyResult {self.study.name}, {state}: {self.answer or 'no run has ended'}>"
+
+    def _repr_html_(self) -> str:
+        import html
+
+        tables = "".join(table._repr_html_() for table in self.tables())
+        return f"<p>{html.escape(self.answer or '')}</p>{tables}"
