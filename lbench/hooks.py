@@ -39,7 +39,7 @@ class RuleEntry:
         paper: authors, year and where to find it.
         load: ``"module:Class"`` of a :class:`lbench.rule.Rule`.
         reference: whether reports compare other rules with this one, and ``equal = "flops"``
-            gives them its operations; one rule alone is.
+            gives them its operations; only one rule may be the reference.
     """
 
     name: str
@@ -75,11 +75,11 @@ class DatasetEntry:
         title: its name in tables.
         load: ``"module:Class"`` of a :class:`lbench.data.source.Source`.
         network: the default network.
-        shape: (channels, height, width) of an example, where all have it with every option; None
-            where it is known only once the data is decoded.
-        classes: how many there are, likewise.
-        reference: whether networks and claims are shown on this dataset where none is named; it
-            has a shape and classes, and one dataset alone is.
+        shape: (channels, height, width) of every example with any options; None if it depends on
+            the data.
+        classes: the number of classes; None if it depends on the data.
+        reference: whether networks and claims are shown on this dataset if a command names none;
+            only one dataset may be the reference, and it has a shape and classes.
     """
 
     name: str
@@ -128,12 +128,12 @@ class FigureEntry:
     """A figure of a study's report.
 
     Args:
-        name: what a study's ``figures`` take, without the argument; it has no colon.
-        title: one line that says what it shows.
-        load: ``"module:function"``; it gets a :class:`lbench.reporting.Results` and the argument
-            behind the colon ("" without one), and returns a list of
-            :class:`lbench.reporting.Figure`, empty where there is nothing to show.
-        probe: the probe whose table it reads; "" for none.
+        name: its name in a study's ``figures``, without the argument; it has no colon.
+        title: one line that describes the figure.
+        load: ``"module:function"`` of a function of a :class:`lbench.reporting.Results` and the
+            argument behind the colon ("" without one). It returns a list of
+            :class:`lbench.reporting.Figure`, which is empty if there is nothing to show.
+        probe: the probe whose table the function reads; "" for none.
     """
 
     name: str
@@ -144,14 +144,14 @@ class FigureEntry:
 
 @dataclass(frozen=True, slots=True)
 class AnalysisEntry:
-    """An analysis: how the answer to a study's question is worked out.
+    """An analysis: computes the answer to a study's question.
 
     Args:
-        name: what a study's ``analysis`` takes.
-        title: one line that says what it works out.
-        load: ``"module:function"``; it gets a :class:`lbench.reporting.Results` and returns a
-            :class:`lbench.reporting.Answer`.
-        probe: the probe whose table it reads; "" for none.
+        name: its name in a study's ``analysis``.
+        title: one line that describes the answer.
+        load: ``"module:function"`` of a function of a :class:`lbench.reporting.Results` that
+            returns a :class:`lbench.reporting.Answer`.
+        probe: the probe whose table the function reads; "" for none.
     """
 
     name: str

@@ -1,9 +1,9 @@
-"""What a plugin's figures and analyses import: all public names for them, in one place.
+"""All public names for the figures and analyses of plugins.
 
 A figure is a function of a study's :class:`Results` and an argument that returns a list of
 :class:`Figure`; an analysis is a function of :class:`Results` that returns an :class:`Answer`.
-Entries of the hooks ``lbench_figures`` and ``lbench_analyses`` name them; ``docs/reports.md`` has
-an example.
+Entries of the hooks ``lbench_figures`` and ``lbench_analyses`` name these functions;
+``docs/reports.md`` has an example.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
-"""What the installed wheel has and does, in a clean environment and an empty directory.
+"""Checks the installed wheel in a clean environment and an empty directory.
 
-Run by tox: ``python check_wheel.py TREE EMPTY``, where ``EMPTY`` is made. The wheel has every file
-of the tree that it should have, and no other, and its licence; lbench runs; a rule of someone else
-and a new one are installed beside it, tested, used and removed again. Where a step has several
-lists of commands, these run side by side.
+tox runs ``python check_wheel.py TREE EMPTY``, which creates ``EMPTY``. The wheel must have the
+right files of the tree, no others, and the licence. lbench must run; a third-party rule and a new
+one are installed, tested, used and removed. The lists of commands within a step run in parallel.
 """
 
 from __future__ import annotations
@@ -22,12 +21,12 @@ from pathlib import Path
 PACKAGES = {"lbench": "lbench", "lbench_studies": "studies"}
 STEPS: list[list[list[str]]] = [
     [
-        # The first to import most packages: it compiles them for all.
+        # This command imports most packages first, and compiles them for all others.
         ["lbench run --rule bp --dataset digits"],
         [
             "lbench rules",
             "lbench studies",
-            "lbench new-rule newcomer",  # what a newcomer starts from
+            "lbench new-rule newcomer",  # the first command of a new author
             "python -m pip install -q --no-compile -c CONSTRAINTS "
             "./third[test] -e ./lbench-rule-newcomer[test]",
         ],
@@ -56,7 +55,7 @@ def main(tree: Path, empty: Path) -> int:
     problems = differences(tree)
     for problem in problems:
         print(problem, file=sys.stderr)
-    print(f"the wheel compared with the tree, {len(problems)} problems", flush=True)
+    print(f"comparing the wheel with the tree: {len(problems)} problems", flush=True)
     if problems:
         return 1
     empty.mkdir()
@@ -69,11 +68,11 @@ def main(tree: Path, empty: Path) -> int:
 
 
 def go(commands: Sequence[str], tree: Path, empty: Path) -> bool:
-    """Run commands one after the other in the directory; whether all succeeded."""
+    """Run commands one after the other in the directory; return whether all succeeded."""
     scripts = Path(sys.executable).parent
     for command in commands:
         program, *words = command.split()
-        words = [str(tree / "constraints.txt") if each == "CONSTRAINTS" else each for each in words]
+        words = [str(tree / "constraints.txt") if word == "CONSTRAINTS" else word for word in words]
         begun = time.monotonic()
         done = subprocess.run(
             [scripts / program, *words],
@@ -92,7 +91,7 @@ def go(commands: Sequence[str], tree: Path, empty: Path) -> bool:
 
 
 def differences(tree: Path) -> list[str]:
-    """How the wheel's files differ from those of the tree."""
+    """Return the differences between the files of the wheel and of the tree."""
     packages = dict(PACKAGES)
     packages |= {path.name: f"plugins/{path.name}" for path in tree.glob("plugins/lbench_*")}
     problems = []
@@ -104,15 +103,15 @@ def differences(tree: Path) -> list[str]:
         installed = Path(spec.origin).parent
         if installed == tree / folder:
             problems.append(f"{name} is imported from the tree, not from the wheel")
-        problems += [f"{name}/{each}: {what}" for each, what in compare(tree / folder, installed)]
-    brought = {path.parts[0] for path in importlib.metadata.files("lbench") or []}
+        problems += [f"{name}/{path}: {what}" for path, what in compare(tree / folder, installed)]
+    top_level = {path.parts[0] for path in importlib.metadata.files("lbench") or []}
     known = {*packages, "..", f"lbench-{importlib.metadata.version('lbench')}.dist-info"}
-    problems += [f"{stray} is in the wheel" for stray in sorted(brought - known)]
+    problems += [f"{stray} is in the wheel" for stray in sorted(top_level - known)]
     return problems + licence(tree)
 
 
 def licence(tree: Path) -> list[str]:
-    """What the wheel says wrongly, or lacks, of the licence."""
+    """Return what is wrong with, or missing from, the licence in the wheel."""
     installed = importlib.metadata.distribution("lbench")
     expression = installed.metadata["License-Expression"]
     text = installed.read_text("licenses/LICENSE")

@@ -1,4 +1,4 @@
-"""What all tests share: workers are forked, and MLflow's tables are made once."""
+"""Fixtures of all tests: worker processes are forked, and MLflow's tables are created once."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ import pytest
 from lbench.threads import wait_passively
 from tests import forked
 
-# Threads that wait must not keep cores from the other test process; torch comes with the helpers.
+# Waiting threads must not take cores from the other test process; the helpers import torch.
 wait_passively()
 
 FORKED = {"api", "auditing", "cli", "execute", "plugins", "report", "run", "study"}
-"""Rooms that import so much that their test processes are forked too."""
+"""Rooms whose many imports make it worthwhile to fork their test processes too."""
 FORKING = {"api", "cli", "execute", "run", "study"}
-"""Rooms whose first tests need the server of `tests.forked`: it starts before them."""
+"""Rooms whose first tests need the server of `tests.forked`, which starts before them."""
 
 LONG = {"test_probe_figures.py", "test_running.py", "test_study_report.py"}
-"""Modules that take longer than the others of their room."""
+"""Modules that take longer than the other modules of their room."""
 
 
 def pytest_xdist_setupnodes(config: pytest.Config, specs: list[Any]) -> None:
-    """Fork the test processes of some rooms, unless coverage wants to see the imports."""
-    places = [(config.invocation_params.dir / arg.split("::")[0]).resolve() for arg in config.args]
+    """Fork the test processes of some rooms, unless coverage must record the imports."""
+    paths = [(config.invocation_params.dir / arg.split("::")[0]).resolve() for arg in config.args]
     rooms = [Path(__file__).parent / room for room in FORKED]
-    forkable = all(any(place.is_relative_to(room) for room in rooms) for place in places)
+    forkable = all(any(path.is_relative_to(room) for room in rooms) for path in paths)
     if config.getoption("cov_source", None) or not forkable or not forked.shareable(forked.SERVER):
         return
     folder = config._tmp_path_factory.getbasetemp()  # type: ignore[attr-defined]
@@ -43,7 +43,7 @@ def pytest_xdist_setupnodes(config: pytest.Config, specs: list[Any]) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the modules that take long, so that none is left to one process at the end."""
+    """Begin with the slow modules, so that no process runs one of them alone at the end."""
     items.sort(key=lambda item: item.path.name not in LONG)
 
 
@@ -88,7 +88,7 @@ def forked_resuming(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def shared() -> Iterator[Path]:
-    """A folder that every user may enter, as ``tmp_path`` is none."""
+    """Return a folder that every user may enter, unlike ``tmp_path``."""
     folder = Path(tempfile.mkdtemp())
     folder.chmod(0o755)
     yield folder

@@ -1,9 +1,9 @@
-"""Processes forked from one that has imported PyTorch, lbench and its plugins already.
+"""Processes that are forked from a server which has imported PyTorch, lbench and its plugins.
 
-A new interpreter needs seconds for these imports; a fork needs a hundredth of one. What runs here
-is a process in every other respect: it has its own memory and files, can be killed or
-interrupted, and has an exit code. A test about starting an interpreter (what is imported, what
-happens without a package, a closed standard stream) starts one.
+A new interpreter needs seconds for these imports, a fork a hundredth of a second. In every other
+respect a fork is a process: it has its own memory and files, can be killed or interrupted, and has
+an exit code. A test of the start of an interpreter (which modules are imported, a missing package,
+a closed standard stream) starts one.
 """
 
 from __future__ import annotations
@@ -33,30 +33,30 @@ from tests import mlflow_once
 ROOT = Path(__file__).parents[1]
 SERVER = forkserver._forkserver
 LONGEST = 80
-"""Characters of a folder in which a socket has a name that the system takes (of 107)."""
+"""Longest path of a folder in which the name of a socket fits into the system's 107 characters."""
 
 
 class Process(context.ForkServerProcess):
-    """A forked process with the environment variables that its parent has at its start."""
+    """A forked process with the environment variables of its parent at its start."""
 
     def start(self) -> None:
-        """Start the process, and before the first one the server."""
+        """Start the server if it is not running, then the process."""
         self.environment = dict(os.environ)
         self.template = mlflow_once.template
         start_server(self.template and self.template.parent)
         super().start()
 
     def run(self) -> None:
-        """Do what the process is for."""
+        """Run the target of the process."""
         take_environment(self.environment)
         use(self.template)
-        if shareable(SERVER):  # it is there, although this process has not started it
+        if shareable(SERVER):  # the server runs, although this process has not started it
             SERVER.ensure_running = lambda: None  # type: ignore[method-assign]
         super().run()
 
 
 class Forked(context.ForkServerContext):
-    """The server that forks; it starts with the first process."""
+    """The context of forked processes; its server starts with the first process."""
 
     Process = Process  # type: ignore[assignment]
 
@@ -67,10 +67,10 @@ _running: set[Command] = set()
 
 
 def shareable(server: Any) -> bool:
-    """Whether processes can share a server: it has an address and a pipe, but no key.
+    """Return whether processes can share a server: it has an address and a pipe, but no key.
 
-    Python 3.14 gives it a key that only the process which has started it knows. Where this is
-    false, every process has a server of its own.
+    In Python 3.14 it has a key that only the process knows which has started it. Then every
+    process has a server of its own.
     """
     known = {"_forkserver_address", "_forkserver_alive_fd"} <= vars(server).keys()
     # The pipe is opened through the folder in which Linux lists the files of a process.
@@ -78,36 +78,37 @@ def shareable(server: Any) -> bool:
 
 
 def start_server(folder: Path | None) -> None:
-    """Start the server that forks, or share the one that another process has started.
+    """Start the server, or share the one that another process has started.
 
     Args:
-        folder: what all processes of a test run share; None for a server of this process.
+        folder: a folder that all processes of a test run share; None for a server of this process.
     """
     if getattr(SERVER, "_forkserver_address", None) is not None:
         return
-    # PyTorch in the server has one thread: a fork would not have the others.
+    # PyTorch in the server has one thread, because a fork does not have the others.
     surroundings = contextlib.chdir(ROOT), mock.patch.dict(os.environ, OMP_NUM_THREADS="1")
     if folder is None or len(str(folder)) > LONGEST or not shareable(SERVER):
         with surroundings[0], surroundings[1]:
             SERVER.ensure_running()
         return
-    there = folder / "server.json"
-    with filelock.FileLock(f"{there}.lock"):
-        if there.exists() and _share(**json.loads(there.read_text())):
+    record = folder / "server.json"
+    with filelock.FileLock(f"{record}.lock"):
+        if record.exists() and _share(**json.loads(record.read_text())):
             return
         # The socket must outlive the process that starts the server.
-        place = mock.patch.dict(multiprocessing.current_process()._config, tempdir=str(folder))
-        with surroundings[0], surroundings[1], place:
+        config = multiprocessing.current_process()._config
+        with surroundings[0], surroundings[1], mock.patch.dict(config, tempdir=str(folder)):
             SERVER.ensure_running()
         alive = f"/proc/{os.getpid()}/fd/{SERVER._forkserver_alive_fd}"
-        there.write_text(json.dumps({"address": SERVER._forkserver_address, "alive": alive}))
+        record.write_text(json.dumps({"address": SERVER._forkserver_address, "alive": alive}))
 
 
 def _share(address: str, alive: str) -> bool:
-    """Use the server at an address; false when the process that started it has ended.
+    """Use the server at an address; return False if the process that started it has ended.
 
     Args:
-        alive: where its end of the pipe is that keeps the server alive.
+        address: the server's address.
+        alive: path of the end of the pipe that keeps the server alive.
     """
     try:
         SERVER._forkserver_alive_fd = os.open(alive, os.O_WRONLY)
@@ -119,7 +120,7 @@ def _share(address: str, alive: str) -> bool:
 
 
 def use(template: Path | None) -> None:
-    """Fork the workers of pools too, and take MLflow's tables from this file."""
+    """Fork the workers of pools too, and copy MLflow's tables from this file."""
     from lbench.execute import pool
 
     pool.CONTEXT = CONTEXT  # type: ignore[assignment]
@@ -127,7 +128,7 @@ def use(template: Path | None) -> None:
 
 
 def lbench() -> None:
-    """What a command does unless it is asked for something else."""
+    """Run the command line of lbench."""
     from lbench.cli.main import main
 
     main()
@@ -141,16 +142,16 @@ def testing() -> None:
 
 
 class Command:
-    """``lbench`` with some arguments in a forked process; used like ``subprocess.Popen``.
+    """``lbench`` with arguments in a forked process; used like ``subprocess.Popen``.
 
-    Standard output and standard error go to files, so nothing waits for a reader.
+    Standard output and standard error go to files, so that no output waits for a reader.
 
     Args:
         words: the arguments of ``lbench``.
         env: the environment variables; None for those of this process.
         cwd: the working directory; None for that of this process.
-        given: what it reads from its standard input.
-        does: a function to call in place of ``lbench``.
+        given: the content of its standard input.
+        does: a function to call instead of ``lbench``.
     """
 
     def __init__(
@@ -164,31 +165,31 @@ class Command:
         self._files = [tempfile.NamedTemporaryFile() for _ in range(3)]  # noqa: SIM115
         names = [file.name for file in self._files]
         Path(names[0]).write_text(given, encoding="utf-8")
-        place = str(cwd or Path.cwd())
-        self._process = CONTEXT.Process(target=_do, args=(does, words, names, env, place))
+        directory = str(cwd or Path.cwd())
+        self._process = CONTEXT.Process(target=_do, args=(does, words, names, env, directory))
         self._process.start()
         _running.add(self)
 
     @property
     def pid(self) -> int:
-        """The process's number."""
+        """Return the id of the process."""
         assert self._process.pid is not None
         return self._process.pid
 
     @property
     def returncode(self) -> int | None:
-        """The exit code; -N when signal N ended the process, None while it runs."""
+        """Return the exit code; -N if signal N ended the process, None while it runs."""
         return self._process.exitcode
 
     def poll(self) -> int | None:
-        """The exit code, or None while the process runs."""
+        """Return the exit code, or None while the process runs."""
         return self.returncode
 
     def wait(self, timeout: float | None = None) -> int:
-        """The exit code, when the process has ended.
+        """Wait for the end of the process, and return the exit code.
 
         Raises:
-            subprocess.TimeoutExpired: it runs for longer than these seconds.
+            subprocess.TimeoutExpired: it runs for longer than ``timeout`` seconds.
         """
         self._process.join(timeout)
         if self.returncode is None:
@@ -196,7 +197,7 @@ class Command:
         return self.returncode
 
     def communicate(self, timeout: float | None = None) -> tuple[str, str]:
-        """Standard output and standard error, when the process has ended."""
+        """Wait for the end of the process, and return standard output and standard error."""
         self.wait(timeout)
         out, err = (Path(file.name).read_text(encoding="utf-8") for file in self._files[1:])
         return out, err
@@ -208,11 +209,11 @@ class Command:
                 os.kill(self.pid, number)
 
     def kill(self) -> None:
-        """Kill the process: it has no say in it."""
+        """Kill the process with SIGKILL, which it cannot handle."""
         self.send_signal(signal.SIGKILL)
 
     def close(self) -> None:
-        """Kill the process if it still runs, and forget what it printed."""
+        """Kill the process if it still runs, and remove its output."""
         self.kill()
         self._process.join()
         for file in self._files:
@@ -249,8 +250,8 @@ def _do(
     env: Mapping[str, str] | None,
     cwd: str,
 ) -> None:
-    """Do what a command is for, in the forked process."""
-    # A server that was started while interrupts were blocked would pass that on.
+    """Run a command in the forked process."""
+    # A process inherits blocked interrupts from a server that was started while they were blocked.
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     for number, name in enumerate(files):
         file = os.open(name, os.O_WRONLY | os.O_APPEND if number else os.O_RDONLY)
@@ -268,18 +269,18 @@ def _do(
         does()
     except SystemExit as ended:
         code = ended.code
-    # A forked process ends without them.
+    # A forked process does not call these at its end.
     threading._shutdown()  # type: ignore[attr-defined]
     atexit._run_exitfuncs()
     sys.exit(code)
 
 
 def take_environment(environment: Mapping[str, str]) -> None:
-    """Have these environment variables, as if this interpreter had been started with them."""
+    """Set these environment variables, as if this interpreter had been started with them."""
     os.environ.clear()
     os.environ.update(environment)
-    given = environment.get("PYTHONPATH", "").split(os.pathsep)
-    sys.path[:0] = [each for each in given if each and each not in sys.path]
+    paths = environment.get("PYTHONPATH", "").split(os.pathsep)
+    sys.path[:0] = [path for path in paths if path and path not in sys.path]
 
 
 @atexit.register

@@ -1,7 +1,7 @@
-"""A test process, forked from the server: ``python interpreter.py FOLDER -u -c CODE``.
+"""Runs code in a process that is forked from the server: ``python interpreter.py FOLDER -c CODE``.
 
-pytest-xdist starts it in place of a new interpreter. The code runs in the forked process, which
-has the standard streams of this one; this one waits for its end.
+pytest-xdist starts this instead of a new interpreter. The code runs in the forked process, which
+has the standard streams of this process; this one waits for its end.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from tests import forked
 
 
 class Streams:
-    """The standard streams, in the process that gets them."""
+    """The standard streams, which can be sent to another process."""
 
     def __init__(self) -> None:
         self.files: list[Any] = []
@@ -29,11 +29,11 @@ class Streams:
         return {"files": [reduction.DupFd(number) for number in range(3)]}
 
     def take(self) -> None:
-        """Have them as this process's own."""
+        """Make them the standard streams of this process."""
         for number, file in enumerate(self.files):
-            given = file.detach()
-            os.dup2(given, number)
-            os.close(given)
+            descriptor = file.detach()
+            os.dup2(descriptor, number)
+            os.close(descriptor)
         sys.stdin, sys.stdout, sys.stderr = (
             open(number, mode, encoding="utf-8", closefd=False)  # noqa: SIM115
             for number, mode in enumerate("rww")
@@ -41,7 +41,7 @@ class Streams:
 
 
 def do(code: str, streams: Streams, cwd: str) -> None:
-    """Run the code, in the forked process."""
+    """Run the code in the forked process."""
     streams.take()
     os.chdir(cwd)
     sys.argv = ["-c"]

@@ -1,7 +1,7 @@
-"""MLflow's tables are made once for all tests: MLflow itself needs seconds for them.
+"""Creates MLflow's tables once for all tests, because MLflow needs seconds to create them.
 
-The first store that wants the tables has them made by MLflow, in a file that is kept; every other
-store gets a copy of this file. It is shared by all processes of a test run.
+For the first store MLflow creates the tables, and a copy of the file is stored; every other store
+gets a copy of this copy. All processes of a test run share it.
 """
 
 from __future__ import annotations
@@ -15,26 +15,26 @@ import filelock
 from sqlalchemy import make_url
 
 template: Path | None = None
-"""The file with the tables, made on first use; None for tables made anew each time."""
+"""The file with the tables, which the first use creates; None to create the tables each time."""
 
 
 def use(path: Path | None) -> None:
-    """Take the tables from this file from now on."""
+    """Copy the tables from this file from now on."""
     global template
     if path is not None and template is None:
         from lbench.store import mlflow_view
 
-        made_by_mlflow = mlflow_view._create
+        mlflow_create = mlflow_view._create
 
         def create(uri: str) -> None:
             database = make_url(uri).database
             if template is None or not uri.startswith("sqlite") or not database:
-                made_by_mlflow(uri)
+                mlflow_create(uri)
                 return
             with filelock.FileLock(f"{template}.lock"):
                 if not template.exists():
-                    made_by_mlflow(uri)
-                    _keep(Path(database), template)
+                    mlflow_create(uri)
+                    _copy(Path(database), template)
                     return
             shutil.copy(template, database)
 
@@ -42,8 +42,8 @@ def use(path: Path | None) -> None:
     template = path
 
 
-def _keep(made: Path, template: Path) -> None:
-    with closing(sqlite3.connect(made)) as connection:
+def _copy(database: Path, template: Path) -> None:
+    with closing(sqlite3.connect(database)) as connection:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    shutil.copy(made, f"{template}.part")
+    shutil.copy(database, f"{template}.part")
     Path(f"{template}.part").replace(template)

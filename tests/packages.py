@@ -1,4 +1,4 @@
-"""A package laid out as pip would have, without pip and its network."""
+"""Installs a package as pip does, without pip and its network."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def install(project: Path, layer: Path) -> Path:
-    """Puts what a folder with a ``pyproject.toml`` brings into ``layer``, for PYTHONPATH."""
+    """Install the project in a folder with a ``pyproject.toml`` into ``layer``, for PYTHONPATH."""
     content = tomllib.loads((project / "pyproject.toml").read_text(encoding="utf-8"))
     meta = content["project"]
     name, version = meta["name"], meta["version"]
@@ -24,8 +24,8 @@ def install(project: Path, layer: Path) -> Path:
     return layer
 
 
-def record(info: Path, brings: Iterable[Path]) -> None:
-    """Writes which files a distribution has: those of these packages and modules."""
-    files = [each for path in brings for each in (path.rglob("*") if path.is_dir() else [path])]
+def record(info: Path, paths: Iterable[Path]) -> None:
+    """Write the list of a distribution's files: those of these packages and modules."""
+    files = [file for path in paths for file in (path.rglob("*") if path.is_dir() else [path])]
     names = sorted(file.relative_to(info.parent).as_posix() for file in files if file.is_file())
     (info / "RECORD").write_text("".join(f"{name},,\n" for name in names))

@@ -1,4 +1,4 @@
-"""Files and folders that a user may not read."""
+"""Runs code without the privileges of root, to test missing permissions."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from collections.abc import Iterator
 import pytest
 
 UNPRIVILEGED = 65534
+"""Id of a user without privileges."""
 POSIX = pytest.mark.skipif(os.name != "posix", reason="permissions are those of POSIX")
 
 
 @contextlib.contextmanager
 def no_privileges() -> Iterator[None]:
-    """Run as a user to whom permissions apply: they do not apply to root."""
+    """Run as another user within the context if this one is root, who ignores permissions."""
     if os.geteuid() != 0:
         yield
         return

@@ -88,11 +88,11 @@ def test_an_unknown_public_name_is_an_attribute_error() -> None:
 
 
 NAMED = ("rules", "networks", "datasets", "probes", "figures", "analyses", "published")
-"""Kinds whose names stand nowhere in the core; studies are called by common words."""
+"""Kinds of entries whose names the core does not use; names of studies are common words."""
 
 
 def texts(path: Path) -> dict[str, int]:
-    """The string constants of a file that are no docstrings, with a line of each."""
+    """Return the string constants of a file, without docstrings, each with a line number."""
     tree = ast.parse(path.read_text())
     prose = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
     return {
@@ -104,7 +104,7 @@ def texts(path: Path) -> dict[str, int]:
 
 
 def named(paths: Iterable[Path], owners: Container[str]) -> list[str]:
-    """Where constants of these files are names of what these plugins bring."""
+    """List the constants of these files that are names of entries of these plugins."""
     names = {
         name: kind
         for (kind, name), owner in registry().owners.items()
@@ -118,7 +118,7 @@ def named(paths: Iterable[Path], owners: Container[str]) -> list[str]:
     ]
 
 
-def test_nothing_in_the_core_names_what_a_plugin_brings() -> None:
+def test_the_core_names_no_entry_of_a_plugin() -> None:
     plugins = set(registry().owners.values()) - {"core"}
     assert {"bp", "lfnn"} <= plugins
     assert named(sorted(ROOT.rglob("*.py")), plugins) == []

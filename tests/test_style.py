@@ -19,6 +19,69 @@ PLAIN: tuple[str, ...] = (
     "lbench/statistics",
     "tests/auditing",
     "tests/statistics",
+    "docs/conformance.md",
+    "docs/data.md",
+    "docs/interface.md",
+    "docs/networks.md",
+    "docs/probes.md",
+    "docs/writing-a-rule.md",
+    "examples",
+    "lbench/__init__.py",
+    "lbench/__main__.py",
+    "lbench/builtin.py",
+    "lbench/claims.py",
+    "lbench/config.py",
+    "lbench/data",
+    "lbench/depth.py",
+    "lbench/errors.py",
+    "lbench/home.py",
+    "lbench/hooks.py",
+    "lbench/init.py",
+    "lbench/layer.py",
+    "lbench/network.py",
+    "lbench/networks",
+    "lbench/plugin_check.py",
+    "lbench/plugin_file.py",
+    "lbench/plurals.py",
+    "lbench/probe.py",
+    "lbench/probes",
+    "lbench/randomness.py",
+    "lbench/recipe.py",
+    "lbench/registry.py",
+    "lbench/reporting.py",
+    "lbench/rule.py",
+    "lbench/run_files.py",
+    "lbench/rundir.py",
+    "lbench/step.py",
+    "lbench/task.py",
+    "lbench/templates",
+    "lbench/testing",
+    "lbench/threads.py",
+    "tests/check_wheel.py",
+    "tests/conftest.py",
+    "tests/data",
+    "tests/forked.py",
+    "tests/interpreter.py",
+    "tests/mlflow_once.py",
+    "tests/networks",
+    "tests/packages.py",
+    "tests/permissions.py",
+    "tests/probes",
+    "tests/readonly.py",
+    "tests/resuming.py",
+    "tests/test_architecture.py",
+    "tests/test_config.py",
+    "tests/test_docs.py",
+    "tests/test_errors.py",
+    "tests/test_forked.py",
+    "tests/test_home.py",
+    "tests/test_interface_page.py",
+    "tests/test_plurals.py",
+    "tests/test_project.py",
+    "tests/test_registry.py",
+    "tests/test_rules_page.py",
+    "tests/testing",
+    "tests/warm.py",
     "docs/json.md",
     "docs/studies.md",
     "lbench/study",
@@ -61,6 +124,7 @@ PLAIN: tuple[str, ...] = (
     "docs/homes.md",
 )  # fmt: skip
 """Folders and files that keep to the page. One entry per line."""
+SUFFIXES = ("py", "md", "toml", "template")
 
 AVOIDED = {
     "told": r"\btold\b",
@@ -83,9 +147,7 @@ def files() -> list[Path]:
     """Return the Python files and pages that PLAIN lists or has in its folders."""
     paths = [ROOT / name for name in PLAIN if (ROOT / name).is_file()]
     for name in PLAIN:
-        paths += [
-            path for suffix in ("py", "md", "toml") for path in (ROOT / name).rglob(f"*.{suffix}")
-        ]
+        paths += [path for suffix in SUFFIXES for path in (ROOT / name).rglob(f"*.{suffix}")]
     return sorted(paths)
 
 

@@ -1,1 +1,1 @@
-"""Datasets: where they lie, how they are decoded once, and how batches come from them."""
+"""Datasets: sources of raw files, the cache of decoded data, splits and batches."""

@@ -17,8 +17,8 @@ from typing import IO, Any
 import numpy as np
 import platformdirs
 
+from lbench.data.content import finish
 from lbench.data.dataset import Dataset, Raw, Split
-from lbench.data.decoded import finish
 from lbench.data.lock import locked
 from lbench.data.paths import expanded
 from lbench.errors import DataError

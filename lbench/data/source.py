@@ -14,8 +14,8 @@ from typing import Any, ClassVar
 import platformdirs
 
 from lbench.data import cache, permutation
+from lbench.data.content import check, finish
 from lbench.data.dataset import Dataset, Location, MissingDataError, Raw, Split
-from lbench.data.decoded import check, finish
 from lbench.data.options import Option, whole
 from lbench.data.paths import expanded
 from lbench.errors import DataError, UsageError, unknown

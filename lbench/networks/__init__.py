@@ -1,1 +1,1 @@
-"""Builders of networks."""
+"""Network families: options and a method that builds the network."""

@@ -296,7 +296,7 @@ def test_a_class_without_test_images_is_named(tmp_path: Path, images: Callable[.
 
 
 def tiny(root: Path, images: Callable[..., Path]) -> Path:
-    """Tiny ImageNet's layout as published, with two classes."""
+    """Write the layout of Tiny ImageNet as published, with two classes."""
     for label in ("n01", "n02"):
         images(root / "train" / label / "images", 3, ".JPEG")
         (root / "train" / label / f"{label}_boxes.txt").write_text("0.JPEG\t0\t0\t7\t7\n")

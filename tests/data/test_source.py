@@ -109,8 +109,8 @@ def test_status_reports_every_state_without_raising(mnist_dir: Path, tmp_path: P
     assert missing["state"] == "missing"
     assert missing["message"]
     assert missing["hint"]
-    found = status(source, mnist_dir)
-    assert (found["state"], found["digest"], found["path"]) == ("found", None, str(mnist_dir))
+    raw = status(source, mnist_dir)
+    assert (raw["state"], raw["digest"], raw["path"]) == ("found", None, str(mnist_dir))
     digest = prepare(source, mnist_dir).digest
     ready = status(source, mnist_dir)
     assert (ready["state"], ready["digest"]) == ("ready", digest)
@@ -118,7 +118,7 @@ def test_status_reports_every_state_without_raising(mnist_dir: Path, tmp_path: P
     (mnist_dir / "t10k-labels-idx1-ubyte.gz").unlink()
     assert status(source, mnist_dir)["state"] == "damaged"
     assert status(Digits())["state"] == "ready"
-    json.dumps([missing, found, ready])
+    json.dumps([missing, raw, ready])
 
 
 @pytest.mark.parametrize("entry", lbench_datasets(), ids=lambda entry: entry.name)

@@ -1,4 +1,4 @@
-"""Every network that lbench brings, at its own depth and a few channels: how blocks cut it."""
+"""Every network of lbench can be regrouped into blocks without a change of its function."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ THIN: Mapping[type[NetworkSpec], Mapping[str, Any]] = {
     LocalMixer: {"channels": 8, "groups": 2},
     LfnnV1: {"widths": (4, 3, 5, 4)},
 }
-"""What makes a network of each family small and leaves its blocks as they are."""
+"""Options that make a network of each family small without changing its number of blocks."""
 
 SHAPE, CLASSES = (2, 8, 8), 5
 NAMES = list(registry().networks)
@@ -61,7 +61,7 @@ def images(shape: tuple[int, int, int] = SHAPE) -> Tensor:
 
 
 @EVERY
-def test_k_blocks_hold_all_layers_once_and_in_order(name: str) -> None:
+def test_k_blocks_have_all_layers_once_and_in_order(name: str) -> None:
     network = build(name)
     own = [[layer.name for layer in block.layers] for block in network.blocks]
     names = [layer.name for layer in network.layers]
@@ -83,26 +83,26 @@ def test_k_blocks_have_the_networks_parameters(name: str) -> None:
     for count in range(1, len(network.blocks) + 1):
         grouped = network.regrouped(count)
         assert {id(p): p.numel() for p in grouped.parameters()} == whole
-        held = [id(p) for block in grouped.blocks for p in block.parameters()]
-        assert len(set(held)) == len(held)
+        ids = [id(p) for block in grouped.blocks for p in block.parameters()]
+        assert len(set(ids)) == len(ids)
 
 
 @EVERY
 @pytest.mark.parametrize("train", [True, False], ids=["training", "prediction"])
 def test_k_blocks_compute_the_same(name: str, train: bool) -> None:
-    """Dropout too: a mask has the name of the map that it follows, so it is the same mask."""
+    """Compare with dropout too: a mask has the name of its map, so it does not change."""
     network = build(name, dropout=0.3).train(train)
     s = Step(Randomness(0)) if train else None
     x, blocks = images(), len(network.blocks)
     expected = network(x, s)
-    tried = range(1, blocks + 1) if blocks < 12 else (1, 2, 3, blocks // 2, blocks - 1)
-    for count in tried:
+    counts = range(1, blocks + 1) if blocks < 12 else (1, 2, 3, blocks // 2, blocks - 1)
+    for count in counts:
         torch.testing.assert_close(network.regrouped(count)(x, s), expected)
 
 
 @EVERY
-def test_a_block_emits_what_it_makes_of_its_scores(name: str) -> None:
-    """With shapes as ``shapes`` foretells them: h is as large as its last layer's z."""
+def test_a_block_is_emit_of_activate_of_preactivation(name: str) -> None:
+    """Compare the shapes with ``shapes`` too: h has the shape of its last layer's z."""
     network = build(name).eval()
     shapes = network.shapes(SHAPE)
     for grouped in (network, network.regrouped(1)):
@@ -118,7 +118,7 @@ def test_a_block_emits_what_it_makes_of_its_scores(name: str) -> None:
 
 
 @EVERY
-def test_all_parameters_of_blocks_lie_in_their_layers(name: str) -> None:
+def test_all_parameters_of_blocks_are_in_their_layers(name: str) -> None:
     network = build(name)
     for block in network.blocks:
         layers = {id(p) for layer in block.layers for p in layer.parameters()}
@@ -129,13 +129,13 @@ def test_all_parameters_of_blocks_lie_in_their_layers(name: str) -> None:
 def test_the_loss_reaches_every_parameter(name: str) -> None:
     network = build(name).double()
     (network(images().double()).square().sum()).backward()
-    still = [n for n, p in network.named_parameters() if p.grad is None or not p.grad.any()]
-    assert not still
+    unreached = [n for n, p in network.named_parameters() if p.grad is None or not p.grad.any()]
+    assert not unreached
 
 
 @EVERY
 @pytest.mark.parametrize("shape", [(1, 3, 3), (3, 1, 1), (1, 28, 28), (1, 9, 5)])
-def test_a_network_takes_a_shape_or_refuses_it_with_a_hint(
+def test_a_network_accepts_a_shape_or_refuses_it_with_a_hint(
     name: str, shape: tuple[int, int, int]
 ) -> None:
     if isinstance(spec := spec_of(name), LocalMixer):
@@ -151,7 +151,7 @@ def test_a_network_takes_a_shape_or_refuses_it_with_a_hint(
 
 
 @pytest.mark.parametrize("cls", THIN)
-def test_the_audits_network_takes_its_images(cls: type[NetworkSpec]) -> None:
+def test_the_audits_network_accepts_its_images(cls: type[NetworkSpec]) -> None:
     network = cls(**cls.small).build(Init(0), (1, 3, 3), 3)
     assert 2 <= len(network.blocks) <= 5
     assert min(layer.width for layer in network.layers) >= 9
@@ -171,5 +171,5 @@ def test_a_few_steps_of_bp_lower_the_loss(cls: type[NetworkSpec]) -> None:
     assert losses[-1] < 0.5 * losses[0]
 
 
-def test_the_families_are_all_looked_at() -> None:
+def test_every_family_has_a_small_network() -> None:
     assert {registry().load("networks", name) for name in NAMES} == set(THIN)

@@ -60,7 +60,7 @@ def batch_of(size: int = 6) -> Batch:
 
 
 def layers_of(rule: Rule, grads: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Gradients by the parameter, which regrouped blocks hold under another name."""
+    """Return gradients by layer and parameter, since regrouping changes parameter names."""
     names = {id(p): name for name, p in rule.named_parameters()}
     return {
         f"{layer.name}.{own}": grads[names[id(p)]]
@@ -78,14 +78,14 @@ def test_lg_bp_of_one_block_is_bp_where_its_head_is_the_readout(name: str) -> No
             p.copy_(q)
     expected = layers_of(bp, small.gradients(bp, batch))
     small.assert_same(layers_of(rule, small.gradients(rule, batch)), expected)
-    whole = make(LgBp, NETS[name])  # with its own heads and blocks it is not
+    whole = make(LgBp, NETS[name])  # its own heads and blocks give other gradients
     own = layers_of(whole, small.gradients(whole, batch))
     assert any((own[key] - value).abs().max() > 1e-4 for key, value in expected.items())
 
 
 @pytest.mark.parametrize("name", POOLED)
-def test_a_head_on_what_is_passed_on_is_the_readout_behind_pooling(name: str) -> None:
-    """The head of lfnn_l_v1 reads all positions; a mean is a weight shared by them."""
+def test_a_head_on_a_blocks_output_can_be_the_readout_behind_pooling(name: str) -> None:
+    """Give the head of lfnn_l_v1, which reads all positions, equal weights for a mean."""
     batch = batch_of()
     bp, rule = make(Bp, POOLED[name]), make(LfnnLV1, POOLED[name], blocks=1)
     (head,) = rule.heads
@@ -94,5 +94,5 @@ def test_a_head_on_what_is_passed_on_is_the_readout_behind_pooling(name: str) ->
     with torch.no_grad():
         head.weight.copy_(readout.weight.repeat_interleave(positions, 1) / positions)
         head.bias.copy_(readout.bias)
-    expected, found = small.gradients(bp, batch), small.gradients(rule, batch)
-    small.assert_same(layers_of(rule, found), layers_of(bp, expected))
+    expected, actual = small.gradients(bp, batch), small.gradients(rule, batch)
+    small.assert_same(layers_of(rule, actual), layers_of(bp, expected))

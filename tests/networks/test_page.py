@@ -1,4 +1,4 @@
-"""The sizes of all networks, as papers publish them and as the page on networks shows them."""
+"""The networks have the sizes that papers publish and that docs/networks.md shows."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PAGE = (Path(__file__).parents[2] / "docs" / "networks.md").read_text()
 
 
 def table(first: str) -> list[list[str]]:
-    """The rows below the header that begins with these cells."""
+    """Return the rows below the header that begins with these cells."""
     head, lines = f"| {first}", iter(PAGE.splitlines())
     next(line for line in lines if line.startswith(head))
     next(lines)
@@ -54,14 +54,14 @@ def built(name: str, dataset: str, **options: Any) -> tuple[Network, Init]:
 
 
 def rule_on(name: str, rule: str, dataset: str) -> Rule:
-    """A rule on a network; ``rule`` may go on with its options: ``lfnn_l_v1, workers=4``."""
+    """Return a rule on a network; ``rule`` may have options: ``lfnn_l_v1, workers=4``."""
     network, init = built(name, dataset)
     known, *options = rule.split(", ")
     cls = registry().load("rules", known)
     shape, classes = shape_of(dataset)
     config = cls.Config(**dict(option.split("=") for option in options))
-    found: Rule = cls(network, Task(dataset, shape, classes), config, init)
-    return found
+    instance: Rule = cls(network, Task(dataset, shape, classes), config, init)
+    return instance
 
 
 def number(text: str) -> int:
@@ -92,9 +92,9 @@ def test_the_pages_sizes_are_those_of_the_code(row: list[str]) -> None:
 @pytest.mark.parametrize("row", WITH_HEADS, ids=lambda row: f"{row[0]}-{row[2]}")
 def test_the_pages_sizes_with_heads_are_those_of_the_rules(row: list[str]) -> None:
     name, rule, dataset, *sizes = row[:6]
-    found = parameters(rule_on(name, rule, dataset), shape_of(dataset)[0])
-    together = found["inf"] + found["aux"]
-    assert [found["inf"], found["aux"], together] == list(map(number, sizes))
+    counts = parameters(rule_on(name, rule, dataset), shape_of(dataset)[0])
+    together = counts["inf"] + counts["aux"]
+    assert [counts["inf"], counts["aux"], together] == list(map(number, sizes))
 
 
 @pytest.mark.parametrize(
@@ -121,27 +121,27 @@ def test_networks_have_the_published_size_in_millions(
 
 
 def test_sizes_with_heads_are_the_published_ones() -> None:
-    told = [row for row in WITH_HEADS if "K" in row[6]]
-    assert [row[0] for row in told] == ["mixer-s", "mixer-m", "mixer-m8"]
-    for row in told:
+    published = [row for row in WITH_HEADS if "K" in row[6]]
+    assert [row[0] for row in published] == ["mixer-s", "mixer-m", "mixer-m8"]
+    for row in published:
         assert f"{number(row[5]) / 1e3:.0f}K" == row[6].split()[0]
 
 
 def test_titles_have_the_sizes_of_the_page() -> None:
     rows = {row[0]: row for row in SIZES}
     together = {row[0]: row[5] for row in WITH_HEADS}
-    told = 0
+    checked = 0
     for name, entry in registry().networks.items():
         for size, dataset in re.findall(r"([\d,]+) parameters on (MNIST|CIFAR-10)", entry.title):
             if "head" in entry.title:
                 assert size == together[name]
             else:
                 assert size == rows[name][3 if dataset == "MNIST" else 4]
-            told += 1
-    assert told >= 10
+            checked += 1
+    assert checked >= 10
 
 
-# What the papers count
+# Sizes in papers
 
 
 @pytest.mark.parametrize(
@@ -157,7 +157,7 @@ def test_weights_and_biases_are_those_of_the_papers_shapes(
 ) -> None:
     network = spec.build(Init(0), *shape_of(dataset))
     assert count(network) == size
-    # BatchNorm's scale and shift stand in the place of the biases.
+    # BatchNorm's scale and shift replace the biases.
     normed = spec.model_copy(update={"norm": "batch"}).build(Init(0), *shape_of(dataset))
     assert count(normed) == size + sum(layer.width for layer in network.layers)
 
@@ -174,7 +174,7 @@ def test_wider_vggs_have_the_published_size(
 
 
 def test_predsims_similarity_heads_of_vgg8b_have_the_papers_size() -> None:
-    """A 3x3 convolution a block, a square map for the layer of 1024, and classifiers of 4096."""
+    """Count a 3x3 convolution per block, a square map for the 1024 units, and classifiers."""
     squares = sum(9 * width**2 for width in (128, 256, 256, 512, 512, 512))
     assert squares == 8_404_992
     classifiers = 6 * (4096 * 10 + 10) + (1024 * 10 + 10)
@@ -188,7 +188,7 @@ def test_predsims_similarity_heads_of_vgg8b_have_the_papers_size() -> None:
 def test_the_first_lfnn_networks_have_the_size_that_keras_counts(
     name: str, workers: int, published: int, without_heads: int
 ) -> None:
-    """It counts scale, shift, running mean and variance of each channel of a BatchNorm."""
+    """Count scale, shift, running mean and variance of each BatchNorm channel, as Keras does."""
     dataset = {"mnist": "mnist", "cifar": "cifar10"}[name.rpartition("-")[2]]
     rule: Any = rule_on(name, f"lfnn_l_v1, workers={workers}", dataset)
     norms = [norm for norm in rule.modules() if isinstance(norm, nn.BatchNorm2d)]

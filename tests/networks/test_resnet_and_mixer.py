@@ -1,4 +1,4 @@
-"""Residual networks and LocalMixers have the parameters that their papers publish."""
+"""Residual networks and LocalMixers have the layers and parameter counts of their papers."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_resnets_have_the_published_size(depth: int, parameters: int) -> None:
         ({"patches": 8, "channels": 512, "groups": 16, "depth": 4}, (3, 32, 32), 918_770),
     ],
 )
-def test_mixers_have_the_published_size_with_a_head_a_block(
+def test_mixers_have_the_published_size_with_a_head_per_block(
     options: dict[str, Any], shape: tuple[int, int, int], parameters: int
 ) -> None:
     network = LocalMixer(**options).build(Init(0), shape, 10)
@@ -95,20 +95,21 @@ NETWORKS: list[tuple[Network, tuple[int, int, int]]] = [
 def test_a_tap_sees_each_layer_once_and_may_cut_there(
     network: Network, shape: tuple[int, int, int]
 ) -> None:
-    kept: dict[str, Tensor] = {}
+    preactivations: dict[str, Tensor] = {}
 
     def cut(layer: Layer, z: Tensor) -> Tensor:
-        assert layer.name not in kept
-        kept[layer.name] = z
+        assert layer.name not in preactivations
+        preactivations[layer.name] = z
         return z.detach()
 
     network.train()
     with tapped(network.layers, cut):
         network(torch.randn(4, *shape))
-    assert [layer.name for layer in network.layers] == list(kept)
-    assert {name: z.shape[1:] for name, z in kept.items()} == network.shapes(shape)
+    assert [layer.name for layer in network.layers] == list(preactivations)
+    shapes = {name: z.shape[1:] for name, z in preactivations.items()}
+    assert shapes == network.shapes(shape)
     for layer in network.layers:
-        (kept[layer.name].square().sum()).backward()
+        (preactivations[layer.name].square().sum()).backward()
         reached = {name for name, p in network.named_parameters() if p.grad is not None}
         assert reached == {
             name
@@ -128,7 +129,7 @@ def test_regrouped_networks_compute_the_same(
     torch.testing.assert_close(network.regrouped(blocks)(x), network(x))
 
 
-def test_shapes_leave_running_statistics_alone() -> None:
+def test_shapes_do_not_change_running_statistics() -> None:
     network, shape = NETWORKS[0]
     before = {name: value.clone() for name, value in network.named_buffers()}
     network.shapes(shape)
@@ -136,14 +137,14 @@ def test_shapes_leave_running_statistics_alone() -> None:
 
 
 @pytest.mark.parametrize(
-    ("build", "says"),
+    ("build", "message"),
     [
         (lambda: Resnet(depth=21).build(Init(0), (3, 8, 8), 5), "6n .* 2, but got 21"),
         (lambda: LocalMixer(patches=3).build(Init(0), (1, 8, 8), 5), "8x8 into 3x3"),
         (lambda: LocalMixer(channels=10, groups=3).build(Init(0), (1, 8, 8), 5), "3 groups of 10"),
     ],
 )
-def test_what_does_not_fit_is_said(build: Any, says: str) -> None:
-    with pytest.raises(UsageError, match=says) as caught:
+def test_options_that_do_not_fit_are_refused_with_a_hint(build: Any, message: str) -> None:
+    with pytest.raises(UsageError, match=message) as caught:
         build()
     assert caught.value.hint

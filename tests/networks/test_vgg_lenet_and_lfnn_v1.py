@@ -1,4 +1,4 @@
-"""VGG, LeNet and LFNN's first networks, and normalised MLPs, are the layers that they name."""
+"""VGG, LeNet, LFNN's first networks and normalised MLPs compute their documented layers."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def affine(network: Network, name: str) -> tuple[Tensor, Tensor | None]:
 
 
 def normalised(z: Tensor) -> Tensor:
-    """By the batch's own statistics, with the first scale and shift: 1 and 0."""
+    """Normalise by the batch's statistics, with the initial scale 1 and shift 0."""
     return F.batch_norm(z, None, None, training=True)
 
 
@@ -50,7 +50,7 @@ def test_vgg_is_convolutions_with_batch_norm_then_a_fully_connected_layer() -> N
 
 
 def test_vggs_layers_are_those_of_the_paper() -> None:
-    """Nøkland & Eidnes' code writes them with M for a pooling."""
+    """Compare with the lists in Nøkland & Eidnes' code, which has M for a pooling."""
     plans = {
         "vgg8b": [128, 256, "M", 256, 512, "M", 512, "M", 512, "M"],
         "vgg11b": [128, 128, 128, 256, "M", 256, 512, "M", 512, 512, "M", 512, "M"],
@@ -58,20 +58,20 @@ def test_vggs_layers_are_those_of_the_paper() -> None:
     for name, plan in plans.items():
         entry = registry().find("networks", name)
         spec = registry().load("networks", name)(**{**entry.preset, "multiplier": 0.125})
-        found: list[Any] = []
+        widths: list[Any] = []
         for block in spec.build(Init(0), (3, 32, 32), 10).blocks:
-            found += [block.width * 8 if block.convolutional else block.width]
-            found += ["M"] if block.pool == 2 else []
-        assert found == [*plan, 1024]
+            widths += [block.width * 8 if block.convolutional else block.width]
+            widths += ["M"] if block.pool == 2 else []
+        assert widths == [*plan, 1024]
 
 
-def test_a_multiplier_leaves_the_fully_connected_layer_alone() -> None:
+def test_a_multiplier_does_not_change_the_fully_connected_layer() -> None:
     spec = Vgg(widths=(4, 6), pools=(2,), hidden=(7,))
     wide = spec.model_copy(update={"multiplier": 1.5}).build(Init(0), (1, 4, 4), 5)
     assert [layer.width for layer in wide.layers] == [6, 9, 7]
 
 
-def test_a_vgg_without_hidden_layers_reads_means_over_space() -> None:
+def test_the_readout_of_a_vgg_without_hidden_layers_reads_means_over_positions() -> None:
     network = Vgg(widths=(4,), pools=(), hidden=()).build(Init(0), (1, 4, 4), 5)
     assert network.readout.linear.in_features == 4
     assert network(torch.zeros(2, 1, 4, 4)).shape == (2, 5)
@@ -79,7 +79,7 @@ def test_a_vgg_without_hidden_layers_reads_means_over_space() -> None:
 
 @pytest.mark.parametrize("side", [28, 32])
 def test_lenet_is_lenet_on_images_of_28_and_32(side: int) -> None:
-    """Padded by 2 in the first convolution, 28x28 is 32x32 with a border of 0."""
+    """Pad 28x28 by 2 in the first convolution, which makes it 32x32 with a border of 0."""
     network = Lenet().build(Init(0), (1, side, side), 10).double()
     x = images(2, 1, side, side)
     pad = (32 - side) // 2
@@ -106,14 +106,14 @@ def test_an_lfnn_block_is_two_convolutions_pooled_and_then_normalised() -> None:
     torch.testing.assert_close(network(x), expected)
 
 
-def test_dropout_stands_behind_an_lfnn_blocks_normalisation() -> None:
+def test_dropout_follows_an_lfnn_blocks_normalisation() -> None:
     network = LfnnV1(widths=(4, 8)).build(Init(0), (1, 8, 8), 5, dropout=0.5)
     (block,) = network.blocks
     x = images(6, 1, 8, 8).float()
-    kept, dropped = block(x), block(x, Step(Randomness(0)))
+    plain, dropped = block(x), block(x, Step(Randomness(0)))
     zero = dropped.flatten(2).abs().sum(2) == 0
     assert 0.2 < zero.float().mean() < 0.8
-    torch.testing.assert_close(dropped[~zero], 2 * kept[~zero])
+    torch.testing.assert_close(dropped[~zero], 2 * plain[~zero])
 
 
 @pytest.mark.parametrize("kind", ["batch", "group"])
@@ -143,7 +143,7 @@ def test_normalisation_is_of_features_behind_fully_connected_layers() -> None:
 
 
 @pytest.mark.parametrize(
-    ("spec", "says"),
+    ("spec", "message"),
     [
         (Vgg(widths=()), "positive widths"),
         (Vgg(widths=(4, 4), pools=(1, 3)), r"2 convolutions, but got pools \[1, 3\]"),
@@ -153,7 +153,7 @@ def test_normalisation_is_of_features_behind_fully_connected_layers() -> None:
         (Mlp(widths=(6, -1)), "positive widths"),
     ],
 )
-def test_what_does_not_fit_is_said(spec: Any, says: str) -> None:
-    with pytest.raises(UsageError, match=says) as caught:
+def test_options_that_do_not_fit_are_refused_with_a_hint(spec: Any, message: str) -> None:
+    with pytest.raises(UsageError, match=message) as caught:
         spec.build(Init(0), (1, 8, 8), 5)
     assert caught.value.hint

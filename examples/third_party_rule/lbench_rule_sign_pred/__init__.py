@@ -22,13 +22,13 @@ def lbench_rules() -> list[RuleEntry]:
 
 @hookimpl
 def lbench_probes() -> list[ProbeEntry]:
-    title = "Angle between a block's feedback and the weights that it stands for"
+    title = "Angle between a block's feedback and the weights that it replaces"
     return [ProbeEntry("sign_angle", title, load=f"{ANGLE}:SignAngle")]
 
 
 @hookimpl
 def lbench_figures() -> list[FigureEntry]:
-    title = "Angle between feedback and weights over training, a line a block"
+    title = "Angle between feedback and weights over training, by block"
     return [FigureEntry("sign_angle", title, load=f"{ANGLE}:figures", probe="sign_angle")]
 
 

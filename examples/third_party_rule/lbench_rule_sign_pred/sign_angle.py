@@ -1,7 +1,7 @@
-"""sign_angle: how far the signs that a block gets back point from its classifier's weights.
+"""sign_angle: the angle between a block's feedback and the weights of its classifier.
 
-The probe, its figure and its analysis: what is recorded in a run, and what a study's report makes
-of it.
+The module has the probe, which records the angle in a run, and the figure and the analysis, which
+show it in the report of a study.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ from lbench_rule_sign_pred.sign_pred import SignPred
 
 
 class SignAngle(Probe):
-    """The angle between a block's feedback and the weights that it stands for, at each epoch's end.
+    """The angle between a block's feedback and the weights that it replaces, after each epoch.
 
-    With both written as one vector of classes · width numbers; 90° is what random feedback has.
+    Both are vectors of classes · width numbers. The angle of random feedback is about 90°.
     """
 
     columns: ClassVar = {
@@ -55,13 +55,13 @@ class SignAngle(Probe):
 
 
 def figures(results: Results, argument: str) -> list[Figure]:
-    """Draw the angle over epochs, mean over seeds: a line a block of each cell."""
-    found = configurations(results, "sign_angle")
-    if not found:
+    """Draw the mean angle over seeds by epoch, with one line per configuration and block."""
+    recorded = configurations(results, "sign_angle")
+    if not recorded:
         return []
     picture, (axes,) = panels(1)
     data: list[dict[str, Any]] = []
-    for cell in found:
+    for cell in recorded:
         for block, curve in curves(cell).items():
             series = f"{cell.title}, block {block + 1}"
             index = len({row["series"] for row in data})
@@ -72,19 +72,20 @@ def figures(results: Results, argument: str) -> list[Figure]:
     axes.set_ylabel("angle to the weights (°)")
     legend(picture, [axes])
     caption = f"Mean over seeds; at most {LINES} lines are drawn, the data have all."
-    return [Figure("sign_angle", "Do signs point as weights do?", caption, picture, data)]
+    title = "Angle between feedback and weights"
+    return [Figure("sign_angle", title, caption, picture, data)]
 
 
 def analysis(results: Results) -> Answer:
-    """State the angle of each cell's last block after the last epoch, with its interval."""
-    found = configurations(results, "sign_angle")
-    if not found:
+    """State the final angle of each configuration's last block, with its interval."""
+    recorded = configurations(results, "sign_angle")
+    if not recorded:
         return Answer(f"{UNDECIDED}: no run has recorded the angle of its feedback.")
-    last = {cell.id: at_end(cell) for cell in found}
-    said = [f"{cell.title} {spread(interval(last[cell.id]), 1)}°" for cell in found]
-    sentence = f"The angle between feedback and weights of the last block is {joined(said)}."
+    last = {cell.id: at_end(cell) for cell in recorded}
+    angles = [f"{cell.title} {spread(interval(last[cell.id]), 1)}°" for cell in recorded]
+    sentence = f"The angle between feedback and weights of the last block is {joined(angles)}."
     details = [
-        f"{cell.title} on {cell.setup}: test error {cell.test_error_text}." for cell in found
+        f"{cell.title} on {cell.setup}: test error {cell.test_error_text}." for cell in recorded
     ]
     return Answer(sentence, details, {"angles": last})
 
@@ -103,5 +104,5 @@ def curves(cell: Configuration) -> dict[int, dict[int, float]]:
 
 
 def at_end(cell: Configuration) -> list[float]:
-    """Return the angle of the last block after the last epoch, one value a seed, in degrees."""
+    """Return the angle of the last block after the last epoch, in degrees, for each seed."""
     return [columns["angle"][-1] for columns in cell.tables.values()]

@@ -1,4 +1,4 @@
-"""The probe records the angle between the feedback and the weights, of this rule alone."""
+"""The probe records the angle between feedback and weights, and refuses other rules."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ SHAPE, CLASSES = (1, 4, 4), 5
 
 
 def probe(rule: Rule) -> SignAngle:
-    nothing: Any = None  # the probe looks at no example
-    return SignAngle("sign_angle", Scene(rule, nothing, nothing, Randomness(0), 1, 1))
+    examples: Any = None  # the probe reads none
+    return SignAngle("sign_angle", Scene(rule, examples, examples, Randomness(0), 1, 1))
 
 
 def test_the_angle_is_that_of_the_weights_and_their_signs() -> None:
@@ -31,7 +31,7 @@ def test_the_angle_is_that_of_the_weights_and_their_signs() -> None:
     assert [row["block"] for row in angle.rows] == [0, 1]
     for row, classifier in zip(angle.rows, rule.heads, strict=True):
         size = classifier.weight.double().abs()
-        # w · sign(w) is the sum of all sizes, and every sign has length 1.
+        # w · sign(w) is the sum of absolute values, and every sign has length 1.
         cosine = float(size.sum() / (size.norm() * math.sqrt(size.numel())))
         assert math.cos(math.radians(row["angle"])) == pytest.approx(cosine)
         assert 0 < row["angle"] < 90

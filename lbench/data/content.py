@@ -1,4 +1,4 @@
-"""Makes a dataset of decoded arrays: checks, the digest of its content, moments of its pixels."""
+"""The content of a dataset: checks, digest, moments, and images in both splits."""
 
 from __future__ import annotations
 
