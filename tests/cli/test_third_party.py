@@ -66,7 +66,7 @@ def test_a_study_reports_what_the_plugins_own_probe_recorded(folder: Path) -> No
     page = Path(found["report"])
     text = page.read_text()
     assert answer["sentence"] in text
-    assert "Do signs point as weights do?" in text
+    assert "Angle between feedback and weights" in text
     csv = (page.parent / "figures" / "sign_angle.csv").read_text().splitlines()
     assert csv[0] == "series,epoch,angle"
     assert len(csv) > 1 + 2 * 2
