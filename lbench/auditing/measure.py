@@ -208,27 +208,41 @@ def _evidence(subject: Subject, claims: Claims | None, results: _Results) -> dic
     strongest, depths = moved.strongest, moved.depths()
     depth = max(depths.values(), default=0)
     claims_scalar = claims is not None and claims.transport == "scalar"
-    coupled = [f"{label(n)} differs when the batch is cut in two" for n in results.coupled]
+    coupled = [
+        f"the update of {label(n)} differs when the batch is cut in two" for n in results.coupled
+    ]
     if results.coupled and (coupling := results.coupling(subject)):
         coupled.insert(0, INFERRED.format(coupling))
     evidence = {
         "transport": [DIFFERENCES]
         if claims_scalar and strongest == "none"
         else _transports(subject, moved),
-        "backward_depth": [f"{label(n)}: {d}" for n, d in depths.items() if d == depth and d],
+        "backward_depth": [_reached(label(n), d) for n, d in depths.items() if d == depth and d],
         "update_locked": [f"{a} waits for {b}" for a, b in results.local.waits],
-        "global_error": [f"{unit} moved with {results.last}" for unit in results.reached],
+        "global_error": [
+            f"the update of {unit} changed with the weights of {results.last}"
+            for unit in results.reached
+        ],
         "couples": coupled,
         "writes": [
             *(f"{label(name)} was changed {when}" for name, when in conduct.writes),
             *results.shared,
         ],
         "prediction": results.leaks,
-        "randomness": [f"drew from the global generator of {g}" for g in conduct.generators],
+        "randomness": [
+            f"the step drew from the global generator of {g}" for g in conduct.generators
+        ],
     }
     if strongest in ("none", "scalar") and conduct.writes:
         evidence["bp_free"] = [WRITTEN]
     return evidence
+
+
+def _reached(layer: str, depth: int) -> str:
+    """Return how many transposes reach a layer's update, in words."""
+    if depth == 1:
+        return f"1 transposed layer reaches the update of {layer}"
+    return f"{depth} transposed layers, one after the other, reach the update of {layer}"
 
 
 def _transports(subject: Subject, moved: Transport) -> list[str]:

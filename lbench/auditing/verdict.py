@@ -58,7 +58,7 @@ def _observations(glance: Glance, local: bool) -> Iterator[tuple[str, Any, str]]
         yield "writes", "foreign", glance.writes[0]
     if glance.generators:
         generators = " and ".join(glance.generators)
-        yield "randomness", "global", f"drew from the global generator of {generators}"
+        yield "randomness", "global", f"the step drew from the global generator of {generators}"
     if glance.follows:
         yield (
             "transport",

@@ -1,4 +1,4 @@
-"""Each planted cheat is found, and the evidence says what it does."""
+"""Each planted cheat is found, and the evidence describes it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_every_cheat_contradicts_a_claim(cheat: str) -> None:
     assert any(text.startswith(f"{claim}:") for text in contradictions), contradictions
 
 
-def test_the_evidence_names_who_reaches_whom() -> None:
+def test_the_evidence_names_the_layers_of_a_transport() -> None:
     cls, _ = CHEATS["a transposed copy of the head, refreshed every step"]
     evidence = audited(cls).evidence["transport"]
     assert "the update of fc1 follows the transposed weights of heads.0" in evidence

@@ -136,7 +136,7 @@ def test_what_the_audit_could_not_measure_is_said(capsys: pytest.CaptureFixture[
 def test_contradictions_are_told_in_red_one_a_line(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told = ["writes: fc2.weight was changed", "randomness: drew from the global generator"]
+    told = ["writes: fc2.weight was changed", "randomness: the step drew from the global generator"]
     shown = {**result(run(0, 1.8), test=TEST), "audit": AUDIT, "contradictions": told}
     render_run(shown)
     text = capsys.readouterr().out
