@@ -42,7 +42,7 @@ from lbench.errors import UsageError
 from lbench.networks.spec import NetworkSpec
 from lbench.registry import registry
 from lbench.rule import Rule
-from lbench.run.digest import code_digest
+from lbench.training.digest import code_digest
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))

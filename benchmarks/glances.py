@@ -29,13 +29,13 @@ from lbench.init import Init
 from lbench.networks.mlp import Mlp
 from lbench.randomness import Randomness
 from lbench.registry import registry
-from lbench.run.cell import Cell
-from lbench.run.glances import SHARE, glance_steps
-from lbench.run.optim import Update
-from lbench.run.resolve import Request, resolve
-from lbench.run.step_plan import StepPlan
 from lbench.step import Phase, Step
 from lbench.task import Batch
+from lbench.training.cell import Cell
+from lbench.training.glances import SHARE, glance_steps
+from lbench.training.optim import Update
+from lbench.training.resolve import Request, resolve
+from lbench.training.step_plan import StepPlan
 
 RULES = ("lfnn_l", "bp", "dfa")
 SEEDS = 20

@@ -5,8 +5,8 @@ does not grow with depth: by at most 0.05 tensors per block, where a tensor is o
 (batch 1024 x width 1000, float32). bp keeps about one activation per block for its backward pass,
 and the gradients of all weights at once.
 
-The measurement is that of every run (``lbench.run.step_memory``): parameters and optimizer state,
-which exist before the step, are not counted.
+The measurement is that of every run (``lbench.training.step_memory``): parameters and optimizer
+state, which exist before the step, are not counted.
 
     python benchmarks/memory.py
 """
@@ -23,10 +23,10 @@ from lbench.randomness import Randomness
 from lbench.recipe import Recipe
 from lbench.registry import registry
 from lbench.rule import Rule
-from lbench.run.optim import Update
-from lbench.run.step_memory import Lifetimes
 from lbench.step import Step
 from lbench.task import Batch, Task
+from lbench.training.optim import Update
+from lbench.training.step_memory import Lifetimes
 
 BATCH, WIDTH, DEPTHS, BAR = 1024, 1000, (4, 8, 16, 32), 0.05
 SHAPE = (1, 28, 28)

@@ -31,9 +31,9 @@ from lbench.randomness import Randomness
 from lbench.recipe import Recipe
 from lbench.registry import registry
 from lbench.rule import Rule
-from lbench.run.optim import Update
 from lbench.step import Step
 from lbench.task import Batch, Task
+from lbench.training.optim import Update
 
 BARS = {
     "lfnn_l": 0.95,

@@ -23,13 +23,13 @@ from lbench.data.loader import Batches, DeviceData
 from lbench.data.mnist import Mnist
 from lbench.randomness import Randomness
 from lbench.registry import registry
-from lbench.run.cell import Cell
-from lbench.run.resolve import Request, resolve
-from lbench.run.schedule import factor
-from lbench.run.step_plan import StepPlan
-from lbench.run.trainer import Trainer
-from lbench.run.trainer_parts import Output, Procedure, TrainingData
 from lbench.rundir import RunDir
+from lbench.training.cell import Cell
+from lbench.training.resolve import Request, resolve
+from lbench.training.schedule import factor
+from lbench.training.step_plan import StepPlan
+from lbench.training.trainer import Trainer
+from lbench.training.trainer_parts import Output, Procedure, TrainingData
 
 BAR = 1.05
 EPOCHS = 2

@@ -28,10 +28,10 @@ from lbench.execute.writer import Writer
 from lbench.home import Home
 from lbench.registry import registry
 from lbench.report.summary import metrics
-from lbench.study.definition import Arm, Search, Study
-from lbench.study.plan import plan
-from lbench.study.runner import Runner
-from lbench.study.search import OptunaSearch
+from lbench.studies.definition import Arm, Search, Study
+from lbench.studies.plan import plan
+from lbench.studies.runner import Runner
+from lbench.studies.search import OptunaSearch
 
 BAR = 0.3
 DRIVER = {

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from lbench.api.listing import rules as rules
     from lbench.api.predictor import load as load
     from lbench.api.results import results as results
+    from lbench.api.studies import study as study
+    from lbench.api.studies import tune as tune
+    from lbench.api.training import run as run
     from lbench.auditing.steps import audit as audit
     from lbench.claims import Claims as Claims
     from lbench.config import RuleConfig as RuleConfig
@@ -101,9 +104,12 @@ _HOMES = {
     "param": "config",
     "results": "api.results",
     "rules": "api.listing",
+    "run": "api.training",
     "spatial_mean": "network",
+    "study": "api.studies",
     "tapped": "layer",
     "trained": "rule",
+    "tune": "api.studies",
 }
 
 __all__ = sorted([*_HOMES, "__version__"])

@@ -32,7 +32,7 @@ from lbench.report.figures.figure import (
 )
 from lbench.report.table import percent, spread
 from lbench.statistics.intervals import Summary, interval
-from lbench.study.results import Results
+from lbench.studies.results import Results
 
 __all__ = [
     "COLOURS",

@@ -20,9 +20,9 @@ from tests import forked
 # Waiting threads must not take cores from the other test process; the helpers import torch.
 wait_passively()
 
-FORKED = {"api", "auditing", "cli", "execute", "plugins", "report", "run", "study"}
+FORKED = {"api", "auditing", "cli", "execute", "plugins", "report", "training", "studies"}
 """Rooms whose many imports make it worthwhile to fork their test processes too."""
-FORKING = {"api", "cli", "execute", "run", "study"}
+FORKING = {"api", "cli", "execute", "training", "studies"}
 """Rooms whose first tests need the server of `tests.forked`, which starts before them."""
 
 LONG = {"test_probe_figures.py", "test_running.py", "test_study_report.py"}

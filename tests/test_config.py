@@ -9,8 +9,8 @@ import pytest
 
 from lbench.config import Options, param
 from lbench.errors import UsageError
-from lbench.study.definition import Span
-from lbench.study.space import declared_domain
+from lbench.studies.definition import Span
+from lbench.studies.space import declared_domain
 
 
 class Config(Options):

@@ -18,7 +18,7 @@ from lbench.cli.new_rule import contents
 from lbench.hooks import API
 from lbench.registry import Registry
 from lbench.testing import CHECKS, Check, Subject, examine
-from tests.run.helper import lbench_run
+from tests.training.helper import lbench_run
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()

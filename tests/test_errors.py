@@ -10,8 +10,8 @@ from lbench.data.augment import OPERATIONS
 from lbench.errors import nearest
 from lbench.recipe import Recipe
 from lbench.registry import registry
-from lbench.study.definition import OBJECTIVES, SAMPLERS
-from tests.study.helper import lbench
+from lbench.studies.definition import OBJECTIVES, SAMPLERS
+from tests.studies.helper import lbench
 
 KINDS = {
     "rules": list(registry().rules),

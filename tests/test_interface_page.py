@@ -26,7 +26,7 @@ from lbench.probe import Probe, Scene
 from lbench.randomness import Randomness
 from lbench.rule import GradientRule, LocalRule, Rule
 from lbench.step import Step
-from lbench.study.results import Results
+from lbench.studies.results import Results
 from lbench.task import Task
 
 PAGE = (Path(__file__).parents[1] / "docs" / "interface.md").read_text(encoding="utf-8")
@@ -36,7 +36,7 @@ CLASSES = {node.name: node for node in TREE.body if isinstance(node, ast.ClassDe
 FUNCTIONS = {node.name: node for node in TREE.body if isinstance(node, ast.FunctionDef)}
 ELSEWHERE = {
     "NetworkSpec", "__version__", "audit", "compare", "datasets", "hookimpl", "load", "results",
-    "rules",
+    "rules", "run", "study", "tune",
 }  # fmt: skip
 """Public names that are no part of the rule interface, or that the page has in its text."""
 PARTLY = {

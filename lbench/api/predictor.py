@@ -19,10 +19,10 @@ from lbench.init import Init
 from lbench.networks.spec import NetworkSpec, network_spec
 from lbench.registry import Registry
 from lbench.rule import Rule
-from lbench.run.digest import code_digest
-from lbench.run.weights import BEST, LAST, read_description, read_weights
 from lbench.rundir import damaged
 from lbench.task import Task
+from lbench.training.digest import code_digest
+from lbench.training.weights import BEST, LAST, read_description, read_weights
 
 FILES = {"last": LAST, "best": BEST}
 

@@ -19,8 +19,8 @@ from lbench.registry import Registry
 from lbench.threads import requested
 
 if TYPE_CHECKING:
-    from lbench.study.definition import Study
-    from lbench.study.study_plan import StudyPlan
+    from lbench.studies.definition import Study
+    from lbench.studies.study_plan import StudyPlan
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ def study(
         DataError: data is missing or damaged.
     """
     from lbench.report.study import check, unrecorded
-    from lbench.study.lookup import find_study
+    from lbench.studies.lookup import find_study
 
     known, where = with_plugin(plugin), home_at(home)
     found = find_study(str(name), known, where)
@@ -213,7 +213,7 @@ def search_study(
     Raises:
         UsageError: an unknown name, or settings that do not fit.
     """
-    from lbench.study.tuning import tuning_study
+    from lbench.studies.tuning import tuning_study
 
     known.find("rules", rule)
     known.find("datasets", dataset)
@@ -243,8 +243,8 @@ def changed(
         UsageError: an unknown sampler or objective, or a search's option for a grid.
     """
     from lbench.errors import unknown
-    from lbench.study.definition import OBJECTIVES, SAMPLERS
-    from lbench.study.study_file import unknown_objective, wrong_objectives
+    from lbench.studies.definition import OBJECTIVES, SAMPLERS
+    from lbench.studies.study_file import unknown_objective, wrong_objectives
 
     asked = {"trials": trials, "sampler": sampler, "objectives": objectives and tuple(objectives)}
     given: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
@@ -298,12 +298,12 @@ def plan_study(
     """
     import torch
 
-    from lbench.run.device import pick
-    from lbench.study.driver import cores_per_worker, worker_devices
-    from lbench.study.equal_operations import with_budgets
-    from lbench.study.estimate import estimated_seconds
-    from lbench.study.plan import plan
-    from lbench.study.step_costs import step_costs
+    from lbench.studies.driver import cores_per_worker, worker_devices
+    from lbench.studies.equal_operations import with_budgets
+    from lbench.studies.estimate import estimated_seconds
+    from lbench.studies.plan import plan
+    from lbench.studies.step_costs import step_costs
+    from lbench.training.device import pick
 
     wanted = plan(
         asked,
@@ -339,8 +339,8 @@ def run_study(
         command: what the report says that it was made by.
         progress: report progress on standard error.
     """
-    from lbench.study.collection import collect_results
-    from lbench.study.driver import drive
+    from lbench.studies.collection import collect_results
+    from lbench.studies.driver import drive
 
     tell = _teller(progress)
     asked = planned.plan.study

@@ -15,10 +15,10 @@ from lbench.registry import registry
 
 if TYPE_CHECKING:
     from lbench.report.study import Report
-    from lbench.study.definition import Study
-    from lbench.study.results import Results
-    from lbench.study.runner import Ending
-    from lbench.study.study_plan import StudyPlan
+    from lbench.studies.definition import Study
+    from lbench.studies.results import Results
+    from lbench.studies.runner import Ending
+    from lbench.studies.study_plan import StudyPlan
 
 
 def say_plan(plan: StudyPlan, places: list[str], seconds: float, unknown: int = 0) -> None:
@@ -67,7 +67,7 @@ def data_notes(plan: StudyPlan) -> list[str]:
 
 def plan_json(plan: StudyPlan, seconds: float) -> dict[str, Any]:
     """The same for ``--dry-run --json``."""
-    from lbench.study.space import format_domain
+    from lbench.studies.space import format_domain
 
     return {
         "study": plan.study.name,
@@ -96,7 +96,7 @@ def best_of(results: Results) -> list[dict[str, Any]]:
     study's runs.
     """
     from lbench.report.worth import worths
-    from lbench.study.settings import as_flags
+    from lbench.studies.settings import as_flags
 
     worth = worths(results)
     return [

@@ -13,8 +13,8 @@ from lbench.home import Home
 
 if TYPE_CHECKING:
     from lbench.report.study import Report
-    from lbench.study.definition import Study
-    from lbench.study.results import Results
+    from lbench.studies.definition import Study
+    from lbench.studies.results import Results
 
 
 def make(study: Study, home: Home, name: str, output: Path | None = None) -> Report:
@@ -25,7 +25,7 @@ def make(study: Study, home: Home, name: str, output: Path | None = None) -> Rep
     """
     from lbench.report.study import make_report
     from lbench.store.read_access import read_access
-    from lbench.study.collection import collect_results
+    from lbench.studies.collection import collect_results
 
     with read_access(home) as at_hand:
         results = collect_results(study, at_hand)

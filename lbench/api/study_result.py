@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from lbench.report.study import Report
     from lbench.report.study_table import Judged
     from lbench.report.table import Table
-    from lbench.study.definition import Study
-    from lbench.study.results import Results
-    from lbench.study.runner import Ending
+    from lbench.studies.definition import Study
+    from lbench.studies.results import Results
+    from lbench.studies.runner import Ending
 
 
 class StudyResult:

@@ -19,9 +19,9 @@ from lbench.threads import requested
 if TYPE_CHECKING:
     from lbench.execute.driver import Outcome
     from lbench.execute.writer import Writer
-    from lbench.run.job import Machine
-    from lbench.run.reporter import Reporter
-    from lbench.run.resolve import Request, Resolved
+    from lbench.training.job import Machine
+    from lbench.training.reporter import Reporter
+    from lbench.training.resolve import Request, Resolved
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ def run(
     check_names(known, rule, dataset, network, probes)
 
     from lbench.recipe import Recipe
-    from lbench.run.resolve import Request
+    from lbench.training.resolve import Request
 
     of_rule = known.load("rules", rule).Config.model_fields
     of_recipe = {n for n in options if n in Recipe.model_fields and n not in of_rule}
@@ -170,8 +170,8 @@ def train(request: Request, conditions: Conditions, known: Registry) -> RunResul
         LockedError: another process is training one of these runs.
     """
     from lbench.report.result import describe
-    from lbench.run.batches import check_batches
-    from lbench.run.resolve import refuse_idle, resolve
+    from lbench.training.batches import check_batches
+    from lbench.training.resolve import refuse_idle, resolve
 
     tell = _Notes(conditions.progress)
     resolved = resolve(request, known)
@@ -279,8 +279,8 @@ def database_writer(home: Home, warn: Callable[[str], None]) -> Writer:
 
 
 def _machine(conditions: Conditions) -> Machine:
-    from lbench.run.device import pick
-    from lbench.run.job import Machine
+    from lbench.training.device import pick
+    from lbench.training.job import Machine
 
     threads = conditions.threads or requested()
     return Machine(pick(conditions.device), threads, conditions.checkpoint_every)

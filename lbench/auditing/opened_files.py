@@ -19,7 +19,7 @@ from typing import Any
 CODE = (".py", ".pyc", ".pyi", ".so", ".pyd", ".dll", ".dylib")
 """Suffixes of files that an import opens."""
 SYSTEM = {Path("/dev"), Path("/proc"), Path("/sys")}
-CALLERS = ("lbench.run.", "lbench.auditing.")
+CALLERS = ("lbench.training.", "lbench.auditing.")
 """Modules that call a rule. Frames below them on the call stack have called lbench."""
 
 _watching: list[FileMonitor] = []

@@ -91,7 +91,7 @@ def command(
         raise click.UsageError("--picture draws one audit, --markdown prints a table; give one.")
     import torch
 
-    from lbench.run.cell import parse_settings
+    from lbench.training.cell import parse_settings
 
     torch.set_num_threads(1)  # the networks are so small that a second thread only waits
     where: dict[str, Any] = {

@@ -50,7 +50,7 @@ def command(name: str, quick: bool, config: tuple[str, ...], as_json: bool) -> i
             f"--set gives options to one rule, but {name!r} has {len(names)}: {', '.join(names)}.",
             "Name one of them.",
         )
-    from lbench.run.cell import parse_settings
+    from lbench.training.cell import parse_settings
 
     options = parse_settings(config, "--set")
     reports = [_check(rule, options, quick=quick, alone=len(names) == 1) for rule in names]

@@ -35,7 +35,7 @@ def _settings(
     if not value:
         return {}
     # Imported when it is needed: it brings torch.
-    from lbench.run.cell import parse_settings
+    from lbench.training.cell import parse_settings
 
     return parse_settings(value, "--data")
 

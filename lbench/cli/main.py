@@ -119,14 +119,14 @@ def main(args: list[str] | None = None) -> None:
 
 
 def _passed_on(error: OSError) -> bool:
-    from lbench.run.plugin_errors import outside_plugins
+    from lbench.training.plugin_errors import outside_plugins
 
     return outside_plugins(error)
 
 
 def _raised(arguments: Sequence[str], error: BaseException) -> NoReturn:
     """Report an error that lbench did not foresee, and where a plugin raised it."""
-    from lbench.run.plugin_errors import plugin_line
+    from lbench.training.plugin_errors import plugin_line
 
     message, where = f"{type(error).__name__}: {error}", plugin_line(error)
     hint = "This is a fault of lbench or a plugin; see where with: lbench --debug …"

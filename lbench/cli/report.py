@@ -17,7 +17,7 @@ from lbench.report.terminal import paragraph
 
 if TYPE_CHECKING:
     from lbench.report.study import Report
-    from lbench.study.definition import Study
+    from lbench.studies.definition import Study
 
 
 @click.command(epilog="Example: lbench report leadership --html leadership.html")
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 @json_option
 def command(study: str, html: Path | None, output: Path | None, home: Home, as_json: bool) -> None:
     """Write the report of a study from what has been trained; runs nothing."""
-    from lbench.study.lookup import find_study
+    from lbench.studies.lookup import find_study
 
     write(find_study(study, registry(), home), home, as_json, study, html, output)
 
@@ -73,7 +73,7 @@ def write(
     if study.path is None:
         from lbench.api.study_output import say_best
         from lbench.store.read_access import read_access
-        from lbench.study.collection import collect_results
+        from lbench.studies.collection import collect_results
 
         with read_access(home) as at_hand:
             say_best(collect_results(study, at_hand), home, data_dir)

@@ -23,7 +23,7 @@ from lbench.home import Home
 
 if TYPE_CHECKING:
     from lbench.api.run_result import RunResult
-    from lbench.run.resolve import Request
+    from lbench.training.resolve import Request
 
 
 def request_options(command: Any) -> Any:
@@ -144,8 +144,8 @@ def command(asked: dict[str, Any], conditions: dict[str, Any], home: Home, as_js
 
 def _request(asked: Mapping[str, Any]) -> Request:
     from lbench.recipe import Recipe
-    from lbench.run.cell import parse_settings
-    from lbench.run.resolve import Request
+    from lbench.training.cell import parse_settings
+    from lbench.training.resolve import Request
 
     values = dict(asked)
     recipe = {name: values.pop(name) for name in asked if name in Recipe.model_fields}

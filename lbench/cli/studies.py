@@ -55,7 +55,7 @@ def _row(entry: StudyEntry) -> dict[str, str]:
 
 def _content(entry: StudyEntry) -> dict[str, Any]:
     """What a study's file says, for people who choose one."""
-    from lbench.study.study_file import read_study
+    from lbench.studies.study_file import read_study
 
     study = read_study(entry.path, entry.name)
     content: dict[str, Any] = {

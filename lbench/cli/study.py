@@ -18,7 +18,7 @@ from lbench.registry import registry
 
 if TYPE_CHECKING:
     from lbench.api.study_result import StudyResult
-    from lbench.study.definition import Study
+    from lbench.studies.definition import Study
 
 ASK_BEYOND = 2 * 3600
 """Seconds of an estimate above which the command asks before it begins."""
@@ -105,7 +105,7 @@ def command(
         click.get_current_context().invoke(studies, as_json=as_json, name=None)
         return 0
     from lbench.report.study import check, unrecorded
-    from lbench.study.lookup import find_study
+    from lbench.studies.lookup import find_study
 
     known = find_study(study, registry(), home)
     check(known)
@@ -117,7 +117,7 @@ def command(
         write(known, home, as_json, study, data_dir=running["data_dir"])
         return 0
     if known.path is None:
-        from lbench.study.ledger import read_ledger
+        from lbench.studies.ledger import read_ledger
 
         raise UsageError(
             f"Study {study} is a search that lbench tune makes.",

@@ -17,8 +17,8 @@ from lbench.report.table import NONE, percent
 from lbench.rundir import RunDir, read_json
 
 if TYPE_CHECKING:
-    from lbench.study.definition import Study
-    from lbench.study.results import Results, SearchResult
+    from lbench.studies.definition import Study
+    from lbench.studies.results import Results, SearchResult
 
 
 def show(study: Study, home: Home, as_json: bool, name: str) -> int:
@@ -28,7 +28,7 @@ def show(study: Study, home: Home, as_json: bool, name: str) -> int:
         name: what the user called the study.
     """
     from lbench.store.read_access import read_access
-    from lbench.study.collection import collect_results
+    from lbench.studies.collection import collect_results
 
     with read_access(home) as at_hand:
         results = collect_results(study, at_hand)

@@ -45,7 +45,7 @@ def command(
     printed with the plan.
     """
     from lbench.api.studies import changed, search_study
-    from lbench.run.cell import parse_settings
+    from lbench.training.cell import parse_settings
 
     settings = parse_settings(config, "--set")
     options = None if only is None else _names(only)

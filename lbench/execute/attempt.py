@@ -11,14 +11,14 @@ from typing import Any
 from lbench.errors import LbenchError
 from lbench.home import Home
 from lbench.registry import registry
-from lbench.run import checkpoint, plugin_errors
-from lbench.run.cell import Cell
-from lbench.run.job import Machine, complete_trial, train
-from lbench.run.reporter import Reporter
-from lbench.run.resolve import Resolved
-from lbench.run.results import empty_result, finished_as_trial
-from lbench.run.run_probes import missing
 from lbench.rundir import RunDir, write_json
+from lbench.training import checkpoint, plugin_errors
+from lbench.training.cell import Cell
+from lbench.training.job import Machine, complete_trial, train
+from lbench.training.reporter import Reporter
+from lbench.training.resolve import Resolved
+from lbench.training.results import empty_result, finished_as_trial
+from lbench.training.run_probes import missing
 
 ENDED = ("finished", "diverged")
 """Statuses that the same spec would reach again: such a run is reported, not repeated."""
@@ -58,8 +58,8 @@ def carry_out(
         reporter: creates a reporter if there is something to do.
         started: called when ``spec.json`` is written, before the first step.
         probes: names of probes; a run that has ended without them is trained again.
-        trial: whether the run is a trial of a search, see :func:`lbench.run.job.train`. A finished
-            trial is completed when it is requested with ``trial=False``.
+        trial: whether the run is a trial of a search, see :func:`lbench.training.job.train`. A
+            finished trial is completed when it is requested with ``trial=False``.
 
     Raises:
         LockedError: another process is training this run.

@@ -11,11 +11,11 @@ from typing import Any
 from lbench.execute.attempt import carry_out, locate
 from lbench.execute.writer import Writer
 from lbench.home import Home
-from lbench.run.cell import Cell
-from lbench.run.job import Machine
-from lbench.run.reporter import Reporter
-from lbench.run.resolve import Resolved
 from lbench.rundir import RunDir
+from lbench.training.cell import Cell
+from lbench.training.job import Machine
+from lbench.training.reporter import Reporter
+from lbench.training.resolve import Resolved
 
 
 @dataclass(slots=True)

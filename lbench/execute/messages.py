@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lbench.run.resolve import Request
+from lbench.training.resolve import Request
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,8 +21,8 @@ from typing import Any
 from lbench.execute.messages import Answer, Ended, Event, Job, JobDone, Note, Started, Stop
 from lbench.execute.worker import Setup, serve
 from lbench.home import Home
-from lbench.run.results import empty_result
 from lbench.threads import wait_passively
+from lbench.training.results import empty_result
 
 CONTEXT = multiprocessing.get_context("spawn")
 """Workers start with an interpreter of their own, which inherits no threads and no locks."""
@@ -271,7 +271,7 @@ class Worker:
 
 @contextmanager
 def _without_main() -> Iterator[None]:
-    """Within the context a spawned process imports no main module.
+    """Keep spawned processes from importing the main module, within the context.
 
     A worker process needs none, and a script of the user without ``if __name__ == "__main__"``
     would run once more in each.

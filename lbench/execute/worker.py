@@ -18,13 +18,13 @@ from lbench.execute.messages import Ended, Job, JobDone
 from lbench.execute.worker_reporter import RunLocation, WorkerReporter
 from lbench.home import Home
 from lbench.registry import registry
-from lbench.run import plugin_errors
-from lbench.run.device import pick
-from lbench.run.job import Machine
-from lbench.run.memory import resident_mib
-from lbench.run.reporter import INTERRUPTED
-from lbench.run.resolve import resolve
-from lbench.run.results import empty_result
+from lbench.training import plugin_errors
+from lbench.training.device import pick
+from lbench.training.job import Machine
+from lbench.training.memory import resident_mib
+from lbench.training.reporter import INTERRUPTED
+from lbench.training.resolve import resolve
+from lbench.training.results import empty_result
 
 PAUSE = 0.2
 """Seconds between two tries at a run that another process has locked."""

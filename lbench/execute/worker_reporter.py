@@ -8,9 +8,9 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from lbench.execute.messages import Answer, Epoch, Job, Note, Progress, Started, Stop
-from lbench.run.cell import Cell
-from lbench.run.reporter import INTERRUPTED
 from lbench.rundir import RunDir, without_nan
+from lbench.training.cell import Cell
+from lbench.training.reporter import INTERRUPTED
 
 PROGRESS_EVERY = 0.5
 """Seconds between two messages on progress, so that the pipe to a busy driver does not fill."""

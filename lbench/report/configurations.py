@@ -8,7 +8,7 @@ from typing import Any
 
 from lbench.report.lines import Group, Line, error_of, groups, placed
 from lbench.statistics.intervals import Summary
-from lbench.study.results import Final, Results
+from lbench.studies.results import Final, Results
 
 Columns = dict[str, list[Any]]
 """A probe's table: the values of each column, with ``step`` and ``epoch``, row by row."""

@@ -10,9 +10,9 @@ from lbench.report.compare import Row, rows
 from lbench.report.table import between, percent
 from lbench.report.table import settings as shown
 from lbench.statistics.intervals import Summary, binomial, interval_of_known
-from lbench.study.definition import Point
-from lbench.study.results import Final, Results
-from lbench.study.settings import EQUAL, TASK
+from lbench.studies.definition import Point
+from lbench.studies.results import Final, Results
+from lbench.studies.settings import EQUAL, TASK
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,10 +6,10 @@ from typing import Any
 
 from lbench.execute.driver import Outcome
 from lbench.report.published import published
-from lbench.run.resolve import Resolved
 from lbench.rundir import RunDir
 from lbench.statistics.intervals import error_interval
 from lbench.store.audits import all_contradictions, worst
+from lbench.training.resolve import Resolved
 
 
 def describe(resolved: Resolved, outcomes: list[Outcome]) -> dict[str, Any]:

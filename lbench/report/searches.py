@@ -12,8 +12,8 @@ from lbench.config import Options, limits
 from lbench.recipe import Recipe
 from lbench.registry import registry
 from lbench.report.table import text
-from lbench.study.definition import Domain, Span
-from lbench.study.results import SearchResult, Trial
+from lbench.studies.definition import Domain, Span
+from lbench.studies.results import SearchResult, Trial
 
 WHOLE = 0.9
 """Share of a range that counts as all of it: the ends themselves are seldom suggested."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lbench.report.table import percent
-from lbench.run.pace import BUSY
+from lbench.training.pace import BUSY
 
 MARK = "†"
 BUSY_NOTE = (

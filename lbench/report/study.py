@@ -30,8 +30,8 @@ from lbench.report.study_table import (
 )
 from lbench.report.verdict import verdict
 from lbench.rundir import without_nan, write_json
-from lbench.study.definition import Study
-from lbench.study.results import Results
+from lbench.studies.definition import Study
+from lbench.studies.results import Results
 
 ALWAYS = ("curves", "history", "best_so_far", "importance", "pareto")
 """Figures that every report has where there is something to show, behind the study's own."""

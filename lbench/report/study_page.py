@@ -33,10 +33,10 @@ from lbench.report.table import NONE, Table, percent, text
 from lbench.report.worth import Worth, worths
 from lbench.rundir import RunDir
 from lbench.store.rows import RunRow
-from lbench.study.definition import Search
-from lbench.study.results import Results, SearchResult
-from lbench.study.settings import as_flags
-from lbench.study.space import format_domain
+from lbench.studies.definition import Search
+from lbench.studies.results import Results, SearchResult
+from lbench.studies.settings import as_flags
+from lbench.studies.space import format_domain
 
 TROUBLES = 40
 """Runs in the list of what did not finish; runs.csv has all."""

@@ -16,7 +16,7 @@ from lbench.report.table import NONE, Table, between, count, mega, percent, sign
 from lbench.report.verdict import SET, Against, Verdict
 from lbench.statistics.intervals import Summary
 from lbench.store.rows import RunRow
-from lbench.study.results import Results
+from lbench.studies.results import Results
 
 LIMIT = 40
 """Lines of a table in a page; the files have all."""

@@ -10,7 +10,7 @@ from lbench.report.compare import rows
 from lbench.report.contrasts import Contrast, adjusted, paired_contrast, tally
 from lbench.report.table import percent
 from lbench.statistics.intervals import Summary
-from lbench.study.results import Final, Results, SearchResult
+from lbench.studies.results import Final, Results, SearchResult
 
 MOST = 4
 """An answer has a sentence per search for up to this number; beyond, it counts verdicts."""

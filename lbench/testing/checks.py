@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from lbench.errors import did_you_mean, nearest
-from lbench.run.plugin_errors import plugin_line
-from lbench.run.plugin_errors import reason as reason_of
 from lbench.testing import architecture, gradients, learning, options, practice, prediction
 from lbench.testing.subject import FailedError, SkippedError, Subject
+from lbench.training.plugin_errors import plugin_line
+from lbench.training.plugin_errors import reason as reason_of
 
 Status = Literal["passed", "failed", "expected", "skipped"]
 

@@ -9,7 +9,6 @@ import torch
 from lbench.auditing.rules import audit_rule
 from lbench.randomness import Randomness
 from lbench.rule import LocalRule, Rule, View
-from lbench.run.job import parameters
 from lbench.step import Step
 from lbench.task import Batch
 from lbench.testing.subject import (
@@ -21,6 +20,7 @@ from lbench.testing.subject import (
     listed,
     toy,
 )
+from lbench.training.job import parameters
 
 
 def parameters_accounted(subject: Subject) -> str:

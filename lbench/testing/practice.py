@@ -23,12 +23,12 @@ from lbench.execute.driver import Outcome, run_cell
 from lbench.home import Home
 from lbench.registry import Registry, registry
 from lbench.rule import Rule
-from lbench.run import checkpoint
-from lbench.run.job import Machine
-from lbench.run.resolve import Request, Resolved, resolve
-from lbench.run.weights import BEST, LAST, read_weights
 from lbench.rundir import RunDir
 from lbench.testing.subject import FailedError, SkippedError, Subject, differing, listed, networks
+from lbench.training import checkpoint
+from lbench.training.job import Machine
+from lbench.training.resolve import Request, Resolved, resolve
+from lbench.training.weights import BEST, LAST, read_weights
 
 FEW, MANY = 4, 12
 """Epochs of digits in which a rule learns: most rules need few, some need many."""

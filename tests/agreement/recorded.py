@@ -21,9 +21,9 @@ from lbench.randomness import Randomness
 from lbench.recipe import Recipe
 from lbench.registry import registry
 from lbench.rule import Grads, Rule
-from lbench.run.optim import Update
 from lbench.step import Step
 from lbench.task import Batch, Task
+from lbench.training.optim import Update
 
 FOLDER = Path(__file__).parent
 FLOOR = 1e-4

@@ -10,7 +10,7 @@ import pytest
 from lbench.api.training import run, seeds_of
 from lbench.errors import UsageError
 from tests.api.conftest import Trained
-from tests.run.helper import lbench_run
+from tests.training.helper import lbench_run
 
 QUICK: dict[str, Any] = {"epochs": 2, "threads": 1, "progress": False}
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.study.helper import lbench
+from tests.studies.helper import lbench
 
 ENTRIES = """
 from lbench import (

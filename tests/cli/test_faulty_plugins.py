@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.study.helper import ALONE, lbench
+from tests.studies.helper import ALONE, lbench
 
 RULES = {
     "Raises": "raise ValueError('no such kernel\\\\nmore of it')",

@@ -21,11 +21,11 @@ from lbench.home import Home
 from lbench.plugin_file import snake
 from lbench.registry import Registry, registry
 from lbench.report.summary import metrics
-from lbench.run.digest import code_digest
-from lbench.run.resolve import Request, resolve
 from lbench.store.sync import sync
+from lbench.training.digest import code_digest
+from lbench.training.resolve import Request, resolve
 from tests import forked
-from tests.run.helper import run
+from tests.training.helper import run
 
 PRED = '''
 from torch import nn

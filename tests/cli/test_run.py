@@ -14,7 +14,7 @@ import pytest
 
 from lbench.cli.main import main
 from tests import forked
-from tests.run.helper import lbench_run, words
+from tests.training.helper import lbench_run, words
 
 SMALL = ("--dataset", "digits", "--epochs", "1", "--no-store")
 

@@ -15,7 +15,7 @@ import lbench as lbench_package
 from lbench.cli.main import main
 from lbench.report.table import print_table
 from lbench.report.terminal import live
-from tests.study.helper import LBENCH, lbench
+from tests.studies.helper import LBENCH, lbench
 
 WILD = ("--optimizer", "sgd", "--lr", "100", "--schedule", "constant", "--weight-decay", "1")
 """A recipe that diverges."""

@@ -15,7 +15,7 @@ from lbench.data.digits import Digits
 from lbench.data.parts import parts
 from lbench.data.split import labelled
 from lbench.errors import UsageError
-from tests.run.helper import ask, lbench_run, run
+from tests.training.helper import ask, lbench_run, run
 
 LABELS = np.repeat(np.arange(4), [200, 90, 11, 1]).astype(np.int64)
 SHARES = [0.001, 0.01, 0.05, 0.1, 0.3, 0.5, 0.77, 1]

@@ -15,7 +15,7 @@ from lbench.data.imagefolder import ImageFolder
 from lbench.data.source import MissingDataError
 from lbench.data.status import status
 from lbench.errors import DataError
-from tests.study.helper import lbench
+from tests.studies.helper import lbench
 
 WriteImage = Callable[..., npt.NDArray[np.uint8]]
 

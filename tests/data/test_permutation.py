@@ -13,7 +13,7 @@ from lbench.data.mnist import Mnist
 from lbench.data.permutation import permutation, reorder
 from lbench.data.status import status
 from lbench.errors import UsageError
-from tests.run.helper import ask
+from tests.training.helper import ask
 
 
 def test_permuted_images_are_the_plain_ones_in_one_order() -> None:

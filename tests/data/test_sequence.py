@@ -19,7 +19,7 @@ from lbench.data.source import Source
 from lbench.data.status import status
 from lbench.errors import UsageError
 from lbench.randomness import Randomness
-from tests.run.helper import ask
+from tests.training.helper import ask
 
 
 def whole(data: Dataset) -> SequenceData:

@@ -18,7 +18,7 @@ from lbench.data.mnist import Mnist
 from lbench.data.source import Location, Source
 from lbench.errors import DataError, printable
 from tests.permissions import POSIX, no_privileges
-from tests.study.helper import lbench
+from tests.studies.helper import lbench
 
 WriteImage = Callable[..., npt.NDArray[np.uint8]]
 

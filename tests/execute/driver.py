@@ -8,7 +8,7 @@ from pathlib import Path
 from lbench.execute.messages import Job
 from lbench.execute.pool import Pool
 from lbench.home import Home
-from lbench.run.resolve import Request
+from lbench.training.resolve import Request
 
 
 def drive(home: Path, epochs: int) -> None:

@@ -9,8 +9,8 @@ from typing import Any
 
 from lbench.execute.messages import Ended, Epoch, Event, Job
 from lbench.execute.pool import Pool
-from lbench.run.resolve import Request
 from lbench.rundir import read_json
+from lbench.training.resolve import Request
 
 PERILOUS = Path(__file__).parent / "perilous.py"
 PATIENCE = 120

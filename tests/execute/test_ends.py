@@ -21,8 +21,8 @@ from lbench.rundir import RunDir
 from tests import forked
 from tests.execute import driver
 from tests.execute.helper import PATIENCE, PERILOUS, drive, end, job, only, process_of
-from tests.run.helper import ask, epoch_log, run
-from tests.run.test_resume import assert_equal_runs
+from tests.training.helper import ask, epoch_log, run
+from tests.training.test_resume import assert_equal_runs
 
 
 @pytest.fixture

@@ -16,8 +16,8 @@ from lbench.execute.pool import Pool
 from lbench.home import Home
 from lbench.rundir import RunDir
 from tests.execute.helper import drive, end, job, only, process_of
-from tests.run.helper import ask, epoch_log, run
-from tests.run.test_resume import assert_equal_runs
+from tests.training.helper import ask, epoch_log, run
+from tests.training.test_resume import assert_equal_runs
 
 
 @pytest.fixture(scope="module")

@@ -16,14 +16,14 @@ from lbench.errors import DamagedError
 from lbench.execute.attempt import AttemptResult, carry_out, locate
 from lbench.execute.writer import Writer
 from lbench.home import Home
-from lbench.run.device_data import training_parts
-from lbench.run.job import Machine
-from lbench.run.resolve import VALIDATION, Resolved
 from lbench.rundir import RunDir
 from lbench.store.mlflow_content import mlflow_status
-from tests.run import helper
-from tests.run.helper import Silent, ask
-from tests.run.test_resume import assert_equal_runs
+from lbench.training.device_data import training_parts
+from lbench.training.job import Machine
+from lbench.training.resolve import VALIDATION, Resolved
+from tests.training import helper
+from tests.training.helper import Silent, ask
+from tests.training.test_resume import assert_equal_runs
 
 CPU = torch.device("cpu")
 run = functools.partial(helper.run, audit=True)

@@ -24,9 +24,9 @@ from lbench.networks.vgg import Vgg
 from lbench.randomness import Randomness
 from lbench.recipe import Recipe
 from lbench.registry import registry
-from lbench.run.optim import Update
 from lbench.step import Step
 from lbench.task import Batch, Task
+from lbench.training.optim import Update
 from lbench_bp.bp import Bp
 
 THIN: Mapping[type[NetworkSpec], Mapping[str, Any]] = {

@@ -18,8 +18,8 @@ from lbench.networks.spec import network_spec
 from lbench.networks.vgg import Vgg
 from lbench.registry import registry
 from lbench.rule import Rule
-from lbench.run.job import parameters
 from lbench.task import Task
+from lbench.training.job import parameters
 
 PAGE = (Path(__file__).parents[2] / "docs" / "networks.md").read_text()
 

@@ -12,14 +12,14 @@ import pytest
 
 from lbench.home import Home
 from lbench.registry import registry
-from lbench.run.resolve import resolve
 from lbench.rundir import RunDir
 from lbench.store.record import Record
-from lbench.study.definition import Arm, Domain, Point, Search, Span, Study
-from lbench.study.plan import plan
-from lbench.study.results import Final, Results, SearchResult, Trial
-from lbench.study.settings import request
-from tests.run.helper import run
+from lbench.studies.definition import Arm, Domain, Point, Search, Span, Study
+from lbench.studies.plan import plan
+from lbench.studies.results import Final, Results, SearchResult, Trial
+from lbench.studies.settings import request
+from lbench.training.resolve import resolve
+from tests.training.helper import run
 
 
 def finals(

@@ -13,9 +13,9 @@ from lbench.report.answers import answer
 from lbench.report.answers.answer import capital, joined
 from lbench.report.answers.series import axes
 from lbench.report.verdict import SET
-from lbench.study.definition import Arm, Point
-from lbench.study.lookup import find_study
-from lbench.study.results import Final, Results
+from lbench.studies.definition import Arm, Point
+from lbench.studies.lookup import find_study
+from lbench.studies.results import Final, Results
 from tests.report.studies import Trained, told
 
 CLEAR = ([2.0, 2.1, 1.9, 2.0], [5.0, 5.2, 4.9, 5.1], [8.0, 8.1, 7.9, 8.2], [9.0, 9.2, 9.1, 9.0])

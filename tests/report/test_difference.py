@@ -12,7 +12,7 @@ from lbench.cli.compare import command
 from lbench.report import difference_table
 from lbench.report.compare import Difference, compare
 from lbench.statistics.examples import examples, right
-from tests.run.helper import lbench_run
+from tests.training.helper import lbench_run
 
 N, CLASSES = 10_000, 10
 LABELS = np.random.default_rng(0).integers(CLASSES, size=N).astype(np.int16)

@@ -18,7 +18,7 @@ from lbench.report.figures.front import front
 from lbench.report.figures.series import scale
 from lbench.report.inline import inline
 from lbench.report.study import make_report
-from lbench.study.results import Results
+from lbench.studies.results import Results
 from tests.report.studies import Trained, crowded, every_text_inside, told
 
 

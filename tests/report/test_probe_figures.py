@@ -18,8 +18,8 @@ from lbench.report.curves import smooth, thinned
 from lbench.report.figures import draw
 from lbench.report.figures.figure import style
 from lbench.report.probes.tasks import curves
-from lbench.study.definition import Arm, Study
-from lbench.study.results import Results
+from lbench.studies.definition import Arm, Study
+from lbench.studies.results import Results
 from tests.report.studies import crowded, every_text_inside, grid
 
 pytestmark = [pytest.mark.slow, pytest.mark.thorough]

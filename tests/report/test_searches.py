@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from lbench.report.searches import counted, edges, ranges
-from lbench.study.definition import Span
-from lbench.study.results import SearchResult, Trial
+from lbench.studies.definition import Span
+from lbench.studies.results import SearchResult, Trial
 from tests.report.studies import Trained
 
 

@@ -19,8 +19,8 @@ from lbench.report.answers import best
 from lbench.report.figures import axis
 from lbench.report.study import Report, check, make_report, unrecorded
 from lbench.rundir import RunDir
-from lbench.study.lookup import find_study
-from lbench.study.results import Results
+from lbench.studies.lookup import find_study
+from lbench.studies.results import Results
 from tests.report.studies import Trained
 
 

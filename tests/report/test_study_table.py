@@ -8,7 +8,7 @@ from lbench.report.lines import groups
 from lbench.report.study_table import cost_tables, records, results_tables
 from lbench.report.verdict import SET, verdict
 from lbench.statistics.intervals import binomial, mean_difference
-from lbench.study.results import Results
+from lbench.studies.results import Results
 from tests.report.studies import Trained, told
 
 

@@ -15,8 +15,8 @@ from lbench.report.searches import edges, ranges
 from lbench.report.study import make_report
 from lbench.report.study_table import run_records
 from lbench.report.worth import worths
-from lbench.study.definition import Span
-from lbench.study.results import Final, Results, Trial
+from lbench.studies.definition import Span
+from lbench.studies.results import Final, Results, Trial
 from tests.report.studies import Trained, told
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from lbench.report.study import Report, make_report
-from lbench.study.results import Results
+from lbench.studies.results import Results
 from tests.report.studies import Trained, told, without_figures
 
 NAMES = (

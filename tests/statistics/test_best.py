@@ -11,8 +11,8 @@ from scipy import stats
 from lbench.statistics.best import best_set, indistinguishable, two_proportions
 from lbench.statistics.examples import examples
 from lbench.store.rows import RunRow
-from lbench.study.best_trials import indistinguishable_trials
-from lbench.study.results import Trial
+from lbench.studies.best_trials import indistinguishable_trials
+from lbench.studies.results import Trial
 
 
 def by_seed(values: list[float], first: int = 0) -> dict[int, float]:

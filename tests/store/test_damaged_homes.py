@@ -18,7 +18,7 @@ from lbench.store.record import Record
 from lbench.store.sync import sync
 from tests.permissions import POSIX, UNPRIVILEGED, no_privileges
 from tests.store.helper import write_run
-from tests.study.helper import Output, lbench
+from tests.studies.helper import Output, lbench
 
 Damage = Callable[[Path], None]
 

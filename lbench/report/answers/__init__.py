@@ -12,7 +12,7 @@ from lbench.registry import registry
 from lbench.report.answers.answer import UNDECIDED, Answer, joined
 from lbench.report.searches import counted, edges
 from lbench.report.worth import told
-from lbench.study.results import Results
+from lbench.studies.results import Results
 
 __all__ = ["Answer", "analysis", "answer"]
 

@@ -7,7 +7,7 @@ from typing import Any
 from lbench.report.answers.answer import UNDECIDED, Answer, capital, joined
 from lbench.report.lines import Group, error_of, groups
 from lbench.report.verdict import SET, Verdict, verdict
-from lbench.study.results import Results
+from lbench.studies.results import Results
 
 
 def best(results: Results) -> Answer:

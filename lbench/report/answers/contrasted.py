@@ -11,7 +11,7 @@ from lbench.report.answers.effects import effects
 from lbench.report.compare import mean
 from lbench.report.contrasts import Contrast, adjusted, contrast, tally
 from lbench.report.lines import Group, Line, error_of, groups
-from lbench.study.results import Results
+from lbench.studies.results import Results
 
 
 def followers(results: Results) -> Answer:

@@ -10,7 +10,7 @@ from lbench.report.answers.series import axes, series
 from lbench.report.contrasts import Contrast, adjusted, paired_contrast
 from lbench.report.lines import Line
 from lbench.report.table import text
-from lbench.study.results import Results
+from lbench.studies.results import Results
 
 
 @dataclass(frozen=True, slots=True)

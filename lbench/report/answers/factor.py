@@ -10,7 +10,7 @@ from lbench.report.answers.series import Series, axes, series
 from lbench.report.contrasts import Contrast, adjusted, contrast
 from lbench.report.lines import Line
 from lbench.report.table import signed, text
-from lbench.study.results import Results
+from lbench.studies.results import Results
 
 
 def factor(results: Results) -> Answer:

@@ -16,7 +16,7 @@ from lbench.report.published import published
 from lbench.report.table import percent, text
 from lbench.report.verdict import Verdict, verdict
 from lbench.statistics.ranks import rank_correlation
-from lbench.study.results import Results
+from lbench.studies.results import Results
 
 FEW = 4
 """Curves up to which the answer has a sentence each."""

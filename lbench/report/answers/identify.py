@@ -9,7 +9,7 @@ from lbench.report.lines import Line, called, error_of, groups
 from lbench.report.searches import Range, counted, ranges, settings_of, value
 from lbench.report.table import percent
 from lbench.report.worth import worths
-from lbench.study.results import Results, SearchResult
+from lbench.studies.results import Results, SearchResult
 
 OPTIMISATION = ("lr", "weight_decay", "optimizer", "momentum", "batch", "dropout", "schedule")
 """Settings of the recipe: told in the details, for the question is about the rule's own."""

@@ -13,7 +13,7 @@ from lbench.report.compare import mean
 from lbench.report.contrasts import Contrast, adjusted, contrast
 from lbench.report.lines import error_of
 from lbench.report.table import text
-from lbench.study.results import Results
+from lbench.studies.results import Results
 
 
 def online(results: Results) -> Answer:

@@ -13,7 +13,7 @@ from lbench.statistics.aggregate import (
     interquartile_mean,
     probability_of_improvement,
 )
-from lbench.study.settings import EQUAL
+from lbench.studies.settings import EQUAL
 
 Scores = dict[str, list[float]]
 

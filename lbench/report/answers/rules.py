@@ -15,7 +15,7 @@ from lbench.report.lines import Group, Line, error_of, groups
 from lbench.report.table import percent
 from lbench.report.verdict import verdict
 from lbench.rundir import RunDir
-from lbench.study.results import Results
+from lbench.studies.results import Results
 
 SHOWN = 6
 

@@ -9,7 +9,7 @@ from lbench.report.answers.series import axes, span
 from lbench.report.lines import Group, Line, error_of, groups
 from lbench.report.table import text
 from lbench.report.verdict import SET, verdict
-from lbench.study.results import Results
+from lbench.studies.results import Results
 
 
 def samples(results: Results) -> Answer:

@@ -8,8 +8,8 @@ from typing import Any
 
 from lbench.report.lines import Group, Line, called, groups, of_task
 from lbench.report.table import text
-from lbench.study.definition import Point
-from lbench.study.results import Results
+from lbench.studies.definition import Point
+from lbench.studies.results import Results
 
 
 @dataclass(frozen=True, slots=True)

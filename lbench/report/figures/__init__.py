@@ -9,7 +9,7 @@ from lbench.containment import contained
 from lbench.errors import PluginError
 from lbench.registry import registry
 from lbench.report.figures.figure import Figure
-from lbench.study.results import Results
+from lbench.studies.results import Results
 
 FILE = re.compile(r"[\w.-]+")
 """What the name of a figure's files may be."""

@@ -24,7 +24,7 @@ from lbench.report.figures.series import Scale, check_axis, ends, places, scale
 from lbench.report.lines import Line, called, groups
 from lbench.report.published import Published, load
 from lbench.report.verdict import SET, verdict
-from lbench.study.results import Results
+from lbench.studies.results import Results
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -24,7 +24,7 @@ from lbench.report.figures.figure import (
 from lbench.report.figures.searching import OBJECTIVES
 from lbench.report.figures.series import ends, places
 from lbench.report.lines import Line, groups, placed
-from lbench.study.results import Results, SearchResult, Trial
+from lbench.studies.results import Results, SearchResult, Trial
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

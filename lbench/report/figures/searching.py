@@ -24,8 +24,8 @@ from lbench.report.figures.figure import (
 from lbench.report.figures.series import scale
 from lbench.report.lines import called, placed
 from lbench.report.searches import best_so_far, value, within
-from lbench.study.definition import Point, Span
-from lbench.study.results import Results, SearchResult, Trial
+from lbench.studies.definition import Point, Span
+from lbench.studies.results import Results, SearchResult, Trial
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -13,7 +13,7 @@ from lbench.report.figures.figure import log_axis, logarithmic
 from lbench.report.lines import Group, Line
 from lbench.report.table import text
 from lbench.rundir import RunDir
-from lbench.study.results import Final, Results
+from lbench.studies.results import Final, Results
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -18,7 +18,7 @@ from lbench.report.figures.figure import (
 from lbench.report.figures.series import epoch_logs
 from lbench.report.lines import Group, Line, groups
 from lbench.statistics.intervals import interval_of_known
-from lbench.study.results import Results
+from lbench.studies.results import Results
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -26,7 +26,7 @@ from lbench.report.figures.figure import (
 )
 from lbench.report.table import spread
 from lbench.statistics.intervals import Summary, interval
-from lbench.study.results import Results
+from lbench.studies.results import Results
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

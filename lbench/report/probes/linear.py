@@ -22,7 +22,7 @@ from lbench.report.figures.figure import (
 )
 from lbench.report.table import percent, signed, text
 from lbench.statistics.intervals import Summary, error_interval
-from lbench.study.results import Results
+from lbench.studies.results import Results
 
 LINES = 10
 

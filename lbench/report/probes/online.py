@@ -19,7 +19,7 @@ from lbench.report.figures.figure import (
     look,
     panels,
 )
-from lbench.study.results import Results
+from lbench.studies.results import Results
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -33,7 +33,7 @@ from lbench.statistics.continual import (
     error_matrix,
 )
 from lbench.statistics.intervals import interval
-from lbench.study.results import Results
+from lbench.studies.results import Results
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -18,9 +18,9 @@ from lbench.networks.mlp import Mlp
 from lbench.networks.resnet import Resnet
 from lbench.randomness import Randomness
 from lbench.recipe import Recipe
-from lbench.run.job import parameters
-from lbench.run.optim import Update
 from lbench.step import Step
+from lbench.training.job import parameters
+from lbench.training.optim import Update
 from lbench_contrast.cwc import Cwc, members
 from tests.plugins import small
 from tests.plugins.small import CLASSES

@@ -22,10 +22,10 @@ from lbench.networks.spec import NetworkSpec
 from lbench.randomness import Randomness
 from lbench.recipe import Recipe
 from lbench.rule import Rule
-from lbench.run.job import parameters
-from lbench.run.optim import Update
 from lbench.step import Step
 from lbench.task import Batch, Task
+from lbench.training.job import parameters
+from lbench.training.optim import Update
 from lbench_bp.bp import Bp
 from lbench_contrast.pepita import Pepita
 

@@ -13,9 +13,9 @@ from lbench.networks.cnn import Cnn
 from lbench.networks.mlp import Mlp
 from lbench.randomness import Randomness
 from lbench.recipe import Recipe
-from lbench.run.job import parameters
-from lbench.run.optim import Update
 from lbench.step import Step
+from lbench.training.job import parameters
+from lbench.training.optim import Update
 from lbench_bp.bp import Bp
 from lbench_feedback.brsf import Brsf
 from lbench_feedback.fa import Fa

@@ -12,8 +12,8 @@ from torch.nn import functional as F
 from lbench.networks.cnn import Cnn
 from lbench.networks.mlp import Mlp
 from lbench.randomness import Randomness
-from lbench.run.job import parameters
 from lbench.step import Step
+from lbench.training.job import parameters
 from lbench_bp.bp import Bp
 from lbench_feedback.fa import Fa
 from lbench_feedback.wm import Wm

@@ -18,9 +18,9 @@ from lbench.networks.mlp import Mlp
 from lbench.randomness import Kind, Randomness
 from lbench.recipe import Recipe
 from lbench.rule import Rule
-from lbench.run.optim import Update
 from lbench.step import Step
 from lbench.task import Batch, Task
+from lbench.training.optim import Update
 from lbench_bp.bp import Bp
 from lbench_forward_gradient.fg_a import FgA
 from lbench_forward_gradient.fg_local import FgLocal

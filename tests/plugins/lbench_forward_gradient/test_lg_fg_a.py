@@ -16,9 +16,9 @@ from lbench.network import Block
 from lbench.networks.mixer import LocalMixer
 from lbench.networks.mlp import Mlp
 from lbench.randomness import Randomness
-from lbench.run.job import parameters
 from lbench.step import Step
 from lbench.task import Task
+from lbench.training.job import parameters
 from lbench_forward_gradient.contraction import Reach
 from lbench_forward_gradient.fg_a import FgA
 from lbench_forward_gradient.lg_fg_a import LgFgA

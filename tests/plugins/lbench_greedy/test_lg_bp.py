@@ -17,17 +17,17 @@ from lbench.init import Init
 from lbench.networks.mixer import LocalMixer
 from lbench.randomness import Randomness
 from lbench.rule import Rule, View
-from lbench.run.job import parameters
-from lbench.run.step_plan import StepPlan
-from lbench.run.trainer import Trainer
-from lbench.run.trainer_parts import Output, Procedure, TrainingData
 from lbench.rundir import RunDir
 from lbench.step import Step
 from lbench.task import Batch, Task
+from lbench.training.job import parameters
+from lbench.training.step_plan import StepPlan
+from lbench.training.trainer import Trainer
+from lbench.training.trainer_parts import Output, Procedure, TrainingData
 from lbench_bp.bp import Bp
 from lbench_greedy.lg_bp import LgBp
 from tests.plugins.small import NETS, assert_same, batch_of, gradients, make
-from tests.run.helper import Silent, ask, run
+from tests.training.helper import Silent, ask, run
 
 NET = pytest.mark.parametrize("net", NETS)
 CONV = {"k": 2, "pool": 2}

@@ -13,8 +13,8 @@ from torch.nn import functional as F
 from lbench.init import Init
 from lbench.recipe import Recipe
 from lbench.rule import Rule
-from lbench.run.job import parameters
 from lbench.task import Task
+from lbench.training.job import parameters
 from lbench_bp.bp import Bp
 from lbench_greedy.frozen import Frozen
 from lbench_greedy.softmax_regression import SoftmaxRegression
@@ -29,7 +29,7 @@ from tests.plugins.small import (
     gradients,
     make,
 )
-from tests.run.helper import ask, run
+from tests.training.helper import ask, run
 
 NET = pytest.mark.parametrize("net", NETS)
 

@@ -19,10 +19,10 @@ from lbench.networks.lfnn_v1 import LfnnV1
 from lbench.networks.mlp import Mlp
 from lbench.randomness import Randomness
 from lbench.recipe import Recipe
-from lbench.run.job import parameters
-from lbench.run.optim import Update
 from lbench.step import Step
 from lbench.task import Batch, Task
+from lbench.training.job import parameters
+from lbench.training.optim import Update
 from lbench_hebbian.softhebb import READOUT, SoftHebb
 from tests.auditing.networks import UNUSUAL
 from tests.plugins import small

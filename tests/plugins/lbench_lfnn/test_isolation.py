@@ -15,10 +15,10 @@ from lbench.networks.cnn import Cnn
 from lbench.networks.mlp import Mlp
 from lbench.recipe import Recipe
 from lbench.rule import View
-from lbench.run import optim
-from lbench.run.optim import Update
 from lbench.step import Step
 from lbench.task import Batch
+from lbench.training import optim
+from lbench.training.optim import Update
 from lbench_lfnn.lfnn_l import LfnnL
 
 from . import paper

@@ -13,8 +13,8 @@ from lbench.networks.mlp import Mlp
 from lbench.registry import registry
 from lbench.rule import Rule
 from lbench.step import Step
-from lbench.study.definition import Span
-from lbench.study.space import declared_domain
+from lbench.studies.definition import Span
+from lbench.studies.space import declared_domain
 from lbench_lfnn.config import UnitConfig
 from lbench_lfnn.lfnn import Lfnn
 from lbench_lfnn.lfnn_l import LfnnL

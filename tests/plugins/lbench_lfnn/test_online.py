@@ -20,11 +20,11 @@ from lbench.networks.mlp import Mlp
 from lbench.networks.one_vs_all import OneVsAll
 from lbench.recipe import Recipe
 from lbench.rule import Rule
-from lbench.run.job import parameters
-from lbench.run.optim import Update
 from lbench.task import Batch
+from lbench.training.job import parameters
+from lbench.training.optim import Update
 from lbench_lfnn.lfnn_online import LfnnOnline
-from tests.run.helper import ask, run
+from tests.training.helper import ask, run
 
 from . import paper
 from .one_by_one import NAMES, Binary, split

@@ -19,7 +19,7 @@ from lbench.networks.spec import NetworkSpec
 from lbench.probe import Probe
 from lbench.registry import registry
 from lbench.rule import Rule
-from lbench.run.trainer import Trainer
+from lbench.training.trainer import Trainer
 from lbench_bp.bp import Bp
 from lbench_lfnn.lfnn import Lfnn
 from lbench_lfnn.lfnn_l import LfnnL
@@ -43,7 +43,7 @@ from tests.probes.scene import (
     scene,
     step_of,
 )
-from tests.run.helper import ask, run
+from tests.training.helper import ask, run
 
 FC = Mlp(widths=(20, 30))
 CASES: list[tuple[type[Rule], NetworkSpec, dict[str, Any]]] = [

@@ -15,8 +15,8 @@ from lbench.init import Init
 from lbench.networks.cnn import Cnn
 from lbench.networks.mlp import Mlp
 from lbench.rule import View
-from lbench.run.job import parameters
 from lbench.step import Step
+from lbench.training.job import parameters
 from lbench_greedy.lg_bp import LgBp
 from lbench_lfnn.lfnn_l import LfnnL
 from lbench_lfnn.lfnn_l_head import LfnnLHead

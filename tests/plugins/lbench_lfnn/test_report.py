@@ -17,7 +17,7 @@ from lbench.report.figures import draw
 from lbench.report.figures.figure import style
 from lbench.report.study import make_report
 from lbench.reporting import Results, configurations
-from lbench.study.definition import Arm, Study
+from lbench.studies.definition import Arm, Study
 from lbench_lfnn.report.leaders import counts
 from tests.report.studies import crowded, every_text_inside, grid
 

@@ -18,15 +18,15 @@ from lbench.randomness import Randomness
 from lbench.recipe import Recipe
 from lbench.registry import registry
 from lbench.rule import Rule
-from lbench.run.optim import Update
-from lbench.run.reporter import INTERRUPTED
-from lbench.run.resolve import Request, Resolved, resolve
-from lbench.run.step_plan import StepPlan
-from lbench.run.trainer import StoppedError, Trainer
-from lbench.run.trainer_parts import Output, Procedure, TrainingData
 from lbench.rundir import RunDir
 from lbench.step import Step
 from lbench.task import Batch
+from lbench.training.optim import Update
+from lbench.training.reporter import INTERRUPTED
+from lbench.training.resolve import Request, Resolved, resolve
+from lbench.training.step_plan import StepPlan
+from lbench.training.trainer import StoppedError, Trainer
+from lbench.training.trainer_parts import Output, Procedure, TrainingData
 from lbench_lfnn.lfnn_l import LfnnL
 
 from . import paper

@@ -21,9 +21,9 @@ from lbench.networks.resnet import Resnet
 from lbench.networks.spec import NetworkSpec
 from lbench.randomness import Randomness
 from lbench.recipe import Recipe
-from lbench.run.optim import Update
 from lbench.step import Step
 from lbench.task import Batch
+from lbench.training.optim import Update
 from lbench_lfnn.lfnn_l_v1 import LfnnLV1
 
 from . import paper

@@ -14,9 +14,9 @@ from lbench.data.digits import Digits
 from lbench.init import Init
 from lbench.networks.mlp import Mlp
 from lbench.recipe import Recipe
-from lbench.run.job import parameters
-from lbench.run.optim import Update
 from lbench.task import Batch
+from lbench.training.job import parameters
+from lbench.training.optim import Update
 from lbench_bp.bp import Bp
 from lbench_lfnn.lfnn_v2 import LfnnV2
 from tests.plugins.small import CLASSES, NETS, SHAPE, assert_same, batch_of, gradients, make

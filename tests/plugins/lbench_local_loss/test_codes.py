@@ -12,9 +12,9 @@ from lbench.init import Init
 from lbench.networks.mlp import Mlp
 from lbench.randomness import Randomness
 from lbench.recipe import Recipe
-from lbench.run.job import parameters
-from lbench.run.optim import Update
 from lbench.step import Step
+from lbench.training.job import parameters
+from lbench.training.optim import Update
 from lbench_local_loss.codes import codes
 from lbench_local_loss.pred_bio import PredBio
 from lbench_local_loss.predsim_bio import PredSimBio

@@ -14,9 +14,9 @@ from lbench.networks.spec import NetworkSpec
 from lbench.randomness import Randomness
 from lbench.recipe import Recipe
 from lbench.rule import LocalRule, View
-from lbench.run.optim import Update
 from lbench.step import Step
 from lbench.task import Batch
+from lbench.training.optim import Update
 from lbench_local_loss.lls import Lls
 from lbench_local_loss.mono_forward import MonoForward
 from lbench_local_loss.pred import Pred

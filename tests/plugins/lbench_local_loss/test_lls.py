@@ -13,7 +13,7 @@ from torch import Tensor
 from lbench.init import Init
 from lbench.networks.cnn import Cnn
 from lbench.networks.mlp import Mlp
-from lbench.run.job import parameters
+from lbench.training.job import parameters
 from lbench_local_loss.lls import Lls
 
 from .small import CLASSES, NETS, batch_of, gradients, make

@@ -10,8 +10,8 @@ from torch.nn import functional as F
 from lbench.init import Init
 from lbench.networks.mlp import Mlp
 from lbench.randomness import Randomness
-from lbench.run.job import parameters
 from lbench.step import Step
+from lbench.training.job import parameters
 from lbench_bp.bp import Bp
 from lbench_local_loss.mono_forward import MonoForward
 from lbench_local_loss.pred import Pred

@@ -20,10 +20,10 @@ from lbench.networks.mlp import Mlp
 from lbench.randomness import Randomness
 from lbench.recipe import Recipe
 from lbench.rule import View
-from lbench.run.job import parameters
-from lbench.run.optim import Update
 from lbench.step import Step
 from lbench.task import Batch, Task
+from lbench.training.job import parameters
+from lbench.training.optim import Update
 from lbench_bp.bp import Bp
 from lbench_lfnn.lfnn import Lfnn
 from lbench_lfnn.lfnn_l import LfnnL
