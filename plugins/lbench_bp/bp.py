@@ -13,7 +13,7 @@ from lbench.network import Network
 from lbench.rule import GradientRule, Grads, differentiate
 from lbench.step import Step
 from lbench.task import Batch
-from lbench_bp.memory import Part, twice
+from lbench_bp.memory import PartStep, checkpoint_contexts
 
 
 class Bp(GradientRule):
@@ -59,7 +59,7 @@ class Bp(GradientRule):
         for block in self.network.blocks:
             x = checkpoint(
                 block, x, s, use_reentrant=False, preserve_rng_state=False,
-                context_fn=partial(twice, block),
+                context_fn=partial(checkpoint_contexts, block),
             )  # fmt: skip
         return self.task.loss(self.network.readout(x), batch.target)
 
@@ -75,7 +75,7 @@ class Bp(GradientRule):
             batch.x.tensor_split(parts), batch.target.tensor_split(parts), strict=True
         ):
             rows = slice(start, start := start + len(x))
-            loss = self.loss(Batch(x, target), Part(s, rows, size)) * (len(x) / size)
+            loss = self.loss(Batch(x, target), PartStep(s, rows, size)) * (len(x) / size)
             losses.append(loss.detach())
             for name, grad in differentiate(loss, self._trained).items():
                 total[name] = total[name].add_(grad) if name in total else grad

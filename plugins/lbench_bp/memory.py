@@ -12,7 +12,7 @@ from lbench.randomness import Kind
 from lbench.step import Step
 
 
-class Part(Step):
+class PartStep(Step):
     """A step on some rows of a batch: noise is drawn for the whole batch and then indexed.
 
     Networks draw noise with one row per example, so a batch that is run in parts gets the same
@@ -41,6 +41,8 @@ class Part(Step):
         return super().noise(stream, (self.size, *shape[1:]), kind)[self.rows]
 
 
-def twice(block: nn.Module) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+def checkpoint_contexts(
+    block: nn.Module,
+) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
     """Return contexts for a block's two runs; the second keeps BatchNorm's running statistics."""
     return nullcontext(), statistics_held(block)

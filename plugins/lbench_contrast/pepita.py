@@ -79,12 +79,12 @@ class Pepita(GradientRule):
         outputs = [*(layer.z for layer in second), logits]
         return differentiate(outputs, self._trained, [*contrasts, output_error])
 
-    def walk(self, x: Tensor, s: Step) -> tuple[list[Output], Tensor]:
+    def walk(self, x: Tensor, s: Step) -> tuple[list[LayerOutput], Tensor]:
         """Return the outputs of every layer in order, and the logits (batch, classes).
 
         Both passes of a step drop the same units.
         """
-        outputs: list[Output] = []
+        outputs: list[LayerOutput] = []
         for k, block in enumerate(self.network.blocks):
             with cut(block.layers) as layers:
                 x = block(x, s)
@@ -92,12 +92,12 @@ class Pepita(GradientRule):
             for layer, z in layers:
                 h = self.activate(k, z.detach())
                 outputs.append(
-                    Output(layer, z, ends[layer.name].drop(h, s) if layer.name in ends else h)
+                    LayerOutput(layer, z, ends[layer.name].drop(h, s) if layer.name in ends else h)
                 )
         return outputs, self.network.readout(x)
 
 
-class Output(NamedTuple):
+class LayerOutput(NamedTuple):
     """The output of a layer in one forward pass.
 
     Args:
@@ -118,7 +118,7 @@ def parts(block: Block) -> list[Block]:
     return [part for member in block.parts for part in parts(cast(Block, member))]
 
 
-def contrast(first: Output, second: Output) -> Tensor:
+def contrast(first: LayerOutput, second: LayerOutput) -> Tensor:
     """Return the cotangent at the second z: h - h', divided by the number of uses of a weight."""
     uses = second.z.numel() // second.layer.width  # over all examples and positions
     return ((first.h - second.h) / uses).to(second.z.dtype)

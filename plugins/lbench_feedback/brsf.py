@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from lbench.init import Init
 from lbench.step import Step
 from lbench.task import Batch
-from lbench_feedback.feedback import Feedback, Signed, bound
+from lbench_feedback.feedback import Feedback, SignedFeedback, bound
 from lbench_feedback.usf import Usf
 
 
@@ -20,7 +20,7 @@ class Brsf(Usf):
 
     def feedback(self, name: str, affine: nn.Linear | nn.Conv2d, init: Init) -> Feedback:
         # The first step replaces these zeros.
-        return Signed(torch.zeros_like(affine.weight.detach()), saved=False)
+        return SignedFeedback(torch.zeros_like(affine.weight.detach()), saved=False)
 
     def loss(self, batch: Batch, s: Step) -> Tensor:
         for name, affine in self.maps.items():

@@ -43,7 +43,7 @@ class Feedback(nn.Module):
         return self.weight
 
 
-class Signed(Feedback):
+class SignedFeedback(Feedback):
     """Feedback weights with the magnitudes of ``weight`` and the signs of the map's weight.
 
     ``weight`` is one number for all entries, or has the shape of the map's weight.

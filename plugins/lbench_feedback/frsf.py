@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from lbench.init import Init
-from lbench_feedback.feedback import Feedback, Signed, bound
+from lbench_feedback.feedback import Feedback, SignedFeedback, bound
 from lbench_feedback.usf import Usf
 
 
@@ -17,4 +17,4 @@ class Frsf(Usf):
 
     def feedback(self, name: str, affine: nn.Linear | nn.Conv2d, init: Init) -> Feedback:
         m = init.uniform(f"feedback/{name}", affine.weight.shape, bound(affine))
-        return Signed(m.abs_())
+        return SignedFeedback(m.abs_())

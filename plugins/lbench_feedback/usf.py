@@ -13,7 +13,7 @@ from lbench.config import RuleConfig
 from lbench.init import Init
 from lbench.network import Network
 from lbench_feedback.fa import Fa
-from lbench_feedback.feedback import Feedback, Signed, bound
+from lbench_feedback.feedback import Feedback, SignedFeedback, bound
 
 
 class Usf(Fa):
@@ -29,4 +29,4 @@ class Usf(Fa):
         return replace(super().claims(config, network), transport="sign", backward_depth="full")
 
     def feedback(self, name: str, affine: nn.Linear | nn.Conv2d, init: Init) -> Feedback:
-        return Signed(torch.tensor(bound(affine) / math.sqrt(3)), saved=False)
+        return SignedFeedback(torch.tensor(bound(affine) / math.sqrt(3)), saved=False)

@@ -128,7 +128,7 @@ class LocalForwardGradient(LocalRule):
         """Return the h and the gradients of block ``k`` from one draw of noise."""
         raise NotImplementedError(f"{type(self).__name__} has no estimate")
 
-    def replicated(self, k: int, h: Tensor, tangent: Tensor, target: Tensor) -> Replicated:
+    def replicated(self, k: int, h: Tensor, tangent: Tensor, target: Tensor) -> ReplicatedLoss:
         """Return the local logits and the terms of the loss's directional derivative.
 
         Args:
@@ -140,7 +140,7 @@ class LocalForwardGradient(LocalRule):
         logits = self.heads[k](spatial_mean(h))
         _, output_error = self.task.output_error(logits, target)
         with torch.no_grad():
-            return Replicated(
+            return ReplicatedLoss(
                 logits, output_error, cotangent(self.heads[k], output_error, h) * tangent
             )
 
@@ -153,7 +153,7 @@ def one_draw(config: RuleConfig) -> bool:
     return cast(ForwardGradientConfig, config).perturbations == 1
 
 
-class Replicated(NamedTuple):
+class ReplicatedLoss(NamedTuple):
     """The local loss of a block, for the replicated losses of Ren et al. 2023.
 
     Args:

@@ -50,7 +50,7 @@ class FgA(ForwardGradient):
                 noise = Perturbation(s, block.activate, mask=self.config.mask, draw=draw)
                 with tapped(block.layers, noise):
                     x = block(x, s)
-                noisy += noise.noisy
+                noisy += noise.layers
             logits, tangent = split(self.network.readout(x))
         assert tangent is not None
         loss, output_error = self.task.output_error(logits, batch.target)

@@ -44,9 +44,9 @@ class LgFgA(LocalForwardGradient):
         # Summed over the channels of a group, the products are a_{b,p,g} of the paper.
         cotangents = [
             reach.contract(products, layer.u)
-            for reach, layer in zip(self.reaches[k], noise.noisy, strict=True)
+            for reach, layer in zip(self.reaches[k], noise.layers, strict=True)
         ]
         # The graph is cut behind every z, and in front of the head.
-        outputs = [logits, *(layer.z for layer in noise.noisy)]
+        outputs = [logits, *(layer.z for layer in noise.layers)]
         params = self._groups[f"block{k}"]
         return Estimate(h, differentiate(outputs, params, [output_error, *cotangents]))

@@ -19,7 +19,7 @@ from lbench.rule import Rule
 from lbench.step import Step
 
 
-class Noisy(NamedTuple):
+class PerturbedLayer(NamedTuple):
     """A perturbed layer.
 
     Args:
@@ -54,7 +54,7 @@ class Perturbation:
         self.activate = activate
         self.mask = mask
         self.draw = draw
-        self.noisy: list[Noisy] = []
+        self.layers: list[PerturbedLayer] = []
         self.passes: Counter[str] = Counter()  # by layer name
 
     def __call__(self, layer: Layer, z: Tensor) -> Tensor:
@@ -68,7 +68,7 @@ class Perturbation:
         if self.mask:
             h_tangent = split(self.activate(dual(constant, u))).tangent
             u = u if h_tangent is None else u.masked_fill(h_tangent == 0, 0)
-        self.noisy.append(Noisy(layer, value, u))
+        self.layers.append(PerturbedLayer(layer, value, u))
         # The function same_dtype says why the tangent is cast.
         return dual(constant, u if tangent is None else u + tangent.detach().to(u.dtype))
 
@@ -111,7 +111,7 @@ def directions(params: Mapping[str, nn.Parameter], s: Step, draw: int) -> dict[s
     }
 
 
-def along(rule: Rule, v: Mapping[str, Tensor], draw: int, *args: Any) -> Parts:
+def along(rule: Rule, v: Mapping[str, Tensor], draw: int, *args: Any) -> DualParts:
     """Return ``rule(*args)`` and its derivative along v.
 
     Both have a graph to all parameters except those in v. The running statistics of BatchNorm
@@ -125,7 +125,7 @@ def along(rule: Rule, v: Mapping[str, Tensor], draw: int, *args: Any) -> Parts:
         return split(functional_call(rule, state, args))
 
 
-class Parts(NamedTuple):
+class DualParts(NamedTuple):
     """A value and its tangent; the tangent is None if nothing was perturbed."""
 
     value: Tensor
@@ -138,9 +138,9 @@ def dual(value: Tensor, tangent: Tensor) -> Tensor:
     return number
 
 
-def split(t: Tensor) -> Parts:
+def split(t: Tensor) -> DualParts:
     """Split a dual number into its value and its tangent."""
-    return Parts(*forward_ad.unpack_dual(t))  # type: ignore[no-untyped-call]
+    return DualParts(*forward_ad.unpack_dual(t))  # type: ignore[no-untyped-call]
 
 
 def by_example(slope: Tensor, u: Tensor) -> Tensor:

@@ -74,7 +74,7 @@ def classifier(
         if last.norm is not None:
             layers.append(copy.deepcopy(last.norm))
         layers.append(nn.ReLU())
-    pool = Pool(*(min(config.pool, side) for side in size))
+    pool = GridMean(*(min(config.pool, side) for side in size))
     layers.append(pool)
     inputs = width * pool.height * pool.width
     if config.head == "mlp":
@@ -83,7 +83,7 @@ def classifier(
     return nn.Sequential(*layers, init.linear(name, inputs, classes))
 
 
-class Pool(nn.Module):
+class GridMean(nn.Module):
     """Averages each feature map over the cells of a grid; features without positions stay."""
 
     def __init__(self, height: int = 1, width: int = 1) -> None:

@@ -9,9 +9,9 @@ from lbench.config import param
 from lbench.init import Init
 from lbench.recipe import Recipe
 from lbench_lfnn.binary import BinaryWorkers
+from lbench_lfnn.block_diagonal import split_by_class
 from lbench_lfnn.config import GlobalConfig
 from lbench_lfnn.network import GlobalLeaderRule
-from lbench_lfnn.stacked import stack
 
 
 class LfnnOnline(GlobalLeaderRule):
@@ -47,7 +47,7 @@ class LfnnOnline(GlobalLeaderRule):
 
     def build(self, init: Init) -> None:
         classes = self.task.classes
-        stack(self.network, classes, init)
+        split_by_class(self.network, classes, init)
         self.workers = [
             BinaryWorkers(block.width, classes, self.config) for block in self.network.blocks
         ]

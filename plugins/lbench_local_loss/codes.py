@@ -13,7 +13,7 @@ from lbench.init import Init
 from lbench_local_loss.base import LocalLoss
 
 
-class Coded(LocalLoss):
+class CodedLoss(LocalLoss):
     """Blocks learn from fixed random codes of the labels, and no trained map carries errors back.
 
     Every block has its own Q; the code Q e_t of class t is row t of ``codes[k]``.

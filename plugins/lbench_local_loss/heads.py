@@ -11,7 +11,7 @@ from lbench.init import Init
 from lbench.step import Step
 
 
-class Pool(nn.Module):
+class FeaturePool(nn.Module):
     """Averages a block's feature maps to at most ``features`` values.
 
     Height and width are halved in turn, height first, until the values fit. Channels are never
@@ -48,7 +48,7 @@ class Pool(nn.Module):
         return F.avg_pool2d(h, self.window, padding=self.padding)
 
 
-class Predictor(nn.Module):
+class PredictionHead(nn.Module):
     """A linear classifier of a block's pooled h.
 
     Its weights start at 0, so at first the block gets no gradient from it.
@@ -65,7 +65,7 @@ class Predictor(nn.Module):
         self, init: Init, name: str, shape: tuple[int, ...], classes: int, features: int
     ) -> None:
         super().__init__()
-        self.pool = Pool(shape, features)
+        self.pool = FeaturePool(shape, features)
         self.linear = init.linear(f"predictor.{name}", self.pool.features, classes)
         nn.init.zeros_(self.linear.weight)
 

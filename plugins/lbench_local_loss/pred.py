@@ -10,7 +10,7 @@ from lbench.init import Init
 from lbench.rule import View
 from lbench.step import Step
 from lbench_local_loss.base import LocalLoss
-from lbench_local_loss.heads import Predictor
+from lbench_local_loss.heads import PredictionHead
 
 
 class Pred(LocalLoss):
@@ -35,9 +35,9 @@ class Pred(LocalLoss):
             self.predictor(init, name, shape) for name, shape in self.shapes()
         )
 
-    def predictor(self, init: Init, name: str, shape: tuple[int, ...]) -> Predictor:
+    def predictor(self, init: Init, name: str, shape: tuple[int, ...]) -> PredictionHead:
         """Return the head of a block, whose h has ``shape`` for one example."""
-        return Predictor(init, name, shape, self.task.classes, self.config.features)
+        return PredictionHead(init, name, shape, self.task.classes, self.config.features)
 
     def loss(self, v: View, s: Step) -> Tensor:
         return F.cross_entropy(self.predictors[v.k](v.h), v.target)

@@ -11,12 +11,12 @@ from lbench.init import Init
 from lbench.rule import View
 from lbench.step import Step
 from lbench_feedback.feedback import Feedback, FeedbackLinear
-from lbench_local_loss.codes import Coded
-from lbench_local_loss.heads import Predictor
+from lbench_local_loss.codes import CodedLoss
+from lbench_local_loss.heads import PredictionHead
 from lbench_local_loss.pred import Pred
 
 
-class PredBio(Pred, Coded):
+class PredBio(Pred, CodedLoss):
     """Each block minimises the binary cross-entropy of a linear decoder of its pooled h.
 
     The targets are the 128 bits 1[Q e_t > 0]. The decoder starts at 0 and learns with its block.
@@ -29,8 +29,8 @@ class PredBio(Pred, Coded):
 
     config: PredBio.Config
 
-    def predictor(self, init: Init, name: str, shape: tuple[int, ...]) -> Predictor:
-        head = Predictor(init, name, shape, self.bits, self.config.features)
+    def predictor(self, init: Init, name: str, shape: tuple[int, ...]) -> PredictionHead:
+        head = PredictionHead(init, name, shape, self.bits, self.config.features)
         nn.init.zeros_(head.linear.bias)
         inputs = head.linear.in_features
         fixed = init.uniform(f"feedback/{name}", (self.bits, inputs), 1 / math.sqrt(inputs))

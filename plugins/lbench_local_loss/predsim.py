@@ -15,10 +15,10 @@ from lbench_local_loss.pred import Pred
 from lbench_local_loss.sim import Sim
 
 
-class Mixed(LocalLoss):
+class MixedLoss(LocalLoss):
     """Each block minimises (1 − beta)·L_pred + beta·L_sim through the heads of both."""
 
-    both: ClassVar[tuple[type[LocalLoss], type[LocalLoss]]]
+    components: ClassVar[tuple[type[LocalLoss], type[LocalLoss]]]
     """The rules of L_pred and L_sim, bases of this one."""
 
     class Config(RuleConfig):
@@ -26,21 +26,21 @@ class Mixed(LocalLoss):
 
         beta: float = param(0.99, low=0.0, high=1.0, help="Share of the similarity loss")
 
-    config: Mixed.Config
+    config: MixedLoss.Config
 
     @classmethod
     def pairs(cls, config: RuleConfig) -> bool:
-        return bool(cast(Mixed.Config, config).beta)
+        return bool(cast(MixedLoss.Config, config).beta)
 
     def loss(self, v: View, s: Step) -> Tensor:
-        pred, sim = self.both
+        pred, sim = self.components
         loss = cast(Tensor, pred.loss(self, v, s))
         if not self.config.beta:
             return loss  # without comparing pairs of examples
         return torch.lerp(loss, cast(Tensor, sim.loss(self, v, s)), self.config.beta)
 
 
-class PredSim(Mixed, Sim, Pred):
+class PredSim(MixedLoss, Sim, Pred):
     """Each block minimises (1 − beta)·L_pred + beta·L_sim through two heads of its own.
 
     With h the block's activation in front of pooling and dropout (Nøkland & Eidnes 2019,
@@ -54,9 +54,9 @@ class PredSim(Mixed, Sim, Pred):
     network's own activation stays.
     """
 
-    both = (Pred, Sim)
+    components = (Pred, Sim)
 
-    class Config(Mixed.Config, Sim.Config, Pred.Config):
+    class Config(MixedLoss.Config, Sim.Config, Pred.Config):
         """Options of predsim."""
 
     config: PredSim.Config

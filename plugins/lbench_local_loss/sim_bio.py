@@ -9,11 +9,11 @@ from lbench.init import Init
 from lbench.rule import View
 from lbench.step import Step
 from lbench_local_loss.base import Similarity
-from lbench_local_loss.codes import Coded
-from lbench_local_loss.heads import Pool, directions, distance
+from lbench_local_loss.codes import CodedLoss
+from lbench_local_loss.heads import FeaturePool, directions, distance
 
 
-class SimBio(Similarity, Coded):
+class SimBio(Similarity, CodedLoss):
     """Each block minimises the mean squared distance of S(pooled h) from S(Q e_t).
 
     S is the matrix of similarities of all pairs of a batch. There is no map in front of the
@@ -32,7 +32,9 @@ class SimBio(Similarity, Coded):
 
     def build(self, init: Init) -> None:
         super().build(init)
-        self.pools = nn.ModuleList(Pool(shape, self.config.features) for _, shape in self.shapes())
+        self.pools = nn.ModuleList(
+            FeaturePool(shape, self.config.features) for _, shape in self.shapes()
+        )
 
     def loss(self, v: View, s: Step) -> Tensor:
         codes = directions(self.codes[v.k])

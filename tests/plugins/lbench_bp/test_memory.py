@@ -18,7 +18,7 @@ from lbench.randomness import Randomness
 from lbench.step import Step
 from lbench.task import Batch
 from lbench_bp.bp import Bp
-from lbench_bp.memory import Part
+from lbench_bp.memory import PartStep
 from tests.plugins.small import NETS, assert_same, batch_of, gradients, make
 
 NET = pytest.mark.parametrize("net", NETS)
@@ -81,7 +81,7 @@ def test_dropout_changes_the_gradient() -> None:
 def test_a_part_draws_its_rows_of_the_whole_batchs_noise() -> None:
     s = Step(Randomness(5), 3, 2, last=True)
     whole = s.noise("a", (7, 4, 1, 1), "uniform")
-    part = Part(s, slice(2, 5), 7)
+    part = PartStep(s, slice(2, 5), 7)
     assert torch.equal(part.noise("a", (3, 4, 1, 1), "uniform"), whole[2:5])
     names = ("randomness", "index", "epoch", "phase", "last", "train", "device")
     assert all(getattr(part, name) == getattr(s, name) for name in names)

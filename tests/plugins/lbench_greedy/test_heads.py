@@ -16,7 +16,7 @@ from lbench.networks.mlp import Mlp
 from lbench.networks.norm import LocalNorm
 from lbench.networks.spec import NetworkSpec
 from lbench.task import Task
-from lbench_greedy.heads import HeadConfig, Pool, heads
+from lbench_greedy.heads import GridMean, HeadConfig, heads
 from tests.plugins.small import CLASSES, NETS, SHAPE, batch_of
 
 
@@ -40,7 +40,7 @@ def affine(head: nn.Module) -> list[Any]:
 def test_a_problem_of_k_hidden_layers_has_k_minus_1_convolutions_before_pooling(k: int) -> None:
     hidden = [nn.Conv2d, nn.BatchNorm2d, nn.ReLU] * (k - 1)
     for head, width in zip(built(NETS["cnn"], k=k, pool=2), (4, 6, 5), strict=True):
-        assert kinds(head) == [*hidden, Pool, nn.Linear]
+        assert kinds(head) == [*hidden, GridMean, nn.Linear]
         *convs, linear = affine(head)
         for conv in convs:
             assert (conv.in_channels, conv.out_channels) == (width, width)
@@ -50,7 +50,7 @@ def test_a_problem_of_k_hidden_layers_has_k_minus_1_convolutions_before_pooling(
 
 def test_fully_connected_blocks_have_linear_hidden_layers() -> None:
     for head, width in zip(built(NETS["mlp"], k=3), (9, 8, 7), strict=True):
-        assert kinds(head) == [nn.Linear, nn.ReLU, nn.Linear, nn.ReLU, Pool, nn.Linear]
+        assert kinds(head) == [nn.Linear, nn.ReLU, nn.Linear, nn.ReLU, GridMean, nn.Linear]
         assert [m.in_features for m in affine(head)] == [width] * 3
 
 

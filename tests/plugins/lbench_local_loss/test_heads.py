@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from lbench.init import Init
 from lbench.randomness import Randomness
 from lbench.step import Step
-from lbench_local_loss.heads import Pool, Predictor, directions, similarity_loss
+from lbench_local_loss.heads import FeaturePool, PredictionHead, directions, similarity_loss
 
 from .small import CLASSES, similarities, wanted
 
@@ -83,7 +83,7 @@ def test_the_gradient_of_the_similarity_loss_is_that_of_finite_differences(
 def test_height_and_width_are_halved_in_turn(
     shape: tuple[int, ...], features: int, size: tuple[int, ...]
 ) -> None:
-    head = Predictor(Init(0), "block", shape, 10, features)
+    head = PredictionHead(Init(0), "block", shape, 10, features)
     assert head.linear.in_features == 6 * math.prod(size)
     assert not head.linear.weight.any()
     x = torch.randn(2, *shape, generator=torch.Generator().manual_seed(0))
@@ -126,12 +126,12 @@ def test_a_side_that_the_window_does_not_divide_is_padded_as_in_the_released_cod
         for r in starts[0]
     ]
     expected = torch.stack([torch.stack(row, -1) for row in means], -2)
-    actual = Pool(shape, features)
+    actual = FeaturePool(shape, features)
     torch.testing.assert_close(actual(h), expected)
     assert actual.features == expected[0].numel()
 
 
 def test_pooling_of_a_7x7_map_differs_from_adaptive_means() -> None:
     h = torch.rand(5, 4, 7, 7, generator=torch.Generator().manual_seed(0))
-    pooled, adaptive = Pool((4, 7, 7), 64)(h), F.adaptive_avg_pool2d(h, 4)
+    pooled, adaptive = FeaturePool((4, 7, 7), 64)(h), F.adaptive_avg_pool2d(h, 4)
     assert (pooled - adaptive).abs().max() > 0.5 * adaptive.abs().max()

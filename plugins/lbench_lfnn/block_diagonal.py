@@ -14,7 +14,7 @@ from lbench_lfnn.workers import require_multiple
 NETWORK = "Choose a fully connected network, for example --network one-vs-all."
 
 
-class Stacked(nn.Linear):
+class BlockDiagonalLinear(nn.Linear):
     """A block-diagonal linear map: the outputs of each part depend on the inputs of that part.
 
     The weight is (outputs, inputs / parts), like that of a convolution with groups.
@@ -38,7 +38,7 @@ class Stacked(nn.Linear):
         return z if self.bias is None else z + self.bias
 
 
-def stack(network: Network, classes: int, init: Init) -> None:
+def split_by_class(network: Network, classes: int, init: Init) -> None:
     """Split a fully connected network into one network per class, each with one output unit.
 
     In a layer of classes times W units, unit k·W + w is unit w of the network of class k. All
@@ -66,7 +66,7 @@ def stack(network: Network, classes: int, init: Init) -> None:
         inputs = affine.out_features
     for layer in layers[1:]:
         affine = layer.affine
-        layer.affine = Stacked(
+        layer.affine = BlockDiagonalLinear(
             init.linear(
                 f"stacked.{layer.name}",
                 affine.weight.shape[1] // classes,
@@ -76,4 +76,4 @@ def stack(network: Network, classes: int, init: Init) -> None:
             classes,
         )
     readout = init.linear("stacked.readout", layers[-1].width // classes, classes)
-    network.readout = Stacked(readout, classes)  # type: ignore[assignment]
+    network.readout = BlockDiagonalLinear(readout, classes)  # type: ignore[assignment]
