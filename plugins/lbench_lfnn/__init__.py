@@ -25,7 +25,7 @@ def lbench_rules() -> list[RuleEntry]:
         ),
         RuleEntry(
             "lfnn_l",
-            "Leaders learn from a local loss only; followers copy the best leader; BP-free",
+            "Leaders learn from a local loss only; followers copy the best leader",
             PAPER,
             "lbench_lfnn.lfnn_l:LfnnL",
         ),

@@ -1,4 +1,4 @@
-"""Neurons that seek the attention of the next layer."""
+"""A rule in which neurons maximise the attention of the next layer."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def lbench_rules() -> list[RuleEntry]:
     return [
         RuleEntry(
             "next_attention",
-            "Neurons seek the attention of the next layer's neurons, a reconstruction",
+            "Neurons maximise the attention that the next layer pays to them (a reconstruction)",
             "Moakhar et al. 2023, arXiv:2310.09952",
             "lbench_next_attention.next_attention:NextAttention",
         )

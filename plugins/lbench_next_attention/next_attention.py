@@ -1,4 +1,4 @@
-"""next_attention: each neuron moves its activity so that the next layer attends to it more."""
+"""next_attention: each neuron changes its activity to get more attention from the next layer."""
 
 from __future__ import annotations
 
