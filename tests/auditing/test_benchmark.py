@@ -97,3 +97,12 @@ def test_a_cheat_is_caught_by_its_own_claim_alone(
     }
     assert benchmark.missed(results_by_run) == 1
     assert f"{name}: caught in 1 of 2" in capsys.readouterr().out
+
+
+def test_results_outlive_a_sentence_and_not_a_statement(benchmark: ModuleType) -> None:
+    plain = "x = 1\ndef f():\n    return 1\n"
+    described = (
+        '"""A module."""\nx = 1  # one\n"""One."""\ndef f():\n    """Return 1."""\n    return 1\n'
+    )
+    assert benchmark.code(described) == benchmark.code(plain)
+    assert benchmark.code(plain.replace("x = 1", "x = 2")) != benchmark.code(plain)
