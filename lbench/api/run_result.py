@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-    from lbench.execute.driver import Outcome
+    from lbench.execute.driver import RunOutcome
     from lbench.report.table import Table
     from lbench.statistics.intervals import Summary
 
@@ -31,7 +31,7 @@ class RunResult:
     def __init__(
         self,
         content: Mapping[str, Any],
-        outcomes: Sequence[Outcome],
+        outcomes: Sequence[RunOutcome],
         problem: LbenchError | None = None,
     ) -> None:
         self.content = dict(content)

@@ -17,7 +17,7 @@ from lbench.rundir import RunDir
 from lbench.threads import requested
 
 if TYPE_CHECKING:
-    from lbench.execute.driver import Outcome
+    from lbench.execute.driver import RunOutcome
     from lbench.execute.writer import Writer
     from lbench.training.job import Machine
     from lbench.training.reporter import Reporter
@@ -292,7 +292,7 @@ def _train(
     machine: Machine,
     writer: Writer | None,
     tell: _Notes,
-) -> list[Outcome]:
+) -> list[RunOutcome]:
     from lbench.execute.driver import run_cell
 
     cell = resolved.cell
@@ -321,7 +321,7 @@ def _train(
     )
 
 
-def _tell_ending(outcome: Outcome, tell: _Notes) -> None:
+def _tell_ending(outcome: RunOutcome, tell: _Notes) -> None:
     """Report a run that has not finished, and why."""
     result = outcome.result
     if outcome.stopped:

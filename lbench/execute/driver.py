@@ -19,7 +19,7 @@ from lbench.training.resolve import Resolved
 
 
 @dataclass(slots=True)
-class Outcome:
+class RunOutcome:
     """The outcome of one seed's run.
 
     Args:
@@ -50,7 +50,7 @@ def run_cell(
     *,
     force: bool = False,
     probes: Sequence[str] = (),
-) -> list[Outcome]:
+) -> list[RunOutcome]:
     """Train the runs that are missing, and return the outcomes of all.
 
     Args:
@@ -68,7 +68,7 @@ def run_cell(
         OSError: the system refuses to read or write; the training so far can be continued.
     """
     cell = resolved.cell
-    outcomes: list[Outcome] = []
+    outcomes: list[RunOutcome] = []
     for seed in seeds:
         run_dir, attempt = locate(home, cell, seed, force=force, probes=probes)
 
@@ -94,7 +94,7 @@ def run_cell(
                 writer.take(run_dir)
         spec = run_dir.spec() or {}
         outcomes.append(
-            Outcome(
+            RunOutcome(
                 seed,
                 attempt,
                 cell.run_fingerprint(seed),
@@ -113,7 +113,7 @@ def run_cell(
     return outcomes
 
 
-def _publish(writer: Writer, cell: Cell, outcomes: Sequence[Outcome]) -> None:
+def _publish(writer: Writer, cell: Cell, outcomes: Sequence[RunOutcome]) -> None:
     run_ids = writer.published(cell.fingerprint)
     if any(not outcome.cached or outcome.seed not in run_ids for outcome in outcomes):
         run_ids = writer.publish(cell.fingerprint)

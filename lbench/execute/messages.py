@@ -58,7 +58,7 @@ class Started:
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class StepProgress:
     """``done`` of a run's ``steps`` have been made; sent twice per second at most."""
 
     key: Hashable
@@ -114,12 +114,12 @@ class Ended:
     kind: str | None = None
 
 
-Event = Started | Progress | Epoch | Note | Ended
+Event = Started | StepProgress | Epoch | Note | Ended
 """The events that ``Pool.events`` returns."""
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class EpochAnswer:
     """The driver's answer to an Epoch: why the run is pruned, or None to continue."""
 
     key: Hashable

@@ -18,7 +18,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from lbench.execute.messages import Answer, Ended, Event, Job, JobDone, Note, Started, Stop
+from lbench.execute.messages import Ended, EpochAnswer, Event, Job, JobDone, Note, Started, Stop
 from lbench.execute.worker import Setup, serve
 from lbench.home import Home
 from lbench.threads import wait_passively
@@ -117,7 +117,7 @@ class Pool:
         """Answer an Epoch with the reason why the run is pruned, or None to continue."""
         for worker in self._workers:
             if worker.job is not None and worker.job.key == key:
-                worker.send(Answer(key, reason))
+                worker.send(EpochAnswer(key, reason))
 
     def stop(self) -> None:
         """Request a checkpoint and the end of all jobs; an Ended follows for each."""

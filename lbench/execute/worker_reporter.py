@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any
 
-from lbench.execute.messages import Answer, Epoch, Job, Note, Progress, Started, Stop
+from lbench.execute.messages import Epoch, EpochAnswer, Job, Note, Started, StepProgress, Stop
 from lbench.rundir import RunDir, without_nan
 from lbench.training.cell import Cell
 from lbench.training.reporter import INTERRUPTED
@@ -84,7 +84,7 @@ class WorkerReporter:
         now = time.monotonic()
         if now - self._progress_at >= PROGRESS_EVERY:
             self._progress_at = now
-            self._send(Progress(self.job.key, done, self._steps))
+            self._send(StepProgress(self.job.key, done, self._steps))
 
     def epoch(self, row: dict[str, Any]) -> None:
         """Send the epoch to a driver that watches, and wait for its answer."""
@@ -111,7 +111,7 @@ class WorkerReporter:
         self._send(Epoch(self.job.key, without_nan(row)))
         while self._reason is None:
             message = self._receive()
-            if isinstance(message, Answer):
+            if isinstance(message, EpochAnswer):
                 self._reason = message.reason
                 return
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from lbench.execute.driver import Outcome
+from lbench.execute.driver import RunOutcome
 from lbench.report.published import published
 from lbench.rundir import RunDir
 from lbench.statistics.intervals import error_interval
@@ -12,7 +12,7 @@ from lbench.store.audits import all_contradictions, worst
 from lbench.training.resolve import Resolved
 
 
-def describe(resolved: Resolved, outcomes: list[Outcome]) -> dict[str, Any]:
+def describe(resolved: Resolved, outcomes: list[RunOutcome]) -> dict[str, Any]:
     """The object; errors in percent, times in seconds, memory in MiB."""
     cell = resolved.cell
     config = cell.config.model_dump(mode="json")
@@ -51,7 +51,7 @@ def describe(resolved: Resolved, outcomes: list[Outcome]) -> dict[str, Any]:
     }
 
 
-def _run_json(outcome: Outcome) -> dict[str, Any]:
+def _run_json(outcome: RunOutcome) -> dict[str, Any]:
     result = {k: v for k, v in outcome.result.items() if k != "ended"}
     traceback = RunDir(outcome.run_dir).traceback
     return {

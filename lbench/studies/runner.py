@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol, cast
 
 from lbench.errors import SYSTEM, DataError, LbenchError, LockedError
-from lbench.execute.messages import Ended, Epoch, Event, Job, Note, Progress, Started
+from lbench.execute.messages import Ended, Epoch, Event, Job, Note, Started, StepProgress
 from lbench.execute.pool import Pool
 from lbench.execute.writer import Writer
 from lbench.home import Home
@@ -251,7 +251,7 @@ class Runner:
             self._join(key, event)
             if self.writer is not None:
                 self.writer.take(RunDir(event.run_dir))
-        elif isinstance(event, Progress):
+        elif isinstance(event, StepProgress):
             self.display.run(name, event.done, event.steps)
         elif isinstance(event, Note):
             self.display.note(f"{name}: {event.text}")

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from lbench.errors import UsageError
-from lbench.execute.driver import Outcome, run_cell
+from lbench.execute.driver import RunOutcome, run_cell
 from lbench.home import Home
 from lbench.registry import Registry, registry
 from lbench.rule import Rule
@@ -301,7 +301,7 @@ def _resolved(subject: Subject, epochs: int, protocol: str) -> Resolved:
     raise SkippedError(f"the rule refuses digits on every network: {refusals[0]}")
 
 
-def _run(resolved: Resolved, home: Path, reporter: SilentReporter) -> Outcome:
+def _run(resolved: Resolved, home: Path, reporter: SilentReporter) -> RunOutcome:
     """Run one seed on one thread; a run that will be killed has a checkpoint per loss report."""
     threads = torch.get_num_threads()
     every = math.inf if reporter.killed_at is None else 0.0

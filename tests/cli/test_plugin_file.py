@@ -16,7 +16,7 @@ from click.testing import CliRunner
 
 from lbench.cli.main import COMMANDS, cli
 from lbench.errors import PluginError
-from lbench.execute.driver import Outcome
+from lbench.execute.driver import RunOutcome
 from lbench.home import Home
 from lbench.plugin_file import snake
 from lbench.registry import Registry, registry
@@ -231,7 +231,7 @@ def test_an_edited_file_is_trained_again_and_compares_without_the_plugin(
 ) -> None:
     path, home = tmp_path / "plugin_pred.py", Home(tmp_path / "home")
 
-    def train(text: str) -> Outcome:
+    def train(text: str) -> RunOutcome:
         sys.modules.pop("plugin_pred", None)
         fresh = dataclasses.replace(known, plugins=[], rules={}, owners={})
         fresh.add_file(write(path, text))

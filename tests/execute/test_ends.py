@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from lbench.execute.messages import Note, Progress, Started
+from lbench.execute.messages import Note, Started, StepProgress
 from lbench.execute.pool import Pool
 from lbench.home import Home
 from lbench.rundir import RunDir
@@ -82,7 +82,7 @@ def test_the_job_of_a_terminated_worker_continues_in_another(worker: Pool) -> No
     ended: list[int] = []
 
     def terminate(event: object) -> None:
-        if isinstance(event, Progress) and not ended:
+        if isinstance(event, StepProgress) and not ended:
             (path,) = worker._workers[0].setup.home.runs.glob("*/*/owner.json")
             ended.append(int(path.read_text().split('"pid": ')[1].split(",")[0]))
             os.kill(ended[0], signal.SIGTERM)
@@ -148,7 +148,7 @@ def test_a_worker_ends_with_its_driver_and_writes_a_checkpoint(tmp_path: Path) -
 def test_a_pool_that_is_closed_early_leaves_a_checkpoint_and_no_process(tmp_path: Path) -> None:
     with Pool(Home(tmp_path), ["cpu"], threads=1, checkpoint_every=1e9) as pool:
         pool.submit(job("bp", epochs=100000))
-        while not any(isinstance(event, Progress) for event in pool.events(30)):
+        while not any(isinstance(event, StepProgress) for event in pool.events(30)):
             pass
     (run_dir,) = tmp_path.glob("runs/*/*")
     assert list(run_dir.glob("checkpoint-?.pt"))
@@ -159,7 +159,7 @@ def test_a_second_interrupt_waits_for_no_checkpoint(tmp_path: Path) -> None:
     before = set(multiprocessing.active_children())
     pool = Pool(Home(tmp_path), ["cpu"], threads=1, checkpoint_every=1e9)
     pool.submit(job("bp", epochs=100000))
-    while not any(isinstance(event, Progress) for event in pool.events(30)):
+    while not any(isinstance(event, StepProgress) for event in pool.events(30)):
         pass
     (process,) = set(multiprocessing.active_children()) - before
     pool.__exit__(KeyboardInterrupt)

@@ -11,7 +11,7 @@ import filelock
 import pytest
 
 from lbench.execute import pool as pools
-from lbench.execute.messages import Ended, Epoch, Note, Progress, Started
+from lbench.execute.messages import Ended, Epoch, Note, Started, StepProgress
 from lbench.execute.pool import Pool
 from lbench.home import Home
 from lbench.rundir import RunDir
@@ -102,7 +102,7 @@ def test_a_worker_does_several_jobs_and_reports_its_progress(workers: Pool) -> N
     events = drive(workers, *(job("lfnn", key=n, seed=n + 1) for n in range(4)))
     assert len({process_of(end(events, n)) for n in range(4)}) == 2
     for n in range(4):
-        first, *_ = only(events, Progress, n)
+        first, *_ = only(events, StepProgress, n)
         assert (first.done, first.steps) == (25, 3 * 41)
 
 
@@ -145,7 +145,7 @@ def test_a_pool_that_is_stopped_leaves_checkpoints(workers: Pool, tmp_path: Path
     jobs = [job(rule, epochs=12, **lr(0.004)) for rule in ("bp", "lfnn")]
 
     def stop(event: object) -> None:
-        if isinstance(event, Progress):
+        if isinstance(event, StepProgress):
             workers.stop()
 
     events = drive(workers, *jobs, observe=stop)

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from lbench.execute.driver import Outcome, run_cell
+from lbench.execute.driver import RunOutcome, run_cell
 from lbench.home import Home
 from lbench.registry import registry
 from lbench.training.job import Machine
@@ -62,7 +62,7 @@ def run(
     threads: int = 1,
     audit: bool = False,
     **changes: Any,
-) -> list[Outcome]:
+) -> list[RunOutcome]:
     """Train without a store and, unless ``audit``, without glances, which take long."""
     machine = Machine(torch.device("cpu"), threads, checkpoint_every, audit=audit)
     silent = reporter or Silent()

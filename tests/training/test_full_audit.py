@@ -19,7 +19,7 @@ from click.testing import CliRunner
 from lbench import Batch, GradientRule, Init, LocalRule, Rule, Step
 from lbench.cli.compare import command as compare
 from lbench.errors import UsageError
-from lbench.execute.driver import Outcome, run_cell
+from lbench.execute.driver import RunOutcome, run_cell
 from lbench.home import Home
 from lbench.report.result import describe
 from lbench.report.summary import metrics, render_run
@@ -55,7 +55,7 @@ def with_rule(cls: type[Rule], name: str = "cheat", **changes: Any) -> Resolved:
 
 def with_notes(
     home: Path, resolved: Resolved, *, seeds: int = 1
-) -> tuple[list[Outcome], list[str]]:
+) -> tuple[list[RunOutcome], list[str]]:
     """Train, and return the outcomes and the notes of the reporter."""
     reporter = Silent()
     machine = Machine(CPU, threads=1, checkpoint_every=1e9)
@@ -63,12 +63,12 @@ def with_notes(
     return outcomes, reporter.notes
 
 
-def weights(outcome: Outcome) -> dict[str, torch.Tensor]:
+def weights(outcome: RunOutcome) -> dict[str, torch.Tensor]:
     state: dict[str, torch.Tensor] = read_weights(outcome.run_dir / "weights.safetensors")
     return state
 
 
-def equal_runs(one: Outcome, other: Outcome) -> bool:
+def equal_runs(one: RunOutcome, other: RunOutcome) -> bool:
     first, second = weights(one), weights(other)
     equal = all(torch.equal(value, second[name]) for name, value in first.items())
     return equal and epoch_log(one.run_dir) == epoch_log(other.run_dir)

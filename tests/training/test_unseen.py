@@ -19,7 +19,7 @@ from torch import Tensor
 
 from lbench import Batch, Init, Rule, Step
 from lbench.data.digits import FILE, Digits
-from lbench.execute.driver import Outcome
+from lbench.execute.driver import RunOutcome
 from lbench.probe import Probe
 from lbench.report.result import describe
 from lbench.training import results, run_probes
@@ -40,7 +40,7 @@ def with_rule(cls: type[Rule], **changes: Any) -> Resolved:
     return dataclasses.replace(resolved, cell=cell)
 
 
-def trained(home: Path, cls: type[Rule], **changes: Any) -> tuple[Outcome, list[str]]:
+def trained(home: Path, cls: type[Rule], **changes: Any) -> tuple[RunOutcome, list[str]]:
     reporter = Silent()
     resolved = with_rule(cls, **changes)
     (outcome,) = run(home, resolved, reporter=reporter)
@@ -49,7 +49,7 @@ def trained(home: Path, cls: type[Rule], **changes: Any) -> tuple[Outcome, list[
     return outcome, reporter.notes
 
 
-def contradicted(outcome: Outcome) -> bool:
+def contradicted(outcome: RunOutcome) -> bool:
     return CLAIM in outcome.result["contradictions"]
 
 
