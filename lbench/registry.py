@@ -79,7 +79,7 @@ class Registry:
         return self.owners[kind, name]
 
     def reference(self, kind: str) -> str:
-        """Return the rule or dataset that declares itself the reference; "" where none does.
+        """Return the rule or dataset that has ``reference=True``; "" if none has.
 
         Args:
             kind: ``"rules"`` or ``"datasets"``.
@@ -208,7 +208,7 @@ class Registry:
                 self.owners[kind, entry.name] = plugin.name
 
     def _check_references(self, added: Mapping[str, Sequence[Any]]) -> None:
-        """Check that one rule and one dataset at most declare themselves the reference.
+        """Check that at most one rule and one dataset have ``reference=True``.
 
         Raises:
             PluginError: a second one does.

@@ -152,7 +152,12 @@ def test_a_file_may_be_named_twice_and_leaves_no_bytecode(known: Registry, tmp_p
         ("plugin_g.py", HOOKS.replace("@hookimpl", ""), "It has no entries", "@hookimpl"),
         ("plugin_h.py", "x = 1", "It has no entries", "derives from a Rule"),
         ("plugin_i.py", CLASS.format("Bp"), "Its rule 'bp' is taken by plugin 'bp'", ""),
-        ("plugin_j.py", CLASS.format("Ab") + CLASS.format("AB"), "has two entries for rule 'ab'", ""),
+        (
+            "plugin_j.py",
+            CLASS.format("Ab") + CLASS.format("AB"),
+            "two entries for rule 'ab'",
+            "",
+        ),
         ("plugin_k.py", HOOKS.replace("return", "raise ValueError"), "ValueError", ""),
         ("plugin-l.py", "", "has not the name of a Python module", "my_rule.py"),
         ("plugin_m.txt", "", "has not the name of a Python module", "my_rule.py"),
