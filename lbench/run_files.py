@@ -8,6 +8,8 @@ from typing import Annotated, Any, Literal
 import pydantic
 from pydantic import BaseModel, ConfigDict, Field
 
+from lbench.quantities import QUANTITIES, Quantity
+
 Percent = Annotated[float, Field(ge=0, le=100)]
 Count = Annotated[int, Field(ge=0, lt=2**63)]
 """A number that fits into the integers of a database."""
@@ -22,43 +24,39 @@ class _Finding(_Part):
     measured: Any = None
 
 
-class Result(_Part):
-    """The content of ``result.json``; other versions of lbench may write more or fewer fields.
-
-    A run without this file is running or was killed. A run that a search has pruned has a
-    checkpoint and can continue.
-    """
-
+class _Result(_Part):
     status: Literal["finished", "diverged", "failed", "pruned"]
     reason: str | None = None
     ended: float
-    train_error: Percent | None = None
-    val_error: Percent | None = None
-    test_error: Percent | None = None
-    test_error_at_best_val: Percent | None = None
-    best_epoch: Count | None = None
-    seconds: dict[str, float | None] | None = None
-    step_ms: float | None = None
-    core_share: float | None = None
-    peak_memory_mib: float | None = None
-    step_memory_mib: float | None = None
-    step_flops: float | None = None
-    predict_flops: float | None = None
-    steps: Count | None = None
-    epochs: Count | None = None
-    test_reads: Count | None = None
     audit: dict[str, _Finding] | None = None
     contradictions: list[str] | None = None
 
     @pydantic.model_validator(mode="after")
-    def _finished_runs_have_an_error(self) -> Result:
+    def _finished_runs_have_an_error(self) -> _Result:
         # The run of a trial finishes without reading the test set; its test_error is null.
-        if self.status == "finished" and self.test_error is None:
+        values = dict(self)
+        if self.status == "finished" and values["test_error"] is None:
             if "test_error" not in self.model_fields_set:
                 raise ValueError("test_error is missing")
-            if self.test_reads:
+            if values["test_reads"]:
                 raise ValueError("test_error is null, although the test set was read")
         return self
+
+
+def _field(quantity: Quantity) -> Any:
+    if quantity.group:
+        return dict[str, float | None] | None, None
+    kind: Any = Percent if quantity.unit == "%" else Count if quantity.whole else float
+    return kind | None, None
+
+
+_FIELDS: dict[str, Any] = {quantity.field: _field(quantity) for quantity in QUANTITIES}
+Result = pydantic.create_model("Result", __base__=_Result, **_FIELDS)
+"""The content of ``result.json``; other versions of lbench may write more or fewer fields.
+
+A run without this file is running or was killed. A run that a search has pruned has a checkpoint
+and can continue.
+"""
 
 
 class _Rule(_Part):

@@ -1,8 +1,7 @@
-"""Runs code in a forked process: ``python interpreter.py FOLDER -u -c CODE``.
+"""Runs code in a process that is forked from the server: ``python interpreter.py FOLDER -c CODE``.
 
 pytest-xdist starts this instead of a new interpreter. The code runs in the forked process, which
-has the standard streams of this process; this one waits for its end. The server that forks is in
-FOLDER, see `tests.forked`.
+has the standard streams of this process; this one waits for its end.
 """
 
 from __future__ import annotations

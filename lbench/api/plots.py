@@ -23,8 +23,6 @@ def curves(epochs: pd.DataFrame, title: str) -> Figure:
         epochs: as of :func:`lbench.api.frames.epochs`.
         title: of the figure.
     """
-    from matplotlib.ticker import MaxNLocator
-
     metrics = [name for name in METRICS if name in epochs and epochs[name].notna().any()]
     with style():
         picture, axes = panels(len(metrics), height=3.0)
@@ -33,7 +31,6 @@ def curves(epochs: pd.DataFrame, title: str) -> Figure:
                 shown = {**look(at), "markersize": 3}
                 panel.plot(rows["epoch"], rows[metric], label=f"seed {seed}", **shown)
             panel.set_xlabel("epoch")
-            panel.xaxis.set_major_locator(MaxNLocator(integer=True))
             panel.set_ylabel(METRICS[metric])
         legend(picture, axes)
         picture.suptitle(clipped(title, 100))
@@ -59,6 +56,6 @@ def errors(rows: Sequence[Row]) -> Figure:
             seeds = list(row.errors.values())
             axes.plot(seeds, [at] * len(seeds), "|", color="#D55E00", markersize=9)
         axes.set_yticks(range(len(known)), [clipped(row.cell.cell_id) for row in known])
-        axes.set_ylim(len(known) - 0.5, -0.5)
+        axes.invert_yaxis()
         axes.set_xlabel("test error (%); bars: 95 % intervals")
     return picture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +12,7 @@ from lbench.api.progress import say
 from lbench.api.training import home_at
 from lbench.errors import UsageError
 from lbench.home import Home
+from lbench.quantities import QUANTITIES
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -51,7 +51,8 @@ class Results:
         content = [row.as_dict() for row in rows(self._pairs)]
         for row in content:
             # Ratios are to the first configuration, which here is any.
-            del row["step_ms_ratio"], row["step_memory_ratio"], row["audit"]
+            for name in ("audit", *(quantity.ratio for quantity in QUANTITIES if quantity.ratio)):
+                del row[name]
             for name in ("test_error", "test_error_at_best_val"):
                 row |= _spread(name, row.pop(name))
             row |= {f"params_{kind}": n for kind, n in row.pop("params").items()}
@@ -70,8 +71,7 @@ class Results:
         rows = []
         for cell, runs in self._pairs:
             for run in runs:
-                values = {f.name: getattr(run, f.name) for f in dataclasses.fields(run)}
-                values |= {"cell": cell.cell_id, "run_dir": str(run.run_dir)}
+                values = run.as_dict() | {"cell": cell.cell_id, "run_dir": str(run.run_dir)}
                 parts = {"rule": cell.rule, "dataset": cell.dataset, "network": cell.network}
                 rows.append(parts | {name: plain(value) for name, value in values.items()})
         return pd.DataFrame(rows)

@@ -9,7 +9,7 @@ from typing import Any
 from lbench.report.compare import Row, rows
 from lbench.report.table import between, percent
 from lbench.report.table import settings as shown
-from lbench.statistics.intervals import Summary, binomial, interval_of_known
+from lbench.statistics.intervals import binomial
 from lbench.studies.definition import Point
 from lbench.studies.results import Final, Results
 from lbench.studies.settings import EQUAL, TASK
@@ -27,7 +27,6 @@ class Line:
         task: settings of task, network and data that are not the same in the whole study.
         wanted: seeds that the study asks for.
         sampling: Wilson interval of the mean test error, what the size of the test set leaves.
-        seconds: of training, over the finished seeds.
     """
 
     final: Final
@@ -37,7 +36,6 @@ class Line:
     task: str
     wanted: int
     sampling: tuple[float, float] | None
-    seconds: Summary | None
 
     @property
     def title(self) -> str:
@@ -161,7 +159,6 @@ def _group(results: Results, finals: Sequence[Final], varying: set[str]) -> Grou
 
 
 def _line(results: Results, final: Final, row: Row, name: str, settings: str, task: str) -> Line:
-    finished = [run for run in final.runs if run.status == "finished"]
     examples = final.cell.test_examples
     return Line(
         final=final,
@@ -171,5 +168,4 @@ def _line(results: Results, final: Final, row: Row, name: str, settings: str, ta
         task=task,
         wanted=max(results.study.seeds, len(final.runs)),
         sampling=binomial(row.test.mean, examples) if row.test and examples else None,
-        seconds=interval_of_known(run.seconds_training for run in finished),
     )

@@ -5,17 +5,19 @@ from __future__ import annotations
 import collections
 from collections.abc import Sequence
 
+from lbench.quantities import QUANTITIES
 from lbench.report import citations, difference_table
 from lbench.report.audit import CONTRADICTED, short
 from lbench.report.compare import Comparison, Pairs, Row, Term, mean, rows
-from lbench.report.step_time import BUSY_NOTE, busy, step_time
+from lbench.report.quantity_text import quantity_text
+from lbench.report.step_time import BUSY_NOTE, busy
 from lbench.report.table import (
     NONE,
     Table,
     between,
     count,
+    decimal,
     markdown,
-    mega,
     of,
     percent,
     print_notes,
@@ -25,16 +27,20 @@ from lbench.report.table import (
 )
 from lbench.statistics.intervals import Summary
 
+COMPARED = [quantity for quantity in QUANTITIES if quantity.column and quantity.compared]
+STEP_COLUMNS = [
+    name for q in COMPARED for name in ([q.column_title, "x"] if q.ratio else [q.column_title])
+]
 COLUMNS = (
     "", "rule", "options", "network", "dataset", "seeds", "test error %", "at best val",
-    "P_inf", "P_aux", "P_fix", "step ms", "x", "step MiB", "x", "step MFLOP", "predict MFLOP",
-    "audit", "not finished",
+    "P_inf", "P_aux", "P_fix", *STEP_COLUMNS, "audit", "not finished",
 )  # fmt: skip
-RIGHT = (5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16)
-RESULTS = (0, 1, 2, 3, 4, 5, 6, 18)
-CELLS, ERRORS = (0, 1, 2, 3, 4), (0, 1, 5, 6, 18)
-SIZES = (0, 7, 8, 9, 10, 17)
-STEPS = (0, 11, 12, 13, 14, 15, 16)
+AUDIT, UNFINISHED = len(COLUMNS) - 2, len(COLUMNS) - 1
+RIGHT = range(5, AUDIT)
+CELLS, ERRORS = (0, 1, 2, 3, 4), (0, 1, 5, 6, UNFINISHED)
+RESULTS = (0, 1, 2, 3, 4, 5, 6, UNFINISHED)
+SIZES = (0, 7, 8, 9, 10, AUDIT)
+STEPS = (0, *range(11, AUDIT))
 LAYOUTS = ((RESULTS, SIZES, STEPS), (CELLS, ERRORS, SIZES, STEPS))
 """The columns of each table in a narrow terminal, and in a narrower one."""
 SAMPLING = "* One seed: the interval of the test set's sampling alone (Wilson), not over seeds."
@@ -107,17 +113,22 @@ def cells(rows: Sequence[Row]) -> list[list[str]]:
             count(row.cell.params_inf),
             count(row.cell.params_aux),
             count(row.cell.params_fix),
-            step_time(row.step_ms, row.core_share),
-            percent(row.step_ratio),
-            percent(row.step_memory_mib),
-            percent(row.step_memory_ratio),
-            mega(row.step_flops),
-            mega(row.predict_flops),
+            *_steps(row),
             short(row.audit, row.contradictions),
             unfinished(row),
         ]
         for number, row in enumerate(rows, start=1)
     ]
+
+
+def _steps(row: Row) -> list[str]:
+    """Return the texts of :data:`STEP_COLUMNS`."""
+    texts = []
+    for quantity in COMPARED:
+        texts.append(quantity_text(quantity, row.measured))
+        if quantity.ratio:
+            texts.append(decimal(row.ratios[quantity.name]))
+    return texts
 
 
 def error(test: Summary | None, sampling: tuple[float, float] | None = None) -> str:
@@ -146,7 +157,7 @@ def notes(comparison: Comparison) -> list[str]:
     lines = [f"{number}: {row.cell.cell_id}" for number, row in enumerate(rows, start=1)]
     if any(row.sampling and row.test and row.test.n == 1 for row in rows):
         lines.append(SAMPLING)
-    if any(busy(row.core_share) for row in rows):
+    if any(busy(row.measured["core_share"]) for row in rows):
         lines.append(BUSY_NOTE)
     for number, row in enumerate(rows, start=1):
         lines += [

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from lbench.execute.driver import RunOutcome
+from lbench.quantities import unmeasured
 from lbench.report.published import published
 from lbench.rundir import RunDir
 from lbench.statistics.intervals import error_interval
@@ -62,12 +63,12 @@ def _run_json(outcome: RunOutcome) -> dict[str, Any]:
         "cached": outcome.cached,
         "attempt": outcome.attempt,
         "fingerprint": outcome.fingerprint,
-        # Runs that an older lbench made have none of these.
+        # Runs that an older lbench made lack some of these.
+        **unmeasured(),
         "audit": None,
         "contradictions": [],
         "glances": [],
         "files_opened": [],
-        "predict_flops": None,
         **result,
         "run_dir": str(outcome.run_dir),
         "mlflow_run_id": outcome.mlflow_run_id,

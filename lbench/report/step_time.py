@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lbench.report.table import percent
+from lbench.report.table import decimal
 from lbench.training.pace import BUSY
 
 MARK = "†"
@@ -19,4 +19,4 @@ def busy(core_share: float | None) -> bool:
 
 def step_time(milliseconds: float | None, core_share: float | None) -> str:
     """Return ``2.49``, or ``2.49†`` where other work wanted the cores; a dash for None."""
-    return percent(milliseconds) + (MARK if milliseconds is not None and busy(core_share) else "")
+    return decimal(milliseconds) + (MARK if milliseconds is not None and busy(core_share) else "")

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from lbench.quantities import QUANTITIES
 from lbench.report.audit import found, short
 from lbench.report.audit_text import say
 from lbench.report.compare import mean
 from lbench.report.lines import Group, Line
+from lbench.report.quantity_text import quantity_text
 from lbench.report.render import error, unfinished
 from lbench.report.searches import settings_of
-from lbench.report.step_time import BUSY_NOTE, busy, step_time
-from lbench.report.table import NONE, Table, between, count, mega, percent, signed
+from lbench.report.step_time import BUSY_NOTE, busy
+from lbench.report.table import NONE, Table, between, count, percent, signed
 from lbench.report.verdict import SET, Against, Verdict
 from lbench.statistics.intervals import Summary
 from lbench.store.rows import RunRow
@@ -25,8 +27,9 @@ RESULTS = (
     "test set alone %", "difference", "p (Holm)", "at best val %", "not finished",
 )  # fmt: skip
 COSTS = (
-    "rule", "task", "settings", "P_inf", "P_aux", "P_fix", "training s", "step ms", "step MiB",
-    "step MFLOP", "predict MFLOP", "audit", "backward depth",
+    "rule", "task", "settings", "P_inf", "P_aux", "P_fix",
+    *(quantity.column_title for quantity in QUANTITIES if quantity.column),
+    "audit", "backward depth",
 )  # fmt: skip
 WORDS = {
     "rule", "task", "settings", "chosen by the search", "audit", "not finished", "setting",
@@ -78,7 +81,7 @@ def cost_tables(judged: Sequence[Judged], limit: int = LIMIT) -> list[Table]:
                 "Of each rule the cell of lowest error, and every cell with a contradiction; "
                 "table.csv has all."
             )
-        if any(busy(line.row.core_share) for _, line in kept):
+        if any(busy(line.row.measured["core_share"]) for _, line in kept):
             notes.append(BUSY_NOTE)
         rows = [_cost(group, line) for group, line in kept]
         tables.append(_without_empty(Table(where, COSTS, rows, (), (), red, notes)))
@@ -180,11 +183,7 @@ def _cost(group: Group, line: Line) -> list[str]:
         count(cell.params_inf),
         count(cell.params_aux),
         count(cell.params_fix),
-        percent(mean(line.seconds)),
-        step_time(row.step_ms, row.core_share),
-        percent(row.step_memory_mib),
-        mega(row.step_flops),
-        mega(row.predict_flops),
+        *(quantity_text(q, row.measured) for q in QUANTITIES if q.column),
         short(row.audit, row.contradictions),
         say(depth),
     ]
@@ -261,13 +260,7 @@ def _record(group: Group, line: Line, against: Against | None, best: bool) -> di
         "params_inf": cell.params_inf,
         "params_aux": cell.params_aux,
         "params_fix": cell.params_fix,
-        "seconds_training": mean(line.seconds),
-        "step_ms": row.step_ms,
-        "core_share": row.core_share,
-        "step_memory_mib": row.step_memory_mib,
-        "peak_memory_mib": row.peak_memory_mib,
-        "step_flops": row.step_flops,
-        "predict_flops": row.predict_flops,
+        **row.measured,
         "backward_depth": _text(found(row.audit, "backward_depth")),
         "bp_free": found(row.audit, "bp_free"),
         "contradictions": "; ".join(row.contradictions),
@@ -300,23 +293,7 @@ def _run(role: str, point: str, trial: int | None, run: RunRow) -> dict[str, Any
         "attempt": run.attempt,
         "status": run.status,
         "reason": run.reason,
-        "train_error": run.train_error,
-        "val_error": run.val_error,
-        "test_error": run.test_error,
-        "test_error_at_best_val": run.test_error_at_best_val,
-        "best_epoch": run.best_epoch,
-        "epochs": run.epochs,
-        "steps": run.steps,
-        "seconds_training": run.seconds_training,
-        "seconds_evaluation": run.seconds_evaluation,
-        "seconds_other": run.seconds_other,
-        "step_ms": run.step_ms,
-        "core_share": run.core_share,
-        "step_memory_mib": run.step_memory_mib,
-        "peak_memory_mib": run.peak_memory_mib,
-        "step_flops": run.step_flops,
-        "predict_flops": run.predict_flops,
-        "test_reads": run.test_reads,
+        **run.measured,
         "fingerprint": run.fingerprint,
         "cell": run.cell,
     }

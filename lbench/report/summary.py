@@ -5,15 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from lbench.quantities import QUANTITIES
 from lbench.report.audit import lines
 from lbench.report.citations import print_published
 from lbench.report.compare import mean
 from lbench.report.published import Published
+from lbench.report.quantity_text import quantity_text
 from lbench.report.render import ELSEWHERE, SAMPLING, error
-from lbench.report.step_time import BUSY_NOTE, busy, step_time
-from lbench.report.table import NONE, Table, count, mega, percent, print_notes, print_table
+from lbench.report.step_time import BUSY_NOTE, busy
+from lbench.report.table import NONE, Table, count, print_notes, print_table
 from lbench.statistics.intervals import Summary, binomial, error_interval, interval_of_known
 from lbench.store.rows import CellRow, RunRow
+
+TITLED = [quantity for quantity in QUANTITIES if quantity.title]
+ERRORS = sum(quantity.unit == "%" for quantity in TITLED)
+"""Number of errors, which are the first quantities; the table shows the last one first."""
 
 
 def run_table(result: dict[str, Any]) -> Table:
@@ -28,20 +34,13 @@ def run_table(result: dict[str, Any]) -> Table:
     sampling = None
     if test is not None and test.n == 1 and result.get("test_examples"):
         sampling = binomial(test.mean, result["test_examples"])
-    shares = [run["core_share"] for run in finished if run.get("core_share") is not None]
-    share = min(shares, default=None)
+    values = _over_seeds(finished)
+    shown = [[q.row_title, quantity_text(q, values)] for q in TITLED]
     rows = [
         ["test error %", error(test, sampling)],
-        ["at best validation %", percent(_mean(finished, "test_error_at_best_val"))],
-        ["validation error %", percent(_mean(finished, "val_error"))],
-        ["train error %", percent(_mean(finished, "train_error"))],
+        *reversed(shown[:ERRORS]),
         ["parameters", _parameters(result.get("params") or {})],
-        ["training s", percent(_mean([run.get("seconds") or {} for run in finished], "training"))],
-        ["step ms", step_time(_mean(finished, "step_ms"), share)],
-        ["memory of a step MiB", percent(_mean(finished, "step_memory_mib"))],
-        ["step MFLOP", mega(_mean(finished, "step_flops"))],
-        ["predict MFLOP", mega(_mean(finished, "predict_flops"))],
-        ["peak memory MiB", percent(_mean(finished, "peak_memory_mib"))],
+        *shown[ERRORS:],
     ]
     contradictions = result.get("contradictions") or []
     said = lines(result.get("audit"), contradictions)
@@ -52,7 +51,10 @@ def run_table(result: dict[str, Any]) -> Table:
     if len(finished) < len(runs):
         rows += [[f"seed {run['seed']}", run["status"]] for run in runs]
     title = f"{result['cell']}\n{_where(result)}"
-    notes = [*([SAMPLING] if sampling else []), *([BUSY_NOTE] if busy(share) else [])]
+    notes = [
+        *([SAMPLING] if sampling else []),
+        *([BUSY_NOTE] if busy(values["core_share"]) else []),
+    ]
     return Table(title, ["", _mean_of(finished)], rows, red=red, notes=notes)
 
 
@@ -66,35 +68,37 @@ def render_run(result: dict[str, Any]) -> None:
 
 
 def metrics(cell: CellRow, runs: Sequence[RunRow]) -> dict[str, float | None]:
-    """A cell's line in MLflow: mean, standard deviation and interval over its finished seeds.
+    """Return the metrics of a configuration in MLflow, over its finished seeds.
+
+    These are the mean, the standard deviation and the interval of the test error, and the means of
+    all quantities with a title.
 
     Args:
-        cell: whose runs they are.
+        cell: the configuration.
         runs: the latest attempt of each seed.
 
     Returns:
-        By name; None where nothing is known. Errors in percent, times in seconds.
+        Values by name, in the units of the quantities; None where nothing is known.
     """
     finished = [run for run in runs if run.status == "finished"]
     test = error_interval((run.test_error for run in finished), cell.test_examples)
-    spread = (test.mean, test.sd, test.low, test.high) if test else (None,) * 4
+    ends = (test.mean, test.sd, test.low, test.high) if test else (None,) * 4
     names = ("test_error_mean", "test_error_sd", "test_error_ci95_low", "test_error_ci95_high")
-    means = {
-        "train_error_mean": interval_of_known(run.train_error for run in finished),
-        "val_error_mean": interval_of_known(run.val_error for run in finished),
-        "test_error_at_best_val_mean": interval_of_known(
-            run.test_error_at_best_val for run in finished
-        ),
-        "seconds_training_mean": interval_of_known(run.seconds_training for run in finished),
-        "step_ms_mean": interval_of_known(run.step_ms for run in finished),
-        "step_memory_mib_mean": interval_of_known(run.step_memory_mib for run in finished),
-        "peak_memory_mib_mean": interval_of_known(run.peak_memory_mib for run in finished),
-    }
+    means = {q.name: interval_of_known(run.measured[q.name] for run in finished) for q in TITLED}
     return {
-        **dict(zip(names, spread, strict=True)),
-        **{name: mean(summary) for name, summary in means.items()},
+        **dict(zip(names, ends, strict=True)),
+        **{f"{name}_mean": mean(summary) for name, summary in means.items()},
         "n": float(len(finished)),
         "not_finished": float(len(runs) - len(finished)),
+    }
+
+
+def _over_seeds(finished: list[dict[str, Any]]) -> dict[str, float | None]:
+    """Return the means of all quantities with a title, and the least share of the cores."""
+    shares = (run.get("core_share") for run in finished)
+    return {
+        **{q.name: mean(interval_of_known(q.of(run) for run in finished)) for q in TITLED},
+        "core_share": min((share for share in shares if share is not None), default=None),
     }
 
 
@@ -123,10 +127,6 @@ def _audited(runs: list[dict[str, Any]]) -> str:
     if len(steps) != 1 or None in steps:
         return NONE
     return f"{' to '.join(map(count, (looked[0], looked[-1])[: len(looked)]))} of {count(*steps)}"
-
-
-def _mean(runs: list[dict[str, Any]], name: str) -> float | None:
-    return mean(interval_of_known(run.get(name) for run in runs))
 
 
 def _cached(finished: list[dict[str, Any]]) -> str:

@@ -247,15 +247,20 @@ def _plain(cell: str) -> str:
 
 
 def percent(value: float | None) -> str:
-    """``1.80``; a dash for None."""
-    return NONE if value is None else f"{value:.2f}"
+    """Return a percentage without its sign: ``1.80``; a dash for None."""
+    return decimal(value)
+
+
+def decimal(value: float | None, digits: int = 2) -> str:
+    """Return a number with this number of decimal digits: ``1.80``; a dash for None."""
+    return NONE if value is None else f"{value:.{digits}f}"
 
 
 def mega(value: float | None) -> str:
     """Return a number in millions: ``1.24``, ``0.00436``; a dash for None."""
     if value is None:
         return NONE
-    return percent(value / 1e6) if value >= 1e6 else f"{value / 1e6:.3g}"
+    return decimal(value / 1e6) if value >= 1e6 else f"{value / 1e6:.3g}"
 
 
 def count(value: int | None) -> str:

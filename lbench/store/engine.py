@@ -12,8 +12,11 @@ from typing import Any
 
 from sqlalchemy import (
     URL,
+    Column,
     Connection,
     Engine,
+    Inspector,
+    Table,
     create_engine,
     event,
     exc,
@@ -27,7 +30,7 @@ from sqlalchemy import (
 
 from lbench.errors import StoreError
 from lbench.home import Home
-from lbench.store.models import UPGRADES, VERSION, Base, Schema
+from lbench.store.models import METADATA, RUNS, SCHEMA, UPGRADES, VERSION
 
 BUSY_SECONDS = 30
 ADVISORY_LOCK = 0x1BE2C4
@@ -180,14 +183,14 @@ def _begin(connection: Connection) -> None:
 
 
 def _check_version(engine: Engine, home: Home) -> None:
-    if not inspect(engine).has_table(Schema.__tablename__):
+    if not inspect(engine).has_table(SCHEMA.name):
         with writing(engine) as connection:
             # Inside the lock: of two processes that find no tables, one creates them.
-            Base.metadata.create_all(connection)
-            if connection.scalar(select(Schema.version)) is None:
-                connection.execute(insert(Schema).values(version=VERSION))
+            METADATA.create_all(connection)
+            if connection.scalar(select(SCHEMA.c.version)) is None:
+                connection.execute(insert(SCHEMA).values(version=VERSION))
     with engine.connect() as connection:
-        version = connection.scalar(select(Schema.version))
+        version = connection.scalar(select(SCHEMA.c.version))
     if version is None or version > VERSION:
         raise StoreError(
             f"A newer lbench wrote the store {_shown(home)} "
@@ -195,17 +198,27 @@ def _check_version(engine: Engine, home: Home) -> None:
             "Upgrade lbench; or set LBENCH_STORE to a new file and run `lbench sync`, which "
             f"fills it from the run directories ({home.runs}).",
         )
-    if version < VERSION:
+    if version < VERSION or _missing(inspect(engine), RUNS):
         _upgrade(engine)
 
 
 def _upgrade(engine: Engine) -> None:
     with writing(engine) as connection:
         # Read again inside the lock: another process may have upgraded the store just now.
-        version = connection.scalar(select(Schema.version)) or VERSION
+        version = connection.scalar(select(SCHEMA.c.version)) or VERSION
         for old in range(version, VERSION):
-            for statement in UPGRADES[old]:
+            for statement in UPGRADES.get(old, ()):
                 connection.execute(text(statement))
-        Base.metadata.create_all(connection)
+        METADATA.create_all(connection)
+        for table in METADATA.tables.values():
+            for column in _missing(inspect(connection), table):
+                kind = column.type.compile(engine.dialect)
+                connection.execute(text(f"ALTER TABLE {table} ADD COLUMN {column.name} {kind}"))
         if version < VERSION:
-            connection.execute(update(Schema).values(version=VERSION))
+            connection.execute(update(SCHEMA).values(version=VERSION))
+
+
+def _missing(database: Inspector, table: Table) -> list[Column[Any]]:
+    """Return the columns that a table of an older lbench lacks, such as a newer quantity's."""
+    present = {column["name"] for column in database.get_columns(table.name)}
+    return [column for column in table.columns if column.name not in present]

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from lbench.quantities import QUANTITIES
 from lbench.rundir import RunDir
 from lbench.store.audits import all_contradictions, worst
 from lbench.store.rows import CellRow, Member, RunRow
@@ -19,24 +20,6 @@ from lbench.store.run_dir_reader import DAMAGE
 
 CURVES = ("train_loss", "val_loss", "val_error", "lr")
 MEAN_CURVES = ("train_loss", "val_loss", "val_error")
-FINALS = {
-    "train_error": "train_error",
-    "test_error": "test_error",
-    "test_error_at_best_val": "test_error_at_best_val",
-    "best_epoch": "best_epoch",
-    # MLflow draws these on a separate tab, so that the first tab has curves and errors only.
-    "epochs": "system/epochs",
-    "steps": "system/steps",
-    "seconds_training": "system/seconds_training",
-    "seconds_evaluation": "system/seconds_evaluation",
-    "seconds_other": "system/seconds_other",
-    "step_ms": "system/step_ms",
-    "core_share": "system/core_share",
-    "peak_memory_mib": "system/peak_memory_mib",
-    "step_memory_mib": "system/step_memory_mib",
-    "step_flops": "system/step_flops",
-    "predict_flops": "system/predict_flops",
-}
 # MLflow refuses longer texts.
 LONGEST_PARAMETER, LONGEST_TAG, LONGEST_KEY = 6000, 5000, 250
 
@@ -70,10 +53,10 @@ def child(cell: CellRow, run: RunRow, members: Iterable[Member] = ()) -> RunView
     final = ended or started
     points, problem = curves(run)
     last_epoch = max((point[3] for point in points), default=0)
-    for field_name, key in FINALS.items():
-        value = getattr(run, field_name)
-        if value is not None:
-            points.append((key, rounded(value), final, last_epoch))
+    for quantity in QUANTITIES:
+        value = run.measured[quantity.name]
+        if value is not None and quantity.mlflow is not None:
+            points.append((quantity.mlflow + quantity.name, rounded(value), final, last_epoch))
     attempt = "" if run.attempt == 1 else f", attempt {run.attempt}"
     tags = {
         "lbench.kind": "run",

@@ -8,13 +8,14 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import Connection, Engine, RowMapping, Select, func, select, update
+from sqlalchemy import Connection, Engine, RowMapping, Select, Table, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from lbench.home import Home
+from lbench.quantities import QUANTITIES
 from lbench.rundir import RunDir, without_nan
 from lbench.store.engine import connect, reaching, writing
-from lbench.store.models import Base, CellTable, MemberTable, RunTable
+from lbench.store.models import CELLS, MEMBERS, RUNS
 from lbench.store.names import one
 from lbench.store.rows import CellRow, Member, RunRow
 from lbench.store.run_dir_reader import read, with_current_status
@@ -59,16 +60,16 @@ class Record:
         with self._writing() as connection:
             # Read inside the transaction, so that another process overwrites it only by newer rows.
             cell, run = read(run_dir, self.home.runs)
-            _upsert(connection, CellTable, cell, ("fingerprint",))
-            _upsert(connection, RunTable, run, ("fingerprint", "attempt"))
-            query = select(RunTable.__table__).where(
-                RunTable.fingerprint == run["fingerprint"], RunTable.attempt == run["attempt"]
+            _upsert(connection, CELLS, cell, ("fingerprint",))
+            _upsert(connection, RUNS, run, ("fingerprint", "attempt"))
+            query = select(RUNS).where(
+                RUNS.c.fingerprint == run["fingerprint"], RUNS.c.attempt == run["attempt"]
             )
             return self._runs(connection, query)[0]
 
     def cells(self) -> list[CellRow]:
         """Return all configurations, oldest first."""
-        query = select(CellTable.__table__).order_by(CellTable.id)
+        query = select(CELLS).order_by(CELLS.c.id)
         with self._reading() as connection:
             return [_cell(row) for row in connection.execute(query).mappings()]
 
@@ -80,7 +81,7 @@ class Record:
         """
         with self._reading() as connection:
             fingerprint = one(_names(connection), prefix)
-            query = select(CellTable.__table__).where(CellTable.fingerprint == fingerprint)
+            query = select(CELLS).where(CELLS.c.fingerprint == fingerprint)
             return _cell(connection.execute(query).mappings().one())
 
     def runs(self, cell: CellRow, *, all_attempts: bool = False) -> list[RunRow]:
@@ -89,9 +90,9 @@ class Record:
         A run whose process was killed has the status ``killed``, whatever was recorded.
         """
         query = (
-            select(RunTable.__table__)
-            .where(RunTable.cell == cell.fingerprint)
-            .order_by(RunTable.seed, RunTable.attempt)
+            select(RUNS)
+            .where(RUNS.c.cell == cell.fingerprint)
+            .order_by(RUNS.c.seed, RUNS.c.attempt)
         )
         with self._reading() as connection:
             rows = self._runs(connection, query)
@@ -104,11 +105,7 @@ class Record:
             spec: spec of a configuration, as in ``spec.json`` under ``"spec"``.
         """
         rule = spec["rule"]
-        query = (
-            select(CellTable.__table__)
-            .where(CellTable.rule == rule["name"])
-            .order_by(CellTable.id.desc())
-        )
+        query = select(CELLS).where(CELLS.c.rule == rule["name"]).order_by(CELLS.c.id.desc())
         with self._reading() as connection:
             rows = [_cell(row) for row in connection.execute(query).mappings()]
         other_parts = _without_code(spec)
@@ -121,7 +118,7 @@ class Record:
     def unrecorded(self) -> list[RunDir]:
         """Return the home's run directories that are not in the record."""
         with self._reading() as connection:
-            known = {self.home.runs / path for path in connection.scalars(select(RunTable.run_dir))}
+            known = {self.home.runs / path for path in connection.scalars(select(RUNS.c.run_dir))}
         try:
             return [run_dir for run_dir in run_dirs(self.home) if run_dir.path not in known]
         except OSError:  # the record can be read although the directories cannot be listed
@@ -130,14 +127,14 @@ class Record:
     def empty(self) -> bool:
         """Return whether the record has no run."""
         with self._reading() as connection:
-            return connection.scalar(select(RunTable.id).limit(1)) is None
+            return connection.scalar(select(RUNS.c.id).limit(1)) is None
 
     def test_reads(self) -> dict[str, int]:
         """Return how often all runs together read each test set, by the digest of the data."""
         query = (
-            select(CellTable.data_digest, func.sum(RunTable.test_reads))
-            .join(RunTable, RunTable.cell == CellTable.fingerprint)
-            .group_by(CellTable.data_digest)
+            select(CELLS.c.data_digest, func.sum(RUNS.c.test_reads))
+            .join(RUNS, RUNS.c.cell == CELLS.c.fingerprint)
+            .group_by(CELLS.c.data_digest)
         )
         with self._reading() as connection:
             return {digest: int(count) for digest, count in connection.execute(query)}
@@ -147,15 +144,15 @@ class Record:
         with self._writing() as connection:
             for member in members:
                 key = ("study", "point", "search", "role", "trial", "seed")
-                _upsert(connection, MemberTable, asdict(member), key)
+                _upsert(connection, MEMBERS, asdict(member), key)
 
     def members(self, *, study: str | None = None, cell: str | None = None) -> list[Member]:
         """Return the members of a study, or those for a configuration's runs, oldest first."""
-        query = select(MemberTable.__table__).order_by(MemberTable.id)
+        query = select(MEMBERS).order_by(MEMBERS.c.id)
         if study is not None:
-            query = query.where(MemberTable.study == study)
+            query = query.where(MEMBERS.c.study == study)
         if cell is not None:
-            query = query.where(MemberTable.cell == cell)
+            query = query.where(MEMBERS.c.cell == cell)
         with self._reading() as connection:
             rows = connection.execute(query).mappings().all()
         return [Member(**{k: v for k, v in row.items() if k != "id"}) for row in rows]
@@ -163,10 +160,10 @@ class Record:
     def set_mlflow(self, row: CellRow | RunRow, mlflow_run_id: str) -> None:
         """Record the MLflow run of a configuration (a parent run) or of a run (its child)."""
         if isinstance(row, CellRow):
-            statement = update(CellTable).where(CellTable.fingerprint == row.fingerprint)
+            statement = update(CELLS).where(CELLS.c.fingerprint == row.fingerprint)
         else:
-            statement = update(RunTable).where(
-                RunTable.fingerprint == row.fingerprint, RunTable.attempt == row.attempt
+            statement = update(RUNS).where(
+                RUNS.c.fingerprint == row.fingerprint, RUNS.c.attempt == row.attempt
             )
         with self._writing() as connection:
             connection.execute(statement.values(mlflow_run_id=mlflow_run_id))
@@ -186,6 +183,7 @@ class Record:
         for row in connection.execute(query).mappings():
             values = dict(row)
             del values["id"]
+            values["measured"] = {q.name: q.or_default(values.pop(q.name)) for q in QUANTITIES}
             values["run_dir"] = self.home.runs / values["run_dir"]
             values["contradictions"] = values["contradictions"] or []
             rows.append(with_current_status(RunRow(**values)))
@@ -198,9 +196,7 @@ def latest(attempts: Iterable[RunRow]) -> list[RunRow]:
 
 
 def _names(connection: Connection) -> dict[str, str]:
-    rows = connection.execute(
-        select(CellTable.fingerprint, CellTable.cell_id).order_by(CellTable.id)
-    )
+    rows = connection.execute(select(CELLS.c.fingerprint, CELLS.c.cell_id).order_by(CELLS.c.id))
     return {row.fingerprint: row.cell_id for row in rows}
 
 
@@ -211,7 +207,7 @@ def _cell(row: RowMapping) -> CellRow:
 
 
 def _upsert(
-    connection: Connection, table: type[Base], values: dict[str, Any], key: tuple[str, ...]
+    connection: Connection, table: Table, values: dict[str, Any], key: tuple[str, ...]
 ) -> None:
     dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
     statement = dialect.insert(table).values(values)

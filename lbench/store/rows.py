@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +51,8 @@ class RunRow:
         fingerprint: SHA-256 (hex) of configuration and seed.
         cell: fingerprint of the configuration.
         status: ``running``, ``finished``, ``diverged``, ``failed``, ``pruned`` or ``killed``.
-        train_error: a percentage, like all errors here; None where there is no finite number.
-        step_ms: milliseconds per training step, from the quickest stretches of the run.
-        core_share: share of the training time in which the run had a core; None if unknown.
-        step_flops: floating-point operations of a training step, in its matrix products.
-        predict_flops: floating-point operations of predicting one example, likewise.
-        test_reads: number of times that the run read the test set.
+        measured: value of each quantity in ``lbench.quantities`` by name; None where there is no
+            finite number.
         audit: the ``claimed`` and ``measured`` value of each claim; None without an audit.
         contradictions: a sentence per claim that the measurements contradict.
         started: Unix time, seconds. ``ended`` of a killed run is the time of its last write.
@@ -68,23 +64,7 @@ class RunRow:
     seed: int
     status: str
     reason: str | None
-    train_error: float | None
-    val_error: float | None
-    test_error: float | None
-    test_error_at_best_val: float | None
-    best_epoch: int | None
-    seconds_training: float | None
-    seconds_evaluation: float | None
-    seconds_other: float | None
-    step_ms: float | None
-    core_share: float | None
-    peak_memory_mib: float | None
-    step_memory_mib: float | None
-    step_flops: float | None
-    predict_flops: float | None
-    steps: int | None
-    epochs: int | None
-    test_reads: int
+    measured: Mapping[str, Any]
     audit: dict[str, Any] | None
     contradictions: list[str]
     environment: dict[str, Any]
@@ -92,6 +72,26 @@ class RunRow:
     started: float | None
     ended: float | None
     mlflow_run_id: str | None
+
+    @property
+    def val_error(self) -> float | None:
+        """Return the validation error in percent."""
+        return cast("float | None", self.measured["val_error"])
+
+    @property
+    def test_error(self) -> float | None:
+        """Return the test error in percent."""
+        return cast("float | None", self.measured["test_error"])
+
+    @property
+    def test_reads(self) -> int:
+        """Return the number of times that the run read the test set."""
+        return cast("int", self.measured["test_reads"])
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return a flat object with every field and every measured quantity."""
+        names = (field.name for field in fields(self) if field.name != "measured")
+        return {**{name: getattr(self, name) for name in names}, **self.measured}
 
 
 @dataclass(frozen=True, slots=True)

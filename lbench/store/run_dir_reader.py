@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lbench.errors import DamagedError
+from lbench.quantities import measured
 from lbench.run_files import Spec, problem
 from lbench.rundir import RunDir, damaged, denied, without_nan
 from lbench.store.rows import RunRow
@@ -113,7 +114,6 @@ def _run(
         result = {}
     else:
         status, reason, ended = result["status"], result.get("reason"), result["ended"]
-    seconds = result.get("seconds") or {}
     path = run_dir.path.absolute()
     return {
         "fingerprint": spec["fingerprint"],
@@ -122,23 +122,7 @@ def _run(
         "seed": spec["seed"],
         "status": status,
         "reason": reason,
-        "train_error": result.get("train_error"),
-        "val_error": result.get("val_error"),
-        "test_error": result.get("test_error"),
-        "test_error_at_best_val": result.get("test_error_at_best_val"),
-        "best_epoch": result.get("best_epoch"),
-        "seconds_training": seconds.get("training"),
-        "seconds_evaluation": seconds.get("evaluation"),
-        "seconds_other": seconds.get("other"),
-        "step_ms": result.get("step_ms"),
-        "core_share": result.get("core_share"),
-        "peak_memory_mib": result.get("peak_memory_mib"),
-        "step_memory_mib": result.get("step_memory_mib"),
-        "step_flops": result.get("step_flops"),
-        "predict_flops": result.get("predict_flops"),
-        "steps": result.get("steps"),
-        "epochs": result.get("epochs"),
-        "test_reads": result.get("test_reads") or 0,
+        **measured(result),
         "audit": _audit(result.get("audit")),
         "contradictions": list(result.get("contradictions") or []),
         "environment": without_nan(spec.get("environment") or {}),

@@ -9,7 +9,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-OBJECTIVES = ("val_error", "peak_memory", "step_memory", "step_ms", "seconds", "params")
+from lbench.quantities import QUANTITIES
+
+OBJECTIVES = (*(quantity.key for quantity in QUANTITIES if quantity.objective), "params")
 """Quantities that a search may minimise; val_error is the default and always the first."""
 SAMPLERS = ("tpe", "gp", "random", "qmc", "cmaes", "grid")
 FIRST_FINAL_SEED = 1000

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from lbench.quantities import QUANTITIES
 from lbench.rundir import RunDir
 from lbench.studies.defaults import settings_of
 from lbench.studies.definition import FIRST_FINAL_SEED, Point
@@ -97,12 +98,5 @@ def objectives(result: Mapping[str, Any], run_dir: Path | None) -> dict[str, flo
     params: Mapping[str, int] = {}
     if run_dir is not None:
         params = (RunDir(run_dir).spec() or {}).get("params", {})
-    seconds = result.get("seconds") or {}
-    return {
-        "val_error": result.get("val_error"),
-        "peak_memory": result.get("peak_memory_mib"),
-        "step_memory": result.get("step_memory_mib"),
-        "step_ms": result.get("step_ms"),
-        "seconds": seconds.get("training"),
-        "params": float(params["inf"] + params["aux"]) if params else None,
-    }
+    params_used = float(params["inf"] + params["aux"]) if params else None
+    return {q.key: q.of(result) for q in QUANTITIES if q.objective} | {"params": params_used}

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from lbench.auditing.verdict import verdict
 from lbench.data.loader import DeviceData
+from lbench.quantities import unmeasured
 from lbench.rule import Rule
 from lbench.rundir import RunDir, damaged, without_nan, write_json
 from lbench.training.cell import Cell
@@ -147,27 +148,10 @@ def result_so_far(trainer: Trainer, status: str, reason: str | None) -> dict[str
 
 def empty_result(status: str, reason: str | None) -> dict[str, Any]:
     """Return the content of ``result.json`` for a run of which only the status is known."""
-    unknown = (
-        "train_error",
-        "val_error",
-        "test_error",
-        "test_error_at_best_val",
-        "best_epoch",
-        "seconds",
-        "step_ms",
-        "core_share",
-        "peak_memory_mib",
-        "step_memory_mib",
-        "step_flops",
-        "predict_flops",
-        "steps",
-        "epochs",
-    )
     return {
         "status": status,
         "reason": reason,
-        **dict.fromkeys(unknown),
-        "test_reads": 0,
+        **unmeasured(),
         "audit": None,
         "contradictions": [],
         "glances": [],

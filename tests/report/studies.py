@@ -157,8 +157,9 @@ def told(results: Results, errors: Sequence[Sequence[float]]) -> Results:
     for final, values in zip(results.finals, errors, strict=True):
         run = final.runs[0]
         runs = [
-            replace(run, seed=seed, status="finished", test_error=value, reason=None)
+            replace(run, seed=seed, status="finished", reason=None, measured=measured)
             for seed, value in enumerate(values)
+            for measured in [{**run.measured, "test_error": value}]
         ]
         changed.append(replace(final, runs=runs))
     return replace(results, finals=changed)

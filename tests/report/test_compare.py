@@ -103,7 +103,7 @@ def test_a_cell_without_a_finished_run_keeps_its_row(made_up: Any) -> None:
     made_up.run(error=None, status="failed", reason="out of memory")
     (row,) = rows(made_up.pairs())
     assert row.test is None
-    assert row.step_ms is None
+    assert row.measured["step_ms"] is None
     assert "1 failed" in call(made_up, "bp")
 
 
@@ -187,7 +187,7 @@ def test_published_numbers_stand_apart(made_up: Any) -> None:
 def test_times_are_given_as_a_ratio_to_the_first_cell(made_up: Any) -> None:
     made_up.run("bp", result={"step_ms": 2.0})
     made_up.run("lfnn_l", result={"step_ms": 3.0})
-    assert [row.step_ratio for row in rows(made_up.pairs())] == [1.0, 1.5]
+    assert [row.ratios["step_ms"] for row in rows(made_up.pairs())] == [1.0, 1.5]
 
 
 def test_a_step_time_measured_beside_other_work_is_marked(made_up: Any) -> None:

@@ -12,7 +12,7 @@ from lbench.errors import DamagedError, StoreError, UsageError
 from lbench.home import Home
 from lbench.rundir import RunDir
 from lbench.store.engine import writing
-from lbench.store.models import RunTable, Schema
+from lbench.store.models import RUNS, SCHEMA
 from lbench.store.record import Record
 from tests.store.helper import cell_spec, digest, write_run
 
@@ -87,13 +87,13 @@ def test_the_database_refuses_a_second_row_of_an_attempt(home: Home, record: Rec
         "run_dir": "elsewhere",
     }
     with pytest.raises(exc.IntegrityError), writing(record._engine) as connection:
-        connection.execute(insert(RunTable).values(values))
+        connection.execute(insert(RUNS).values(values))
 
 
 def test_the_database_refuses_a_run_without_its_cell(home: Home, record: Record) -> None:
     record.take(write_run(home))
     with pytest.raises(exc.IntegrityError), writing(record._engine) as connection:
-        connection.execute(update(RunTable).values(cell="unknown"))
+        connection.execute(update(RUNS).values(cell="unknown"))
 
 
 def test_the_runs_are_the_latest_attempts_unless_all_are_asked_for(
@@ -235,7 +235,7 @@ def test_an_invalid_url_is_a_store_error_without_its_password(
 
 def test_a_store_of_a_newer_version_asks_for_an_upgrade(home: Home) -> None:
     with Record.open(home) as record, writing(record._engine) as connection:
-        connection.execute(update(Schema).values(version=99))
+        connection.execute(update(SCHEMA).values(version=99))
     with pytest.raises(StoreError, match="newer") as error:
         Record.open(home)
     assert "Upgrade" in error.value.hint

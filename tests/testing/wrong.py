@@ -351,7 +351,7 @@ WRONG: dict[type[Rule], set[str]] = {
     LeavesTraining: {"predict_changes_nothing"},
     RemembersLabels: {"labels_unused_at_prediction", "state_restores_predictions", CLAIMS},
     UnsavedState: {"state_restores_predictions"},
-    PickledState: {"state_restores_predictions", "learns", RESUMES},
+    PickledState: {"state_restores_predictions", CLAIMS, RESUMES},
     WrongFactor: {"cotangent_is_the_gradient_of_loss"},
     ClaimsTooMuch: {CLAIMS},
     TwiceGrouped: {"parameters_accounted"},

@@ -2,44 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from lbench.quantities import QUANTITIES
 from lbench.statistics.intervals import (
     Summary,
     binomial,
     error_interval,
-    interval_of_known,
     resolution,
 )
 from lbench.store.audits import all_contradictions, worst
 from lbench.store.rows import CellRow, RunRow
 
 Pairs = Sequence[tuple[CellRow, Sequence[RunRow]]]
-"""Cells with the latest attempt of each of their seeds."""
+"""Configurations with the latest attempt of each of their seeds."""
+SHOWN = [quantity for quantity in QUANTITIES if quantity.over_seeds]
+"""The quantities that have a value over the seeds of a configuration."""
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A cell as one line of a table; errors in percent.
+    """A configuration as one line of a table; errors are in percent.
 
     Args:
         cell: its row in the record.
-        errors: test error by seed, of the finished runs.
-        test: their mean with its interval; None when no run has finished.
+        errors: test error of the finished runs by seed.
+        test: mean of the test errors with its interval; None if no run has finished.
         at_best_val: the same at the epoch of lowest validation error; None under ``paper``.
         sampling: with one seed, the Wilson interval of the test set's sampling alone.
-        step_ms: milliseconds per training step, mean over the finished runs.
-        core_share: least share of the training time in which a finished run had a core.
-        step_ratio: ``step_ms`` over that of the first cell.
-        step_memory_mib: most memory in what a step makes, of the finished runs.
-        step_memory_ratio: ``step_memory_mib`` over that of the first cell.
-        step_flops: operations of a training step in its matrix products; None where unknown.
-        predict_flops: the same of predicting one example.
-        peak_memory_mib: largest of the finished runs.
-        audit: by claim what was claimed and measured, the worst of the runs; None without one.
-        contradictions: claims that do not hold, with what was seen.
+        measured: quantities that have a value over seeds, by name, from the finished runs.
+        ratios: values over those of the first row, for the quantities that have a ratio.
+        audit: by claim, the claimed value and the worst one that was measured in a run; None
+            without an audit.
+        contradictions: claims that do not hold, each with the observation.
         unfinished: the runs that are not finished.
     """
 
@@ -48,14 +45,8 @@ class Row:
     test: Summary | None
     at_best_val: Summary | None
     sampling: tuple[float, float] | None
-    step_ms: float | None
-    core_share: float | None
-    step_ratio: float | None
-    step_memory_mib: float | None
-    step_memory_ratio: float | None
-    step_flops: float | None
-    predict_flops: float | None
-    peak_memory_mib: float | None
+    measured: Mapping[str, float | None]
+    ratios: Mapping[str, float | None]
     audit: Mapping[str, Any] | None
     contradictions: Sequence[str]
     unfinished: Sequence[RunRow]
@@ -90,14 +81,8 @@ class Row:
                 "aux": self.cell.params_aux,
                 "fix": self.cell.params_fix,
             },
-            "step_ms": self.step_ms,
-            "core_share": self.core_share,
-            "step_ms_ratio": self.step_ratio,
-            "step_memory_mib": self.step_memory_mib,
-            "step_memory_ratio": self.step_memory_ratio,
-            "step_flops": self.step_flops,
-            "predict_flops": self.predict_flops,
-            "peak_memory_mib": self.peak_memory_mib,
+            **{q.name: self.measured[q.name] for q in SHOWN if q.compared},
+            **{q.ratio: self.ratios[q.name] for q in SHOWN if q.ratio},
             "audit": self.audit,
             "contradictions": list(self.contradictions),
             "unfinished": [
@@ -108,33 +93,23 @@ class Row:
 
 
 def rows(pairs: Pairs) -> list[Row]:
-    """One row a cell, in the order given."""
+    """Return one row per configuration, in the order given."""
     lines: list[Row] = []
     for cell, runs in pairs:
         finished = [run for run in runs if run.status == "finished"]
         errors = {run.seed: run.test_error for run in finished if run.test_error is not None}
-        step_ms = mean(interval_of_known(run.step_ms for run in finished))
-        known = [run.core_share for run in finished if run.core_share is not None]
-        step_memory = _largest(run.step_memory_mib for run in finished)
+        values = {q.name: q.combined(run.measured[q.name] for run in finished) for q in SHOWN}
+        first = lines[0].measured if lines else values
+        at_best_val = (run.measured["test_error_at_best_val"] for run in finished)
         lines.append(
             Row(
                 cell=cell,
                 errors=errors,
                 test=error_interval(errors.values(), cell.test_examples),
-                at_best_val=error_interval(
-                    (run.test_error_at_best_val for run in finished), cell.test_examples
-                ),
+                at_best_val=error_interval(at_best_val, cell.test_examples),
                 sampling=sampling(errors, cell.test_examples),
-                step_ms=step_ms,
-                core_share=min(known, default=None),
-                step_ratio=_over(step_ms, lines[0].step_ms if lines else step_ms),
-                step_memory_mib=step_memory,
-                step_memory_ratio=_over(
-                    step_memory, lines[0].step_memory_mib if lines else step_memory
-                ),
-                step_flops=_largest(run.step_flops for run in finished),
-                predict_flops=_largest(run.predict_flops for run in finished),
-                peak_memory_mib=_largest(run.peak_memory_mib for run in finished),
+                measured=values,
+                ratios={q.name: _over(values[q.name], first[q.name]) for q in SHOWN if q.ratio},
                 audit=worst(run.audit for run in runs),
                 contradictions=all_contradictions(run.contradictions for run in runs),
                 unfinished=[run for run in runs if run.status != "finished"],
@@ -154,10 +129,6 @@ def sampling(errors: Mapping[int, float], examples: int | None) -> tuple[float, 
 def mean(summary: Summary | None) -> float | None:
     """The mean of a summary; None of none."""
     return None if summary is None else summary.mean
-
-
-def _largest(values: Iterable[float | None]) -> float | None:
-    return max((value for value in values if value is not None), default=None)
 
 
 def _over(value: float | None, first: float | None) -> float | None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from lbench.errors import unknown
+from lbench.quantities import QUANTITIES
 from lbench.report.compare import mean
 from lbench.report.figures.figure import (
     COLOURS,
@@ -29,12 +30,13 @@ from lbench.studies.results import Results, SearchResult, Trial
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+
+def _measured(name: str) -> Callable[[Line], float | None]:
+    return lambda line: line.row.measured[name]
+
+
 COSTS: Mapping[str, tuple[str, Callable[[Line], float | None]]] = {
-    "seconds": ("training (s)", lambda line: mean(line.seconds)),
-    "step_ms": ("a training step (ms)", lambda line: line.row.step_ms),
-    "step_memory": ("memory of a step (MiB)", lambda line: line.row.step_memory_mib),
-    "step_flops": ("a training step (FLOP)", lambda line: line.row.step_flops),
-    "predict_flops": ("predicting an example (FLOP)", lambda line: line.row.predict_flops),
+    **{q.key: (q.axis_label, _measured(q.name)) for q in QUANTITIES if q.cost},
     "params": ("parameters that prediction reaches", lambda line: line.row.cell.params_inf),
 }
 """What the cells of a table may be shown against, and what axes call it."""

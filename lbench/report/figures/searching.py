@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from lbench.errors import UsageError
+from lbench.quantities import QUANTITIES
 from lbench.report.figures.figure import (
     COLOURS,
     INK,
@@ -30,14 +31,7 @@ from lbench.studies.results import Results, SearchResult, Trial
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-OBJECTIVES = {
-    "val_error": "validation error (%)",
-    "peak_memory": "peak memory (MiB)",
-    "step_memory": "memory of a step (MiB)",
-    "step_ms": "a step (ms)",
-    "seconds": "training (s)",
-    "params": "parameters",
-}
+OBJECTIVES = {q.key: q.axis_label for q in QUANTITIES if q.objective} | {"params": "parameters"}
 """What axes call the objectives."""
 
 

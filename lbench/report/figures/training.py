@@ -24,13 +24,19 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 Epoch = Mapping[str, Any]
+
+
+def _gigaflop(row: Epoch, step_flops: float | None) -> float | None:
+    return step_flops * row["step"] / 1e9 if step_flops else None
+
+
 METRICS = {"train_loss": "training loss", "val_error": "validation error (%)"}
 CLOCKS: Mapping[str, tuple[str, Callable[[Epoch, Line], float | None]]] = {
     "epoch": ("epochs", lambda row, line: float(row["epoch"])),
     "seconds": ("training (s)", lambda row, line: float(row["seconds"]["training"])),
     "flops": (
         "training (GFLOP)",
-        lambda row, line: line.row.step_flops * row["step"] / 1e9 if line.row.step_flops else None,
+        lambda row, line: _gigaflop(row, line.row.measured["step_flops"]),
     ),
 }
 
