@@ -13,7 +13,7 @@ import functools
 import io
 import types
 import weakref
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -70,6 +70,8 @@ class Original:
         self._optimizers = [value for value in objects if isinstance(value, Optimizer)]
         self._as_they_are = {id(t) for optimizer in self._optimizers for t in _counts(optimizer)}
         self._linked = [value for value in objects if _link(value) is not None]
+        # Each module has about nine of these, for hooks; copy.deepcopy is slow on them.
+        self._empty = [o for o in objects if type(o) is OrderedDict and not o and not vars(o)]
         self._caches = [o for o in objects if isinstance(o, functools._lru_cache_wrapper)]
         self._with_state: list[Any] = []
         self._first: Copy | None = self._copy_patiently()
@@ -147,6 +149,7 @@ class Original:
     def _memo(self) -> dict[int, Any]:
         """Return a memo with everything that ``copy.deepcopy`` would omit or copy wrongly."""
         memo: dict[int, Any] = {id(o): o for o in (*self._excluded, *self._not_copied)}
+        memo |= {id(value): OrderedDict() for value in self._empty}
         memo |= {id(value): other for value, other in self._replaced}
         copy_tensors(self._tensors, memo, self._dtype, self._as_they_are)
         for optimizer in self._optimizers:  # pickling omits their attributes
