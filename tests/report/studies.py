@@ -14,6 +14,7 @@ from lbench.home import Home
 from lbench.registry import registry
 from lbench.rundir import RunDir
 from lbench.store.record import Record
+from lbench.store.rows import RunRow
 from lbench.studies.definition import Arm, Domain, Point, Search, Span, Study
 from lbench.studies.plan import plan
 from lbench.studies.results import Final, Results, SearchResult, Trial
@@ -151,15 +152,19 @@ def train(root: Path) -> Trained:
     return Trained(home, grid, searched)
 
 
+def measuring(run: RunRow, **values: float) -> RunRow:
+    """Return a run in which other values were measured."""
+    return replace(run, measured={**run.measured, **values})
+
+
 def told(results: Results, errors: Sequence[Sequence[float]]) -> Results:
     """The same study with these test errors, a list a cell; further seeds are added."""
     changed = []
     for final, values in zip(results.finals, errors, strict=True):
         run = final.runs[0]
         runs = [
-            replace(run, seed=seed, status="finished", reason=None, measured=measured)
+            replace(measuring(run, test_error=value), seed=seed, status="finished", reason=None)
             for seed, value in enumerate(values)
-            for measured in [{**run.measured, "test_error": value}]
         ]
         changed.append(replace(final, runs=runs))
     return replace(results, finals=changed)

@@ -207,7 +207,7 @@ def test_two_objectives_have_a_front(trained: Trained) -> None:
     changed = replace(search, objectives=both, trials=trials, front=known[:1])
     figure = only(replace(trained.search, searches=[changed]), "pareto")
     assert [row["front"] for row in figure.data].count(True) == 1
-    assert axes(figure)[0].get_xlabel() == "a step (ms)"
+    assert axes(figure)[0].get_xlabel() == "a training step (ms)"
 
 
 def test_a_front_has_no_point_that_another_is_better_than() -> None:

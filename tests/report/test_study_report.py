@@ -21,7 +21,7 @@ from lbench.report.study import Report, check, make_report, unrecorded
 from lbench.rundir import RunDir
 from lbench.studies.lookup import find_study
 from lbench.studies.results import Results
-from tests.report.studies import Trained
+from tests.report.studies import Trained, measuring
 
 
 @pytest.fixture(scope="module")
@@ -307,7 +307,7 @@ def test_reads_of_trials_are_those_of_the_dataset_that_they_trained_on(
     other = trained.search.finals[0]
     other = replace(other, cell=replace(other.cell, data_digest="f" * 64), runs=[])
     trials = [
-        replace(trial, runs=[replace(run, test_reads=3) for run in trial.runs])
+        replace(trial, runs=[measuring(run, test_reads=3) for run in trial.runs])
         for trial in search.trials
     ]
     results = replace(
