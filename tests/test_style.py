@@ -12,6 +12,18 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PLAIN: tuple[str, ...] = (
     "benchmarks",
+    "lbench/quantities.py",
+    "lbench/report/compare/__init__.py",
+    "lbench/report/compare/comparison.py",
+    "lbench/report/compare/row.py",
+    "lbench/report/lines.py",
+    "lbench/report/quantity_text.py",
+    "lbench/report/records.py",
+    "lbench/report/render.py",
+    "lbench/report/result.py",
+    "lbench/report/study_records.py",
+    "lbench/report/summary.py",
+    "tests/test_quantities.py",
     "docs/audit-elsewhere.md",
     "docs/audit.md",
     "docs/statistics.md",

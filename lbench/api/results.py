@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lbench.api.comparison import pairs
 from lbench.api.progress import say
@@ -47,14 +47,18 @@ class Results:
         import pandas as pd
 
         from lbench.report.compare import rows
+        from lbench.statistics.intervals import as_columns
 
-        content = [row.as_dict() for row in rows(self._pairs)]
+        content = [
+            row.as_dict()
+            | as_columns("test_error", row.test)
+            | as_columns("test_error_at_best_val", row.at_best_val)
+            for row in rows(self._pairs)
+        ]
         for row in content:
             # Ratios are to the first configuration, which here is any.
             for name in ("audit", *(quantity.ratio for quantity in QUANTITIES if quantity.ratio)):
                 del row[name]
-            for name in ("test_error", "test_error_at_best_val"):
-                row |= _spread(name, row.pop(name))
             row |= {f"params_{kind}": n for kind, n in row.pop("params").items()}
             row["contradictions"] = "; ".join(row["contradictions"])
             row["unfinished"] = len(row["unfinished"])
@@ -165,13 +169,3 @@ def results(home: str | Path | None = None) -> Results:
         UsageError: the home is no directory, or cannot be read.
     """
     return Results(home_at(home), lambda text: say(f"{text}\n"))
-
-
-def _spread(name: str, summary: dict[str, Any] | None) -> dict[str, Any]:
-    low, high = (summary or {}).get("ci95") or (None, None)
-    return {
-        name: summary and summary["mean"],
-        f"{name}_sd": summary and summary["sd"],
-        f"{name}_low": low,
-        f"{name}_high": high,
-    }

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from lbench.report.study import Report
-    from lbench.report.study_table import Judged
     from lbench.report.table import Table
+    from lbench.report.verdict import Judged
     from lbench.studies.definition import Study
     from lbench.studies.results import Results
     from lbench.studies.runner import Ending
@@ -92,7 +92,7 @@ class StudyResult:
         """Return a data frame with a row per configuration, as ``table.csv`` of the report."""
         import pandas as pd
 
-        from lbench.report.study_table import records
+        from lbench.report.study_records import records
 
         return pd.DataFrame(records(self._judged()))
 
@@ -100,7 +100,7 @@ class StudyResult:
         """Return a data frame with a row per run, trials among them."""
         import pandas as pd
 
-        from lbench.report.study_table import run_records
+        from lbench.report.study_records import run_records
 
         return pd.DataFrame(run_records(self._known()))
 

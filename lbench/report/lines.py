@@ -1,4 +1,4 @@
-"""A study's cells as lines of tables, in groups within which they can be compared."""
+"""The configurations of a study as lines of tables, in groups that can be compared."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from lbench.studies.settings import EQUAL, TASK
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A cell of a study.
+    """A configuration of a study.
 
     Args:
-        final: where it stands in the study, with its runs.
-        row: its numbers, as ``lbench compare`` has them.
-        name: what tables call it: the arm's name, or the rule.
-        settings: what the study sets there and not everywhere in the study, in words.
-        task: settings of task, network and data that are not the same in the whole study.
-        wanted: seeds that the study asks for.
-        sampling: Wilson interval of the mean test error, what the size of the test set leaves.
+        final: its point of the study, with its runs.
+        row: its numbers, as in ``lbench compare``.
+        name: its name in tables: the name of the arm, or the rule.
+        settings: its settings that differ within the study, as text.
+        task: settings of task, network and data that differ within the study, as text.
+        wanted: number of seeds of the study.
+        sampling: Wilson interval of the mean test error, for the size of the test set.
     """
 
     final: Final
@@ -39,53 +39,53 @@ class Line:
 
     @property
     def title(self) -> str:
-        """Name and settings: ``lfnn_l leadership=0.3``."""
+        """Return name and settings: ``lfnn_l leadership=0.3``."""
         return " ".join(part for part in (self.name, self.settings) if part)
 
     @property
     def whole(self) -> str:
-        """The title with the task: ``lfnn_l leadership=0.3 examples=600``."""
+        """Return the title with the task: ``lfnn_l leadership=0.3 examples=600``."""
         return " ".join(part for part in (self.title, self.task) if part)
 
     @property
     def seeds(self) -> str:
-        """``9 of 10``: finished, of those that the study asks for."""
+        """Return the number of finished seeds and of the study's seeds: ``9 of 10``."""
         return f"{len(self.row.errors)} of {self.wanted}"
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Cells of one dataset and network, with the same task: what may be compared.
+    """Configurations of one dataset and network with the same task, which can be compared.
 
     Args:
-        dataset: its name.
-        network: its name.
-        task: settings of task, network and data that the study gives.
-        told: those of them that are not the same in the whole study: ``examples=600``.
-        where: dataset and network in words.
-        lines: in the order of the plan.
+        dataset: name of the dataset.
+        network: name of the network.
+        task: settings of task, network and data in the study.
+        task_text: the settings of the task that differ within the study, as text: ``examples=600``.
+        where: dataset and network as text.
+        lines: the configurations, in the order of the plan.
     """
 
     dataset: str
     network: str
     task: Mapping[str, Any]
-    told: str
+    task_text: str
     where: str
     lines: Sequence[Line]
 
     @property
     def title(self) -> str:
-        """All of it in words."""
-        return ", ".join(part for part in (self.where, self.told) if part)
+        """Return dataset, network and differing settings of the task as text."""
+        return ", ".join(part for part in (self.where, self.task_text) if part)
 
     @property
     def known(self) -> list[Line]:
-        """The lines with a finished seed."""
+        """Return the lines with a finished seed."""
         return [line for line in self.lines if line.row.test is not None]
 
 
 def groups(results: Results) -> list[Group]:
-    """The study's cells in groups, in the order of the plan; cells without any run are left out."""
+    """Return the configurations with runs in groups, in the order of the plan."""
     together: dict[Any, list[Final]] = {}
     for final in results.finals:
         together.setdefault(_key(final.point), []).append(final)
@@ -108,18 +108,18 @@ def error_of(line: Line) -> str:
 
 
 def of_task(name: str) -> bool:
-    """Whether a setting makes another task or network, rather than another way to train."""
+    """Return whether a setting belongs to task, network or data, and not to the training."""
     return name in (*TASK, EQUAL) or name.startswith(("net.", "data."))
 
 
 def called(point: Point, others: Iterable[Point], *, without: Iterable[str] = ()) -> str:
-    """A point's name with its settings that are not the same at all ``others``."""
+    """Return a point's name with its settings that differ among all ``others``."""
     name, words = _words(point, _varying(list(others)), set(without))
     return f"{name} {words}".strip()
 
 
 def placed(point: Point, others: Iterable[Point]) -> str:
-    """What it is called where others stand too: ``bp, mnist``, with the network if they differ."""
+    """Return a point's name with its dataset, ``bp, mnist``, and the network if these differ."""
     among = list(others)
     name = f"{called(point, among)}, {point.dataset}"
     several = len({other.network for other in among}) > 1
@@ -138,24 +138,25 @@ def _varying(points: Sequence[Point]) -> set[str]:
 
 def _words(point: Point, varying: set[str], without: set[str]) -> tuple[str, str]:
     # An arm with a name has its own settings in that name.
-    told = point.values if point.label else point.settings
-    kept = [
-        (name, value) for name, value in told.items() if name in varying and name not in without
-    ]
-    return point.label or point.rule, shown(kept) if kept else ""
+    settings = point.values if point.label else point.settings
+    named = varying - without
+    return point.label or point.rule, _text({n: v for n, v in settings.items() if n in named})
+
+
+def _text(settings: Mapping[str, Any]) -> str:
+    return shown(settings.items()) if settings else ""
 
 
 def _group(results: Results, finals: Sequence[Final], varying: set[str]) -> Group:
     first = finals[0].point
     task = {name: value for name, value in first.settings.items() if of_task(name)}
-    varied = [(name, value) for name, value in task.items() if name in varying]
-    told = shown(varied) if varied else ""
+    task_text = _text({name: value for name, value in task.items() if name in varying})
     lines = []
     for final, row in zip(finals, rows([(f.cell, f.runs) for f in finals]), strict=True):
         name, settings = _words(final.point, varying, set(task))
-        lines.append(_line(results, final, row, name, settings, told))
+        lines.append(_line(results, final, row, name, settings, task_text))
     where = f"{finals[0].cell.dataset_title}, {first.network}"
-    return Group(first.dataset, first.network, task, told, where, lines)
+    return Group(first.dataset, first.network, task, task_text, where, lines)
 
 
 def _line(results: Results, final: Final, row: Row, name: str, settings: str, task: str) -> Line:

@@ -12,7 +12,7 @@ Records = Sequence[Mapping[str, Any]]
 
 
 def write_csv(path: Path, records: Records) -> None:
-    """One line an object; what is not known stays empty."""
+    """Write one line per object; a value that is None or not finite stays empty."""
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, names(records), lineterminator="\n")
         writer.writeheader()
@@ -20,7 +20,7 @@ def write_csv(path: Path, records: Records) -> None:
 
 
 def write_parquet(path: Path, records: Records) -> None:
-    """One row an object; what is not known is null."""
+    """Write one row per object; a value that is None or not finite is null."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -29,7 +29,7 @@ def write_parquet(path: Path, records: Records) -> None:
 
 
 def names(records: Records) -> list[str]:
-    """Every name that an object has, in the order of their first appearance."""
+    """Return the names of all objects, in the order of their first appearance."""
     return list(dict.fromkeys(name for record in records for name in record))
 
 

@@ -1,11 +1,12 @@
-"""A comparison as text and as markdown: the same table, and the same lines below it."""
+"""A comparison as text and as Markdown, with the same tables and notes."""
 
 from __future__ import annotations
 
 import collections
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
-from lbench.quantities import QUANTITIES
+from lbench.quantities import QUANTITIES, Quantity
 from lbench.report import citations, difference_table
 from lbench.report.audit import CONTRADICTED, short
 from lbench.report.compare import Comparison, Pairs, Row, Term, mean, rows
@@ -27,14 +28,41 @@ from lbench.report.table import (
 )
 from lbench.statistics.intervals import Summary
 
-COMPARED = [quantity for quantity in QUANTITIES if quantity.column and quantity.compared]
-STEP_COLUMNS = [
-    name for q in COMPARED for name in ([q.column_title, "x"] if q.ratio else [q.column_title])
-]
-COLUMNS = (
-    "", "rule", "options", "network", "dataset", "seeds", "test error %", "at best val",
-    "P_inf", "P_aux", "P_fix", *STEP_COLUMNS, "audit", "not finished",
-)  # fmt: skip
+
+def _quantity_columns() -> Iterator[tuple[str, Callable[[Row], str]]]:
+    """Yield the columns of the quantities that are compared, each with its ratio if it has one."""
+    for quantity in QUANTITIES:
+        if quantity.column and quantity.compared:
+            yield quantity.column_title, partial(_value, quantity)
+            if quantity.ratio:
+                yield "x", partial(_ratio, quantity)
+
+
+def _value(quantity: Quantity, row: Row) -> str:
+    return quantity_text(quantity, row.measured)
+
+
+def _ratio(quantity: Quantity, row: Row) -> str:
+    return decimal(row.ratios[quantity.name])
+
+
+TEXTS: tuple[tuple[str, Callable[[Row], str]], ...] = (
+    ("rule", lambda row: row.cell.rule),
+    ("options", lambda row: row.options or NONE),
+    ("network", lambda row: row.cell.network + (f" in {row.cell.blocks}" * bool(row.cell.blocks))),
+    ("dataset", lambda row: row.cell.dataset_title),
+    ("seeds", lambda row: seeds(row)),
+    ("test error %", lambda row: error(row.test, row.sampling)),
+    ("at best val", lambda row: percent(mean(row.at_best_val))),
+    ("P_inf", lambda row: count(row.cell.params_inf)),
+    ("P_aux", lambda row: count(row.cell.params_aux)),
+    ("P_fix", lambda row: count(row.cell.params_fix)),
+    *_quantity_columns(),
+    ("audit", lambda row: short(row.audit, row.contradictions)),
+    ("not finished", lambda row: unfinished(row)),
+)
+"""The columns of a comparison behind its row numbers, and their texts."""
+COLUMNS = ("", *(name for name, _ in TEXTS))
 AUDIT, UNFINISHED = len(COLUMNS) - 2, len(COLUMNS) - 1
 RIGHT = range(5, AUDIT)
 CELLS, ERRORS = (0, 1, 2, 3, 4), (0, 1, 5, 6, UNFINISHED)
@@ -42,7 +70,7 @@ RESULTS = (0, 1, 2, 3, 4, 5, 6, UNFINISHED)
 SIZES = (0, 7, 8, 9, 10, AUDIT)
 STEPS = (0, *range(11, AUDIT))
 LAYOUTS = ((RESULTS, SIZES, STEPS), (CELLS, ERRORS, SIZES, STEPS))
-"""The columns of each table in a narrow terminal, and in a narrower one."""
+"""The columns of each table in a narrow terminal, and in a narrower one, by index."""
 SAMPLING = "* One seed: the interval of the test set's sampling alone (Wilson), not over seeds."
 ELSEWHERE = "Published, percent; network, augmentation and selection as stated"
 
@@ -72,7 +100,7 @@ def listing(pairs: Pairs) -> Table:
         [
             [
                 line.cell.cell_id,
-                of(len(line.errors), len(line.errors) + len(line.unfinished)),
+                seeds(line),
                 error(line.test, line.sampling),
                 short(line.audit, line.contradictions),
                 unfinished(line),
@@ -86,7 +114,7 @@ def listing(pairs: Pairs) -> Table:
 
 
 def to_markdown(comparison: Comparison) -> str:
-    """The same in GitHub's markdown."""
+    """Return all tables and notes of a comparison in GitHub's Markdown."""
     parts = [
         markdown(COLUMNS, cells(comparison.rows), right=RIGHT),
         *difference_table.to_markdown(comparison.differences),
@@ -99,36 +127,13 @@ def to_markdown(comparison: Comparison) -> str:
 
 
 def cells(rows: Sequence[Row]) -> list[list[str]]:
-    """A table's cells, in :data:`COLUMNS`."""
-    return [
-        [
-            str(number),
-            row.cell.rule,
-            row.options or NONE,
-            row.cell.network + (f" in {row.cell.blocks}" if row.cell.blocks else ""),
-            row.cell.dataset_title,
-            of(len(row.errors), len(row.errors) + len(row.unfinished)),
-            error(row.test, row.sampling),
-            percent(mean(row.at_best_val)),
-            count(row.cell.params_inf),
-            count(row.cell.params_aux),
-            count(row.cell.params_fix),
-            *_steps(row),
-            short(row.audit, row.contradictions),
-            unfinished(row),
-        ]
-        for number, row in enumerate(rows, start=1)
-    ]
+    """Return the texts of a table with the columns :data:`COLUMNS`."""
+    return [[str(at), *(text(row) for _, text in TEXTS)] for at, row in enumerate(rows, start=1)]
 
 
-def _steps(row: Row) -> list[str]:
-    """Return the texts of :data:`STEP_COLUMNS`."""
-    texts = []
-    for quantity in COMPARED:
-        texts.append(quantity_text(quantity, row.measured))
-        if quantity.ratio:
-            texts.append(decimal(row.ratios[quantity.name]))
-    return texts
+def seeds(row: Row) -> str:
+    """Return how many seeds have finished: ``9 of 10``, or ``10`` if all have."""
+    return of(len(row.errors), len(row.errors) + len(row.unfinished))
 
 
 def error(test: Summary | None, sampling: tuple[float, float] | None = None) -> str:
@@ -146,13 +151,13 @@ def error(test: Summary | None, sampling: tuple[float, float] | None = None) -> 
 
 
 def unfinished(row: Row) -> str:
-    """``1 diverged, 2 killed``; a dash for none."""
+    """Return ``1 diverged, 2 killed``; a dash for none."""
     statuses = collections.Counter(run.status for run in row.unfinished)
     return ", ".join(f"{n} {status}" for status, n in sorted(statuses.items())) or NONE
 
 
 def notes(comparison: Comparison) -> list[str]:
-    """What stands below the tables: cells by number, and what is unequal."""
+    """Return the notes below the tables: ids by number, runs that did not finish, differences."""
     rows = comparison.rows
     lines = [f"{number}: {row.cell.cell_id}" for number, row in enumerate(rows, start=1)]
     if any(row.sampling and row.test and row.test.n == 1 for row in rows):

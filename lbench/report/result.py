@@ -1,4 +1,4 @@
-"""What ``lbench run --json`` prints: one object for a cell and its runs (``docs/json.md``)."""
+"""The object that ``lbench run --json`` prints of a configuration (``docs/json.md``)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lbench.training.resolve import Resolved
 
 
 def describe(resolved: Resolved, outcomes: list[RunOutcome]) -> dict[str, Any]:
-    """The object; errors in percent, times in seconds, memory in MiB."""
+    """Return the object, with errors in percent, times in seconds and memory in MiB."""
     cell = resolved.cell
     config = cell.config.model_dump(mode="json")
     errors = [
@@ -22,7 +22,7 @@ def describe(resolved: Resolved, outcomes: list[RunOutcome]) -> dict[str, Any]:
         for outcome in outcomes
         if outcome.result["status"] == "finished"
     ]
-    found = error_interval(errors, len(resolved.dataset.test))
+    test = error_interval(errors, len(resolved.dataset.test))
     return {
         "rule": cell.rule,
         "config": config,
@@ -42,7 +42,7 @@ def describe(resolved: Resolved, outcomes: list[RunOutcome]) -> dict[str, Any]:
         "test_examples": len(resolved.dataset.test),
         "cell": cell.id,
         "runs": [_run_json(outcome) for outcome in outcomes],
-        "test_error": found and found.as_dict(),
+        "test_error": test and test.as_dict(),
         "published": [row.as_dict() for row in published(cell.rule, cell.task.dataset, config)],
         "params": outcomes[0].params if outcomes else None,
         "audit": worst(outcome.result.get("audit") for outcome in outcomes),

@@ -20,15 +20,9 @@ from lbench.report.latex import to_latex
 from lbench.report.lines import groups
 from lbench.report.records import write_csv, write_parquet
 from lbench.report.study_page import Drawn, page
-from lbench.report.study_table import (
-    Judged,
-    cost_tables,
-    records,
-    results_tables,
-    run_records,
-    to_markdown,
-)
-from lbench.report.verdict import verdict
+from lbench.report.study_records import records, run_records
+from lbench.report.study_table import cost_tables, results_tables, to_markdown
+from lbench.report.verdict import Judged, verdict
 from lbench.rundir import without_nan, write_json
 from lbench.studies.definition import Study
 from lbench.studies.results import Results

@@ -22,14 +22,9 @@ from lbench.report.inline import inline
 from lbench.report.lines import placed
 from lbench.report.published import Published, published
 from lbench.report.searches import counted, diverged, ranges, settings_of, value
-from lbench.report.study_table import (
-    LIMIT,
-    Judged,
-    cost_tables,
-    numbers,
-    results_tables,
-)
+from lbench.report.study_table import LIMIT, cost_tables, numbers, results_tables
 from lbench.report.table import NONE, Table, percent, text
+from lbench.report.verdict import Judged
 from lbench.report.worth import Worth, worths
 from lbench.rundir import RunDir
 from lbench.store.rows import RunRow

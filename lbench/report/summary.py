@@ -1,4 +1,4 @@
-"""What ``lbench run`` says of a cell when it is done: a small table, and metrics for MLflow."""
+"""The table that ``lbench run`` prints of a configuration, and its metrics in MLflow."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Any
 from lbench.quantities import QUANTITIES
 from lbench.report.audit import lines
 from lbench.report.citations import print_published
-from lbench.report.compare import mean
+from lbench.report.compare import mean, sampling
 from lbench.report.published import Published
 from lbench.report.quantity_text import quantity_text
 from lbench.report.render import ELSEWHERE, SAMPLING, error
 from lbench.report.step_time import BUSY_NOTE, busy
 from lbench.report.table import NONE, Table, count, print_notes, print_table
-from lbench.statistics.intervals import Summary, binomial, error_interval, interval_of_known
+from lbench.statistics.intervals import error_interval, interval_of_known
 from lbench.store.rows import CellRow, RunRow
 
 TITLED = [quantity for quantity in QUANTITIES if quantity.title]
@@ -23,21 +23,22 @@ ERRORS = sum(quantity.unit == "%" for quantity in TITLED)
 
 
 def run_table(result: dict[str, Any]) -> Table:
-    """Return the JSON object of ``lbench run --json`` as a table for people.
+    """Return the table of a configuration: errors, parameters, costs, audit and unfinished seeds.
 
-    Test error with its interval (with one seed that of the test set's sampling, marked as
-    such), validation error, parameters, times, audit, and each seed that has not finished.
+    With one seed, the interval of the test error is that of the test set's sampling.
+
+    Args:
+        result: the object that ``lbench run --json`` prints.
     """
     runs = result["runs"]
     finished = [run for run in runs if run["status"] == "finished"]
-    test = _summary(result.get("test_error"))
-    sampling = None
-    if test is not None and test.n == 1 and result.get("test_examples"):
-        sampling = binomial(test.mean, result["test_examples"])
+    examples = result.get("test_examples")
+    errors = {run["seed"]: run["test_error"] for run in finished if run["test_error"] is not None}
+    of_test_set = sampling(errors, examples)
     values = _over_seeds(finished)
     shown = [[q.row_title, quantity_text(q, values)] for q in TITLED]
     rows = [
-        ["test error %", error(test, sampling)],
+        ["test error %", error(error_interval(errors.values(), examples), of_test_set)],
         *reversed(shown[:ERRORS]),
         ["parameters", _parameters(result.get("params") or {})],
         *shown[ERRORS:],
@@ -51,15 +52,13 @@ def run_table(result: dict[str, Any]) -> Table:
     if len(finished) < len(runs):
         rows += [[f"seed {run['seed']}", run["status"]] for run in runs]
     title = f"{result['cell']}\n{_where(result)}"
-    notes = [
-        *([SAMPLING] if sampling else []),
-        *([BUSY_NOTE] if busy(values["core_share"]) else []),
-    ]
+    marks = {SAMPLING: of_test_set is not None, BUSY_NOTE: busy(values["core_share"])}
+    notes = [note for note, marked in marks.items() if marked]
     return Table(title, ["", _mean_of(finished)], rows, red=red, notes=notes)
 
 
 def render_run(result: dict[str, Any]) -> None:
-    """Print the table of a run on standard output, and published numbers apart from ours."""
+    """Print the table of a configuration and the published numbers on standard output."""
     table = run_table(result)
     print_table(table.columns, table.rows, title=table.title, red=table.red)
     print_notes(table.notes)
@@ -103,9 +102,8 @@ def _over_seeds(finished: list[dict[str, Any]]) -> dict[str, float | None]:
 
 
 def _where(result: dict[str, Any]) -> str:
-    data = result.get("title") or f"{result['dataset']} ({result['variant']})"
     blocks = f" in {result['blocks']} blocks" if result.get("blocks") else ""
-    return f"{result['network']}{blocks} on {data}, protocol {result['protocol']}"
+    return f"{result['network']}{blocks} on {result['title']}, protocol {result['protocol']}"
 
 
 def _mean_of(finished: list[dict[str, Any]]) -> str:
@@ -113,15 +111,8 @@ def _mean_of(finished: list[dict[str, Any]]) -> str:
     return f"mean of {len(seeds)} seeds" if len(seeds) > 1 else f"seed {seeds[0]}" if seeds else ""
 
 
-def _summary(content: dict[str, Any] | None) -> Summary | None:
-    if not content or content.get("mean") is None:
-        return None
-    low, high = content["ci95"] or (None, None)
-    return Summary(content["mean"], content["sd"], low, high, content["n"])
-
-
 def _audited(runs: list[dict[str, Any]]) -> str:
-    """Say how many steps of each run were looked at: ``14 of 4,220``."""
+    """Return the number of audited steps of each run, ``14 of 4,220``."""
     looked = sorted({len(run.get("glances") or []) for run in runs})
     steps = {run.get("steps") for run in runs}
     if len(steps) != 1 or None in steps:

@@ -55,6 +55,9 @@ class Verdict:
     method: str
 
 
+Judged = tuple[Group, Verdict]
+
+
 def verdict(group: Group) -> Verdict:
     """Return which lines have the lowest error, and how all differ from the first."""
     known = group.known

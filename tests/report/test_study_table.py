@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 
 from lbench.report.lines import groups
-from lbench.report.study_table import cost_tables, records, results_tables
+from lbench.report.study_records import records
+from lbench.report.study_table import cost_tables, results_tables
 from lbench.report.verdict import SET, verdict
 from lbench.statistics.intervals import binomial, mean_difference
 from lbench.studies.results import Results
@@ -97,7 +98,7 @@ def test_cells_of_another_task_are_another_group(trained: Trained) -> None:
     smaller = replace(first.point, settings={**first.point.settings, "examples": 100})
     found = groups(replace(trained.grid, finals=[replace(first, point=smaller), *others]))
     assert [len(group.lines) for group in found] == [1, 3]
-    assert [group.told for group in found] == ["examples=100", ""]
+    assert [group.task_text for group in found] == ["examples=100", ""]
 
 
 def test_a_long_table_keeps_the_lowest_and_says_what_is_left_out(trained: Trained) -> None:

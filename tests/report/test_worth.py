@@ -13,7 +13,7 @@ from lbench.report.answers import answer
 from lbench.report.figures import draw
 from lbench.report.searches import edges, ranges
 from lbench.report.study import make_report
-from lbench.report.study_table import run_records
+from lbench.report.study_records import run_records
 from lbench.report.worth import worths
 from lbench.studies.definition import Span
 from lbench.studies.results import Final, Results, Trial

@@ -1,4 +1,4 @@
-"""All that ``lbench compare`` says."""
+"""The comparison of configurations that ``lbench compare`` prints."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ from lbench.report.published import Published, published
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """All that ``lbench compare`` says.
+    """A comparison of configurations.
 
     Args:
-        differences: of each cell but the first to the first.
-        unequal: terms that would have to be the same for a fair comparison.
-        recipes: what differs in how the cells are optimised; a rule may have its own.
-        published: of each rule and its options; never in one column with the rows.
+        rows: one per configuration.
+        differences: differences of all configurations but the first to the first.
+        unequal: terms that differ and have to be the same in a fair comparison.
+        recipes: settings of the recipe that differ; a rule may have its own recipe.
+        published: published numbers of each rule with its options, apart from the rows.
     """
 
     rows: Sequence[Row]
@@ -30,13 +31,13 @@ class Comparison:
     published: Sequence[Published]
 
     def as_dict(self) -> dict[str, Any]:
-        """As ``--json`` prints it."""
+        """Return the comparison as ``--json`` prints it."""
         ids = [row.cell.cell_id for row in self.rows]
         return {
             "cells": [row.as_dict() for row in self.rows],
             "differences": [
-                {"cell": each.row.cell.cell_id, "minus": ids[0], **each.as_dict()}
-                for each in self.differences
+                {"cell": difference.row.cell.cell_id, "minus": ids[0], **difference.as_dict()}
+                for difference in self.differences
             ],
             "unequal": [term.as_dict(ids) for term in self.unequal],
             "recipes": [term.as_dict(ids) for term in self.recipes],
@@ -45,7 +46,7 @@ class Comparison:
 
 
 def compare(pairs: Pairs) -> Comparison:
-    """Everything about these cells; the first is what the others are held against."""
+    """Return the comparison of these configurations with the first of them."""
     lines = rows(pairs)
     return Comparison(
         lines,

@@ -1,4 +1,4 @@
-"""A cell as one line of a table."""
+"""A configuration as one line of a table."""
 
 from __future__ import annotations
 
@@ -53,16 +53,16 @@ class Row:
 
     @property
     def step(self) -> float:
-        """Percentage of one test example; 0 where their number is not known."""
+        """Return the percentage of one test example; 0 if their number is not known."""
         return resolution(self.cell.test_examples)
 
     @property
     def options(self) -> str:
-        """What differs from the defaults, from the readable id; "" for nothing."""
+        """Return the options that differ from the defaults, as in the readable id; "" for none."""
         return "/".join(self.cell.cell_id.rpartition("@")[0].split("/")[3:])
 
     def as_dict(self) -> dict[str, Any]:
-        """The row as ``--json`` prints it."""
+        """Return the row as ``--json`` prints it."""
         return {
             "cell": self.cell.cell_id,
             "rule": self.cell.rule,
@@ -119,7 +119,7 @@ def rows(pairs: Pairs) -> list[Row]:
 
 
 def sampling(errors: Mapping[int, float], examples: int | None) -> tuple[float, float] | None:
-    """With one seed, the interval that the size of the test set leaves; else None."""
+    """Return the Wilson interval of the error of a single seed; None for several seeds."""
     if len(errors) != 1 or not examples:
         return None
     (error,) = errors.values()
@@ -127,7 +127,7 @@ def sampling(errors: Mapping[int, float], examples: int | None) -> tuple[float, 
 
 
 def mean(summary: Summary | None) -> float | None:
-    """The mean of a summary; None of none."""
+    """Return the mean of a summary; None for None."""
     return None if summary is None else summary.mean
 
 

@@ -1,0 +1,82 @@
+"""Configurations and runs of a study as flat objects, with every number unrounded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from lbench.report.audit import found
+from lbench.report.compare import mean
+from lbench.report.lines import Group, Line
+from lbench.report.searches import settings_of
+from lbench.report.verdict import Against, Judged
+from lbench.statistics.intervals import as_columns
+from lbench.store.rows import CellRow, RunRow
+from lbench.studies.results import Results
+
+
+def records(judged: Sequence[Judged]) -> list[dict[str, Any]]:
+    """Return one object per configuration, with errors in percent, seconds and MiB."""
+    return [
+        _record(group, line, against, line in verdict.best)
+        for group, verdict in judged
+        for line, against in zip(group.lines, verdict.against, strict=True)
+    ]
+
+
+def run_records(results: Results) -> list[dict[str, Any]]:
+    """Return one object per run: runs of the table, of the searches and of their defaults."""
+    rows = [_run("final", f.point.key, None, run) for f in results.finals for run in f.runs]
+    for search in results.searches:
+        key, defaults = search.point.key, search.defaults
+        rows += [_run("trial", key, t.number, run) for t in search.trials for run in t.runs]
+        rows += [_run("defaults", key, None, run) for run in (defaults.runs if defaults else ())]
+    return rows
+
+
+def _record(group: Group, line: Line, against: Against | None, best: bool) -> dict[str, Any]:
+    row, cell, point = line.row, line.row.cell, line.final.point
+    low, high = line.sampling or (None, None)
+    depth = found(row.audit, "backward_depth")
+    return {
+        **_of(cell, "dataset", "variant", "data_digest", "network", "blocks", "rule"),
+        "name": line.name,
+        "point": point.key,
+        "settings": settings_of(point.settings),
+        "chosen": settings_of(line.final.chosen),
+        "cell": cell.cell_id,
+        **_of(cell, "protocol", "test_examples"),
+        "seeds_finished": len(row.errors),
+        "seeds_wanted": line.wanted,
+        **as_columns("test_error", row.test),
+        "sampling_low": low,
+        "sampling_high": high,
+        "test_error_at_best_val": mean(row.at_best_val),
+        "best_set": best if row.test else None,
+        **as_columns("difference", against.points if against else None),
+        "p_holm": against.p if against else None,
+        **_of(cell, "params_inf", "params_aux", "params_fix"),
+        **row.measured,
+        "backward_depth": None if depth is None else str(depth),
+        "bp_free": found(row.audit, "bp_free"),
+        "contradictions": "; ".join(row.contradictions),
+        "not_finished": "; ".join(
+            f"seed {run.seed} {run.status}: {run.reason or ''}".rstrip(": ")
+            for run in row.unfinished
+        ),
+    }
+
+
+def _of(row: CellRow | RunRow, *names: str) -> dict[str, Any]:
+    return {name: getattr(row, name) for name in names}
+
+
+def _run(role: str, point: str, trial: int | None, run: RunRow) -> dict[str, Any]:
+    return {
+        "role": role,
+        "point": point,
+        "trial": trial,
+        **_of(run, "seed", "attempt", "status", "reason"),
+        **run.measured,
+        **_of(run, "fingerprint", "cell"),
+    }
