@@ -295,12 +295,12 @@ def lbench_analyses() -> list[AnalysisEntry]:
         AnalysisEntry(
             "followers",
             "Every configuration compared with the first arm, and the mean effect of binary axes",
-            f"{answers}.contrasted:followers",
+            f"{answers}.arms:followers",
         ),
         AnalysisEntry(
             "ablation",
             "The arms in the order of their error, and which neighbours differ significantly",
-            f"{answers}.contrasted:ablation",
+            f"{answers}.arms:ablation",
         ),
         AnalysisEntry(
             "depth",

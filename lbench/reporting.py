@@ -16,8 +16,13 @@ from lbench.report.configurations import (
     configurations,
     with_unique_titles,
 )
-from lbench.report.contrasts import Contrast, adjusted, paired_contrast
 from lbench.report.curves import Numbers, smooth, thinned
+from lbench.report.differences import (
+    Difference,
+    Significance,
+    adjusted,
+    paired_difference,
+)
 from lbench.report.figures.figure import (
     COLOURS,
     FAINT,
@@ -43,10 +48,11 @@ __all__ = [
     "Answer",
     "Columns",
     "Configuration",
-    "Contrast",
+    "Difference",
     "Figure",
     "Numbers",
     "Results",
+    "Significance",
     "Summary",
     "adjusted",
     "by_task",
@@ -57,7 +63,7 @@ __all__ = [
     "joined",
     "legend",
     "look",
-    "paired_contrast",
+    "paired_difference",
     "panels",
     "percent",
     "smooth",

@@ -200,9 +200,9 @@ def _table(names: Sequence[str], where: dict[str, Any], *, as_markdown: bool, as
     if as_json:
         print_json({"rules": audit_table.as_json(audits)})
     elif as_markdown:
-        click.echo(audit_table.to_markdown(audits))
+        click.echo(audit_table.table(audits).markdown())
     else:
-        audit_table.show(audits)
+        audit_table.table(audits).print()
     return _exit_code([report for report in audits.values() if not isinstance(report, str)])
 
 

@@ -10,10 +10,11 @@ from typing import Any
 import click
 
 from lbench.api.progress import say
-from lbench.cli.common import json_option, plugin_option, print_json, print_table
+from lbench.cli.common import json_option, plugin_option, print_json
 from lbench.containment import contained
 from lbench.errors import PluginError, UsageError, unknown
 from lbench.registry import Registry, registry
+from lbench.report.table import Table
 from lbench.report.terminal import live
 
 EVERYTHING = "all"
@@ -181,7 +182,7 @@ def _show(report: dict[str, Any]) -> None:
         [each["name"], WORDS.get(each["status"], each["status"]), each["detail"]]
         for each in report["checks"]
     ]
-    print_table(["check", "", ""], rows, title=report["rule"])
+    Table(report["rule"], ["check", "", ""], rows).print()
     parts = [
         f"{report[status]} {word}"
         for status, word in (

@@ -14,11 +14,10 @@ from lbench.api.progress import say
 from lbench.errors import StoreError
 from lbench.home import Home
 from lbench.registry import registry
-from lbench.report.table import print_table
 
 __all__ = [
     "add_test_reads", "data_dir_option", "data_option", "gathered", "home_option", "json_option",
-    "name_argument", "plugin_option", "print_json", "print_table", "warn_left_out",
+    "name_argument", "plugin_option", "print_json", "warn_left_out",
 ]  # fmt: skip
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from lbench.api.progress import say
-from lbench.cli.common import home_option, json_option, print_json, print_table
+from lbench.cli.common import home_option, json_option, print_json
 from lbench.home import Home
 
 if TYPE_CHECKING:
@@ -51,7 +51,6 @@ def _pairs(home: Home, cells: tuple[str, ...] = ()) -> Pairs:
 def _list(home: Home, as_json: bool) -> None:
     from lbench.report.compare import rows
     from lbench.report.render import listing
-    from lbench.report.table import print_notes
 
     found = _pairs(home)
     if as_json:
@@ -60,6 +59,4 @@ def _list(home: Home, as_json: bool) -> None:
     if not found:
         click.echo(f"No cells in {home.root}. Make one: lbench run --rule bp --dataset digits")
         return
-    table = listing(found)
-    print_table(table.columns, table.rows, right=table.right, red=table.red)
-    print_notes(table.notes)
+    listing(found).print()

@@ -18,13 +18,12 @@ from lbench.cli.common import (
     json_option,
     plugin_option,
     print_json,
-    print_table,
 )
 from lbench.containment import contained
 from lbench.errors import DataError, UsageError
 from lbench.home import Home
 from lbench.registry import registry
-from lbench.report.table import NONE, count
+from lbench.report.table import NONE, Table, count
 
 names_argument = click.argument(
     "names",
@@ -64,7 +63,8 @@ def status(
     if as_json:
         print_json(rows)
         return
-    print_table(
+    Table(
+        "",
         ["dataset", "state", "found as", "training", "test", "test reads"],
         [
             [
@@ -78,7 +78,7 @@ def status(
             for row in rows
         ],
         right=[3, 4, 5],
-    )
+    ).print()
     # Paths and digests are long: as columns they would fold all others on a narrow terminal.
     for row in rows:
         if row["path"]:

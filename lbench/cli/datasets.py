@@ -15,7 +15,6 @@ from lbench.cli.common import (
     name_argument,
     plugin_option,
     print_json,
-    print_table,
     warn_left_out,
 )
 from lbench.containment import contained
@@ -23,7 +22,7 @@ from lbench.errors import UsageError
 from lbench.home import Home
 from lbench.hooks import DatasetEntry
 from lbench.registry import registry
-from lbench.report.table import text
+from lbench.report.table import Table, text
 
 
 @click.command(epilog="Example: lbench datasets cifar10")
@@ -45,7 +44,7 @@ def command(name: str | None, data_dir: Path | None, home: Home, as_json: bool) 
             print_json(rows)
         else:
             columns = ["dataset", "title", "default network", "plugin"]
-            print_table(columns, [list(row.values()) for row in rows])
+            Table("", columns, [list(row.values()) for row in rows]).print()
         warn_left_out()
         return
     content = describe(name, data_dir, home)
@@ -110,10 +109,10 @@ def _show(content: dict[str, Any]) -> None:
         click.echo(f"variant, digest  known once decoded: lbench data prepare {content['name']}")
     for note in content["notes"]:
         click.echo(f"note             {note}")
-    print_table(
+    Table(
+        "\nOptions (--data)",
         ["option", "default", "what it may be", "meaning"],
         [[o["name"], text(o["default"]), o["values"], o["help"]] for o in content["options"]],
-        title="\nOptions (--data)",
-    )
+    ).print()
     if content["message"]:
         click.echo(f"\n{content['message']}\n{content['hint']}")

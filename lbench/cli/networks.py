@@ -15,7 +15,6 @@ from lbench.cli.common import (
     name_argument,
     plugin_option,
     print_json,
-    print_table,
     warn_left_out,
 )
 from lbench.cli.data import prepare_with
@@ -23,7 +22,7 @@ from lbench.containment import contained
 from lbench.errors import DataError, UsageError
 from lbench.hooks import DatasetEntry, NetworkEntry
 from lbench.registry import registry
-from lbench.report.table import text
+from lbench.report.table import Table, text
 
 if TYPE_CHECKING:
     from torch import nn
@@ -205,16 +204,18 @@ def _list(as_json: bool) -> None:
     if as_json:
         print_json(rows)
     else:
-        print_table(["network", "what it is", "plugin"], [list(row.values()) for row in rows])
+        listed = [list(row.values()) for row in rows]
+        Table("", ["network", "what it is", "plugin"], listed).print()
     warn_left_out()
 
 
 def _show(content: dict[str, Any]) -> None:
     click.echo(f"{content['name']}: {content['title']} (plugin {content['plugin']})")
-    print_table(
+    Table(
+        "",
         ["option", "default", "what it may be", "meaning"],
         [[o["name"], text(o["default"]), o["values"], o["help"]] for o in content["options"]],
-    )
+    ).print()
     rows = []
     for block in content["blocks"]:
         for layer in block["layers"]:
@@ -232,9 +233,9 @@ def _show(content: dict[str, Any]) -> None:
     rows.append(["", "readout", "linear", str(readout["width"]), f"{readout['parameters']:,}", ""])
     rows.append(["", "total", "", "", f"{content['parameters']:,}", ""])
     shape = "x".join(str(side) for side in content["shape"])
-    print_table(
+    Table(
+        f"On {content['dataset']} ({shape}, {content['classes']} classes)",
         ["block", "layer", "map", "width", "parameters", "the block emits"],
         rows,
-        title=f"On {content['dataset']} ({shape}, {content['classes']} classes)",
         right=[3, 4],
-    )
+    ).print()

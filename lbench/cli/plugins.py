@@ -6,8 +6,9 @@ from dataclasses import asdict
 
 import click
 
-from lbench.cli.common import json_option, plugin_option, print_json, print_table
+from lbench.cli.common import json_option, plugin_option, print_json
 from lbench.registry import Plugin, registry
+from lbench.report.table import Table
 
 
 @click.command(epilog="Example: lbench plugins --json")
@@ -19,13 +20,14 @@ def command(as_json: bool) -> None:
     if as_json:
         print_json([asdict(plugin) for plugin in plugins])
         return
-    print_table(
+    Table(
+        "",
         ["plugin", "distribution", "version", "brings"],
         [
             [p.name, p.distribution, p.version, "left out" if p.error else _brings(p)]
             for p in plugins
         ],
-    )
+    ).print()
     for plugin in plugins:
         if plugin.error:
             click.secho(f"{plugin.name} ({plugin.module}) was left out. {plugin.error}", fg="red")

@@ -12,12 +12,12 @@ from lbench.cli.common import (
     name_argument,
     plugin_option,
     print_json,
-    print_table,
     warn_left_out,
 )
 from lbench.containment import contained
 from lbench.hooks import ProbeEntry
 from lbench.registry import registry
+from lbench.report.table import Table
 from lbench.report.terminal import paragraph
 
 
@@ -39,7 +39,7 @@ def command(name: str | None, as_json: bool) -> None:
         print_json(rows)
     else:
         columns = ["probe", "what it measures", "plugin"]
-        print_table(columns, [list(row.values()) for row in rows])
+        Table("", columns, [list(row.values()) for row in rows]).print()
     warn_left_out()
 
 
@@ -75,5 +75,5 @@ def _show(content: dict[str, Any]) -> None:
     if content["summary"]:
         click.echo(paragraph(content["summary"], preserve=True) + "\n")
     rows = [[each["name"], each["kind"], each["title"]] for each in content["columns"]]
-    print_table(["column", "kind", "what it holds"], rows)
+    Table("", ["column", "kind", "what it holds"], rows).print()
     click.echo(f"Written by: lbench run --rule … --dataset … --probe {content['name']}")

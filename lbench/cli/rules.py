@@ -13,7 +13,6 @@ from lbench.cli.common import (
     name_argument,
     plugin_option,
     print_json,
-    print_table,
     warn_left_out,
 )
 from lbench.containment import contained
@@ -21,7 +20,7 @@ from lbench.errors import LbenchError
 from lbench.hooks import RuleEntry
 from lbench.registry import registry
 from lbench.report.audit_text import WORDS, say
-from lbench.report.table import text
+from lbench.report.table import Table, text
 from lbench.report.terminal import paragraph
 
 
@@ -37,7 +36,7 @@ def command(name: str | None, as_json: bool) -> None:
             print_json(rows)
         else:
             columns = ["rule", "what it does", "paper", "plugin"]
-            print_table(columns, [list(row.values()) for row in rows])
+            Table("", columns, [list(row.values()) for row in rows]).print()
         warn_left_out()
         return
     content = describe(name)
@@ -107,9 +106,8 @@ def _show(content: dict[str, Any]) -> None:
 
     if content["options"]:
         rows = [[o["name"], text(o["default"]), o["values"], o["help"]] for o in content["options"]]
-        print_table(
-            ["option", "default", "what it may be", "meaning"], rows, title="\nOptions (--set)"
-        )
+        columns = ["option", "default", "what it may be", "meaning"]
+        Table("\nOptions (--set)", columns, rows).print()
     else:
         click.echo("\nNo options.")
 

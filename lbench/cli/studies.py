@@ -11,11 +11,11 @@ from lbench.cli.common import (
     name_argument,
     plugin_option,
     print_json,
-    print_table,
     warn_left_out,
 )
 from lbench.hooks import StudyEntry
 from lbench.registry import registry
+from lbench.report.table import Table
 from lbench.report.terminal import paragraph
 
 
@@ -39,7 +39,7 @@ def command(name: str | None, as_json: bool) -> None:
         print_json(rows)
     else:
         shown = [[row["name"], row["title"], row["plugin"]] for row in rows]
-        print_table(["name", "title", "plugin"], shown)
+        Table("", ["name", "title", "plugin"], shown).print()
         click.echo("Show one: lbench studies NAME. Run one: lbench study NAME")
     warn_left_out()
 

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lbench.api.study_report import running, say_gone
-from lbench.cli.common import print_json, print_table
+from lbench.cli.common import print_json
 from lbench.errors import DamagedError
 from lbench.home import Home
-from lbench.report.table import NONE, percent
+from lbench.report.table import NONE, Table, percent
 from lbench.rundir import RunDir, read_json
 
 if TYPE_CHECKING:
@@ -47,7 +47,8 @@ def show(study: Study, home: Home, as_json: bool, name: str) -> int:
         cure = running(study, name, home.option)
         click.echo(f"Study {study.name} {what.rstrip('.')}. Run it with: {cure}")
         return 0
-    print_table(
+    Table(
+        study.title,
         ["point", "trials", "best validation %", "final runs"],
         [
             [
@@ -58,9 +59,8 @@ def show(study: Study, home: Home, as_json: bool, name: str) -> int:
             ]
             for row in rows
         ],
-        title=study.title,
         right=(2,),
-    )
+    ).print()
     if driver is not None:
         since = time.strftime("%H:%M:%S", time.localtime(driver["since"]))
         click.echo(f"Process {driver['pid']} on {driver['host']} runs it, since {since}.")

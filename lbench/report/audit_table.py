@@ -1,80 +1,57 @@
-"""The audits of several rules as one table: in a terminal and in markdown."""
+"""The audits of several rules as one table."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from lbench.report.audit import CONTRADICTED
 from lbench.report.audit_matrix import UNKNOWN
 from lbench.report.audit_text import WORDS, say, unmeasured
-from lbench.report.table import NONE, markdown, print_notes, print_table
+from lbench.report.table import NONE, Table
 
 if TYPE_CHECKING:
     from lbench.auditing.report import Report
 
-SHOWN = (
-    "bp_free",
-    "backward_depth",
-    "transport",
-    "update_locked",
-    "global_error",
-    "couples",
-)
+SHOWN = ("bp_free", "backward_depth", "transport", "update_locked", "global_error", "couples")
 COLUMNS = ("rule", *(WORDS[name] for name in SHOWN))
 
 Audits = Mapping[str, "Report | str"]
-"""By rule its report, or why there is none."""
+"""By rule its report, or the reason why there is none."""
 
 
-def show(audits: Audits) -> None:
-    """Print what was measured, one line per rule, and each contradiction."""
-    red = [at for at, report in enumerate(audits.values()) if contradictions(report)]
-    print_table(COLUMNS, cells(audits), red=red)
-    print_notes(notes(audits))
+def table(audits: Audits) -> Table:
+    """Return a row per rule with what was measured.
 
-
-def to_markdown(audits: Audits) -> str:
-    """Return the same in GitHub's markdown."""
-    below = "\n".join(f"- {note}" for note in notes(audits))
-    return "\n\n".join(part for part in (markdown(COLUMNS, cells(audits)), below) if part)
-
-
-def cells(audits: Audits) -> list[list[str]]:
-    """Return a table's cells, in :data:`COLUMNS`; a question mark where nothing is measurable."""
-    return [
-        [rule, *(NONE if isinstance(report, str) else _say(report.measured[n]) for n in SHOWN)]
-        for rule, report in audits.items()
+    Notes name contradictions, what was not measurable, and why a rule has no audit. A question
+    mark stands for what is not measurable.
+    """
+    reports = {rule: None if isinstance(r, str) else r for rule, r in audits.items()}
+    rows = [
+        [rule, *(NONE if report is None else _word(report.measured[name]) for name in SHOWN)]
+        for rule, report in reports.items()
     ]
-
-
-def notes(audits: Audits) -> list[str]:
-    """Return contradictions, what was not measurable, and why a rule has no audit."""
-    lines = [
+    notes = [
         f"{rule}: {CONTRADICTED} {text}"
-        for rule, report in audits.items()
-        for text in contradictions(report)
+        for rule, report in reports.items()
+        for text in (report.contradictions if report else ())
     ]
     for rule, report in audits.items():
-        lines += [f"{rule}: {report}"] if isinstance(report, str) else []
-        lines += [] if isinstance(report, str) else [f"{rule}: {t}" for t in unmeasured(report)]
-    return lines
-
-
-def contradictions(report: Report | str) -> Sequence[str]:
-    """Return those of a report; a rule without one has none."""
-    return [] if isinstance(report, str) else report.contradictions
-
-
-def _say(value: Any) -> str:
-    return UNKNOWN if value is None else say(value)
+        texts = [report] if isinstance(report, str) else unmeasured(report)
+        notes += [f"{rule}: {text}" for text in texts]
+    red = [at for at, report in enumerate(reports.values()) if report and report.contradictions]
+    return Table("", COLUMNS, rows, red=red, notes=notes)
 
 
 def as_json(audits: Audits) -> list[dict[str, Any]]:
-    """Return an object per rule: as of a single audit, or with its ``refusal``."""
+    """Return an object per rule: that of a single audit, or one with its ``refusal``."""
     return [
         {"rule": rule, "refusal": report}
         if isinstance(report, str)
         else {"rule": rule, "config": report.config, **report.as_json()}
         for rule, report in audits.items()
     ]
+
+
+def _word(value: Any) -> str:
+    return UNKNOWN if value is None else say(value)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lbench.report import audit_matrix
-from lbench.report.table import NONE, print_notes, print_table
+from lbench.report.table import NONE, Table, print_notes
 from lbench.report.terminal import paragraph
 
 if TYPE_CHECKING:
@@ -24,32 +24,30 @@ WORDS = {
     "prediction": "prediction",
     "randomness": "randomness",
 }
-"""What tables call the claims."""
+"""The names of the claims in tables."""
 UNMEASURED = "not measurable"
 FINE = "What was measured is what is claimed."
 
 LEGEND = (
-    "Row: whose update. Column: the unit whose weights were redrawn. 1, 2, …: the first step at "
-    "which the update moved; w: it waits for the column; ·: it never moved."
+    "Row: the unit whose update was observed. Column: the unit whose weights were redrawn. 1, 2, …:"
+    " the first step at which the update moved; w: it waits for the column; ·: it never moved."
 )
 KINDS = (
-    "Row: whose update. Column: the layer whose weights were changed while its outputs were held, "
-    "so that its transpose alone was another. full, sign, scalar: what of it reached the update; "
-    "·: nothing; ?: not measurable. Depth: the longest chain of layers whose transposes reach the "
-    "update, or at least (≥) that."
+    "Row: the layer whose update was observed. Column: the layer whose weights were changed while "
+    "its outputs were kept, so that its transpose alone was different. full, sign, scalar: what of "
+    "it reached the update; ·: nothing; ?: not measurable. Depth: the longest chain of layers whose"
+    " transposes reach the update, or at least (≥) that."
 )
 
 
 def show(report: Report) -> None:
-    """Print claims and measurements, who follows whom, each layer's depth, and the verdict."""
+    """Print claims and measurements, the two matrices, each layer's depth, and the verdict."""
     click.echo(paragraph(f"{report.subject} on {report.network} (float64, a few steps on copies)"))
-    print_table(["", "claimed", "measured", ""], words(report))
-    audit_matrix.show(audit_matrix.units(report))
-    print_notes([LEGEND])
-    click.echo()
-    audit_matrix.show(audit_matrix.layers(report))
-    print_notes([KINDS])
-    click.echo()
+    Table("", ["", "claimed", "measured", ""], words(report)).print()
+    for matrix, legend in ((audit_matrix.units, LEGEND), (audit_matrix.layers, KINDS)):
+        matrix(report).print()
+        print_notes([legend])
+        click.echo()
     for text in report.contradictions:
         click.secho(paragraph(f"CONTRADICTED  {text}", indent="    "), fg="red")
     for text in unmeasured(report):
@@ -59,15 +57,15 @@ def show(report: Report) -> None:
 
 
 def words(report: Report) -> list[list[str]]:
-    """Return a line per word: its name, what was claimed and measured, and a contradiction."""
-    broken = {text.partition(":")[0] for text in report.contradictions}
+    """Return a row per claim: its name, what was claimed and measured, and a contradiction."""
+    contradicted = {text.partition(":")[0] for text in report.contradictions}
     claimed = report.claimed
     return [
         [
             WORDS[name],
             say(claimed[name]),
             UNMEASURED if value is None else say(value),
-            "contradicted" if name in broken else "",
+            "contradicted" if name in contradicted else "",
         ]
         for name, value in report.measured.items()
     ]

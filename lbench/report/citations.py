@@ -1,67 +1,56 @@
-"""Published numbers as text: a table of their own, with sources and cautions below it."""
+"""Published numbers as a table of their own, with sources and cautions below it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from lbench.report.published import Published
-from lbench.report.table import NONE, fits, percent, print_notes, print_table
+from lbench.report.table import NONE, Table, percent
 
 COLUMNS = (
     "rule", "dataset", "test", "train", "network", "same here", "augmentation", "setting",
     "selected", "source",
 )  # fmt: skip
 TERMS = ("same here", "augmentation", "selected")
-"""What a narrow terminal has in the notes."""
+"""Columns that a narrow terminal shows in the notes."""
 NUMBERS = ("test", "train")
 NAMES = ("rule", "dataset")
 
 
-def table(
-    rows: Sequence[Published], *, narrow: bool = False
-) -> tuple[list[str], list[list[str]], list[str]]:
-    """Return columns, cells and numbered notes: a source, who ran it, and what must be known.
+def table(rows: Sequence[Published], *, title: str = "", narrow: bool = False) -> Table:
+    """Return published numbers with numbered notes: source, who made the runs, and cautions.
 
     Columns that say nothing (one rule, one dataset, no setting) are left out.
 
     Args:
         rows: the numbers.
-        narrow: move :data:`TERMS` into the notes.
+        title: of the table.
+        narrow: whether the notes have :data:`TERMS`, instead of columns.
     """
-    notes: list[str] = []
-    lines = []
-    for row in rows:
-        note = _note(row, terms=narrow)
-        if note not in notes:
-            notes.append(note)
-        setting = row.setting or NONE
-        lines.append(
-            [row.rule, row.dataset, percent(row.test_error), percent(row.train_error),
-             row.network, row.same_network, row.augmentation, setting, row.selected,
-             f"[{notes.index(note) + 1}]"]
-        )  # fmt: skip
-    kept = [
-        i
-        for i, column in enumerate(COLUMNS)
-        if _says_something(column, [line[i] for line in lines]) and not (narrow and column in TERMS)
-    ]
-    return (
-        [COLUMNS[i] for i in kept],
-        [[line[i] for i in kept] for line in lines],
-        [f"[{number}] {note}." for number, note in enumerate(notes, start=1)],
-    )
+    notes = list(dict.fromkeys(_note(row, terms=narrow) for row in rows))
+    cells = [
+        [row.rule, row.dataset, percent(row.test_error), percent(row.train_error),
+         row.network, row.same_network, row.augmentation, row.setting or NONE, row.selected,
+         f"[{notes.index(_note(row, terms=narrow)) + 1}]"]
+        for row in rows
+    ]  # fmt: skip
+    right = [at for at, column in enumerate(COLUMNS) if column in NUMBERS]
+    numbered = [f"[{number}] {note}." for number, note in enumerate(notes, start=1)]
+    shown = [
+        at
+        for at, column in enumerate(COLUMNS)
+        if not (narrow and column in TERMS)
+        and (len({line[at] for line in cells}) > 1 if column in NAMES
+             else any(line[at] != NONE for line in cells))
+    ]  # fmt: skip
+    return Table(title, COLUMNS, cells, right, notes=numbered).select(shown)
 
 
 def print_published(rows: Sequence[Published], title: str) -> None:
     """Print the table and its notes on standard output; nothing without rows."""
-    if not rows:
-        return
-    columns, lines, notes = table(rows)
-    if not fits(columns, lines):
-        columns, lines, notes = table(rows, narrow=True)
-    right = [i for i, column in enumerate(columns) if column in NUMBERS]
-    print_table(columns, lines, title=title, right=right)
-    print_notes(notes)
+    if rows:
+        wide = table(rows, title=title)
+        (wide if wide.fits() else table(rows, title=title, narrow=True)).print()
 
 
 def _note(row: Published, *, terms: bool) -> str:
@@ -72,9 +61,3 @@ def _note(row: Published, *, terms: bool) -> str:
             f"selected: {row.selected}"
         )
     return f"{row.source} ({row.origin})" + (f": {'; '.join(words)}" if words else "")
-
-
-def _says_something(column: str, cells: Sequence[str]) -> bool:
-    if column in NAMES:
-        return len(set(cells)) > 1
-    return any(cell != NONE for cell in cells)

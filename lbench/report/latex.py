@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
-from lbench.report.breaking import broken
 from lbench.report.latex_text import escape, letters, number
 from lbench.report.table import Table
 from lbench.report.verdict import SET
+from lbench.report.wrapping import broken
 
 NAMES = ("rule", "task", "settings")
-"""Columns that say which cell a row is, repeated where a table goes on beside itself."""
+"""Columns that identify a row. Each part of a table that is too wide repeats them."""
 LINE = 88
 r"""Letters of ``\footnotesize`` in the 345 pt of the ``article`` class."""
 GAP = 2
@@ -35,30 +36,24 @@ r"""What is wider than the text, in spite of its broken lines, is made smaller."
 def to_latex(tables: Sequence[Table]) -> str:
     """Return a ``table`` of LaTeX for each table, or several where one would not fit a page.
 
-    A table that is too wide for the text goes on beside itself: its columns are shared out among
-    several, which repeat the names of the rows. One that is too high goes on below itself.
+    The columns of a table that is too wide for the text are distributed over several, which
+    repeat the names of the rows; so are the rows of one that is too high.
     """
     body = "\n".join(_float(part) for table in tables for part in _parts(table))
     return "\n".join([HEAD, *letters(body), "", body])
 
 
 def _parts(table: Table) -> Iterator[Table]:
-    across, down = _across(table), _down(table)
-    bold = set(table.bold)
-    parts = [(columns, rows) for rows in down for columns in across]
+    across = _columns_of_parts(table)
+    parts = [(columns, rows) for rows in _rows_of_parts(table) for columns in across]
     for at, (columns, rows) in enumerate(parts):
-        names = [table.columns[column] for column in columns]
-        yield Table(
-            table.title if len(parts) == 1 else f"{table.title} ({at + 1} of {len(parts)})",
-            names,
-            [[table.rows[row][column] for column in columns] for row in rows],
-            [index for index, column in enumerate(columns) if column in table.right],
-            [index for index, row in enumerate(rows) if row in bold],
-            notes=_notes(table, names, first=at == 0) if at < len(across) else (),
-        )
+        part = table.select(columns, rows)
+        title = f" ({at + 1} of {len(parts)})" if len(parts) > 1 else ""
+        notes = _notes(table, part.columns, first=at == 0) if at < len(across) else ()
+        yield replace(part, title=table.title + title, notes=notes)
 
 
-def _across(table: Table) -> list[list[int]]:
+def _columns_of_parts(table: Table) -> list[list[int]]:
     """Return the columns of each part of the width of the text, the names of rows in each."""
     names = [at for at, column in enumerate(table.columns) if column in NAMES]
     parts = [list(names)]
@@ -71,11 +66,10 @@ def _across(table: Table) -> list[list[int]]:
     return parts
 
 
-def _down(table: Table) -> list[list[int]]:
+def _rows_of_parts(table: Table) -> list[list[int]]:
     """Return the rows of each part of the height of a page."""
-    room = max(1, HEIGHT - len(" ".join(table.notes)) // NOTE)
+    left = room = max(1, HEIGHT - len(" ".join(table.notes)) // NOTE)
     parts: list[list[int]] = [[]]
-    left = room
     for at, row in enumerate(table.rows):
         lines = max(len(_lines(table, column, cell)) for column, cell in enumerate(row))
         if lines > left and parts[-1]:
@@ -87,20 +81,19 @@ def _down(table: Table) -> list[list[int]]:
 
 
 def _width(table: Table, columns: Sequence[int]) -> int:
-    return sum(_column(table, at) for at in columns) + GAP * (len(columns) - 1)
-
-
-def _column(table: Table, at: int) -> int:
-    """Return the letters of a column's longest line."""
-    lines = [line for row in table.rows for line in _lines(table, at, row[at])]
-    return max(len(line) for line in [*lines, *_heading(table, at)])
+    """Return the letters of a line with these columns: the longest line of each."""
+    lines = [[*_below(table, at), *_heading(table, at)] for at in columns]
+    return sum(max(map(len, column)) for column in lines) + GAP * (len(columns) - 1)
 
 
 def _heading(table: Table, at: int) -> list[str]:
-    """Return the lines of a column's name: no wider than what is below it, if words allow that."""
-    below = [line for row in table.rows for line in _lines(table, at, row[at])]
+    """Return the lines of a column's name, no wider than the cells below if words allow that."""
     name = table.columns[at]
-    return broken(name, max(NARROW, *map(len, [*name.split(), *below])))
+    return broken(name, max(NARROW, *map(len, [*name.split(), *_below(table, at)])))
+
+
+def _below(table: Table, at: int) -> list[str]:
+    return [line for row in table.rows for line in _lines(table, at, row[at])]
 
 
 def _lines(table: Table, at: int, cell: str) -> list[str]:
@@ -108,32 +101,32 @@ def _lines(table: Table, at: int, cell: str) -> list[str]:
 
 
 def _notes(table: Table, names: Sequence[str], *, first: bool) -> list[str]:
-    """Return the notes on a part's columns; a note on no column stands below the first part."""
-    kept = []
+    """Return the notes on a part's columns; a note on no column belongs to the first part."""
+    notes = []
     for note in table.notes:
         subject = note.partition(":")[0].lower()
         about = [column for column in table.columns if column.startswith(subject)]
         if set(about) & set(names) or (first and not about):
-            kept.append(note)
-    return kept
+            notes.append(note)
+    return notes
 
 
 def _float(table: Table) -> str:
     kinds = "".join("r" if at in table.right else "l" for at in range(len(table.columns)))
-    bold = set(table.bold)
     head = [
-        _stack([escape(line) for line in _heading(table, at)], kinds[at], "b")
-        for at in range(len(table.columns))
+        _stack([escape(line) for line in _heading(table, at)], kind, "b")
+        for at, kind in enumerate(kinds)
     ]
     rows = [
-        [_cell(table, at, cell, bold=index in bold) for at, cell in enumerate(row)]
+        [_cell(table, at, cell, bold=index in table.bold) for at, cell in enumerate(row)]
         for index, row in enumerate(table.rows)
     ]
+    caption = escape(" ".join([table.title + ".", *table.notes]))
     return "\n".join(
         [
             r"\begin{table}[htbp]",
             r"\centering\footnotesize\setlength{\tabcolsep}{4pt}",
-            rf"\caption{{{escape(' '.join([table.title + '.', *table.notes]))}}}\par\smallskip",
+            rf"\caption{{{caption}}}\par\smallskip",
             rf"\lbenchfit{{\begin{{tabular}}{{@{{}}{kinds}@{{}}}}",
             r"\toprule",
             _row(head),
@@ -155,12 +148,12 @@ def _cell(table: Table, at: int, cell: str, *, bold: bool) -> str:
     return _stack(printed, "r" if right else "l", "t")
 
 
-def _stack(lines: Sequence[str], kind: str, place: str) -> str:
-    """Return lines of one cell, aligned with the row at their top or bottom."""
+def _stack(lines: Sequence[str], kind: str, side: str) -> str:
+    """Return the lines of a cell, whose top or bottom is aligned with the row."""
     if len(lines) == 1:
         return lines[0]
     content = r" \\ ".join(lines)
-    return rf"\begin{{tabular}}[{place}]{{@{{}}{kind}@{{}}}}{content}\end{{tabular}}"
+    return rf"\begin{{tabular}}[{side}]{{@{{}}{kind}@{{}}}}{content}\end{{tabular}}"
 
 
 def _row(cells: Sequence[str]) -> str:

@@ -1,4 +1,4 @@
-"""Text in LaTeX: every name as it reads, whatever signs it has."""
+"""Escaped text for LaTeX, which prints every sign of a name."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ MATHEMATICS = {
     "ω": "omega", "ℓ": "ell", "±": "pm", "×": "times", "≤": "leq", "≥": "geq", "→": "rightarrow",
     "†": "dagger",
 }  # fmt: skip
-"""Signs that are commands of mathematics."""
+"""Signs that are commands in mathematical mode."""
 SPECIAL = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
     "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
     "—": "--", "<": "$<$", ">": "$>$", "|": r"\textbar{}", "…": r"\dots{}", "−": "$-$",
     "`": r"\textasciigrave{}", '"': "''",
-    # Behind the end of a row they would be its length or its star.
+    # After the end of a row they would be its length or its star.
     "[": "{[}", "*": "{*}",
     **{sign: rf"$\{name}$" for sign, name in MATHEMATICS.items()},
 }  # fmt: skip
@@ -25,7 +25,7 @@ DEFINITION = (
     rf"\providecommand*{LETTER}[2]{{\ifcsname u8:\detokenize{{#1}}\endcsname\else"
     r"\expandafter\gdef\csname u8:\detokenize{#1}\endcsname{{\tiny U+#2}}\fi}"
 )
-"""Gives pdfLaTeX something to print for a letter that it has no definition of."""
+"""A definition with which pdfLaTeX prints something for a letter that it does not know."""
 
 
 def escape(text: str) -> str:
@@ -45,12 +45,12 @@ def number(text: str) -> str:
 
 
 def letters(text: str) -> list[str]:
-    """Return definitions for what pdfLaTeX may not know in a text: Cyrillic, Chinese, emoji.
+    """Return definitions of letters that pdfLaTeX may not know: Cyrillic, Chinese, emoji.
 
     A letter that the document has a font for is printed with it, any other as its code. XeLaTeX
-    and LuaLaTeX read none of it: there the document's font decides.
+    and LuaLaTeX ignore them and use the document's font.
     """
     foreign = sorted({letter for letter in text if not letter.isascii()})
     if not foreign:
         return []
-    return [DEFINITION, *(rf"{LETTER}{{{each}}}{{{ord(each):04X}}}" for each in foreign)]
+    return [DEFINITION, *(rf"{LETTER}{{{letter}}}{{{ord(letter):04X}}}" for letter in foreign)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 
 from lbench.quantities import QUANTITIES, Quantity
@@ -18,11 +19,9 @@ from lbench.report.table import (
     between,
     count,
     decimal,
-    markdown,
     of,
     percent,
     print_notes,
-    print_parts,
     settings,
     text,
 )
@@ -77,9 +76,9 @@ ELSEWHERE = "Published, percent; network, augmentation and selection as stated"
 
 def show(comparison: Comparison) -> None:
     """Print tables and notes on standard output; a narrow terminal gets several smaller tables."""
-    red = [at for at, row in enumerate(comparison.rows) if row.contradictions]
-    print_parts(COLUMNS, cells(comparison.rows), LAYOUTS, right=RIGHT, red=red)
-    difference_table.show(comparison.differences)
+    replace(table(comparison), notes=()).print()
+    if comparison.differences:
+        difference_table.table(comparison.differences).print()
     print_notes(notes(comparison))
     citations.print_published(comparison.published, f"\n{ELSEWHERE}")
 
@@ -88,7 +87,7 @@ def table(comparison: Comparison) -> Table:
     """Return the rows of a comparison as one table, with its notes."""
     rows = comparison.rows
     red = [at for at, row in enumerate(rows) if row.contradictions]
-    return Table("", COLUMNS, cells(rows), RIGHT, red=red, notes=notes(comparison))
+    return Table("", COLUMNS, cells(rows), RIGHT, (), red, notes(comparison), LAYOUTS)
 
 
 def listing(pairs: Pairs) -> Table:
@@ -115,14 +114,12 @@ def listing(pairs: Pairs) -> Table:
 
 def to_markdown(comparison: Comparison) -> str:
     """Return all tables and notes of a comparison in GitHub's Markdown."""
-    parts = [
-        markdown(COLUMNS, cells(comparison.rows), right=RIGHT),
-        *difference_table.to_markdown(comparison.differences),
-        "\n".join(f"- {note}" for note in notes(comparison)),
-    ]
+    parts = [replace(table(comparison), notes=()).markdown()]
+    if comparison.differences:
+        parts.append(difference_table.table(comparison.differences).markdown())
+    parts.append("\n".join(f"- {note}" for note in notes(comparison)))
     if comparison.published:
-        columns, lines, sources = citations.table(comparison.published)
-        parts += [f"{ELSEWHERE}:", markdown(columns, lines), "\n".join(f"- {s}" for s in sources)]
+        parts += [f"{ELSEWHERE}:", citations.table(comparison.published).markdown()]
     return "\n\n".join(parts)
 
 

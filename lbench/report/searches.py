@@ -1,4 +1,4 @@
-"""What a search found, in words: counts, ranges that cannot be told apart, the space."""
+"""The results of a search in words: counts, ranges of the best trials, and the space."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from lbench.studies.definition import Domain, Span
 from lbench.studies.results import SearchResult, Trial
 
 WHOLE = 0.9
-"""Share of a range that counts as all of it: the ends themselves are seldom suggested."""
+"""Share of a range that counts as the whole range: its ends are seldom suggested."""
 STATES = ("complete", "pruned", "fail", "running")
 
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """What the trials that cannot be told apart from the best have of a setting.
+    """The values of a setting in the trials that are indistinguishable from the best.
 
     Args:
         name: of the setting.
         best: its value in the best trial.
-        values: of all of them, each once, in order.
-        whole: whether that is all that was searched: the setting is not identified.
+        values: the different values, in order.
+        whole: whether they are all that was searched: the setting is not identified.
         words: ``0.1 ... 1 (the whole range: not identified)``.
     """
 
@@ -40,13 +40,13 @@ class Range:
 
 
 def counts(search: SearchResult) -> dict[str, int]:
-    """Trials by state, those that there are none of too."""
+    """Return the number of trials in each state."""
     found = collections.Counter(trial.state for trial in search.trials)
     return {state: found[state] for state in STATES}
 
 
 def counted(search: SearchResult) -> str:
-    """``50 of 50 trials: 31 complete, 18 pruned, 1 fail; 2 of them diverged``."""
+    """Return ``50 of 50 trials: 31 complete, 18 pruned, 1 fail; 2 of them diverged``."""
     found = [f"{n} {state}" for state, n in counts(search).items() if n or state == "complete"]
     words = f"{len(search.trials)} of {search.wanted} trials: {', '.join(found)}"
     lost = sum(diverged(trial) for trial in search.trials)
@@ -54,21 +54,21 @@ def counted(search: SearchResult) -> str:
 
 
 def diverged(trial: Trial) -> bool:
-    """Whether its loss went to infinity: to a sampler it is a pruned trial."""
+    """Return whether a trial diverged: to a sampler it is a pruned trial."""
     return (trial.reason or "").startswith("diverged")
 
 
 def value(trial: Trial) -> float | None:
-    """Of the first objective; None unless the trial is complete and its value finite."""
+    """Return the first objective; None unless the trial is complete and its value finite."""
     if trial.values is None or not math.isfinite(trial.values[0]):
         return None
     return trial.values[0]
 
 
 def ranges(search: SearchResult) -> list[Range]:
-    """Of each setting what the trials have that cannot be told apart from the best.
+    """Return the range of each setting in the trials indistinguishable from the best.
 
-    One trial alone is a set of one: its values are then what is identified.
+    With one trial alone its values are identified.
     """
     if search.best is None:
         return []
@@ -81,61 +81,62 @@ def ranges(search: SearchResult) -> list[Range]:
 
 
 def edges(searches: Sequence[SearchResult]) -> list[str]:
-    """Settings whose best value lies where the search ended, though it might have gone on.
+    """Return sentences on settings whose best value is at an end of what was searched.
 
-    Where the whole range cannot be told apart an end says nothing.
+    An end says nothing where the whole range is indistinguishable, or where the option ends there.
     """
-    asked = collections.Counter(name for each in searches for name in each.space)
+    searched = collections.Counter(name for search in searches for name in search.space)
     found = collections.Counter[tuple[str, str]]()
     for search in searches:
-        for each in ranges(search):
-            if not each.whole and (end := _end(search, each)) is not None:
-                found[each.name, end] += 1
+        for entry in ranges(search):
+            if not entry.whole and (end := _end(search, entry)) is not None:
+                found[entry.name, end] += 1
     return [
-        f"{name}: the best of {n} of {asked[name]} searches lies at the {end} of what was "
-        "searched; a wider range may hold a lower error."
+        f"{name}: the best of {n} of {searched[name]} searches is at the {end} of what was "
+        "searched; a wider range may have a lower error."
         for (name, end), n in found.items()
     ]
 
 
 def best_so_far(search: SearchResult) -> list[tuple[int, float]]:
-    """The lowest value up to each complete trial, by the trial's number."""
+    """Return the lowest value up to each complete trial, by the trial's number."""
     lowest, found = math.inf, []
     for trial in search.trials:
-        if (mine := value(trial)) is not None:
-            lowest = min(lowest, mine)
+        if (result := value(trial)) is not None:
+            lowest = min(lowest, result)
             found.append((trial.number, lowest))
     return found
 
 
 def _range(name: str, domain: Domain, best: Trial, together: Sequence[Trial]) -> Range:
     values = [trial.params[name] for trial in together if name in trial.params]
-    # Defaults may lie outside of what is searched: they are no part of its range.
-    values = [each for each in values if within(domain, each)]
+    # Defaults may be outside of what is searched: they are no part of its range.
+    values = [value for value in values if within(domain, value)]
     if not values:
         return Range(name, best.params[name], [best.params[name]], False, text(best.params[name]))
     if isinstance(domain, Span):
         low, high = min(values), max(values)
         whole = _covers(domain, low, high)
         words = text(_short(low)) if low == high else f"{_short(low):g} ... {_short(high):g}"
-        kept = sorted(set(values))
+        listed = sorted(set(values))
     else:
         # In the order in which they were listed.
-        kept = [each for each in domain if text(each) in {text(value) for value in values}]
-        whole = len(kept) == len(domain) > 1
-        words = ", ".join(text(each) for each in kept)
+        texts = {text(value) for value in values}
+        listed = [choice for choice in domain if text(choice) in texts]
+        whole = len(listed) == len(domain) > 1
+        words = ", ".join(map(text, listed))
     if whole:
         words += " (the whole range: not identified)"
-    return Range(name, best.params[name], kept, whole, words)
+    return Range(name, best.params[name], listed, whole, words)
 
 
 def _end(search: SearchResult, found: Range) -> str | None:
-    """``upper end (0.03)``; None for the middle, and for an end that is the option's own."""
+    """Return ``upper end (0.03)``; None in the middle, and at an end of the option itself."""
     domain = search.space[found.name]
     if not within(domain, found.best):
         return None
     if not isinstance(domain, Span):
-        numbers = all(type(each) in (int, float) for each in domain)
+        numbers = all(type(choice) in (int, float) for choice in domain)
         if not numbers or len(domain) < 3:
             return None
         domain = Span(min(domain), max(domain))
@@ -160,7 +161,7 @@ def _limits(rule: str, name: str) -> tuple[float | None, float | None]:
 def within(domain: Domain, value: Any) -> bool:
     """Return whether a value is one that was searched."""
     if not isinstance(domain, Span):
-        return text(value) in {text(each) for each in domain}
+        return text(value) in map(text, domain)
     return value is not None and domain.low <= value <= domain.high
 
 
@@ -168,7 +169,7 @@ def _covers(span: Span, low: float, high: float) -> bool:
     if span.high <= span.low:
         return False
     if span.step and (span.high - span.low) / span.step <= 1 / (1 - WHOLE):
-        # Of few steps every one counts.
+        # With few steps each one counts.
         near = span.step / 2
         return low - span.low < near and span.high - high < near
     scale = math.log if span.log else float
@@ -180,8 +181,8 @@ def _short(number: float) -> float:
 
 
 def settings_of(params: Mapping[str, Any]) -> str:
-    """``leadership=0.7 lr=0.00312``."""
+    """Return ``leadership=0.7 lr=0.00312``."""
     return " ".join(
-        f"{name}={text(_short(each) if isinstance(each, float) else each)}"
-        for name, each in params.items()
+        f"{name}={text(_short(param) if isinstance(param, float) else param)}"
+        for name, param in params.items()
     )

@@ -7,9 +7,10 @@ from typing import Any
 
 from lbench.report.audit import found
 from lbench.report.compare import mean
+from lbench.report.differences import Difference
 from lbench.report.lines import Group, Line
 from lbench.report.searches import settings_of
-from lbench.report.verdict import Against, Judged
+from lbench.report.verdict import Judged
 from lbench.statistics.intervals import as_columns
 from lbench.store.rows import CellRow, RunRow
 from lbench.studies.results import Results
@@ -34,7 +35,7 @@ def run_records(results: Results) -> list[dict[str, Any]]:
     return rows
 
 
-def _record(group: Group, line: Line, against: Against | None, best: bool) -> dict[str, Any]:
+def _record(group: Group, line: Line, against: Difference | None, best: bool) -> dict[str, Any]:
     row, cell, point = line.row, line.row.cell, line.final.point
     low, high = line.sampling or (None, None)
     depth = found(row.audit, "backward_depth")

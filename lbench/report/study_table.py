@@ -8,13 +8,14 @@ from lbench.quantities import QUANTITIES
 from lbench.report.audit import found, short
 from lbench.report.audit_text import say
 from lbench.report.compare import mean
+from lbench.report.differences import Difference
 from lbench.report.lines import Group, Line
 from lbench.report.quantity_text import quantity_text
 from lbench.report.render import error, unfinished
 from lbench.report.searches import settings_of
 from lbench.report.step_time import BUSY_NOTE, busy
-from lbench.report.table import NONE, Table, between, count, percent, signed
-from lbench.report.verdict import SET, Against, Judged, Verdict
+from lbench.report.table import NONE, Table, between, count, percent
+from lbench.report.verdict import SET, Judged, Verdict
 
 LIMIT = 40
 """Largest number of rows of a table in a page; the files have all."""
@@ -29,7 +30,7 @@ COSTS = (
 )  # fmt: skip
 WORDS = {
     "rule", "task", "settings", "chosen by the search", "audit", "not finished", "setting",
-    "searched", "not told apart from the best",
+    "searched", "indistinguishable from the best",
 }  # fmt: skip
 """Columns of words; all others are numbers."""
 
@@ -57,7 +58,9 @@ def results_tables(judged: Sequence[Judged], limit: int = LIMIT) -> list[Table]:
         if len(rows) < total:
             notes.append(f"{total - len(rows)} more cells have a larger error, see table.csv.")
         notes += _notes(groups)
-        tables.append(_without_empty(Table(where, RESULTS, rows, (), bold, red, notes)))
+        tables.append(
+            _without_empty(Table(where, RESULTS, rows, numbers(RESULTS), bold, red, notes))
+        )
     return tables
 
 
@@ -77,16 +80,8 @@ def cost_tables(judged: Sequence[Judged], limit: int = LIMIT) -> list[Table]:
         if any(busy(line.row.measured["core_share"]) for _, line in kept):
             notes.append(BUSY_NOTE)
         rows = [_cost(group, line) for group, line in kept]
-        tables.append(_without_empty(Table(where, COSTS, rows, (), (), red, notes)))
+        tables.append(_without_empty(Table(where, COSTS, rows, numbers(COSTS), (), red, notes)))
     return tables
-
-
-def difference(against: Against | None) -> str:
-    """Return ``+0.12 [-0.03, +0.27]``; a dash for None."""
-    if against is None:
-        return NONE
-    points = against.points
-    return signed(points.mean, points.low, points.high)
 
 
 def p_value(p: float | None) -> str:
@@ -103,7 +98,7 @@ def _places(judged: Sequence[Judged]) -> dict[str, list[Judged]]:
     return places
 
 
-def _kept(group: Group, verdict: Verdict, limit: int) -> Iterator[tuple[Line, Against | None]]:
+def _kept(group: Group, verdict: Verdict, limit: int) -> Iterator[tuple[Line, Difference | None]]:
     """Yield the lines of lowest error in the order of the plan."""
     worst = float("inf")
     if len(group.lines) > limit:
@@ -128,7 +123,7 @@ def _mean(line: Line) -> float:
     return line.row.test.mean if line.row.test else float("inf")
 
 
-def _result(group: Group, line: Line, against: Against | None) -> list[str]:
+def _result(group: Group, line: Line, against: Difference | None) -> list[str]:
     """Return the texts of the columns :data:`RESULTS`."""
     row = line.row
     return [
@@ -137,7 +132,7 @@ def _result(group: Group, line: Line, against: Against | None) -> list[str]:
         line.seeds,
         error(row.test),
         between(*line.sampling) if line.sampling else NONE,
-        difference(against),
+        (against and against.text) or NONE,
         p_value(against.p if against else None),
         percent(mean(row.at_best_val)),
         unfinished(row),
@@ -182,31 +177,18 @@ def _notes(groups: Sequence[Judged]) -> list[str]:
 
 
 def _without_empty(table: Table) -> Table:
-    kept = [
+    shown = [
         at
         for at, column in enumerate(table.columns)
         if column == "rule" or any(row[at] != NONE for row in table.rows)
     ]
-    columns = [table.columns[at] for at in kept]
-    return Table(
-        table.title,
-        columns,
-        [[row[at] for at in kept] for row in table.rows],
-        numbers(columns),
-        table.bold,
-        table.red,
-        table.notes,
-    )
+    return table.select(shown)
 
 
 def to_markdown(reached: Sequence[Table], cost: Sequence[Table]) -> str:
     """Return tables in GitHub's markdown, results first; bold as in ``verdict.SET``."""
     return "\n".join(
-        f"## {heading}\n\n" + "\n".join(_markdown(table) for table in tables)
+        f"## {heading}\n\n"
+        + "\n".join(f"### {table.title}\n\n{table.markdown()}\n" for table in tables)
         for heading, tables in (("Results", reached), ("Costs and audit", cost))
     )
-
-
-def _markdown(table: Table) -> str:
-    notes = "".join(f"- {note}\n" for note in table.notes)
-    return f"### {table.title}\n\n{table.markdown()}\n" + (f"\n{notes}" if notes else "")

@@ -13,7 +13,7 @@ from lbench.report.published import Published
 from lbench.report.quantity_text import quantity_text
 from lbench.report.render import ELSEWHERE, SAMPLING, error
 from lbench.report.step_time import BUSY_NOTE, busy
-from lbench.report.table import NONE, Table, count, print_notes, print_table
+from lbench.report.table import NONE, Table, count
 from lbench.statistics.intervals import error_interval, interval_of_known
 from lbench.store.rows import CellRow, RunRow
 
@@ -59,9 +59,7 @@ def run_table(result: dict[str, Any]) -> Table:
 
 def render_run(result: dict[str, Any]) -> None:
     """Print the table of a configuration and the published numbers on standard output."""
-    table = run_table(result)
-    print_table(table.columns, table.rows, title=table.title, red=table.red)
-    print_notes(table.notes)
+    run_table(result).print()
     published = [Published(**row) for row in result.get("published") or []]
     print_published(published, f"\n{ELSEWHERE}")
 

@@ -1,4 +1,4 @@
-"""Tables in a terminal and in markdown, and how numbers look in them."""
+"""Tables, written to a terminal, in Markdown and in HTML, and how they show numbers."""
 
 from __future__ import annotations
 
@@ -7,35 +7,37 @@ import math
 import re
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from lbench.report import widths
+from lbench.report import wrapping
 from lbench.report.terminal import coloured, columns, console, paragraph
 
 if TYPE_CHECKING:
     from lbench.statistics.intervals import Summary
 
 NONE = "—"
-"""What stands where nothing was measured."""
+"""The text of a cell without a value."""
 UNBOUNDED = 100_000
-"""Columns of a table that is not printed to a terminal, as many as it may need."""
+"""Columns of the output that is not a terminal."""
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table of texts, from which a terminal, markdown, HTML and LaTeX are made.
+    """A table of texts. ``str(table)`` is the table as text; a notebook shows it as HTML.
 
-    ``str(table)`` is the table as text, and a notebook shows it as HTML.
+    :mod:`lbench.report.latex` writes it in LaTeX.
 
     Args:
-        title: what all its lines have in common.
+        title: a line above it; "" for none.
         columns: their names.
         rows: texts in the order of the columns.
-        right: indices of the columns of numbers.
-        bold: indices of rows that stand out.
-        red: indices of the rows with a contradiction.
+        right: indices of the columns that are aligned on the right, such as numbers.
+        bold: indices of rows in bold type.
+        red: indices of rows in red, such as those with a contradicted claim.
         notes: sentences below it.
+        layouts: ways to distribute the columns over several tables where a terminal is too
+            narrow, the widest first. The first one that breaks no word is taken, or the last.
     """
 
     title: str
@@ -45,37 +47,103 @@ class Table:
     bold: Sequence[int] = ()
     red: Sequence[int] = ()
     notes: Sequence[str] = ()
+    layouts: Sequence[Sequence[Sequence[int]]] = ()
 
     def __str__(self) -> str:
         """Return the table as text, as wide as its content, with its title and notes."""
-        right, red = set(self.right), set(self.red)
-        body = _drawn(self.columns, self.rows, right, red, UNBOUNDED, plain=True)
-        return "\n".join([*([self.title] if self.title else []), body, *self.notes])
+        lines = [self.title] if self.title else []
+        return "\n".join([*lines, self._drawn(UNBOUNDED, colours=False), *self.notes])
+
+    def print(self) -> None:
+        """Print the table with its title and notes on standard output.
+
+        In a narrow terminal cells have several lines, broken between words, and numbers stay
+        whole. Output that is not a terminal is never wrapped: other programs read it.
+        """
+        import click
+
+        if self.title:
+            click.echo(self.title)
+        for part in self._parts():
+            click.echo(part._drawn(_room()), color=coloured(sys.stdout))
+        print_notes(self.notes)
+
+    def fits(self) -> bool:
+        """Return whether the terminal has room for the table without line breaks in cells."""
+        return wrapping.total(wrapping.natural(self.columns, self.rows)) <= _room()
+
+    def select(self, columns: Sequence[int], rows: Sequence[int] | None = None) -> Table:
+        """Return the table with these columns and rows, by index; None for all rows."""
+        lines = range(len(self.rows)) if rows is None else rows
+        return replace(
+            self,
+            columns=[self.columns[at] for at in columns],
+            rows=[[self.rows[line][at] for at in columns] for line in lines],
+            right=[new for new, at in enumerate(columns) if at in self.right],
+            bold=[new for new, line in enumerate(lines) if line in self.bold],
+            red=[new for new, line in enumerate(lines) if line in self.red],
+            layouts=(),
+        )
 
     def markdown(self) -> str:
-        """Return the table in GitHub's markdown, without its title and notes."""
-        return markdown(self.columns, self.rows, right=self.right, bold=self.bold)
+        """Return the table in GitHub's Markdown, with its notes as a list but without title."""
+        rule = ["---:" if at in self.right else "---" for at in range(len(self.columns))]
+        lines = [list(map(_escaped, self.columns)), rule]
+        for at, row in enumerate(self.rows):
+            cells = map(_escaped, row)
+            lines.append([f"**{c}**" if at in self.bold and c != NONE else c for c in cells])
+        table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
+        return "\n\n".join([table, *(["\n".join(f"- {n}" for n in self.notes)] * bool(self.notes))])
 
     def _repr_html_(self) -> str:
         """Return the table as HTML, for notebooks."""
-        align = ["right" if at in self.right else "left" for at in range(len(self.columns))]
-        head = "".join(
-            f'<th style="text-align:{side}">{html.escape(name)}</th>'
-            for side, name in zip(align, self.columns, strict=True)
-        )
+        sides = ["right" if at in self.right else "left" for at in range(len(self.columns))]
+        head = _html_cells("th", self.columns, sides)
         body = "".join(
-            f"<tr{_row_style(at in self.bold, at in self.red)}>"
-            + "".join(
-                f'<td style="text-align:{side}">{html.escape(cell)}</td>'
-                for side, cell in zip(align, row, strict=True)
-            )
-            + "</tr>"
+            f"<tr{_row_style(at in self.bold, at in self.red)}>{_html_cells('td', row, sides)}</tr>"
             for at, row in enumerate(self.rows)
         )
         title = html.escape(self.title).replace("\n", "<br>")
         caption = f'<caption style="text-align:left">{title}</caption>' if title else ""
         notes = "".join(f"<p>{html.escape(note)}</p>" for note in self.notes)
         return f"<table>{caption}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{notes}"
+
+    def _parts(self) -> list[Table]:
+        """Return the tables that show all columns in the terminal."""
+        if not self.layouts or self.fits():
+            return [self]
+        parts: list[Table] = []
+        for layout in self.layouts:
+            parts = [self.select(part) for part in layout]
+            if all(wrapping.total(p._narrowest()) <= _room() for p in parts):
+                break
+        return parts
+
+    def _narrowest(self) -> list[int]:
+        return wrapping.narrowest(self.columns, self.rows, self.right)
+
+    def _drawn(self, room: int, *, colours: bool = True) -> str:
+        """Return the table as text of at most ``room`` columns, without title and notes."""
+        from rich import box
+        from rich.table import Table as Drawing
+
+        widths = wrapping.fitted(self.columns, self.rows, self.right, room)
+        table = Drawing(box=box.SIMPLE_HEAD, pad_edge=False)
+        for at, (name, width) in enumerate(zip(self.columns, widths, strict=True)):
+            table.add_column(
+                wrapping.lines(name, width),
+                justify="right" if at in self.right else "left",
+                width=width,
+                overflow="fold",
+            )
+        for at, row in enumerate(self.rows):
+            cells = (wrapping.lines(cell, width) for cell, width in zip(row, widths, strict=True))
+            table.add_row(*cells, style="red" if colours and at in self.red else None)
+        printer = console(sys.stdout, max(room, wrapping.total(widths)))
+        with printer.capture() as captured:
+            printer.print(table)
+        printed = captured.get().removesuffix("\n").split("\n")
+        return "\n".join(line.rstrip() for line in printed)
 
 
 def stacked(tables: Sequence[Table]) -> Table:
@@ -96,20 +164,44 @@ def stacked(tables: Sequence[Table]) -> Table:
     return Table("", ["", *columns], rows, sorted(right), bold, red, notes)
 
 
+def print_notes(notes: Iterable[str]) -> None:
+    """Print sentences on standard output, their lines indented from the second on."""
+    import click
+
+    for note in notes:
+        click.echo(paragraph(note, indent="    "))
+
+
+def _room() -> int:
+    return columns() or UNBOUNDED
+
+
+def _escaped(cell: str) -> str:
+    """Return a text that Markdown shows as it is, in one cell and without a tag or emphasis."""
+    return re.sub(r"[\\`|*]|<(?=[\w/!?])", r"\\\g<0>", " ".join(cell.split()))
+
+
+def _html_cells(tag: str, cells: Sequence[str], sides: Sequence[str]) -> str:
+    return "".join(
+        f'<{tag} style="text-align:{side}">{html.escape(cell)}</{tag}>'
+        for side, cell in zip(sides, cells, strict=True)
+    )
+
+
 def _row_style(bold: bool, red: bool) -> str:
     styles = [*(["font-weight:bold"] if bold else []), *(["color:#b00020"] if red else [])]
     return f' style="{";".join(styles)}"' if styles else ""
 
 
 def signed(mean: float, low: float | None = None, high: float | None = None) -> str:
-    """A difference: ``+0.12 [-0.03, +0.27]``; without an interval the mean alone."""
+    """Return a difference, ``+0.12 [-0.03, +0.27]``; without an interval the mean alone."""
     if low is None or high is None:
         return f"{mean:+.2f}"
     return f"{mean:+.2f} {between(low, high, sign='+')}"
 
 
 def between(low: float, high: float, digits: int = 2, sign: str = "") -> str:
-    """Return an interval, ``[1.70, 1.90]``; what would look like a point is rounded outwards."""
+    """Return an interval, ``[1.70, 1.90]``; ends that would look equal are rounded outwards."""
     if round(low, digits) == round(high, digits):
         scale = 10**digits
         low, high = math.floor(low * scale) / scale, math.ceil(high * scale) / scale
@@ -121,129 +213,6 @@ def spread(summary: Summary, digits: int = 2) -> str:
     if summary.low is None or summary.high is None:
         return f"{summary.mean:.{digits}f}"
     return f"{summary.mean:.{digits}f} {between(summary.low, summary.high, digits)}"
-
-
-def print_table(
-    names: Sequence[str],
-    rows: Iterable[Sequence[str]],
-    *,
-    title: str = "",
-    right: Iterable[int] = (),
-    red: Iterable[int] = (),
-) -> None:
-    """Print a table as wide as its content; ``right`` are the columns of numbers, ``red`` rows.
-
-    In a narrow terminal cells have several lines, broken between words; numbers stay whole.
-    """
-    import click
-
-    if title:
-        # Not rich's title, which is folded to the width of the table.
-        click.echo(title)
-    # Piped output is for other programs and for grep: it is never wrapped.
-    room = columns() or UNBOUNDED
-    drawn = _drawn(names, [list(row) for row in rows], set(right), set(red), room)
-    click.echo(drawn, color=coloured(sys.stdout))
-
-
-def _drawn(
-    names: Sequence[str],
-    lines: Sequence[Sequence[str]],
-    numbers: set[int],
-    wrong: set[int],
-    room: int,
-    *,
-    plain: bool = False,
-) -> str:
-    """Return a table as text of at most ``room`` columns; a plain one has no colours."""
-    from rich import box
-    from rich.table import Table as Drawing
-
-    wide = widths.fitted(names, lines, numbers, room)
-    table = Drawing(box=box.SIMPLE_HEAD, pad_edge=False)
-    for index, (name, width) in enumerate(zip(names, wide, strict=True)):
-        table.add_column(
-            widths.lines(name, width),
-            justify="right" if index in numbers else "left",
-            width=width,
-            overflow="fold",
-        )
-    for index, row in enumerate(lines):
-        cells = (widths.lines(cell, width) for cell, width in zip(row, wide, strict=True))
-        table.add_row(*cells, style="red" if index in wrong and not plain else None)
-    printer = console(sys.stdout, max(room, widths.total(wide)))
-    with printer.capture() as captured:
-        printer.print(table)
-    printed = (line.rstrip() for line in captured.get().removesuffix("\n").split("\n"))
-    return "\n".join(printed)
-
-
-def fits(names: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
-    """Return whether a table has room without folding; always where output is no terminal."""
-    room = columns()
-    return room is None or widths.total(widths.natural(names, rows)) <= room
-
-
-def print_parts(
-    names: Sequence[str],
-    rows: Sequence[Sequence[str]],
-    layouts: Iterable[Sequence[Sequence[int]]],
-    *,
-    right: Iterable[int] = (),
-    red: Iterable[int] = (),
-) -> None:
-    """Print a table whole where it fits, else as smaller tables below each other.
-
-    Args:
-        names: of the columns of the whole table.
-        rows: its cells.
-        layouts: ways to distribute the columns over tables, the widest first; the first one that
-            breaks no word is taken, or the last.
-        right: the columns of numbers.
-        red: these rows.
-    """
-    numbers, wrong = set(right), set(red)
-    parts: Sequence[Sequence[int]] = [range(len(names))]
-    if not fits(names, rows):
-        for parts in layouts:
-            if all(_whole_words(names, rows, part, numbers) for part in parts):
-                break
-    for part in parts:
-        print_table(
-            [names[i] for i in part],
-            [[row[i] for i in part] for row in rows],
-            right=[at for at, i in enumerate(part) if i in numbers],
-            red=wrong,
-        )
-
-
-def _whole_words(
-    names: Sequence[str], rows: Sequence[Sequence[str]], part: Sequence[int], numbers: set[int]
-) -> bool:
-    least = widths.narrowest(names, rows, numbers)
-    return widths.total([least[i] for i in part]) <= (columns() or UNBOUNDED)
-
-
-def markdown(
-    names: Sequence[str],
-    rows: Iterable[Sequence[str]],
-    *,
-    right: Iterable[int] = (),
-    bold: Iterable[int] = (),
-) -> str:
-    """Return the same table in GitHub's markdown; ``bold`` are rows."""
-    numbers, strong = set(right), set(bold)
-    rule = ["---:" if index in numbers else "---" for index in range(len(names))]
-    lines = [list(map(_plain, names)), rule]
-    for index, row in enumerate(rows):
-        cells = map(_plain, row)
-        lines.append([f"**{c}**" if index in strong and c != NONE else c for c in cells])
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
-def _plain(cell: str) -> str:
-    """Return a text that markdown shows as it is, in one cell and without a tag or emphasis."""
-    return re.sub(r"[\\`|*]|<(?=[\w/!?])", r"\\\g<0>", " ".join(cell.split()))
 
 
 def percent(value: float | None) -> str:
@@ -264,32 +233,24 @@ def mega(value: float | None) -> str:
 
 
 def count(value: int | None) -> str:
-    """``274,570``; a dash for None."""
+    """Return ``274,570``; a dash for None."""
     return NONE if value is None else f"{value:,}"
 
 
 def of(finished: int, wanted: int) -> str:
-    """``9 of 10``, as of seeds; ``10`` when all have finished."""
+    """Return ``9 of 10``; ``10`` when all have finished."""
     return str(finished) if finished == wanted else f"{finished} of {wanted}"
 
 
 def settings(values: Iterable[tuple[str, object]]) -> str:
-    """``leadership=0.5 scale=4``; a dash for none."""
+    """Return ``leadership=0.5 scale=4``; a dash for none."""
     return " ".join(f"{name}={text(value)}" for name, value in values) or NONE
 
 
 def text(value: object) -> str:
-    """An option's value as the command line takes it."""
+    """Return an option's value as the command line takes it."""
     if isinstance(value, (list, tuple)):
         return ",".join(text(part) for part in value)
     if value is None or isinstance(value, bool):
         return str(value).lower()
     return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def print_notes(notes: Iterable[str]) -> None:
-    """Lines below a table, indented behind their first word."""
-    import click
-
-    for note in notes:
-        click.echo(paragraph(note, indent="    "))

@@ -1,4 +1,4 @@
-"""What a terminal can show: colours, a line that is redrawn, and how much fits into its width."""
+"""The abilities of a terminal: colours, redrawn lines, and its width."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FORCING = ("FORCE_COLOR", "CLICOLOR_FORCE")
 
 
 def colour() -> bool | None:
-    """Return what the environment says about colours; None leaves it to each stream.
+    """Return whether the environment asks for colours; None leaves it to each stream.
 
     ``NO_COLOR`` (https://no-color.org) has precedence over ``FORCE_COLOR`` and ``CLICOLOR_FORCE``
     (https://bixense.com/clicolors); an empty value counts as none. A dumb terminal has no colours.
@@ -51,7 +51,7 @@ def columns() -> int | None:
 
 
 def console(stream: TextIO, width: int | None = None) -> Console:
-    """Return a console of rich's which follows the same rules.
+    """Return a console of rich that follows the same rules.
 
     Args:
         width: in columns; None for the terminal's own.
@@ -72,7 +72,7 @@ def paragraph(text: str, *, indent: str = "", preserve: bool = False) -> str:
     """Return a text wrapped for standard output.
 
     Args:
-        indent: of the lines behind the first.
+        indent: of the lines after the first.
         preserve: whether empty lines separate paragraphs.
     """
     import click

@@ -5,37 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lbench.report.compare.kept import Kept, NotKeptError
+from lbench.report.compare.predictions import MissingError, Predictions
+from lbench.report.differences import Difference, adjusted, paired_difference
 from lbench.report.lines import Group, Line
-from lbench.statistics.best import (
-    MCNEMAR,
-    PROPORTIONS,
-    SOME_SEEDS,
-    WELCH,
-    BestSet,
-    best_set,
-)
+from lbench.statistics.best import MCNEMAR, PROPORTIONS, SOME_SEEDS, WELCH, BestSet, best_set
 from lbench.statistics.examples import Right
-from lbench.statistics.intervals import Summary
-from lbench.statistics.multiple import holm
-from lbench.statistics.paired_tests import paired_tests
 
-SET = "the lowest error and what is not told apart from it"
-"""What tables, figures and answers call the best set: not all that is in it is good."""
-
-
-@dataclass(frozen=True, slots=True)
-class Against:
-    """A line minus the reference, paired by seed.
-
-    Args:
-        points: the difference of test errors with its interval.
-        p: of the paired t test, adjusted for all lines of the group (Holm); None where there is
-            none, such as with one common seed.
-    """
-
-    points: Summary
-    p: float | None
+SET = "the lowest error and what is indistinguishable from it"
+"""The name of the best set in tables, figures and answers: not every member of it is good."""
+OVER_EXAMPLES = {
+    MCNEMAR: "McNemar's test on the test examples",
+    SOME_SEEDS: "McNemar's test for those seeds alone whose predictions were kept",
+    PROPORTIONS: "two proportions of the test examples, for predictions are lost",
+}
+"""Tests over test examples, in words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,14 +26,15 @@ class Verdict:
     """What the runs of a group decide.
 
     Args:
-        reference: what the others are held against, the first line with a finished seed.
-        against: a line each; None for the reference, and where there is nothing to pair.
-        best: the lines that are not told apart from the lowest error, that one first.
+        reference: the first line with a finished seed, with which the others are compared.
+        against: per line its difference to the reference; None for the reference itself, and
+            where no seed is finished in both.
+        best: the lines that are indistinguishable from the lowest error, that one first.
         method: which tests decided.
     """
 
     reference: Line | None
-    against: Sequence[Against | None]
+    against: Sequence[Difference | None]
     best: Sequence[Line]
     method: str
 
@@ -63,56 +47,48 @@ def verdict(group: Group) -> Verdict:
     known = group.known
     if not known:
         return Verdict(None, [None] * len(group.lines), [], "")
-    kept = Kept([(line.row.cell, line.final.runs) for line in known])
+    predictions = Predictions([(line.row.cell, line.final.runs) for line in known])
 
     def right(at: int, seed: int) -> Right | None:
         try:
-            return kept.right(known[at].row.cell, seed)
-        except NotKeptError:
+            return predictions.right(known[at].row.cell, seed)
+        except MissingError:
             return None
 
-    found = best_set([line.row.errors for line in known], known[0].row.cell.test_examples, right)
-    best = [known[at] for at in found.members if at != found.lowest]
-    return Verdict(
-        known[0], _against(group.lines, known[0]), [known[found.lowest], *best], _method(found)
-    )
+    best = best_set([line.row.errors for line in known], known[0].row.cell.test_examples, right)
+    others = [known[at] for at in best.members if at != best.lowest]
+    entries = iter(differences(group.lines, known[0]))
+    against = [None if line is known[0] else next(entries) for line in group.lines]
+    against = [entry if entry and entry.points else None for entry in against]
+    return Verdict(known[0], against, [known[best.lowest], *others], _method(best))
 
 
-def _method(found: BestSet) -> str:
+def difference(first: Line, second: Line, margin: float | None = None) -> Difference:
+    """Return the difference of the test errors of two lines, paired by seed."""
+    names = (first.title, second.title)
+    if first.task != second.task:
+        names = (first.whole, second.whole)
+    return paired_difference(first.row.errors, second.row.errors, *names, margin, first.row.step)
+
+
+def differences(lines: Sequence[Line], base: Line, margin: float | None = None) -> list[Difference]:
+    """Return each line but ``base`` minus ``base``, with p adjusted for their number."""
+    return adjusted([difference(line, base, margin) for line in lines if line is not base])
+
+
+def _method(best: BestSet) -> str:
     """Return which tests decided, in words; "" where there was nothing to compare."""
-    methods = {test.method for test in found.tests if test is not None}
+    methods = {test.method for test in best.tests if test is not None}
     if not methods:
         return ""
     over_seeds = "paired t tests against the lowest mean over common seeds"
     if WELCH in methods:
         over_seeds += " (Welch's where cells have other seeds)"
-    over_examples = [
-        words
-        for name, words in (
-            (MCNEMAR, "McNemar's test on the test examples"),
-            (SOME_SEEDS, "McNemar's test for those seeds alone whose predictions were kept"),
-            (PROPORTIONS, "two proportions of the test examples, for predictions are lost"),
-        )
-        if name in methods
-    ]
+    over_examples = [words for name, words in OVER_EXAMPLES.items() if name in methods]
     if not over_examples:
         return f"{over_seeds}, Holm-adjusted, 5 %"
     words = f"{' and '.join(over_examples)}, Holm-adjusted, 5 %"
     which = "seeds are fewer than three or do not spread, so they"
-    if methods <= {MCNEMAR, SOME_SEEDS, PROPORTIONS}:
+    if methods <= OVER_EXAMPLES.keys():
         return f"{words} ({which} cannot decide, and nothing is said of other seeds)"
     return f"{over_seeds}; where {which} cannot decide, {words}"
-
-
-def _against(lines: Sequence[Line], reference: Line) -> list[Against | None]:
-    found = [
-        None
-        if line is reference
-        else paired_tests(line.row.errors, reference.row.errors, line.row.step)
-        for line in lines
-    ]
-    adjusted = holm([None if each is None else each.p for each in found])
-    return [
-        None if each is None else Against(each.difference, p)
-        for each, p in zip(found, adjusted, strict=True)
-    ]

@@ -1,4 +1,4 @@
-"""What tuning was worth: what a search chose against the defaults, paired by seed."""
+"""The gain of tuning: what a search chose against the defaults, paired by seed."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lbench.report.compare import rows
-from lbench.report.contrasts import Contrast, adjusted, paired_contrast, tally
+from lbench.report.differences import Difference, adjusted, paired_difference, tally
 from lbench.report.table import percent
 from lbench.statistics.intervals import Summary
 from lbench.studies.results import Final, Results, SearchResult
@@ -18,31 +18,31 @@ MOST = 4
 
 @dataclass(frozen=True, slots=True)
 class Worth:
-    """What a search chose against the defaults.
+    """The configuration that a search chose against the defaults.
 
     Args:
         words: a sentence.
         chosen_minus_defaults: test errors over common seeds, in points; None where there are none,
-            and where the defaults are what was chosen.
+            and where the defaults were chosen.
         defaults: the test error of the defaults in percent, over seeds; None where unknown.
         val_error: the validation error of the defaults as a trial; None where they were none.
         same: whether the search chose the defaults.
     """
 
     words: str
-    chosen_minus_defaults: Contrast | None
+    chosen_minus_defaults: Difference | None
     defaults: Summary | None
     val_error: float | None
     same: bool
 
     def as_dict(self) -> dict[str, Any]:
         """Return the object that ``--json`` prints."""
-        contrast = self.chosen_minus_defaults
+        difference = self.chosen_minus_defaults
         return {
             "chosen": self.same,
             "val_error": self.val_error,
             "test_error": self.defaults and self.defaults.as_dict(),
-            "difference": contrast and contrast.as_dict(),
+            "difference": difference and difference.as_dict(),
         }
 
 
@@ -53,29 +53,29 @@ def worths(results: Results) -> dict[str, Worth]:
     """
     finals = {final.point.key: final for final in results.finals}
     chosen = {s.point.key: s for s in results.searches if s.best is not None}
-    contrasts = {}
+    differences = {}
     for key, search in chosen.items():
         final = finals.get(key)
         if final is not None and search.defaults is not None and not _same(search, final):
-            mine, theirs = rows([(each.cell, each.runs) for each in (final, search.defaults)])
-            contrasts[key] = paired_contrast(
-                mine.errors, theirs.errors, "chosen", "defaults", results.study.margin, mine.step
+            ours, theirs = rows([(entry.cell, entry.runs) for entry in (final, search.defaults)])
+            differences[key] = paired_difference(
+                ours.errors, theirs.errors, "chosen", "defaults", results.study.margin, ours.step
             )
-    known = dict(zip(contrasts, adjusted(list(contrasts.values())), strict=True))
+    known = dict(zip(differences, adjusted(list(differences.values())), strict=True))
     return {key: _worth(s, finals.get(key), known.get(key)) for key, s in chosen.items()}
 
 
-def told(results: Results) -> list[str]:
-    """Say it for an answer: in a sentence per search, or for many how often tuning helped."""
+def sentences(results: Results) -> list[str]:
+    """Return a sentence per search for an answer, or for many how often tuning helped."""
     found = worths(results)
     if len(results.searches) == 1:
         return [worth.words for worth in found.values()]
     if len(found) <= MOST:
         return [f"{key}: {worth.words}" for key, worth in found.items()]
-    contrasts = [w.chosen_minus_defaults for w in found.values() if w.chosen_minus_defaults]
+    differences = [w.chosen_minus_defaults for w in found.values() if w.chosen_minus_defaults]
     same = sum(worth.same for worth in found.values())
     words = f"Test error of what {len(found)} searches chose against the defaults: "
-    words += tally(contrasts) if contrasts else "not compared"
+    words += tally(differences) if differences else "not compared"
     return [words + (f"; {same} chose the defaults." if same else ".")]
 
 
@@ -88,25 +88,25 @@ def _same(search: SearchResult, final: Final | None) -> bool:
     return search.defaults.cell == final.cell
 
 
-def _worth(search: SearchResult, final: Final | None, contrast: Contrast | None) -> Worth:
+def _worth(search: SearchResult, final: Final | None, difference: Difference | None) -> Worth:
     trial = next((trial for trial in search.trials if trial.defaults), None)
     val_error = trial.values[0] if trial and trial.values else None
     same = _same(search, final)
     source = final if same else search.defaults
     defaults = None if source is None else rows([(source.cell, source.runs)])[0].test
     if same:
-        words = "The defaults are what was chosen: no other trial has a lower validation error."
-    elif contrast is None or contrast.points is None:
+        words = "The search chose the defaults: no other trial has a lower validation error."
+    elif difference is None or difference.points is None:
         words = "Not compared with the defaults: no seed is finished with both."
     else:
         theirs = f"; the defaults have {percent(defaults.mean)} %" if defaults else ""
-        words = f"{SAID[contrast.verdict]} ({contrast.numbers}{theirs})."
-    return Worth(words, contrast, defaults, val_error, same)
+        words = f"{SAID[difference.verdict]} ({difference.numbers}{theirs})."
+    return Worth(words, difference, defaults, val_error, same)
 
 
 SAID: Mapping[str, str] = {
-    "lower": "What was chosen has a lower test error than the defaults",
-    "higher": "What was chosen has a higher test error than the defaults",
-    "equal": "What was chosen and the defaults have equal test errors within the margin",
-    "undecided": "Whether what was chosen has a lower test error than the defaults is undecided",
+    "lower": "The chosen configuration has a lower test error than the defaults",
+    "higher": "The chosen configuration has a higher test error than the defaults",
+    "equal": "The chosen configuration and the defaults have equal test errors within the margin",
+    "undecided": "Whether the chosen configuration has a lower test error is undecided",
 }

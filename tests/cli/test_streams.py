@@ -13,7 +13,7 @@ import pytest
 
 import lbench as lbench_package
 from lbench.cli.main import main
-from lbench.report.table import print_table
+from lbench.report.table import Table
 from lbench.report.terminal import live
 from tests.studies.helper import LBENCH, lbench
 
@@ -116,7 +116,7 @@ def test_a_dumb_terminal_has_lines_instead_of_one_that_is_redrawn(
 def test_a_table_in_a_pipe_has_no_trailing_spaces_and_no_limit(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    print_table(["words", "more"], [["a " * 1500 + "b", ""]])
+    Table("", ["words", "more"], [["a " * 1500 + "b", ""]]).print()
     lines = capsys.readouterr().out.splitlines()
     assert all(line == line.rstrip() for line in lines)
     assert any(line.count("a") == 1500 for line in lines)
@@ -126,7 +126,7 @@ def test_a_terminal_of_one_column_still_gets_every_letter(monkeypatch: pytest.Mo
     monkeypatch.setenv("COLUMNS", "1")
     terminal = Terminal()
     with contextlib.redirect_stdout(terminal):
-        print_table(["word", "number"], [["abcdefgh " * 9, "12.50"]], right=[1])
+        Table("", ["word", "number"], [["abcdefgh " * 9, "12.50"]], [1]).print()
     assert terminal.getvalue().count("abcdefgh") == 9
     assert "12.50" in terminal.getvalue()
 

@@ -71,7 +71,7 @@ def test_the_best_is_named_with_its_interval_and_its_seeds(trained: Trained) -> 
     found = ask(told(trained.grid, CLEAR), "best")
     assert found.sentence == (
         "On Digits (8x8), mlp the lowest test error is that of bp (2.00 % [1.74, 2.26], "
-        "4 of 4 seeds), lower than each other cell's."
+        "4 of 4 seeds), lower than that of each other cell."
     )
 
 
@@ -89,7 +89,7 @@ def test_no_test_is_named_where_one_cell_alone_has_finished(trained: Trained) ->
 
 def test_what_cannot_be_told_apart_is_in_the_best_set(trained: Trained) -> None:
     found = ask(told(trained.grid, NOISY), "best")
-    assert "not told apart from it" in found.sentence
+    assert "indistinguishable from it" in found.sentence
     assert len(found.data["groups"][0]["best"]) == 4
 
 
@@ -97,7 +97,7 @@ def test_a_setting_whose_curve_falls_has_its_best_set_at_its_end(trained: Traine
     results = along(trained.grid, (0.1, 0.5, 0.9), CLEAR[2::-1])
     found = ask(results, "grid")
     assert "the lowest test error is 2.00 %" in found.sentence
-    assert "not told apart from it: 0.9" in found.sentence
+    assert "indistinguishable from it: 0.9" in found.sentence
     assert found.data["series"][0]["best_set"] == ["0.9"]
 
 
@@ -259,7 +259,7 @@ def test_depth_says_where_the_smallest_value_has_no_finished_run(trained: Traine
     results = along(trained.grid, (2, 4, 8), [CLEAR[3], CLEAR[1], CLEAR[0]])
     shallow, *deeper = results.finals
     found = ask(replace(results, finals=deeper, missing=[shallow.point]), "depth")
-    assert "counted from 4, for no run has finished at 2" in found.sentence
+    assert "counted from 4, because no run has finished at 2" in found.sentence
     assert "points from 4 to 8)" in found.sentence
     whole = ask(results, "depth")
     assert "counted from" not in whole.sentence

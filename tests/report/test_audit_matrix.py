@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lbench.report import audit_matrix, table, terminal
+from lbench.report import table, terminal
 from lbench.report.audit_matrix import Matrix
 
 
@@ -28,7 +28,7 @@ def test_forty_layers_have_a_line_each_in_eighty_columns(
 ) -> None:
     matrix = chain(40)
     matrix.cells[0][1:4] = ["sign", "scalar", "?"]
-    audit_matrix.show(matrix)
+    matrix.print()
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= 80
     first = next(line for line in lines if "stage0.conv0" in line)
@@ -46,7 +46,7 @@ def test_forty_layers_have_a_line_each_in_eighty_columns(
 def test_a_column_that_has_no_row_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     names = [f"a_block_with_a_long_name_{k}" for k in range(5)]
     cells = [["1w" if column >= row else "" for column in range(4)] for row in range(4)]
-    audit_matrix.show(Matrix("Whose update moves?", "redrawn", names[:-1], names[1:], cells))
+    Matrix("Whose update moves?", "redrawn", names[:-1], names[1:], cells).print()
     printed = capsys.readouterr().out
     assert "wwww" in printed
     assert f"5 {names[-1]}" in printed
@@ -54,13 +54,13 @@ def test_a_column_that_has_no_row_is_named(capsys: pytest.CaptureFixture[str]) -
 
 @pytest.mark.usefixtures("narrow")
 def test_few_layers_have_words_in_a_table(capsys: pytest.CaptureFixture[str]) -> None:
-    audit_matrix.show(chain(3))
+    chain(3).print()
     printed = capsys.readouterr().out
     assert ["stage0.conv0", "full", "full", "2"] in [line.split() for line in printed.splitlines()]
 
 
 def test_piped_output_has_words_whatever_its_width(capsys: pytest.CaptureFixture[str]) -> None:
-    audit_matrix.show(chain(40))
+    chain(40).print()
     printed = capsys.readouterr().out
     assert "ff" not in printed
     assert printed.count("full") == 40 * 39 // 2

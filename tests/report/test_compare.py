@@ -44,7 +44,10 @@ def test_seeds_of_the_same_error_have_an_interval(made_up: Any) -> None:
     cells = json.loads(call(made_up, "--json"))
     assert all(0 <= end <= 100 for cell in cells for end in cell["test_error"]["ci95"])
     differences = compare(made_up.pairs()).differences
-    assert all(each.error and each.error.low != each.error.high for each in differences)
+    assert all(
+        each.over_seeds.points and each.over_seeds.points.low != each.over_seeds.points.high
+        for each in differences
+    )
 
 
 def test_a_constant_difference_is_not_exact(made_up: Any) -> None:
@@ -52,10 +55,12 @@ def test_a_constant_difference_is_not_exact(made_up: Any) -> None:
         made_up.run("bp", seed, error)
         made_up.run("lfnn_l", seed, error + 0.5)
     (difference,) = compare(made_up.pairs()).differences
-    assert difference.error is not None
-    assert difference.error.low == pytest.approx(difference.error.mean - 0.0123, abs=1e-4)
-    assert difference.t_test.p is not None
-    assert difference.t_test.p < 0.001
+    assert difference.over_seeds.points is not None
+    assert difference.over_seeds.points.low == pytest.approx(
+        difference.over_seeds.points.mean - 0.0123, abs=1e-4
+    )
+    assert difference.over_seeds.t_test.p is not None
+    assert difference.over_seeds.t_test.p < 0.001
     assert "+0.50 [+0.49, +0.51]" in call(made_up, "bp", "lfnn_l")
 
 
@@ -114,9 +119,9 @@ def test_differences_are_paired_over_common_seeds(made_up: Any) -> None:
     made_up.run("lfnn_l", 3, 80.0)
     comparison = compare(made_up.pairs())
     (difference,) = comparison.differences
-    assert difference.error is not None
-    assert difference.error.n == 3
-    assert difference.error.mean == pytest.approx(0.51)
+    assert difference.over_seeds.points is not None
+    assert difference.over_seeds.points.n == 3
+    assert difference.over_seeds.points.mean == pytest.approx(0.51)
     assert "seeds" in [term.name for term in comparison.unequal]
 
 
@@ -160,7 +165,7 @@ def test_cells_on_other_data_are_not_subtracted(made_up: Any) -> None:
     made_up.run()
     made_up.run("lfnn_l", task={"digest": "0" * 64}, data={"title": "CIFAR-10 (JPEG)"})
     comparison = compare(made_up.pairs())
-    assert comparison.differences[0].error is None
+    assert comparison.differences[0].over_seeds.points is None
     assert "2 minus 1: no difference: other data" in call(made_up, "bp", "lfnn_l")
 
 

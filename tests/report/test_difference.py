@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from lbench.cli.compare import command
 from lbench.report import difference_table
-from lbench.report.compare import Difference, compare
+from lbench.report.compare import RowDifference, compare
 from lbench.statistics.examples import examples, right
 from tests.training.helper import lbench_run
 
@@ -50,7 +50,7 @@ def wrong(share: float, seed: int) -> np.ndarray:
     return hard & (np.random.default_rng(seed).uniform(size=N) < 5 * share)
 
 
-def difference(made_up: Any, first: str = "bp") -> Difference:
+def difference(made_up: Any, first: str = "bp") -> RowDifference:
     pairs = sorted(made_up.pairs(), key=lambda pair: pair[0].rule != first)
     (found,) = compare(pairs).differences
     return found
@@ -64,14 +64,14 @@ def test_seeds_and_examples_are_tested(made_up: Any) -> None:
         run(made_up, "bp", seed, theirs[-1])
         run(made_up, "lfnn_l", seed, mine[-1])
     found = difference(made_up)
-    assert found.error is not None
-    assert found.t_test.p is not None
-    assert found.t_test.p < 0.05
-    assert found.wilcoxon.p == pytest.approx(2 / 2**6)
+    assert found.over_seeds.points is not None
+    assert found.over_seeds.t_test.p is not None
+    assert found.over_seeds.t_test.p < 0.05
+    assert found.over_seeds.wilcoxon.p == pytest.approx(2 / 2**6)
     expected = examples(~np.stack(mine), ~np.stack(theirs))
     assert found.examples == expected
     assert found.examples is not None
-    assert found.examples.points == pytest.approx(found.error.mean)
+    assert found.examples.points == pytest.approx(found.over_seeds.points.mean)
     assert found.mcnemar.p == expected.p
     assert (found.seeds_say, found.examples_say) == ("higher", "higher")
 
@@ -81,7 +81,7 @@ def test_p_values_are_adjusted_over_the_table(made_up: Any) -> None:
         for at, name in enumerate(("bp", "fa", "dfa", "lfnn_l")):
             run(made_up, name, seed, wrong(0.02 + 0.002 * at, 10 * at + seed))
     found = compare(made_up.pairs()).differences
-    for tests in ([each.t_test for each in found], [each.mcnemar for each in found]):
+    for tests in ([each.over_seeds.t_test for each in found], [each.mcnemar for each in found]):
         known = sorted((test.p or 0.0, test.holm or 0.0) for test in tests)
         smallest, adjusted = known[0]
         assert adjusted == pytest.approx(min(1.0, 3 * smallest))
@@ -97,7 +97,7 @@ def test_one_seed_says_something_about_its_test_examples(made_up: Any) -> None:
     run(made_up, "bp", 0, wrong(0.02, 1))
     run(made_up, "lfnn_l", 0, wrong(0.05, 2))
     found = difference(made_up)
-    assert (found.t_test.p, found.seeds_say) == (None, "")
+    assert (found.over_seeds.t_test.p, found.seeds_say) == (None, "")
     assert found.examples_say == "higher"
     text = call(made_up, "bp", "lfnn_l")
     assert "2 minus 1: no t test: one pair has no spread." in text
@@ -109,7 +109,7 @@ def test_older_runs_without_labels_still_compare(made_up: Any) -> None:
         run(made_up, "bp", seed, wrong(0.02, seed), labels=False)
         run(made_up, "lfnn_l", seed, wrong(0.03, 10 + seed), labels=False)
     found = difference(made_up)
-    assert found.t_test.p is not None
+    assert found.over_seeds.t_test.p is not None
     assert found.examples is None
     text = call(made_up, "bp", "lfnn_l")
     assert "nothing over test examples: no run of these cells keeps test_labels.npy" in text

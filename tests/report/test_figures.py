@@ -189,10 +189,10 @@ def test_a_history_shows_each_state_and_the_best_so_far_never_rises(trained: Tra
 
 def test_a_slice_marks_what_cannot_be_told_apart(trained: Trained) -> None:
     figure = only(trained.search, "slice:lr")
-    marked = [row["trial"] for row in figure.data if row["not_told_apart"]]
+    marked = [row["trial"] for row in figure.data if row["indistinguishable"]]
     assert len(marked) == 2
     lines = {line.get_label(): line for line in axes(figure)[0].get_lines()}
-    assert len(lines["not told apart from the best"].get_xdata()) == 2
+    assert len(lines["indistinguishable from the best"].get_xdata()) == 2
     assert len(lines["best"].get_xdata()) == 1
     assert axes(figure)[0].get_xscale() == "log"
 
@@ -251,7 +251,7 @@ def test_a_picture_in_a_page_takes_the_pages_colours_and_ids_of_its_own() -> Non
         'height="5pt"><metadata>http://z</metadata><path id="a" style="fill: #1a1a1b"/>'
         '<use xlink:href="#a" clip-path="url(#b)"/></svg>'
     )
-    found = inline(svg, "bars", "All &quot;cells&quot;")
+    found = inline(svg, Figure("bars", 'All "cells"', "", panels(1)[0], []))
     assert "http" not in found
     assert 'id="bars-a"' in found
     assert 'href="#bars-a"' in found

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from lbench.report.breaking import broken
 from lbench.report.latex import to_latex
 from lbench.report.latex_text import escape, letters, number
 from lbench.report.table import Table
+from lbench.report.wrapping import broken
 
 
 @pytest.mark.parametrize(

@@ -230,17 +230,17 @@ def test_a_file_of_another_shape_is_refused(tmp_path: Path, text: str) -> None:
 
 def test_a_table_numbers_its_sources_and_leaves_out_empty_columns() -> None:
     rows = published("pred", "mnist")
-    columns, lines, notes = citations.table(rows)
-    assert columns == ["test", "network", "same here", "augmentation", "selected", "source"]
-    assert {line[-1] for line in lines} == {"[1]"}
-    assert len(notes) == 1
-    assert "without the local heads" in notes[0]
+    found = citations.table(rows)
+    assert found.columns == ["test", "network", "same here", "augmentation", "selected", "source"]
+    assert {row[-1] for row in found.rows} == {"[1]"}
+    assert len(found.notes) == 1
+    assert "without the local heads" in found.notes[0]
 
 
 def test_a_narrow_table_has_the_terms_in_its_notes() -> None:
-    columns, lines, notes = citations.table(published("pred", "mnist"), narrow=True)
-    assert columns == ["test", "network", "source"]
-    assert len(notes) == len(lines) == 2  # one for each network here
-    for note in notes:
+    found = citations.table(published("pred", "mnist"), narrow=True)
+    assert found.columns == ["test", "network", "source"]
+    assert len(found.notes) == len(found.rows) == 2  # one for each network here
+    for note in found.notes:
         assert "augmentation: 2-pixel jitter; selected: no validation split" in note
-    assert "same network here: vgg8b" in " ".join(notes)
+    assert "same network here: vgg8b" in " ".join(found.notes)

@@ -58,7 +58,7 @@ def test_a_best_value_at_the_end_of_what_was_searched_is_told(
     found = edges([searched(base, {name: domain}, trials)])
     assert len(found) == (end is not None)
     if end is not None:
-        assert found[0].startswith(f"{name}: the best of 1 of 1 searches lies at the {end} of")
+        assert found[0].startswith(f"{name}: the best of 1 of 1 searches is at the {end} of")
 
 
 @pytest.mark.parametrize(

@@ -81,7 +81,7 @@ def test_what_the_page_links_to_is_there_once(report: Report) -> None:
 
 def test_the_page_has_the_question_the_answer_and_the_command(report: Report) -> None:
     text = Page(report.page).text
-    for words in ("What was asked", "Make it again", report.answer.sentence, "lbench study"):
+    for words in ("Question and terms", "Reproduction", report.answer.sentence, "lbench study"):
         assert words in text
 
 
@@ -357,7 +357,7 @@ def test_every_installed_study_asks_for_what_there_is(name: str) -> None:
 def test_a_study_without_any_cell_still_has_a_page(trained: Trained, tmp_path: Path) -> None:
     report = make_report(replace(trained.grid, finals=()), tmp_path, home=trained.home)
     assert report.answer.sentence.startswith("Undecided")
-    assert "No cell has been trained" in Page(report.page).text
+    assert "No configuration has been trained" in Page(report.page).text
 
 
 def test_a_probe_that_a_figure_or_the_answer_reads_and_no_run_records_is_named() -> None:

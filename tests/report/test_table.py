@@ -4,11 +4,9 @@ import pytest
 
 from lbench.report import table
 from lbench.report.table import (
+    Table,
     between,
-    markdown,
     percent,
-    print_parts,
-    print_table,
     settings,
     signed,
     text,
@@ -29,7 +27,7 @@ def test_what_is_not_known_is_a_dash() -> None:
 
 
 def test_markdown_keeps_a_bar_inside_its_cell() -> None:
-    assert markdown(["a", "b"], [["x|y", "1"]], right=[1]).splitlines() == [
+    assert Table("", ["a", "b"], [["x|y", "1"]], [1]).markdown().splitlines() == [
         "| a | b |",
         "| --- | ---: |",
         "| x\\|y | 1 |",
@@ -37,7 +35,7 @@ def test_markdown_keeps_a_bar_inside_its_cell() -> None:
 
 
 def test_piped_tables_are_never_folded(capsys: pytest.CaptureFixture[str]) -> None:
-    print_table(["words"], [["a " * 150]])
+    Table("", ["words"], [["a " * 150]]).print()
     lines = capsys.readouterr().out.splitlines()
     assert [line.count("a") for line in lines if "a" in line] == [150]
 
@@ -70,7 +68,7 @@ def test_names_of_columns_are_broken_between_words_alone(
     monkeypatch.setattr(table, "columns", lambda: room)
     names = ["", "rule", "options", "network", "test error %", "not finished"]
     row = ["1", "lfnn_l", OPTIONS, "mlp in 2", "89.97 [86.43, 92.67]*", "1 diverged, 1 killed"]
-    print_table(names, [row], right=[4])
+    Table("", names, [row], [4]).print()
     head, body = parts(capsys.readouterr().out)
     assert set(" ".join(head).split()) == set(" ".join(names).split())
     assert row[4] in " ".join(body)
@@ -82,7 +80,8 @@ def test_long_words_are_broken_behind_signs(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(table, "columns", lambda: 40)
-    print_table(["cell", "audit"], [[f"lfnn_l/digits/mlp/{OPTIONS}@bda4cf3b", "BP-free"]])
+    row = [f"lfnn_l/digits/mlp/{OPTIONS}@bda4cf3b", "BP-free"]
+    Table("", ["cell", "audit"], [row]).print()
     _, body = parts(capsys.readouterr().out)
     cells = [line.split()[0] for line in body]
     assert "".join(cells) == f"lfnn_l/digits/mlp/{OPTIONS}@bda4cf3b"
@@ -95,7 +94,7 @@ def test_text_that_nothing_breaks_is_cut_and_none_is_lost(
 ) -> None:
     monkeypatch.setattr(table, "columns", lambda: 40)
     rows = [["x" * 100, "学習" * 30], ["", "two\nlines"]]
-    print_table(["text", "wide"], rows)
+    Table("", ["text", "wide"], rows).print()
     _, body = parts(capsys.readouterr().out)
     said = "".join(body)
     assert (said.count("x"), said.count("学")) == (100, 30)
@@ -111,7 +110,7 @@ def test_a_table_is_whole_or_in_the_first_parts_that_cut_no_word(
     tables = {}
     for room in (60, 51, 40, 30):
         monkeypatch.setattr(table, "columns", lambda room=room: room)
-        print_parts(names, rows, layouts)
+        Table("", names, rows, layouts=layouts).print()
         tables[room] = capsys.readouterr().out.count("1 ")
     assert tables == {60: 1, 51: 1, 40: 2, 30: 3}
 

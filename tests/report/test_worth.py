@@ -76,7 +76,7 @@ def test_a_search_that_chose_the_defaults_says_so(trained: Trained, how: str) ->
     else:  # a sampler suggested them
         search = replace(search, defaults=final)
     (worth,) = worths(replace(results, searches=[search])).values()
-    assert worth.words.startswith("The defaults are what was chosen")
+    assert worth.words.startswith("The search chose the defaults")
     assert worth.defaults is not None
     assert worth.defaults.mean == pytest.approx(2.1)
 

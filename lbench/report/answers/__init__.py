@@ -1,4 +1,4 @@
-"""A study's answer, worked out from its results: by name, as a study's ``analysis`` says it."""
+"""The answer to a study's question, computed from its results by the study's ``analysis``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from lbench.errors import PluginError
 from lbench.registry import registry
 from lbench.report.answers.answer import UNDECIDED, Answer, joined
 from lbench.report.searches import counted, edges
-from lbench.report.worth import told
+from lbench.report.worth import sentences
 from lbench.studies.results import Results
 
 __all__ = ["Answer", "analysis", "answer"]
@@ -21,10 +21,10 @@ FIRST = 10
 
 
 def analysis(name: str) -> Callable[[Results], Answer]:
-    """Return the function that works out what a study's ``analysis`` names.
+    """Return the function of an analysis by its name.
 
     Raises:
-        UsageError: nobody brings such an analysis, or the probe that it reads; says the nearest.
+        UsageError: no plugin has such an analysis, or the probe that it reads; names the nearest.
         PluginError: it cannot be loaded.
     """
     if probe := registry().find("analyses", name).probe:
@@ -34,26 +34,26 @@ def analysis(name: str) -> Callable[[Results], Answer]:
 
 
 def answer(results: Results) -> Answer:
-    """The answer to a study's question, with what its searches could not see.
+    """Return the answer to a study's question, with the limits of its searches.
 
     Raises:
-        UsageError: as :func:`analysis`.
-        PluginError: as :func:`analysis`, or what it returns is no answer.
+        UsageError: as in :func:`analysis`.
+        PluginError: as in :func:`analysis`, or it returned no answer.
     """
-    worked_out = analysis(results.study.analysis)
+    function = analysis(results.study.analysis)
     runs = [run for final in results.finals for run in final.runs]
-    known = any(search.best is not None for search in results.searches)
-    if not known and not any(run.status == "finished" for run in runs):
+    complete = any(search.best is not None for search in results.searches)
+    if not complete and not any(run.status == "finished" for run in runs):
         return _nothing(results)
     with contained():
-        found = worked_out(results)
+        found = function(results)
     if not isinstance(found, Answer):
         name = results.study.analysis
         raise PluginError(
             f"Analysis {name!r} of plugin {registry().owner('analyses', name)!r} returned "
             f"{found!r}, not an Answer."
         )
-    worth = told(results)
+    worth = sentences(results)
     if len(results.searches) == 1:
         found = replace(found, sentence=" ".join([found.sentence, *worth]))
         worth = []
@@ -61,7 +61,7 @@ def answer(results: Results) -> Answer:
 
 
 def _nothing(results: Results) -> Answer:
-    """Return the answer where no run has finished: what became of all, with the first reasons."""
+    """Return the answer where no run has finished: the states of all, with the first reasons."""
     runs = [(final.point.key, run) for final in results.finals for run in final.runs]
     ended = Counter(run.status for _, run in runs)
     parts = [f"{number} {status}" for status, number in ended.items()]

@@ -1,4 +1,4 @@
-"""What an answer is, and the words that all answers use."""
+"""An answer, and the words that all answers use."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 UNDECIDED = "Undecided"
-"""What a sentence begins with where the data do not decide."""
-
-
+"""The first word of a sentence where the data do not decide."""
+NO_AXIS = f"{UNDECIDED}: no two values of an axis have a finished run."
+SHOWN = 4
+"""Sentences of groups in an answer; the details have the others."""
 BEGINNINGS = (
     "a", "all", "every", "in", "no", "of", "on", "over", "the", "whether",
 )  # fmt: skip
-"""What a sentence may begin with besides names."""
+"""Words, besides names, with which a sentence may begin."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +23,7 @@ class Answer:
 
     Args:
         sentence: with its interval and its n; begins with :data:`UNDECIDED` where that is so.
-        details: one sentence each, in order.
+        details: sentences, in order.
         data: the numbers behind them, as JSON takes them.
     """
 
@@ -31,12 +32,12 @@ class Answer:
     data: Mapping[str, Any] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
-        """As ``--json`` prints it."""
+        """Return the object that ``--json`` prints."""
         return {"sentence": self.sentence, "details": list(self.details), "data": dict(self.data)}
 
 
 def joined(parts: Sequence[str], *, word: str = "and", most: int = 6) -> str:
-    """``a, b and c``; beyond ``most`` the rest is counted."""
+    """Return ``a, b and c``; beyond ``most`` the rest is counted."""
     if len(parts) > most:
         parts = [*parts[: most - 1], f"{len(parts) - most + 1} more"]
     if len(parts) < 2:
@@ -45,6 +46,11 @@ def joined(parts: Sequence[str], *, word: str = "and", most: int = 6) -> str:
 
 
 def capital(text: str) -> str:
-    """The first letter large where a sentence begins with a word, and not with a name."""
+    """Return a text with a capital first letter, unless it begins with a name."""
     first = text.partition(" ")[0].rstrip(",:")
     return text[:1].upper() + text[1:] if first in BEGINNINGS else text
+
+
+def sentences(texts: Sequence[str]) -> list[str]:
+    """Return texts as sentences, with a capital letter and a full stop."""
+    return [f"{capital(text)}." for text in texts]

@@ -1,56 +1,60 @@
-"""Which cell of each dataset and network has the lowest error, and what is not told apart."""
+"""The configuration of lowest error of each dataset and network, and its best set."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from lbench.report.answers.answer import UNDECIDED, Answer, capital, joined
-from lbench.report.lines import Group, error_of, groups
+from lbench.report.answers.answer import SHOWN, UNDECIDED, Answer, capital, joined, sentences
+from lbench.report.lines import Group, Line, error_of, groups
 from lbench.report.verdict import SET, Verdict, verdict
 from lbench.studies.results import Results
 
 
 def best(results: Results) -> Answer:
-    """The lowest test error of each group, and what cannot be told apart from it."""
-    found = [(group, verdict(group)) for group in groups(results)]
-    decided = [(group, verdict) for group, verdict in found if verdict.best]
+    """State the lowest test error of each group, and what is indistinguishable from it."""
+    decided = [(group, judged) for group in groups(results) if (judged := verdict(group)).best]
     if not decided:
         return Answer(f"{UNDECIDED}: no cell has a finished run.")
-    sentences = [_sentence(group, verdict) for group, verdict in decided]
-    shown, more = sentences[:4], sentences[4:]
-    sentence = capital("; ".join(shown)) + "."
-    if more:
-        sentence += f" {len(more)} more comparisons below."
-    details = [f"{capital(text)}." for text in more]
-    details += [_size(group, verdict) for group, verdict in decided if len(group.lines) > 1]
-    return Answer(sentence, details, {"groups": [_data(g, v) for g, v in decided]})
+    texts = [_sentence(group, judged) for group, judged in decided]
+    sentence = capital("; ".join(texts[:SHOWN])) + "."
+    if more := len(texts[SHOWN:]):
+        sentence += f" {more} more comparisons below."
+    sizes = [_size(group, judged) for group, judged in decided if len(group.lines) > 1]
+    data = {"groups": [_data(group, judged) for group, judged in decided]}
+    return Answer(sentence, [*sentences(texts[SHOWN:]), *sizes], data)
 
 
-def _sentence(group: Group, verdict: Verdict) -> str:
-    first, *others = verdict.best
-    text = f"on {group.title} the lowest test error is that of {first.title} ({error_of(first)})"
+def lowest(best: list[Line]) -> str:
+    """Return the line of lowest error with its error, and those indistinguishable from it."""
+    first, *others = best
+    text = f"{first.title} ({error_of(first)})"
     if others:
-        text += f"; not told apart from it: {joined([line.title for line in others])}"
-    elif len(group.known) > 1:
-        text += ", lower than each other cell's"
+        text += f"; indistinguishable from it: {joined([line.title for line in others])}"
     return text
 
 
-def _size(group: Group, verdict: Verdict) -> str:
+def _sentence(group: Group, judged: Verdict) -> str:
+    text = f"on {group.title} the lowest test error is that of {lowest(list(judged.best))}"
+    if len(judged.best) == 1 and len(group.known) > 1:
+        text += ", lower than that of each other cell"
+    return text
+
+
+def _size(group: Group, judged: Verdict) -> str:
     """Return how many cells are in the best set, and which tests decided that."""
     known = len(group.known)
     if known == 1:
-        return f"{group.title}: nothing was compared, because one cell alone has finished runs."
+        return f"{group.title}: nothing was compared, because only one cell has finished runs."
     cells = "cells" if known == len(group.lines) else "cells that have finished runs"
-    return f"{group.title}: {SET} are {len(verdict.best)} of {known} {cells} ({verdict.method})."
+    return f"{group.title}: {SET} are {len(judged.best)} of {known} {cells} ({judged.method})."
 
 
-def _data(group: Group, verdict: Verdict) -> dict[str, Any]:
+def _data(group: Group, judged: Verdict) -> dict[str, Any]:
     return {
         "dataset": group.dataset,
         "network": group.network,
         "task": {name: str(value) for name, value in group.task.items()},
-        "best": [line.row.cell.cell_id for line in verdict.best],
-        "test_error": [line.row.test and line.row.test.as_dict() for line in verdict.best],
-        "method": verdict.method,
+        "best": [line.row.cell.cell_id for line in judged.best],
+        "test_error": [line.row.test and line.row.test.as_dict() for line in judged.best],
+        "method": judged.method,
     }

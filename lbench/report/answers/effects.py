@@ -1,4 +1,4 @@
-"""What one setting changes on average over all cells that differ in nothing else."""
+"""The average effect of a setting over all configurations that differ in nothing else."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from lbench.report.answers.series import axes, series
-from lbench.report.contrasts import Contrast, adjusted, paired_contrast
+from lbench.report.answers.series import Series, axes, series
+from lbench.report.differences import Difference, adjusted, paired_difference
 from lbench.report.lines import Line
 from lbench.report.table import text
 from lbench.studies.results import Results
@@ -20,56 +20,54 @@ class Effect:
     Args:
         axis: the setting.
         where: dataset and network.
-        pairs: of cells that differ in it alone.
-        contrast: of the two values, each seed's mean over the pairs.
+        pairs: number of pairs of configurations that differ in it alone.
+        difference: of the two values, by the means over the pairs of each seed.
     """
 
     axis: str
     where: str
     pairs: int
-    contrast: Contrast
+    difference: Difference
 
     @property
     def words(self) -> str:
-        """In a sentence."""
-        return f"on {self.where}, over {self.pairs} pairs of cells: {self.contrast.words}"
+        """Return the effect as text."""
+        return f"on {self.where}, over {self.pairs} pairs of cells: {self.difference.words}"
 
     def as_dict(self) -> dict[str, Any]:
-        """As ``answer.json`` has it."""
+        """Return the object that ``answer.json`` has."""
         return {
             "axis": self.axis,
             "where": self.where,
             "pairs": self.pairs,
-            "contrast": self.contrast.as_dict(),
+            "contrast": self.difference.as_dict(),
         }
 
 
 def effects(results: Results) -> list[Effect]:
-    """Of each axis with two values, its second value minus its first; p adjusted for them all."""
-    found = []
+    """Return the effect of each axis with two values, second minus first; p by Holm over all."""
+    made = []
     for axis in axes(results):
-        by_place: dict[str, list[tuple[Any, Line, Any, Line]]] = {}
-        for each in series(results, axis):
-            if len(each.values) == 2:
-                (a, b), (first, second) = each.values, each.lines
-                by_place.setdefault(each.where, []).append((a, first, b, second))
-        for where, pairs in by_place.items():
-            a, _, b, _ = pairs[0]
-            contrast = paired_contrast(
-                _means([second for *_, second in pairs]),
-                _means([first for _, first, *_ in pairs]),
-                f"{axis}={text(b)}",
-                f"{axis}={text(a)}",
-                results.study.margin,
-                # The mean of several cells moves by a fraction of one test example.
-                pairs[0][1].row.step / len(pairs),
-            )
-            found.append(Effect(axis, where, len(pairs), contrast))
-    tested = adjusted([effect.contrast for effect in found])
-    return [replace(effect, contrast=each) for effect, each in zip(found, tested, strict=True)]
+        setups: dict[str, list[Series]] = {}
+        for entry in series(results, axis):
+            if len(entry.values) == 2:
+                setups.setdefault(entry.where, []).append(entry)
+        made += [_effect(where, pairs, results.study.margin) for where, pairs in setups.items()]
+    tested = adjusted([effect.difference for effect in made])
+    return [replace(effect, difference=entry) for effect, entry in zip(made, tested, strict=True)]
+
+
+def _effect(where: str, pairs: list[Series], margin: float | None) -> Effect:
+    axis, (a, b) = pairs[0].axis, pairs[0].values
+    first, second = ([entry.lines[at] for entry in pairs] for at in (0, 1))
+    # The mean of several configurations changes by a fraction of one test example.
+    step = first[0].row.step / len(pairs)
+    names = f"{axis}={text(b)}", f"{axis}={text(a)}"
+    difference = paired_difference(_means(second), _means(first), *names, margin, step)
+    return Effect(axis, where, len(pairs), difference)
 
 
 def _means(lines: list[Line]) -> Mapping[int, float]:
-    """Each seed's mean over cells, of the seeds that all have finished."""
+    """Return the mean over configurations by seed, for the seeds that all have finished."""
     common = set.intersection(*(set(line.row.errors) for line in lines))
     return {seed: sum(line.row.errors[seed] for line in lines) / len(lines) for seed in common}

@@ -1,99 +1,91 @@
-"""Whether one setting matters with everything else the same: its effect, or that it is none."""
+"""The answer to whether one setting matters: its effect with everything else the same."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from lbench.registry import registry
-from lbench.report.answers.answer import UNDECIDED, Answer, capital, joined
-from lbench.report.answers.series import Series, axes, series
-from lbench.report.contrasts import Contrast, adjusted, contrast
+from lbench.report.answers.answer import NO_AXIS, Answer, capital, joined, sentences
+from lbench.report.answers.series import Series, along
+from lbench.report.differences import Difference
 from lbench.report.lines import Line
-from lbench.report.table import signed, text
+from lbench.report.table import text
+from lbench.report.verdict import differences
 from lbench.studies.results import Results
+
+Compared = tuple[Series, Line, list[Difference]]
+"""A series, its line at the default, and the differences of the others to it."""
 
 
 def factor(results: Results) -> Answer:
-    """Every value of the first axis against the rule's default, in each of the other settings."""
-    names = axes(results)
-    found = series(results, names[0]) if names else []
-    if not found:
-        return Answer(f"{UNDECIDED}: no two values of an axis have a finished run.")
-    margin = results.study.margin
-    told = [(each, *_contrasts(each, margin)) for each in found]
-    words = [_sentence(each, base, contrasts) for each, base, contrasts in told]
-    verdicts = [_verdict(contrasts) for _, _, contrasts in told]
-    axis = names[0]
-    counts = {name: verdicts.count(name) for name in ("matters", "does not matter", "undecided")}
-    if len(found) == 1:
-        return Answer(capital(words[0]) + ".", _details(told), {"series": _data(told)})
-    said = [f"it {name} in {n}" for name, n in counts.items() if n and name != "undecided"]
-    if counts["undecided"]:
-        said.append(f"it is undecided in {counts['undecided']}")
-    sentence = f"{capital(axis)}: of {len(found)} settings {joined(said)}."
-    return Answer(
-        sentence, [*(capital(each) + "." for each in words), *_details(told)],
-        {"series": _data(told)},
-    )  # fmt: skip
+    """Compare every value of the first axis with the rule's default, in each other setting."""
+    listed = along(results)
+    if not listed:
+        return Answer(NO_AXIS)
+    compared = [_compared(entry, results.study.margin) for entry in listed]
+    texts = [_sentence(*entry) for entry in compared]
+    details = sentences([d.words for _, _, found in compared for d in found])
+    data = {"series": [_data(*entry) for entry in compared]}
+    if len(listed) == 1:
+        return Answer(capital(texts[0]) + ".", details, data)
+    verdicts = [_verdict(found) for _, _, found in compared]
+    said = [
+        f"it {words} in {n}"
+        for verdict, words in (
+            ("matters", "matters"), ("does not matter", "does not matter"),
+            ("undecided", "is undecided"),
+        )
+        if (n := verdicts.count(verdict))
+    ]  # fmt: skip
+    sentence = f"{capital(listed[0].axis)}: of {len(listed)} settings {joined(said)}."
+    return Answer(sentence, [*sentences(texts), *details], data)
 
 
-def _contrasts(each: Series, margin: float | None) -> tuple[Line, list[Contrast]]:
-    base = _base(each)
-    others = [line for line in each.lines if line is not base]
-    return base, adjusted([contrast(line, base, margin) for line in others])
+def _compared(entry: Series, margin: float | None) -> Compared:
+    base = _base(entry)
+    return entry, base, differences(entry.lines, base, margin)
 
 
-def _base(each: Series) -> Line:
-    """The line at the rule's default, or at the first value."""
-    rule = each.lines[0].final.point.rule
-    field = registry().load("rules", rule).Config.model_fields.get(each.axis)
-    for value, line in zip(each.values, each.lines, strict=True):
+def _base(entry: Series) -> Line:
+    """Return the line at the rule's default, or at the first value."""
+    rule = entry.lines[0].final.point.rule
+    field = registry().load("rules", rule).Config.model_fields.get(entry.axis)
+    for value, line in zip(entry.values, entry.lines, strict=True):
         if field is not None and value == field.default:
             return line
-    return each.lines[0]
+    return entry.lines[0]
 
 
-def _verdict(contrasts: list[Contrast]) -> str:
-    verdicts = {each.verdict for each in contrasts}
+def _verdict(found: list[Difference]) -> str:
+    verdicts = {difference.verdict for difference in found}
     if verdicts & {"lower", "higher"}:
         return "matters"
     return "does not matter" if verdicts == {"equal"} else "undecided"
 
 
-def _sentence(each: Series, base: Line, contrasts: list[Contrast]) -> str:
-    known = [c for c in contrasts if c.points is not None]
+def _sentence(entry: Series, base: Line, found: list[Difference]) -> str:
+    known = [difference for difference in found if difference.points is not None]
     if not known:
-        return f"{each.title}: undecided, no seed is finished in two cells"
-    largest = max(known, key=lambda c: abs(c.points.mean) if c.points else 0.0)
-    verdict = _verdict(contrasts)
-    margin = contrasts[0].margin
-    words = f"{each.title}: {each.axis} {verdict}"
+        return f"{entry.title}: undecided, no seed is finished in two cells"
+    largest = max(known, key=lambda d: abs(d.points.mean) if d.points else 0.0)
+    verdict, margin = _verdict(found), found[0].margin
+    words = f"{entry.title}: {entry.axis} {verdict}"
     if verdict == "undecided":
-        words = f"{each.title}: whether {each.axis} matters is undecided"
+        words = f"{entry.title}: whether {entry.axis} matters is undecided"
     if verdict == "does not matter" and margin:
         words += f" within {margin:g} points"
-    if largest.points is not None:
-        points = largest.points
-        words += f"; the largest effect is {signed(points.mean, points.low, points.high)} points"
-        words += f" (n = {points.n}), from {each.at(base)} to "
-        line = next(line for line in each.lines if largest.name in (line.title, line.whole))
-        words += text(each.values[list(each.lines).index(line)])
-    return words
+    line = next(line for line in entry.lines if largest.name in (line.title, line.whole))
+    n = largest.points.n if largest.points else 0
+    words += f"; the largest effect is {largest.text} points (n = {n}), from {entry.at(base)} to "
+    return words + text(entry.values[list(entry.lines).index(line)])
 
 
-def _details(told: list[tuple[Series, Line, list[Contrast]]]) -> list[str]:
-    return [f"{capital(c.words)}." for _, _, contrasts in told for c in contrasts]
-
-
-def _data(told: list[tuple[Series, Line, list[Contrast]]]) -> list[dict[str, Any]]:
-    return [
-        {
-            "series": each.name,
-            "where": each.where,
-            "axis": each.axis,
-            "base": each.at(base),
-            "verdict": _verdict(contrasts),
-            "contrasts": [c.as_dict() for c in contrasts],
-        }
-        for each, base, contrasts in told
-    ]
+def _data(entry: Series, base: Line, found: list[Difference]) -> dict[str, Any]:
+    return {
+        "series": entry.name,
+        "where": entry.where,
+        "axis": entry.axis,
+        "base": entry.at(base),
+        "verdict": _verdict(found),
+        "contrasts": [difference.as_dict() for difference in found],
+    }

@@ -8,74 +8,61 @@ from typing import Any
 from lbench.registry import registry
 from lbench.report.compare import mean
 from lbench.report.lines import Group, Line
-from lbench.statistics.aggregate import (
-    Aggregate,
-    interquartile_mean,
-    probability_of_improvement,
-)
+from lbench.statistics.aggregate import Aggregate, interquartile_mean, probability_of_improvement
 from lbench.studies.settings import EQUAL
-
-Scores = dict[str, list[float]]
 
 
 def overall(groups: Sequence[Group]) -> tuple[list[str], list[dict[str, Any]]]:
-    """Of each rule that every task has, in words and in numbers; none of fewer than two tasks.
+    """Return words and numbers on each rule that every task has; none for fewer than two tasks.
 
-    Equal epochs and equal operations are two questions about the same tasks: each has its own.
+    Equal epochs and equal operations are two questions about the same tasks, which are answered
+    separately.
     """
     details: list[str] = []
     data: list[dict[str, Any]] = []
-    known = [group for group in groups if _control(group) is not None]
+    reference = registry().reference("rules")
+    known = [group for group in groups if _has_error(group, reference)]
     for equal in dict.fromkeys(group.task.get(EQUAL) for group in known):
-        mine = [group for group in known if group.task.get(EQUAL) == equal]
-        if len(mine) > 1:
-            words, numbers = _overall(mine, f" at equal {equal}" if equal else "")
-            details += words
-            data += [{"equal": equal, **entry} for entry in numbers]
-    return details, data
-
-
-def _overall(known: Sequence[Group], what: str) -> tuple[list[str], list[dict[str, Any]]]:
-    names = dict.fromkeys(line.name for group in known for line in group.known)
-    details: list[str] = []
-    data: list[dict[str, Any]] = []
-    reference = registry().reference("rules")
-    control = _errors(known, reference)
-    for name in names:
-        errors = _errors(known, name)
-        if name == reference or len(errors) < len(known):
+        tasks = [group for group in known if group.task.get(EQUAL) == equal]
+        if len(tasks) < 2:
             continue
-        middle = interquartile_mean(errors, over=control)
-        wins = probability_of_improvement(errors, control)
-        details.append(
-            f"{name} over {len(known)} tasks{what}: interquartile mean of its error over "
-            f"{reference}'s {_words(middle)}; a run of it is better than one of {reference} with "
-            f"probability {_words(wins)}."
-        )
-        data.append(
-            {
-                "rule": name,
-                "interquartile_mean": middle.as_dict(),
-                "better_than_reference": wins.as_dict(),
-            }
-        )
+        what = f"{len(tasks)} tasks" + (f" at equal {equal}" if equal else "")
+        control = _errors(tasks, reference)
+        for name in dict.fromkeys(line.name for group in tasks for line in group.known):
+            errors = _errors(tasks, name)
+            if name == reference or len(errors) < len(tasks):
+                continue
+            middle = interquartile_mean(errors, over=control)
+            wins = probability_of_improvement(errors, control)
+            details.append(
+                f"{name} over {what}: interquartile mean of its error over "
+                f"{reference}'s {_words(middle)}; a run of it is better than one of {reference} "
+                f"with probability {_words(wins)}."
+            )
+            data.append(
+                {
+                    "equal": equal,
+                    "rule": name,
+                    "interquartile_mean": middle.as_dict(),
+                    "better_than_reference": wins.as_dict(),
+                }
+            )
     return details, data
 
 
-def _control(group: Group) -> Line | None:
-    """The group's line of the reference rule, with an error to divide by."""
-    reference = registry().reference("rules")
+def _has_error(group: Group, reference: str) -> bool:
+    """Return whether the reference rule has an error in the group by which others are divided."""
     line = next((line for line in group.known if line.name == reference), None)
-    return line if line is not None and mean(line.row.test) else None
+    return line is not None and bool(mean(line.row.test))
 
 
 def _errors(groups: Sequence[Group], name: str) -> Mapping[str, list[float]]:
-    """A rule's errors by group, in the order of the seeds, of its cell of lowest error there."""
-    found: Scores = {}
+    """Return a rule's errors by group, in the order of the seeds, where its error is lowest."""
+    found: dict[str, list[float]] = {}
     for group in groups:
-        mine = [line for line in group.known if line.name == name]
-        if mine:
-            lowest = min(mine, key=lambda line: mean(line.row.test) or 0.0)
+        lines: list[Line] = [line for line in group.known if line.name == name]
+        if lines:
+            lowest = min(lines, key=lambda line: mean(line.row.test) or 0.0)
             found[group.title] = [error for _, error in sorted(lowest.row.errors.items())]
     return found
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lbench.report.compare.difference import Difference, differences
+from lbench.report.compare.difference import RowDifference, differences
 from lbench.report.compare.row import Pairs, Row, rows
 from lbench.report.compare.terms import Term, recipes, unequal
 from lbench.report.published import Published, published
@@ -25,7 +25,7 @@ class Comparison:
     """
 
     rows: Sequence[Row]
-    differences: Sequence[Difference]
+    differences: Sequence[RowDifference]
     unequal: Sequence[Term]
     recipes: Sequence[Term]
     published: Sequence[Published]

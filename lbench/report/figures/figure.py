@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from lbench.report.breaking import broken
 from lbench.report.records import write_csv
+from lbench.report.wrapping import broken
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,18 +20,18 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#6E6E6E")
-"""Okabe & Ito's, told apart by the colour-blind; yellow left out, for it fades on white."""
+"""The colour-blind-safe palette of Okabe & Ito without yellow, which fades on white."""
 DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (3, 1)), (0, (1, 1)))
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 INK = "#1a1a1b"
 PAPER = "#fefefe"
-"""Colours of text and ground that nothing else has, so that a page can put its own there."""
+"""Colours of text and background that nothing else has, so that a page can replace them."""
 FAINT = "#8a8a8b"
 WIDE = 10.0
-"""Inches: as wide as a page, so that text is read at its own size."""
+"""Inches: as wide as a page, so that text keeps its size."""
 ACROSS = 3
 LINES = 7
-"""Lines in one panel: more cannot be told apart."""
+"""Lines in one panel: more cannot be distinguished."""
 PANELS = 15
 """Panels of a figure; its data have all."""
 TALL = 10
@@ -39,7 +39,7 @@ TALL = 10
 ENTRY = 0.2
 """Inches of a row of a legend."""
 DECADES = 30.0
-"""Values whose ratio is larger lie on a logarithmic axis."""
+"""Values whose ratio is larger have a logarithmic axis."""
 
 STYLE: dict[str, Any] = {
     "font.family": "DejaVu Sans",
@@ -80,7 +80,7 @@ class Figure:
         title: one line above it.
         caption: what a reader must know: units, bands, what is left out.
         picture: as matplotlib has it.
-        data: one flat object a point, with everything that is drawn and what is left out.
+        data: a flat object per point, with everything that is drawn and what is left out.
     """
 
     name: str
@@ -92,11 +92,11 @@ class Figure:
 
 @contextmanager
 def style() -> Iterator[None]:
-    """The style of all figures, while they are drawn and written; nothing global remains."""
+    """Apply the style of all figures while they are drawn and written, without global traces."""
     import matplotlib as mpl
 
     with mpl.rc_context(), warnings.catch_warnings():
-        # A letter that the font lacks is drawn as a box; a page of warnings says no more.
+        # A letter that the font lacks is drawn as a box, which needs no warning.
         warnings.filterwarnings("ignore", r"Glyph .* missing from font")
         mpl.rcdefaults()
         mpl.rcParams.update(STYLE)  # type: ignore[arg-type]
@@ -106,9 +106,11 @@ def style() -> Iterator[None]:
 def panels(
     count: int, *, across: int = ACROSS, width: float = WIDE, height: float = 3.0
 ) -> tuple[Picture, list[Axes]]:
-    """A picture with so many axes, in rows.
+    """Return a picture with this number of axes, in rows.
 
     Args:
+        count: of the axes.
+        across: axes in a row, at most.
         width: inches of the whole picture where the first row is full.
         height: inches of a row.
     """
@@ -129,7 +131,7 @@ def panels(
 
 
 def look(index: int) -> dict[str, Any]:
-    """Colour, line and marker of a series; all three differ from one to the next."""
+    """Return colour, line and marker of a series; all three differ from one to the next."""
     turn = index // len(COLOURS)
     return {
         "color": COLOURS[index % len(COLOURS)],
@@ -163,19 +165,80 @@ def legend(picture: Picture, axes: Sequence[Axes]) -> None:
 
 
 def few(items: Sequence[T], value: Callable[[T], float]) -> list[T]:
-    """Return the items of lowest value, as many as can be told apart, in their order."""
-    kept = sorted(range(len(items)), key=lambda at: value(items[at]))[:LINES]
-    return [items[at] for at in sorted(kept)]
+    """Return the :data:`LINES` items of lowest value, in their order."""
+    lowest = sorted(range(len(items)), key=lambda at: value(items[at]))[:LINES]
+    return [items[at] for at in sorted(lowest)]
+
+
+def left_out(count: int, quantity: str) -> str:
+    """Return a sentence of a caption on the lines that a figure leaves out; "" for none."""
+    if count <= 0:
+        return ""
+    return f" Shown are the {LINES} of lowest {quantity}; {count} more are in the data alone."
+
+
+def panel_figure(
+    name: str,
+    title: str,
+    caption: str,
+    contents: Sequence[tuple[str, T]],
+    draw: Callable[[Axes, T], None],
+    data: Sequence[Mapping[str, Any]],
+    *,
+    height: float,
+    across: int = ACROSS,
+    what: str = "panels",
+) -> Figure:
+    """Return a figure with a panel per content, and one legend for all.
+
+    Args:
+        name: of its files.
+        title: one line above it.
+        caption: is extended by the number of panels that are left out, beyond :data:`PANELS`.
+        contents: what the panels show, each with its title.
+        draw: called with axes and a content.
+        data: of the figure, also of what is left out.
+        height: of a panel, inches.
+        across: panels in a row, at most.
+        what: names what is left out.
+    """
+    picture, axes = panels(min(len(contents), PANELS), across=across, height=height)
+    for panel, (heading, content) in zip(axes, contents, strict=False):
+        draw(panel, content)
+        head(panel, heading)
+    legend(picture, axes)
+    if (more := len(contents) - PANELS) > 0:
+        caption += f" {more} more {what} are in the data alone."
+    return Figure(name, title, caption, picture, data)
+
+
+def curve(
+    axes: Axes,
+    at: Sequence[float],
+    values: tuple[Sequence[float], Sequence[float], Sequence[float]],
+    label: str,
+    style: Mapping[str, Any],
+    alpha: float = 0.15,
+) -> None:
+    """Draw a line with a band: its middle, its lower and its upper end at each position."""
+    middle, low, high = values
+    axes.plot(at, middle, label=clipped(label), **style)
+    axes.fill_between(at, low, high, color=style["color"], alpha=alpha, linewidth=0)
 
 
 def logarithmic(values: Sequence[float]) -> bool:
-    """Whether values are all positive and span decades."""
+    """Return whether values are all positive and span decades."""
+    return spans(values, DECADES)
+
+
+def spans(values: Sequence[float | None], ratio: float) -> bool:
+    """Return whether values are all positive and the largest exceeds the least by this factor."""
     known = [value for value in values if value is not None]
-    return bool(known) and min(known) > 0 and max(known) / min(known) > DECADES
+    return bool(known) and min(known) > 0 and max(known) / min(known) > ratio
 
 
 def log_axis(axis: Any, values: Sequence[float]) -> None:
-    """A logarithmic axis whose numbers are written out where they are few decades."""
+    """Make an axis logarithmic; its numbers are written out where it has few decades."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     axis.axes.set_xscale("log") if axis.axis_name == "x" else axis.axes.set_yscale("log")
@@ -202,13 +265,13 @@ def head(axes: Axes, title: str) -> None:
     width = int((picture.get_figwidth() if picture is not None else WIDE) / columns / 0.08)
     lines = broken(title, width)
     if len(lines) > 2:
-        # Lines that are broken behind a sign are not full.
+        # Lines that are broken after a sign are not full.
         lines = broken(_shortened(title, 2 * width - 8), width)[:2]
     axes.set_title("\n".join(map(_plain, lines)))
 
 
 def _shortened(text: str, most: int) -> str:
-    """Return a text without its middle: names of one family begin alike and end differently."""
+    """Return a text without its middle, because similar names often differ at their ends."""
     line = " ".join(text.split())
     if len(line) <= most:
         return line
@@ -221,7 +284,7 @@ def _plain(text: str) -> str:
 
 
 def save(figure: Figure, folder: Path) -> Path:
-    """Writes ``NAME.svg``, ``NAME.png`` and ``NAME.csv``; returns the first.
+    """Write ``NAME.svg``, ``NAME.png`` and ``NAME.csv``, and return the path of the first.
 
     Call within :func:`style`, so that text is written as outlines.
     """
@@ -232,7 +295,7 @@ def save(figure: Figure, folder: Path) -> Path:
     # Ids from the name and no date: the same results make the same file.
     with mpl.rc_context({"svg.hashsalt": figure.name}):
         figure.picture.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
-    # Both files have one layout: to make it again takes half as long as to draw.
+    # Both files have one layout, which takes half as long to compute as the drawing.
     figure.picture.set_layout_engine(None)
     figure.picture.savefig(folder / f"{figure.name}.png", dpi=150, metadata={"Software": None})
     write_csv(folder / f"{figure.name}.csv", figure.data)

@@ -1,4 +1,4 @@
-"""Two things that cannot both be lowest: error against memory, time or size."""
+"""Two quantities that cannot both be lowest: error against memory, time or size."""
 
 from __future__ import annotations
 
@@ -7,23 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 from lbench.errors import unknown
 from lbench.quantities import QUANTITIES
-from lbench.report.compare import mean
 from lbench.report.figures.figure import (
     COLOURS,
     FAINT,
-    PANELS,
     PAPER,
     Figure,
     clipped,
-    head,
-    legend,
     log_axis,
     logarithmic,
     look,
-    panels,
+    panel_figure,
 )
 from lbench.report.figures.searching import OBJECTIVES
-from lbench.report.figures.series import ends, places
+from lbench.report.figures.series import by_setup, ends
 from lbench.report.lines import Line, groups, placed
 from lbench.studies.results import Results, SearchResult, Trial
 
@@ -39,14 +35,15 @@ COSTS: Mapping[str, tuple[str, Callable[[Line], float | None]]] = {
     **{q.key: (q.axis_label, _measured(q.name)) for q in QUANTITIES if q.cost},
     "params": ("parameters that prediction reaches", lambda line: line.row.cell.params_inf),
 }
-"""What the cells of a table may be shown against, and what axes call it."""
+"""Costs of a configuration, with the labels of their axes."""
 
 
 def pareto(results: Results, cost: str = "") -> list[Figure]:
-    """The trials of searches with several objectives, or with an argument the table's cells.
+    """Draw the trials of searches with several objectives, or configurations against a cost.
 
     Args:
-        cost: one of :data:`COSTS`; "" for the searches' own objectives.
+        results: of the study.
+        cost: one of :data:`COSTS`; "" for the objectives of the searches.
 
     Raises:
         UsageError: there is no such cost.
@@ -55,11 +52,11 @@ def pareto(results: Results, cost: str = "") -> list[Figure]:
         return _of_searches(results)
     if cost not in COSTS:
         raise unknown("cost", cost, COSTS, listing="Known: " + ", ".join(COSTS))
-    return _of_cells(results, cost)
+    return _of_lines(results, cost)
 
 
 def front(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """The points that no other one is better than in both, by the first."""
+    """Return the points that no other one is better than in both, by the first."""
     found: list[tuple[float, float]] = []
     for point in sorted(set(points)):
         if not found or point[1] < found[-1][1]:
@@ -68,98 +65,91 @@ def front(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
 
 
 def _of_searches(results: Results) -> list[Figure]:
+    points = [search.point for search in results.searches]
     pairs = [
-        (search, at)
+        (placed(search.point, points), (search, at))
         for search in results.searches
         for at in range(1, len(search.objectives))
         if any(trial.values for trial in search.trials)
     ]
     if not pairs:
         return []
-    points = [search.point for search in results.searches]
-    picture, axes = panels(min(len(pairs), PANELS), height=3.2)
-    for each, (search, at) in zip(axes, pairs, strict=False):
-        known = [trial for trial in search.trials if trial.values]
-        best = {trial.number for trial in search.front}
-        others = [t for t in known if t.number not in best]
-        mine = sorted((t for t in known if t.number in best), key=lambda t: _xy(t, at))
-        if others:
-            each.plot(
-                *zip(*(_xy(t, at) for t in others), strict=True), "o", color=COLOURS[0],
-                markerfacecolor=PAPER, label="other trials",
-            )  # fmt: skip
-        if mine:
-            # With three objectives the front is a surface, of which a line would tell nothing.
-            style = "o-" if len(search.objectives) == 2 else "o"
-            each.plot(
-                *zip(*(_xy(t, at) for t in mine), strict=True), style, color=COLOURS[1],
-                label="Pareto front",
-            )  # fmt: skip
-        _scale(each, [_xy(t, at) for t in known])
-        each.set_xlabel(OBJECTIVES[search.objectives[at]])
-        each.set_ylabel(OBJECTIVES[search.objectives[0]])
-        head(each, placed(search.point, points))
-    legend(picture, axes)
-    data = [row for search in _once(pairs) for row in _rows(search, placed(search.point, points))]
+    searches = {search.name: (title, search) for title, (search, _) in pairs}
+    data = [row for title, search in searches.values() for row in _rows(search, title)]
     caption = "Complete trials; filled: no other trial is better in every objective."
-    return [Figure("pareto", "Objectives of the searches", caption, picture, data)]
+    title = "Objectives of the searches"
+    return [panel_figure("pareto", title, caption, pairs, _objectives, data, height=3.2)]
 
 
-def _of_cells(results: Results, cost: str) -> list[Figure]:
+def _objectives(axes: Axes, pair: tuple[SearchResult, int]) -> None:
+    search, at = pair
+    best = {trial.number for trial in search.front}
+    known = [trial for trial in search.trials if trial.values]
+    others = [_xy(t, at) for t in known if t.number not in best]
+    ours = sorted((t for t in known if t.number in best), key=lambda t: _xy(t, at))
+    if others:
+        style: dict[str, Any] = {"color": COLOURS[0], "markerfacecolor": PAPER}
+        axes.plot(*zip(*others, strict=True), "o", label="other trials", **style)
+    if ours:
+        # With three objectives the front is a surface, which a line does not show.
+        line = "o-" if len(search.objectives) == 2 else "o"
+        xy = [_xy(t, at) for t in ours]
+        axes.plot(*zip(*xy, strict=True), line, color=COLOURS[1], label="Pareto front")
+    _scale(axes, [_xy(t, at) for t in known])
+    axes.set_xlabel(OBJECTIVES[search.objectives[at]])
+    axes.set_ylabel(OBJECTIVES[search.objectives[0]])
+
+
+def _of_lines(results: Results, cost: str) -> list[Figure]:
     title, measure = COSTS[cost]
-    found = {
-        place: known
-        for place, lines in places(groups(results)).items()
-        if (known := [line for line in lines if line.row.test and measure(line) is not None])
-    }
-    if not found:
-        return []
-    picture, axes = panels(min(len(found), PANELS), height=3.6)
-    names = list(dict.fromkeys(line.name for lines in found.values() for line in lines))
-    data: list[dict[str, Any]] = []
-    for number, (place, lines) in enumerate(found.items()):
-        at = [(measure(line) or 0.0, mean(line.row.test) or 0.0) for line in lines]
-        best = set(front(at))
-        data += [
-            {
-                "panel": place,
-                "series": line.title,
-                cost: x,
-                "test_error": y,
-                "front": (x, y) in best,
-            }
-            for line, (x, y) in zip(lines, at, strict=True)
+    known = {
+        setup: [
+            (line, (measure(line) or 0.0, line.row.test.mean))
+            for line in lines
+            if line.row.test and measure(line) is not None
         ]
-        if number >= len(axes):
-            continue
-        each = axes[number]
-        each.plot(*zip(*front(at), strict=True), color=FAINT, linewidth=1, drawstyle="steps-post")
-        for line, (x, y) in zip(lines, at, strict=True):
+        for setup, lines in by_setup(groups(results)).items()
+    }
+    known = {setup: lines for setup, lines in known.items() if lines}
+    if not known:
+        return []
+    names = list(dict.fromkeys(line.name for lines in known.values() for line, _ in lines))
+    data: list[dict[str, Any]] = []
+    for setup, lines in known.items():
+        best = set(front([xy for _, xy in lines]))
+        data += [
+            {"panel": setup, "series": line.title, cost: xy[0], "test_error": xy[1],
+             "front": xy in best}
+            for line, xy in lines
+        ]  # fmt: skip
+
+    def draw(axes: Axes, lines: Sequence[tuple[Line, tuple[float, float]]]) -> None:
+        points = [xy for _, xy in lines]
+        steps: dict[str, Any] = {"color": FAINT, "linewidth": 1, "drawstyle": "steps-post"}
+        axes.plot(*zip(*front(points), strict=True), **steps)
+        for line, (x, y) in lines:
             style = {**look(names.index(line.name)), "linestyle": "none"}
-            each.plot([x], [y], label=clipped(line.name), **style)
+            axes.plot([x], [y], label=clipped(line.name), **style)
             if (band := ends(line)) is not None:
-                each.plot([x, x], band, color=style["color"], linewidth=1)
-        _scale(each, at)
-        each.set_xlabel(title)
-        each.set_ylabel("test error (%)")
-        head(each, place)
-    legend(picture, axes)
+                axes.plot([x, x], band, color=style["color"], linewidth=1)
+        _scale(axes, points)
+        axes.set_xlabel(title)
+        axes.set_ylabel("test error (%)")
+
     caption = (
-        "Mean over seeds, error with its 95 % interval. The grey line joins the cells that no "
-        "other is better than in both."
+        "Mean over seeds, error with its 95 % interval. The grey line joins the configurations "
+        "than which no other is better in both."
     )
-    return [Figure(f"pareto-{cost}", f"Test error against {title}", caption, picture, data)]
+    heading = f"Test error against {title}"
+    contents = list(known.items())
+    return [panel_figure(f"pareto-{cost}", heading, caption, contents, draw, data, height=3.6)]
 
 
-def _once(pairs: Sequence[tuple[SearchResult, int]]) -> list[SearchResult]:
-    return list({search.name: search for search, _ in pairs}.values())
-
-
-def _rows(search: SearchResult, name: str) -> list[dict[str, Any]]:
+def _rows(search: SearchResult, title: str) -> list[dict[str, Any]]:
     best = {trial.number for trial in search.front}
     return [
         {
-            "search": name,
+            "search": title,
             "trial": trial.number,
             **dict(zip(search.objectives, trial.values, strict=True)),
             "front": trial.number in best,
@@ -176,8 +166,6 @@ def _xy(trial: Trial, at: int) -> tuple[float, float]:
 
 
 def _scale(axes: Axes, points: Sequence[tuple[float, float]]) -> None:
-    first, second = [x for x, _ in points], [y for _, y in points]
-    if logarithmic(first):
-        log_axis(axes.xaxis, first)
-    if logarithmic(second):
-        log_axis(axes.yaxis, second)
+    for axis, values in zip((axes.xaxis, axes.yaxis), zip(*points, strict=True), strict=True):
+        if logarithmic(values):
+            log_axis(axis, values)

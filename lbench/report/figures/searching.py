@@ -1,4 +1,4 @@
-"""How a search went: every trial, the best so far, what mattered, and one setting alone."""
+"""The course of a search: its trials, the best so far, importances, and a single setting."""
 
 from __future__ import annotations
 
@@ -10,17 +10,15 @@ from lbench.quantities import QUANTITIES
 from lbench.report.figures.figure import (
     COLOURS,
     INK,
-    LINES,
-    PANELS,
     PAPER,
     Figure,
     clipped,
     few,
-    head,
-    legend,
+    left_out,
     log_axis,
     look,
-    panels,
+    panel_figure,
+    spans,
 )
 from lbench.report.figures.series import scale
 from lbench.report.lines import called, placed
@@ -32,110 +30,103 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 OBJECTIVES = {q.key: q.axis_label for q in QUANTITIES if q.objective} | {"params": "parameters"}
-"""What axes call the objectives."""
+"""The labels of axes with objectives."""
+WIDE = 5
+"""Ratio of values from which on their axis is logarithmic."""
+MORE = "searches"
 
 
 def history(results: Results, _: str = "") -> list[Figure]:
-    """Every trial of each search by its number: complete, pruned, failed; and the best so far."""
-    found = [search for search in results.searches if search.trials]
-    if not found:
+    """Draw the trials of each search by number: complete, pruned, failed; and the best so far."""
+    searches = [search for search in results.searches if search.trials]
+    if not searches:
         return []
     points = _points(results)
-    picture, axes = panels(min(len(found), PANELS), height=2.9)
-    for each, search in zip(axes, found, strict=False):
-        _trials(each, search)
-        head(each, placed(search.point, points))
-        each.set_xlabel("trial")
-        each.set_ylabel(OBJECTIVES[search.objectives[0]])
-    legend(picture, axes)
-    caption = "Pruned trials stand at their last validation error, failed ones at the upper edge."
-    data = [row for search in found for row in _rows(search, points)]
-    return [Figure("history", "Trials of each search", caption + _more(found), picture, data)]
+    caption = "Pruned trials are at their last validation error, failed ones at the upper edge."
+    data = [row for search in searches for row in _rows(search, points)]
+    contents = _titled(searches, points)
+    title = "Trials of each search"
+    return [panel_figure("history", title, caption, contents, _trials, data, height=2.9, what=MORE)]
 
 
 def tuning(results: Results, _: str = "") -> list[Figure]:
-    """The best so far of all searches of a dataset in one panel: what tuning was worth."""
-    by_place: dict[str, list[SearchResult]] = {}
+    """Draw the best so far of all searches of a dataset in one panel, against the trials."""
+    setups: dict[str, list[SearchResult]] = {}
     for search in results.searches:
         if best_so_far(search):
-            place = f"{search.point.dataset}, {search.point.network}"
-            by_place.setdefault(place, []).append(search)
-    if not by_place:
+            setup = f"{search.point.dataset}, {search.point.network}"
+            setups.setdefault(setup, []).append(search)
+    if not setups:
         return []
     points = _points(results)
     shown = {
-        place: [
-            called(search.point, points)
-            for search in few(searches, lambda search: best_so_far(search)[-1][1])
-        ]
-        for place, searches in by_place.items()
+        setup: few(searches, lambda search: best_so_far(search)[-1][1])
+        for setup, searches in setups.items()
     }
-    names = list(dict.fromkeys(name for mine in shown.values() for name in mine))
-    picture, axes = panels(min(len(by_place), PANELS), height=3.4)
-    data: list[dict[str, Any]] = []
-    for number, (place, searches) in enumerate(by_place.items()):
-        values = []
+    names = list(
+        dict.fromkeys(called(s.point, points) for listed in shown.values() for s in listed)
+    )
+    data = [
+        {"panel": setup, "series": called(search.point, points), "trials": number + 1,
+         "best_so_far": best}
+        for setup, searches in setups.items()
+        for search in searches
+        for number, best in best_so_far(search)
+    ]  # fmt: skip
+
+    def draw(axes: Axes, searches: Sequence[SearchResult]) -> None:
+        values: list[float] = []
         for search in searches:
-            name, steps = called(search.point, points), best_so_far(search)
-            last = max(trial.number for trial in search.trials)
-            at = [*(number + 1 for number, _ in steps), last + 1]
-            lowest = [*(best for _, best in steps), steps[-1][1]]
-            data += [
-                {"panel": place, "series": name, "trials": n + 1, "best_so_far": best}
-                for n, best in steps
-            ]
-            if number < len(axes) and name in shown[place]:
-                values += lowest
-                style = {**look(names.index(name)), "marker": "none"}
-                axes[number].step(at, lowest, where="post", label=clipped(name), **style)
-        if number < len(axes):
-            head(axes[number], place)
-            axes[number].set_xlabel("trials")
-            axes[number].set_ylabel(f"best so far, {OBJECTIVES[searches[0].objectives[0]]}")
-            _log(axes[number], values)
-    legend(picture, axes)
-    caption = "The lowest value of a complete trial up to each number of trials, one line a search."
-    if left := sum(map(len, by_place.values())) - sum(map(len, shown.values())):
-        caption += f" Shown are the {LINES} of lowest value; {left} more are in the data alone."
-    return [Figure("best_so_far", "Best so far: the tuning effort", caption, picture, data)]
+            name = called(search.point, points)
+            at, lowest = _steps(search)
+            values += lowest
+            style = {**look(names.index(name)), "marker": "none"}
+            numbers = [number + 1 for number in at]
+            axes.step(numbers, lowest, where="post", label=clipped(name), **style)
+        axes.set_xlabel("trials")
+        axes.set_ylabel(f"best so far, {OBJECTIVES[searches[0].objectives[0]]}")
+        _log(axes, values)
+
+    caption = (
+        "The lowest value of a complete trial up to each number of trials, one line per search."
+    )
+    count = sum(map(len, setups.values())) - sum(map(len, shown.values()))
+    caption += left_out(count, "value")
+    title = "Best so far: the tuning effort"
+    contents = list(shown.items())
+    return [panel_figure("best_so_far", title, caption, contents, draw, data, height=3.4)]
 
 
 def importance(results: Results, _: str = "") -> list[Figure]:
-    """What share of the trials' spread each setting explains, a panel a search."""
-    found = [search for search in results.searches if search.importances]
-    if not found:
+    """Draw the share of the trials' variance that each setting explains, a panel per search."""
+    searches = [search for search in results.searches if search.importances]
+    if not searches:
         return []
     points = _points(results)
-    rows = max(len(search.importances) for search in found)
-    picture, axes = panels(min(len(found), PANELS), height=1.0 + 0.24 * rows)
-    for each, search in zip(axes, found, strict=False):
-        order = sorted(search.importances.items(), key=lambda item: item[1])
-        each.barh(
-            [name for name, _ in order], [100 * share for _, share in order],
-            color=COLOURS[0], height=0.6,
-        )  # fmt: skip
-        each.set_xlim(0, 100)
-        each.set_xlabel("importance (%)")
-        each.grid(visible=False, axis="y")
-        head(each, placed(search.point, points))
-    caption = "Of the complete trials, as Optuna estimates it; with few trials a rough guess."
+    rows = max(len(search.importances) for search in searches)
+    caption = "Over the complete trials, as estimated by Optuna; a rough guess with few trials."
     data = [
-        {"search": placed(search.point, points), "setting": name, "importance": share}
-        for search in found
+        {"search": title, "setting": name, "importance": share}
+        for title, search in _titled(searches, points)
         for name, share in search.importances.items()
     ]
-    title = "Importance of the settings"
-    return [Figure("importance", title, caption + _more(found), picture, data)]
+    title, height = "Importance of the settings", 1.0 + 0.24 * rows
+    contents = _titled(searches, points)
+    return [
+        panel_figure(
+            "importance", title, caption, contents, _shares, data, height=height, what=MORE
+        )
+    ]
 
 
 def one_setting(results: Results, setting: str) -> list[Figure]:
-    """Value against a setting, a panel a search; the set that cannot be told apart is marked.
+    """Draw value against a setting, a panel per search, with the set of the best trials marked.
 
     Raises:
-        UsageError: no search has that setting; says which there are.
+        UsageError: no search has that setting; the message lists the settings that there are.
     """
-    found = [search for search in results.searches if setting in search.space]
-    if not found:
+    searches = [search for search in results.searches if setting in search.space]
+    if not searches:
         if not results.searches:
             return []
         known = dict.fromkeys(name for search in results.searches for name in search.space)
@@ -144,16 +135,16 @@ def one_setting(results: Results, setting: str) -> list[Figure]:
             f"Searched are: {', '.join(known)}.",
         )
     points = _points(results)
-    picture, axes = panels(min(len(found), PANELS), height=2.9)
-    for each, search in zip(axes, found, strict=False):
-        _slice(each, search, setting)
-        head(each, placed(search.point, points))
-        each.set_ylabel(OBJECTIVES[search.objectives[0]])
-    legend(picture, axes)
-    data = [row for search in found for row in _rows(search, points)]
-    caption = "Complete trials; filled are those that cannot be told apart from the best."
-    title = f"Validation error against {setting}"
-    return [Figure(f"slice-{setting}", title, caption + _more(found), picture, data)]
+    data = [row for search in searches for row in _rows(search, points)]
+    caption = "Complete trials; those that are indistinguishable from the best are filled."
+
+    def draw(axes: Axes, search: SearchResult) -> None:
+        _slice(axes, search, setting)
+        axes.set_ylabel(OBJECTIVES[search.objectives[0]])
+
+    name, title = f"slice-{setting}", f"Validation error against {setting}"
+    contents = _titled(searches, points)
+    return [panel_figure(name, title, caption, contents, draw, data, height=2.9, what=MORE)]
 
 
 def _trials(axes: Axes, search: SearchResult) -> None:
@@ -173,10 +164,19 @@ def _trials(axes: Axes, search: SearchResult) -> None:
             failed, [1.0] * len(failed), "x", color=INK, label="failed", clip_on=False,
             transform=axes.get_xaxis_transform(),
         )  # fmt: skip
-    if steps := best_so_far(search):
-        last = max(trial.number for trial in search.trials)
-        at, lowest = [n for n, _ in steps] + [last], [v for _, v in steps] + [steps[-1][1]]
-        axes.step(at, lowest, where="post", color=COLOURS[2], label="best so far")
+    if best_so_far(search):
+        axes.step(*_steps(search), where="post", color=COLOURS[2], label="best so far")
+    axes.set_xlabel("trial")
+    axes.set_ylabel(OBJECTIVES[search.objectives[0]])
+
+
+def _shares(axes: Axes, search: SearchResult) -> None:
+    order = sorted(search.importances.items(), key=lambda item: item[1])
+    names, shares = zip(*order, strict=True)
+    axes.barh(names, [100 * share for share in shares], color=COLOURS[0], height=0.6)
+    axes.set_xlim(0, 100)
+    axes.set_xlabel("importance (%)")
+    axes.grid(visible=False, axis="y")
 
 
 def _slice(axes: Axes, search: SearchResult, setting: str) -> None:
@@ -186,24 +186,23 @@ def _slice(axes: Axes, search: SearchResult, setting: str) -> None:
         for trial in search.trials
         if (v := value(trial)) is not None and within(domain, trial.params.get(setting))
     ]
-    where = scale([trial.params[setting] for trial, _ in known])
+    positions = scale([trial.params[setting] for trial, _ in known])
     together = {trial.number for trial in search.indistinguishable}
-    for inside, label in ((False, "other trials"), (True, "not told apart from the best")):
-        mine = [(t, v) for t, v in known if (t.number in together) == inside]
-        if mine:
+    for inside, label in ((False, "other trials"), (True, "indistinguishable from the best")):
+        trials = [(t, v) for t, v in known if (t.number in together) == inside]
+        if trials:
             axes.plot(
-                [where.at(t.params[setting]) for t, _ in mine], [v for _, v in mine], "o",
+                [positions.at(t.params[setting]) for t, _ in trials], [v for _, v in trials], "o",
                 color=COLOURS[1] if inside else COLOURS[0],
                 markerfacecolor=COLOURS[1] if inside else PAPER, label=label,
             )  # fmt: skip
     if search.best is not None and within(domain, search.best.params.get(setting)):
-        axes.plot(
-            [where.at(search.best.params[setting])], [value(search.best) or 0.0], "*", color=INK,
-            markersize=10, label="best",
-        )  # fmt: skip
-    where.dress(axes, setting)
-    if isinstance(domain, Span) and domain.log and not where.log and where.numbers:
-        log_axis(axes.xaxis, where.values)
+        at = positions.at(search.best.params[setting])
+        star: dict[str, Any] = {"color": INK, "markersize": 10}
+        axes.plot([at], [value(search.best) or 0.0], "*", label="best", **star)
+    positions.dress(axes, setting)
+    if isinstance(domain, Span) and domain.log and not positions.log and positions.numbers:
+        log_axis(axes.xaxis, positions.values)
     _log(axes, [v for _, v in known])
 
 
@@ -217,7 +216,7 @@ def _rows(search: SearchResult, points: Sequence[Point]) -> list[dict[str, Any]]
             **dict(zip(search.objectives, trial.values or (), strict=False)),
             "last_val_error": _last(trial) if trial.state != "complete" else None,
             "reason": trial.reason,
-            "not_told_apart": trial.number in together,
+            "indistinguishable": trial.number in together,
             **trial.params,
         }
         for trial in search.trials
@@ -228,18 +227,26 @@ def _points(results: Results) -> list[Point]:
     return [search.point for search in results.searches]
 
 
+def _titled(
+    searches: Sequence[SearchResult], points: Sequence[Point]
+) -> list[tuple[str, SearchResult]]:
+    return [(placed(search.point, points), search) for search in searches]
+
+
+def _steps(search: SearchResult) -> tuple[list[int], list[float]]:
+    """Return the numbers of trials with the best value so far, up to the last trial."""
+    steps = best_so_far(search)
+    last = max(trial.number for trial in search.trials)
+    return [*(number for number, _ in steps), last], [*(v for _, v in steps), steps[-1][1]]
+
+
 def _last(trial: Trial) -> float | None:
-    """The last validation error of a trial that was pruned."""
+    """Return the last validation error of a pruned trial."""
     if trial.state != "pruned" or not trial.intermediate:
         return None
     return trial.intermediate[max(trial.intermediate)]
 
 
 def _log(axes: Axes, values: Sequence[float]) -> None:
-    if values and min(values) > 0 and max(values) / min(values) > 5:
+    if spans(values, WIDE):
         log_axis(axes.yaxis, values)
-
-
-def _more(found: Sequence[Any]) -> str:
-    left = len(found) - PANELS
-    return f" {left} more searches are in the data alone." if left > 0 else ""

@@ -1,4 +1,4 @@
-"""What figures need of a study's cells: places on an axis, intervals, epoch_logs."""
+"""The configurations of a study in a figure: their positions on an axis and their intervals."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ from lbench.errors import UsageError
 from lbench.report.figures.figure import log_axis, logarithmic
 from lbench.report.lines import Group, Line
 from lbench.report.table import text
-from lbench.rundir import RunDir
-from lbench.studies.results import Final, Results
+from lbench.studies.results import Results
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,11 +24,11 @@ WRITTEN = 8
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """Where the values of a setting stand on an axis.
+    """The positions of the values of a setting on an axis.
 
     Args:
-        values: each once, in order.
-        numbers: whether they are placed by their size; otherwise one after the other.
+        values: the different values, in order.
+        numbers: whether positions are the values; otherwise they are 0, 1, 2, ….
         log: whether on a logarithmic axis.
     """
 
@@ -38,11 +37,11 @@ class Scale:
     log: bool
 
     def at(self, value: Any) -> float:
-        """The place of a value."""
+        """Return the position of a value."""
         return float(value) if self.numbers else float(self.values.index(value))
 
     def dress(self, axes: Axes, name: str) -> None:
-        """Gives the x-axis its label, its scale and its ticks."""
+        """Set the label, the scale and the ticks of the x-axis."""
         axes.set_xlabel(name)
         if self.log:
             log_axis(axes.xaxis, self.values)
@@ -58,7 +57,7 @@ class Scale:
 
 
 def scale(values: Iterable[Any]) -> Scale:
-    """Numbers by their size, on a logarithmic axis where they span decades; others in order."""
+    """Return the scale of values: numbers by their size, logarithmic where they span decades."""
     found: list[Any] = []
     for value in values:
         if value not in found:
@@ -67,23 +66,23 @@ def scale(values: Iterable[Any]) -> Scale:
         found.sort()
         if found and min(found) > 0:
             return Scale(found, True, logarithmic(found) or _geometric(found))
-        # Zero has no place on a logarithmic axis, and no neighbours on a plain one.
+        # Zero has no position on a logarithmic axis, and values of other decades crowd beside it.
         above = [value for value in found if value > 0]
         return Scale(found, not logarithmic(above), False)
     return Scale(found, False, False)
 
 
 def _geometric(values: Sequence[float]) -> bool:
-    """Whether neighbours have about the same ratio, as in 2, 4, 8, 16."""
+    """Return whether neighbours have about the same ratio, as in 2, 4, 8, 16."""
     steps = [math.log(after / before) for before, after in itertools.pairwise(values)]
     return len(steps) > 2 and min(steps) > 0.3 and max(steps) < 1.6 * min(steps)
 
 
 def check_axis(results: Results, axis: str, figure: str) -> None:
-    """That some point has the axis.
+    """Check that some point of the study has the axis.
 
     Raises:
-        UsageError: none has; says which there are.
+        UsageError: none has; the message lists the settings that there are.
     """
     points = [final.point for final in results.finals] + list(results.missing)
     known = dict.fromkeys(name for point in points for name in point.settings)
@@ -94,24 +93,17 @@ def check_axis(results: Results, axis: str, figure: str) -> None:
         )
 
 
-def places(found: Iterable[Group]) -> dict[str, list[Line]]:
-    """Lines by dataset and network, whatever the task: the panels of a figure."""
-    by_place: dict[str, list[Line]] = {}
-    for group in found:
-        by_place.setdefault(group.where, []).extend(group.lines)
-    return by_place
+def by_setup(listed: Iterable[Group]) -> dict[str, list[Line]]:
+    """Return lines by dataset and network, whatever the task: the panels of a figure."""
+    setups: dict[str, list[Line]] = {}
+    for group in listed:
+        setups.setdefault(group.where, []).extend(group.lines)
+    return setups
 
 
 def ends(line: Line) -> tuple[float, float] | None:
-    """The interval over seeds; of one seed what the test set leaves; None of none."""
+    """Return the interval over seeds; with one seed that of the test set; None without a seed."""
     test = line.row.test
     if test is not None and test.low is not None and test.high is not None:
         return test.low, test.high
     return line.sampling
-
-
-def epoch_logs(final: Final) -> dict[int, list[dict[str, Any]]]:
-    """The epochs of a cell's finished runs, by seed."""
-    return {
-        run.seed: RunDir(run.run_dir).epochs() for run in final.runs if run.status == "finished"
-    }

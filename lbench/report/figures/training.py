@@ -9,14 +9,15 @@ from lbench.report.figures.figure import (
     LINES,
     PANELS,
     Figure,
-    clipped,
+    curve,
     legend,
     log_axis,
     look,
     panels,
+    spans,
 )
-from lbench.report.figures.series import epoch_logs
 from lbench.report.lines import Group, Line, groups
+from lbench.rundir import RunDir
 from lbench.statistics.intervals import interval_of_known
 from lbench.studies.results import Results
 
@@ -39,21 +40,22 @@ CLOCKS: Mapping[str, tuple[str, Callable[[Epoch, Line], float | None]]] = {
         lambda row, line: _gigaflop(row, line.row.measured["step_flops"]),
     ),
 }
+WIDE = 8
+"""Ratio of values from which on their axis is logarithmic: the first epochs have large ones."""
 
 
 def curves(results: Results, _: str = "") -> list[Figure]:
-    """A figure a group: metrics in rows, clocks in columns, a line a cell with its seed band."""
-    figures: list[Figure] = []
-    found = [group for group in groups(results) if group.known]
-    for number, group in enumerate(found[:PANELS]):
-        name = "curves" if len(found) == 1 else f"curves-{number + 1}"
-        if (figure := _figure(group, name)) is not None:
-            figures.append(figure)
-    return figures
+    """Draw a figure per group: metrics in rows, clocks in columns, a line per configuration."""
+    known = [group for group in groups(results) if group.known]
+    drawn = [
+        _figure(group, "curves" if len(known) == 1 else f"curves-{number}")
+        for number, group in enumerate(known[:PANELS], start=1)
+    ]
+    return [figure for figure in drawn if figure is not None]
 
 
 def _figure(group: Group, name: str) -> Figure | None:
-    chosen = _chosen(group.known)
+    shown = _shown(group.known)
     tables = {line.title: _table(line) for line in group.known}
     rows = [row for table in tables.values() for row in table]
     metrics = [m for m in METRICS if any(row[m] is not None for row in rows)]
@@ -61,41 +63,43 @@ def _figure(group: Group, name: str) -> Figure | None:
     if not metrics or len({row["epoch"] for row in rows}) < 2:
         return None
     picture, axes = panels(len(metrics) * len(clocks), across=len(clocks), height=2.8)
-    for index, each in enumerate(axes):
+    for index, panel in enumerate(axes):
         metric, clock = metrics[index // len(clocks)], clocks[index % len(clocks)]
-        for at, line in enumerate(chosen):
-            _curve(each, tables[line.title], clock, metric, line.title, look(at))
+        for at, line in enumerate(shown):
+            _curve(panel, tables[line.title], clock, metric, look(at))
         if index % len(clocks) == 0:
-            each.set_ylabel(METRICS[metric])
+            panel.set_ylabel(METRICS[metric])
         if index // len(clocks) == len(metrics) - 1:
-            each.set_xlabel(CLOCKS[clock][0])
-        _log_if_wide(each, [row[metric] for row in rows])
+            panel.set_xlabel(CLOCKS[clock][0])
+        values = [row[metric] for row in rows if row[metric] is not None]
+        if spans(values, WIDE):
+            log_axis(panel.yaxis, values)
     legend(picture, axes)
     caption = "Mean over seeds; the band is from the lowest to the highest seed."
-    if len(chosen) < len(group.known):
-        left = len(group.known) - len(chosen)
-        caption += f" Shown is the cell of lowest test error of each rule; {left} more in the data."
+    if left := len(group.known) - len(shown):
+        caption += " Shown is the configuration of lowest test error of each rule; "
+        caption += f"{left} more in the data."
     if "flops" in clocks:
         caption += " GFLOP: of training steps' matrix products."
     return Figure(name, f"Training on {group.title}", caption, picture, rows)
 
 
-def _chosen(lines: Sequence[Line]) -> list[Line]:
-    """All lines where they are few; else the best of each name, and at most so many."""
+def _shown(lines: Sequence[Line]) -> list[Line]:
+    """Return all lines where they are few; else the best of each name, and at most LINES."""
     if len(lines) <= LINES:
         return list(lines)
     best: dict[str, Line] = {}
     for line in sorted(lines, key=lambda line: line.row.test.mean if line.row.test else 0.0):
         best.setdefault(line.name, line)
-    kept = list(best.values())[:LINES]
-    return [line for line in lines if line in kept]
+    shown = list(best.values())[:LINES]
+    return [line for line in lines if line in shown]
 
 
 def _table(line: Line) -> list[dict[str, Any]]:
-    """One row an epoch: mean over seeds, and the lowest and highest seed."""
+    """Return a row per epoch: mean over seeds, and the lowest and highest seed."""
     by_epoch: dict[int, list[Epoch]] = {}
-    for rows in epoch_logs(line.final).values():
-        for row in rows:
+    for run in line.final.runs:
+        for row in RunDir(run.run_dir).epochs() if run.status == "finished" else ():
             by_epoch.setdefault(row["epoch"], []).append(row)
     table = []
     for epoch, epochs in by_epoch.items():
@@ -113,33 +117,12 @@ def _table(line: Line) -> list[dict[str, Any]]:
 
 
 def _curve(
-    axes: Axes,
-    table: Sequence[Mapping[str, Any]],
-    clock: str,
-    metric: str,
-    name: str,
-    look: Mapping[str, Any],
+    axes: Axes, table: Sequence[Epoch], clock: str, metric: str, look: Mapping[str, Any]
 ) -> None:
     rows = [row for row in table if row[clock] is not None and row[metric] is not None]
-    if not rows:
-        return
-    at = [row[clock] for row in rows]
-    every = max(1, len(rows) // 8)
-    axes.plot(
-        at, [row[metric] for row in rows], label=clipped(name), markevery=every,
-        **{**look, "markersize": 4},
-    )  # fmt: skip
-    low = [row[f"{metric}_low"] for row in rows]
-    high = [row[f"{metric}_high"] for row in rows]
-    axes.fill_between(at, low, high, color=look["color"], alpha=0.15, linewidth=0)
-
-
-def _log_if_wide(axes: Axes, values: Sequence[float | None]) -> None:
-    known = [value for value in values if value is not None and value > 0]
-    # Errors of the first epochs would press the others flat.
-    if (
-        known
-        and len(known) == len([v for v in values if v is not None])
-        and (max(known) / min(known) > 8)
-    ):
-        log_axis(axes.yaxis, known)
+    if rows:
+        low, middle, high = (
+            [row[name] for row in rows] for name in (f"{metric}_low", metric, f"{metric}_high")
+        )
+        style = {"markevery": max(1, len(rows) // 8), **look, "markersize": 4}
+        curve(axes, [row[clock] for row in rows], (middle, low, high), rows[0]["series"], style)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -11,16 +11,16 @@ import numpy as np
 from lbench.registry import registry
 from lbench.report.answers.answer import UNDECIDED, Answer, capital, joined
 from lbench.report.configurations import Configuration, by_task, configurations
-from lbench.report.contrasts import Contrast, adjusted, paired_contrast
+from lbench.report.differences import Difference, adjusted, paired_difference
 from lbench.report.figures.figure import (
-    LINES,
     PANELS,
     Figure,
     clipped,
     few,
     head,
-    legend,
+    left_out,
     look,
+    panel_figure,
     panels,
 )
 from lbench.report.lines import called
@@ -32,46 +32,47 @@ from lbench.statistics.continual import (
     continual,
     error_matrix,
 )
-from lbench.statistics.intervals import interval
+from lbench.statistics.intervals import Summary, interval
 from lbench.studies.results import Results
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 WRITTEN = 6
-"""Tasks up to which each entry's number stands in it."""
+"""Tasks up to which each entry of a matrix has its number."""
 Curve = dict[float, tuple[float, float]]
 """Learning error and forgetting, by learning rate."""
+Rates = dict[float, Configuration]
 
 
 def figures(results: Results, _: str = "") -> list[Figure]:
     """Draw the error matrix of each rule at its best rate, and what it forgets."""
-    found = [each for each in configurations(results, "tasks") if matrices(each)]
-    return [_matrices(found), _plane(found)] if found else []
+    listed = [entry for entry in configurations(results, "tasks") if matrices(entry)]
+    return [_matrices(listed), _plane(listed)] if listed else []
 
 
 def forgetting(results: Results) -> Answer:
-    """State what each rule forgets against the reference, where both learn a task as well."""
+    """State what each rule forgets against the reference, at equal learning errors."""
     recorded = configurations(results, "tasks")
-    found = [each for each in recorded if matrices(each)]
-    lost = [text for each in recorded if (text := _lost(each))]
-    if not found:
+    complete = [entry for entry in recorded if matrices(entry)]
+    lost = [text for entry in recorded if (text := _lost(entry))]
+    if not complete:
         return Answer(f"{UNDECIDED}: no run has recorded its errors on every task.", lost)
     sentences, details = [], []
     data: list[dict[str, Any]] = []
-    for place, cells in by_task(found).items():
-        words, entry = _matched(place, cells, results.study.margin)
+    for task, listed in by_task(complete).items():
+        words, numbers = _matched(task, listed, results.study.margin)
         sentences.append(words)
-        data.append(entry)
-        details += [_best(each) for each in best_of_each(cells)]
+        data.append(numbers)
+        details += [_best(entry) for entry in best_of_each(listed)]
     details += lost
     return Answer(". ".join(map(capital, sentences)) + ".", details, {"datasets": data})
 
 
-def matrices(each: Configuration) -> dict[int, Matrix]:
-    """Return the error matrix of each seed, percent; of seeds whose probe ended early none."""
+def matrices(entry: Configuration) -> dict[int, Matrix]:
+    """Return the complete error matrices by seed, percent."""
     found = {}
-    for seed, columns in each.tables.items():
+    for seed, columns in entry.tables.items():
         with suppress(ValueError):
             matrix = error_matrix(columns["trained"], columns["task"], columns["error"])
             if np.isfinite(matrix).all():
@@ -79,52 +80,77 @@ def matrices(each: Configuration) -> dict[int, Matrix]:
     return found
 
 
-def along_rates(cells: Sequence[Configuration]) -> dict[str, dict[float, Configuration]]:
-    """Return cells of one place by their title without their learning rate, then by the rate.
+def along_rates(listed: Sequence[Configuration]) -> dict[str, Rates]:
+    """Return configurations of a task by their title without learning rate, then by the rate.
 
-    Cells without a rate of their own stand at 0.
+    The key of configurations without a rate of their own is 0.
     """
-    points = [each.line.final.point for each in cells]
-    found: dict[str, dict[float, Configuration]] = {}
-    for each in cells:
-        point = each.line.final.point
+    points = [entry.line.final.point for entry in listed]
+    found: dict[str, Rates] = {}
+    for entry, point in zip(listed, points, strict=True):
         name = called(point, points, without=("lr",))
-        found.setdefault(name, {})[float(point.settings.get("lr", 0.0))] = each
+        found.setdefault(name, {})[float(point.settings.get("lr", 0.0))] = entry
     return {name: dict(sorted(rates.items())) for name, rates in found.items()}
 
 
-def in_numbers(each: Configuration) -> dict[int, Continual]:
+def in_numbers(entry: Configuration) -> dict[int, Continual]:
     """Return average error, learning error, forgetting and backward transfer of each seed."""
-    return {seed: continual(matrix) for seed, matrix in matrices(each).items()}
+    return {seed: continual(matrix) for seed, matrix in matrices(entry).items()}
 
 
-def best_of_each(found: Sequence[Configuration]) -> list[Configuration]:
-    """Return of each rule on each dataset the cell of lowest average error after the last task."""
-    best: dict[tuple[str, str], tuple[float, Configuration]] = {}
-    for each in found:
-        mine = float(np.mean([c.average_error for c in in_numbers(each).values()]))
-        key = (each.task, each.line.name)
-        if key not in best or mine < best[key][0]:
-            best[key] = (mine, each)
-    return [each for _, each in best.values()]
+def best_of_each(listed: Sequence[Configuration]) -> list[Configuration]:
+    """Return the configuration of lowest average error after the last task, per task and rule."""
+    best: dict[tuple[str, str], Configuration] = {}
+    for entry in sorted(listed, key=_average_error):
+        best.setdefault((entry.task, entry.line.name), entry)
+    order = dict.fromkeys((entry.task, entry.line.name) for entry in listed)
+    return [best[key] for key in order]
 
 
-def _matrices(found: Sequence[Configuration]) -> Figure:
-    kept = best_of_each(found)
-    shown = kept[:PANELS]
+def curves(listed: Sequence[Configuration]) -> dict[str, dict[int, Curve]]:
+    """Return the curves of configurations of a task, by title without the rate and by seed."""
+    found: dict[str, dict[int, Curve]] = {}
+    for name, rates in along_rates(listed).items():
+        for rate, entry in rates.items():
+            for seed, known in in_numbers(entry).items():
+                if known.forgetting is not None:
+                    curve = found.setdefault(name, {}).setdefault(seed, {})
+                    curve[rate] = (known.learning_error, known.forgetting)
+    return found
+
+
+def _average_error(entry: Configuration) -> float:
+    """Return the average error after the last task, mean over seeds."""
+    return float(np.mean([known.average_error for known in in_numbers(entry).values()]))
+
+
+def _lowest(rates: Rates) -> float:
+    return min(map(_average_error, rates.values()))
+
+
+def _over_seeds(
+    entry: Configuration, number: Callable[[Continual], float | None], step: float = 0.0
+) -> Summary | None:
+    values = [v for known in in_numbers(entry).values() if (v := number(known)) is not None]
+    return interval(values, step) if values else None
+
+
+def _matrices(listed: Sequence[Configuration]) -> Figure:
+    best = best_of_each(listed)
+    shown = best[:PANELS]
     picture, axes = panels(len(shown), height=2.9)
-    data = [row for each in found for row in _entries(each)]
-    for panel, each in zip(axes, shown, strict=True):
-        image = _matrix(panel, np.mean(list(matrices(each).values()), axis=0))
-        head(panel, f"{each.title}, {each.dataset}")
+    for panel, entry in zip(axes, shown, strict=True):
+        image = _matrix(panel, np.mean(list(matrices(entry).values()), axis=0))
+        head(panel, f"{entry.title}, {entry.dataset}")
     picture.colorbar(image, ax=axes, label="error (%)", shrink=0.8)
     caption = (
-        "Rows: after so many tasks; columns: the task that is looked at; mean over seeds. Right of "
-        "the diagonal a task has not been learned yet. Of each rule the learning rate with the "
-        "lowest average error after the last task."
+        "Row: the number of tasks that were learned; column: the task that is tested; mean over "
+        "seeds. Right of the diagonal a task has not been learned yet. Each rule is shown at the "
+        "learning rate with the lowest average error after the last task."
     )
-    if len(kept) > len(shown):
-        caption += f" {len(kept) - len(shown)} more are in the data alone."
+    if len(best) > len(shown):
+        caption += f" {len(best) - len(shown)} more are in the data alone."
+    data = [row for entry in listed for row in _entries(entry)]
     return Figure("tasks", "Errors on every task after each of them", caption, picture, data)
 
 
@@ -139,7 +165,7 @@ def _matrix(axes: Axes, matrix: Matrix) -> Any:
     axes.set_ylabel("tasks learned")
     if count <= WRITTEN:
         for (row, column), value in np.ndenumerate(matrix):
-            # Light on dark and dark on light: cividis turns light half way.
+            # Light on dark and dark on light: cividis is dark up to about half way.
             axes.text(
                 column, row, f"{value:.0f}", ha="center", va="center", fontsize=8,
                 color="#ffffff" if value < 55 else "#000000",
@@ -147,142 +173,124 @@ def _matrix(axes: Axes, matrix: Matrix) -> Any:
     return image
 
 
-def _plane(found: Sequence[Configuration]) -> Figure:
-    curves = {place: along_rates(cells) for place, cells in by_task(found).items()}
-    kept = {
-        place: dict(few(list(mine.items()), lambda pair: _lowest(pair[1])))
-        for place, mine in curves.items()
+def _plane(listed: Sequence[Configuration]) -> Figure:
+    rules = {task: along_rates(entries) for task, entries in by_task(listed).items()}
+    shown = {
+        task: dict(few(list(by_name.items()), lambda pair: _lowest(pair[1])))
+        for task, by_name in rules.items()
     }
-    names = list(dict.fromkeys(name for each in kept.values() for name in each))
-    shown = list(curves)[:PANELS]
-    picture, axes = panels(len(shown), across=2, height=3.4)
-    data: list[dict[str, Any]] = []
-    for number, (place, mine) in enumerate(curves.items()):
-        for name, rates in mine.items():
-            rows = [_point(place, name, each) for each in rates.values()]
-            rows = [row for row in rows if row["forgetting"] is not None]
-            data += rows
-            if number < len(axes) and rows and name in kept[place]:
-                _path(axes[number], rows, look(names.index(name)), name)
-    for panel, place in zip(axes, shown, strict=True):
+    names = list(dict.fromkeys(name for by_name in shown.values() for name in by_name))
+    points = {
+        (task, name): [row for entry in rates.values()
+                       if (row := _point(task, name, entry))["forgetting"] is not None]
+        for task, by_name in rules.items()
+        for name, rates in by_name.items()
+    }  # fmt: skip
+
+    def draw(panel: Axes, task: str) -> None:
+        for name in shown[task]:
+            if rows := points[task, name]:
+                _path(panel, rows, look(names.index(name)), name)
         panel.set_xlabel("learning error (%)")
         panel.set_ylabel("forgetting (points)")
-        head(panel, place)
-    legend(picture, axes)
+
     caption = (
-        "Learning error: mean error on each task just after it was learned; forgetting: how much "
-        "it has risen at the end above its lowest. Each line goes through the learning rates from "
-        "the smallest (small marker) to the largest; at the same learning error, the lower line "
+        "Learning error: mean error on each task just after it was learned; forgetting: the rise "
+        "of its error from the lowest to the end. Each line follows the learning rates from the "
+        "smallest (small marker) to the largest; at the same learning error, the lower line "
         "forgets less. Bars: 95 % t intervals over seeds."
     )
-    if left := sum(map(len, curves.values())) - sum(map(len, kept.values())):
-        caption += f" Shown are the {LINES} of lowest average error; {left} more are in the data."
-    return Figure("plasticity", "Forgetting at equal learning", caption, picture, data)
-
-
-def _lowest(rates: Mapping[float, Configuration]) -> float:
-    """Return the lowest average error after the last task, over the learning rates."""
-    return min(
-        float(np.mean([found.average_error for found in in_numbers(each).values()]))
-        for each in rates.values()
+    caption += left_out(
+        sum(map(len, rules.values())) - sum(map(len, shown.values())), "average error"
     )
+    data = [row for rows in points.values() for row in rows]
+    title, contents = "Forgetting at equal learning", [(task, task) for task in rules]
+    return panel_figure("plasticity", title, caption, contents, draw, data, height=3.4, across=2)
 
 
 def _path(axes: Axes, rows: Sequence[dict[str, Any]], style: dict[str, Any], name: str) -> None:
     at, height = [r["learning_error"] for r in rows], [r["forgetting"] for r in rows]
-    axes.plot(at, height, linewidth=1.2, color=style["color"], linestyle=style["linestyle"])
+    colour = {"color": style["color"]}
+    axes.plot(at, height, linewidth=1.2, linestyle=style["linestyle"], **colour)
     axes.plot([], [], label=clipped(name), **style)
-    for index, row in enumerate(rows):
-        axes.plot(
-            [row["learning_error"]], [row["forgetting"]], marker=style["marker"],
-            color=style["color"], markersize=3.5 + 1.2 * index,
-        )  # fmt: skip
+    for index, (row, x, y) in enumerate(zip(rows, at, height, strict=True)):
+        axes.plot([x], [y], marker=style["marker"], markersize=3.5 + 1.2 * index, **colour)
         if row["forgetting_low"] is not None:
-            axes.plot(
-                [row["learning_error"]] * 2, [row["forgetting_low"], row["forgetting_high"]],
-                color=style["color"], linewidth=1, alpha=0.6,
-            )  # fmt: skip
+            ends = [row["forgetting_low"], row["forgetting_high"]]
+            axes.plot([x, x], ends, linewidth=1, alpha=0.6, **colour)
 
 
-def _point(place: str, name: str, each: Configuration) -> dict[str, Any]:
-    known = in_numbers(each).values()
-    learned = interval([c.learning_error for c in known])
-    forgot = [c.forgetting for c in known if c.forgetting is not None]
-    back = [c.backward_transfer for c in known if c.backward_transfer is not None]
-    forgetting = interval(forgot, each.line.row.step) if forgot else None
+def _point(task: str, name: str, entry: Configuration) -> dict[str, Any]:
+    learned = _over_seeds(entry, lambda known: known.learning_error)
+    average = _over_seeds(entry, lambda known: known.average_error)
+    forgot = _over_seeds(entry, lambda known: known.forgetting, entry.line.row.step)
+    back = _over_seeds(entry, lambda known: known.backward_transfer)
     return {
-        "panel": place,
+        "panel": task,
         "series": name,
-        "settings": each.line.settings,
-        "learning_error": learned.mean,
-        "forgetting": forgetting.mean if forgetting else None,
-        "forgetting_low": forgetting.low if forgetting else None,
-        "forgetting_high": forgetting.high if forgetting else None,
-        "average_error": interval([c.average_error for c in known]).mean,
-        "backward_transfer": interval(back).mean if back else None,
-        "seeds": len(known),
+        "settings": entry.line.settings,
+        "learning_error": learned and learned.mean,
+        "forgetting": forgot and forgot.mean,
+        "forgetting_low": forgot and forgot.low,
+        "forgetting_high": forgot and forgot.high,
+        "average_error": average and average.mean,
+        "backward_transfer": back and back.mean,
+        "seeds": len(matrices(entry)),
     }
 
 
-def _entries(each: Configuration) -> list[dict[str, Any]]:
+def _entries(entry: Configuration) -> list[dict[str, Any]]:
     return [
         {
-            "dataset": each.dataset,
-            "series": each.title,
+            "dataset": entry.dataset,
+            "series": entry.title,
             "seed": text(seed),
             "trained": row + 1,
             "task": column + 1,
             "error": float(value),
         }
-        for seed, matrix in matrices(each).items()
+        for seed, matrix in matrices(entry).items()
         for (row, column), value in np.ndenumerate(matrix)
     ]
 
 
-def curves(cells: Sequence[Configuration]) -> dict[str, dict[int, Curve]]:
-    """Return the curves of cells of one place, by their title without the rate and by seed."""
-    found: dict[str, dict[int, Curve]] = {}
-    for name, rates in along_rates(cells).items():
-        for rate, each in rates.items():
-            for seed, known in in_numbers(each).items():
-                if known.forgetting is not None:
-                    curve = found.setdefault(name, {}).setdefault(seed, {})
-                    curve[rate] = (known.learning_error, known.forgetting)
-    return found
-
-
 def _matched(
-    place: str, cells: Sequence[Configuration], margin: float | None
+    task: str, listed: Sequence[Configuration], margin: float | None
 ) -> tuple[str, dict[str, Any]]:
-    by_rule = curves(cells)
+    by_rule = curves(listed)
     # The lowest learning error that every rule reaches with every seed.
-    target = max(
-        (min(learned for learned, _ in curve.values()) for seeds in by_rule.values()
-         for curve in seeds.values()),
-        default=0.0,
-    )  # fmt: skip
+    reached = [curve for seeds in by_rule.values() for curve in seeds.values()]
+    target = max((min(learned for learned, _ in curve.values()) for curve in reached), default=0.0)
     matched = {rule: _at(seeds, target) for rule, seeds in by_rule.items()}
-    reached = [rule for rule, values in matched.items() if values]
-    reference = registry().reference("rules")
-    first = [
-        name
-        for name, rates in along_rates(cells).items()
-        if any(each.rule == reference for each in rates.values())
-    ]
-    control = next((rule for rule in [*first, *reached] if rule in reached), "")
-    others = [rule for rule in matched if rule != control]
-    contrasts = adjusted(
-        [paired_contrast(matched[r], matched.get(control, {}), r, control, margin) for r in others]
+    control = _control(listed, [rule for rule, values in matched.items() if values])
+    differences = adjusted(
+        [
+            paired_difference(values, matched.get(control, {}), rule, control, margin)
+            for rule, values in matched.items()
+            if rule != control
+        ]
     )
-    words = f"on {place}, at a learning error of {percent(target)} %, which all rules reach: "
-    words += "; ".join(_words(each, matched) for each in contrasts) or "there is one rule alone"
+    words = f"on {task}, at a learning error of {percent(target)} %, which all rules reach: "
+    words += "; ".join(_words(entry, matched) for entry in differences) or "there is only one rule"
     data = {
-        "where": place,
+        "where": task,
         "learning_error": target,
         "forgetting": {rule: dict(seeds) for rule, seeds in matched.items()},
-        "contrasts": [each.as_dict() for each in contrasts],
+        "contrasts": [entry.as_dict() for entry in differences],
     }
     return words, data
+
+
+def _control(listed: Sequence[Configuration], reached: Iterable[str]) -> str:
+    """Return the title of the reference rule, or else of the first rule; "" for none."""
+    reference = registry().reference("rules")
+    names = list(reached)
+    first = [
+        name
+        for name, rates in along_rates(listed).items()
+        if any(entry.rule == reference for entry in rates.values())
+    ]
+    return next((rule for rule in [*first, *names] if rule in names), "")
 
 
 def _at(seeds: Mapping[int, Curve], target: float) -> dict[int, float]:
@@ -290,40 +298,38 @@ def _at(seeds: Mapping[int, Curve], target: float) -> dict[int, float]:
     return {seed: value for seed, value in found.items() if value is not None}
 
 
-def _words(each: Contrast, matched: Mapping[str, Mapping[int, float]]) -> str:
-    if each.points is None:
-        return f"{each.name} against {each.other} is undecided, they share no seed there"
+def _words(entry: Difference, matched: Mapping[str, Mapping[int, float]]) -> str:
+    name, other = entry.name, entry.other
+    if entry.points is None:
+        return f"{name} against {other} is undecided, they share no seed there"
     forgot = [
-        f"{rule} {percent(interval(list(matched[rule].values())).mean)}"
-        for rule in (each.name, each.other)
+        f"{rule} {percent(interval(list(matched[rule].values())).mean)}" for rule in (name, other)
     ]
     said = {
-        "lower": f"{each.name} forgets less than {each.other}",
-        "higher": f"{each.name} forgets more than {each.other}",
-        "equal": f"{each.name} and {each.other} forget equally within {each.margin or 0:g} points",
-        "undecided": f"whether {each.name} forgets less than {each.other} is undecided",
+        "lower": f"{name} forgets less than {other}",
+        "higher": f"{name} forgets more than {other}",
+        "equal": f"{name} and {other} forget equally within {entry.margin or 0:g} points",
+        "undecided": f"whether {name} forgets less than {other} is undecided",
     }
-    return f"{said[each.verdict]} ({' and '.join(forgot)} points; difference {each.numbers})"
+    return f"{said[entry.verdict]} ({' and '.join(forgot)} points; difference {entry.numbers})"
 
 
-def _best(each: Configuration) -> str:
-    known = list(in_numbers(each).values())
-    average = interval([c.average_error for c in known])
-    learned = interval([c.learning_error for c in known])
-    forgot = [c.forgetting for c in known if c.forgetting is not None]
-    back = [c.backward_transfer for c in known if c.backward_transfer is not None]
-    words = f"{each.title} on {each.task}: average error {percent(average.mean)} %"
+def _best(entry: Configuration) -> str:
+    learned = interval([known.learning_error for known in in_numbers(entry).values()])
+    forgot = _over_seeds(entry, lambda known: known.forgetting)
+    back = _over_seeds(entry, lambda known: known.backward_transfer)
+    words = f"{entry.title} on {entry.task}: average error {percent(_average_error(entry))} %"
     words += f" after the last task, learning error {percent(learned.mean)} %"
     if forgot and back:
-        words += f", forgetting {percent(interval(forgot).mean)} points, backward transfer "
-        words += f"{interval(back).mean:+.2f} points"
-    return f"{words} ({len(known)} seeds; the rate with the lowest average error)."
+        words += f", forgetting {percent(forgot.mean)} points, backward transfer "
+        words += f"{back.mean:+.2f} points"
+    return f"{words} ({len(matrices(entry))} seeds; the rate with the lowest average error)."
 
 
-def _lost(each: Configuration) -> str:
+def _lost(entry: Configuration) -> str:
     """Return a sentence on the seeds that were left out; "" for none."""
-    lost = [str(seed) for seed in sorted(each.tables.keys() - matrices(each).keys())]
+    lost = [str(seed) for seed in sorted(entry.tables.keys() - matrices(entry).keys())]
     if not lost:
         return ""
-    words = f"{each.title} on {each.task}: left out, for the errors on every task were "
+    words = f"{entry.title} on {entry.task}: left out, because the errors on every task were "
     return f"{words}not recorded to the end: seed {joined(lost, most=10)}."

@@ -15,7 +15,7 @@ from lbench.reporting import (
     Answer,
     Columns,
     Configuration,
-    Contrast,
+    Difference,
     Figure,
     Numbers,
     Results,
@@ -24,7 +24,7 @@ from lbench.reporting import (
     configurations,
     interval,
     legend,
-    paired_contrast,
+    paired_difference,
     panels,
     smooth,
     spread,
@@ -81,7 +81,7 @@ def analysis(results: Results) -> Answer:
         return Answer(f"{UNDECIDED}: no run has recorded its workers' activity.")
     sentences, details = [], []
     data: list[dict[str, Any]] = []
-    compared: list[tuple[str, Contrast]] = []
+    compared: list[tuple[str, Difference]] = []
     for each in found:
         words, contrasts, more, entry = _moved(each)
         sentences.append(words)
@@ -238,7 +238,7 @@ def _flock(axes: Axes, each: Configuration, last: int) -> list[dict[str, Any]]:
 
 def _moved(
     each: Configuration,
-) -> tuple[str, list[tuple[str, Contrast]], list[str], dict[str, Any]]:
+) -> tuple[str, list[tuple[str, Difference]], list[str], dict[str, Any]]:
     """Return of a cell the sentence, the contrasts early and late, the details, the numbers."""
     runs = {seed: moves(columns) for seed, columns in each.tables.items()}
     end = max(float(run.steps[-1]) for run in runs.values())
@@ -274,7 +274,7 @@ def _moved(
     contrasts = []
     for when in ("early", "late"):
         lead, follow = parts.get(("leader", when), {}), parts.get(("follower", when), {})
-        told = paired_contrast(lead, follow, "leader", "follower")
+        told = paired_difference(lead, follow, "leader", "follower")
         contrasts.append((f"{where}, {when}", told))
     data = {
         "cell": each.id,
@@ -290,7 +290,7 @@ def _ratio(parts: Mapping[tuple[str, str], Mapping[int, float]], when: str) -> S
     return interval(ratios) if ratios else None
 
 
-def _compared(contrasts: Sequence[tuple[str, Contrast]]) -> list[str]:
+def _compared(contrasts: Sequence[tuple[str, Difference]]) -> list[str]:
     """Return sentences on the contrasts, with p adjusted for all cells, early and late."""
     tested = adjusted([found for _, found in contrasts])
     return [

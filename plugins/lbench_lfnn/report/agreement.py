@@ -14,7 +14,7 @@ from lbench.reporting import (
     Answer,
     Columns,
     Configuration,
-    Contrast,
+    Difference,
     Figure,
     Results,
     Summary,
@@ -25,7 +25,7 @@ from lbench.reporting import (
     interval,
     legend,
     look,
-    paired_contrast,
+    paired_difference,
     panels,
     percent,
     spread,
@@ -143,14 +143,14 @@ def _rows(
     return rows
 
 
-def _against(each: Configuration, block: int, margin: float | None) -> Contrast:
+def _against(each: Configuration, block: int, margin: float | None) -> Difference:
     """Return the contrast of the error of a leader by itself and that of the regression."""
     error, linear = (_last(each, block, name) for name in ("error", "regression_error"))
-    return paired_contrast(error, linear, "a leader by itself", "the regression", margin)
+    return paired_difference(error, linear, "a leader by itself", "the regression", margin)
 
 
 def _block(
-    each: Configuration, block: int, against: Contrast
+    each: Configuration, block: int, against: Difference
 ) -> tuple[str, list[str], dict[str, Any]]:
     apart = _last(each, block, "tv_mean")
     cosine = _last(each, block, "cosine")

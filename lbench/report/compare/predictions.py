@@ -1,4 +1,4 @@
-"""Predictions on test examples, from the logits that runs keep in their directories."""
+"""Predictions on test examples, from the logits that runs store in their directories."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ if TYPE_CHECKING:
 
 LOGITS, LABELS = "test_logits.npy", "test_labels.npy"
 SLACK = 0.1
-"""Points by which half precision may move an error: logits that differ by less become equal."""
+"""Points by which half precision may change an error: logits that differ by less become equal."""
 
 
-class NotKeptError(Exception):
-    """A run's predictions on the test examples are not there, or not to be believed; says why."""
+class MissingError(Exception):
+    """A run's predictions on the test examples are missing or wrong, with the reason."""
 
 
-class Kept:
-    """Which test examples each of the runs has right.
+class Predictions:
+    """Which test examples each of the runs predicts correctly.
 
     Args:
-        pairs: cells with their runs.
+        pairs: configurations with their runs.
     """
 
     def __init__(self, pairs: Pairs) -> None:
@@ -40,14 +40,15 @@ class Kept:
         self._right: dict[tuple[str, int], Right] = {}
 
     def right(self, cell: CellRow, seed: int) -> Right:
-        """(examples,), for a finished run.
+        """Return which test examples are predicted correctly, (examples,), by a finished run.
 
         Raises:
-            NotKeptError: it kept no logits, nobody kept the labels, or its logits do not give
-                the error that it has reported; or a sequence of tasks shows its examples again.
+            MissingError: the run stored no logits, no run stored the labels, the logits give
+                another error than the run reported, or a sequence of tasks shows its examples
+                again in each task.
         """
         if "tasks" in cell.spec.get("task", {}).get("options", {}):
-            raise NotKeptError("a sequence of tasks shows its examples again in each task")
+            raise MissingError("a sequence of tasks shows its examples again in each task")
         key = cell.fingerprint, seed
         if key not in self._right:
             self._right[key] = self._read(self._runs[key], cell.data_digest)
@@ -58,18 +59,18 @@ class Kept:
 
         logits, labels = _load(run.run_dir / LOGITS), self._labels_of(digest)
         if logits.ndim != 2 or len(logits) != len(labels):
-            raise NotKeptError(f"{run.run_dir / LOGITS} does not fit the {len(labels)} labels")
-        found = right(logits, labels)
-        error, told = 100 * float(1 - found.mean()), run.test_error or 0.0
-        if abs(error - told) > max(SLACK, 200 / len(labels)):
-            raise NotKeptError(
+            raise MissingError(f"{run.run_dir / LOGITS} does not fit the {len(labels)} labels")
+        correct = right(logits, labels)
+        error, reported = 100 * float(1 - correct.mean()), run.test_error or 0.0
+        if abs(error - reported) > max(SLACK, 200 / len(labels)):
+            raise MissingError(
                 f"the logits kept of seed {run.seed} give an error of {error:.2f} %, its result "
-                f"says {told:.2f} %"
+                f"says {reported:.2f} %"
             )
-        return found
+        return correct
 
     def _labels_of(self, digest: str) -> Any:
-        """Of any run on the same data: an older lbench kept none."""
+        """Return the labels of any run on the same data: an older lbench stored none."""
         if digest not in self._labels:
             for run in self._runs.values():
                 path = run.run_dir / LABELS
@@ -77,7 +78,7 @@ class Kept:
                     self._labels[digest] = _load(path)
                     break
             else:
-                raise NotKeptError(f"no run of these cells keeps {LABELS}, older ones did not")
+                raise MissingError(f"no run of these cells keeps {LABELS}, older ones did not")
         return self._labels[digest]
 
 
@@ -87,6 +88,6 @@ def _load(path: Path) -> Any:
     try:
         return np.load(path, allow_pickle=False)
     except FileNotFoundError:
-        raise NotKeptError(f"{path} is not there") from None
+        raise MissingError(f"{path} is not there") from None
     except (OSError, ValueError, EOFError) as error:
-        raise NotKeptError(f"{path} cannot be read: {error}") from None
+        raise MissingError(f"{path} cannot be read: {error}") from None
