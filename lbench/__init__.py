@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from lbench.network import Network as Network
     from lbench.network import Readout as Readout
     from lbench.network import spatial_mean as spatial_mean
+    from lbench.networks.as_network import as_network as as_network
     from lbench.networks.spec import NetworkSpec as NetworkSpec
     from lbench.probe import Column as Column
     from lbench.probe import Probe as Probe
@@ -94,6 +95,7 @@ _HOMES = {
     "Task": "task",
     "UsageError": "errors",
     "View": "rule",
+    "as_network": "networks.as_network",
     "audit": "auditing.steps",
     "compare": "api.comparison",
     "cut": "layer",

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from lbench.randomness import Kind, Randomness
 
-Affine = TypeVar("Affine", nn.Linear, nn.Conv2d)
+Affine = TypeVar("Affine", bound="nn.Linear | nn.Conv2d")
 
 
 class Init:
@@ -49,7 +49,7 @@ class Init:
         Raises:
             ValueError: the name was drawn before.
         """
-        return self._fill(name, _Linear(inputs, outputs, bias=bias))
+        return self.fill(name, _Linear(inputs, outputs, bias=bias))
 
     def conv(
         self,
@@ -79,9 +79,14 @@ class Init:
             groups=groups,
             bias=bias,
         )
-        return self._fill(name, module)
+        return self.fill(name, module)
 
-    def _fill(self, name: str, module: Affine) -> Affine:
+    def fill(self, name: str, module: Affine) -> Affine:
+        """Draw weight and bias of a linear map or convolution anew, and return it.
+
+        Raises:
+            ValueError: the name was drawn before.
+        """
         weight = module.weight
         bound = 1 / math.sqrt(weight[0].numel())
         with torch.no_grad():

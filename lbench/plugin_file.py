@@ -1,4 +1,4 @@
-"""Plugins of one file that is not installed, with hooks or with rules alone."""
+"""Plugins of one file that is not installed, with hooks or with classes alone."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ HOOKS = {name for name in vars(hooks.HookSpecs) if name.startswith("lbench_")}
 
 
 class ImpliedHooks:
-    """The hooks for a file without hooks, which return its public rules.
+    """The hooks for a file without hooks, which return its public classes.
 
-    A rule's name is that of its class in snake_case, its title the first line of the docstring.
+    The name of a rule, network or probe is that of its class in snake_case, its title the first
+    line of the docstring. A dataset has both as attributes, and ``mlp`` as its default network.
     """
 
     API = hooks.API
@@ -30,17 +31,53 @@ class ImpliedHooks:
     def __init__(self, module: ModuleType) -> None:
         self.module = module
 
-    @hooks.hookimpl
-    def lbench_rules(self) -> list[hooks.RuleEntry]:
-        """Return each class of the file that derives from a Rule and is not private."""
+    def _classes(self, kind: str) -> dict[str, type]:
+        """Return each class of the file that derives from a kind's base and is not private."""
         file = self.module.__name__
-        return [
-            hooks.RuleEntry(snake(name), _title(cls), "", f"{file}:{name}")
+        return {
+            f"{file}:{name}": cls
             for name, cls in vars(self.module).items()
             if isinstance(cls, type)
             and (cls.__module__, cls.__name__) == (file, name)
             and not name.startswith("_")
-            and derives(cls, BASES["rules"])
+            and derives(cls, BASES[kind])
+        }
+
+    @hooks.hookimpl
+    def lbench_rules(self) -> list[hooks.RuleEntry]:
+        """Return the rules."""
+        return [
+            hooks.RuleEntry(snake(cls.__name__), _title(cls), "", load)
+            for load, cls in self._classes("rules").items()
+        ]
+
+    @hooks.hookimpl
+    def lbench_networks(self) -> list[hooks.NetworkEntry]:
+        """Return the networks."""
+        return [
+            hooks.NetworkEntry(snake(cls.__name__), _title(cls), load)
+            for load, cls in self._classes("networks").items()
+        ]
+
+    @hooks.hookimpl
+    def lbench_datasets(self) -> list[hooks.DatasetEntry]:
+        """Return the datasets."""
+        return [
+            hooks.DatasetEntry(
+                getattr(cls, "name", snake(cls.__name__)),
+                getattr(cls, "title", _title(cls)),
+                load,
+                "mlp",
+            )
+            for load, cls in self._classes("datasets").items()
+        ]
+
+    @hooks.hookimpl
+    def lbench_probes(self) -> list[hooks.ProbeEntry]:
+        """Return the probes."""
+        return [
+            hooks.ProbeEntry(snake(cls.__name__), _title(cls), load)
+            for load, cls in self._classes("probes").items()
         ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import shlex
 import sys
@@ -11,11 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from lbench.claims import Claims
 from lbench.cli.main import COMMANDS
 from lbench.cli.new_rule import contents
 from lbench.hooks import API
+from lbench.init import Init
 from lbench.registry import Registry
 from lbench.testing import CHECKS, Check, Subject, examine
 from tests.training.helper import lbench_run
@@ -29,10 +32,15 @@ def blocks(text: str, language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", text, flags=re.DOTALL)
 
 
-def guide(fragment: str) -> str:
-    """Return the only Python block of the guide that has this text."""
-    (block,) = [block for block in blocks(GUIDE, "python") if fragment in block]
+def block_of(page: str, fragment: str) -> str:
+    """Return the only Python block of a page that has this text."""
+    text = (ROOT / "docs" / page).read_text()
+    (block,) = [block for block in blocks(text, "python") if fragment in block]
     return block
+
+
+def guide(fragment: str) -> str:
+    return block_of("writing-a-rule.md", fragment)
 
 
 def test_the_guides_file_is_short_and_trains_as_a_plugin(tmp_path: Path) -> None:
@@ -95,6 +103,60 @@ def test_every_command_of_the_guide_exists() -> None:
     named = set(re.findall(r"lbench ([a-z-]+)", "\n".join(blocks(GUIDE, "console"))))
     assert named == {"run", "rules", "check", "new-rule"}
     assert named <= set(COMMANDS)
+
+
+@pytest.fixture(scope="module")
+def resnet18(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the page's file, which can import torchvision here, whatever build that is."""
+    code = block_of("writing-a-network.md", "class Resnet18(")
+    assert len(code.splitlines()) <= 40
+    path = tmp_path_factory.mktemp("networks") / "resnet18.py"
+    path.write_text(f"from lbench.data import _torchvision\n_torchvision.load('models')\n{code}")
+    return path
+
+
+@pytest.mark.parametrize("rule", ["bp", "dfa", "lfnn_l"])
+def test_rules_train_the_network_of_the_page(rule: str, resnet18: Path, tmp_path: Path) -> None:
+    result = lbench_run(
+        "--rule", rule, "--network", "resnet18", "--net", "width=10", "--net", "pairs=1,1,1,1",
+        "--plugin", str(resnet18), "--dataset", "digits", "--epochs", "1", "--no-store",
+        home=tmp_path,
+    )  # fmt: skip
+    assert result["runs"][0]["status"] == "finished"
+    assert result["test_error"]["mean"] < 85
+
+
+def test_the_network_of_the_page_computes_what_torchvision_computes(resnet18: Path) -> None:
+    known = Registry()
+    known.add_file(resnet18)
+    spec = known.load("networks", "resnet18")
+    resnet: Any = importlib.import_module("torchvision.models.resnet")
+    network = spec().build(Init(0), (3, 32, 32), 10)
+    model = resnet.resnet18(num_classes=10)
+    model.conv1 = torch.nn.Conv2d(3, 64, 3, padding=1, bias=False)
+    model.maxpool = torch.nn.Identity()
+    maps = {layer.name: layer.affine for layer in network.layers} | {"fc": network.readout.linear}
+    for name, module in model.named_modules():
+        if isinstance(module, (torch.nn.Conv2d, torch.nn.Linear)):
+            module.load_state_dict(maps.pop(name).state_dict())
+    assert not maps
+    x = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    for training in (True, False):
+        assert torch.equal(network.train(training)(x), model.train(training)(x))
+    assert len(network.blocks) == 9
+    del sys.modules["resnet18"]
+
+
+def test_the_network_of_parts_on_the_page_builds() -> None:
+    names: dict[str, Any] = {"__name__": "networks_page"}
+    exec(block_of("writing-a-network.md", "class Wide("), names)
+    network = names["Wide"](width=7).build(Init(0), (1, 8, 8), 10)
+    assert [block.name for block in network.blocks] == ["fc1", "fc2"]
+    hooks: dict[str, Any] = {}
+    exec(block_of("writing-a-network.md", "def lbench_networks"), hooks)
+    for entry in hooks["lbench_networks"]():
+        assert entry.load.endswith(":Wide")
+        assert names["Wide"](**entry.preset).width in (100, 1000)
 
 
 def test_the_readmes_rule_is_a_rule() -> None:
