@@ -56,6 +56,15 @@ class Quantity:
     objective: bool = False
     cost: bool = False
 
+    def __post_init__(self) -> None:
+        """Check that tables and figures of configurations have a value over the seeds.
+
+        Raises:
+            ValueError: they have none.
+        """
+        if (self.column or self.ratio or self.cost) and self.over_seeds is None:
+            raise ValueError(f"The quantity {self.name} needs over_seeds for a column or a cost.")
+
     @property
     def field(self) -> str:
         """Return the name of the top-level field of ``result.json`` that has the value."""

@@ -44,7 +44,12 @@ energy = catalogue.Quantity(
     "energy_wh", "Wh", over_seeds="largest", title="energy", column="energy", ratio="energy_ratio",
     short="energy", objective=True, cost=True,
 )
-catalogue.QUANTITIES += (energy,)
+error = catalogue.Quantity("calibration_error", "%", over_seeds="mean", title="calibration error")
+spikes = catalogue.Quantity(
+    "events_spikes", group="events", whole=True, default=0, over_seeds="mean", title="spikes",
+    column="spikes",
+)
+catalogue.QUANTITIES += (energy, error, spikes)
 
 from click.testing import CliRunner
 from lbench.api.results import results
@@ -82,7 +87,9 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
     for run_dir in run_dirs(home):
         path = run_dir.path / "result.json"
         seed = (run_dir.spec() or {})["seed"]
-        write_json(path, {**(read_json(path) or {}), "energy_wh": ENERGIES[seed]})
+        more = {"energy_wh": ENERGIES[seed], "calibration_error": 2.5}
+        more |= {"events": {"spikes": 7}} if seed == 0 else {}
+        write_json(path, {**(read_json(path) or {}), **more})
     return home
 
 
@@ -147,6 +154,20 @@ def test_a_new_quantity_is_in_the_report_of_a_study(home: Home, outputs: dict[st
 
 
 @end_to_end
+def test_new_quantities_of_other_kinds_are_in_every_output(
+    home: Home, outputs: dict[str, Any]
+) -> None:
+    with closing(sqlite3.connect(home.root / "store.db")) as store:
+        query = "SELECT calibration_error, events_spikes FROM lbench_runs ORDER BY seed"
+        assert store.execute(query).fetchall() == [(2.5, 7), (2.5, 0)]
+    rows = [line.split() for line in outputs["run_table"].splitlines()]
+    assert ["calibration", "error", "%", "2.50"] in rows
+    assert ["spikes", "3.50"] in rows
+    (cell,) = json.loads(outputs["compare"])["cells"]
+    assert (cell["calibration_error"], cell["events_spikes"]) == (2.5, 3.5)
+
+
+@end_to_end
 def test_a_search_can_minimise_a_new_quantity(outputs: dict[str, Any]) -> None:
     assert outputs["objectives"][-3:] == ["energy", "params", 0.25]
 
@@ -164,6 +185,12 @@ def test_the_value_over_seeds_leaves_out_seeds_without_one() -> None:
     assert found == [3.0, 5.0, 1.0]
     assert Quantity("q", over_seeds="mean").combined([None]) is None
     assert Quantity("q").combined(values) is None
+
+
+def test_a_quantity_in_a_table_of_configurations_needs_a_value_over_seeds() -> None:
+    for part in ({"column": "q"}, {"ratio": "q_ratio"}, {"cost": True}):
+        with pytest.raises(ValueError, match="over_seeds"):
+            Quantity("q", **part)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("quantity", QUANTITIES, ids=lambda quantity: quantity.name)

@@ -153,20 +153,10 @@ def _group(results: Results, finals: Sequence[Final], varying: set[str]) -> Grou
     task_text = _text({name: value for name, value in task.items() if name in varying})
     lines = []
     for final, row in zip(finals, rows([(f.cell, f.runs) for f in finals]), strict=True):
-        name, settings = _words(final.point, varying, set(task))
-        lines.append(_line(results, final, row, name, settings, task_text))
+        examples = final.cell.test_examples
+        sampling = binomial(row.test.mean, examples) if row.test and examples else None
+        wanted = max(results.study.seeds, len(final.runs))
+        words = _words(final.point, varying, set(task))
+        lines.append(Line(final, row, *words, task_text, wanted, sampling))
     where = f"{finals[0].cell.dataset_title}, {first.network}"
     return Group(first.dataset, first.network, task, task_text, where, lines)
-
-
-def _line(results: Results, final: Final, row: Row, name: str, settings: str, task: str) -> Line:
-    examples = final.cell.test_examples
-    return Line(
-        final=final,
-        row=row,
-        name=name,
-        settings=settings,
-        task=task,
-        wanted=max(results.study.seeds, len(final.runs)),
-        sampling=binomial(row.test.mean, examples) if row.test and examples else None,
-    )

@@ -12,7 +12,7 @@ from lbench.report.lines import Group, Line
 from lbench.report.searches import settings_of
 from lbench.report.verdict import Judged
 from lbench.statistics.intervals import as_columns
-from lbench.store.rows import CellRow, RunRow
+from lbench.store.rows import RunRow
 from lbench.studies.results import Results
 
 
@@ -40,13 +40,13 @@ def _record(group: Group, line: Line, against: Difference | None, best: bool) ->
     low, high = line.sampling or (None, None)
     depth = found(row.audit, "backward_depth")
     return {
-        **_of(cell, "dataset", "variant", "data_digest", "network", "blocks", "rule"),
+        **cell.select("dataset", "variant", "data_digest", "network", "blocks", "rule"),
         "name": line.name,
         "point": point.key,
         "settings": settings_of(point.settings),
         "chosen": settings_of(line.final.chosen),
         "cell": cell.cell_id,
-        **_of(cell, "protocol", "test_examples"),
+        **cell.select("protocol", "test_examples"),
         "seeds_finished": len(row.errors),
         "seeds_wanted": line.wanted,
         **as_columns("test_error", row.test),
@@ -56,7 +56,7 @@ def _record(group: Group, line: Line, against: Difference | None, best: bool) ->
         "best_set": best if row.test else None,
         **as_columns("difference", against.points if against else None),
         "p_holm": against.p if against else None,
-        **_of(cell, "params_inf", "params_aux", "params_fix"),
+        **cell.select("params_inf", "params_aux", "params_fix"),
         **row.measured,
         "backward_depth": None if depth is None else str(depth),
         "bp_free": found(row.audit, "bp_free"),
@@ -68,16 +68,12 @@ def _record(group: Group, line: Line, against: Difference | None, best: bool) ->
     }
 
 
-def _of(row: CellRow | RunRow, *names: str) -> dict[str, Any]:
-    return {name: getattr(row, name) for name in names}
-
-
 def _run(role: str, point: str, trial: int | None, run: RunRow) -> dict[str, Any]:
     return {
         "role": role,
         "point": point,
         "trial": trial,
-        **_of(run, "seed", "attempt", "status", "reason"),
+        **run.select("seed", "attempt", "status", "reason"),
         **run.measured,
-        **_of(run, "fingerprint", "cell"),
+        **run.select("fingerprint", "cell"),
     }

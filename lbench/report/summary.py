@@ -18,8 +18,6 @@ from lbench.statistics.intervals import error_interval, interval_of_known
 from lbench.store.rows import CellRow, RunRow
 
 TITLED = [quantity for quantity in QUANTITIES if quantity.title]
-ERRORS = sum(quantity.unit == "%" for quantity in TITLED)
-"""Number of errors, which are the first quantities; the table shows the last one first."""
 
 
 def run_table(result: dict[str, Any]) -> Table:
@@ -36,12 +34,11 @@ def run_table(result: dict[str, Any]) -> Table:
     errors = {run["seed"]: run["test_error"] for run in finished if run["test_error"] is not None}
     of_test_set = sampling(errors, examples)
     values = _over_seeds(finished)
-    shown = [[q.row_title, quantity_text(q, values)] for q in TITLED]
     rows = [
         ["test error %", error(error_interval(errors.values(), examples), of_test_set)],
-        *reversed(shown[:ERRORS]),
+        *([q.row_title, quantity_text(q, values)] for q in reversed(TITLED) if q.unit == "%"),
         ["parameters", _parameters(result.get("params") or {})],
-        *shown[ERRORS:],
+        *([q.row_title, quantity_text(q, values)] for q in TITLED if q.unit != "%"),
     ]
     contradictions = result.get("contradictions") or []
     said = lines(result.get("audit"), contradictions)

@@ -8,8 +8,16 @@ from pathlib import Path
 from typing import Any, cast
 
 
+class _Row:
+    __slots__ = ()
+
+    def select(self, *names: str) -> dict[str, Any]:
+        """Return the values of some fields by name."""
+        return {name: getattr(self, name) for name in names}
+
+
 @dataclass(frozen=True, slots=True)
-class CellRow:
+class CellRow(_Row):
     """A configuration.
 
     Attributes:
@@ -44,7 +52,7 @@ class CellRow:
 
 
 @dataclass(frozen=True, slots=True)
-class RunRow:
+class RunRow(_Row):
     """One attempt at a run.
 
     Attributes:
@@ -91,7 +99,7 @@ class RunRow:
     def as_dict(self) -> dict[str, Any]:
         """Return a flat object with every field and every measured quantity."""
         names = (field.name for field in fields(self) if field.name != "measured")
-        return {**{name: getattr(self, name) for name in names}, **self.measured}
+        return {**self.select(*names), **self.measured}
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,24 +63,16 @@ class Row:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the row as ``--json`` prints it."""
+        cell = self.cell
         return {
-            "cell": self.cell.cell_id,
-            "rule": self.cell.rule,
+            "cell": cell.cell_id,
             "options": self.options,
-            "network": self.cell.network,
-            "blocks": self.cell.blocks,
-            "dataset": self.cell.dataset,
-            "dataset_title": self.cell.dataset_title,
-            "variant": self.cell.variant,
+            **cell.select("rule", "network", "blocks", "dataset", "dataset_title", "variant"),
             "seeds": sorted(self.errors),
             "test_error": self.test and self.test.as_dict(),
             "test_error_at_best_val": self.at_best_val and self.at_best_val.as_dict(),
             "sampling_ci95": self.sampling and list(self.sampling),
-            "params": {
-                "inf": self.cell.params_inf,
-                "aux": self.cell.params_aux,
-                "fix": self.cell.params_fix,
-            },
+            "params": {"inf": cell.params_inf, "aux": cell.params_aux, "fix": cell.params_fix},
             **{q.name: self.measured[q.name] for q in SHOWN if q.compared},
             **{q.ratio: self.ratios[q.name] for q in SHOWN if q.ratio},
             "audit": self.audit,
