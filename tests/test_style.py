@@ -136,6 +136,9 @@ PLAIN: tuple[str, ...] = (
     "tests/store",
     "docs/architecture.md",
     "docs/homes.md",
+    "docs/reports.md",
+    "lbench/report",
+    "tests/report",
 )  # fmt: skip
 """Folders and files that keep to the page. One entry per line."""
 SUFFIXES = ("py", "md", "toml", "template")

@@ -1,4 +1,4 @@
-"""The audit of a cell in the tables that have other things to say too."""
+"""The audit of a configuration as a text in other tables."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from lbench.report.table import NONE
 
 CONTRADICTED = "CONTRADICTED"
 FULL = "full BP"
-"""Full weights reach from the output to the first layer."""
+"""The text for a rule whose full weights reach from the output to the first layer."""
 SAID = ("bp_free", "backward_depth", "update_locked")
 
 
 def short(audit: Mapping[str, Any] | None, contradictions: Sequence[str]) -> str:
     """Return ``BP-free``, ``depth 1`` or ``full BP``; a dash where there was no audit.
 
-    Where there was one and it could not tell, ``not measurable`` or ``not BP-free``.
+    Without a measured depth it is ``not BP-free`` or ``not measurable``.
     """
     if contradictions:
         return CONTRADICTED
@@ -36,7 +36,7 @@ def short(audit: Mapping[str, Any] | None, contradictions: Sequence[str]) -> str
 def lines(audit: Mapping[str, Any] | None, contradictions: Sequence[str]) -> list[str]:
     """Return ``BP-free, backward depth 0, not update-locked``, or each contradiction.
 
-    What the audit tried to measure and could not is named as not measurable.
+    Claims that the audit could not measure are named as not measurable.
     """
     if contradictions:
         return [f"{CONTRADICTED}: {text}" for text in contradictions]
@@ -47,18 +47,18 @@ def lines(audit: Mapping[str, Any] | None, contradictions: Sequence[str]) -> lis
 
 
 def unmeasured(audit: Mapping[str, Any] | None) -> list[str]:
-    """Return which of the words that are said an audit has tried to measure and could not."""
+    """Return the names of shown claims that an audit could not measure."""
     entries = audit or {}
     if all(entry.get("measured") is None for entry in entries.values()):
-        return []  # there was no audit: as of a trial, which is not audited in full
+        return []  # there was no audit, as for a trial, which has no full one
     return [n for n in SAID if n in entries and entries[n].get("measured") is None]
 
 
 def found(audit: Mapping[str, Any] | None, name: str) -> Any:
-    """Return what holds of a cell: its claim where that was measured, or what was measured.
+    """Return the value of a claim: the claimed one where it was measured, else the measured one.
 
-    Regrouped blocks may have another depth on the small network of the audit than on the cell's,
-    so the claim for the cell's own network is the better number where nothing contradicts it.
+    Regrouped blocks may have another depth on the small network of the audit than on the
+    configuration's own, so the claim is the better number where nothing contradicts it.
     """
     entry = (audit or {}).get(name) or {}
     measured, claimed = entry.get("measured"), entry.get("claimed")

@@ -1,4 +1,4 @@
-"""An audit's report as a picture: the verdict, claims beside measurements, who follows whom."""
+"""An audit's report as a picture: verdict, claims and measurements, and the two matrices."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Of the colour-blind-safe palette of Okabe and Ito; letters say the same without colour.
+# From the colour-blind-safe palette of Okabe and Ito; letters repeat the colours.
 GREY, SKY, BLUE, ORANGE, RED, WHITE = "#f0f0f0", "#56b4e9", "#0072b2", "#e69f00", "#d55e00", "#fff"
 GREEN = "#00785a"
 COLOURS = {NOTHING: GREY, UNKNOWN: WHITE, "scalar": SKY, "sign": ORANGE, "full": RED}
@@ -41,7 +41,7 @@ GAP = 0.3
 
 
 def draw(report: Report, path: Path) -> None:
-    """Write the picture; the ending of ``path`` says its kind.
+    """Write the picture in the format of the ending of ``path``.
 
     Raises:
         OSError: the file cannot be written.
@@ -77,9 +77,9 @@ class Panel:
     """A matrix with names at its rows and columns, and a legend below.
 
     Args:
-        matrix: what is drawn.
-        columns: what its columns are.
-        legend: by text in a cell its colour and meaning.
+        matrix: the drawn matrix.
+        columns: a description of its columns.
+        legend: text of a cell, its colour and its meaning.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class Panel:
         self.matrix = matrix
         self.columns = columns
         seen = {text for row in matrix.cells for text in row if text}
-        self.legend = [each for each in legend if _kind(each[0]) in {_kind(t) for t in seen}]
+        self.legend = [entry for entry in legend if _kind(entry[0]) in {_kind(t) for t in seen}]
         self.names = [*matrix.columns, *(["depth"] if matrix.depths else [])]
         most = max(len(self.names), len(matrix.rows))
         self.cell = min(LARGEST, max(SMALLEST, MOST / most))
@@ -103,7 +103,7 @@ class Panel:
         self.height = self.above + rows + LINE * (len(self.legend) + 2)
 
     def draw(self, figure: Figure, x: float, y: float) -> None:
-        """Draw it with its upper left corner there, in inches."""
+        """Draw the panel with its upper left corner at (x, y), in inches."""
         matrix, cell = self.matrix, self.cell
         _write(figure, x, y, matrix.title, weight="bold")
         _write(figure, x, y + LINE, self.columns)
@@ -141,16 +141,16 @@ class Panel:
 
 def _heading(report: Report, most: int) -> list[tuple[str, str]]:
     """Return the title and the verdict as lines of limited width, each with its colour."""
-    told = [(f"{report.subject} on {report.network}", "black")]
-    told += [(f"CONTRADICTED  {text}", RED) for text in report.contradictions]
-    told += [(text, RED) for text in unmeasured(report)]
+    lines = [(f"{report.subject} on {report.network}", "black")]
+    lines += [(f"CONTRADICTED  {text}", RED) for text in report.contradictions]
+    lines += [(text, RED) for text in unmeasured(report)]
     if report.verdict == "as claimed":
-        told.append((FINE, GREEN))
-    return [(line, colour) for text, colour in told for line in textwrap.wrap(text, most)]
+        lines.append((FINE, GREEN))
+    return [(line, colour) for text, colour in lines for line in textwrap.wrap(text, most)]
 
 
 def _table(figure: Figure, x: float, y: float, rows: list[list[str]]) -> None:
-    """Write what was claimed beside what was measured."""
+    """Write claims and measurements side by side."""
     claimed, measured = x + 1.4, x + 2.3
     _write(figure, claimed, y, "claimed", weight="bold")
     _write(figure, measured, y, "measured", weight="bold")
@@ -164,7 +164,7 @@ def _table(figure: Figure, x: float, y: float, rows: list[list[str]]) -> None:
 
 
 def _axes(figure: Figure, x: float, y: float, width: float, height: float) -> Axes:
-    """Return axes with their upper left corner there, in inches."""
+    """Return axes with their upper left corner at (x, y), in inches."""
     across, down = figure.get_size_inches()
     bottom = 1 - (y + height) / down
     return figure.add_axes((x / across, bottom, width / across, height / down))
@@ -191,5 +191,5 @@ def _square(axes: Axes, x: int, y: int, text: str, *, short: bool) -> None:
 
 
 def _kind(text: str) -> str:
-    """Return what cells of one colour have in common."""
+    """Return the kind of a cell: cells of one kind have one colour."""
     return text if text in COLOURS else WAITS if text.endswith(WAITS) else "moved"

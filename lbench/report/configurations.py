@@ -1,4 +1,4 @@
-"""The configurations of a study as figures and analyses get them, with the tables of a probe."""
+"""The configurations of a study for figures and analyses, with the tables of a probe."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class Configuration:
 
     Args:
         group: the configurations that it may be compared with, itself among them.
-        line: its numbers, as the tables of the report have them.
-        tables: by seed, the table of the probe that was asked for; of finished seeds that have one.
+        line: its numbers in the tables of the report.
+        tables: the table of the requested probe by seed, for finished seeds that have one.
     """
 
     group: Group
@@ -102,15 +102,15 @@ def configurations(results: Results, probe: str = "") -> list[Configuration]:
 def by_task(listed: Iterable[Configuration]) -> dict[str, list[Configuration]]:
     """Return configurations by task; the test errors of one task can be compared."""
     tasks: dict[str, list[Configuration]] = {}
-    for each in listed:
-        tasks.setdefault(each.task, []).append(each)
+    for entry in listed:
+        tasks.setdefault(entry.task, []).append(entry)
     return tasks
 
 
 def with_unique_titles(listed: Sequence[Configuration]) -> list[tuple[str, Configuration]]:
     """Return each configuration with a title that no other one of them has."""
-    points = [each.line.final.point for each in listed]
-    return [(placed(each.line.final.point, points), each) for each in listed]
+    points = [entry.line.final.point for entry in listed]
+    return [(placed(point, points), entry) for point, entry in zip(points, listed, strict=True)]
 
 
 def tables_of(final: Final, probe: str) -> dict[int, Columns]:

@@ -11,12 +11,12 @@ Numbers = npt.NDArray[np.float64]
 
 
 def numbers(values: Iterable[float | None]) -> Numbers:
-    """Return values as an array; NaN where there is none."""
+    """Return values as an array; NaN for None."""
     return np.array([np.nan if value is None else value for value in values], dtype=np.float64)
 
 
 def smooth(values: Numbers, window: int) -> Numbers:
-    """Return the mean over so many values around each, fewer at both ends; NaN is left out."""
+    """Return the mean over a window around each value, fewer at both ends, without NaN."""
     if window < 2:
         return values
     known = np.isfinite(values)
@@ -32,7 +32,7 @@ def smooth(values: Numbers, window: int) -> Numbers:
 
 
 def thinned(length: int, most: int = 300) -> Sequence[int]:
-    """Return at most so many indices of a row of this length, the first and the last included."""
+    """Return at most ``most`` indices of a row of this length, with the first and the last."""
     if length <= most:
         return range(length)
     return sorted({round(at) for at in np.linspace(0, length - 1, most)})

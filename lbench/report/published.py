@@ -1,4 +1,4 @@
-"""Numbers from papers, to stand beside ours and never among them."""
+"""Numbers from papers, which tables and figures show apart from measured ones."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ COLUMNS = (
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """One number as a paper or a repository prints it.
+    """A number as printed in a paper or a repository.
 
     Args:
         rule: the name of the rule in lbench.
         dataset: the name of the dataset in lbench.
-        network: as published, with its parameter count.
+        network: the published network, with its parameter count.
         same_network: the network of lbench with the same layers and sizes, as ``--network`` and
             ``--net`` take it; "no", or "not stated".
         augmentation: of the training images; "none", or "not stated".
@@ -57,7 +57,7 @@ class Published:
         return asdict(self)
 
     def agrees(self, config: Mapping[str, Any]) -> bool:
-        """Whether every option of the setting has that value in ``config``."""
+        """Return whether every option of the setting has that value in ``config``."""
         for part in filter(None, (part.strip() for part in self.setting.split(","))):
             name, _, value = part.partition("=")
             if name not in config or not _same(config[name], value):
@@ -68,7 +68,7 @@ class Published:
 def published(
     rule: str, dataset: str | None = None, config: Mapping[str, Any] | None = None
 ) -> list[Published]:
-    """The published numbers of a rule.
+    """Return the published numbers of a rule.
 
     Args:
         rule: its name.
@@ -76,22 +76,22 @@ def published(
         config: those whose setting is empty or agrees with these options; None for all.
 
     Returns:
-        Lowest test error first within a dataset; rows equal in network, setting and test error
-        once.
+        The numbers by dataset, lowest test error first; rows that are equal in network, setting
+        and test error appear once.
     """
     rows: dict[tuple[str, str, str, float], Published] = {}
     for row in load():
         if row.rule != rule or (dataset is not None and row.dataset != dataset):
             continue
         if config is None or row.agrees(config):
-            # Once options are given, two settings that agree with them are the same thing.
+            # With options given, two settings that agree with them are equal.
             setting = row.setting if config is None else ""
             rows.setdefault((row.dataset, row.network, setting, row.test_error), row)
     return sorted(rows.values(), key=lambda row: (row.dataset, row.test_error))
 
 
 def load() -> list[Published]:
-    """All rows of all plugins; a file that cannot be read is left out with a warning."""
+    """Return the rows of all plugins; a file that cannot be read is left out with a warning."""
     rows: list[Published] = []
     for entry in registry().published.values():
         try:
@@ -102,11 +102,11 @@ def load() -> list[Published]:
 
 
 def read(path: Path) -> list[Published]:
-    """The rows of one CSV file.
+    """Return the rows of a CSV file.
 
     Raises:
-        OSError: it cannot be read.
-        ValueError: it has other columns, or a number is none; says the line.
+        OSError: the file cannot be read.
+        ValueError: it has other columns, or a field is not a number; names the line.
     """
     with path.open(newline="", encoding="utf-8") as file:
         return list(_rows(path, csv.DictReader(file, strict=True)))

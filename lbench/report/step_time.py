@@ -1,4 +1,4 @@
-"""A step's time in a table, marked where other work wanted the cores while it was measured."""
+"""A step time in a table, with a mark if other processes used the cores."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Writes the report of a study: the page, its tables and figures, and the data behind them."""
+"""The report of a study: the page, its tables and figures, and their data."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ from lbench.studies.definition import Study
 from lbench.studies.results import Results
 
 ALWAYS = ("curves", "history", "best_so_far", "importance", "pareto")
-"""Figures that every report has where there is something to show, behind the study's own."""
+"""Figures of every report that has something to show there, after those of the study."""
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """A report as it lies there.
+    """A written report.
 
     Args:
-        folder: with all of it.
-        page: the one file to read.
-        answer: to the study's question.
-        tables: one object a cell.
+        folder: the folder of all files.
+        page: the page to read.
+        answer: the answer to the study's question.
+        tables: an object per configuration.
         left_out: figures that could not be drawn, with the reason.
     """
 
@@ -50,7 +50,7 @@ class Report:
     left_out: Mapping[str, str]
 
     def as_dict(self) -> dict[str, Any]:
-        """As ``--json`` prints it."""
+        """Return the object that ``--json`` prints."""
         content = {
             "report": str(self.page),
             "answer": self.answer.as_dict(),
@@ -62,10 +62,10 @@ class Report:
 
 
 def check(study: Study) -> None:
-    """Check that a study's analysis and figures are there, before anything is trained for them.
+    """Check that a study's analysis and figures exist, before anything is trained for them.
 
     Raises:
-        UsageError: one is not; says the nearest.
+        UsageError: one does not exist; names the nearest.
         PluginError: one cannot be loaded.
     """
     analysis(study.analysis)
@@ -74,7 +74,7 @@ def check(study: Study) -> None:
 
 
 def unrecorded(study: Study) -> list[str]:
-    """Return a sentence for each figure or analysis whose probe the study does not ask for."""
+    """Return a sentence for each figure or analysis whose probe the study does not have."""
     names = dict.fromkeys(figure.partition(":")[0] for figure in study.figures)
     entries = [("analysis", registry().find("analyses", study.analysis))]
     entries += [("figure", registry().find("figures", name)) for name in names]
@@ -87,11 +87,11 @@ def unrecorded(study: Study) -> list[str]:
 
 
 def make_report(results: Results, folder: Path, *, home: Home) -> Report:
-    """Writes everything into a folder; see ``docs/reports.md``.
+    """Write the report into a folder; ``docs/reports.md`` lists its files.
 
     Args:
-        folder: what an earlier report left there is replaced.
-        home: whose store says how often test sets were read.
+        folder: the files of an earlier report in it are replaced.
+        home: its store has the number of reads of the test sets.
     """
     judged = [(group, verdict(group)) for group in groups(results)]
     answered = _answered(results)
@@ -107,14 +107,14 @@ def make_report(results: Results, folder: Path, *, home: Home) -> Report:
 
 
 def _answered(results: Results) -> Answer:
-    """The answer; where it cannot be worked out, that: the tables do not depend on it."""
+    """Return the answer, or that it failed: the tables do not depend on it."""
     try:
         return answer(results)
     except (UsageError, KeyboardInterrupt):
-        # Of an analysis that there is not: the study is to be changed.
+        # The analysis does not exist: the study must be changed.
         raise
     except BaseException as error:
-        return Answer(f"{UNDECIDED}: the answer could not be worked out ({_why(error)}).")
+        return Answer(f"{UNDECIDED}: the answer could not be computed ({_why(error)}).")
 
 
 def _why(error: BaseException) -> str:
@@ -124,16 +124,16 @@ def _why(error: BaseException) -> str:
 
 
 def _figures(results: Results, folder: Path) -> tuple[list[Drawn], dict[str, str]]:
-    """Draws and writes them; one that cannot be drawn does not take the report with it."""
+    """Draw and write the figures; return those that cannot be drawn with their reasons."""
     drawn: list[Drawn] = []
     left_out: dict[str, str] = {}
-    # By default a study is shown by all its cells.
+    # A study without figures is shown by all its configurations.
     own = results.study.figures or ("bars",)
     for name in dict.fromkeys([*own, *ALWAYS]):
         with style():
             try:
                 figures = draw(results, name)
-                if taken := {each.figure.name for each in drawn} & {f.name for f in figures}:
+                if taken := {entry.figure.name for entry in drawn} & {f.name for f in figures}:
                     left_out[name] = f"another figure has the name {min(taken)}"
                     continue
                 drawn += [Drawn(figure, save(figure, folder).read_text()) for figure in figures]

@@ -1,4 +1,4 @@
-"""Small studies of real digits, trained here: what a report is made from."""
+"""Small studies of real digits, from whose results the tests make reports."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def finals(
     *,
     audited: bool = False,
 ) -> list[Final]:
-    """Every cell of a study, trained with its seeds."""
+    """Train every configuration of a study with its seeds."""
     made = []
     for point in plan(study, registry()).points:
         settings = (chosen or {}).get(point.key, {})
@@ -52,7 +52,7 @@ def search(
     pruned: Sequence[int] = (),
     together: int = 2,
 ) -> SearchResult:
-    """A search whose trials were trained, with these suggestions; some count as pruned."""
+    """Train the trials of a search with these suggestions; some count as pruned."""
     trials = []
     for number, params in enumerate(suggestions):
         resolved = resolve(request(point, registry(), "strict", params), registry())
@@ -130,7 +130,7 @@ SPACE: Mapping[str, Domain] = {
 
 
 def train(root: Path) -> Trained:
-    """Trains both studies."""
+    """Train both studies."""
     home = Home(root)
     home.prepare()
     absent = {"mnist": "its files are not there"}
@@ -157,8 +157,8 @@ def measuring(run: RunRow, **values: float) -> RunRow:
     return replace(run, measured={**run.measured, **values})
 
 
-def told(results: Results, errors: Sequence[Sequence[float]]) -> Results:
-    """The same study with these test errors, a list a cell; further seeds are added."""
+def with_errors(results: Results, errors: Sequence[Sequence[float]]) -> Results:
+    """Return the study with these test errors, a list per configuration; seeds are added."""
     changed = []
     for final, values in zip(results.finals, errors, strict=True):
         run = final.runs[0]
@@ -171,7 +171,7 @@ def told(results: Results, errors: Sequence[Sequence[float]]) -> Results:
 
 
 def crowded(results: Results, count: int) -> Results:
-    """The cells of a study again and again, until there are so many, with long names."""
+    """Return a study with ``count`` configurations with long names, copied from the given ones."""
     names = [f"a_rule_with_a_name_of_forty_letters_or_so_{number}" for number in range(count)]
     finals = [
         replace(final, point=replace(final.point, label=name))
@@ -185,7 +185,7 @@ def crowded(results: Results, count: int) -> Results:
 
 
 def grid(study: Study, root: Path) -> Results:
-    """All cells of a study without a search, trained here."""
+    """Train all configurations of a study without a search."""
     home = Home(root)
     home.prepare()
     return Results(study, finals(study, home), (), command=f"lbench study {study.name}")
@@ -197,7 +197,7 @@ def without_figures(patch: pytest.MonkeyPatch) -> None:
 
 
 def every_text_inside(figure: Any) -> None:
-    """That no label or title of a figure is cut, and no two panels' titles meet."""
+    """Check that no label or title of a figure is cut, and no two panels' titles meet."""
     figure.picture.draw_without_rendering()
     page = figure.picture.bbox
     titles = []

@@ -16,7 +16,7 @@ from lbench.report.verdict import SET
 from lbench.studies.definition import Arm, Point
 from lbench.studies.lookup import find_study
 from lbench.studies.results import Final, Results
-from tests.report.studies import Trained, told
+from tests.report.studies import Trained, with_errors
 
 CLEAR = ([2.0, 2.1, 1.9, 2.0], [5.0, 5.2, 4.9, 5.1], [8.0, 8.1, 7.9, 8.2], [9.0, 9.2, 9.1, 9.0])
 SAME = ([2.0, 2.1, 1.9, 2.0], [2.1, 2.0, 1.95, 2.02], [2.05, 2.1, 1.9, 1.98], [2.0, 2.08, 1.9, 2])
@@ -32,7 +32,7 @@ def along(results: Results, values: Sequence[Any], errors: Sequence[Sequence[flo
     """One rule at these leaderships, with these errors."""
     first = results.finals[1]
     finals = [_at(first, value) for value in values]
-    return told(replace(results, finals=finals), errors)
+    return with_errors(replace(results, finals=finals), errors)
 
 
 def _at(final: Final, value: Any, name: str = "leadership") -> Final:
@@ -68,7 +68,7 @@ def test_an_unknown_analysis_names_the_nearest(trained: Trained) -> None:
 
 
 def test_the_best_is_named_with_its_interval_and_its_seeds(trained: Trained) -> None:
-    found = ask(told(trained.grid, CLEAR), "best")
+    found = ask(with_errors(trained.grid, CLEAR), "best")
     assert found.sentence == (
         "On Digits (8x8), mlp the lowest test error is that of bp (2.00 % [1.74, 2.26], "
         "4 of 4 seeds), lower than that of each other cell."
@@ -76,7 +76,7 @@ def test_the_best_is_named_with_its_interval_and_its_seeds(trained: Trained) -> 
 
 
 def test_no_test_is_named_where_one_cell_alone_has_finished(trained: Trained) -> None:
-    first, *others = told(trained.grid, CLEAR).finals
+    first, *others = with_errors(trained.grid, CLEAR).finals
     empty = [replace(final, runs=[]) for final in others]
     found = ask(replace(trained.grid, finals=[first, *empty]), "best")
     (detail,) = found.details
@@ -88,7 +88,7 @@ def test_no_test_is_named_where_one_cell_alone_has_finished(trained: Trained) ->
 
 
 def test_what_cannot_be_told_apart_is_in_the_best_set(trained: Trained) -> None:
-    found = ask(told(trained.grid, NOISY), "best")
+    found = ask(with_errors(trained.grid, NOISY), "best")
     assert "indistinguishable from it" in found.sentence
     assert len(found.data["groups"][0]["best"]) == 4
 
@@ -166,7 +166,9 @@ def test_a_partial_report_is_about_the_axis_of_the_complete_one(trained: Trained
         for lead in (0.1, 0.5, 0.9)
     ]
     study = replace(trained.grid.study, arms=(arm,))
-    whole = told(replace(trained.grid, study=study, finals=finals, missing=()), [[2.0, 2.1]] * 6)
+    whole = with_errors(
+        replace(trained.grid, study=study, finals=finals, missing=()), [[2.0, 2.1]] * 6
+    )
     # Of lam = 1 nothing has been trained yet.
     part = replace(
         whole, finals=whole.finals[:3], missing=[final.point for final in whole.finals[3:]]
@@ -196,21 +198,21 @@ def test_a_factor_matters_does_not_or_is_undecided(
 
 
 def test_a_control_that_nobody_beats_is_said_so(trained: Trained) -> None:
-    found = ask(told(trained.grid, CLEAR), "followers")
+    found = ask(with_errors(trained.grid, CLEAR), "followers")
     assert "none of 3 cells has a lower error (3 higher)" in found.sentence
 
 
 def test_cells_that_equal_the_control_within_the_margin_are_counted_as_equal(
     trained: Trained,
 ) -> None:
-    found = ask(told(trained.grid, SAME), "followers")
+    found = ask(with_errors(trained.grid, SAME), "followers")
     assert "(3 equal)" in found.sentence
     assert {c["verdict"] for c in found.data["contrasts"]} == {"equal"}
 
 
 def test_a_cell_that_beats_the_control_is_named(trained: Trained) -> None:
     errors = [CLEAR[1], CLEAR[0], CLEAR[2], CLEAR[3]]
-    found = ask(told(trained.grid, errors), "followers")
+    found = ask(with_errors(trained.grid, errors), "followers")
     assert "1 of 3 cells have a lower error: lfnn_l leadership=0.3" in found.sentence
 
 
@@ -219,7 +221,7 @@ def test_an_axis_of_two_values_has_one_effect_over_all_pairs(trained: Trained) -
     finals = [_at(_at(first, lead), lam, "lam") for lead in (0.3, 0.9) for lam in (0.0, 1.0)]
     finals = [trained.grid.finals[0], *finals]
     errors = ([5.0, 4.8, 4.9], [4.0, 4.2, 4.1], [3.0, 3.1, 3.2], [6.0, 6.1, 6.2], [5.0, 5.3, 5.1])
-    found = ask(told(replace(trained.grid, finals=finals), errors), "followers")
+    found = ask(with_errors(replace(trained.grid, finals=finals), errors), "followers")
     effects = {effect["axis"]: effect for effect in found.data["effects"]}
     assert effects["lam"]["pairs"] == 2
     assert effects["lam"]["contrast"]["points"]["mean"] == pytest.approx(-0.98333, abs=1e-4)
@@ -228,7 +230,7 @@ def test_an_axis_of_two_values_has_one_effect_over_all_pairs(trained: Trained) -
 
 def test_an_ablation_orders_its_arms_and_tells_neighbours_apart(trained: Trained) -> None:
     errors = [CLEAR[0], CLEAR[1], CLEAR[1][::-1], CLEAR[3]]
-    sentence = ask(told(trained.grid, errors), "ablation").sentence
+    sentence = ask(with_errors(trained.grid, errors), "ablation").sentence
     order = [sentence.index(name) for name in ("bp (", "leadership=0.3", "leadership=0.9")]
     assert order == sorted(order)
     between = sentence[order[1] : order[2]]
@@ -271,7 +273,7 @@ def test_values_that_are_lists_have_their_best_set_too(trained: Trained) -> None
         for widths in ([256], [128, 128])
         for final in trained.grid.finals[:2]
     ]
-    results = told(replace(trained.grid, finals=finals), [*CLEAR[:2], *CLEAR[1::-1]])
+    results = with_errors(replace(trained.grid, finals=finals), [*CLEAR[:2], *CLEAR[1::-1]])
     (entry,) = ask(results, "samples").data["axes"]
     assert entry["best"] == {"256": ["bp"], "128,128": ["lfnn_l"]}
 
@@ -280,21 +282,21 @@ def test_the_best_set_is_followed_along_an_axis(trained: Trained) -> None:
     few = [_at(final, 100, "examples") for final in trained.grid.finals[:2]]
     many = [_at(final, 1000, "examples") for final in trained.grid.finals[:2]]
     results = replace(trained.grid, finals=[*few, *many])
-    found = ask(told(results, [CLEAR[0], CLEAR[1], CLEAR[1], CLEAR[0]]), "samples")
+    found = ask(with_errors(results, [CLEAR[0], CLEAR[1], CLEAR[1], CLEAR[0]]), "samples")
     assert f"along examples, {SET} changes: bp at 100; lfnn_l at 1000." in found.sentence
-    found = ask(told(results, [CLEAR[0], CLEAR[1], CLEAR[0], CLEAR[1]]), "samples")
+    found = ask(with_errors(results, [CLEAR[0], CLEAR[1], CLEAR[0], CLEAR[1]]), "samples")
     assert f"{SET}: bp everywhere (100 ... 1000)." in found.sentence
 
 
 def test_a_rule_no_better_than_chance_does_not_learn(trained: Trained) -> None:
     errors = [CLEAR[0], CLEAR[1], [90.0, 89.5, 90.5], [91.0, 90.0, 89.0]]
-    found = ask(told(trained.grid, errors), "screen")
+    found = ask(with_errors(trained.grid, errors), "screen")
     assert "2 of 4 cells learn: bp" in found.sentence
     assert any(text.startswith("No better than chance (90.00 %)") for text in found.details)
 
 
 def test_the_best_rule_without_bp_is_held_against_bp(trained: Trained) -> None:
-    found = ask(told(trained.grid, CLEAR), "table1")
+    found = ask(with_errors(trained.grid, CLEAR), "table1")
     assert "lowest of the 2 BP-free ones: lfnn_l leadership=0.3" in found.sentence
     assert found.data["groups"][0]["against_reference"]["verdict"] == "higher"
 
@@ -303,7 +305,7 @@ def test_rules_are_put_together_over_several_tasks(trained: Trained) -> None:
     first, second = trained.grid.finals[:2]
     finals = [_at(final, n, "examples") for n in (100, 1000) for final in (first, second)]
     errors = [[4.0, 4.2, 3.8], [8.0, 8.4, 7.6], [2.0, 2.1, 1.9], [6.0, 6.3, 5.7]]
-    found = ask(told(replace(trained.grid, finals=finals), errors), "table1")
+    found = ask(with_errors(replace(trained.grid, finals=finals), errors), "table1")
     (entry,) = found.data["overall"]
     assert (entry["rule"], entry["equal"]) == ("lfnn_l", None)
     assert entry["interquartile_mean"]["value"] == pytest.approx(2.5, abs=0.2)
@@ -315,7 +317,7 @@ def test_bps_own_seeds_count_in_ratios_to_it(trained: Trained) -> None:
     first, second = trained.grid.finals[:2]
     finals = [_at(final, n, "examples") for n in (100, 1000) for final in (first, second)]
     errors = [[4.0, 4.4, 3.6], [8.0, 8.0, 8.0], [2.0, 2.2, 1.8], [4.0, 4.0, 4.0]]
-    found = ask(told(replace(trained.grid, finals=finals), errors), "table1")
+    found = ask(with_errors(replace(trained.grid, finals=finals), errors), "table1")
     (entry,) = found.data["overall"]
     low, high = entry["interquartile_mean"]["ci95"]
     assert entry["interquartile_mean"]["value"] == pytest.approx(2.0)
@@ -332,7 +334,7 @@ def test_equal_epochs_and_equal_operations_are_two_questions_over_tasks(trained:
         for final in (first, second)
     ]
     errors = [[4.0, 4.2, 3.8], [8.0, 8.4, 7.6]] * 2 + [[4.0, 4.2, 3.8], [2.0, 2.1, 1.9]] * 2
-    found = ask(told(replace(trained.grid, finals=finals), errors), "table1")
+    found = ask(with_errors(replace(trained.grid, finals=finals), errors), "table1")
     epochs, flops = found.data["overall"]
     assert (epochs["equal"], flops["equal"]) == ("epochs", "flops")
     assert epochs["interquartile_mean"]["value"] == pytest.approx(2.0, abs=0.1)

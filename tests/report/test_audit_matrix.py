@@ -9,7 +9,7 @@ from lbench.report.audit_matrix import Matrix
 
 
 def chain(count: int, kind: str = "full") -> Matrix:
-    """Return what backpropagation through so many layers looks like."""
+    """Return the matrix of backpropagation through this number of layers."""
     names = [f"stage{k // 10}.conv{k % 10}" for k in range(count)]
     cells = [[kind if column > row else "" for column in range(1, count)] for row in range(count)]
     depths = [str(count - 1 - row) for row in range(count)]

@@ -304,18 +304,18 @@ def test_the_audit_is_shown_in_a_word(made_up: Any, found: Any, shown: str) -> N
 def test_a_contradiction_in_one_seed_is_told_with_its_evidence(
     made_up: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told = "writes: fc2.weight was changed before the update of block0 (step 1 of the run)"
+    contradiction = "writes: fc2.weight was changed before the update of block0 (step 1 of the run)"
     made_up.run(result={"audit": audit(True, 0)})
     made_up.run("cheat", 0, result={"audit": audit(True, 0)})
-    made_up.run("cheat", 1, result={"audit": audit(False, 2), "contradictions": [told]})
+    made_up.run("cheat", 1, result={"audit": audit(False, 2), "contradictions": [contradiction]})
     comparison = compare(made_up.pairs())
     honest, cheat = comparison.rows
-    assert (honest.contradictions, cheat.contradictions) == ([], [told])
+    assert (honest.contradictions, cheat.contradictions) == ([], [contradiction])
     content = json.loads(call(made_up, "bp", "cheat", "--json"))["cells"]
-    assert [row["contradictions"] for row in content] == [[], [told]]
+    assert [row["contradictions"] for row in content] == [[], [contradiction]]
     assert content[1]["audit"]["bp_free"] == {"claimed": None, "measured": False}
-    assert f"2 CONTRADICTED {told}" in render.notes(comparison)
-    assert f"- 2 CONTRADICTED {told}" in call(made_up, "bp", "cheat", "--markdown")
+    assert f"2 CONTRADICTED {contradiction}" in render.notes(comparison)
+    assert f"- 2 CONTRADICTED {contradiction}" in call(made_up, "bp", "cheat", "--markdown")
     assert "\x1b" not in call(made_up, "bp", "cheat")
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("TERM", "xterm")

@@ -19,7 +19,7 @@ from lbench.report.figures.series import scale
 from lbench.report.inline import inline
 from lbench.report.study import make_report
 from lbench.studies.results import Results
-from tests.report.studies import Trained, crowded, every_text_inside, told
+from tests.report.studies import Trained, crowded, every_text_inside, with_errors
 
 
 @pytest.fixture(autouse=True)
@@ -135,7 +135,7 @@ def test_the_best_so_far_is_drawn_of_the_lowest_alone(trained: Trained) -> None:
 
 def test_a_line_has_its_mean_at_each_value_and_a_control_is_level(trained: Trained) -> None:
     errors = ([3.0, 3.2], [5.0, 5.2], [8.0, 8.2], [9.0, 9.2])
-    figure = only(told(trained.grid, errors), "lines:leadership")
+    figure = only(with_errors(trained.grid, errors), "lines:leadership")
     (panel,) = axes(figure)
     lines = {line.get_label(): line for line in panel.get_lines()}
     assert list(lines["lfnn_l"].get_xdata()) == [0.3, 0.9]
@@ -158,7 +158,7 @@ def test_published_numbers_are_open_markers_with_another_name(trained: Trained) 
 
 def test_bars_are_in_order_and_the_best_set_is_filled(trained: Trained) -> None:
     errors = ([5.0, 5.2, 5.1], [2.0, 2.1, 2.2], [2.1, 2.0, 2.2], [9.0, 9.2, 9.1])
-    figure = only(told(trained.grid, errors), "bars")
+    figure = only(with_errors(trained.grid, errors), "bars")
     assert [row["test_error"] for row in figure.data] == pytest.approx([2.1, 2.1, 5.1, 9.1])
     assert [row["best_set"] for row in figure.data] == [True, True, False, False]
     dots = [line for line in axes(figure)[0].get_lines() if line.get_marker() == "o"]

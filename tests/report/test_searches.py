@@ -1,4 +1,4 @@
-"""What is said of a search: counts, ranges that cannot be told apart, ends of what was searched."""
+"""Searches in words: counts, ranges of the best trials, and ends of what was searched."""
 
 from __future__ import annotations
 
@@ -22,7 +22,9 @@ def searched(base: SearchResult, space: Any, trials: Sequence[Trial]) -> SearchR
     return replace(base, space=space, trials=trials, best=trials[0], indistinguishable=trials)
 
 
-def test_diverged_trials_are_told_though_a_sampler_takes_them_for_pruned(trained: Trained) -> None:
+def test_diverged_trials_are_counted_although_they_are_pruned_for_a_sampler(
+    trained: Trained,
+) -> None:
     lost = Trial(1, "pruned", {"lr": 9.0}, None, reason="diverged: loss nan at step 3")
     cut = Trial(2, "pruned", {"lr": 0.1}, None, reason="pruned at epoch 4: 9.00 %")
     base = searched(trained.search.searches[0], {}, [trial(0, 2.0, lr=0.01), lost, cut])
@@ -44,12 +46,12 @@ def test_diverged_trials_are_told_though_a_sampler_takes_them_for_pruned(trained
         ("lr", (0.001, 0.003, 0.01), (0.003, 0.01), None),
         ("lr", (0.001, 0.01), (0.01, 0.01), None),  # two values have no middle
         ("lam", Span(0.1, 10.0, log=True), (10.0, 10.0), "upper end (10)"),
-        ("leadership", Span(0.1, 1.0, 0.1), (1.0, 0.9), None),  # nothing lies beyond all
+        ("leadership", Span(0.1, 1.0, 0.1), (1.0, 0.9), None),  # nothing is beyond the whole range
         ("leadership", Span(0.1, 0.8, 0.1), (0.8, 0.7), "upper end (0.8)"),
         ("optimizer", ("adam", "adamw", "sgd"), ("sgd", "sgd"), None),
     ],
 )
-def test_a_best_value_at_the_end_of_what_was_searched_is_told(
+def test_a_best_value_at_the_end_of_what_was_searched_is_named(
     trained: Trained, name: str, domain: Any, values: Sequence[Any], end: str | None
 ) -> None:
     trials = [trial(number, 2.0, **{name: value}) for number, value in enumerate(values)]

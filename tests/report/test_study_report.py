@@ -247,7 +247,7 @@ def test_a_figure_and_an_answer_that_break_do_not_take_the_report_with_them(
     report = make_report(trained.grid, tmp_path, home=trained.home)
     assert report.left_out == {"bars": "ZeroDivisionError: a probe of no row"}
     assert report.answer.sentence == (
-        "Undecided: the answer could not be worked out (ZeroDivisionError: a probe of no row)."
+        "Undecided: the answer could not be computed (ZeroDivisionError: a probe of no row)."
     )
     assert len(list(csv.DictReader((tmp_path / "table.csv").open()))) == 4
 

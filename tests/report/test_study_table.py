@@ -10,7 +10,7 @@ from lbench.report.study_table import cost_tables, results_tables
 from lbench.report.verdict import SET, verdict
 from lbench.statistics.intervals import binomial, mean_difference
 from lbench.studies.results import Results
-from tests.report.studies import Trained, told
+from tests.report.studies import Trained, with_errors
 
 
 def judged(results: Results) -> list:  # type: ignore[type-arg]
@@ -21,7 +21,7 @@ COLLAPSED = ([0.84, 0.84], [89.97, 89.97], [1.5, 1.6], [41.0, 49.0])
 
 
 def test_a_collapsed_rule_is_not_bold(trained: Trained) -> None:
-    tables = judged(told(trained.grid, COLLAPSED))
+    tables = judged(with_errors(trained.grid, COLLAPSED))
     (table,) = results_tables(tables)
     assert list(table.bold) == [0, 2]
     assert [row["best_set"] for row in records(tables)] == [True, False, True, False]
@@ -54,10 +54,10 @@ def test_a_report_says_where_predictions_of_some_seeds_alone_decided(trained: Tr
 
 def test_each_test_that_decided_is_named(trained: Trained) -> None:
     errors = [[2.0, 2.1, 1.9], [2.1, 2.0, 2.15], [89.97] * 3, [60.0, 61.0, 62.0]]
-    ((_, found),) = judged(told(trained.grid, errors))
+    ((_, found),) = judged(with_errors(trained.grid, errors))
     assert found.method.startswith("paired t tests against the lowest mean over common seeds, Holm")
     errors[0] = [2.0] * 3
-    ((group, found),) = judged(told(trained.grid, errors))
+    ((group, found),) = judged(with_errors(trained.grid, errors))
     assert found.method.startswith("paired t tests against the lowest mean over common seeds; wh")
     assert "two proportions" in found.method
     assert list(found.best) == group.lines[:2]

@@ -111,7 +111,7 @@ AUDIT = {
 TEST = {"mean": 1.8, "sd": None, "ci95": None, "n": 1}
 
 
-def test_the_audit_is_told_in_the_words_of_the_claims(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_audit_is_shown_in_the_words_of_the_claims(capsys: pytest.CaptureFixture[str]) -> None:
     render_run({**result(run(0, 1.8), test=TEST), "audit": AUDIT, "contradictions": []})
     assert "BP-free, backward depth 0, not update-locked" in capsys.readouterr().out
     render_run(result(run(0, 1.8), test=TEST))
@@ -133,14 +133,17 @@ def test_what_the_audit_could_not_measure_is_said(capsys: pytest.CaptureFixture[
     assert short(nothing, []) == short(None, []) == "—"
 
 
-def test_contradictions_are_told_in_red_one_a_line(
+def test_contradictions_are_red_with_one_per_line(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told = ["writes: fc2.weight was changed", "randomness: the step drew from the global generator"]
-    shown = {**result(run(0, 1.8), test=TEST), "audit": AUDIT, "contradictions": told}
+    contradictions = [
+        "writes: fc2.weight was changed",
+        "randomness: the step drew from the global generator",
+    ]
+    shown = {**result(run(0, 1.8), test=TEST), "audit": AUDIT, "contradictions": contradictions}
     render_run(shown)
     text = capsys.readouterr().out
-    assert all(f"CONTRADICTED: {each}" in text for each in told)
+    assert all(f"CONTRADICTED: {each}" in text for each in contradictions)
     assert "BP-free" not in text
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("TERM", "xterm")

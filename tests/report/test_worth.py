@@ -17,17 +17,17 @@ from lbench.report.study_records import run_records
 from lbench.report.worth import worths
 from lbench.studies.definition import Span
 from lbench.studies.results import Final, Results, Trial
-from tests.report.studies import Trained, told
+from tests.report.studies import Trained, with_errors
 
 
 def compared(
     trained: Trained, chosen: Sequence[float], defaults: Sequence[float], *, margin: float = 0.5
 ) -> Results:
     """The search with these test errors by seed, of what was chosen and of the defaults."""
-    results = told(trained.search, [chosen])
+    results = with_errors(trained.search, [chosen])
     results = replace(results, study=replace(results.study, margin=margin))
     (final,) = results.finals
-    (theirs,) = told(trained.search, [defaults]).finals
+    (theirs,) = with_errors(trained.search, [defaults]).finals
     other = replace(theirs.cell, fingerprint="0" * 64)
     (search,) = results.searches
     return replace(results, searches=[replace(search, defaults=Final(final.point, {}, other,
@@ -68,7 +68,7 @@ def test_unfinished_runs_of_the_defaults_are_no_pairs(trained: Trained) -> None:
 
 @pytest.mark.parametrize("how", ["trial", "cell"])
 def test_a_search_that_chose_the_defaults_says_so(trained: Trained, how: str) -> None:
-    results = told(trained.search, [(2.0, 2.2)])
+    results = with_errors(trained.search, [(2.0, 2.2)])
     (search,), (final,) = results.searches, results.finals
     assert search.best is not None
     if how == "trial":

@@ -14,7 +14,7 @@ import pytest
 
 from lbench.report.study import Report, make_report
 from lbench.studies.results import Results
-from tests.report.studies import Trained, told, without_figures
+from tests.report.studies import Trained, with_errors, without_figures
 
 NAMES = (
     "[1] a", "*star", "a_b%c&d#e", "x{y}z", r"~t^u\v", r"$\alpha$ $$", "模型 一", "Модель",
@@ -36,7 +36,7 @@ def renamed(results: Results, names: Sequence[str]) -> Results:
     ]
     errors = [[5 + at, 5.5 + at, 6.1 + at] for at in range(len(names))]
     study = replace(results.study, figures=("bars",))
-    return told(replace(results, study=study, finals=finals), errors)
+    return with_errors(replace(results, study=study, finals=finals), errors)
 
 
 @pytest.fixture(scope="module")

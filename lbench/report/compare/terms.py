@@ -1,4 +1,4 @@
-"""The terms on which cells differ, and how their recipes do."""
+"""The terms and the recipes in which configurations differ."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from lbench.store.rows import CellRow, RunRow
 
 @dataclass(frozen=True, slots=True)
 class Term:
-    """Something on which cells differ: what it is, and its value for each of them, in order."""
+    """A term in which configurations differ, with its value for each of them, in order."""
 
     name: str
     values: Sequence[Any]
 
     def as_dict(self, ids: Sequence[str]) -> dict[str, Any]:
-        """As ``--json`` prints it, for the cells of these ids."""
+        """Return the object that ``--json`` prints, for configurations with these ids."""
         return {"what": self.name, "values": dict(zip(ids, self.values, strict=True))}
 
 
 def recipes(pairs: Pairs) -> list[Term]:
-    """What differs in how the cells are optimised."""
+    """Return the differences of the recipes."""
     return differing([cell.spec.get("recipe", {}) for cell, _ in pairs])
 
 
 def unequal(lines: Sequence[Row], pairs: Pairs) -> list[Term]:
-    """The terms that differ: task, precision, network options, code, seeds and machine."""
+    """Return the terms that differ: task, precision, network options, code, seeds and machine."""
     terms = differing([_terms(cell.spec) for cell, _ in pairs])
     for same, name, value in CONDITIONAL:
-        # Two cells of one network must agree on its options; two of other networks cannot.
+        # Configurations of one network must agree on its options; those of different ones cannot.
         known: dict[Any, set[str]] = collections.defaultdict(set)
         for cell, _ in pairs:
             known[same(cell)].add(str(value(cell)))
@@ -54,9 +54,9 @@ CONDITIONAL: list[tuple[Callable[[CellRow], Any], str, Callable[[CellRow], Any]]
 
 
 def _terms(spec: Mapping[str, Any]) -> dict[str, Any]:
-    """All that a spec says beside rule, recipe and network, under readable names."""
+    """Return the terms of a specification except rule, recipe and network, with readable names."""
     others = {k: v for k, v in spec.items() if k not in ("rule", "recipe", "network", "task")}
-    # A spec says nothing of the share of labels where all are used.
+    # A specification has no share of labels where all are used.
     terms = _flat({"labels": 1, **spec.get("task", {}), **others})
     if "digest" in terms:
         terms["data digest"] = str(terms.pop("digest"))[:12]
@@ -64,7 +64,7 @@ def _terms(spec: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _machines(runs: Iterable[RunRow]) -> dict[str, Any]:
-    """Devices, threads and versions of the finished runs: what times depend on."""
+    """Return devices, threads and versions of the finished runs, on which times depend."""
     found: dict[str, set[str]] = collections.defaultdict(set)
     for run in runs:
         if run.status == "finished":
@@ -84,7 +84,7 @@ def _flat(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def differing(contents: Sequence[Mapping[str, Any]]) -> list[Term]:
-    """What is not the same in all of them."""
+    """Return the terms that are not equal in all contents."""
     names = dict.fromkeys(name for content in contents for name in content)
     terms = [Term(name, [content.get(name) for content in contents]) for name in names]
     return [term for term in terms if any(value != term.values[0] for value in term.values)]

@@ -1,4 +1,4 @@
-"""Figures of a study: by name, as a study's ``figures`` say it, with an argument behind a colon."""
+"""Figures of a study by name, with an argument behind a colon."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from lbench.report.figures.figure import Figure
 from lbench.studies.results import Results
 
 FILE = re.compile(r"[\w.-]+")
-"""What the name of a figure's files may be."""
+"""Names that the files of a figure may have."""
 
 
 def drawing(name: str) -> Callable[[Results, str], list[Figure]]:
-    """Return the function that draws what a study's ``figures`` name, without the argument.
+    """Return the function that draws a figure, by its name without the argument.
 
     Raises:
-        UsageError: nobody brings such a figure, or the probe that it reads; says the nearest.
+        UsageError: no plugin has such a figure, or the probe that it reads; names the nearest.
         PluginError: it cannot be loaded.
     """
     if probe := registry().find("figures", name).probe:
@@ -42,11 +42,11 @@ def draw(results: Results, wanted: str) -> list[Figure]:
     with contained():
         drawn = function(results, argument)
     owner = registry().owner("figures", name)
-    if not isinstance(drawn, list) or not all(isinstance(each, Figure) for each in drawn):
+    if not isinstance(drawn, list) or not all(isinstance(figure, Figure) for figure in drawn):
         raise PluginError(
             f"Figure {name!r} of plugin {owner!r} returned {drawn!r}, not a list of Figure."
         )
-    if wrong := [each.name for each in drawn if not FILE.fullmatch(each.name)]:
+    if wrong := [figure.name for figure in drawn if not FILE.fullmatch(figure.name)]:
         raise PluginError(
             f"Figure {name!r} of plugin {owner!r} returned one with the name {wrong[0]!r}, "
             "which no file can have."
