@@ -1,5 +1,6 @@
-"""What Python programs and notebooks call, and what the command line stands on.
+"""The functions for Python programs and notebooks, which the command line calls too.
 
-Each function does what the command of its name does: ``lbench.run``, ``lbench.compare``,
-``lbench.results``, ``lbench.load`` and the listings. Importing this package loads nothing.
+``lbench.run``, ``lbench.study``, ``lbench.tune``, ``lbench.compare`` and the listings do what the
+command of the same name does; ``lbench.results`` and ``lbench.load`` read what was trained.
+Importing this package imports none of its modules.
 """

@@ -1,4 +1,4 @@
-"""``lbench.compare``: configurations side by side, on stated terms."""
+"""``lbench.compare``: configurations side by side, with every setting in which they differ."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 
 class ComparisonResult:
-    """What :func:`lbench.compare` returns.
+    """The result of :func:`lbench.compare`.
 
     Args:
-        comparison: the rows, the paired differences, and all that is not equal.
+        comparison: the rows, the paired differences, and the settings that are not equal.
     """
 
     def __init__(self, comparison: Comparison) -> None:
@@ -35,13 +35,16 @@ class ComparisonResult:
         return self.comparison.as_dict()
 
     def table(self) -> Table:
-        """Return a row per configuration; notes say what is not equal."""
+        """Return a table with a row per configuration; notes name settings that are not equal."""
         from lbench.report.render import table
 
         return table(self.comparison)
 
     def differences(self) -> Table:
-        """Return the differences to the first configuration, over seeds and test examples."""
+        """Return a table of the differences to the first configuration.
+
+        They are paired over common seeds and over test examples.
+        """
         from lbench.report.difference_table import table
 
         return table(self.comparison.differences)
@@ -81,34 +84,34 @@ def compare(*cells: str | RunResult, home: str | Path | None = None) -> Comparis
         lbench.compare("bp/digits", "lfnn_l/digits").table()
 
     Args:
-        cells: beginnings of ids, each of which means one configuration of the home; or results of
-            :func:`lbench.run`.
+        cells: ids of configurations, or beginnings of ids that only one configuration of the home
+            has; or results of :func:`lbench.run`.
         home: the directory of runs; None for ``LBENCH_HOME``, else ``./lbench-runs``.
 
     Raises:
-        UsageError: an id means no configuration or several, or one is given twice.
+        UsageError: an id belongs to no configuration or to several, or one is given twice.
         StoreError: the database cannot be read.
     """
     from lbench.report.compare import compare as compared
 
     if not cells:
         raise UsageError(
-            "compare needs a configuration.", "lbench.results() has those of the home."
+            "compare needs a configuration.", "lbench.results() lists those of the home."
         )
     names = [cell.cell if isinstance(cell, RunResult) else cell for cell in cells]
     return ComparisonResult(compared(pairs(home_at(home), names)))
 
 
 def pairs(home: Home, cells: Sequence[str] = (), warn: Callable[[str], None] = print) -> Pairs:
-    """Return configurations of a home with their runs; all of them where none is named.
+    """Return configurations of a home with their runs; without ids, all of the home.
 
     Args:
-        home: whose database is read.
+        home: the home.
         cells: beginnings of ids.
-        warn: called with a sentence when run directories are not in the database.
+        warn: called with a sentence if run directories are not in the database.
 
     Raises:
-        UsageError: an id means no configuration or several, or one is given twice.
+        UsageError: an id belongs to no configuration or to several, or one is given twice.
         StoreError: the database cannot be read.
     """
     from lbench.store.read_access import read_access
@@ -120,16 +123,17 @@ def pairs(home: Home, cells: Sequence[str] = (), warn: Callable[[str], None] = p
         if not cells:
             return []
         raise UsageError(
-            f"There are no cells in {home.root}, so none is called {cells[0]!r}.",
-            "Give --home where your runs are, or make one: lbench run --rule bp --dataset digits",
+            f"There is no configuration {cells[0]!r}: {home.root} has no runs.",
+            "Name the directory of your runs with --home, or train a run: lbench run --rule bp "
+            "--dataset digits",
         )
-    with read_access(home) as at_hand, Record.open(at_hand) as record:
-        if lacking := record.unrecorded():
+    with read_access(home) as readable, Record.open(readable) as record:
+        if run_dirs := record.unrecorded():
             if record.empty():
-                raise no_record(home, len(lacking))
-            warn(unrecorded(home, len(lacking)))
+                raise no_record(home, len(run_dirs))
+            warn(unrecorded(home, len(run_dirs)))
         rows = [record.cell(prefix) for prefix in cells] if cells else record.cells()
         twice = [row.cell_id for row in rows if rows.count(row) > 1]
         if twice:
-            raise UsageError(f"{twice[0]} was given twice.", "Give each cell once.")
+            raise UsageError(f"{twice[0]} was given twice.", "Give each configuration once.")
         return [(row, record.runs(row)) for row in rows]

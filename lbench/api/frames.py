@@ -16,11 +16,11 @@ def epochs(runs: Iterable[tuple[int, Path]]) -> pd.DataFrame:
     """Return a row per seed and epoch, from the epoch logs of runs.
 
     Columns are ``seed``, ``epoch``, ``step``, ``phase``, ``lr``, ``train_loss``, ``val_loss``,
-    ``val_error`` (percent), ``seconds_training`` and others as the epoch log has them; what a rule
-    logs has a column of its own.
+    ``val_error`` (percent), ``seconds_training`` and the others of the epoch log. Each value that a
+    rule logs has a column of its own.
 
     Args:
-        runs: seeds, each with its run directory.
+        runs: pairs of a seed and its run directory.
     """
     rows = []
     for seed, path in runs:
@@ -32,5 +32,5 @@ def epochs(runs: Iterable[tuple[int, Path]]) -> pd.DataFrame:
 
 
 def plain(value: Any) -> Any:
-    """Return a value as a cell of a data frame: what is nested becomes JSON."""
+    """Return a value for a data frame; nested values become JSON text."""
     return json.dumps(value) if isinstance(value, (dict, list, tuple)) else value

@@ -1,4 +1,4 @@
-"""``lbench.rules`` and ``lbench.datasets``: what is installed, by name."""
+"""``lbench.rules`` and ``lbench.datasets``: the installed rules and datasets, by name."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 
 class Listing:
-    """Names, each with what its plugin says of it: of rules or datasets.
+    """The names of rules or datasets, each with the fields of its entry.
 
-    It is iterated by name: ``"bp" in lbench.rules()``, ``list(lbench.rules())``.
+    Iteration is over the names: ``"bp" in lbench.rules()``, ``list(lbench.rules())``.
 
     Args:
         kind: ``rules`` or ``datasets``.
@@ -33,7 +33,7 @@ class Listing:
         return (row["name"] for row in self.rows)
 
     def __contains__(self, name: object) -> bool:
-        """Return whether there is something of this name."""
+        """Return whether the listing has this name."""
         return any(row["name"] == name for row in self.rows)
 
     def __len__(self) -> int:
@@ -41,10 +41,10 @@ class Listing:
         return len(self.rows)
 
     def __getitem__(self, name: str) -> dict[str, Any]:
-        """Return what is known of a name.
+        """Return the row of a name.
 
         Raises:
-            KeyError: there is nothing of this name.
+            KeyError: the listing does not have this name.
         """
         for row in self.rows:
             if row["name"] == name:
@@ -76,7 +76,7 @@ def rules(plugin: str | Path | None = None) -> Listing:
     """Return the rules: name, title, paper and plugin.
 
     Args:
-        plugin: a file with rules that need not be installed.
+        plugin: a file with rules that are not installed.
     """
     return _listing("rules", ("title", "paper"), plugin)
 

@@ -28,18 +28,18 @@ FILES = {"last": LAST, "best": BEST}
 
 
 class Predictor(nn.Module):
-    """A trained network, from raw images to logits.
+    """A trained network that maps raw images to logits.
 
-    ``rule`` holds the weights, ``rule.network`` the network; both are modules as any other.
+    ``rule`` and ``rule.network`` are modules with the trained weights.
 
     Args:
-        rule: with its trained weights.
-        mean: per channel, of pixels in [0, 1]; None where images are not standardised.
-        std: likewise. A channel of constant value counts as 1.
-        order: of the pixels, int64, (height * width,); None for their own.
+        rule: the rule with its trained weights.
+        mean: mean per channel of pixels in [0, 1]; None if images are not standardised.
+        std: standard deviation per channel, likewise; 0 counts as 1.
+        order: order of the pixels, int64, (height * width,); None leaves them in place.
 
     Attributes:
-        description: what the file of weights says: configuration, seed, shape, classes.
+        description: metadata of the file of weights: configuration, seed, shape, classes.
     """
 
     mean: Tensor
@@ -102,89 +102,90 @@ def load(
         classes = model(images).argmax(1)
 
     Args:
-        run: a result of :func:`lbench.run`, a run directory, or the beginning of an id that means
-            one configuration of the home.
-        seed: which run, where there are several; None for the only one.
+        run: a result of :func:`lbench.run`, a run directory, or the beginning of an id that only
+            one configuration of the home has.
+        seed: seed of the run; None if there is only one.
         weights: ``last``, or ``best`` for those of lowest validation error.
         home: the directory of runs; None for ``LBENCH_HOME``, else ``./lbench-runs``.
-        plugin: a file with the rule, which need not be installed.
+        plugin: a file with the rule, if the rule is not installed.
 
     Raises:
-        UsageError: there is no such run, several seeds and none chosen, or no such weights.
+        UsageError: there is no such run or no such weights, or several seeds and none is given.
         DamagedError: the file of weights is damaged.
     """
     if weights not in FILES:
         raise UsageError(f"There are no weights {weights!r}.", f"Choose: {', '.join(FILES)}.")
     path = _run_dir(run, seed, home) / FILES[weights]
     try:
-        about, state = read_description(path), read_weights(path)
+        description, state = read_description(path), read_weights(path)
     except FileNotFoundError:
         raise UsageError(
-            f"There is no {path}: the run has not finished, or keeps no such weights.",
-            "Runs under the paper protocol keep the last weights alone.",
+            f"There is no {path}: the run has not finished, or did not save these weights.",
+            "Runs under the paper protocol save the last weights only.",
         ) from None
     except ValueError as error:
         raise damaged(path, str(error)) from None
-    rule = _built(about, with_plugin(plugin))
+    rule = _build(description, with_plugin(plugin))
     rule.load_state_dict(state)
-    predictor = Predictor(rule, about["mean"], about["std"], _order(about))
-    predictor.description = about
+    order = _pixel_order(description)
+    predictor = Predictor(rule, description["mean"], description["std"], order)
+    predictor.description = description
     return predictor
 
 
 def _run_dir(run: str | Path | RunResult, seed: int | None, home: str | Path | None) -> Path:
     if isinstance(run, RunResult):
         by_seed = {outcome.seed: outcome.run_dir for outcome in run.outcomes}
-        return _of_seed(by_seed, seed, run.cell)
+        return _select_seed(by_seed, seed, run.cell)
     path = Path(run)
     if (path / "spec.json").exists():
         return path
     if isinstance(run, Path):
         raise UsageError(f"{run} is no run directory: it has no spec.json.")
     ((cell, runs),) = pairs(home_at(home), [run])
-    return _of_seed({each.seed: each.run_dir for each in runs}, seed, cell.cell_id)
+    return _select_seed({row.seed: row.run_dir for row in runs}, seed, cell.cell_id)
 
 
-def _of_seed(by_seed: Mapping[int, Path], seed: int | None, cell: str) -> Path:
-    listed = ", ".join(map(str, sorted(by_seed))) or "none"
+def _select_seed(by_seed: Mapping[int, Path], seed: int | None, cell: str) -> Path:
+    seeds = ", ".join(map(str, sorted(by_seed))) or "none"
     if seed is None and len(by_seed) == 1:
         return next(iter(by_seed.values()))
     if seed is None:
-        raise UsageError(f"{cell} has several runs, seeds {listed}.", "Choose one: seed=0")
+        raise UsageError(f"{cell} has several runs, seeds {seeds}.", "Choose one: seed=0")
     if seed not in by_seed:
-        raise UsageError(f"{cell} has no run of seed {seed}; there are seeds {listed}.")
+        raise UsageError(f"{cell} has no run of seed {seed}; its seeds are: {seeds}.")
     return by_seed[seed]
 
 
-def _built(about: Mapping[str, Any], known: Registry) -> Rule:
+def _build(description: Mapping[str, Any], known: Registry) -> Rule:
     """Return the rule on its network as it was built for training, with initial weights."""
-    spec = about["spec"]
+    spec = description["spec"]
     name, network = spec["rule"]["name"], spec["network"]
     rule_class: type[Rule] = known.load("rules", name)
     if code_digest(rule_class) != spec["rule"]["code"]:
         warnings.warn(
-            f"The code of rule {name} has changed since {about['cell']} was trained: predictions "
-            "may be others than those of the run.",
+            f"The code of rule {name} has changed since {description['cell']} was trained: "
+            "predictions may differ from those of the run.",
             stacklevel=3,
         )
     entry = known.find("networks", network["name"])
     network_class: type[NetworkSpec] = known.load("networks", network["name"])
     options = {k: v for k, v in network["options"].items() if v is not None}
-    shape = tuple(about["shape"])
-    task = Task(spec["task"]["dataset"], shape, about["classes"])
-    init = Init(about["seed"])
+    shape = tuple(description["shape"])
+    task = Task(spec["task"]["dataset"], shape, description["classes"])
+    init = Init(description["seed"])
     built = network_spec(entry, network_class, options).build(
-        init, shape, about["classes"], spec["recipe"].get("dropout", 0.0)
+        init, shape, description["classes"], spec["recipe"].get("dropout", 0.0)
     )
     if network["blocks"] is not None:
         built = built.regrouped(network["blocks"])
     return rule_class(built, task, rule_class.Config(**spec["rule"]["config"]), init)
 
 
-def _order(about: Mapping[str, Any]) -> Tensor | None:
-    """Return the order of the pixels of a dataset that permutes them, with ``permute=SEED``."""
-    seed = about["spec"]["task"]["options"].get("permute")
+def _pixel_order(description: Mapping[str, Any]) -> Tensor | None:
+    """Return the order of the pixels if the dataset has the option ``permute=SEED``, else None."""
+    seed = description["spec"]["task"]["options"].get("permute")
     if seed is None:
         return None
-    channels, height, width = about["shape"]
+    channels, height, width = description["shape"]
     return torch.from_numpy(permutation(str(seed), (channels, height, width)))

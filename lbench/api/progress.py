@@ -1,4 +1,4 @@
-"""How a run is followed: one live line on a terminal, a plain line an epoch elsewhere."""
+"""Progress of a run on standard error: a live line on a terminal, else a line per epoch."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from lbench.report.terminal import coloured, live
 
 
 class Progress:
-    """Tells standard error about one run at a time.
+    """The display of one run's progress.
 
     Args:
-        title: of the run.
-        stream: None for standard error.
+        title: title of the run.
+        stream: where the progress is written; None for standard error.
     """
 
     def __init__(self, title: str, stream: TextIO | None = None) -> None:
@@ -26,22 +26,22 @@ class Progress:
         self._steps: int | None = None
         self._per_epoch = 0
         self._began: tuple[int, float] | None = None
-        self._shown = 0.0
-        self._val: float | None = None
-        self._line = 0
+        self._shown_at = 0.0
+        self._val_error: float | None = None
+        self._line_length = 0
 
     def plan(self, steps: int, per_epoch: int) -> None:
-        """How many steps there are, in all and in an epoch."""
+        """Receive the number of steps of the run and of an epoch."""
         self._steps, self._per_epoch = steps, per_epoch
 
     def step(self, done: int, loss: float) -> None:
-        """Redraws the live line, a few times a second."""
+        """Redraw the live line, at most five times per second."""
         now = time.monotonic()
         if self._began is None:
             self._began = done, now
-        if not self.live or now - self._shown < 0.2 or not self._steps:
+        if not self.live or now - self._shown_at < 0.2 or not self._steps:
             return
-        self._shown = now
+        self._shown_at = now
         epoch = min(done // self._per_epoch + 1, -(-self._steps // self._per_epoch))
         parts = [
             self.title,
@@ -49,26 +49,29 @@ class Progress:
             f"{100 * done / self._steps:.0f} %",
             f"loss {loss:.4f}",
         ]
-        if self._val is not None:
-            parts.append(f"val {self._val:.2f} %")
+        if self._val_error is not None:
+            parts.append(f"val error {self._val_error:.2f} %")
         if (left := self._left(done, now)) is not None:
             parts.append(f"{duration(left)} left")
         self._write("  ".join(parts))
 
     def epoch(self, row: dict[str, Any]) -> None:
-        """An epoch's line where output is not a terminal, at most one a second and the last."""
-        self._val = row["val_error"]
+        """Write a line for an epoch if the stream is not a terminal.
+
+        There is at most one line per second, and one for the last epoch.
+        """
+        self._val_error = row["val_error"]
         now = time.monotonic()
-        if self.live or (now - self._shown < 1 and row["step"] != self._steps):
+        if self.live or (now - self._shown_at < 1 and row["step"] != self._steps):
             return
-        self._shown = now
+        self._shown_at = now
         text = f"{self.title}  epoch {row['epoch']}"
         if self._steps:
-            # Epochs of a sequence differ in length, so that there can be one more.
+            # Epochs of a sequence differ in length, so that one more is possible.
             text += f"/{max(-(-self._steps // self._per_epoch), row['epoch'])}"
         text += f"  loss {row['train_loss']:.4f}"
-        if self._val is not None:
-            text += f"  val {self._val:.2f} %"
+        if self._val_error is not None:
+            text += f"  val error {self._val_error:.2f} %"
         seconds = row["seconds"]
         text += f"  {duration(sum(seconds.values()))}"
         if (left := self._left(row["step"], now)) is not None:
@@ -76,7 +79,7 @@ class Progress:
         self._say(text + "\n")
 
     def stop_reason(self) -> str | None:
-        """Never: who watches can interrupt."""
+        """Return None: a display never stops a run."""
         return None
 
     def show(self, text: str) -> None:
@@ -88,40 +91,40 @@ class Progress:
             self._say(f"{text}\n")
 
     def note(self, text: str) -> None:
-        """A sentence that stays."""
+        """Write a sentence that stays on the screen."""
         self.close()
         self._say(f"{self.title}  {text}\n")
 
     def close(self) -> None:
-        """Takes the live line away."""
-        if self.live and self._line:
-            self._say("\r" + " " * self._line + "\r")
-            self._line = 0
+        """Erase the live line."""
+        if self.live and self._line_length:
+            self._say("\r" + " " * self._line_length + "\r")
+            self._line_length = 0
 
     def _left(self, done: int, now: float) -> float | None:
         if self._began is None or not self._steps or not self._began[0] < done < self._steps:
             return None
-        pace = (now - self._began[1]) / (done - self._began[0])
-        return pace * (self._steps - done)
+        seconds_per_step = (now - self._began[1]) / (done - self._began[0])
+        return seconds_per_step * (self._steps - done)
 
     def _write(self, text: str) -> None:
         text = text[: max(1, shutil.get_terminal_size().columns - 1)]
-        self._say("\r" + text.ljust(self._line))
-        self._line = len(text)
+        self._say("\r" + text.ljust(self._line_length))
+        self._line_length = len(text)
 
     def _say(self, text: str) -> None:
         say(text, self.stream)
 
 
-class Slow:
-    """Says on standard error what is being done, once it has taken some seconds.
+class DelayedProgress:
+    """The display of a task that usually is quick: it appears if the task takes several seconds.
 
-    A terminal has one live line; elsewhere lines follow each other at growing distances.
+    A terminal has one live line; any other stream has lines at growing intervals.
 
     Args:
-        title: of what is being done.
-        after: seconds in which nothing is said.
-        stream: None for standard error.
+        title: title of the task.
+        after: seconds before the first line.
+        stream: where the progress is written; None for standard error.
     """
 
     def __init__(self, title: str, after: float = 5.0, stream: TextIO | None = None) -> None:
@@ -129,13 +132,13 @@ class Slow:
         self._after = after
         self._text = ""
         self._done = threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread = threading.Thread(target=self._write_lines, daemon=True)
 
     def show(self, text: str) -> None:
-        """Take what is being done now."""
+        """Set the text that the display shows."""
         self._text = text
 
-    def __enter__(self) -> Slow:
+    def __enter__(self) -> DelayedProgress:
         self._thread.start()
         return self
 
@@ -144,7 +147,7 @@ class Slow:
         self._thread.join()
         self._display.close()
 
-    def _watch(self) -> None:
+    def _write_lines(self) -> None:
         began = time.monotonic()
         wait = self._after
         while not self._done.wait(wait):
@@ -154,7 +157,7 @@ class Slow:
 
 
 def duration(seconds: float) -> str:
-    """``45 s``, ``3 min 20 s``, ``2 h 05 min``."""
+    """Return seconds as text: ``45 s``, ``3 min 20 s``, ``2 h 05 min``."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"
@@ -164,11 +167,12 @@ def duration(seconds: float) -> str:
 
 
 def say(text: str, stream: TextIO | None = None, *, fg: str | None = None) -> None:
-    """Write to standard error at once.
+    """Write to standard error, and flush it.
 
     Args:
-        stream: None for standard error.
-        fg: the colour of the text, where the stream has colours.
+        text: the text.
+        stream: another stream in place of standard error.
+        fg: colour of the text, if the stream has colours.
     """
     stream = stream or sys.stderr
     if fg and coloured(stream):

@@ -1,4 +1,4 @@
-"""``lbench.results``: everything that a home holds, as data frames."""
+"""``lbench.results``: all runs of a home as data frames."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 
 
 class Results:
-    """What :func:`lbench.results` returns: the runs of a home as data frames.
+    """The result of :func:`lbench.results`: the runs of a home as data frames.
 
-    Each frame is read when it is first asked for. Errors are percentages, times seconds, memory
-    MiB. ``cell`` is the id of a configuration in every frame, ``seed`` the seed of a run.
+    Each frame is read at its first use. Errors are in percent, times in seconds, memory in MiB. In
+    every frame, ``cell`` is the id of a configuration and ``seed`` the seed of a run.
 
     Args:
-        home: whose database is read.
-        warn: called with a sentence when run directories are not in the database.
+        home: the home.
+        warn: called with a sentence if run directories are not in the database.
     """
 
     def __init__(self, home: Home, warn: Callable[[str], None]) -> None:
@@ -43,7 +43,10 @@ class Results:
 
     @cached_property
     def cells(self) -> pd.DataFrame:
-        """Return a row per configuration: its parts, means over seeds with intervals, audit."""
+        """Return a row per configuration: its parts, means over seeds with intervals, audit.
+
+        Its columns do not include ratios, which would be relative to an arbitrary configuration.
+        """
         import pandas as pd
 
         from lbench.report.compare import rows
@@ -56,7 +59,6 @@ class Results:
             for row in rows(self._pairs)
         ]
         for row in content:
-            # Ratios are to the first configuration, which here is any.
             for name in ("audit", *(quantity.ratio for quantity in QUANTITIES if quantity.ratio)):
                 del row[name]
             row |= {f"params_{kind}": n for kind, n in row.pop("params").items()}
@@ -137,17 +139,17 @@ class Results:
         from lbench.api.plots import errors
         from lbench.report.compare import rows
 
-        found = rows(self._pairs)
-        if not any(row.test for row in found):
+        configurations = rows(self._pairs)
+        if not any(row.test for row in configurations):
             raise UsageError(f"There is no finished run in {self.home.root}.")
-        return errors(found)
+        return errors(configurations)
 
     def __len__(self) -> int:
         """Return the number of configurations."""
         return len(self._pairs)
 
     def __repr__(self) -> str:
-        """Return the home, and how many configurations it has."""
+        """Return the directory of the home and the number of its configurations."""
         return f"<Results of {self.home.root}: {len(self)} configurations>"
 
     def _repr_html_(self) -> str:
@@ -155,7 +157,7 @@ class Results:
 
 
 def results(home: str | Path | None = None) -> Results:
-    """Return everything that a home holds, as data frames: ``cells``, ``runs``, ``epochs``.
+    """Return the runs of a home as data frames: ``cells``, ``runs``, ``epochs``.
 
     ::
 
@@ -166,6 +168,6 @@ def results(home: str | Path | None = None) -> Results:
         home: the directory of runs; None for ``LBENCH_HOME``, else ``./lbench-runs``.
 
     Raises:
-        UsageError: the home is no directory, or cannot be read.
+        UsageError: the home is not a directory, or cannot be read.
     """
     return Results(home_at(home), lambda text: say(f"{text}\n"))

@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 
 class RunResult:
-    """What :func:`lbench.run` returns.
+    """The result of :func:`lbench.run`.
 
     ``print(result.table())`` prints what the command prints; a notebook shows the table.
 
     Args:
         content: the object that ``lbench run --json`` prints (docs/json.md).
-        outcomes: one per seed.
-        problem: why the runs are not in the database; None where they are, or are not to be.
+        outcomes: the outcomes of the runs, one per seed.
+        problem: the error that kept the runs out of the database; None if there was none.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class RunResult:
 
     @property
     def cell(self) -> str:
-        """Return the readable id of the configuration, as :func:`lbench.compare` takes it."""
+        """Return the readable id of the configuration, which :func:`lbench.compare` takes."""
         cell: str = self.content["cell"]
         return cell
 
@@ -48,7 +48,7 @@ class RunResult:
     def test_error(self) -> Summary | None:
         """Return mean, deviation and 95 % interval of the test error in percent, over seeds.
 
-        None where no seed has finished.
+        None if no seed has finished.
         """
         from lbench.statistics.intervals import error_interval
 
@@ -83,7 +83,7 @@ class RunResult:
         return contradictions
 
     def table(self) -> Table:
-        """Return the means over the seeds as a table: errors, parameters, costs, audit."""
+        """Return a table of the means over seeds: errors, parameters, costs, audit."""
         from lbench.report.summary import run_table
 
         return run_table(self.content)
@@ -120,11 +120,11 @@ class RunResult:
         return curves(epochs, self.cell)
 
     def __repr__(self) -> str:
-        """Return the id, how many seeds have finished, and the test error."""
-        done = sum(run["status"] == "finished" for run in self.runs)
+        """Return the id, the number of finished seeds, and the test error."""
+        finished = sum(run["status"] == "finished" for run in self.runs)
         error = self.test_error
         shown = "" if error is None else f", test error {error.mean:.2f} %"
-        return f"<RunResult {self.cell}: {done} of {len(self.runs)} seeds finished{shown}>"
+        return f"<RunResult {self.cell}: {finished} of {len(self.runs)} seeds finished{shown}>"
 
     def _repr_html_(self) -> str:
         return self.table()._repr_html_()

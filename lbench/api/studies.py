@@ -1,4 +1,4 @@
-"""``lbench.study`` and ``lbench.tune``: run a study or a search, and report what it found."""
+"""``lbench.study`` and ``lbench.tune``: run a study or a search, and write its report."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from lbench.api.progress import say
 from lbench.api.study_output import say_plan
 from lbench.api.study_progress import SilentProgress, StudyProgress
-from lbench.api.study_report import make
+from lbench.api.study_report import write_report
 from lbench.api.study_result import StudyResult
 from lbench.api.training import database_writer, home_at, with_plugin
 from lbench.errors import UsageError
@@ -28,10 +28,11 @@ class Workers:
     """The worker processes of a study; nothing here changes a result.
 
     Args:
-        count: how many; None for one per GPU or core.
+        count: number of worker processes; None for one per GPU or CPU core.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:1``.
-        threads: CPU threads per worker process; None for ``OMP_NUM_THREADS``, else by network.
-        timeout: seconds after which the study stops; the same call continues.
+        threads: CPU threads per worker process; None for ``OMP_NUM_THREADS``, else a number that
+            fits the network.
+        timeout: seconds after which the study stops; the same call continues it.
         fresh: start a new process for each run.
         data_dir: the directory of the datasets' files.
     """
@@ -50,10 +51,10 @@ class Planned:
 
     Args:
         plan: its points, with everything checked.
-        workers: that run it.
-        devices: one per worker process.
-        seconds: that it takes, as far as that could be estimated.
-        untimed: points that could not be timed.
+        workers: settings of the worker processes.
+        devices: device of each worker process.
+        seconds: estimated time, without the points that could not be timed.
+        untimed: number of points that could not be timed.
     """
 
     plan: StudyPlan
@@ -85,46 +86,46 @@ def study(
 
     ::
 
-        found = lbench.study("leadership", trials=20, datasets=["digits"], workers=2)
-        print(found.answer)
+        result = lbench.study("leadership", trials=20, datasets=["digits"], workers=2)
+        print(result.answer)
 
-    What is trained already is not trained again; a study that was stopped continues.
+    Finished runs are not trained again; a study that was stopped continues.
 
     Args:
         name: an installed study, or the path of a TOML file (docs/studies.md).
-        trials: of each search; None for the study's own.
-        datasets: in the place of the study's own.
-        rules: in the place of the study's own.
+        trials: trials per search; None for the study's own number.
+        datasets: datasets in place of the study's own.
+        rules: rules in place of the study's own.
         sampler: ``tpe``, ``gp``, ``random``, ``qmc``, ``cmaes`` or ``grid``.
         objectives: what searches minimise.
         seeds: final runs per configuration.
-        workers: number of worker processes; None for one per GPU or core.
+        workers: number of worker processes; None for one per GPU or CPU core.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:1``.
         threads: CPU threads per worker process.
-        timeout: seconds after which the study stops; the same call continues.
+        timeout: seconds after which the study stops; the same call continues it.
         data_dir: the directory of the datasets' files.
         home: the directory of runs; None for ``LBENCH_HOME``, else ``./lbench-runs``.
-        plugin: a file with rules that need not be installed.
+        plugin: a file with rules that are not installed.
         progress: report the plan and the progress on standard error.
 
     Raises:
-        UsageError: an unknown name, or settings that do not fit.
+        UsageError: a name is unknown, or settings contradict each other.
         DataError: data is missing or damaged.
     """
     from lbench.report.study import check, unrecorded
     from lbench.studies.lookup import find_study
 
-    known, where = with_plugin(plugin), home_at(home)
-    found = find_study(str(name), known, where)
-    check(found)
-    if progress:
-        for sentence in unrecorded(found):
-            say(f"{sentence}\n", fg="yellow")
-    asked = changed(found, trials, sampler, objectives, seeds)
+    known, study_home = with_plugin(plugin), home_at(home)
+    study = find_study(str(name), known, study_home)
+    check(study)
+    notify = _notify(progress)
+    for sentence in unrecorded(study):
+        _notify(progress, fg="yellow")(sentence)
+    study = changed(study, trials, sampler, objectives, seeds)
     processes = Workers(workers, device, threads, timeout, data_dir=_path(data_dir))
-    planned = plan_study(asked, where, known, processes, datasets, rules, tell=_teller(progress))
+    planned = plan_study(study, study_home, known, processes, datasets, rules, notify=notify)
     call = _call("study", str(name), trials=trials, datasets=datasets, rules=rules, seeds=seeds)
-    return _run(planned, where, known, str(name), call, progress)
+    return _run(planned, study_home, known, str(name), call, progress)
 
 
 def tune(
@@ -152,40 +153,41 @@ def tune(
 
     ::
 
-        found = lbench.tune("lfnn_l", "digits", trials=20, only=["leadership", "lr"])
-        print(found.best[0]["params"])
+        result = lbench.tune("lfnn_l", "digits", trials=20, only=["leadership", "lr"])
+        print(result.best[0]["params"])
 
     Args:
-        rule: what to tune.
-        dataset: what to tune it on.
-        network: None for the dataset's own.
-        trials: of the search.
-        epochs: of trials and final runs; None for the dataset's own.
+        rule: the rule; see :func:`lbench.rules`.
+        dataset: the dataset; see :func:`lbench.datasets`.
+        network: the network; None for the dataset's own.
+        trials: number of trials.
+        epochs: budget of trials and final runs; None for the dataset's own.
         only: options that are searched; None for all that declare a range.
-        settings: options that are not searched, by their names.
         sampler: ``tpe``, ``gp``, ``random``, ``qmc`` or ``cmaes``.
         objectives: what the search minimises.
-        seeds: final runs of what the search chose.
-        workers: number of worker processes; None for one per GPU or core.
+        seeds: number of final runs of the configuration that the search chose.
+        workers: number of worker processes; None for one per GPU or CPU core.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:1``.
         threads: CPU threads per worker process.
-        timeout: seconds after which the search stops; the same call continues.
+        timeout: seconds after which the search stops; the same call continues it.
         data_dir: the directory of the dataset's files.
         home: the directory of runs; None for ``LBENCH_HOME``, else ``./lbench-runs``.
-        plugin: a file with rules that need not be installed.
+        plugin: a file with rules that are not installed.
         progress: report the plan and the progress on standard error.
+        settings: values of options that are not searched, by their names.
 
     Raises:
-        UsageError: an unknown name, or settings that do not fit.
+        UsageError: a name is unknown, or settings contradict each other.
         DataError: the data is missing or damaged.
     """
-    known, where = with_plugin(plugin), home_at(home)
+    known, study_home = with_plugin(plugin), home_at(home)
     search = search_study(known, rule, dataset, network, epochs, only, settings, sampler)
-    asked = changed(search, trials, sampler, objectives, seeds)
+    search = changed(search, trials, sampler, objectives, seeds)
     processes = Workers(workers, device, threads, timeout, data_dir=_path(data_dir))
-    planned = plan_study(asked, where, known, processes, [dataset], tell=_teller(progress))
+    notify = _notify(progress)
+    planned = plan_study(search, study_home, known, processes, [dataset], notify=notify)
     call = _call("tune", rule, dataset, network=network, trials=trials, epochs=epochs, **settings)
-    return _run(planned, where, known, asked.name, call, progress)
+    return _run(planned, study_home, known, search.name, call, progress)
 
 
 def search_study(
@@ -202,16 +204,16 @@ def search_study(
 
     Args:
         known: installed rules and datasets.
-        rule: what is tuned.
-        dataset: what it is tuned on.
-        network: None for the dataset's own.
-        epochs: of trials and final runs; None for the dataset's own.
+        rule: name of the rule.
+        dataset: name of the dataset.
+        network: name of the network; None for the dataset's own.
+        epochs: budget of trials and final runs; None for the dataset's own.
         only: options that are searched; None for all that declare a range.
-        settings: options that are not searched.
-        sampler: of the search.
+        settings: values of options that are not searched.
+        sampler: sampler of the search; None for the default.
 
     Raises:
-        UsageError: an unknown name, or settings that do not fit.
+        UsageError: a name is unknown, or settings contradict each other.
     """
     from lbench.studies.tuning import tuning_study
 
@@ -222,12 +224,12 @@ def search_study(
             "The sampler grid needs a list of values for every setting, which ranges do not have.",
             "Write them in a study's file (docs/studies.md), or leave --sampler out.",
         )
-    given = dict(settings)
+    fixed = dict(settings)
     if epochs is not None:
-        if "epochs" in given:
+        if "epochs" in fixed:
             raise UsageError("--epochs and --set epochs are the same; give one of them.")
-        given["epochs"] = epochs
-    return tuning_study(rule, dataset, network, given, None if only is None else tuple(only))
+        fixed["epochs"] = epochs
+    return tuning_study(rule, dataset, network, fixed, None if only is None else tuple(only))
 
 
 def changed(
@@ -237,40 +239,40 @@ def changed(
     objectives: Sequence[str] | None = None,
     seeds: int | None = None,
 ) -> Study:
-    """Return a study with other settings than those of its file; None keeps the file's.
+    """Return a study with settings in place of those of its file; None keeps the file's.
 
     Raises:
-        UsageError: an unknown sampler or objective, or a search's option for a grid.
+        UsageError: a sampler or objective is unknown, or a grid is given an option of searches.
     """
     from lbench.errors import unknown
     from lbench.studies.definition import OBJECTIVES, SAMPLERS
     from lbench.studies.study_file import unknown_objective, wrong_objectives
 
-    asked = {"trials": trials, "sampler": sampler, "objectives": objectives and tuple(objectives)}
-    given: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
+    options = {"trials": trials, "sampler": sampler, "objectives": objectives and tuple(objectives)}
+    given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
     if sampler is not None and sampler not in SAMPLERS:
         raise unknown("sampler", sampler, SAMPLERS, listing=f"Samplers: {', '.join(SAMPLERS)}.")
     for name in objectives or ():
         if name not in OBJECTIVES:
             raise UsageError(*unknown_objective(name))
     if objectives is not None and (problem := wrong_objectives(objectives)):
-        raise UsageError(problem, "As in: --objectives val_error,step_memory")
+        raise UsageError(problem, "For example: --objectives val_error,step_memory")
     if given and study.search is None:
         raise UsageError(
             f"Study {study.name} is a grid: it has no search for --{next(iter(given))}.",
-            "Leave it out; --seeds sets how many runs each cell has.",
+            "Leave it out; --seeds sets the number of runs per configuration.",
         )
     search = study.search and replace(study.search, **given)
     if trials is not None and search is not None and search.sampler == "grid":
         raise UsageError(
             "The sampler grid tries every combination once: it takes no --trials.",
-            "Leave it out; or give another sampler, as in: --sampler random",
+            "Leave it out, or give another sampler, for example: --sampler random",
         )
     return replace(study, search=search, seeds=seeds or study.seeds)
 
 
 def plan_study(
-    asked: Study,
+    study: Study,
     home: Home,
     known: Registry,
     workers: Workers,
@@ -278,22 +280,22 @@ def plan_study(
     rules: Sequence[str] | None = None,
     *,
     check_home: bool = True,
-    tell: Callable[[str], None] = print,
+    notify: Callable[[str], None] = print,
 ) -> Planned:
-    """Check everything that a study needs, time its steps, and estimate how long it takes.
+    """Check everything that a study needs, time its steps, and estimate its duration.
 
     Args:
-        asked: the study.
-        home: where it is run.
+        study: the study.
+        home: the home for its runs.
         known: installed rules, networks, datasets and probes.
-        workers: that run it.
-        datasets: in the place of the study's own.
-        rules: in the place of the study's own.
-        check_home: whether the home must be writable.
-        tell: called with sentences about what takes long.
+        workers: settings of the worker processes.
+        datasets: datasets in place of the study's own.
+        rules: rules in place of the study's own.
+        check_home: raise an error if the home is not writable.
+        notify: called with a sentence before each slow measurement.
 
     Raises:
-        UsageError: an unknown name, or settings that do not fit.
+        UsageError: a name is unknown, settings contradict each other, or the home is not writable.
         DataError: data is missing or damaged.
     """
     import torch
@@ -305,8 +307,8 @@ def plan_study(
     from lbench.studies.step_costs import step_costs
     from lbench.training.device import pick
 
-    wanted = plan(
-        asked,
+    study_plan = plan(
+        study,
         known,
         datasets=None if datasets is None else list(datasets),
         rules=None if rules is None else list(rules),
@@ -317,36 +319,35 @@ def plan_study(
         home.check()
     devices = worker_devices(workers.count, workers.device)
     threads = workers.threads or requested()
-    timed = step_costs(
-        wanted, torch.device(devices[0]), threads, tell, cores_per_worker(len(devices))
+    costs = step_costs(
+        study_plan, torch.device(devices[0]), threads, notify, cores_per_worker(len(devices))
     )
-    wanted = with_budgets(wanted, {key: cost.flops for key, cost in timed.items()})
-    seconds = estimated_seconds(wanted, timed) / len(devices)
-    untimed = sum(point.key not in timed for point in wanted.points)
-    return Planned(wanted, replace(workers, threads=threads), devices, seconds, untimed)
+    study_plan = with_budgets(study_plan, {key: cost.flops for key, cost in costs.items()})
+    seconds = estimated_seconds(study_plan, costs) / len(devices)
+    untimed = sum(point.key not in costs for point in study_plan.points)
+    return Planned(study_plan, replace(workers, threads=threads), devices, seconds, untimed)
 
 
 def run_study(
     planned: Planned, home: Home, known: Registry, name: str, command: str, *, progress: bool = True
 ) -> StudyResult:
-    """Run what is left of a study, and write its report.
+    """Run the remaining runs of a study, and write its report.
 
     Args:
         planned: the study.
-        home: where it is run.
+        home: the home for its runs.
         known: installed rules, networks, datasets and probes.
-        name: as the user called the study.
-        command: what the report says that it was made by.
+        name: the study's name or file, as the user gave it.
+        command: the command or call that the report names as its origin.
         progress: report progress on standard error.
     """
     from lbench.studies.collection import collect_results
     from lbench.studies.driver import drive
 
-    tell = _teller(progress)
-    asked = planned.plan.study
+    study = planned.plan.study
     home.prepare()
     display = StudyProgress(planned.seconds) if progress else SilentProgress()
-    with database_writer(home, _teller(progress, fg="yellow")) as writer, display:
+    with database_writer(home, _notify(progress, fg="yellow")) as writer, display:
         ending = drive(
             planned.plan,
             home,
@@ -362,10 +363,11 @@ def run_study(
             fresh=planned.workers.fresh,
         )
     if ending.stopped:
-        tell(f"Stopped ({ending.stopped}). The same command continues from there.")
-    results = None if writer.error is not None else collect_results(asked, home)
-    report = make(asked, home, name) if results is not None and results.ended else None
-    return StudyResult(asked, ending, results, report, writer.error)
+        sentence = f"Stopped ({ending.stopped}). The same command continues from there."
+        _notify(progress)(sentence)
+    results = None if writer.error is not None else collect_results(study, home)
+    report = write_report(study, home, name) if results is not None and results.ended else None
+    return StudyResult(study, ending, results, report, writer.error)
 
 
 def _run(
@@ -376,7 +378,8 @@ def _run(
     return run_study(planned, home, known, name, command, progress=progress)
 
 
-def _teller(shown: bool, fg: str | None = None) -> Callable[[str], None]:
+def _notify(shown: bool, fg: str | None = None) -> Callable[[str], None]:
+    """Return a function that writes a sentence to standard error if ``shown``."""
     return (lambda text: say(f"{text}\n", fg=fg)) if shown else (lambda text: None)
 
 
@@ -385,7 +388,7 @@ def _path(path: str | Path | None) -> Path | None:
 
 
 def _call(function: str, *words: str, **settings: Any) -> str:
-    """Return the call, as a report names what made it."""
+    """Return a call as the report shows it."""
     given = [repr(word) for word in words]
     given += [f"{name}={value!r}" for name, value in settings.items() if value is not None]
     return f"lbench.{function}({', '.join(given)})"

@@ -1,4 +1,4 @@
-"""What ``lbench study`` and ``lbench tune`` print: the plan before, and what came of it."""
+"""Output of ``lbench study`` and ``lbench tune``: the plan, and the choices of searches."""
 
 from __future__ import annotations
 
@@ -21,26 +21,27 @@ if TYPE_CHECKING:
     from lbench.studies.study_plan import StudyPlan
 
 
-def say_plan(plan: StudyPlan, places: list[str], seconds: float, unknown: int = 0) -> None:
-    """Tells on standard error what will be done, and about how long it takes.
+def say_plan(plan: StudyPlan, devices: list[str], seconds: float, untimed: int = 0) -> None:
+    """Write the plan of a study and its estimated time to standard error.
 
     Args:
-        plan: what will be done.
-        places: a device a worker.
-        seconds: that it takes, as far as that could be estimated.
-        unknown: how many points could not be timed.
+        plan: the plan.
+        devices: device of each worker process.
+        seconds: estimated time, without the points that could not be timed.
+        untimed: number of points that could not be timed.
     """
     study = plan.study
     say(f"{study.title}\n" if study.path is not None else f"{study.title}: {study.name}\n")
-    what = [counted(len(plan.points), "point")]
+    parts = [counted(len(plan.points), "point")]
     if study.search:
-        what.append(f"{counted(plan.trials, 'trial')} ({study.search.sampler})")
+        parts.append(f"{counted(plan.trials, 'trial')} ({study.search.sampler})")
     finals = counted(plan.finals, "final run")
-    what.append(f"{finals} and {plan.references} of the defaults" if plan.references else finals)
+    parts.append(f"{finals} and {plan.references} of the defaults" if plan.references else finals)
     datasets = ", ".join(dict.fromkeys(point.dataset for point in plan.points))
-    workers = f"{counted(len(places), 'worker')} on {', '.join(sorted(set(places)))}"
-    where = f" on {datasets}" if datasets else ""
-    say(f"{', '.join(what)}{where}; {workers}.\n")
+    processes = counted(len(devices), "worker process", "worker processes")
+    workers = f"{processes} on {', '.join(sorted(set(devices)))}"
+    data = f" on {datasets}" if datasets else ""
+    say(f"{', '.join(parts)}{data}; {workers}.\n")
     for name, reason in plan.absent.items():
         say(f"Left out: {name}, {reason}.\n")
     for key, resolved in plan.resolved.items():
@@ -48,10 +49,13 @@ def say_plan(plan: StudyPlan, places: list[str], seconds: float, unknown: int = 
             say(f"At {key}: {note}\n")
     for note in data_notes(plan):
         say(f"{note}\n")
-    for lost in plan.untrainable:
-        say(f"Cannot be trained: {lost.point.key}: {lost.reason}\n")
-    without = f" without {counted(unknown, 'point')} that could not be timed" if unknown else ""
-    say(f"All of it takes about {duration(seconds)}{without}; what is there is not run again.\n\n")
+    for refusal in plan.untrainable:
+        say(f"Cannot be trained: {refusal.point.key}: {refusal.reason}\n")
+    without = f", without {counted(untimed, 'point')} that could not be timed" if untimed else ""
+    say(
+        f"Estimated time: {duration(seconds)} for the whole study{without}. Finished runs are not "
+        "trained again.\n\n"
+    )
 
 
 def data_notes(plan: StudyPlan) -> list[str]:
@@ -66,7 +70,7 @@ def data_notes(plan: StudyPlan) -> list[str]:
 
 
 def plan_json(plan: StudyPlan, seconds: float) -> dict[str, Any]:
-    """The same for ``--dry-run --json``."""
+    """Return the object that ``--dry-run --json`` prints."""
     from lbench.studies.space import format_domain
 
     return {
@@ -84,16 +88,16 @@ def plan_json(plan: StudyPlan, seconds: float) -> dict[str, Any]:
         "default_runs": plan.references,
         "absent": dict(plan.absent),
         "notes": data_notes(plan),
-        "untrainable": {each.point.key: each.reason for each in plan.untrainable},
+        "untrainable": {refusal.point.key: refusal.reason for refusal in plan.untrainable},
         "seconds": round(seconds, 1),
     }
 
 
-def best_of(results: Results) -> list[dict[str, Any]]:
-    """What each search chose, as ``lbench run`` takes it; those without a complete trial left out.
+def search_choices(results: Results) -> list[dict[str, Any]]:
+    """Return what each search with a complete trial chose, with its ``lbench run`` command.
 
-    A run of that is the trial itself, with its test set read, where trials have the budget of the
-    study's runs.
+    If trials have the budget of the study's runs, that command completes the trial itself: it
+    reads the test set and trains nothing.
     """
     from lbench.report.worth import worths
     from lbench.studies.settings import as_flags
@@ -117,22 +121,29 @@ def best_of(results: Results) -> list[dict[str, Any]]:
 def ending_json(
     study: Study, ending: Ending, report: Report | None, results: Results | None
 ) -> dict[str, Any]:
-    """What ``--json`` prints when a study has run, or was stopped."""
-    nothing: dict[str, Any] = {"report": None, "answer": None, "cells": [], "left_out": {}}
+    """Return the object that ``--json`` prints when a study has run or was stopped."""
+    no_report: dict[str, Any] = {"report": None, "answer": None, "cells": [], "left_out": {}}
     return {
         "study": study.name,
         "complete": ending.complete,
         "stopped": ending.stopped,
         "trained": ending.trained,
         "unfinished": dict(ending.unfinished),
-        "best": [] if results is None else best_of(results),
-        **(nothing if report is None else report.as_dict()),
+        "best": [] if results is None else search_choices(results),
+        **(no_report if report is None else report.as_dict()),
     }
 
 
-def say_best(results: Results, home: Home, data_dir: Path | None) -> None:
-    """Prints what each search chose, to paste."""
-    more = [] if home == Home.at() else ["--home", str(home.root)]
-    more += [] if data_dir is None else ["--data-dir", str(data_dir)]
-    for best in best_of(results):
-        click.echo(f"\n{best['command']}{f' {shlex.join(more)}' if more else ''}")
+def print_best(results: Results, home: Home, data_dir: Path | None) -> None:
+    """Print the command that runs what each search chose.
+
+    Args:
+        results: the results of the study.
+        home: the home, which the command names unless it is the default.
+        data_dir: directory of the datasets' files, which the command names.
+    """
+    options = [] if home == Home.at() else ["--home", str(home.root)]
+    options += [] if data_dir is None else ["--data-dir", str(data_dir)]
+    for choice in search_choices(results):
+        click.echo("\nRun the best configuration with:")
+        click.echo(f"{choice['command']}{f' {shlex.join(options)}' if options else ''}")

@@ -1,4 +1,4 @@
-"""How a study is followed: one display on a terminal, a line now and then elsewhere."""
+"""Progress of a study on standard error: a live table on a terminal, else a line at intervals."""
 
 from __future__ import annotations
 
@@ -14,42 +14,48 @@ if TYPE_CHECKING:
     from rich.live import Live
     from rich.table import Table
 
-EVERY = 10.0
-"""Seconds between two lines where output is no terminal."""
-SHOWN = 24
-"""Points that the display has room for; the others are counted."""
+LINE_INTERVAL = 10.0
+"""Seconds between two lines if standard error is not a terminal."""
+SHOWN_POINTS = 24
+"""Number of points that the live table shows; it counts the others."""
 
 
 @dataclass
-class Line:
-    """A point's progress."""
+class PointProgress:
+    """The progress of a point.
+
+    Args:
+        trials: ended and requested trials; None without a search.
+        best: lowest value of the first objective so far; None before a trial is complete.
+        finals: ended and requested final runs.
+    """
 
     trials: tuple[int, int] | None = None
     best: float | None = None
     finals: tuple[int, int] = (0, 0)
 
     @property
-    def over(self) -> bool:
-        """Whether nothing is left to do."""
+    def complete(self) -> bool:
+        """Return whether nothing is left to do."""
         searched = self.trials is None or self.trials[0] >= self.trials[1]
         return searched and self.finals[0] >= self.finals[1]
 
 
 class StudyProgress:
-    """Tells standard error how a study goes on; a context manager.
+    """The display of a study's progress, a context manager.
 
     Args:
-        seconds: the estimate for the whole, for the time left; None without one.
+        seconds: estimated time of the whole study, shown until a point has ended; None if unknown.
     """
 
     def __init__(self, seconds: float | None = None) -> None:
         self.live = live(sys.stderr)
-        self._lines: dict[str, Line] = {}
+        self._points: dict[str, PointProgress] = {}
         self._runs: dict[str, tuple[int, int]] = {}
         self._began = time.monotonic()
-        self._done_at_first: int | None = None
+        self._done_before: int | None = None
         self._seconds = seconds
-        self._told = 0.0
+        self._shown_at = 0.0
         self._display: Live | None = None
 
     def __enter__(self) -> StudyProgress:
@@ -71,92 +77,95 @@ class StudyProgress:
             self._display = None
 
     def search(self, key: str, ended: int, wanted: int, best: float | None) -> None:
-        """A search has so many trials behind it."""
-        line = self._lines.setdefault(key, Line())
-        line.trials, line.best = (ended, wanted), best
-        self._tell(key)
+        """Receive the numbers of ended and requested trials of a point, and its best value."""
+        point = self._points.setdefault(key, PointProgress())
+        point.trials, point.best = (ended, wanted), best
+        self._write_line(key)
 
     def final(self, key: str, ended: int, wanted: int) -> None:
-        """A point has so many final runs behind it."""
-        self._lines.setdefault(key, Line()).finals = (ended, wanted)
-        self._tell(key)
+        """Receive the numbers of ended and requested final runs of a point."""
+        self._points.setdefault(key, PointProgress()).finals = (ended, wanted)
+        self._write_line(key)
 
     def run(self, name: str, done: int, steps: int) -> None:
-        """A run is at this step."""
+        """Receive the number of steps that a run has made, and of all its steps."""
         self._begin()
         self._runs[name] = done, steps
 
     def over(self, name: str) -> None:
-        """A run has ended."""
+        """Receive that a run has ended."""
         self._begin()
         self._runs.pop(name, None)
 
     def note(self, text: str) -> None:
-        """A sentence that stays."""
+        """Write a sentence that stays on the screen."""
         if self._display is not None:
             self._display.console.print(text, highlight=False, markup=False)
         else:
             say(f"{text}\n")
 
     def left(self) -> float | None:
-        """Seconds that are left at the pace so far; None before anything has ended."""
+        """Return the seconds left at the rate so far; None before a run of this process ended."""
         done = self._done()
-        total = sum(self._behind(line, whole=True) for line in self._lines.values())
-        if self._done_at_first is None or done <= self._done_at_first or done >= total:
+        total = sum(self._runs_of(point, ended=False) for point in self._points.values())
+        if self._done_before is None or done <= self._done_before or done >= total:
             return None
-        pace = (time.monotonic() - self._began) / (done - self._done_at_first)
-        return pace * (total - done)
+        seconds_per_run = (time.monotonic() - self._began) / (done - self._done_before)
+        return seconds_per_run * (total - done)
 
     def _begin(self) -> None:
-        """From here on the pace counts: what was there before is known by now."""
-        if self._done_at_first is None:
-            self._done_at_first = self._done()
+        """Store how many runs had ended before this process, when its first run reports."""
+        if self._done_before is None:
+            self._done_before = self._done()
 
     def _done(self) -> int:
-        return sum(self._behind(line) for line in self._lines.values())
+        return sum(self._runs_of(point, ended=True) for point in self._points.values())
 
     @staticmethod
-    def _behind(line: Line, *, whole: bool = False) -> int:
-        at = int(whole)
-        return (line.trials[at] if line.trials else 0) + line.finals[at]
+    def _runs_of(point: PointProgress, *, ended: bool) -> int:
+        """Return the number of ended trials and final runs of a point, or of all of them."""
+        index = 0 if ended else 1
+        return (point.trials[index] if point.trials else 0) + point.finals[index]
 
-    def _tell(self, key: str) -> None:
+    def _write_line(self, key: str) -> None:
+        """Write the line of a point, unless the previous line is too recent."""
         left = self.left()
         if self._display is not None:
             return
-        line, now = self._lines[key], time.monotonic()
-        if now - self._told < EVERY and not (line.over and self._behind(line)):
+        point, now = self._points[key], time.monotonic()
+        has_ended = point.complete and self._runs_of(point, ended=True)
+        if now - self._shown_at < LINE_INTERVAL and not has_ended:
             return
-        self._told = now
-        text = "  ".join(self._words(key, line))
+        self._shown_at = now
+        text = "  ".join(self._columns(key, point))
         say(f"{text}{f'  {duration(left)} left' if left else ''}\n")
 
     @staticmethod
-    def _words(key: str, line: Line) -> list[str]:
-        words = [key]
-        if line.trials is not None:
-            words.append(f"trial {line.trials[0]}/{line.trials[1]}")
-            words.append("best —" if line.best is None else f"best {line.best:.2f}")
-        if line.trials is None or line.trials[0] >= line.trials[1]:
-            words.append(f"final {line.finals[0]}/{line.finals[1]}")
-        return words
+    def _columns(key: str, point: PointProgress) -> list[str]:
+        columns = [key]
+        if point.trials is not None:
+            columns.append(f"trial {point.trials[0]}/{point.trials[1]}")
+            columns.append("best —" if point.best is None else f"best {point.best:.2f}")
+        if point.trials is None or point.trials[0] >= point.trials[1]:
+            columns.append(f"final run {point.finals[0]}/{point.finals[1]}")
+        return columns
 
     def _table(self) -> Table:
         from rich.table import Table
 
         table = Table.grid(padding=(0, 2))
-        open_lines = [(key, line) for key, line in self._lines.items() if not line.over]
-        for key, line in open_lines[:SHOWN]:
-            table.add_row(*self._words(key, line))
-        if len(open_lines) > SHOWN:
-            table.add_row(f"and {len(open_lines) - SHOWN} more points")
+        incomplete = [(key, point) for key, point in self._points.items() if not point.complete]
+        for key, point in incomplete[:SHOWN_POINTS]:
+            table.add_row(*self._columns(key, point))
+        if len(incomplete) > SHOWN_POINTS:
+            table.add_row(f"and {len(incomplete) - SHOWN_POINTS} more points")
         for name, (done, steps) in self._runs.items():
             table.add_row(f"  {name}", f"{100 * done / steps:.0f} %" if steps else "")
-        over = len(self._lines) - len(open_lines)
+        complete = len(self._points) - len(incomplete)
         left = self.left()
-        if left is None and self._seconds is not None and not over:
+        if left is None and self._seconds is not None and not complete:
             left = self._seconds
-        summary = f"{over} of {len(self._lines)} points done"
+        summary = f"{complete} of {len(self._points)} points complete"
         table.add_row(summary, f"{duration(left)} left" if left else "")
         return table
 

@@ -1,4 +1,4 @@
-"""The report of a study from what has been trained, and what to do where there is nothing."""
+"""The report of a study from its ended runs, and what to do if there are none."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from lbench.api.progress import say
 from lbench.errors import DamagedError, LbenchError, UsageError
 from lbench.home import Home
+from lbench.plurals import counted
 
 if TYPE_CHECKING:
     from lbench.report.study import Report
@@ -17,58 +18,65 @@ if TYPE_CHECKING:
     from lbench.studies.results import Results
 
 
-def make(study: Study, home: Home, name: str, output: Path | None = None) -> Report:
-    """The report of what is there of a study, written to its folder.
+def write_report(study: Study, home: Home, name: str, output: Path | None = None) -> Report:
+    """Write the report of a study to its folder, and return it.
+
+    Args:
+        study: the study.
+        home: the home with its runs.
+        name: the study's name or file, as the user gave it.
+        output: folder of the report; None for the home's.
 
     Raises:
-        UsageError: no run of it has ended, or the home may not be written.
+        UsageError: no run of the study has ended, or the home is not writable.
+        DamagedError: no run has ended, and files of the study are missing.
     """
     from lbench.report.study import make_report
     from lbench.store.read_access import read_access
     from lbench.studies.collection import collect_results
 
-    with read_access(home) as at_hand:
-        results = collect_results(study, at_hand)
+    with read_access(home) as readable:
+        results = collect_results(study, readable)
         if not results.ended:
-            raise _nothing(results, home, name)
-        say_gone(results, home, name)
+            raise _no_runs_error(results, home, name)
+        say_missing_files(results, home, name)
         folder = output or _folder(study, home, name)
-        return make_report(results, folder, home=at_hand)
+        return make_report(results, folder, home=readable)
 
 
-def _nothing(results: Results, home: Home, name: str) -> LbenchError:
-    """The error for a study with nothing to report: it has not run, or something is missing."""
-    nothing = f"Study {results.study.name} has no finished run in {home.root}"
+def _no_runs_error(results: Results, home: Home, name: str) -> LbenchError:
+    """Return the error for a study that has not run, or of which files are missing."""
+    message = f"Study {results.study.name} has no finished run in {home.root}"
     if results.missing_files:
         sentences = " ".join(results.missing_files)
-        return DamagedError(f"{nothing}. {sentences}", _again(results, home, name))
+        return DamagedError(f"{message}. {sentences}", _rerun_hint(results, home, name))
     if results.older:
-        nothing += f"; {results.older} points are of an earlier version of its file"
+        message += f"; {counted(results.older, 'point')} of an earlier version of its file left out"
     return UsageError(
-        f"{nothing}.",
-        f"Run it with: {running(results.study, name, home.option)}; or give --home where its runs "
-        "lie.",
+        f"{message}.",
+        f"Run it with: {run_command(results.study, name, home.option)}. If its runs are in "
+        "another directory, name it with --home.",
     )
 
 
-def say_gone(results: Results, home: Home, name: str) -> None:
-    """Say on standard error which files of a study are missing, and what makes them again."""
+def say_missing_files(results: Results, home: Home, name: str) -> None:
+    """Report on standard error which files of a study are missing, and how to restore them."""
     if results.missing_files:
         say(f"{' '.join(results.missing_files)}\n", fg="yellow")
-        say(f"{_again(results, home, name)}\n")
+        say(f"{_rerun_hint(results, home, name)}\n")
 
 
-def _again(results: Results, home: Home, name: str) -> str:
-    known = results.finals or results.searches or results.missing
-    command = results.command if known else running(results.study, name, home.option)
-    return f"Run it again with: {command}. What was trained is not trained again."
+def _rerun_hint(results: Results, home: Home, name: str) -> str:
+    points = results.finals or results.searches or results.missing
+    command = results.command if points else run_command(results.study, name, home.option)
+    return f"Run it again with: {command}. Finished runs are not trained again."
 
 
 def _folder(study: Study, home: Home, name: str) -> Path:
-    """The home's folder for a report, ready to be written.
+    """Create and return the home's folder for the report of a study.
 
     Raises:
-        UsageError: it may not be written.
+        UsageError: the folder is not writable.
     """
     folder = home.reports / study.name
     try:
@@ -84,15 +92,15 @@ def _folder(study: Study, home: Home, name: str) -> Path:
     )
 
 
-def running(study: Study, name: str, where: str = "") -> str:
-    """The command that runs a study.
+def run_command(study: Study, name: str, options: str = "") -> str:
+    """Return the command that runs a study.
 
     Args:
-        study: of a file, or one that ``lbench tune`` makes.
-        name: what the user called it.
-        where: further options.
+        study: a study of a file, or a search of ``lbench tune``.
+        name: the study's name or file, as the user gave it.
+        options: further options, with a leading space.
     """
     if study.path is not None:
-        return f"lbench study {shlex.quote(name)}{where}"
+        return f"lbench study {shlex.quote(name)}{options}"
     rule, dataset = study.arms[0].rule, study.datasets[0]
-    return f"lbench tune --rule {rule} --dataset {dataset}{where} with the same options"
+    return f"lbench tune --rule {rule} --dataset {dataset}{options} with the same options"

@@ -1,4 +1,4 @@
-"""What a study has found, as a value: its answer, tables, data frames and figures."""
+"""The results of a study as a value: its answer, tables, data frames and figures."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 
 class StudyResult:
-    """What :func:`lbench.study` and :func:`lbench.tune` return.
+    """The result of :func:`lbench.study` and :func:`lbench.tune`.
 
     Args:
-        study: what was run.
+        study: the study.
         ending: how the call ended: whether the study is complete, and what has not finished.
-        results: what was found; None where the database cannot be read.
-        report: the report that was written; None where no run has ended.
-        problem: why results are not in the database; None where they are.
+        results: searches and final runs; None if the database cannot be read.
+        report: the report that was written; None if no run has ended.
+        problem: the error that kept results out of the database; None if there was none.
     """
 
     def __init__(
@@ -53,12 +53,12 @@ class StudyResult:
 
     @property
     def answer(self) -> str | None:
-        """Return the answer to the study's question in a sentence; None where no run has ended."""
+        """Return the answer to the study's question in a sentence; None if no run has ended."""
         return None if self.report is None else self.report.answer.sentence
 
     @property
     def page(self) -> Path | None:
-        """Return the HTML page of the report; None where no run has ended."""
+        """Return the path of the HTML report; None if no run has ended."""
         return None if self.report is None else self.report.page
 
     @property
@@ -68,41 +68,41 @@ class StudyResult:
 
     @property
     def best(self) -> list[dict[str, Any]]:
-        """Return what each search chose: its options, validation error, and the command to run it.
+        """Return what each search chose: options, validation error, and the command to run it.
 
-        Empty for a study without a search.
+        The list is empty for a study without a search.
         """
-        from lbench.api.study_output import best_of
+        from lbench.api.study_output import search_choices
 
-        return [] if self.results is None else best_of(self.results)
+        return [] if self.results is None else search_choices(self.results)
 
     def tables(self) -> list[Table]:
-        """Return the results, one table per dataset and network."""
+        """Return one table of results per dataset and network."""
         from lbench.report.study_table import results_tables
 
-        return results_tables(self._judged())
+        return results_tables(self._verdicts())
 
     def table(self) -> Table:
-        """Return the results as one table; several datasets or networks have a first column."""
+        """Return one table of all results; a first column names dataset and network if needed."""
         from lbench.report.table import stacked
 
         return stacked(self.tables())
 
     def frame(self) -> pd.DataFrame:
-        """Return a data frame with a row per configuration, as ``table.csv`` of the report."""
+        """Return a data frame with a row per configuration, like ``table.csv`` of the report."""
         import pandas as pd
 
         from lbench.report.study_records import records
 
-        return pd.DataFrame(records(self._judged()))
+        return pd.DataFrame(records(self._verdicts()))
 
     def runs(self) -> pd.DataFrame:
-        """Return a data frame with a row per run, trials among them."""
+        """Return a data frame with a row per run, including trials."""
         import pandas as pd
 
         from lbench.report.study_records import run_records
 
-        return pd.DataFrame(run_records(self._known()))
+        return pd.DataFrame(run_records(self._require_results()))
 
     def plot(self, name: str = "bars") -> Figure:
         """Return a figure of the report by its name, such as ``bars``, ``curves`` or ``grid:lr``.
@@ -114,18 +114,18 @@ class StudyResult:
         from lbench.report.figures.figure import style
 
         with style():
-            figures = draw(self._known(), name)
+            figures = draw(self._require_results(), name)
         if not figures:
             raise UsageError(f"Figure {name} has nothing to show for study {self.study.name}.")
         return figures[0].picture
 
-    def _judged(self) -> list[Judged]:
+    def _verdicts(self) -> list[Judged]:
         from lbench.report.lines import groups
         from lbench.report.verdict import verdict
 
-        return [(group, verdict(group)) for group in groups(self._known())]
+        return [(group, verdict(group)) for group in groups(self._require_results())]
 
-    def _known(self) -> Results:
+    def _require_results(self) -> Results:
         if self.results is None:
             raise self.problem or UsageError(f"Study {self.study.name} has no results.")
         return self.results

@@ -1,4 +1,4 @@
-"""``lbench.run``: train a rule on a dataset, or report the run that is there."""
+"""``lbench.run``: train a rule on a dataset, or return the results of finished runs."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Conditions:
-    """Where and how runs are trained; nothing here is part of a configuration.
+    """Settings of where and how runs are trained; none of them is part of a configuration.
 
     Args:
         home: the directory of runs and their database.
-        seeds: one run each.
+        seeds: the seeds, one run per seed.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:1``.
         threads: CPU threads; None for ``OMP_NUM_THREADS``, else a number that fits the network.
         checkpoint_every: seconds between checkpoints.
-        probes: names of probes that observe the runs.
-        force: train again what has ended, as a new attempt.
+        probes: names of the probes of the runs.
+        force: train finished runs again, each as a new attempt.
         store: record the runs in the database.
         progress: report progress and notes on standard error.
     """
@@ -78,47 +78,51 @@ def run(
     progress: bool = True,
     **options: Any,
 ) -> RunResult:
-    """Train a rule on a dataset, or report the run that is there, as ``lbench run`` does.
+    """Train a rule on a dataset and return the runs, as ``lbench run`` does.
 
     ::
 
         result = lbench.run("lfnn_l", "digits", seeds=3, leadership=0.5, lr=0.002)
 
-    A run that was interrupted continues from its checkpoint.
+    A run that has finished is not trained again; one that was interrupted continues from its
+    checkpoint.
 
     Args:
-        rule: what to train with; see :func:`lbench.rules`.
-        dataset: what to train on; see :func:`lbench.datasets`.
-        seeds: how many, from seed 0 on; or the seeds themselves.
-        network: None for the dataset's own; see ``lbench networks``.
+        rule: the rule; see :func:`lbench.rules`.
+        dataset: the dataset; see :func:`lbench.datasets`.
+        seeds: the number of seeds, which start at 0; or the seeds themselves.
+        network: the network, see ``lbench networks``; None for the dataset's own.
         net: options of the network.
         blocks: number of blocks that the network's layers are grouped into; None for its own.
         epochs: budget of training; None for the dataset's own.
         examples: budget in examples instead of epochs.
         labels: share of the training labels that is used, above 0 and at most 1.
         protocol: ``strict`` holds out a validation split; ``paper`` trains on everything.
-        augment: such as ``"crop4,flip"``; ``"none"`` for none; None for the dataset's own.
+        augment: augmentation such as ``"crop4,flip"``; ``"none"`` for no augmentation; None for
+            the dataset's own.
         data: options of the dataset.
         data_dir: the directory of the dataset's files; None for ``LBENCH_DATA`` and the cache.
         precision: ``fp32`` or ``bf16``.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:1``.
         threads: CPU threads; None for ``OMP_NUM_THREADS``, else a number that fits the network.
         checkpoint_every: seconds between checkpoints.
-        probes: names of probes that observe the runs.
-        force: train again what has ended, as a new attempt.
+        probes: names of the probes of the runs.
+        force: train finished runs again, each as a new attempt.
         store: record the runs in the database.
         home: the directory of runs and their database; None for ``LBENCH_HOME``, else
             ``./lbench-runs``.
-        plugin: a file with rules that need not be installed.
+        plugin: a file with rules that are not installed.
         progress: report progress and notes on standard error.
         options: options of the rule and parts of the recipe (``lr``, ``batch``, ``optimizer``, …)
-            by their names; a rule's option comes first.
+            by their names. If a rule has an option with the name of a part of the recipe, the
+            rule's option is set.
 
     Returns:
-        The runs of all seeds. ``result.finished`` says whether each has finished.
+        The runs of all seeds. ``result.finished`` is true if every run has finished.
 
     Raises:
-        UsageError: an unknown name or option, a value out of range, or parts that do not fit.
+        UsageError: a name or an option is unknown, a value is out of range, or options contradict
+            each other.
         DataError: the data is missing or damaged.
         LockedError: another process is training one of these runs.
     """
@@ -128,16 +132,16 @@ def run(
     from lbench.recipe import Recipe
     from lbench.training.resolve import Request
 
-    of_rule = known.load("rules", rule).Config.model_fields
-    of_recipe = {n for n in options if n in Recipe.model_fields and n not in of_rule}
+    rule_options = known.load("rules", rule).Config.model_fields
+    recipe_names = {n for n in options if n in Recipe.model_fields and n not in rule_options}
     request = Request(
         rule=rule,
         dataset=dataset,
-        config={name: value for name, value in options.items() if name not in of_recipe},
+        config={name: value for name, value in options.items() if name not in recipe_names},
         network=network,
         network_options=dict(net or {}),
         blocks=blocks,
-        recipe={name: options[name] for name in of_recipe},
+        recipe={name: options[name] for name in recipe_names},
         protocol=protocol,
         epochs=epochs,
         examples=examples,
@@ -162,10 +166,16 @@ def run(
 
 
 def train(request: Request, conditions: Conditions, known: Registry) -> RunResult:
-    """Train what is asked for, record it, and return the result.
+    """Train the runs of a request, record them, and return the result.
+
+    Args:
+        request: settings of the configuration.
+        conditions: where and how the runs are trained.
+        known: installed rules, networks, datasets and probes.
 
     Raises:
-        UsageError: an unknown name or option, a value out of range, or parts that do not fit.
+        UsageError: a name or an option is unknown, a value is out of range, or options contradict
+            each other.
         DataError: the data is missing or damaged.
         LockedError: another process is training one of these runs.
     """
@@ -173,18 +183,18 @@ def train(request: Request, conditions: Conditions, known: Registry) -> RunResul
     from lbench.training.batches import check_batches
     from lbench.training.resolve import refuse_idle, resolve
 
-    tell = _Notes(conditions.progress)
+    notify = _Notes(conditions.progress)
     resolved = resolve(request, known)
     refuse_idle(resolved.idle)
     check_batches(resolved)
     for note in resolved.notes:
-        tell(note, fg="yellow")
+        notify(note, fg="yellow")
     machine = _machine(conditions)
     conditions.home.prepare()
-    with _writer(conditions, tell) as writer:
-        outcomes = _train(resolved, conditions, machine, writer, tell)
+    with _writer(conditions, notify) as writer:
+        outcomes = _train(resolved, conditions, machine, writer, notify)
     for outcome in outcomes:
-        _tell_ending(outcome, tell)
+        _report_ending(outcome, notify)
     problem = None if writer is None else writer.error
     return RunResult(describe(resolved, outcomes), outcomes, problem)
 
@@ -192,10 +202,10 @@ def train(request: Request, conditions: Conditions, known: Registry) -> RunResul
 def check_names(
     known: Registry, rule: str, dataset: str, network: str | None, probes: Iterable[str]
 ) -> None:
-    """Check names before torch is imported, so that mistakes are reported at once.
+    """Check names before torch is imported, so that errors appear at once.
 
     Raises:
-        UsageError: a name is not known; suggests the nearest.
+        UsageError: a name is unknown; the hint suggests the nearest one.
     """
     known.find("rules", rule)
     known.find("datasets", dataset)
@@ -206,17 +216,17 @@ def check_names(
 
 
 def with_plugin(plugin: str | Path | None) -> Registry:
-    """Return the registry, with the rules of a file in it.
+    """Return the registry, extended by the rules of a file.
 
     Raises:
-        UsageError: the file is not there.
-        PluginError: it is no plugin.
+        UsageError: the file does not exist.
+        PluginError: the file is not a plugin.
     """
     known = registry()
     if plugin is not None:
         path = Path(plugin)
         if not path.is_file():
-            raise UsageError(f"There is no file {path} to take rules from.")
+            raise UsageError(f"There is no plugin file {path}.")
         known.add_file(path)
     return known
 
@@ -227,22 +237,22 @@ def home_at(home: str | Path | None) -> Home:
 
 
 def seeds_of(seeds: int | Iterable[int]) -> tuple[int, ...]:
-    """Return the seeds: the first ``seeds`` of them, or those given.
+    """Return the seeds: 0 to ``seeds`` - 1 for a number, else those given.
 
     Raises:
-        UsageError: there is none, or one is negative or no integer.
+        UsageError: there is no seed, or one is negative or not an integer.
     """
-    found = tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds)
-    if not found or any(not isinstance(seed, int) or seed < 0 for seed in found):
+    values = tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds)
+    if not values or any(not isinstance(seed, int) or seed < 0 for seed in values):
         raise UsageError(
-            f"seeds must be a number of seeds or seeds from 0 on, but got {seeds!r}.",
+            f"seeds must be a number of seeds, or a list of integers from 0 on, but is {seeds!r}.",
             "For example seeds=3, or seeds=[0, 1, 2]",
         )
-    return found
+    return values
 
 
 class _Notes:
-    """Write sentences to standard error, or nowhere."""
+    """A function that writes sentences to standard error, or nothing if ``shown`` is false."""
 
     def __init__(self, shown: bool) -> None:
         self.shown = shown
@@ -259,18 +269,18 @@ class _Silent(Progress):
         return
 
 
-def _writer(conditions: Conditions, tell: _Notes) -> contextlib.AbstractContextManager[Any]:
+def _writer(conditions: Conditions, notify: _Notes) -> contextlib.AbstractContextManager[Any]:
     if not conditions.store:
         return contextlib.nullcontext()
-    return database_writer(conditions.home, lambda text: tell(text, fg="yellow"))
+    return database_writer(conditions.home, lambda text: notify(text, fg="yellow"))
 
 
 def database_writer(home: Home, warn: Callable[[str], None]) -> Writer:
     """Return the writer of a home's database.
 
     Args:
-        home: whose database it is.
-        warn: called once with a sentence when the database cannot be reached.
+        home: the home.
+        warn: called once with a sentence if the database cannot be reached.
     """
     from lbench.execute.writer import Writer
     from lbench.report.summary import metrics
@@ -291,20 +301,20 @@ def _train(
     conditions: Conditions,
     machine: Machine,
     writer: Writer | None,
-    tell: _Notes,
+    notify: _Notes,
 ) -> list[RunOutcome]:
     from lbench.execute.driver import run_cell
 
     cell = resolved.cell
     if writer is not None:
         for older in writer.older_code(cell.spec()):
-            tell(
+            notify(
                 f"The code of rule {cell.rule} has changed: {older} was trained with older code "
                 "and is not used."
             )
-    tell(f"{cell.id} on {cell.data['title']} ({cell.data['variant']})")
+    notify(f"{cell.id} on {cell.data['title']} ({cell.data['variant']})")
     for note in resolved.dataset.notes:
-        tell(note)
+        notify(note)
 
     def reporter(seed: int) -> Reporter:
         return (Progress if conditions.progress else _Silent)(f"seed {seed}")
@@ -321,14 +331,14 @@ def _train(
     )
 
 
-def _tell_ending(outcome: RunOutcome, tell: _Notes) -> None:
-    """Report a run that has not finished, and why."""
+def _report_ending(outcome: RunOutcome, notify: _Notes) -> None:
+    """Report why a run has not finished."""
     result = outcome.result
     if outcome.stopped:
-        at = f" at step {result['steps']}" if result["status"] == "killed" else ""
-        tell(f"Stopped{at}. The same command continues from there.")
+        step = f" at step {result['steps']}" if result["status"] == "killed" else ""
+        notify(f"Stopped{step}. The same command continues from there.")
     if result["status"] in ("killed", "finished"):
         return
-    tell(f"Seed {outcome.seed} {result['status']}: {result['reason']}", fg="red")
+    notify(f"Seed {outcome.seed} {result['status']}: {result['reason']}", fg="red")
     traceback = RunDir(outcome.run_dir).traceback
-    tell(f"Traceback: {traceback}" if traceback.exists() else f"Run: {outcome.run_dir}")
+    notify(f"Traceback: {traceback}" if traceback.exists() else f"Run directory: {outcome.run_dir}")

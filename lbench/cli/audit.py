@@ -1,4 +1,4 @@
-"""``lbench audit``: what updates depend on, measured and compared with what is claimed."""
+"""``lbench audit``: measure what updates depend on, and compare it with the claims."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from lbench.api.progress import Slow, say
+from lbench.api.progress import DelayedProgress, say
 from lbench.cli.common import json_option, plugin_option, print_json
 from lbench.containment import contained
 
@@ -17,28 +17,67 @@ if TYPE_CHECKING:
     from lbench.auditing.report import Report
 
 EXIT_CODES = {"contradicted": 5, "not measurable": 6, "measured": 0, "as claimed": 0}
-"""For each verdict of a report, the worst first."""
+"""Exit codes by the verdict of a report, the worst verdict first."""
 
 
 @click.command(name="audit")
 @click.argument("rules", nargs=-1, metavar="[RULE]...")
-@click.option("--set", "config", multiple=True, metavar="NAME=VALUE", help="An option of the rule.")
-@click.option("--network", default="mlp", show_default=True, help="See: lbench networks")
-@click.option("--net", multiple=True, metavar="NAME=VALUE", help="An option of the network.")
-@click.option("--blocks", type=click.IntRange(1), help="Group the network's layers into so many.")
-@click.option("--dropout", type=click.FloatRange(0, 0.9), default=0.0, help="Of each block.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of weights, data and noise.")
+@click.option(
+    "--set",
+    "config",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="An option of the rule; may be repeated.",
+)
+@click.option(
+    "--network",
+    metavar="NAME",
+    default="mlp",
+    show_default=True,
+    help="Network; see: lbench networks",
+)
+@click.option(
+    "--net",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="An option of the network; may be repeated.",
+)
+@click.option(
+    "--blocks",
+    type=click.IntRange(1),
+    metavar="K",
+    help="Group the network's layers into K blocks.",
+)
+@click.option(
+    "--dropout",
+    type=click.FloatRange(0, 0.9),
+    metavar="SHARE",
+    default=0.0,
+    show_default=True,
+    help="Dropout at the output of each block.",
+)
+@click.option(
+    "--seed",
+    type=int,
+    metavar="N",
+    default=0,
+    show_default=True,
+    help="Seed of weights, data and noise.",
+)
 @click.option(
     "--picture",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
-    help="Also draw it: a .svg, .png or .pdf file.",
+    help="Also draw the audit as a .svg, .png or .pdf file.",
 )
-@click.option("--markdown", "as_markdown", is_flag=True, help="Print a table of rules as markdown.")
+@click.option(
+    "--markdown", "as_markdown", is_flag=True, help="Print the table of rules as markdown."
+)
 @click.option(
     "--step",
     metavar="FILE.py:FUNCTION",
-    help="Audit this training step of the file's variables model and batch, instead of a rule.",
+    help="Audit a training step in place of a rule: the function FUNCTION(model, batch) of a file "
+    "that also defines the variables model and batch.",
 )
 @plugin_option
 @json_option
@@ -55,12 +94,13 @@ def command(
     step: str | None,
     as_json: bool,
 ) -> int:
-    """Measure what a rule's updates depend on, and compare it with what the rule claims.
+    """Measure what a rule's updates depend on, and compare it with the rule's claims.
 
-    A small network of the named family is trained for a few steps on copies, in float64: whose
-    weights reach whose update, who waits for whom, what is written, whether labels leak. Several
-    rules, or without a name all that are installed, make a table. The exit code is 5 when a claim
-    is contradicted, else 6 when one could not be measured.
+    The audit trains copies of a small network of the named family for a few steps, in float64. It
+    measures whose weights reach whose update, which block waits for which, which state is
+    written, and whether labels leak into predictions. With several rules it prints a table;
+    without a name it audits every installed rule. The exit code is 5 if a claim is contradicted,
+    else 6 if a claim could not be measured.
 
     \b
     lbench audit lfnn_l
@@ -69,10 +109,10 @@ def command(
     lbench audit fa dfa pepita
     lbench audit --step audit_net.py:step
     """
-    # Names are checked before torch is imported, so that mistakes are reported at once.
+    # Names are checked before torch is imported, so that errors appear at once.
     if picture is not None and picture.suffix not in (".svg", ".png", ".pdf"):
         raise click.BadParameter(
-            f"give it the ending .svg, .png or .pdf, not {picture.suffix or 'none'!r}",
+            f"the file must end in .svg, .png or .pdf, not {picture.suffix or 'nothing'!r}",
             param_hint="--picture",
         )
     if step is not None:
@@ -84,17 +124,19 @@ def command(
         registry().find("rules", name)
     registry().find("networks", network)
     if len(names) > 1 and (config or picture):
-        raise click.UsageError("--set and --picture are for the audit of one rule; name one.")
+        raise click.UsageError("--set and --picture are for the audit of one rule; name one rule.")
     if as_markdown and as_json:
         raise click.UsageError("--markdown and --json are two ways to print; give one of them.")
     if as_markdown and picture:
-        raise click.UsageError("--picture draws one audit, --markdown prints a table; give one.")
+        raise click.UsageError(
+            "--picture draws one audit, --markdown prints a table; give one of them."
+        )
     import torch
 
     from lbench.training.cell import parse_settings
 
     torch.set_num_threads(1)  # the networks are so small that a second thread only waits
-    where: dict[str, Any] = {
+    settings: dict[str, Any] = {
         "config": parse_settings(config, "--set"),
         "network": network,
         "network_options": parse_settings(net, "--net"),
@@ -103,35 +145,35 @@ def command(
         "seed": seed,
     }
     if len(names) > 1 or as_markdown:
-        return _table(names, where, as_markdown=as_markdown, as_json=as_json)
+        return _table(names, settings, as_markdown=as_markdown, as_json=as_json)
 
     from lbench.auditing.rules import audit_rule
 
     (rule,) = names
-    with contained(), Slow(rule) as slow:
-        report = audit_rule(rule, **where, progress=slow.show)
+    with contained(), DelayedProgress(rule) as display:
+        report = audit_rule(rule, **settings, progress=display.show)
     head = {"rule": rule, "config": report.config}
     return _print(report, head, picture, as_json=as_json)
 
 
 def _step(text: str, seed: int, picture: Path | None, *, as_json: bool) -> int:
-    """Audit the training step that a file has.
+    """Audit the training step of a file.
 
     Raises:
-        click.UsageError: an option of rules was given.
+        click.UsageError: an option was given that is only for rules.
     """
     context = click.get_current_context()
     for parameter in context.command.params:
         name = parameter.name or ""
-        given = context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+        is_given = context.get_parameter_source(name) is ParameterSource.COMMANDLINE
         if (
-            given
+            is_given
             and name not in ("step", "seed", "picture", "as_json")
             and context.params.get(name, True)
         ):
-            what = "A rule's name" if name == "rules" else parameter.opts[0]
+            argument = "A rule's name" if name == "rules" else parameter.opts[0]
             raise click.UsageError(
-                f"{what} is for the audit of rules; --step audits a file's step."
+                f"{argument} is for the audit of rules; --step audits the step of a file."
             )
 
     import torch
@@ -140,16 +182,16 @@ def _step(text: str, seed: int, picture: Path | None, *, as_json: bool) -> int:
     from lbench.auditing.steps import audit
 
     torch.set_num_threads(1)
-    found = load_step(text, seed=seed, say=lambda sentence: say(f"{sentence}\n", fg="yellow"))
-    with contained(), Slow(text) as slow:
+    subject = load_step(text, seed=seed, say=lambda sentence: say(f"{sentence}\n", fg="yellow"))
+    with contained(), DelayedProgress(text) as display:
         report = audit(
-            found.step,
-            found.model,
-            found.batch,
-            units=found.units,
-            predict=found.predict,
-            claims=found.claims,
-            progress=slow.show,
+            subject.step,
+            subject.model,
+            subject.batch,
+            units=subject.units,
+            predict=subject.predict,
+            claims=subject.claims,
+            progress=display.show,
         )
     return _print(report, {"step": text}, picture, as_json=as_json)
 
@@ -158,7 +200,10 @@ def _print(report: Report, head: dict[str, Any], picture: Path | None, *, as_jso
     """Print a report and draw its picture; return the exit code.
 
     Args:
-        head: of the JSON.
+        report: the report of an audit.
+        head: the first entries of the JSON object.
+        picture: file of the picture; None draws none.
+        as_json: print JSON.
     """
     from lbench.report.audit_text import show
 
@@ -171,15 +216,26 @@ def _print(report: Report, head: dict[str, Any], picture: Path | None, *, as_jso
     else:
         show(report)
         if picture is not None:
-            click.echo(f"\nDrawn in {picture}.")
+            click.echo(f"\nPicture: {picture}")
     return _exit_code([report])
 
 
-def _table(names: Sequence[str], where: dict[str, Any], *, as_markdown: bool, as_json: bool) -> int:
-    """Audit one rule after the other; a refusal has its reason in place of a report.
+def _table(
+    names: Sequence[str], settings: dict[str, Any], *, as_markdown: bool, as_json: bool
+) -> int:
+    """Audit several rules and print a table; the row of a refused rule has the reason.
+
+    Args:
+        names: names of the rules.
+        settings: arguments of ``audit_rule``.
+        as_markdown: print the table as markdown.
+        as_json: print JSON.
+
+    Returns:
+        The exit code.
 
     Raises:
-        UsageError: of the last rule, when none could be audited.
+        UsageError: no rule could be audited; the error is that of the last rule.
     """
     from lbench.auditing.rules import audit_rule
     from lbench.errors import UsageError
@@ -190,8 +246,8 @@ def _table(names: Sequence[str], where: dict[str, Any], *, as_markdown: bool, as
     for number, name in enumerate(names, start=1):
         say(f"{number} of {len(names)}: {name}\n")
         try:
-            with contained(), Slow(name) as slow:
-                audits[name] = audit_rule(name, **where, progress=slow.show)
+            with contained(), DelayedProgress(name) as display:
+                audits[name] = audit_rule(name, **settings, progress=display.show)
         except UsageError as refusal:
             refused = refusal
             audits[name] = f"{refusal.message} {refusal.hint}".strip()

@@ -1,4 +1,4 @@
-"""What several commands share: options, names and printing."""
+"""Options, arguments and output that several commands share."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from lbench.home import Home
 from lbench.registry import registry
 
 __all__ = [
-    "add_test_reads", "data_dir_option", "data_option", "gathered", "home_option", "json_option",
-    "name_argument", "plugin_option", "print_json", "warn_left_out",
+    "add_test_reads", "data_dir_option", "data_option", "home_option", "json_option",
+    "name_argument", "option_group", "plugin_option", "print_json", "warn_left_out",
 ]  # fmt: skip
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 data_dir_option = click.option(
     "--data-dir",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Where the dataset's files lie (else LBENCH_DATA, else the cache).",
+    help="Directory of the dataset's files. Default: LBENCH_DATA, else the cache.",
 )
 
 
@@ -33,7 +33,7 @@ def _settings(
 ) -> dict[str, str]:
     if not value:
         return {}
-    # Imported when it is needed: it brings torch.
+    # Imported here because it imports torch.
     from lbench.training.cell import parse_settings
 
     return parse_settings(value, "--data")
@@ -44,7 +44,7 @@ data_option: Callable[[Any], Any] = click.option(
     multiple=True,
     metavar="NAME=VALUE",
     callback=_settings,
-    help="An option of the dataset.",
+    help="An option of the dataset; may be repeated.",
 )
 
 
@@ -56,7 +56,7 @@ home_option: Callable[[Any], Any] = click.option(
     "--home",
     type=click.Path(path_type=Path),
     callback=_home,
-    help="Where runs and the store lie (else LBENCH_HOME, else ./lbench-runs).",
+    help="Directory of runs and their store. Default: LBENCH_HOME, else ./lbench-runs.",
 )
 
 
@@ -71,20 +71,20 @@ plugin_option: Callable[[Any], Any] = click.option(
     metavar="FILE.py",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     callback=_plugins,
-    # Before every other option: these may be names that the file brings.
+    # Processed before the other options, which may name rules of the file.
     is_eager=True,
     expose_value=False,
-    help="Also take the rules of this file, which need not be installed; may be repeated.",
+    help="Also use the rules of this file, which is not installed; may be repeated.",
 )
 
 
-def gathered(command: Any, options: Sequence[Callable[[Any], Any]], name: str) -> Any:
-    """Add options to a command, which gets their values as one mapping by parameter names.
+def option_group(command: Any, options: Sequence[Callable[[Any], Any]], name: str) -> Any:
+    """Add options to a command, which receives their values as one mapping by parameter name.
 
     Args:
-        command: a function that a click command is made of.
+        command: the function of a click command.
         options: decorators, as ``click.option`` returns them.
-        name: of the command's parameter for the mapping.
+        name: name of the command's parameter for the mapping.
     """
 
     @functools.wraps(command)
@@ -100,12 +100,18 @@ def gathered(command: Any, options: Sequence[Callable[[Any], Any]], name: str) -
 
 
 def print_json(content: Any) -> None:
-    """One JSON document on standard output."""
+    """Print one JSON document on standard output."""
     click.echo(json.dumps(content, indent=1, allow_nan=False))
 
 
 def name_argument(kind: str) -> Callable[[Any], Any]:
-    """An optional NAME of a rule, network, …, completed from the registry without loading it."""
+    """Return an optional argument NAME for an entry of the registry.
+
+    The shell completes it without loading the entries.
+
+    Args:
+        kind: ``rules``, ``networks``, ``datasets``, ``studies`` or ``probes``.
+    """
 
     def complete(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
         return [name for name in registry().entries(kind) if name.startswith(incomplete)]
@@ -114,16 +120,16 @@ def name_argument(kind: str) -> Callable[[Any], Any]:
 
 
 def warn_left_out() -> None:
-    """Says below a listing, on standard error, that plugins are missing from it."""
+    """Report on standard error, below a listing, which plugins it lacks."""
     if broken := [plugin.name for plugin in registry().plugins if plugin.error]:
-        say(f"Left out: {', '.join(broken)}. Why: lbench plugins\n")
+        say(f"Left out: {', '.join(broken)}. The reasons: lbench plugins\n")
 
 
 def add_test_reads(states: Iterable[dict[str, Any]], home: Home) -> None:
-    """Adds ``test_reads`` to datasets' states: how often runs of the home read the test set.
+    """Add ``test_reads`` to the states of datasets: how often runs of the home read the test set.
 
-    None without a store, and before it is decoded. A store that cannot be read is said on
-    standard error: the datasets are shown all the same.
+    The value is None where the home has no store or the dataset is not decoded yet. If the store
+    cannot be read, a warning on standard error says so.
     """
     reads = _test_reads(home)
     for state in states:
@@ -138,7 +144,7 @@ def _test_reads(home: Home) -> dict[str, int] | None:
         from lbench.store.read_access import read_access
         from lbench.store.record import Record
 
-        with read_access(home) as at_hand, Record.open(at_hand) as record:
+        with read_access(home) as readable, Record.open(readable) as record:
             return record.test_reads()
     except ModuleNotFoundError:
         return None

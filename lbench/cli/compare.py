@@ -1,4 +1,4 @@
-"""``lbench compare``: cells side by side; without cells, what there is."""
+"""``lbench compare``: configurations side by side, or a list of those of the home."""
 
 from __future__ import annotations
 
@@ -20,10 +20,11 @@ if TYPE_CHECKING:
 @json_option
 @home_option
 def command(cells: tuple[str, ...], as_markdown: bool, as_json: bool, home: Home) -> None:
-    """Compare cells by any beginning of their ids that means one; without any, list them.
+    """Compare configurations with the first one; without a CELL, list all of the home.
 
-    The others are held against the first: differences are paired over common seeds and
-    over test examples, and everything that is not equal is named.
+    A CELL is the id of a configuration (rule, options, network, data, budget), or the beginning
+    of an id that no other configuration has. Differences are paired over common seeds and over
+    test examples. Notes name every setting in which the configurations differ.
     """
     if as_markdown and as_json:
         raise click.UsageError("--markdown and --json are two ways to print; give one of them.")
@@ -33,13 +34,13 @@ def command(cells: tuple[str, ...], as_markdown: bool, as_json: bool, home: Home
     from lbench.report import render
     from lbench.report.compare import compare
 
-    found = compare(_pairs(home, cells))
+    comparison = compare(_pairs(home, cells))
     if as_json:
-        print_json(found.as_dict())
+        print_json(comparison.as_dict())
     elif as_markdown:
-        click.echo(render.to_markdown(found))
+        click.echo(render.to_markdown(comparison))
     else:
-        render.show(found)
+        render.show(comparison)
 
 
 def _pairs(home: Home, cells: tuple[str, ...] = ()) -> Pairs:
@@ -52,11 +53,13 @@ def _list(home: Home, as_json: bool) -> None:
     from lbench.report.compare import rows
     from lbench.report.render import listing
 
-    found = _pairs(home)
+    pairs = _pairs(home)
     if as_json:
-        print_json([line.as_dict() for line in rows(found)])
+        print_json([row.as_dict() for row in rows(pairs)])
         return
-    if not found:
-        click.echo(f"No cells in {home.root}. Make one: lbench run --rule bp --dataset digits")
+    if not pairs:
+        click.echo(
+            f"There are no runs in {home.root}. Train one: lbench run --rule bp --dataset digits"
+        )
         return
-    listing(found).print()
+    listing(pairs).print()

@@ -1,4 +1,4 @@
-"""``lbench data``: what data is there, and decoding it ahead of time."""
+"""``lbench data``: show which datasets are available, and decode them in advance."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ names_argument = click.argument(
 
 @click.group(epilog="Example: lbench data status mnist")
 def command() -> None:
-    """See what data is there; decode it ahead of time."""
+    """Show which datasets are available, or decode them in advance."""
 
 
 @command.command(epilog="Example: lbench data status mnist cifar10")
@@ -54,9 +54,9 @@ def status(
     home: Home,
     as_json: bool,
 ) -> None:
-    """Say of each dataset (default: all) whether it is there, and where it was looked for.
+    """Show the state of datasets, and where their files are.
 
-    Test reads are how often the runs of the home read the test set.
+    Without a DATASET, show all. Test reads count how often the runs of the home read the test set.
     """
     rows = [_status(name, data_dir, data) for name in _chosen(names, data)]
     add_test_reads(rows, home)
@@ -79,14 +79,14 @@ def status(
         ],
         right=[3, 4, 5],
     ).print()
-    # Paths and digests are long: as columns they would fold all others on a narrow terminal.
+    # Paths and digests are long; as columns they would make all others fold on a narrow terminal.
     for row in rows:
         if row["path"]:
             digest = f", digest {row['digest'][:12]}" if row["digest"] else ""
             click.echo(f"{row['name']}: {row['path']}{digest}")
         for note in row["notes"]:
             click.echo(f"{row['name']}: {note}")
-    # Datasets that are made from the same files miss the same ones.
+    # Datasets that are made from the same files have the same message.
     for message, hint in dict.fromkeys((row["message"], row["hint"]) for row in rows):
         if message:
             click.echo(f"\n{message}\n{hint}")
@@ -96,7 +96,12 @@ def status(
 @names_argument
 @data_dir_option
 @data_option
-@click.option("--download/--no-download", default=True, help="Whether missing data is downloaded.")
+@click.option(
+    "--download/--no-download",
+    default=True,
+    show_default=True,
+    help="Download missing data, or do not.",
+)
 @plugin_option
 @json_option
 def prepare(
@@ -106,15 +111,16 @@ def prepare(
     download: bool,
     as_json: bool,
 ) -> int | None:
-    """Decode each dataset into the cache, so that runs start at once.
+    """Decode datasets into the cache, so that runs start at once.
 
-    Without names: all that have files of their own. Exit code 3 when one is missing or damaged.
+    Without a DATASET, decode all that are found or can be downloaded. The exit code is 3 if a
+    dataset is missing or damaged.
     """
     rows = []
     for name in _chosen(names, data):
         before = _status(name, data_dir, data)
         if not names and before["state"] == "missing" and not before["downloadable"]:
-            # A folder of the user's own images that nobody has named is not missing.
+            # A directory of the user's own images is only missing if the user has named it.
             continue
         rows.append(_prepare(name, data_dir, data, download))
     failed = [row for row in rows if row["message"]]
@@ -133,7 +139,7 @@ def prepare(
 
 
 def prepare_with(name: str, data_dir: Path | None, data: Mapping[str, str]) -> str:
-    """The command that decodes a dataset found like this."""
+    """Return the command that decodes a dataset with these options."""
     words = ["lbench", "data", "prepare", name]
     if data_dir is not None:
         words += ["--data-dir", str(data_dir)]
@@ -145,7 +151,7 @@ def prepare_with(name: str, data_dir: Path | None, data: Mapping[str, str]) -> s
 def _chosen(names: tuple[str, ...], data: Mapping[str, str]) -> list[str]:
     if data and not names:
         raise UsageError(
-            "--data gives an option of a dataset; name the dataset.",
+            "--data is an option of one dataset; name the dataset.",
             "For example: lbench data prepare imagefolder --data-dir pictures --data size=64",
         )
     return list(names or registry().datasets)

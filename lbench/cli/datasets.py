@@ -1,4 +1,4 @@
-"""``lbench datasets``: the datasets, and where one was looked for."""
+"""``lbench datasets``: list the datasets, or show one."""
 
 from __future__ import annotations
 
@@ -32,13 +32,15 @@ from lbench.report.table import Table, text
 @plugin_option
 @json_option
 def command(name: str | None, data_dir: Path | None, home: Home, as_json: bool) -> None:
-    """List the datasets, or show one: its defaults, and where its files were looked for.
+    """List the datasets, or show one: its defaults, its options and where its files are.
 
-    Test reads are how often the runs of the home read the test set.
+    Test reads count how often the runs of the home read the test set.
     """
     if name is None:
         if data_dir is not None:
-            raise UsageError("--data-dir needs the NAME of a dataset.", "All: lbench data status")
+            raise UsageError(
+                "--data-dir needs the NAME of a dataset.", "For all: lbench data status"
+            )
         rows = [_row(entry) for entry in registry().datasets.values()]
         if as_json:
             print_json(rows)
@@ -56,10 +58,15 @@ def command(name: str | None, data_dir: Path | None, home: Home, as_json: bool) 
 
 @contained()
 def describe(name: str, data_dir: Path | None, home: Home) -> dict[str, Any]:
-    """A dataset's defaults and state, see :func:`lbench.data.status.status`.
+    """Return a dataset's defaults and its state (:func:`lbench.data.status.status`).
+
+    Args:
+        name: name of the dataset.
+        data_dir: directory of its files; None for ``LBENCH_DATA`` and the cache.
+        home: the home whose runs' reads of the test set are counted.
 
     Raises:
-        UsageError: nobody brings this dataset, or ``data_dir`` is not a directory.
+        UsageError: no plugin has this dataset, or ``data_dir`` is not a directory.
     """
     from lbench.data.status import status
 
@@ -106,7 +113,7 @@ def _show(content: dict[str, Any]) -> None:
         if content["test_reads"] is not None:
             click.echo(f"test reads       {content['test_reads']:,}, by the runs of this home")
     elif content["state"] == "found":
-        click.echo(f"variant, digest  known once decoded: lbench data prepare {content['name']}")
+        click.echo(f"variant, digest  known after decoding: lbench data prepare {content['name']}")
     for note in content["notes"]:
         click.echo(f"note             {note}")
     Table(

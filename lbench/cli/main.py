@@ -1,4 +1,4 @@
-"""The command line: commands are imported when they are called, so ``--help`` stays fast."""
+"""The command line; a command is imported when it is called, so that ``--help`` stays fast."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import click
 
 from lbench import __version__
 from lbench.api.progress import say
-from lbench.cli.streams import lost, protect
+from lbench.cli.streams import is_broken, protect
 from lbench.containment import contain_the_rest
 from lbench.errors import SYSTEM, LbenchError, did_you_mean, nearest, refused
 from lbench.report.terminal import colour
@@ -24,32 +24,32 @@ COMMANDS = {
     "run": "Train a rule on a dataset",
     "tune": "Search the best options of a rule",
     "study": "Run a study and report its answer",
-    "compare": "Compare cells, with intervals",
+    "compare": "Compare configurations, with intervals",
     "report": "Write the report of a study",
     "rules": "List the rules, or show one",
     "datasets": "List the datasets, or show one",
     "networks": "List the networks, or show one",
     "studies": "List the studies, or show one",
     "probes": "List the probes, or show one",
-    "plugins": "List the plugins, and what is wrong with those left out",
+    "plugins": "List the plugins, and why some are left out",
     "audit": "Measure what a rule's updates depend on",
     "check": "Check that a rule keeps what every rule promises",
     "new-rule": "Write a package with a rule to start from",
-    "data": "See what data is there; decode it ahead of time",
-    "ui": "Open the runs in the MLflow UI",
+    "data": "Show which datasets are available, or decode them in advance",
+    "ui": "Show the runs in the MLflow UI",
     "sync": "Rebuild the store from the run directories",
 }
 
 
 class Commands(click.Group):
-    """Finds a command in the module of its name."""
+    """The group of all commands; the module of a command has the command's name."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """In the order in which a newcomer needs them."""
+        """Return the names in the order in which a new user needs them."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """The command, imported now."""
+        """Import and return a command."""
         if cmd_name not in COMMANDS:
             return None
         module = importlib.import_module(f"lbench.cli.{cmd_name.replace('-', '_')}")
@@ -59,15 +59,15 @@ class Commands(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """A name that nobody has gets the nearest ones."""
+        """Return the command of a name; the error for an unknown name suggests the nearest ones."""
         try:
             return super().resolve_command(ctx, args)
         except click.UsageError as error:
-            said = f"No such command {args[0]!r}. {did_you_mean(nearest(args[0], COMMANDS))}"
-            raise click.UsageError(said.rstrip(), ctx) from error
+            message = f"No such command {args[0]!r}. {did_you_mean(nearest(args[0], COMMANDS))}"
+            raise click.UsageError(message.rstrip(), ctx) from error
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """The list of commands, without importing them."""
+        """Write the list of commands without importing them."""
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
 
@@ -77,6 +77,9 @@ class Commands(click.Group):
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 def cli(debug: bool) -> None:
     """Compare learning rules that train networks without, or with less, backpropagation.
+
+    A configuration is rule, options, network, data and budget; a run is a configuration with a
+    seed. CELL in a command stands for the id of a configuration.
 
     \b
     lbench run --rule lfnn_l --dataset digits
@@ -94,10 +97,10 @@ def main(args: list[str] | None = None) -> None:
     wait_passively()
     try:
         code = cli.main(arguments, prog_name="lbench", standalone_mode=False, color=colour())
-        # What cannot be written is reported here rather than by the interpreter when it ends.
+        # An error of writing is reported here, and not by the interpreter when it ends.
         sys.stdout.flush()
     except (click.exceptions.Abort, KeyboardInterrupt):
-        hint = "What was trained up to the last checkpoint is kept."
+        hint = "Everything up to the last checkpoint is saved."
         _fail(arguments, "interrupted", "Interrupted.", hint, 130)
     except click.ClickException as error:
         if "--json" not in arguments:
@@ -109,10 +112,10 @@ def main(args: list[str] | None = None) -> None:
     except OSError as error:
         if not _passed_on(error):
             _raised(arguments, error)
-        # A full disk, a directory that may not be written: not ours to mend, but to say plainly.
+        # Such as a full disk or a directory without write permission: no fault of lbench.
         _fail(arguments, SYSTEM, refused(error), "", 1)
     except BaseException as error:
-        # Also SystemExit: what a plugin asks for is not the exit code of lbench.
+        # Also SystemExit: the exit code of a plugin is not that of lbench.
         _raised(arguments, error)
     contain_the_rest()
     sys.exit(code if isinstance(code, int) else 0)
@@ -125,11 +128,11 @@ def _passed_on(error: OSError) -> bool:
 
 
 def _raised(arguments: Sequence[str], error: BaseException) -> NoReturn:
-    """Report an error that lbench did not foresee, and where a plugin raised it."""
+    """Report an error that lbench does not expect, with the line of a plugin that raised it."""
     from lbench.training.plugin_errors import plugin_line
 
     message, where = f"{type(error).__name__}: {error}", plugin_line(error)
-    hint = "This is a fault of lbench or a plugin; see where with: lbench --debug …"
+    hint = "This is a fault of lbench or a plugin; see the traceback with: lbench --debug …"
     if where is not None:
         message = f"{message} ({where})"
         hint = "The code of a plugin raised it; see the traceback with: lbench --debug …"
@@ -144,7 +147,7 @@ def _fail(arguments: Sequence[str], kind: str, message: str, hint: str, code: in
     if as_json:
         with contextlib.suppress(OSError):
             click.echo(json.dumps({"error": {"kind": kind, "message": message, "hint": hint}}))
-    if not as_json or lost(sys.stdout):
+    if not as_json or is_broken(sys.stdout):
         say(f"Error: {message}\n", fg="red")
         if hint:
             say(f"{hint}\n")

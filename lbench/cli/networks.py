@@ -1,4 +1,4 @@
-"""``lbench networks``: the networks, and what one is made of on a dataset."""
+"""``lbench networks``: list the networks, or show the layers of one on a dataset."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 
 @click.command(epilog="Example: lbench networks mlp-275k --blocks 1")
 @name_argument("networks")
-@click.option("--blocks", type=int, metavar="K", help="Regroup the layers into K blocks.")
-@click.option("--dataset", metavar="NAME", help="Take this dataset's input shape and classes.")
+@click.option("--blocks", type=int, metavar="K", help="Group the network's layers into K blocks.")
+@click.option("--dataset", metavar="NAME", help="Use the image shape and classes of this dataset.")
 @data_dir_option
 @data_option
 @plugin_option
@@ -49,10 +49,10 @@ def command(
 ) -> None:
     """List the networks, or show one: its options, and its layers by block."""
     if name is None:
-        given = {"--blocks": blocks, "--dataset": dataset, "--data-dir": data_dir, "--data": data}
-        if asked := [flag for flag, value in given.items() if value not in (None, {})]:
+        flags = {"--blocks": blocks, "--dataset": dataset, "--data-dir": data_dir, "--data": data}
+        if given := [flag for flag, value in flags.items() if value not in (None, {})]:
             raise UsageError(
-                f"{asked[0]} needs the NAME of a network.", "List the names with: lbench networks"
+                f"{given[0]} needs the NAME of a network.", "List the names with: lbench networks"
             )
         _list(as_json)
         return
@@ -64,10 +64,10 @@ def command(
 
 
 def default_dataset(network: str) -> str:
-    """Return the dataset that a network is shown on where none is named.
+    """Return the dataset on which a network is shown if the user names none.
 
-    Of those whose entry has a shape it is the one whose default network this is, else the one
-    that the network's title names, else the reference.
+    It is the first dataset that has this network as its default, else one that the network's
+    title names, else the reference dataset; the entry of the dataset must declare a shape.
     """
     title = registry().find("networks", network).title
     known = [entry for entry in registry().datasets.values() if entry.shape is not None]
@@ -82,8 +82,8 @@ def shape_of(
     """Return the shape of an example, (channels, height, width), and the number of classes.
 
     Raises:
-        UsageError: nobody brings this dataset, or it has no such option.
-        DataError: it is missing, or its shape is not known before it is decoded.
+        UsageError: no plugin has this dataset, or it has no such option.
+        DataError: the dataset is missing, or its shape is not known before it is decoded.
     """
     from lbench.data.status import status
 
@@ -105,7 +105,7 @@ def shape_of(
 
 
 def specify(name: str) -> NetworkSpec:
-    """A network's options with its preset."""
+    """Return the options of a network with its preset."""
     from lbench.networks.spec import network_spec
 
     known = registry()
@@ -113,10 +113,10 @@ def specify(name: str) -> NetworkSpec:
 
 
 def build(name: str, dataset: str) -> Network:
-    """A network with the initial weights of seed 0, for looking at.
+    """Return a network with the initial weights of seed 0, to show its layers.
 
     Raises:
-        UsageError: an unknown name.
+        UsageError: the name of the network or dataset is unknown.
     """
     from lbench.init import Init
 
@@ -131,10 +131,10 @@ def describe(
     data_dir: Path | None,
     data: Mapping[str, str],
 ) -> dict[str, Any]:
-    """Everything that ``lbench networks NAME --json`` prints.
+    """Return the object that ``lbench networks NAME --json`` prints.
 
     Raises:
-        UsageError: an unknown name or option, or more blocks than layers.
+        UsageError: a name or an option is unknown, or there are more blocks than layers.
         DataError: the dataset's shape is not known.
     """
     import torch

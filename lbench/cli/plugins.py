@@ -1,4 +1,4 @@
-"""``lbench plugins``: who brings what, and why somebody does not."""
+"""``lbench plugins``: list the plugins with their entries, and why some are left out."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from lbench.report.table import Table
 @plugin_option
 @json_option
 def command(as_json: bool) -> None:
-    """List the plugins, what they bring, and what is wrong with those left out."""
+    """List the plugins with what they bring, and the reasons why some are left out."""
     plugins = registry().plugins
     if as_json:
         print_json([asdict(plugin) for plugin in plugins])

@@ -1,4 +1,4 @@
-"""``lbench probes``: what a run can be watched with."""
+"""``lbench probes``: list the probes, or show the columns of one."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from lbench.report.terminal import paragraph
 @plugin_option
 @json_option
 def command(name: str | None, as_json: bool) -> None:
-    """List the probes, or show one: what it measures, and the columns of its table."""
+    """List the probes, or show what one measures and the columns of its table."""
     if name is not None:
         content = describe(name)
         if as_json:
@@ -45,11 +45,11 @@ def command(name: str | None, as_json: bool) -> None:
 
 @contained()
 def describe(name: str) -> dict[str, Any]:
-    """Everything that ``lbench probes NAME --json`` prints.
+    """Return the object that ``lbench probes NAME --json`` prints.
 
     Raises:
-        UsageError: nobody brings this probe.
-        PluginError: its class cannot be loaded.
+        UsageError: no plugin has this probe.
+        PluginError: the probe's class cannot be loaded.
     """
     cls = registry().load("probes", name)
     from lbench.probe import ALWAYS
@@ -59,8 +59,8 @@ def describe(name: str) -> dict[str, Any]:
         **_row(registry().find("probes", name)),
         "summary": inspect.cleandoc(cls.__doc__ or ""),
         "columns": [
-            {"name": column, "kind": each.kind, "title": each.title}
-            for column, each in columns.items()
+            {"name": column_name, "kind": column.kind, "title": column.title}
+            for column_name, column in columns.items()
         ],
     }
 
@@ -74,6 +74,6 @@ def _show(content: dict[str, Any]) -> None:
     click.echo(f"{content['name']}: {content['title']} (plugin {content['plugin']})\n")
     if content["summary"]:
         click.echo(paragraph(content["summary"], preserve=True) + "\n")
-    rows = [[each["name"], each["kind"], each["title"]] for each in content["columns"]]
+    rows = [[column["name"], column["kind"], column["title"]] for column in content["columns"]]
     Table("", ["column", "kind", "what it holds"], rows).print()
-    click.echo(f"Written by: lbench run --rule … --dataset … --probe {content['name']}")
+    click.echo(f"Record it with: lbench run --rule … --dataset … --probe {content['name']}")

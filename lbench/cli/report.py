@@ -1,4 +1,4 @@
-"""``lbench report``: the report of a study from what is there; nothing is trained."""
+"""``lbench report``: write the report of a study from its ended runs, without training."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from lbench.api.progress import say
-from lbench.api.study_report import make
+from lbench.api.study_report import write_report
 from lbench.cli.common import home_option, json_option, plugin_option, print_json
 from lbench.home import Home
 from lbench.registry import registry
@@ -25,24 +25,27 @@ if TYPE_CHECKING:
 @click.option(
     "--html",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Also write the page to this file; it needs no other.",
+    help="Also write the HTML page to this file; the file is self-contained.",
 )
 @click.option(
     "--output",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Write the report to this folder, not to the home.",
+    help="Write the report to this directory. Default: reports/STUDY in the home.",
 )
 @plugin_option
 @home_option
 @json_option
 def command(study: str, html: Path | None, output: Path | None, home: Home, as_json: bool) -> None:
-    """Write the report of a study from what has been trained; runs nothing."""
+    """Write the report of a study from the runs that have ended; run nothing.
+
+    STUDY is the name of an installed study or of a search of lbench tune, FILE a TOML file.
+    """
     from lbench.studies.lookup import find_study
 
-    write(find_study(study, registry(), home), home, as_json, study, html, output)
+    report_study(find_study(study, registry(), home), home, as_json, study, html, output)
 
 
-def write(
+def report_study(
     study: Study,
     home: Home,
     as_json: bool,
@@ -51,37 +54,40 @@ def write(
     output: Path | None = None,
     data_dir: Path | None = None,
 ) -> None:
-    """Writes the report of a study and prints its answer; of a search of tune what it chose too.
+    """Write the report of a study and print its answer; for ``lbench tune`` also what it chose.
 
     Args:
-        name: what the user called it.
-        html: where the page is written too.
-        output: the report's folder; None for the home's.
-        data_dir: that the line to paste names.
+        study: the study.
+        home: the home with its runs.
+        as_json: print the content of the report as JSON.
+        name: the study's name or file, as the user gave it.
+        html: a further path for the page.
+        output: directory of the report; None for the home's.
+        data_dir: directory of the datasets' files, for the printed command.
 
     Raises:
-        UsageError: no run of it has ended, or the home may not be written.
+        UsageError: no run of the study has ended, or the home is not writable.
     """
-    report = make(study, home, name, output)
+    report = write_report(study, home, name, output)
     if html is not None:
         html.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(report.page, html)
     if as_json:
         print_json(report.as_dict() | ({"html": str(html)} if html else {}))
         return
-    show(report, html)
+    print_answer(report, html)
     if study.path is None:
-        from lbench.api.study_output import say_best
+        from lbench.api.study_output import print_best
         from lbench.store.read_access import read_access
         from lbench.studies.collection import collect_results
 
-        with read_access(home) as at_hand:
-            say_best(collect_results(study, at_hand), home, data_dir)
+        with read_access(home) as readable:
+            print_best(collect_results(study, readable), home, data_dir)
 
 
-def show(report: Report, html: Path | None = None) -> None:
-    """Prints a report's answer, and where it lies."""
+def print_answer(report: Report, html: Path | None = None) -> None:
+    """Print the answer of a report, and the paths of its page, tables and figures."""
     click.echo(paragraph(report.answer.sentence))
     for figure, reason in report.left_out.items():
         say(f"Figure {figure} is left out: {reason}\n", fg="yellow")
-    click.echo(f"\n{html or report.page}\nTables and figures: {report.folder}")
+    click.echo(f"\nReport: {html or report.page}\nTables and figures: {report.folder}")

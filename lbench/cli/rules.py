@@ -1,4 +1,4 @@
-"""``lbench rules``: the rules, and what one claims, takes and is published with."""
+"""``lbench rules``: list the rules, or show claims, options and published numbers of one."""
 
 from __future__ import annotations
 
@@ -48,11 +48,13 @@ def command(name: str | None, as_json: bool) -> None:
 
 @contained()
 def describe(name: str) -> dict[str, Any]:
-    """Everything that ``lbench rules NAME --json`` prints; published numbers at all settings.
+    """Return the object that ``lbench rules NAME --json`` prints.
+
+    It has the published numbers of all settings, not only those of the default options.
 
     Raises:
-        UsageError: nobody brings this rule.
-        PluginError: its class cannot be loaded.
+        UsageError: no plugin has this rule.
+        PluginError: the rule's class cannot be loaded.
     """
     from lbench.report.published import published
 
@@ -74,7 +76,7 @@ def _row(entry: RuleEntry) -> dict[str, str]:
 
 
 def _claims(cls: Any) -> dict[str, Any]:
-    """The rule's claims with its default options, on the reference dataset's default network."""
+    """Return a rule's claims with its default options on the reference dataset's network."""
     from lbench.cli.networks import build
 
     dataset = registry().reference("datasets")
@@ -113,7 +115,7 @@ def _show(content: dict[str, Any]) -> None:
 
     defaults = {option["name"]: option["default"] for option in content["options"]}
     numbers = [Published(**row) for row in content["published"]]
-    agreeing = [row for row in numbers if row.agrees(defaults)]
-    print_published(agreeing, ELSEWHERE)
-    if others := len(numbers) - len(agreeing):
+    at_defaults = [row for row in numbers if row.agrees(defaults)]
+    print_published(at_defaults, ELSEWHERE)
+    if others := len(numbers) - len(at_defaults):
         click.echo(f"{others} more with other options: lbench rules {content['name']} --json")

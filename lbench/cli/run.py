@@ -1,4 +1,4 @@
-"""``lbench run``: train a rule on a dataset, or report the run that is there."""
+"""``lbench run``: train a rule on a dataset, or print the results of finished runs."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import click
 from lbench.api.progress import say
 from lbench.cli.common import (
     data_dir_option,
-    gathered,
     home_option,
     json_option,
+    option_group,
     plugin_option,
     print_json,
 )
@@ -27,78 +27,156 @@ if TYPE_CHECKING:
 
 
 def request_options(command: Any) -> Any:
-    """Add the options that say what is trained; the command gets them as one mapping, ``asked``."""
+    """Add the options that define a configuration; the command gets them as ``settings``."""
     options = [
-        click.option("--rule", required=True, help="What to train with; see: lbench rules"),
-        click.option("--dataset", required=True, help="What to train on; see: lbench datasets"),
         click.option(
-            "--set", "config", multiple=True, metavar="NAME=VALUE", help="An option of the rule."
-        ),
-        click.option("--network", help="Else the dataset's own; see: lbench networks"),
-        click.option(
-            "--net", multiple=True, metavar="NAME=VALUE", help="An option of the network."
+            "--rule", required=True, metavar="NAME", help="Learning rule; see: lbench rules"
         ),
         click.option(
-            "--blocks", type=int, help="Group the network's layers into this many blocks."
+            "--dataset", required=True, metavar="NAME", help="Dataset; see: lbench datasets"
         ),
-        click.option("--epochs", type=int, help="Budget; else the dataset's own."),
-        click.option("--examples", type=int, help="Budget in examples seen, instead of epochs."),
         click.option(
-            "--labels", metavar="SHARE", default="1", help="Share of the training labels used."
+            "--set",
+            "config",
+            multiple=True,
+            metavar="NAME=VALUE",
+            help="An option of the rule; may be repeated.",
+        ),
+        click.option(
+            "--network",
+            metavar="NAME",
+            help="Network; see: lbench networks. Default: the dataset's own.",
+        ),
+        click.option(
+            "--net",
+            multiple=True,
+            metavar="NAME=VALUE",
+            help="An option of the network; may be repeated.",
+        ),
+        click.option(
+            "--blocks",
+            type=int,
+            metavar="K",
+            help="Group the network's layers into K blocks. Default: the network's own blocks.",
+        ),
+        click.option(
+            "--epochs",
+            type=int,
+            metavar="N",
+            help="Budget in epochs. Default: the dataset's own.",
+        ),
+        click.option(
+            "--examples",
+            type=int,
+            metavar="N",
+            help="Budget in training examples, in place of epochs.",
+        ),
+        click.option(
+            "--labels",
+            metavar="SHARE",
+            default="1",
+            show_default=True,
+            help="Share of the training labels that is used.",
         ),
         click.option(
             "--protocol",
             type=click.Choice(["strict", "paper"]),
             default="strict",
-            help="strict holds out a validation split; paper trains on all, for the last epoch.",
+            show_default=True,
+            help="strict holds out a validation split; paper trains on all training examples and "
+            "reports the last epoch.",
         ),
-        click.option("--augment", help="Such as crop4,flip or translate2; none for none."),
-        click.option("--optimizer", help="adam, adamw or sgd."),
-        click.option("--lr", help="Peak learning rate."),
-        click.option("--weight-decay", help="L2 penalty; decoupled with adamw."),
-        click.option("--momentum", help="Of sgd."),
-        click.option("--schedule", help="constant, cosine, onecycle or step."),
         click.option(
-            "--milestones", help="Of the step schedule, as shares of the budget: 0.5,0.75"
+            "--augment",
+            metavar="NAMES",
+            help="Augmentation, such as crop4,flip or translate2; none for no augmentation.",
         ),
-        click.option("--gamma", help="Factor at each milestone."),
-        click.option("--batch", help="Examples per step."),
-        click.option("--dropout", help="Share of each block's output that training sets to 0."),
+        click.option("--optimizer", metavar="NAME", help="adam, adamw or sgd."),
+        click.option("--lr", metavar="NUMBER", help="Peak learning rate."),
+        click.option("--weight-decay", metavar="NUMBER", help="L2 penalty; decoupled with adamw."),
+        click.option("--momentum", metavar="NUMBER", help="Momentum of sgd."),
+        click.option("--schedule", metavar="NAME", help="constant, cosine, onecycle or step."),
         click.option(
-            "--data", multiple=True, metavar="NAME=VALUE", help="An option of the dataset."
+            "--milestones",
+            metavar="SHARES",
+            help="Milestones of the step schedule, as shares of the budget: 0.5,0.75",
+        ),
+        click.option(
+            "--gamma", metavar="NUMBER", help="Factor of the learning rate at each milestone."
+        ),
+        click.option("--batch", metavar="N", help="Examples per step."),
+        click.option(
+            "--dropout",
+            metavar="SHARE",
+            help="Share of each block's output that training sets to 0.",
+        ),
+        click.option(
+            "--data",
+            multiple=True,
+            metavar="NAME=VALUE",
+            help="An option of the dataset; may be repeated.",
         ),
         data_dir_option,
-        click.option("--precision", type=click.Choice(["fp32", "bf16"]), default="fp32"),
+        click.option(
+            "--precision",
+            type=click.Choice(["fp32", "bf16"]),
+            default="fp32",
+            show_default=True,
+            help="bf16 trains with bfloat16 autocast.",
+        ),
     ]
-    return gathered(command, options, "asked")
+    return option_group(command, options, "settings")
 
 
 def conditions_options(command: Any) -> Any:
-    """Add the options that say where and how runs are trained, as one mapping, ``conditions``."""
+    """Add the options that say where and how runs are trained; the command gets ``conditions``."""
     options = [
         click.option(
-            "--seeds", type=click.IntRange(1), default=1, help="3 trains seeds 0, 1 and 2."
+            "--seeds",
+            type=click.IntRange(1),
+            metavar="N",
+            default=1,
+            show_default=True,
+            help="Number of seeds: 3 trains seeds 0, 1 and 2.",
         ),
         click.option(
-            "--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:1."
+            "--device",
+            metavar="NAME",
+            default="auto",
+            show_default=True,
+            help="auto, cpu, cuda or cuda:1.",
         ),
         click.option(
             "--threads",
             type=click.IntRange(1, 1024),
-            help="CPU threads. Default: OMP_NUM_THREADS, else as fits the network's size.",
+            metavar="N",
+            help="CPU threads. Default: OMP_NUM_THREADS, else a number that fits the network.",
         ),
         click.option(
             "--checkpoint-every",
             type=click.FloatRange(0),
+            metavar="SECONDS",
             default=30.0,
             show_default=True,
             help="Seconds between checkpoints.",
         ),
-        click.option("--probe", "probes", multiple=True, metavar="NAME", help="See: lbench probes"),
-        click.option("--force", is_flag=True, help="Train again what is there, as a new attempt."),
-        click.option("--no-store", is_flag=True, help="Write the run directory only."),
+        click.option(
+            "--probe",
+            "probes",
+            multiple=True,
+            metavar="NAME",
+            help="A probe of the run, see: lbench probes. May be repeated.",
+        ),
+        click.option(
+            "--force", is_flag=True, help="Train finished runs again, each as a new attempt."
+        ),
+        click.option(
+            "--no-store",
+            is_flag=True,
+            help="Write run directories only, and nothing to the store.",
+        ),
     ]
-    return gathered(command, options, "conditions")
+    return option_group(command, options, "conditions")
 
 
 @click.command(name="run")
@@ -107,10 +185,11 @@ def conditions_options(command: Any) -> Any:
 @home_option
 @plugin_option
 @json_option
-def command(asked: dict[str, Any], conditions: dict[str, Any], home: Home, as_json: bool) -> int:
-    """Train a rule on a dataset and record the run.
+def command(settings: dict[str, Any], conditions: dict[str, Any], home: Home, as_json: bool) -> int:
+    """Train a rule on a dataset and record the runs, one per seed.
 
-    A run that is there is reported; one that was stopped goes on from its checkpoint.
+    A run that has finished is not trained again: the command prints its results. A run that was
+    stopped continues from its checkpoint.
 
     \b
     lbench run --rule lfnn_l --dataset digits
@@ -118,16 +197,17 @@ def command(asked: dict[str, Any], conditions: dict[str, Any], home: Home, as_js
     lbench run --rule bp --dataset mnist --network mlp --net widths=300,300 --lr 0.002
     lbench run --rule lfnn --dataset imagefolder --data-dir pictures --data size=64
     """
-    # Options and names are checked before torch is imported: mistakes are reported at once.
+    # Options and names are checked before torch is imported, so that errors appear at once.
     from lbench.api.training import Conditions, check_names, train
     from lbench.registry import registry
 
     known = registry()
-    check_names(known, asked["rule"], asked["dataset"], asked["network"], conditions["probes"])
+    names = (settings["rule"], settings["dataset"], settings["network"])
+    check_names(known, *names, conditions["probes"])
     if math.isnan(conditions["checkpoint_every"]):
         raise click.BadParameter("it must be a number of seconds", param_hint="--checkpoint-every")
     seeds, store = range(conditions.pop("seeds")), not conditions.pop("no_store")
-    request = _request(asked)
+    request = _request(settings)
     with contained():
         refuse_misplaced(request.config, known.load("rules", request.rule).Config.model_fields)
         result = train(request, Conditions(home, seeds, store=store, **conditions), known)
@@ -138,17 +218,17 @@ def command(asked: dict[str, Any], conditions: dict[str, Any], home: Home, as_js
 
         render_run(result.content)
         if store and result.problem is None:
-            say(f"See it in the MLflow UI with: lbench ui{home.option}\n")
+            say(f"Show it in the MLflow UI with: lbench ui{home.option}\n")
     return _exit_code(result)
 
 
-def _request(asked: Mapping[str, Any]) -> Request:
+def _request(settings: Mapping[str, Any]) -> Request:
     from lbench.recipe import Recipe
     from lbench.training.cell import parse_settings
     from lbench.training.resolve import Request
 
-    values = dict(asked)
-    recipe = {name: values.pop(name) for name in asked if name in Recipe.model_fields}
+    values = dict(settings)
+    recipe = {name: values.pop(name) for name in settings if name in Recipe.model_fields}
     augment = values.pop("augment")
     return Request(
         config=parse_settings(values.pop("config"), "--set"),
@@ -160,18 +240,23 @@ def _request(asked: Mapping[str, Any]) -> Request:
     )
 
 
-def refuse_misplaced(settings: Mapping[str, Any], options: Container[str]) -> None:
-    """Raise UsageError when ``--set`` has what is an option of the command and not of the rule.
+def refuse_misplaced(config: Mapping[str, Any], rule_options: Container[str]) -> None:
+    """Check that ``--set`` names no option of the command that is not one of the rule.
 
     Args:
-        options: of the rule.
+        config: names and values given with ``--set``.
+        rule_options: names of the rule's options.
+
+    Raises:
+        UsageError: a name is an option of the command only.
     """
-    own = {each.name: each.opts[0] for each in click.get_current_context().command.params}
-    for name, value in settings.items():
-        if name in own and name not in options:
+    parameters = click.get_current_context().command.params
+    flags = {parameter.name: parameter.opts[0] for parameter in parameters}
+    for name, value in config.items():
+        if name in flags and name not in rule_options:
             raise UsageError(
                 f"--set takes options of the rule, and {name} is none of them.",
-                f"It is an option of the command: {own[name]} {value}",
+                f"It is an option of the command: {flags[name]} {value}",
             )
 
 

@@ -1,4 +1,4 @@
-"""Standard streams that do not end a command: closed ones, and those whose reader has left."""
+"""Standard streams that end no command if they are closed or their reader has exited."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 INPUT, OUTPUT, ERROR = "stdin", "stdout", "stderr"
 
 
-class _Standard(io.FileIO):
-    """The file of a standard stream.
+class _StandardStream(io.FileIO):
+    """The file of a standard stream, which discards what it cannot write.
 
-    What cannot be written is lost: quietly where the reader has left, as ``head`` does. Standard
-    output raises any other error once, for a result that did not arrive is a failure; standard
-    error never does, for there is nowhere left to report it, and a run does not end with its log.
+    If the reader has exited, as ``head`` does, no error is raised. Standard output raises any
+    other error once, because a result that is not written is a failure. Standard error raises
+    none: no stream is left to report it, and a run must not fail because of its log.
     """
 
     def __init__(self, descriptor: int, *, raises: bool) -> None:
@@ -27,7 +27,7 @@ class _Standard(io.FileIO):
         self.broken = False
 
     def write(self, data: ReadableBuffer, /) -> int:
-        """Write what fits; after an error everything counts as written."""
+        """Write the data, and return the number of bytes written; after an error, that of all."""
         if not self.broken:
             try:
                 return super().write(data)
@@ -41,9 +41,9 @@ class _Standard(io.FileIO):
 
 
 def protect() -> None:
-    """Make the standard streams of this process safe to write; call before anything is opened.
+    """Make the standard streams of this process safe to write; call before any file is opened.
 
-    Streams that something else has put in their place, such as a test, are left as they are.
+    Streams that other code has replaced, such as a test, stay as they are.
     """
     for descriptor, name in enumerate((INPUT, OUTPUT, ERROR)):
         if getattr(sys, name) is None:
@@ -52,17 +52,17 @@ def protect() -> None:
     sys.stderr = _protected(sys.stderr, sys.__stderr__, raises=False)
 
 
-def lost(stream: TextIO) -> bool:
-    """Return whether a protected stream takes nothing any more."""
+def is_broken(stream: TextIO) -> bool:
+    """Return whether a protected stream discards what is written to it."""
     raw = getattr(getattr(stream, "buffer", None), "raw", None)
-    return isinstance(raw, _Standard) and raw.broken
+    return isinstance(raw, _StandardStream) and raw.broken
 
 
 def _open(descriptor: int, name: str) -> None:
     """Open the null device for a stream that was closed when the process started.
 
-    Otherwise the next file that is opened would get its descriptor, and everything that C code
-    or a subprocess writes to the stream.
+    Otherwise the next file that is opened would have the stream's descriptor, and C code and
+    subprocesses that write to the stream would write to that file.
     """
     try:
         os.fstat(descriptor)
@@ -81,13 +81,13 @@ def _protected(stream: TextIO, original: TextIO | None, *, raises: bool) -> Text
         return stream
     raw = getattr(stream.buffer, "raw", stream.buffer)
     if type(raw) is not io.FileIO:
-        # The console of Windows.
+        # The console on Windows.
         return stream
     stream.flush()
     return io.TextIOWrapper(
-        io.BufferedWriter(_Standard(raw.fileno(), raises=raises)),
+        io.BufferedWriter(_StandardStream(raw.fileno(), raises=raises)),
         encoding=stream.encoding,
-        # A sign that the encoding lacks is no reason to lose the rest.
+        # A character that the encoding lacks must not stop the rest of the text.
         errors="replace" if stream.errors == "strict" else stream.errors,
         line_buffering=stream.line_buffering,
         write_through=stream.write_through,

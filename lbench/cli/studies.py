@@ -1,4 +1,4 @@
-"""``lbench studies``: the questions that are installed."""
+"""``lbench studies``: list the installed studies, or show one."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from lbench.report.terminal import paragraph
 @plugin_option
 @json_option
 def command(name: str | None, as_json: bool) -> None:
-    """List the studies, or show one."""
+    """List the studies, or show the question and the settings of one."""
     known = registry()
     if name is not None:
         entry: StudyEntry = known.find("studies", name)
@@ -54,7 +54,7 @@ def _row(entry: StudyEntry) -> dict[str, str]:
 
 
 def _content(entry: StudyEntry) -> dict[str, Any]:
-    """What a study's file says, for people who choose one."""
+    """Return the question and the settings in a study's file."""
     from lbench.studies.study_file import read_study
 
     study = read_study(entry.path, entry.name)

@@ -1,4 +1,4 @@
-"""``lbench study``: run a study, or report what is there of it."""
+"""``lbench study``: run a study, show its progress, or write its report."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import click
 
 from lbench.api.progress import duration, say
 from lbench.cli.common import data_dir_option, home_option, json_option, plugin_option, print_json
-from lbench.cli.report import show, write
+from lbench.cli.report import print_answer, report_study
 from lbench.containment import contained
 from lbench.errors import UsageError
 from lbench.home import Home
@@ -21,48 +21,74 @@ if TYPE_CHECKING:
     from lbench.studies.definition import Study
 
 ASK_BEYOND = 2 * 3600
-"""Seconds of an estimate above which the command asks before it begins."""
+"""Estimated seconds above which the command asks for confirmation before it starts."""
 
 
-def names(ctx: click.Context, parameter: click.Parameter, value: str | None) -> list[str] | None:
-    """``a,b`` as a list; None where the option is not given."""
+def comma_separated(
+    ctx: click.Context, parameter: click.Parameter, value: str | None
+) -> list[str] | None:
+    """Return the names in ``a,b`` as a list; None where the option is not given."""
     if value is None:
         return None
-    found = [part.strip() for part in value.split(",") if part.strip()]
-    if not found:
+    names = [part.strip() for part in value.split(",") if part.strip()]
+    if not names:
         raise click.BadParameter("it names nothing", ctx, parameter)
-    return found
+    return names
 
 
-def running_options(command: Any) -> Any:
-    """The options of every command that runs a study."""
+def study_options(command: Any) -> Any:
+    """Add the options of every command that runs a study."""
     for option in reversed(
         [
-            click.option("--sampler", help="tpe, gp, random, qmc, cmaes or grid."),
+            click.option(
+                "--sampler",
+                metavar="NAME",
+                help="Sampler of the search: tpe, gp, random, qmc, cmaes or grid.",
+            ),
             click.option(
                 "--objectives",
-                callback=names,
+                callback=comma_separated,
                 metavar="NAME,…",
-                help="What is minimised: val_error, peak_memory, step_memory, step_ms, seconds, "
-                "params. Several have a Pareto front, and no pruning.",
+                help="What the search minimises: val_error, peak_memory, step_memory, step_ms, "
+                "seconds, params. Several objectives give a Pareto front, without pruning.",
             ),
-            click.option("--seeds", type=click.IntRange(1), help="Final runs a cell."),
-            click.option("--workers", type=click.IntRange(1, 1024), help="Else one a GPU or core."),
-            click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda:1."),
+            click.option(
+                "--seeds",
+                type=click.IntRange(1),
+                metavar="N",
+                help="Number of final runs per configuration, each with its own seed.",
+            ),
+            click.option(
+                "--workers",
+                type=click.IntRange(1, 1024),
+                metavar="N",
+                help="Number of worker processes. Default: one per GPU or CPU core.",
+            ),
+            click.option(
+                "--device",
+                metavar="NAME",
+                default="auto",
+                show_default=True,
+                help="auto, cpu, cuda or cuda:1.",
+            ),
             click.option(
                 "--threads",
                 type=click.IntRange(1, 1024),
-                help="CPU threads per worker. Default: OMP_NUM_THREADS, else by network size.",
+                metavar="N",
+                help="CPU threads per worker process. Default: OMP_NUM_THREADS, else a number "
+                "that fits the network.",
             ),
             click.option(
                 "--timeout",
                 type=click.FloatRange(0, min_open=True),
                 metavar="SECONDS",
-                help="Stop then; the same command goes on.",
+                help="Stop after this time; the same command continues later.",
             ),
             click.option("--dry-run", is_flag=True, help="Print the plan; run nothing."),
-            click.option("--yes", is_flag=True, help="Do not ask, however long it takes."),
-            click.option("--fresh", is_flag=True, help="A new process for each run."),
+            click.option(
+                "--yes", is_flag=True, help="Start without confirmation, however long it takes."
+            ),
+            click.option("--fresh", is_flag=True, help="Start a new process for each run."),
             data_dir_option,
             plugin_option,
             home_option,
@@ -76,12 +102,19 @@ def running_options(command: Any) -> Any:
 @click.command(epilog="Example: lbench study leadership --trials 50 --datasets digits --workers 2")
 @click.argument("study", metavar="NAME|FILE", required=False)
 @click.option("--list", "listing", is_flag=True, help="List the studies.")
-@click.option("--status", is_flag=True, help="How far it is; run nothing.")
-@click.option("--collect", is_flag=True, help="Report from what is there; run nothing.")
-@click.option("--trials", type=click.IntRange(1), help="Of each search.")
-@click.option("--datasets", callback=names, metavar="NAME,…", help="In the place of its own.")
-@click.option("--rules", callback=names, metavar="NAME,…", help="In the place of its own.")
-@running_options
+@click.option("--status", is_flag=True, help="Show the progress of the study; run nothing.")
+@click.option("--collect", is_flag=True, help="Write the report from ended runs; run nothing.")
+@click.option("--trials", type=click.IntRange(1), metavar="N", help="Trials per search.")
+@click.option(
+    "--datasets",
+    callback=comma_separated,
+    metavar="NAME,…",
+    help="Datasets in place of the study's own.",
+)
+@click.option(
+    "--rules", callback=comma_separated, metavar="NAME,…", help="Rules in place of the study's own."
+)
+@study_options
 def command(
     study: str | None,
     listing: bool,
@@ -92,12 +125,13 @@ def command(
     rules: list[str] | None,
     home: Home,
     as_json: bool,
-    **running: Any,
+    **options: Any,
 ) -> int:
-    """Run a study: what answers a question, and the answer as a report.
+    """Run a study, and write a report that answers its question.
 
-    What is there is not run again; a study that was stopped, even by kill -9, goes on. A study is
-    an installed one (lbench studies) or a TOML file of your own.
+    NAME is an installed study (see: lbench studies), FILE a TOML file of your own. The command
+    first prints a plan with the estimated time. Finished runs are not trained again; a study that
+    was stopped, even by kill -9, continues with the same command.
     """
     if listing or study is None:
         from lbench.cli.studies import command as studies
@@ -114,19 +148,19 @@ def command(
     if status:
         return _status(known, home, as_json, study)
     if collect:
-        write(known, home, as_json, study, data_dir=running["data_dir"])
+        report_study(known, home, as_json, study, data_dir=options["data_dir"])
         return 0
     if known.path is None:
         from lbench.studies.ledger import read_ledger
 
         raise UsageError(
-            f"Study {study} is a search that lbench tune makes.",
-            f"It goes on with: {read_ledger(home, known).command}",
+            f"Study {study} is a search of lbench tune.",
+            f"Continue it with: {read_ledger(home, known).command}",
         )
     from lbench.api.studies import changed
 
-    known = changed(known, trials, running["sampler"], running["objectives"], running["seeds"])
-    return run(known, home, as_json, study, datasets=datasets, rules=rules, **running)
+    known = changed(known, trials, options["sampler"], options["objectives"], options["seeds"])
+    return run(known, home, as_json, study, datasets=datasets, rules=rules, **options)
 
 
 def run(
@@ -139,46 +173,46 @@ def run(
     rules: list[str] | None,
     dry_run: bool,
     yes: bool,
-    paste: bool = False,
-    **running: Any,
+    show_best: bool = False,
+    **options: Any,
 ) -> int:
-    """Plan, ask, run and report a study; return the exit code.
+    """Plan, confirm, run and report a study; return the exit code.
 
     Args:
-        study: what is run.
-        home: where it is run.
+        study: the study.
+        home: its home.
         as_json: whether JSON is printed.
-        name: as the user called the study.
-        datasets: in the place of the study's own.
-        rules: in the place of the study's own.
+        name: the study's name or file, as the user gave it.
+        datasets: datasets in place of the study's own.
+        rules: rules in place of the study's own.
         dry_run: print the plan, and run nothing.
-        yes: ask nothing.
-        paste: whether what each search chose is printed, as a command.
-        running: the other options of a command that runs a study.
+        yes: start without confirmation.
+        show_best: print the command that runs what each search chose.
+        options: values of the other options of :func:`study_options`.
     """
     from lbench.api.studies import Workers, plan_study, run_study
-    from lbench.api.study_output import plan_json, say_best, say_plan
+    from lbench.api.study_output import plan_json, print_best, say_plan
 
     names = ("device", "threads", "timeout", "fresh", "data_dir")
-    workers = Workers(running["workers"], **{option: running[option] for option in names})
+    workers = Workers(options["workers"], **{name: options[name] for name in names})
     with contained():
         planned = plan_study(
-            study, home, registry(), workers, datasets, rules, check_home=not dry_run, tell=_note
+            study, home, registry(), workers, datasets, rules, check_home=not dry_run, notify=_note
         )
     say_plan(planned.plan, list(planned.devices), planned.seconds, planned.untimed)
     if dry_run:
         if as_json:
             print_json(plan_json(planned.plan, planned.seconds))
         return 0
-    _ask(planned.seconds, yes=yes, timeout=workers.timeout)
+    _confirm(planned.seconds, yes=yes, timeout=workers.timeout)
     with contained():
-        result = run_study(planned, home, registry(), name, _typed())
+        result = run_study(planned, home, registry(), name, _command_line())
     if as_json:
         print_json(result.content)
     elif result.report is not None:
-        show(result.report)
-    if paste and result.results is not None and not as_json:
-        say_best(result.results, home, workers.data_dir)
+        print_answer(result.report)
+    if show_best and result.results is not None and not as_json:
+        print_best(result.results, home, workers.data_dir)
     return _exit_code(result)
 
 
@@ -187,7 +221,7 @@ def _note(text: str) -> None:
 
 
 def _exit_code(result: StudyResult) -> int:
-    """Return the exit code of a study that has run, and report what the database lacks."""
+    """Return the exit code of a study that has run; say what to do if the store lacks its runs."""
     if result.problem is not None:
         say(f"{result.problem.hint}\n")
     if result.ending.stopped == "interrupted":
@@ -197,18 +231,18 @@ def _exit_code(result: StudyResult) -> int:
     return 0 if result.problem is None else result.problem.exit_code
 
 
-def _ask(seconds: float, *, yes: bool, timeout: float | None) -> None:
+def _confirm(seconds: float, *, yes: bool, timeout: float | None) -> None:
     expected = min(seconds, timeout or seconds)
     if yes or expected <= ASK_BEYOND:
         return
     if not sys.stdin.isatty():
         raise UsageError(
-            f"This would take about {duration(expected)}, which is more than "
-            f"{duration(ASK_BEYOND)}.",
-            "Give --yes to run it all the same, --timeout SECONDS to run a part of it, or fewer "
-            "--datasets, --trials or --seeds.",
+            f"The study would take about {duration(expected)}. Above {duration(ASK_BEYOND)} it "
+            "needs a confirmation.",
+            "Give --yes to start it, --timeout SECONDS to run a part of it, or fewer --datasets, "
+            "--trials or --seeds.",
         )
-    click.confirm(f"This takes about {duration(expected)}. Go on?", abort=True, err=True)
+    click.confirm(f"The study takes about {duration(expected)}. Start?", abort=True, err=True)
 
 
 def _status(study: Study, home: Home, as_json: bool, name: str) -> int:
@@ -217,5 +251,5 @@ def _status(study: Study, home: Home, as_json: bool, name: str) -> int:
     return show_status(study, home, as_json, name)
 
 
-def _typed() -> str:
+def _command_line() -> str:
     return shlex.join(["lbench", *sys.argv[1:]])

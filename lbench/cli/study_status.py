@@ -1,4 +1,4 @@
-"""``lbench study NAME --status``: how far a study is."""
+"""``lbench study NAME --status``: the progress of a study."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lbench.api.study_report import running, say_gone
+from lbench.api.study_report import run_command, say_missing_files
 from lbench.cli.common import print_json
 from lbench.errors import DamagedError
 from lbench.home import Home
+from lbench.plurals import counted
 from lbench.report.table import NONE, Table, percent
 from lbench.rundir import RunDir, read_json
 
@@ -22,17 +23,23 @@ if TYPE_CHECKING:
 
 
 def show(study: Study, home: Home, as_json: bool, name: str) -> int:
-    """Prints a line a point: trials by state, best so far, final runs by status.
+    """Print a line per point: trials by state, lowest validation error, final runs by status.
 
     Args:
-        name: what the user called the study.
+        study: the study.
+        home: the home with its runs.
+        as_json: print JSON.
+        name: the study's name or file, as the user gave it.
+
+    Returns:
+        The exit code, 0.
     """
     from lbench.store.read_access import read_access
     from lbench.studies.collection import collect_results
 
-    with read_access(home) as at_hand:
-        results = collect_results(study, at_hand)
-    say_gone(results, home, name)
+    with read_access(home) as readable:
+        results = collect_results(study, readable)
+    say_missing_files(results, home, name)
     rows = _rows(results)
     driver = _driver(home.studies / study.name)
     if as_json:
@@ -41,11 +48,11 @@ def show(study: Study, home: Home, as_json: bool, name: str) -> int:
     if not rows and results.missing_files:
         return 0
     if not rows:
-        what = f"was never run in {home.root}"
+        state = f"was never run in {home.root}."
         if results.older:
-            what = f"has nothing of this version of its file in {home.root}. {_earlier(results)}"
-        cure = running(study, name, home.option)
-        click.echo(f"Study {study.name} {what.rstrip('.')}. Run it with: {cure}")
+            state = f"has no runs of this version of its file in {home.root}. {_earlier(results)}"
+        command = run_command(study, name, home.option)
+        click.echo(f"Study {study.name} {state} Run it with: {command}")
         return 0
     Table(
         study.title,
@@ -63,9 +70,11 @@ def show(study: Study, home: Home, as_json: bool, name: str) -> int:
     ).print()
     if driver is not None:
         since = time.strftime("%H:%M:%S", time.localtime(driver["since"]))
-        click.echo(f"Process {driver['pid']} on {driver['host']} runs it, since {since}.")
-    elif not all(_over(row, results.study.seeds) for row in rows):
-        click.echo(f"No process runs it now. It goes on with: {results.command}")
+        click.echo(
+            f"Process {driver['pid']} on {driver['host']} has been running it since {since}."
+        )
+    elif not all(_is_complete(row, results.study.seeds) for row in rows):
+        click.echo(f"No process is running it. Continue it with: {results.command}")
     for key, reason in results.untrainable.items():
         click.echo(f"Cannot be trained: {key}: {reason}")
     if results.older:
@@ -75,34 +84,37 @@ def show(study: Study, home: Home, as_json: bool, name: str) -> int:
 
 def _earlier(results: Results) -> str:
     return (
-        f"{results.older} points of an earlier version are left out; what is the same in this one "
-        "is not trained again."
+        f"Left out: {counted(results.older, 'point')} of an earlier version of the file. Runs "
+        "that both versions have are not trained again."
     )
 
 
 def _driver(folder: Path) -> dict[str, Any] | None:
-    """Who runs a study: ``pid``, ``host`` and ``since``, Unix time; None where nobody does."""
+    """Return ``pid``, ``host`` and ``since`` (Unix time) of the process that runs a study.
+
+    None where no process runs it.
+    """
     try:
         return read_json(folder / "owner.json") if RunDir(folder).held() else None
     except (DamagedError, OSError):
         return None
 
 
-def _over(row: dict[str, Any], seeds: int) -> bool:
-    """Whether nothing is left to do at a point."""
+def _is_complete(row: dict[str, Any], seeds: int) -> bool:
+    """Return whether nothing is left to do at a point."""
     if row["untrainable"] is not None:
         return True
     trials, runs = row["trials"] or {}, row["final_runs"]
     ended = sum(trials.values()) - trials.get("running", 0)
     if row["wanted"] and row["best"] is None and ended >= row["wanted"]:
-        return True  # no trial is complete, so there is nothing to train with fresh seeds
+        return True  # no trial is complete, so there is nothing to train with new seeds
     finals = [runs] if row["default_runs"] is None else [runs, row["default_runs"]]
-    made = all(sum(each.values()) >= seeds and "killed" not in each for each in finals)
-    return ended >= (row["wanted"] or 0) and made
+    ran = all(sum(counts.values()) >= seeds and "killed" not in counts for counts in finals)
+    return ended >= (row["wanted"] or 0) and ran
 
 
 def _rows(results: Results) -> list[dict[str, Any]]:
-    searches = {found.point.key: found for found in results.searches}
+    searches = {search.point.key: search for search in results.searches}
     finals = {final.point.key: final for final in results.finals}
     keys = dict.fromkeys([*searches, *finals, *(point.key for point in results.missing)])
     rows = [_row(key, searches.get(key), finals.get(key)) for key in keys]
@@ -128,5 +140,5 @@ def _row(key: str, search: SearchResult | None, final: Any) -> dict[str, Any]:
 def _counts(counts: dict[str, int] | None, wanted: int | None) -> str:
     if not counts:
         return NONE
-    words = ", ".join(f"{count} {state}" for state, count in counts.items())
-    return f"{words} of {wanted}" if wanted else words
+    text = ", ".join(f"{count} {state}" for state, count in counts.items())
+    return f"{text} of {wanted}" if wanted else text

@@ -1,4 +1,4 @@
-"""``lbench sync``: rebuilds the store from the run directories."""
+"""``lbench sync``: rebuild the store from the run directories."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from lbench.plurals import counted
 @click.command("sync", epilog="Example: lbench sync --no-mlflow")
 @home_option
 @json_option
-@click.option("--no-mlflow", is_flag=True, help="Rebuild the record alone.")
+@click.option("--no-mlflow", is_flag=True, help="Rebuild lbench's record, but not MLflow's view.")
 def command(home: Home, as_json: bool, no_mlflow: bool) -> int:
     """Rebuild the store from the run directories; nothing is removed.
 
-    The exit code is 1 when a directory could not be read; the others are taken all the same.
+    The exit code is 1 if a directory could not be read; the command still reads all others.
     """
     from lbench.report.summary import metrics
     from lbench.store.sync import sync
@@ -40,13 +40,14 @@ def command(home: Home, as_json: bool, no_mlflow: bool) -> int:
         return code
     if report.runs:
         statuses = ", ".join(f"{count} {status}" for status, count in report.statuses.items())
-        click.echo(f"{counted(report.runs, 'run')} of {counted(report.cells, 'cell')}: {statuses}.")
+        configurations = counted(report.cells, "configuration")
+        click.echo(f"{counted(report.runs, 'run')} of {configurations}: {statuses}.")
         if report.published:
-            click.echo(f"MLflow shows them: lbench ui{home.option}")
+            click.echo(f"Show them in the MLflow UI with: lbench ui{home.option}")
     elif report.unreadable:
         click.echo("No run directory could be read.")
     else:
-        click.echo(f"There is nothing to sync: no run directories in {home.runs}.")
+        click.echo(f"There are no run directories in {home.runs}.")
     for reason in report.unreadable.values():
         say(f"Left out: {reason}\n", fg="yellow")
     for sentence in report.skipped:

@@ -13,7 +13,7 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
-from lbench.api.progress import Slow
+from lbench.api.progress import DelayedProgress
 from lbench.auditing import step_file
 from lbench.cli.audit import command
 from lbench.errors import UsageError
@@ -233,8 +233,8 @@ def test_a_quick_audit_says_nothing_while_it_measures(folder: Path) -> None:
 
 def test_a_slow_measurement_is_named_with_the_time_that_it_has_taken() -> None:
     stream = io.StringIO()
-    with Slow("bp", after=0.05, stream=stream) as slow:
-        slow.show("2 of 6: dependence of updates on later units")
+    with DelayedProgress("bp", after=0.05, stream=stream) as display:
+        display.show("2 of 6: dependence of updates on later units")
         time.sleep(0.25)
     lines = stream.getvalue().splitlines()
     assert 1 <= len(lines) <= 4

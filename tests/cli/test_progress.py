@@ -43,7 +43,7 @@ def test_a_terminal_has_one_line_with_epoch_loss_validation_error_and_time_left(
     assert "\n" not in shown
     last = shown.split("\r")[-1]
     assert last.split("  ") == [
-        "seed 0", "epoch 2/2", "60 %", "loss 0.2500", "val 3.50 %", "2 s left",
+        "seed 0", "epoch 2/2", "60 %", "loss 0.2500", "val error 3.50 %", "2 s left",
     ]  # fmt: skip
     progress.note("A sentence.")
     assert stream.getvalue().endswith("\rseed 0  A sentence.\n")
@@ -61,7 +61,7 @@ def test_elsewhere_there_is_a_plain_line_an_epoch_but_not_more_than_one_a_second
         progress.epoch(row(50 * epoch, epoch))
     lines = stream.getvalue().splitlines()
     assert [line.split("  ")[1] for line in lines] == ["epoch 1/4", "epoch 3/4", "epoch 4/4"]
-    assert lines[0].startswith("seed 0  epoch 1/4  loss 0.2500  val 3.50 %  2 s")
+    assert lines[0].startswith("seed 0  epoch 1/4  loss 0.2500  val error 3.50 %  2 s")
     assert "\r" not in stream.getvalue()
 
 

@@ -42,4 +42,4 @@ def test_a_line_says_how_far_a_point_is(capsys: pytest.CaptureFixture[str]) -> N
     told = capsys.readouterr().err.splitlines()
     assert told[0] == "lfnn_l/digits/mlp  trial 3/50  best 2.50"
     # Between two lines of ten seconds only what is over is told.
-    assert told[1:] == ["lfnn_l/digits/mlp  trial 50/50  best 2.25  final 5/5"]
+    assert told[1:] == ["lfnn_l/digits/mlp  trial 50/50  best 2.25  final run 5/5"]

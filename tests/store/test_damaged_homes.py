@@ -93,7 +93,7 @@ def test_sync_reports_a_damaged_directory_and_reads_the_others(home: Home, name:
     damage(broken / file)
     done = lbench("sync", "--no-mlflow", "--home", str(home.root))
     assert done.code == 1
-    assert "2 runs of 1 cell: 2 finished." in done.out
+    assert "2 runs of 1 configuration: 2 finished." in done.out
     assert f"Left out: {broken / file} is damaged: " in done.err
     assert reason in done.err
     assert "store" not in done.err
@@ -129,7 +129,7 @@ def test_a_run_directory_that_is_a_broken_link_is_reported(home: Home) -> None:
     write_run(home, 1)
     done = lbench("sync", "--no-mlflow", "--home", str(home.root))
     assert done.code == 1
-    assert "1 run of 1 cell" in done.out
+    assert "1 run of 1 configuration" in done.out
     assert str(run_dir) in done.err
 
 
@@ -158,7 +158,7 @@ def test_files_without_permission_are_not_reported_as_damaged(
     path = home.runs / closed
     done = without_permission(home, path, mode, "sync", "--no-mlflow", "--home", str(home.root))
     assert done.code == 1
-    assert (f"{taken} runs of 1 cell" in done.out) == bool(taken)
+    assert (f"{taken} runs of 1 configuration" in done.out) == bool(taken)
     assert f"Left out: There is no permission to read {path}.\n" in done.err
     assert "damaged" not in done.err
 

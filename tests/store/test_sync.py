@@ -62,7 +62,7 @@ def test_the_command_prints_counts_and_what_it_left_out(mlflow_home: Home) -> No
     arguments = ["--home", str(mlflow_home.root)]
     shown = CliRunner().invoke(command, arguments)
     assert shown.exit_code == 0
-    assert "1 run of 1 cell: 1 finished." in shown.stdout
+    assert "1 run of 1 configuration: 1 finished." in shown.stdout
     assert f"lbench ui --home {mlflow_home.root}\n" in shown.stdout
     assert str(broken) in shown.stderr
     report = json.loads(CliRunner().invoke(command, [*arguments, "--json"]).stdout)
@@ -73,7 +73,7 @@ def test_the_command_prints_counts_and_what_it_left_out(mlflow_home: Home) -> No
 def test_an_empty_home_has_nothing_to_sync(home: Home) -> None:
     shown = CliRunner().invoke(command, ["--home", str(home.root)])
     assert (shown.exit_code, shown.stderr) == (0, "")
-    assert "nothing to sync" in shown.stdout
+    assert "There are no run directories" in shown.stdout
     assert not home.root.exists()
 
 

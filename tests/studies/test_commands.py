@@ -46,7 +46,7 @@ def test_a_timeout_stops_a_study_and_the_output_says_how_to_continue(
     assert "Stopped (timeout). The same command continues from there." in first.err
     content = first.json
     assert (content["complete"], content["stopped"], content["report"]) == (False, "timeout", None)
-    assert "No process runs it now. It goes on with: lbench study" in lbench(*words, "--status").out
+    assert "No process is running it. Continue it with: lbench study" in lbench(*words, "--status").out
 
 
 def test_workers_honour_omp_num_threads(

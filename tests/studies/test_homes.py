@@ -181,7 +181,7 @@ def test_a_study_refuses_a_read_only_home_before_it_times_its_steps(
         refused = reading(*words)
         assert refused.code == 2
         assert "cannot be used: no permission to write" in refused.err
-        assert "takes about" not in refused.err
+        assert "Estimated time" not in refused.err
 
 
 def test_a_home_is_checked_without_being_created(tmp_path: Path) -> None:

@@ -200,7 +200,7 @@ def test_an_interrupted_study_says_how_to_continue(survived: Survived) -> None:
     assert "Stopping: runs write their checkpoints." in survived.interrupted.err
     said = survived.interrupted.err
     assert "Stopped (interrupted). The same command continues from there." in said
-    assert "No process runs it now. It goes on with: lbench study " in survived.between.out
+    assert "No process is running it. Continue it with: lbench study " in survived.between.out
 
 
 def test_a_status_counts_trials_and_final_runs(survived: Survived) -> None:
@@ -312,9 +312,9 @@ def test_the_output_for_a_changed_file_mentions_the_earlier_version(
     assert "lfnn_l/digits/mlp" in lbench(*words).out
     path.write_text(SEARCH.replace("epochs = 6", "epochs = 7"))
     output = lbench(*words).out
-    assert "has nothing of this version of its file" in output
-    assert "2 points of an earlier version are left out" in output
-    assert "2 points are of an earlier version" in lbench("report", *words[1:-1]).err
+    assert "has no runs of this version of its file" in output
+    assert "Left out: 2 points of an earlier version of the file." in output
+    assert "2 points of an earlier version of its file left out" in lbench("report", *words[1:-1]).err
 
 
 def test_the_error_for_a_damaged_plan_has_a_remedy(survived: Survived, tmp_path: Path) -> None:

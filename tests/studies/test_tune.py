@@ -100,7 +100,7 @@ def test_tune_has_a_status_and_a_report_at_any_time(tuned: Tuned) -> None:
 def test_a_search_of_tune_is_continued_by_tune_only(tuned: Tuned) -> None:
     output = lbench("study", tuned.name, *tuned.location)
     assert output.code == 2
-    assert "It goes on with: lbench tune --rule smooth --dataset digits --epochs 2" in output.err
+    assert "Continue it with: lbench tune --rule smooth --dataset digits --epochs 2" in output.err
 
 
 def test_the_error_for_an_unknown_search_of_tune_has_the_most_similar_name(
