@@ -1,4 +1,4 @@
-"""A home with a few short runs on digits, made once."""
+"""A home with a few short runs on digits, trained once per session."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lbench.api.training import run
 
 
 class Trained(NamedTuple):
-    """A home and the results of what was trained in it."""
+    """A home and the results of its runs."""
 
     home: Path
     bp: RunResult

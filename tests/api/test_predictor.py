@@ -22,11 +22,11 @@ QUICK: dict[str, Any] = {"epochs": 2, "threads": 1, "progress": False, "store": 
 
 
 def raw_test_images() -> torch.Tensor:
-    """Return the pixels of digits as they are, without any option of the dataset."""
+    """Return the test images of digits without any option of the dataset."""
     return torch.from_numpy(np.array(Digits().load(None).test.images))
 
 
-def kept_logits(run_dir: Path, name: str = "test_logits.npy") -> torch.Tensor:
+def saved_logits(run_dir: Path, name: str = "test_logits.npy") -> torch.Tensor:
     return torch.from_numpy(np.load(run_dir / name)).float()
 
 
@@ -37,31 +37,33 @@ def test_logits_are_those_of_the_run(trained: Trained, weights: str, name: str) 
     model = load(trained.lfnn, seed=1, weights=weights)
     assert isinstance(model, nn.Module)
     assert not model.training
-    expected = kept_logits(trained.lfnn.run_dirs[1], name)
+    expected = saved_logits(trained.lfnn.run_dirs[1], name)
     torch.testing.assert_close(model(raw_test_images()), expected, rtol=2e-3, atol=2e-3)
 
 
-def test_bytes_and_floats_are_the_same_image(trained: Trained) -> None:
+def test_bytes_and_floats_of_an_image_give_the_same_logits(trained: Trained) -> None:
     model, images = load(trained.bp, seed=0), raw_test_images()[:5]
     assert torch.equal(model(images), model(images.float() / 255))
 
 
-def test_a_run_is_named_by_result_id_or_directory(trained: Trained) -> None:
+def test_a_run_is_named_by_its_result_its_id_or_its_directory(trained: Trained) -> None:
     images = raw_test_images()[:5]
-    named = (
+    models = (
         load(trained.bp, seed=1),
         load("bp/digits", seed=1, home=trained.home),
         load(trained.bp.run_dirs[1]),
     )
-    first, *others = [model(images) for model in named]
+    first, *others = [model(images) for model in models]
     assert all(torch.equal(first, other) for other in others)
-    assert named[0].description["cell"] == trained.bp.cell
+    assert models[0].description["cell"] == trained.bp.cell
 
 
-def test_a_permuted_dataset_takes_images_as_they_are(tmp_path: Path) -> None:
+def test_the_network_of_a_permuted_dataset_takes_images_that_are_not_permuted(
+    tmp_path: Path,
+) -> None:
     result = run("bp", "digits", data={"permute": 3}, home=tmp_path, **QUICK)
-    found = load(result)(raw_test_images())
-    torch.testing.assert_close(found, kept_logits(result.run_dirs[0]), rtol=2e-3, atol=2e-3)
+    logits = load(result)(raw_test_images())
+    torch.testing.assert_close(logits, saved_logits(result.run_dirs[0]), rtol=2e-3, atol=2e-3)
 
 
 def test_images_are_standardised_as_in_training(
@@ -69,8 +71,8 @@ def test_images_are_standardised_as_in_training(
 ) -> None:
     monkeypatch.setattr(Digits, "standardize", True)
     result = run("bp", "digits", home=tmp_path, **QUICK)
-    found = load(result)(raw_test_images())
-    torch.testing.assert_close(found, kept_logits(result.run_dirs[0]), rtol=2e-3, atol=2e-3)
+    logits = load(result)(raw_test_images())
+    torch.testing.assert_close(logits, saved_logits(result.run_dirs[0]), rtol=2e-3, atol=2e-3)
     assert ImageFolder.standardize
 
 
@@ -81,7 +83,7 @@ def test_images_of_another_shape_are_refused(trained: Trained) -> None:
             model(wrong)
 
 
-def test_what_cannot_be_loaded_is_named(trained: Trained, tmp_path: Path) -> None:
+def test_the_error_names_what_cannot_be_loaded(trained: Trained, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="several runs, seeds 0, 1"):
         load(trained.bp)
     with pytest.raises(UsageError, match="no run of seed 7"):

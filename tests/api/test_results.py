@@ -1,4 +1,4 @@
-"""What a home holds, as data frames; configurations side by side; listings."""
+"""Tests of lbench.results, lbench.compare and the listings."""
 
 from __future__ import annotations
 
@@ -13,62 +13,62 @@ from lbench.errors import UsageError
 from tests.api.conftest import Trained
 
 
-def test_cells_and_runs_have_the_numbers_of_the_results(trained: Trained) -> None:
-    found = results(trained.home)
-    assert len(found) == len(found.cells) == 2
-    row = found.cells.set_index("cell").loc[trained.bp.cell]
+def test_the_frames_cells_and_runs_have_the_numbers_of_the_results(trained: Trained) -> None:
+    frames = results(trained.home)
+    assert len(frames) == len(frames.cells) == 2
+    row = frames.cells.set_index("cell").loc[trained.bp.cell]
     assert trained.bp.test_error is not None
     assert row["test_error"] == pytest.approx(trained.bp.test_error.mean)
     assert row["test_error_low"] == pytest.approx(trained.bp.test_error.low)
     assert row["params_inf"] == 87_370
-    runs = found.runs
+    runs = frames.runs
     assert len(runs) == 4
     mean = runs[runs["rule"] == "bp"]["test_error"].mean()
     assert mean == pytest.approx(trained.bp.test_error.mean)
 
 
-def test_epochs_and_probes_name_configuration_and_seed(trained: Trained) -> None:
-    found = results(trained.home)
-    assert found.epochs.groupby(["cell", "seed"]).size().tolist() == [2, 2, 2, 2]
-    leaders = found.probe("leaders")
+def test_the_frames_of_epochs_and_probes_have_configuration_and_seed(trained: Trained) -> None:
+    frames = results(trained.home)
+    assert frames.epochs.groupby(["cell", "seed"]).size().tolist() == [2, 2, 2, 2]
+    leaders = frames.probe("leaders")
     assert set(leaders["cell"]) == {trained.lfnn.cell}
     assert set(leaders["seed"]) == {0, 1}
     with pytest.raises(UsageError, match="has the probe linear"):
-        found.probe("linear")
+        frames.probe("linear")
 
 
 def test_a_home_is_shown_as_a_table_and_a_plot(trained: Trained) -> None:
-    found = results(trained.home)
-    assert trained.bp.cell in str(found.table())
-    assert trained.bp.cell in found._repr_html_()
-    (axes,) = found.plot().axes
-    assert [label.get_text() for label in axes.get_yticklabels()] == list(found.cells["cell"])
+    frames = results(trained.home)
+    assert trained.bp.cell in str(frames.table())
+    assert trained.bp.cell in frames._repr_html_()
+    (axes,) = frames.plot().axes
+    assert [label.get_text() for label in axes.get_yticklabels()] == list(frames.cells["cell"])
 
 
 def test_an_empty_home_has_empty_frames(tmp_path: Path) -> None:
-    found = results(tmp_path / "nothing")
-    assert len(found) == 0
-    assert found.cells.empty
-    assert found.runs.empty
-    assert found.epochs.empty
+    frames = results(tmp_path / "nothing")
+    assert len(frames) == 0
+    assert frames.cells.empty
+    assert frames.runs.empty
+    assert frames.epochs.empty
     with pytest.raises(UsageError, match="no finished run"):
-        found.plot()
+        frames.plot()
 
 
 def test_results_are_compared_with_the_first(trained: Trained) -> None:
-    found = compare(trained.bp, trained.lfnn, home=trained.home)
+    comparison = compare(trained.bp, trained.lfnn, home=trained.home)
     by_id = compare("bp/", "lfnn_l/", home=trained.home)
-    assert found.content == by_id.content
-    assert found.content["differences"][0]["minus"] == trained.bp.cell
-    frame = found.frame()
+    assert comparison.content == by_id.content
+    assert comparison.content["differences"][0]["minus"] == trained.bp.cell
+    frame = comparison.frame()
     assert frame["test_error.mean"].notna().all()
-    assert "2 minus 1" in str(found.differences())
-    assert "UNEQUAL" not in str(found.table())
-    assert len(found.plot().axes) == 1
-    assert found._repr_html_().count("<table>") == 2
+    assert "2 minus 1" in str(comparison.differences())
+    assert "UNEQUAL" not in str(comparison.table())
+    assert len(comparison.plot().axes) == 1
+    assert comparison._repr_html_().count("<table>") == 2
 
 
-def test_nothing_is_not_compared(trained: Trained) -> None:
+def test_no_configuration_and_a_repeated_one_are_errors(trained: Trained) -> None:
     with pytest.raises(UsageError, match="needs a configuration"):
         compare(home=trained.home)
     with pytest.raises(UsageError, match="given twice"):
@@ -76,13 +76,13 @@ def test_nothing_is_not_compared(trained: Trained) -> None:
 
 
 def test_listings_are_iterated_by_name() -> None:
-    found = rules()
-    assert "lfnn_l" in found
-    assert "no_such_rule" not in found
-    assert len(list(found)) == len(found) == len(found.frame())
-    assert found["bp"]["plugin"] == "bp"
-    assert "lfnn_l" in str(found.table())
-    assert "lfnn_l" in found._repr_html_()
+    listing = rules()
+    assert "lfnn_l" in listing
+    assert "no_such_rule" not in listing
+    assert len(list(listing)) == len(listing) == len(listing.frame())
+    assert listing["bp"]["plugin"] == "bp"
+    assert "lfnn_l" in str(listing.table())
+    assert "lfnn_l" in listing._repr_html_()
     assert "digits" in datasets()
     with pytest.raises(KeyError):
         datasets()["no_such_data"]

@@ -1,4 +1,4 @@
-"""lbench.study and lbench.tune run what the commands run, and return what was found."""
+"""Tests of lbench.study and lbench.tune."""
 
 from __future__ import annotations
 
@@ -67,9 +67,9 @@ def test_a_study_draws_the_figures_of_its_report(grid: StudyResult) -> None:
 
 def test_a_search_returns_what_it_chose(tmp_path: Path) -> None:
     small = {"net.widths": [20], "batch": 64}
-    found = tune("bp", "digits", trials=2, epochs=1, seeds=1, home=tmp_path, **small, **QUICK)
-    assert found.finished
-    (best,) = found.best
+    result = tune("bp", "digits", trials=2, epochs=1, seeds=1, home=tmp_path, **small, **QUICK)
+    assert result.finished
+    (best,) = result.best
     assert "lr" in best["params"]
     assert best["command"].startswith("lbench run --rule bp --dataset digits")
 
@@ -83,7 +83,7 @@ def test_a_search_returns_what_it_chose(tmp_path: Path) -> None:
         (lambda home: tune("bp", "digits", sampler="grid", home=home), "grid"),
     ],
 )
-def test_mistakes_are_named(tmp_path: Path, call: Any, message: str) -> None:
+def test_an_error_names_the_wrong_argument(tmp_path: Path, call: Any, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         call(tmp_path)
     assert list(tmp_path.iterdir()) == []
@@ -96,8 +96,8 @@ def test_a_script_needs_no_guard_of_its_main_module(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(
         "from lbench.api.studies import study\n"
-        "found = study('two.toml', seeds=1, workers=2, threads=1, home='home', progress=False)\n"
-        "print('finished', found.finished)\n"
+        "result = study('two.toml', seeds=1, workers=2, threads=1, home='home', progress=False)\n"
+        "print('finished', result.finished)\n"
     )
     done = subprocess.run(
         [sys.executable, str(script)],
@@ -113,11 +113,11 @@ def test_a_script_needs_no_guard_of_its_main_module(tmp_path: Path) -> None:
 def test_tables_of_several_datasets_are_stacked() -> None:
     one = Table("MNIST", ("rule", "test error %"), [["bp", "1.8"]], [1], [0])
     two = Table("Digits", ("rule", "p"), [["bp", "0.3"], ["fa", "0.1"]], [1], (), [1])
-    found = stacked([one, two])
-    assert list(found.columns) == ["", "rule", "test error %", "p"]
-    assert found.rows == [
+    table = stacked([one, two])
+    assert list(table.columns) == ["", "rule", "test error %", "p"]
+    assert table.rows == [
         ["MNIST", "bp", "1.8", "—"],
         ["Digits", "bp", "—", "0.3"],
         ["Digits", "fa", "—", "0.1"],
     ]
-    assert (list(found.right), list(found.bold), list(found.red)) == ([2, 3], [0], [2])
+    assert (list(table.right), list(table.bold), list(table.red)) == ([2, 3], [0], [2])

@@ -1,4 +1,4 @@
-"""lbench.run trains what lbench run trains, and its result is a value."""
+"""Tests of lbench.run and its result."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.training.helper import lbench_run
 QUICK: dict[str, Any] = {"epochs": 2, "threads": 1, "progress": False}
 
 
-def test_options_of_the_rule_and_parts_of_the_recipe_are_told_apart(trained: Trained) -> None:
+def test_options_of_the_rule_and_parts_of_the_recipe_are_distinguished(trained: Trained) -> None:
     content = trained.lfnn.content
     assert content["config"]["leadership"] == 0.5
     assert content["recipe"]["lr"] == 0.002
@@ -26,17 +26,17 @@ def test_the_command_line_reports_the_runs_of_the_function(trained: Trained) -> 
     words += ["--set", "leadership=0.5", "--lr", "0.002", "--probe", "leaders"]
     content = lbench_run(*words, home=trained.home)
     assert content["cell"] == trained.lfnn.cell
-    assert all(each["cached"] for each in content["runs"])
+    assert all(run["cached"] for run in content["runs"])
 
 
-def test_the_function_reports_what_is_there(trained: Trained) -> None:
+def test_a_finished_run_is_not_trained_again(trained: Trained) -> None:
     again = run("bp", "digits", seeds=[1], home=trained.home, **QUICK)
-    assert [each["cached"] for each in again.runs] == [True]
+    assert [row["cached"] for row in again.runs] == [True]
     assert again.runs[0]["test_error"] == trained.bp.runs[1]["test_error"]
 
 
 def test_the_result_has_the_mean_with_its_interval(trained: Trained) -> None:
-    errors = [each["test_error"] for each in trained.bp.runs]
+    errors = [row["test_error"] for row in trained.bp.runs]
     summary = trained.bp.test_error
     assert summary is not None
     assert summary.mean == pytest.approx(sum(errors) / 2)
@@ -62,7 +62,7 @@ def test_a_table_is_text_and_html(trained: Trained) -> None:
 def test_frames_have_a_row_per_seed_and_per_epoch(trained: Trained) -> None:
     frame = trained.bp.frame()
     assert list(frame["seed"]) == [0, 1]
-    assert frame["test_error"].tolist() == [each["test_error"] for each in trained.bp.runs]
+    assert frame["test_error"].tolist() == [row["test_error"] for row in trained.bp.runs]
     assert frame["seconds_training"].gt(0).all()
     epochs = trained.bp.epochs()
     assert list(zip(epochs["seed"], epochs["epoch"], strict=True)) == [
@@ -78,7 +78,7 @@ def test_a_plot_has_a_line_per_seed(trained: Trained) -> None:
     assert list(error.lines[1].get_ydata()) == rows[rows["seed"] == 1]["val_error"].tolist()
 
 
-def test_progress_is_on_standard_error_or_nowhere(
+def test_progress_is_written_to_standard_error_unless_turned_off(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     quiet = {**QUICK, "epochs": 1, "home": tmp_path, "store": False}
@@ -90,7 +90,7 @@ def test_progress_is_on_standard_error_or_nowhere(
     assert "epoch 1/1" in err
 
 
-def test_a_run_that_diverges_is_no_exception(tmp_path: Path) -> None:
+def test_a_run_that_diverges_raises_no_exception(tmp_path: Path) -> None:
     # Each step multiplies the weights by 1 - 100.
     explodes = {"optimizer": "sgd", "lr": 100.0, "schedule": "constant", "weight_decay": 1.0}
     result = run("bp", "digits", **explodes, home=tmp_path, store=False, **QUICK)
@@ -111,10 +111,12 @@ def test_a_run_that_diverges_is_no_exception(tmp_path: Path) -> None:
         ({"plugin": "no_such_file.py"}, "no_such_file.py"),
     ],
 )
-def test_mistakes_are_named(tmp_path: Path, arguments: dict[str, Any], message: str) -> None:
-    asked: dict[str, Any] = {"rule": "lfnn_l", "dataset": "digits", "home": tmp_path, **QUICK}
+def test_an_error_names_the_wrong_argument(
+    tmp_path: Path, arguments: dict[str, Any], message: str
+) -> None:
+    correct: dict[str, Any] = {"rule": "lfnn_l", "dataset": "digits", "home": tmp_path, **QUICK}
     with pytest.raises(UsageError, match=message):
-        run(**{**asked, **arguments})
+        run(**{**correct, **arguments})
     assert list(tmp_path.iterdir()) == []
 
 

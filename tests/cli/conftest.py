@@ -1,4 +1,4 @@
-"""A file for a plugin, as ``--plugin`` takes it."""
+"""The path of a plugin file for ``--plugin``."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from lbench.registry import registry
 
 @pytest.fixture
 def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A file for a plugin, which is forgotten afterwards."""
+    """Yield the path of a plugin file; the registry forgets the plugin after the test."""
     known = registry()
-    for each in dataclasses.fields(known):
-        monkeypatch.setattr(known, each.name, copy.copy(getattr(known, each.name)))
+    for field in dataclasses.fields(known):
+        monkeypatch.setattr(known, field.name, copy.copy(getattr(known, field.name)))
     yield tmp_path / "plugin_faulty.py"
     sys.modules.pop("plugin_faulty", None)

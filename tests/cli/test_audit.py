@@ -1,4 +1,4 @@
-"""``lbench audit``, as a user calls it."""
+"""Tests of ``lbench audit``."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def call(*arguments: str) -> Result:
     return CliRunner().invoke(command, list(arguments))
 
 
-def test_json_has_what_was_claimed_and_measured() -> None:
+def test_json_has_claims_and_measurements() -> None:
     done = call("lfnn_l", "--set", "leadership=0.5", "--json")
     assert done.exit_code == 0, done.output
     content = json.loads(done.stdout)
@@ -69,7 +69,7 @@ def chatty(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
-def test_a_contradicted_claim_ends_with_five_and_its_evidence(chatty: Path) -> None:
+def test_a_contradicted_claim_gives_exit_code_5_and_its_evidence(chatty: Path) -> None:
     arguments = ["chatty", "--plugin", str(chatty)]
     done = CliRunner().invoke(command, arguments, standalone_mode=False)
     assert done.return_value == 5
@@ -80,7 +80,7 @@ def test_a_contradicted_claim_ends_with_five_and_its_evidence(chatty: Path) -> N
 @pytest.mark.slow
 @pytest.mark.thorough
 @pytest.mark.no_cover
-def test_several_rules_make_a_table_and_a_refusal_its_reason() -> None:
+def test_several_rules_make_a_table_with_the_reason_of_each_refusal() -> None:
     done = call("fa", "lfnn_l", "fg_a", "--network", "cnn", "--markdown")
     assert done.exit_code == 0, done.output
     _, _, *lines = [line.strip("| ").split(" | ") for line in done.stdout.splitlines()]
@@ -96,18 +96,18 @@ def test_several_rules_make_a_table_and_a_refusal_its_reason() -> None:
     assert fg_a["refusal"].startswith("Rule fg_a")
 
 
-def test_a_contradiction_in_a_table_is_printed_and_ends_with_five(chatty: Path) -> None:
+def test_a_contradiction_in_a_table_is_printed_and_gives_exit_code_5(chatty: Path) -> None:
     arguments = ["chatty", "fa", "--plugin", str(chatty)]
     done = CliRunner().invoke(command, arguments, standalone_mode=False)
     assert done.return_value == 5
     assert "chatty: CONTRADICTED writes" in " ".join(done.stdout.split())
 
 
-def test_options_of_one_rule_are_not_for_several() -> None:
+def test_set_is_refused_for_several_rules() -> None:
     assert call("fa", "dfa", "--set", "conv=full").exit_code == 2
 
 
-def test_a_table_of_one_rule_has_its_options() -> None:
+def test_a_table_of_one_rule_uses_its_options() -> None:
     done = call("lg_bp", "--set", "k=2", "--markdown")
     assert done.exit_code == 0, done.output
     assert "| lg_bp | no | 2 |" in done.stdout  # 1 by default
@@ -135,7 +135,7 @@ def test_the_picture_has_a_legend_axes_and_claims_as_text(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    ("arguments", "says"),
+    ("arguments", "message"),
     [
         (["lfnn_l", "--picture", "a.gif"], ".svg, .png or .pdf"),
         (["lfnn_l", "--picture", "a.svg", "--markdown"], "give one"),
@@ -143,14 +143,14 @@ def test_the_picture_has_a_legend_axes_and_claims_as_text(tmp_path: Path) -> Non
         (["bp", "--dropout", "2"], "2.0 is not in the range"),
     ],
 )
-def test_wrong_options_are_said(arguments: list[str], says: str) -> None:
+def test_a_wrong_option_has_its_message(arguments: list[str], message: str) -> None:
     done = call(*arguments)
     assert done.exit_code == 2
-    assert says in done.output
+    assert message in done.output
 
 
 @pytest.mark.parametrize(
-    ("arguments", "says"),
+    ("arguments", "message"),
     [
         (["lfn"], "Unknown rule 'lfn'"),
         (["bp", "--network", "mlpp"], "Unknown network 'mlpp'"),
@@ -160,13 +160,13 @@ def test_wrong_options_are_said(arguments: list[str], says: str) -> None:
         (["bp", "fa", "--network", "cnn", "--net", "norm=layer"], "must be batch, group or none"),
     ],
 )
-def test_wrong_names_say_the_nearest(arguments: list[str], says: str) -> None:
+def test_a_wrong_name_has_its_message(arguments: list[str], message: str) -> None:
     done = call(*arguments)
     assert done.exception is not None
-    assert says in f"{done.exception} {getattr(done.exception, 'hint', '')}"
+    assert message in f"{done.exception} {getattr(done.exception, 'hint', '')}"
 
 
-def test_one_block_makes_a_local_rule_deep() -> None:
+def test_a_local_rule_on_one_block_has_the_depth_of_the_block() -> None:
     content = json.loads(call("lg_bp", "--blocks", "1", "--json").stdout)
     assert content["units"] == ["block0", "readout"]
     assert content["audit"]["backward_depth"] == {"claimed": 3, "measured": 3}

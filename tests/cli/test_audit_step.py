@@ -1,4 +1,4 @@
-"""``lbench audit --step``: the audit of a training step that a file has."""
+"""Tests of ``lbench audit --step``: the audit of the training step of a file."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ FREE = "\nimport lbench\nclaims = lbench.Claims(transport='none', backward_depth
 
 @pytest.fixture(autouse=True)
 def clean(tmp_path: Path) -> Iterator[None]:
-    """Forget what an audited file has imported, and its folder."""
+    """Remove the modules and the folder of an audited file from ``sys`` after the test."""
     path, modules = list(sys.path), set(sys.modules)
     yield
     sys.path[:] = path
@@ -84,8 +84,8 @@ def test_a_claim_in_the_file_is_compared_and_the_picture_drawn(folder: Path) -> 
     assert ">CONTRADICTED  transport: claimed none, measured full" in drawing  # text as text
 
 
-def test_what_is_not_measurable_ends_with_six(folder: Path) -> None:
-    held = """
+def test_a_claim_that_is_not_measurable_gives_exit_code_6(folder: Path) -> None:
+    text = """
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -113,7 +113,7 @@ def step(model, batch):
         model.matrix -= 0.1 * error.T @ h
         model.first.weight -= 0.1 * (error @ torch.linspace(-1, 1, 3 * 16).view(3, -1).to(x)).T @ x
 """
-    write(folder, held)
+    write(folder, text)
     done = call()
     assert done.return_value == 6, done.output
     assert "Not measurable: BP-free" in done.stdout
@@ -121,12 +121,12 @@ def step(model, batch):
 
 def test_the_same_seed_gives_the_same_weights(folder: Path) -> None:
     write(folder, PLAIN + "\nprint('WEIGHT', model[0].weight[0, 0].item())\n")
-    told = [call("--seed", seed).stderr.splitlines()[0] for seed in ("1", "1", "2")]
-    assert told[0] == told[1] != told[2]
-    assert told[0].startswith("WEIGHT")  # what a file prints is no part of the result
+    lines = [call("--seed", seed).stderr.splitlines()[0] for seed in ("1", "1", "2")]
+    assert lines[0] == lines[1] != lines[2]
+    assert lines[0].startswith("WEIGHT")  # output of the file goes to standard error
 
 
-def test_modules_beside_the_file_can_be_imported_and_main_is_not_run(folder: Path) -> None:
+def test_modules_next_to_the_file_can_be_imported_and_main_is_not_run(folder: Path) -> None:
     write(folder, PLAIN, "their_script.py")
     write(
         folder,
@@ -137,7 +137,7 @@ def test_modules_beside_the_file_can_be_imported_and_main_is_not_run(folder: Pat
 
 
 @pytest.mark.parametrize(
-    ("text", "says"),
+    ("text", "message"),
     [
         ("x = 1\nraise ValueError('no such corpus')", "audited_net.py, line 2: ValueError: no"),
         ("x = 1\ny = (", "audited_net.py, line 2: SyntaxError"),
@@ -168,17 +168,17 @@ def test_modules_beside_the_file_can_be_imported_and_main_is_not_run(folder: Pat
         (PLAIN.replace("model(x)", "model(x.float())"), "line 14: RuntimeError: mat1"),
     ],
 )  # fmt: skip
-def test_each_mistake_in_a_file_has_its_message(folder: Path, text: str, says: str) -> None:
+def test_each_mistake_in_a_file_has_its_message(folder: Path, text: str, message: str) -> None:
     write(folder, "\n\n{}['a']\n", "other.py")
     write(folder, text)
     done = call()
     assert isinstance(done.exception, UsageError), done.output
     error = done.exception
-    assert says in f"{error.message} {error.hint}"
+    assert message in f"{error.message} {error.hint}"
 
 
 @pytest.mark.parametrize(
-    ("step", "says"),
+    ("step", "message"),
     [
         ("audited_net.py", "Write it as FILE.py:FUNCTION"),
         ("audited_net.py:", "Write it as FILE.py:FUNCTION"),
@@ -188,16 +188,16 @@ def test_each_mistake_in_a_file_has_its_message(folder: Path, text: str, says: s
         ("audited-net.py:step", "has not the name of a Python module. Rename the file"),
     ],
 )
-def test_a_wrong_file_has_its_message(folder: Path, step: str, says: str) -> None:
+def test_a_wrong_file_has_its_message(folder: Path, step: str, message: str) -> None:
     for name in ("audited_net.py", "random.py", "audited-net.py"):
         write(folder, PLAIN, name)
     done = CliRunner().invoke(command, ["--step", step], standalone_mode=False)
     assert isinstance(done.exception, UsageError)
-    assert says in f"{done.exception.message} {done.exception.hint}"
+    assert message in f"{done.exception.message} {done.exception.hint}"
 
 
 @pytest.mark.parametrize(
-    ("arguments", "says"),
+    ("arguments", "message"),
     [
         (["bp"], "A rule's name is for the audit of rules"),
         (["--network", "cnn"], "--network is for the audit of rules"),
@@ -206,14 +206,16 @@ def test_a_wrong_file_has_its_message(folder: Path, step: str, says: str) -> Non
         (["--picture", "a.gif"], ".svg, .png or .pdf"),
     ],
 )
-def test_options_of_rules_are_not_for_a_step(folder: Path, arguments: list[str], says: str) -> None:
+def test_options_of_rules_are_refused_for_a_step(
+    folder: Path, arguments: list[str], message: str
+) -> None:
     write(folder, PLAIN)
     done = call(*arguments)
     assert isinstance(done.exception, click.UsageError)
-    assert says in done.exception.format_message()
+    assert message in done.exception.format_message()
 
 
-def test_a_script_that_trains_when_imported_is_named_with_its_line(
+def test_a_script_that_trains_during_its_import_is_named_with_its_line(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(step_file, "PATIENCE", 0.05)
@@ -226,12 +228,12 @@ def test_a_script_that_trains_when_imported_is_named_with_its_line(
     assert "if __name__ == '__main__'" in done.stderr
 
 
-def test_a_quick_audit_says_nothing_while_it_measures(folder: Path) -> None:
+def test_a_quick_audit_shows_no_progress(folder: Path) -> None:
     write(folder, PLAIN)
     assert call().stderr == ""
 
 
-def test_a_slow_measurement_is_named_with_the_time_that_it_has_taken() -> None:
+def test_a_slow_measurement_is_shown_with_its_elapsed_time() -> None:
     stream = io.StringIO()
     with DelayedProgress("bp", after=0.05, stream=stream) as display:
         display.show("2 of 6: dependence of updates on later units")

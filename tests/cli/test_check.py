@@ -1,4 +1,4 @@
-"""``lbench check``: whom a name means, the table, the JSON and the exit code."""
+"""Tests of ``lbench check``: its argument, its table, its JSON and its exit code."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def idle(subject: testing.Subject) -> None:
 
 @pytest.fixture
 def known(monkeypatch: pytest.MonkeyPatch) -> Registry:
-    """Two rules of one plugin, one of which loads, and a plugin that was left out."""
+    """Return a registry with the rules of two plugins, one of which fails to load."""
     own = f"{__name__}:Right"
     made = Registry(
         plugins=[
@@ -72,7 +72,7 @@ def known(monkeypatch: pytest.MonkeyPatch) -> Registry:
 
 @pytest.fixture
 def checks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Three checks that cost nothing, one of each end."""
+    """Replace the checks by three quick ones: one passes, one fails, one is skipped."""
     three = tuple(map(testing.Check, (fine, poor, idle)))
     monkeypatch.setattr("lbench.testing.CHECKS", three)
     monkeypatch.setattr("lbench.testing.checks.CHECKS", three)
@@ -90,7 +90,7 @@ def test_a_rule_goes_before_the_plugin_of_its_name() -> None:
     assert set(rules_of("lbench_lfnn", registry())) >= {"lfnn", "lfnn_l"}
 
 
-def test_names_that_mean_no_rule_say_what_would(known: Registry) -> None:
+def test_the_error_for_a_name_of_no_rule_names_what_is_allowed(known: Registry) -> None:
     with pytest.raises(UsageError, match="'lbench_pairs'") as caught:
         rules_of("lbench_pairs", known)
     assert "Did you mean lbench_pair" in caught.value.hint
@@ -101,7 +101,7 @@ def test_names_that_mean_no_rule_say_what_would(known: Registry) -> None:
 
 
 @pytest.mark.usefixtures("known", "checks")
-def test_a_failing_check_is_told_with_its_reason_and_the_exit_code_is_1() -> None:
+def test_a_failing_check_is_printed_with_its_reason_and_gives_exit_code_1() -> None:
     found = call("one", "--set", "scale=2", code=1)
     table = [line.split() for line in found.stdout.splitlines()]
     assert ["fine", "passed", "with", "{'scale':", "'2'}"] in table

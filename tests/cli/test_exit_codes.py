@@ -1,4 +1,4 @@
-"""The table of exit codes has every code that a command can end with."""
+"""The table of exit codes in docs/json.md has every exit code of the commands."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ def test_each_code_has_one_line() -> None:
     assert [int(code) for code, _, _ in ROWS] == [0, 1, 2, 3, 4, 5, 6, 130]
 
 
-def test_every_kind_of_error_stands_beside_its_code() -> None:
+def test_the_line_of_each_code_names_its_kinds_of_error() -> None:
     kinds = {
-        each.kind: each.exit_code
-        for each in vars(errors).values()
-        if isinstance(each, type) and issubclass(each, errors.LbenchError)
+        value.kind: value.exit_code
+        for value in vars(errors).values()
+        if isinstance(value, type) and issubclass(value, errors.LbenchError)
     }
     del kinds[errors.LbenchError.kind]  # no error is of the base class itself
     kinds |= {errors.SYSTEM: 1, "internal": 1, "interrupted": 130}
-    table = {kind: int(code) for code, told, _ in ROWS for kind in re.findall(r"`(\w+)`", told)}
+    table = {kind: int(code) for code, names, _ in ROWS for kind in re.findall(r"`(\w+)`", names)}
     assert table == kinds
 
 

@@ -1,4 +1,4 @@
-"""An entry with a wrong field, or of another class than it says, is an error that names it."""
+"""An entry with a wrong field, or one that names a wrong class, is an error that names both."""
 
 from __future__ import annotations
 
@@ -59,22 +59,24 @@ def write(plugin: Path, kind: str, entry: str, code: str = "") -> list[str]:
     ("kind", "code", "problem"),
     [(kind, *mistake) for kind, mistakes in MISTAKES.items() for mistake in mistakes],
 )
-def test_a_class_that_is_not_what_its_entry_says_is_an_error_that_names_both(
+def test_a_class_that_does_not_fit_its_entry_is_an_error_that_names_both(
     plugin: Path, kind: str, code: str, problem: str
 ) -> None:
-    said = lbench(kind, "it", *write(plugin, kind, ENTRY[kind], code))
-    assert said.code == 2
-    what = f"'plugin_faulty.py' names 'plugin_faulty:C' for {kind.removesuffix('s')} 'it', but C "
-    assert what in said.err
-    assert problem in said.err
+    output = lbench(kind, "it", *write(plugin, kind, ENTRY[kind], code))
+    assert output.code == 2
+    name = f"{kind.removesuffix('s')} 'it'"
+    assert f"'plugin_faulty.py' names 'plugin_faulty:C' for {name}, but C " in output.err
+    assert problem in output.err
 
 
-def test_no_run_begins_on_a_dataset_of_another_name(plugin: Path, tmp_path: Path) -> None:
+def test_no_run_starts_on_a_dataset_whose_class_has_another_name(
+    plugin: Path, tmp_path: Path
+) -> None:
     arguments = write(plugin, "datasets", ENTRY["datasets"], MISTAKES["datasets"][0][0])
     words = ["--rule", "bp", "--dataset", "it", "--home", str(tmp_path / "home")]
-    said = lbench("run", *words, *arguments)
-    assert (said.code, said.out) == (2, "")
-    assert "has the name 'zebra'" in said.err
+    output = lbench("run", *words, *arguments)
+    assert (output.code, output.out) == (2, "")
+    assert "has the name 'zebra'" in output.err
     assert not (tmp_path / "home").exists()
 
 
@@ -101,12 +103,12 @@ def test_no_run_begins_on_a_dataset_of_another_name(plugin: Path, tmp_path: Path
         ("studies", "StudyEntry('it', 'T', 'a.toml')", "path is 'a.toml', not a Path"),
     ],
 )
-def test_an_entry_with_a_wrong_field_is_refused_by_its_name(
+def test_an_entry_with_a_wrong_field_is_an_error_that_names_the_field(
     plugin: Path, kind: str, entry: str, problem: str
 ) -> None:
-    said = lbench(kind, *write(plugin, kind, entry))
-    assert said.code == 2
-    assert problem in said.err
+    output = lbench(kind, *write(plugin, kind, entry))
+    assert output.code == 2
+    assert problem in output.err
 
 
 @pytest.mark.parametrize(
@@ -128,12 +130,12 @@ def test_an_entry_with_a_wrong_field_is_refused_by_its_name(
         ("analyses", "FigureEntry('it', 'T', 'm:f')", "not a AnalysisEntry"),
     ],
 )
-def test_a_figure_or_an_analysis_with_a_wrong_field_is_refused(
+def test_a_figure_or_an_analysis_with_a_wrong_field_is_an_error(
     plugin: Path, kind: str, entry: str, problem: str
 ) -> None:
-    said = lbench("plugins", *write(plugin, kind, entry))
-    assert said.code == 2
-    assert problem in said.err
+    output = lbench("plugins", *write(plugin, kind, entry))
+    assert output.code == 2
+    assert problem in output.err
 
 
 @pytest.mark.parametrize(
@@ -152,7 +154,7 @@ def test_a_study_with_a_broken_figure_is_refused_before_anything_is_trained(
         'title = "T"\nquestion = "Q?"\ndatasets = ["digits"]\nrules = ["bp"]\nfigures = ["it"]\n'
     )
     arguments = write(plugin, "figures", f"FigureEntry('it', 'T', {load!r})", "C = 5")
-    said = lbench("study", str(study), *arguments, "--home", str(tmp_path / "home"))
-    assert said.code == 2
-    assert problem in said.err
+    output = lbench("study", str(study), *arguments, "--home", str(tmp_path / "home"))
+    assert output.code == 2
+    assert problem in output.err
     assert not (tmp_path / "home").exists()

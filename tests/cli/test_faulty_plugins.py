@@ -1,4 +1,4 @@
-"""A plugin whose code raises, exits or prints is reported, and never looks like a success."""
+"""A plugin whose code raises, exits or prints is reported, and its run never counts as finished."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ SMALL = ["--dataset", "digits", "--network", "mlp", "--net", "widths=8", "--epoc
 
 @pytest.fixture
 def faulty(plugin: Path, tmp_path: Path) -> list[str]:
-    """Arguments that take the faulty rules and a home."""
+    """Return the arguments that name the file of faulty rules and a home."""
     plugin.write_text(FAULTY)
     return ["--plugin", str(plugin), "--home", str(tmp_path / "home")]
 
@@ -86,7 +86,7 @@ def lines_of(code: str) -> list[int]:
     return [number for number, line in lines if line == f"        {code}"]
 
 
-SAID = {
+REASONS = {
     "raises": "ValueError: no such kernel",
     "exits": "SystemExit: 0",
     "leaves": "RuntimeError: os._exit(0) was called",
@@ -102,29 +102,31 @@ SAID = {
 }
 
 
-@pytest.mark.parametrize("rule", SAID)
+@pytest.mark.parametrize("rule", REASONS)
 def test_a_rule_that_fails_gives_reason_line_and_traceback(faulty: list[str], rule: str) -> None:
-    code = dict(zip(SAID, RULES.values(), strict=False))[rule]
-    said = lbench("run", "--rule", rule, *SMALL, "--threads", "1", "--no-store", *faulty, "--json")
-    assert said.code == 1
-    (run,) = said.json["runs"]
+    code = dict(zip(REASONS, RULES.values(), strict=False))[rule]
+    output = lbench(
+        "run", "--rule", rule, *SMALL, "--threads", "1", "--no-store", *faulty, "--json"
+    )
+    assert output.code == 1
+    (run,) = output.json["runs"]
     assert run["status"] == "failed"
-    assert SAID[rule] in run["reason"]
+    assert REASONS[rule] in run["reason"]
     assert run["reason"].endswith(f"(plugin_faulty.py:{lines_of(code)[-1]})")
     assert "in fault" in Path(run["traceback"]).read_text()
-    assert f"Seed 0 failed: {run['reason']}" in said.err
-    assert f"Traceback: {run['traceback']}\n" in said.err
+    assert f"Seed 0 failed: {run['reason']}" in output.err
+    assert f"Traceback: {run['traceback']}\n" in output.err
 
 
-def test_nothing_is_printed_of_runs_of_which_none_has_finished(faulty: list[str]) -> None:
-    said = lbench("run", "--rule", "raises", *SMALL, "--threads", "1", "--no-store", *faulty)
-    assert said.code == 1
-    assert said.out == ""
-    assert said.err.splitlines()[-1].startswith("Traceback: ")
+def test_no_table_is_printed_if_no_run_has_finished(faulty: list[str]) -> None:
+    output = lbench("run", "--rule", "raises", *SMALL, "--threads", "1", "--no-store", *faulty)
+    assert output.code == 1
+    assert output.out == ""
+    assert output.err.splitlines()[-1].startswith("Traceback: ")
 
 
 @pytest.mark.slow
-def test_a_study_says_where_a_rule_failed_and_where_the_traceback_is(
+def test_a_study_names_the_line_of_a_failed_rule_and_its_traceback(
     faulty: list[str], tmp_path: Path
 ) -> None:
     study = tmp_path / "s.toml"
@@ -132,14 +134,14 @@ def test_a_study_says_where_a_rule_failed_and_where_the_traceback_is(
         'title = "T"\nquestion = "Q?"\nkind = "grid"\ndatasets = ["digits"]\nseeds = 1\n'
         'networks = ["mlp"]\nrules = ["late"]\n[set]\nepochs = 20\n"net.widths" = [8]\n'
     )
-    said = lbench("study", str(study), *faulty, *ALONE, "--json")
-    assert said.code == 1
-    (how,) = said.json["unfinished"].values()
-    (reason, traceback) = how.split("; traceback: ")
+    output = lbench("study", str(study), *faulty, *ALONE, "--json")
+    assert output.code == 1
+    (failure,) = output.json["unfinished"].values()
+    (reason, traceback) = failure.split("; traceback: ")
     assert reason.startswith("failed: RuntimeError: os._exit(0) was called")
     assert f"(plugin_faulty.py:{lines_of('    os._exit(0)')[0]})" in reason
     assert "in loss" in Path(traceback).read_text()
-    assert how in said.err
+    assert failure in output.err
 
 
 @pytest.mark.parametrize("rule", ["exits_in_build", "raises_in_build"])
@@ -160,11 +162,11 @@ def test_a_rule_that_cannot_be_built_is_never_a_success(
         "check": ["check", rule, "--quick", *plugin],
         "study": ["study", str(study), *faulty, *ALONE],
     }[command]
-    said = lbench(*words)
-    assert said.code != 0
-    assert f"plugin_faulty.py:{line}" in said.out + said.err
+    output = lbench(*words)
+    assert output.code != 0
+    assert f"plugin_faulty.py:{line}" in output.out + output.err
     if command == "run":
-        assert "The code of a plugin raised it" in said.err
+        assert "The code of a plugin raised it" in output.err
 
 
 AT_ONCE = """
@@ -178,7 +180,7 @@ class AtOnce(Bp):
 
 
 @pytest.mark.parametrize("code", ["os._exit(0)", "sys.exit(0)"])
-def test_a_rule_that_exits_while_a_step_on_one_example_is_tried_fails_alone(
+def test_a_rule_that_exits_in_the_check_of_a_batch_of_one_example_fails_alone(
     plugin: Path, tmp_path: Path, code: str
 ) -> None:
     plugin.write_text(AT_ONCE.format(code=code))
@@ -189,7 +191,8 @@ def test_a_rule_that_exits_while_a_step_on_one_example_is_tried_fails_alone(
         '[[arms]]\nrule = "at_once"\nset = { "net.norm" = "batch" }\n[[arms]]\nrule = "bp"\n'
     )
     home = ["--plugin", str(plugin), "--home", str(tmp_path / "home")]
-    # 1295 training examples in batches of 1294, 1438 in batches of 1437: one is left alone.
+    # 1295 training examples in batches of 1294, and 1438 in batches of 1437: the last batch has
+    # one example.
     small = [*SMALL, "--net", "norm=batch", "--batch", "1294", "--threads", "1", "--no-store"]
     run = lbench("run", "--rule", "at_once", *small, *home)
     assert run.code == 1
@@ -211,18 +214,18 @@ def test_a_rule_that_exits_while_a_step_on_one_example_is_tried_fails_alone(
     ],
     ids=lambda words: "-".join(words[:3:2]),
 )
-def test_what_a_rule_prints_is_no_part_of_the_json(
+def test_output_of_a_rule_is_not_part_of_the_json(
     faulty: list[str], words: list[str], capfd: pytest.CaptureFixture[str]
 ) -> None:
     home = faulty if words[0] == "run" else faulty[:2]
-    said = lbench(*words, *home, "--json")
-    json.loads(said.out)
+    output = lbench(*words, *home, "--json")
+    json.loads(output.out)
     out, err = capfd.readouterr()
-    assert "import speaks" in said.err
+    assert "import speaks" in output.err
     if words[0] in ("run", "audit", "check"):
-        assert "python speaks" in said.err
-        for who in ("descriptor", "child", "library"):
-            assert f"{who} speaks" in err
+        assert "python speaks" in output.err
+        for source in ("descriptor", "child", "library"):
+            assert f"{source} speaks" in err
     assert "speaks" not in out
 
 
@@ -258,22 +261,22 @@ class CannotPredict(Bp):
 def test_parameters_of_prediction_are_counted_without_a_graph(plugin: Path, tmp_path: Path) -> None:
     plugin.write_text(PREDICTS)
     words = [*SMALL, "--threads", "1", "--no-store", "--json"]
-    where = ["--plugin", str(plugin), "--home", str(tmp_path / "home")]
-    found = []
+    home = ["--plugin", str(plugin), "--home", str(tmp_path / "home")]
+    results = []
     for rule in ("whole_graph", "no_graph", "inference", "cut_graph"):
-        said = lbench("run", "--rule", rule, *words, *where)
-        assert said.code == 0, said.err
-        found.append((said.json["params"], said.json["runs"][0]["test_error"]))
-    assert found[1:] == found[:1] * 3
-    assert found[0][0] == {"inf": 64 * 8 + 8 + 8 * 10 + 10, "aux": 0, "fix": 0}
+        output = lbench("run", "--rule", rule, *words, *home)
+        assert output.code == 0, output.err
+        results.append((output.json["params"], output.json["runs"][0]["test_error"]))
+    assert results[1:] == results[:1] * 3
+    assert results[0][0] == {"inf": 64 * 8 + 8 + 8 * 10 + 10, "aux": 0, "fix": 0}
 
 
-def test_a_run_that_fails_before_its_first_step_says_only_that(
+def test_a_run_that_fails_before_its_first_step_reports_only_its_own_error(
     plugin: Path, tmp_path: Path
 ) -> None:
     plugin.write_text(PREDICTS)
-    where = ["--plugin", str(plugin), "--home", str(tmp_path / "home")]
-    said = lbench("run", "--rule", "cannot_predict", *SMALL, "--threads", "1", *where)
-    assert said.code == 1
-    assert "ValueError: no such layer (plugin_faulty.py:" in said.err
-    assert "Unknown configuration" not in said.err
+    home = ["--plugin", str(plugin), "--home", str(tmp_path / "home")]
+    output = lbench("run", "--rule", "cannot_predict", *SMALL, "--threads", "1", *home)
+    assert output.code == 1
+    assert "ValueError: no such layer (plugin_faulty.py:" in output.err
+    assert "Unknown configuration" not in output.err

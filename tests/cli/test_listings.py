@@ -1,3 +1,5 @@
+"""Tests of the listings, of ``lbench data`` and of what they print."""
+
 from __future__ import annotations
 
 import json
@@ -23,8 +25,8 @@ HEAVY = {"torch", "mlflow", "optuna", "pandas", "sqlalchemy", "pydantic", "numpy
 
 
 @pytest.fixture(autouse=True)
-def _nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No data and no cache but what a test puts there."""
+def _empty_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give each test an empty cache, an empty home and no data directory."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "user-cache"))
     monkeypatch.setenv("LBENCH_CACHE", str(tmp_path / "decoded"))
     monkeypatch.setenv("LBENCH_HOME", str(tmp_path / "home"))
@@ -34,7 +36,7 @@ def _nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def pictures(tmp_path: Path) -> Path:
-    """A folder of class folders, its name in need of quotes."""
+    """Return a folder with class folders; its name has a space, which a shell must quote."""
     from PIL import Image
 
     for label in ("cat", "dog"):
@@ -46,11 +48,11 @@ def pictures(tmp_path: Path) -> Path:
 
 
 def call(*args: str, code: int = 0) -> str:
-    found = CliRunner().invoke(cli, args, standalone_mode=False)
-    if found.exception is not None:
-        raise found.exception
-    assert (found.return_value or 0) == code, found.output
-    return found.stdout
+    done = CliRunner().invoke(cli, args, standalone_mode=False)
+    if done.exception is not None:
+        raise done.exception
+    assert (done.return_value or 0) == code, done.output
+    return done.stdout
 
 
 def parsed(*args: str, code: int = 0) -> Any:
@@ -60,7 +62,7 @@ def parsed(*args: str, code: int = 0) -> Any:
 @pytest.mark.parametrize(
     "args", [["--help"], ["rules"], ["plugins"], ["networks"], ["datasets"], ["probes"]]
 )
-def test_listings_import_nothing_heavy(args: list[str]) -> None:
+def test_listings_import_no_heavy_package(args: list[str]) -> None:
     script = (
         "import sys\n"
         "from lbench.cli.main import main\n"
@@ -70,10 +72,10 @@ def test_listings_import_nothing_heavy(args: list[str]) -> None:
         "    assert not error.code, error.code\n"
         "print('\\n' + ' '.join(sys.modules))\n"
     )
-    found = subprocess.run(
+    done = subprocess.run(
         [sys.executable, "-c", script, *args], capture_output=True, text=True, check=True
     )
-    assert set(found.stdout.splitlines()[-1].split()) & HEAVY == set()
+    assert set(done.stdout.splitlines()[-1].split()) & HEAVY == set()
 
 
 def test_rules_are_listed() -> None:
@@ -94,12 +96,12 @@ def test_a_rule_shows_claims_options_and_published_numbers() -> None:
     assert content["published"][0]["source"]
 
 
-def test_published_numbers_at_other_options_are_counted() -> None:
+def test_published_numbers_with_other_options_are_counted() -> None:
     content = parsed("rules", "lfnn_l")
     assert {option["name"] for option in content["options"]} >= {"leadership"}
-    agreeing = [row for row in content["published"] if row["setting"] == "leadership=0.7"]
+    at_defaults = [row for row in content["published"] if row["setting"] == "leadership=0.7"]
     text = call("rules", "lfnn_l")
-    assert f"{len(content['published']) - len(agreeing)} more with other options" in text
+    assert f"{len(content['published']) - len(at_defaults)} more with other options" in text
     assert "0.7" in text
 
 
@@ -133,12 +135,12 @@ def test_a_network_is_shown_on_its_own_dataset_or_another() -> None:
 
 
 def test_a_network_is_shown_on_the_users_own_images(pictures: Path) -> None:
-    where = ["--data-dir", str(pictures), "--data", "size=6"]
+    options = ["--data-dir", str(pictures), "--data", "size=6"]
     with pytest.raises(LbenchError, match="not known before it is decoded") as caught:
-        call("networks", "mlp", "--dataset", "imagefolder", *where)
+        call("networks", "mlp", "--dataset", "imagefolder", *options)
     words = shlex.split(caught.value.hint.partition(": lbench ")[2])
     assert "is ready" in call(*words)
-    content = parsed("networks", "mlp", "--dataset", "imagefolder", *where)
+    content = parsed("networks", "mlp", "--dataset", "imagefolder", *options)
     assert (content["shape"], content["classes"]) == ([3, 6, 6], 2)
 
 
@@ -160,7 +162,7 @@ def test_shapes_are_those_of_the_data() -> None:
     assert known == {"digits", "mnist", "cifar10"}
 
 
-def test_datasets_say_where_they_were_looked_for(tmp_path: Path) -> None:
+def test_a_missing_dataset_names_the_directories_that_were_searched(tmp_path: Path) -> None:
     assert "mlp-275k" in call("datasets")
     content = parsed("datasets", "mnist", "--data-dir", str(tmp_path))
     assert content["state"] == "missing"
@@ -180,7 +182,7 @@ def test_a_dataset_shows_its_options() -> None:
     assert "domain or class" in text
 
 
-def test_what_a_dataset_shows_as_an_option_is_one_with_that_default() -> None:
+def test_each_listed_option_of_a_dataset_has_the_default_of_its_class() -> None:
     for name in registry().datasets:
         cls = registry().load("datasets", name)
         options = {option.name: option.default for option in cls.described}
@@ -194,7 +196,7 @@ def test_what_a_dataset_shows_as_an_option_is_one_with_that_default() -> None:
     "args",
     [["data", "status"], ["data", "prepare"], ["datasets", "digits"], ["data", "status", "digits"]],
 )
-def test_a_data_directory_that_is_not_there_is_a_mistake(args: list[str], tmp_path: Path) -> None:
+def test_a_data_directory_that_does_not_exist_is_an_error(args: list[str], tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="is not a directory"):
         call(*args, "--data-dir", str(tmp_path / "nope"))
     with pytest.raises(UsageError, match="needs the NAME"):
@@ -217,7 +219,7 @@ def test_data_takes_the_options_of_a_dataset(pictures: Path) -> None:
         call("data", "status", "mnist", "--data", "size=6")
 
 
-def test_test_reads_are_shown_where_there_is_a_store(tmp_path: Path) -> None:
+def test_test_reads_are_shown_if_the_home_has_a_store(tmp_path: Path) -> None:
     assert parsed("datasets", "digits")["test_reads"] is None
     assert "test reads" not in call("datasets", "digits")
     home = Home(tmp_path / "home")
@@ -243,7 +245,7 @@ def test_a_broken_store_hides_no_dataset(tmp_path: Path) -> None:
     assert (row["state"], row["test_reads"]) == ("ready", None)
 
 
-def test_studies_say_what_they_ask() -> None:
+def test_a_study_shows_its_question_and_its_settings() -> None:
     titles = {study["name"]: study["title"] for study in parsed("studies")}
     assert titles["followers"] == "Do leaders and followers help at all?"
     one = parsed("studies", "leadership")
@@ -269,7 +271,7 @@ def test_a_probe_shows_the_columns_of_its_table() -> None:
     assert "leaders" in caught.value.hint
 
 
-def test_plugins_say_what_they_bring() -> None:
+def test_plugins_are_listed_with_their_entries() -> None:
     plugins = {plugin["name"]: plugin for plugin in parsed("plugins")}
     assert plugins["bp"]["brings"]["rules"] == ["bp"]
     assert plugins["core"]["distribution"] == "lbench"
@@ -286,7 +288,7 @@ def test_plugins_say_what_they_bring() -> None:
         (["networks", "mlp", "--dataset", "mnits"], "mnist"),
     ],
 )
-def test_unknown_names_get_the_nearest(args: list[str], near: str) -> None:
+def test_the_error_for_an_unknown_name_suggests_the_nearest(args: list[str], near: str) -> None:
     with pytest.raises(UsageError) as caught:
         call(*args)
     assert caught.value.exit_code == 2
@@ -302,7 +304,7 @@ def test_data_status_shows_every_dataset() -> None:
     assert "--data-dir" in text
 
 
-def test_data_status_fits_a_narrow_terminal_and_says_once_what_is_missing(
+def test_data_status_fits_a_narrow_terminal_and_names_a_missing_dataset_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("lbench.report.table.columns", lambda: 80)
@@ -321,7 +323,7 @@ def test_data_prepare_fails_with_3_for_missing_data() -> None:
     assert "is ready" in call("data", "prepare", "digits")
 
 
-def test_data_prepare_without_names_leaves_out_what_nobody_named() -> None:
+def test_data_prepare_without_names_leaves_out_the_users_own_images() -> None:
     rows = parsed("data", "prepare", "--no-download", code=3)
     assert "imagefolder" not in [row["name"] for row in rows]
 

@@ -24,7 +24,7 @@ def new_rule(*args: str) -> str:
 
 
 @pytest.mark.parametrize("base", BASES)
-def test_what_is_written_passes_its_own_tests(base: str, tmp_path: Path) -> None:
+def test_the_written_package_passes_its_own_tests(base: str, tmp_path: Path) -> None:
     written = json.loads(
         new_rule("my_own", "--base", base, "--dir", str(tmp_path / "new"), "--json")
     )
@@ -41,7 +41,7 @@ def test_what_is_written_passes_its_own_tests(base: str, tmp_path: Path) -> None
     assert "1 deselected" in done.stdout
 
 
-def test_the_next_three_commands_are_told(tmp_path: Path) -> None:
+def test_the_next_three_commands_are_printed(tmp_path: Path) -> None:
     text = new_rule("my_own", "--dir", str(tmp_path / "with space"))
     lines = [line.strip() for line in text.partition("Next:")[2].splitlines() if line.strip()]
     assert lines == [

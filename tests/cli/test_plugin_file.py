@@ -1,4 +1,4 @@
-"""``--plugin FILE.py``: a rule that is not installed."""
+"""Tests of ``--plugin FILE.py``: rules that are not installed."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def _forgotten() -> Iterator[None]:
 
 @pytest.fixture
 def known() -> Registry:
-    """A registry with everything that is installed, of this test's own."""
+    """Return a registry with all installed entries that belongs to one test."""
     installed = registry()
     return Registry(
         plugins=list(installed.plugins),
@@ -102,7 +102,9 @@ def lbench(*args: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     return forked.run(*args, cwd=cwd, env={**os.environ, "COLUMNS": "200"})
 
 
-def test_a_file_without_hooks_brings_its_own_public_rules(known: Registry, tmp_path: Path) -> None:
+def test_the_public_rules_of_a_file_without_hooks_are_registered(
+    known: Registry, tmp_path: Path
+) -> None:
     before = set(known.rules)
     known.add_file(write(tmp_path / "plugin_pred.py", PRED))
     assert set(known.rules) - before == {"linear_pred", "plain"}
@@ -137,11 +139,11 @@ def test_a_file_may_be_named_twice_and_leaves_no_bytecode(known: Registry, tmp_p
     known.add_file(path)
     known.add_file(path.parent / ".." / tmp_path.name / path.name)
     assert [plugin.name for plugin in known.plugins].count("plugin_again.py") == 1
-    assert [each.name for each in tmp_path.iterdir()] == ["plugin_again.py"]
+    assert [path.name for path in tmp_path.iterdir()] == ["plugin_again.py"]
 
 
 @pytest.mark.parametrize(
-    ("file", "text", "said", "hint"),
+    ("file", "text", "message", "hint"),
     [
         ("plugin_a.py", "x = (\n", "plugin_a.py, line 1: SyntaxError", ""),
         ("plugin_b.py", "x = 1\n\ny = z\n", "plugin_b.py, line 3: NameError: name 'z'", ""),
@@ -160,29 +162,29 @@ def test_a_file_may_be_named_twice_and_leaves_no_bytecode(known: Registry, tmp_p
         ("torchvision.py", "", "the name of another module", "Rename"),
     ],
 )
-def test_a_file_that_cannot_be_taken_leaves_nothing(
-    known: Registry, tmp_path: Path, file: str, text: str, said: str, hint: str
+def test_a_file_that_is_refused_leaves_the_registry_unchanged(
+    known: Registry, tmp_path: Path, file: str, text: str, message: str, hint: str
 ) -> None:
     path = write(tmp_path / file, text)
     before, modules = set(known.rules), sys.modules.get(path.stem)
     with pytest.raises(PluginError) as caught:
         known.add_file(path)
     assert file in caught.value.message
-    assert said in caught.value.message
+    assert message in caught.value.message
     assert hint in caught.value.hint
     assert set(known.rules) == before
     assert file not in [plugin.name for plugin in known.plugins]
     assert sys.modules.get(path.stem) is modules
 
 
-def test_two_files_of_one_name_are_refused(known: Registry, tmp_path: Path) -> None:
+def test_a_second_file_of_the_same_name_is_refused(known: Registry, tmp_path: Path) -> None:
     known.add_file(write(tmp_path / "a" / "plugin_same.py", CLASS.format("First")))
     with pytest.raises(PluginError, match=r"another module: .*a/plugin_same.py"):
         known.add_file(write(tmp_path / "b" / "plugin_same.py", CLASS.format("Second")))
     assert "second" not in known.rules
 
 
-def test_the_files_text_is_the_rules_code(known: Registry, tmp_path: Path) -> None:
+def test_the_text_of_the_file_is_the_code_of_the_rule(known: Registry, tmp_path: Path) -> None:
     def digest(text: str) -> str:
         sys.modules.pop("plugin_pred", None)
         fresh = Registry()
@@ -199,16 +201,16 @@ def test_commands_that_use_rules_take_plugin_files(name: str) -> None:
     assert isinstance(cli, click.Group)
     command = cli.get_command(click.Context(cli), name)
     assert command is not None
-    options = {each for parameter in command.params for each in parameter.opts}
+    options = {option for parameter in command.params for option in parameter.opts}
     assert "--plugin" in options
 
 
-def test_listings_show_the_files_rules(tmp_path: Path) -> None:
+def test_listings_show_the_rules_of_the_file(tmp_path: Path) -> None:
     write(tmp_path / "plugin_pred.py", PRED)
     write(tmp_path / "plugin_hooks.py", HOOKS)
     files = ["--plugin", "plugin_pred.py", "--plugin", "plugin_hooks.py"]
-    found = lbench("rules", *files, "--json", cwd=tmp_path)
-    rows = {row["name"]: row for row in json.loads(found.stdout)}
+    done = lbench("rules", *files, "--json", cwd=tmp_path)
+    rows = {row["name"]: row for row in json.loads(done.stdout)}
     assert rows["linear_pred"]["plugin"] == "plugin_pred.py"
     assert rows["by_hook"]["paper"] == "Paper"
     assert (
@@ -218,12 +220,12 @@ def test_listings_show_the_files_rules(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("file", ["plugin_a.py", "plugin_missing.py"])
-def test_a_wrong_file_ends_with_2_and_a_message(tmp_path: Path, file: str) -> None:
+def test_a_wrong_file_gives_exit_code_2_and_a_message(tmp_path: Path, file: str) -> None:
     write(tmp_path / "plugin_a.py", "x = (\n")
-    found = lbench("rules", "--plugin", file, cwd=tmp_path)
-    assert found.returncode == 2
-    assert file in found.stderr
-    assert "Traceback" not in found.stderr
+    done = lbench("rules", "--plugin", file, cwd=tmp_path)
+    assert done.returncode == 2
+    assert file in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_an_edited_file_is_trained_again_and_compares_without_the_plugin(
@@ -244,9 +246,9 @@ def test_an_edited_file_is_trained_again_and_compares_without_the_plugin(
     sync(home, metrics, mlflow=False)
     assert "linear_pred" not in registry().rules
     arguments = ["--home", str(home.root), "--json"]
-    found = CliRunner().invoke(cli, ["compare", *arguments], standalone_mode=False)
-    cells = [row["cell"] for row in json.loads(found.stdout)]
-    found = CliRunner().invoke(cli, ["compare", *cells, *arguments], standalone_mode=False)
-    assert found.exception is None
+    listing = CliRunner().invoke(cli, ["compare", *arguments], standalone_mode=False)
+    cells = [row["cell"] for row in json.loads(listing.stdout)]
+    done = CliRunner().invoke(cli, ["compare", *cells, *arguments], standalone_mode=False)
+    assert done.exception is None
     assert len(cells) == 2
     assert all(cell.startswith("linear_pred/digits/mlp/") for cell in cells)

@@ -1,4 +1,4 @@
-"""How a run is followed."""
+"""Tests of the progress of a run."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_a_terminal_has_one_line_with_epoch_loss_validation_error_and_time_left(
     assert stream.getvalue().endswith("\rseed 0  A sentence.\n")
 
 
-def test_elsewhere_there_is_a_plain_line_an_epoch_but_not_more_than_one_a_second(
+def test_another_stream_has_a_line_per_epoch_and_at_most_one_per_second(
     clock: list[float],
 ) -> None:
     stream = io.StringIO()

@@ -1,4 +1,4 @@
-"""``lbench run`` as a user meets it: the JSON contract, bad input, and what it can do without."""
+"""Tests of ``lbench run``: its JSON, wrong input, and the packages that it does not need."""
 
 from __future__ import annotations
 
@@ -36,22 +36,25 @@ HEAVY = (
 def refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> Callable[[tuple[str, ...], int], str]:
-    """Runs ``lbench run`` in this process; returns what it says, having left nothing behind."""
+    """Return a function that runs ``lbench run`` in this process and returns its error message.
+
+    The command must have the given exit code and must not create the home.
+    """
 
     def run(arguments: tuple[str, ...], code: int) -> str:
         home = tmp_path / "home"
         with pytest.raises(SystemExit) as ended:
             main(["run", *arguments, "--home", str(home)])
-        said = capsys.readouterr().err
-        assert ended.value.code == code, said
-        assert "Traceback" not in said
+        output = capsys.readouterr().err
+        assert ended.value.code == code, output
+        assert "Traceback" not in output
         assert not home.exists()
-        return said
+        return output
 
     return run
 
 
-def test_json_is_one_object_with_all_that_the_contract_names(tmp_path: Path) -> None:
+def test_json_is_one_object_with_every_documented_value(tmp_path: Path) -> None:
     result = lbench_run(
         "--rule", "lfnn_l", "--dataset", "digits", "--epochs", "2", "--seeds", "2",
         "--no-store", home=tmp_path,
@@ -108,7 +111,7 @@ class Chatty(LocalRule):
 """
 
 
-def test_a_cheat_of_a_plugin_file_is_contradicted(tmp_path: Path) -> None:
+def test_false_claims_of_a_rule_in_a_plugin_file_are_contradicted(tmp_path: Path) -> None:
     file = tmp_path / "chatty.py"
     file.write_text(CHEAT)
     arguments = ("--rule", "chatty", "--plugin", str(file), *SMALL)
@@ -158,15 +161,15 @@ BAD: list[tuple[tuple[str, ...], int, tuple[str, ...]]] = [
 
 @pytest.mark.parametrize(("arguments", "code", "words"), BAD, ids=lambda x: " ".join(map(str, x))
                          if isinstance(x, tuple) else str(x))  # fmt: skip
-def test_bad_input_is_told_with_what_would_fit(
+def test_the_error_for_wrong_input_names_what_is_allowed(
     arguments: tuple[str, ...],
     code: int,
     words: tuple[str, ...],
     refused: Callable[[tuple[str, ...], int], str],
 ) -> None:
-    said = refused(arguments, code)
+    output = refused(arguments, code)
     for word in words:
-        assert word in said
+        assert word in output
 
 
 def test_an_error_with_json_is_one_object(tmp_path: Path) -> None:
@@ -176,7 +179,7 @@ def test_an_error_with_json_is_one_object(tmp_path: Path) -> None:
     assert result["error"]["kind"] == "usage"
 
 
-def test_missing_data_exits_3_and_says_where_it_was_looked_for(
+def test_missing_data_gives_exit_code_3_and_names_the_searched_directory(
     tmp_path: Path, refused: Callable[[tuple[str, ...], int], str]
 ) -> None:
     empty = tmp_path / "empty"
@@ -185,7 +188,7 @@ def test_missing_data_exits_3_and_says_where_it_was_looked_for(
     assert str(empty) in refused(arguments, 3)
 
 
-def test_a_diverged_run_exits_1_and_its_row_stays(tmp_path: Path) -> None:
+def test_a_diverged_run_gives_exit_code_1_and_keeps_its_row(tmp_path: Path) -> None:
     arguments = ("--rule", "bp", "--dataset", "digits", "--no-store", "--optimizer", "sgd",
                  "--lr", "100", "--weight-decay", "1")  # fmt: skip
     result = lbench_run(*arguments, home=tmp_path, code=1)
@@ -196,7 +199,7 @@ def test_a_diverged_run_exits_1_and_its_row_stays(tmp_path: Path) -> None:
 
 
 def without_heavy_packages(*arguments: str) -> str:
-    """Standard output of ``lbench`` where none of the heavy packages can be imported."""
+    """Return the standard output of ``lbench`` in a process that cannot import heavy packages."""
     blocker = (
         "import sys\n"
         f"for name in {HEAVY!r}:\n"
@@ -211,19 +214,19 @@ def without_heavy_packages(*arguments: str) -> str:
     return done.stdout
 
 
-def test_no_store_needs_none_of_the_heavy_packages(tmp_path: Path) -> None:
-    said = without_heavy_packages("run", "--rule", "bp", *SMALL, "--home", str(tmp_path))
-    assert "test error %" in said
+def test_no_store_needs_no_heavy_package(tmp_path: Path) -> None:
+    output = without_heavy_packages("run", "--rule", "bp", *SMALL, "--home", str(tmp_path))
+    assert "test error %" in output
 
 
-def test_no_store_reads_real_mnist_without_the_heavy_packages(tmp_path: Path) -> None:
+def test_no_store_reads_real_mnist_without_heavy_packages(tmp_path: Path) -> None:
     if not os.environ.get("LBENCH_DATA"):
-        pytest.skip("the real data is not here: name its directory in LBENCH_DATA")
-    said = without_heavy_packages(
+        pytest.skip("no real data: name its directory in LBENCH_DATA")
+    output = without_heavy_packages(
         "run", "--rule", "bp", "--dataset", "mnist", "--examples", "6400", "--no-store",
         "--home", str(tmp_path), "--json",
     )  # fmt: skip
-    assert json.loads(said)["runs"][0]["test_error"] < 60
+    assert json.loads(output)["runs"][0]["test_error"] < 60
 
 
 def edit(path: Path, old: str, new: str) -> None:
@@ -234,7 +237,7 @@ def edit(path: Path, old: str, new: str) -> None:
 
 @pytest.fixture
 def plugin(tmp_path: Path) -> Path:
-    """A distribution with a rule of its own on ``sys.path``: what pip would have installed."""
+    """Return a directory with a distribution that has a rule, as pip installs it."""
     layer = tmp_path / "layer"
     package = layer / "lbench_rule_half"
     info = layer / "lbench_rule_half-1.0.dist-info"
@@ -254,7 +257,7 @@ def plugin(tmp_path: Path) -> Path:
     return layer
 
 
-def test_an_edited_rule_is_trained_again_and_says_so(plugin: Path, tmp_path: Path) -> None:
+def test_an_edited_rule_is_trained_again_with_a_note(plugin: Path, tmp_path: Path) -> None:
     arguments = ("--rule", "half", "--dataset", "digits", "--epochs", "1")
     home, path = tmp_path / "home", {"PYTHONPATH": str(plugin)}
     first = lbench_run(*arguments, home=home, **path)
@@ -270,7 +273,7 @@ def test_an_edited_rule_is_trained_again_and_says_so(plugin: Path, tmp_path: Pat
     assert edited["cell"] != first["cell"]
 
 
-def test_a_dead_store_keeps_the_results_and_exits_4(tmp_path: Path) -> None:
+def test_a_damaged_store_gives_exit_code_4_and_keeps_the_results(tmp_path: Path) -> None:
     (tmp_path / "store.db").write_text("this is no database\n" * 100)
     arguments = ("--rule", "bp", "--dataset", "digits", "--epochs", "1")
     result = lbench_run(*arguments, home=tmp_path, code=4)

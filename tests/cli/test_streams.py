@@ -1,4 +1,4 @@
-"""What commands write: where to, in which colours, and when nobody reads it."""
+"""Output of commands: streams, colours, and streams that are closed or full."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from lbench.report.table import Table
 from lbench.report.terminal import live
 from tests.studies.helper import LBENCH, lbench
 
-WILD = ("--optimizer", "sgd", "--lr", "100", "--schedule", "constant", "--weight-decay", "1")
-"""A recipe that diverges."""
+DIVERGING = ("--optimizer", "sgd", "--lr", "100", "--schedule", "constant", "--weight-decay", "1")
+"""Options with which training diverges."""
 RUN = ("run", "--rule", "bp", "--dataset", "digits", "--epochs", "1", "--threads", "1")
 
 
@@ -35,7 +35,7 @@ def _plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def on_terminal(*words: str) -> str:
-    """Everything that a command writes to a terminal."""
+    """Return all output of a command on a terminal."""
     terminal = Terminal()
     with (
         contextlib.redirect_stdout(terminal),
@@ -47,7 +47,7 @@ def on_terminal(*words: str) -> str:
 
 
 def shell(redirected: str, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """A command in a process of its own, with redirections as a shell takes them."""
+    """Run a command in a process of its own, with redirections of a shell."""
     script = f'set -o pipefail; "$@" {redirected}'
     return subprocess.run(
         ["bash", "-c", script, "bash", *LBENCH, *words],
@@ -59,9 +59,9 @@ def shell(redirected: str, *words: str, **environment: str) -> subprocess.Comple
 
 
 def test_a_diverged_run_leaves_no_escape_sequences_in_a_file(tmp_path: Path) -> None:
-    said = lbench(*RUN, *WILD, "--home", str(tmp_path), "--no-store")
-    assert "diverged" in said.err
-    assert "\x1b" not in said.err + said.out
+    output = lbench(*RUN, *DIVERGING, "--home", str(tmp_path), "--no-store")
+    assert "diverged" in output.err
+    assert "\x1b" not in output.err + output.out
 
 
 @pytest.mark.parametrize("words", [("rules",), ("run", "--rule", "nope", "--dataset", "digits")])
@@ -75,7 +75,7 @@ def test_a_diverged_run_leaves_no_escape_sequences_in_a_file(tmp_path: Path) -> 
         ({"TERM": "dumb"}, False),
     ],
 )
-def test_a_terminal_has_colours_unless_its_user_wants_none(
+def test_a_terminal_has_colours_unless_the_environment_turns_them_off(
     words: tuple[str, ...],
     environment: dict[str, str],
     coloured: bool,
@@ -88,7 +88,7 @@ def test_a_terminal_has_colours_unless_its_user_wants_none(
 
 @pytest.mark.parametrize("name", ["FORCE_COLOR", "CLICOLOR_FORCE"])
 @pytest.mark.parametrize(("value", "coloured"), [("1", True), ("0", False), ("", False)])
-def test_colours_in_a_pipe_can_be_forced_and_fold_nothing(
+def test_colours_in_a_pipe_can_be_forced_and_do_not_fold_lines(
     name: str, value: str, coloured: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(name, value)
@@ -99,13 +99,13 @@ def test_colours_in_a_pipe_can_be_forced_and_fold_nothing(
     assert ("\x1b[" in lbench("run", "--rule", "nope", "--dataset", "digits").err) == coloured
 
 
-def test_one_function_alone_colours_standard_error() -> None:
+def test_only_one_function_colours_standard_error() -> None:
     folder = Path(lbench_package.__file__).parent
     styled = [path.name for path in folder.rglob("*.py") if "click.style(" in path.read_text()]
     assert styled == ["progress.py"]
 
 
-def test_a_dumb_terminal_has_lines_instead_of_one_that_is_redrawn(
+def test_a_dumb_terminal_has_no_live_line(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     assert live(Terminal())
@@ -113,7 +113,7 @@ def test_a_dumb_terminal_has_lines_instead_of_one_that_is_redrawn(
     assert not live(Terminal())
 
 
-def test_a_table_in_a_pipe_has_no_trailing_spaces_and_no_limit(
+def test_a_table_in_a_pipe_has_no_trailing_spaces_and_no_limit_of_width(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     Table("", ["words", "more"], [["a " * 1500 + "b", ""]]).print()
@@ -122,7 +122,9 @@ def test_a_table_in_a_pipe_has_no_trailing_spaces_and_no_limit(
     assert any(line.count("a") == 1500 for line in lines)
 
 
-def test_a_terminal_of_one_column_still_gets_every_letter(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_table_on_a_terminal_of_one_column_has_every_letter(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("COLUMNS", "1")
     terminal = Terminal()
     with contextlib.redirect_stdout(terminal):
@@ -132,7 +134,7 @@ def test_a_terminal_of_one_column_still_gets_every_letter(monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize("words", [("rules",), ("rules", "--json"), ("compare",)])
-def test_a_reader_who_leaves_is_no_error(words: tuple[str, ...], tmp_path: Path) -> None:
+def test_a_reader_that_exits_is_no_error(words: tuple[str, ...], tmp_path: Path) -> None:
     done = shell("| true", *words, LBENCH_HOME=str(tmp_path))
     assert (done.returncode, done.stderr) == (0, "")
 
@@ -146,7 +148,7 @@ def test_output_that_cannot_be_written_is_an_error_without_a_traceback(
     assert done.stderr == "Error: No space left on device: standard output\n"
 
 
-def test_an_error_in_json_that_cannot_be_written_is_told_on_standard_error() -> None:
+def test_an_error_in_json_that_cannot_be_written_is_written_to_standard_error() -> None:
     done = shell("> /dev/full", "run", "--rule", "nope", "--dataset", "digits", "--json")
     assert done.returncode == 2
     assert done.stderr.startswith("Error: Unknown rule 'nope'.")
@@ -161,7 +163,7 @@ def test_a_run_needs_no_standard_error(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("closed", ["2>&-", "2> /dev/full", "> /dev/full 2> /dev/full"])
-def test_an_error_that_nobody_reads_keeps_its_exit_code(closed: str) -> None:
+def test_an_error_that_cannot_be_written_keeps_its_exit_code(closed: str) -> None:
     done = shell(closed, "run", "--rule", "nope", "--dataset", "digits")
     assert (done.returncode, done.stdout, done.stderr) == (2, "", "")
 
@@ -172,7 +174,7 @@ def test_a_command_needs_no_standard_output() -> None:
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
-def test_signs_that_an_encoding_lacks_end_no_command(encoding: str) -> None:
+def test_characters_that_an_encoding_lacks_end_no_command(encoding: str) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "lbench", "rules"],
         capture_output=True,

@@ -1,4 +1,4 @@
-"""How a study is followed."""
+"""Tests of the progress of a study."""
 
 from __future__ import annotations
 
@@ -14,32 +14,34 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return now
 
 
-def test_the_time_left_counts_what_has_ended_in_this_process(clock: list[float]) -> None:
-    followed = StudyProgress()
+def test_the_time_left_is_estimated_from_the_runs_that_ended_in_this_process(
+    clock: list[float],
+) -> None:
+    progress = StudyProgress()
     for point in ("one", "other"):
-        followed.search(point, 25, 50, 2.0)
-        followed.final(point, 0, 5)
-    assert followed.left() is None
-    followed.run("one trial 25", 0, 100)
+        progress.search(point, 25, 50, 2.0)
+        progress.final(point, 0, 5)
+    assert progress.left() is None
+    progress.run("one trial 25", 0, 100)
     clock[0] += 30
-    followed.search("one", 28, 50, 2.0)
-    # Three in 30 s; 22 + 25 trials and 10 final runs are left.
-    assert followed.left() == pytest.approx(570)
-    followed.search("one", 50, 50, 2.0)
-    followed.search("other", 50, 50, 2.0)
+    progress.search("one", 28, 50, 2.0)
+    # Three trials took 30 s; 22 + 25 trials and 10 final runs are left.
+    assert progress.left() == pytest.approx(570)
+    progress.search("one", 50, 50, 2.0)
+    progress.search("other", 50, 50, 2.0)
     for point in ("one", "other"):
-        followed.final(point, 5, 5)
-    assert followed.left() is None
+        progress.final(point, 5, 5)
+    assert progress.left() is None
 
 
-def test_a_line_says_how_far_a_point_is(capsys: pytest.CaptureFixture[str]) -> None:
-    followed = StudyProgress()
-    followed.search("lfnn_l/digits/mlp", 3, 50, 2.5)
-    followed.final("lfnn_l/digits/mlp", 0, 5)
-    followed.search("bp/digits/mlp", 0, 50, None)
-    followed.search("lfnn_l/digits/mlp", 50, 50, 2.25)
-    followed.final("lfnn_l/digits/mlp", 5, 5)
-    told = capsys.readouterr().err.splitlines()
-    assert told[0] == "lfnn_l/digits/mlp  trial 3/50  best 2.50"
-    # Between two lines of ten seconds only what is over is told.
-    assert told[1:] == ["lfnn_l/digits/mlp  trial 50/50  best 2.25  final run 5/5"]
+def test_a_line_shows_the_progress_of_a_point(capsys: pytest.CaptureFixture[str]) -> None:
+    progress = StudyProgress()
+    progress.search("lfnn_l/digits/mlp", 3, 50, 2.5)
+    progress.final("lfnn_l/digits/mlp", 0, 5)
+    progress.search("bp/digits/mlp", 0, 50, None)
+    progress.search("lfnn_l/digits/mlp", 50, 50, 2.25)
+    progress.final("lfnn_l/digits/mlp", 5, 5)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "lfnn_l/digits/mlp  trial 3/50  best 2.50"
+    # A point that is complete has a line at once; the others wait ten seconds.
+    assert lines[1:] == ["lfnn_l/digits/mlp  trial 50/50  best 2.25  final run 5/5"]

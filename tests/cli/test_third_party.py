@@ -1,4 +1,4 @@
-"""The example of a distribution of someone else: its probe, figure and analysis in a report."""
+"""Tests of the example plugin of another author: its probe, figure and analysis in a report."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ PROJECT = tomllib.loads((EXAMPLE / "pyproject.toml").read_text())["project"]
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory with the metadata that an installation of the example has."""
+    """Return a directory with the metadata of an installed distribution of the example."""
     folder = tmp_path_factory.mktemp("installed")
     info = folder / "lbench_rule_sign_pred-1.0.0.dist-info"
     info.mkdir()
-    said = f"Metadata-Version: 2.1\nName: {PROJECT['name']}\nVersion: {PROJECT['version']}\n"
-    (info / "METADATA").write_text(said)
-    points = "\n".join(f"{k} = {v}" for k, v in PROJECT["entry-points"]["lbench"].items())
-    (info / "entry_points.txt").write_text(f"[lbench]\n{points}\n")
+    metadata = f"Metadata-Version: 2.1\nName: {PROJECT['name']}\nVersion: {PROJECT['version']}\n"
+    (info / "METADATA").write_text(metadata)
+    entries = "\n".join(f"{k} = {v}" for k, v in PROJECT["entry-points"]["lbench"].items())
+    (info / "entry_points.txt").write_text(f"[lbench]\n{entries}\n")
     return folder
 
 
@@ -38,9 +38,8 @@ def lbench(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_the_plugin_is_listed_with_its_figure_and_its_analysis(folder: Path) -> None:
-    plugins = {
-        each["name"]: each for each in json.loads(lbench(folder, "plugins", "--json").stdout)
-    }
+    rows = json.loads(lbench(folder, "plugins", "--json").stdout)
+    plugins = {plugin["name"]: plugin for plugin in rows}
     brings = plugins["sign_pred"]["brings"]
     assert brings["probes"] == brings["figures"] == brings["analyses"] == ["sign_angle"]
     assert "figures: sign_angle; analyses: sign_angle" in " ".join(
@@ -48,22 +47,22 @@ def test_the_plugin_is_listed_with_its_figure_and_its_analysis(folder: Path) -> 
     )
 
 
-def test_a_study_reports_what_the_plugins_own_probe_recorded(folder: Path) -> None:
+def test_a_study_reports_the_rows_of_the_plugins_own_probe(folder: Path) -> None:
     study = str(EXAMPLE / "sign_angle.toml")
     flags = ["--yes", "--workers", "1", "--threads", "1", "--json"]
-    found = json.loads(lbench(folder, "study", study, *flags).stdout)
+    content = json.loads(lbench(folder, "study", study, *flags).stdout)
     again = json.loads(lbench(folder, "report", study, "--json").stdout)
-    assert again["answer"] == found["answer"]
-    assert found["left_out"] == {}
+    assert again["answer"] == content["answer"]
+    assert content["left_out"] == {}
 
-    answer = found["answer"]
+    answer = content["answer"]
     assert answer["sentence"].startswith("The angle between feedback and weights of the last block")
     angles = list(answer["data"]["angles"].values())
-    assert [len(each) for each in angles] == [2, 2]
-    # Right signs point nearer to the weights than those of which a fifth is turned around.
+    assert [len(by_seed) for by_seed in angles] == [2, 2]
+    # Feedback with correct signs has a smaller angle to the weights than with a fifth flipped.
     assert max(angles[0]) < min(angles[1]) < 90
 
-    page = Path(found["report"])
+    page = Path(content["report"])
     text = page.read_text()
     assert answer["sentence"] in text
     assert "Angle between feedback and weights" in text

@@ -46,7 +46,9 @@ def test_a_timeout_stops_a_study_and_the_output_says_how_to_continue(
     assert "Stopped (timeout). The same command continues from there." in first.err
     content = first.json
     assert (content["complete"], content["stopped"], content["report"]) == (False, "timeout", None)
-    assert "No process is running it. Continue it with: lbench study" in lbench(*words, "--status").out
+    assert (
+        "No process is running it. Continue it with: lbench study" in lbench(*words, "--status").out
+    )
 
 
 def test_workers_honour_omp_num_threads(
@@ -257,7 +259,7 @@ def test_a_study_of_more_than_two_hours_needs_a_confirmation(
     name = file(tmp_path, 'rules = ["bp"]')
     result = lbench("study", name, "--device", "cpu", "--home", str(tmp_path / "none"))
     assert result.code == 2
-    assert "Give --yes to run it all the same" in result.err
+    assert "Give --yes to start it" in result.err
     assert not (tmp_path / "none").exists()
 
 

@@ -314,7 +314,9 @@ def test_the_output_for_a_changed_file_mentions_the_earlier_version(
     output = lbench(*words).out
     assert "has no runs of this version of its file" in output
     assert "Left out: 2 points of an earlier version of the file." in output
-    assert "2 points of an earlier version of its file left out" in lbench("report", *words[1:-1]).err
+    assert (
+        "2 points of an earlier version of its file left out" in lbench("report", *words[1:-1]).err
+    )
 
 
 def test_the_error_for_a_damaged_plan_has_a_remedy(survived: Survived, tmp_path: Path) -> None:
