@@ -20,8 +20,14 @@ if TYPE_CHECKING:
     from lbench.api.training import run as run
     from lbench.auditing.steps import audit as audit
     from lbench.claims import Claims as Claims
+    from lbench.config import DatasetConfig as DatasetConfig
     from lbench.config import RuleConfig as RuleConfig
     from lbench.config import param as param
+    from lbench.data.dataset import Location as Location
+    from lbench.data.dataset import Raw as Raw
+    from lbench.data.dataset import Split as Split
+    from lbench.data.source import Source as Source
+    from lbench.errors import DataError as DataError
     from lbench.errors import UsageError as UsageError
     from lbench.hooks import AnalysisEntry as AnalysisEntry
     from lbench.hooks import DatasetEntry as DatasetEntry
@@ -69,6 +75,8 @@ _HOMES = {
     "Chain": "network",
     "Claims": "claims",
     "Column": "probe",
+    "DataError": "errors",
+    "DatasetConfig": "config",
     "DatasetEntry": "hooks",
     "FigureEntry": "hooks",
     "GradientRule": "rule",
@@ -76,6 +84,7 @@ _HOMES = {
     "Group": "rule",
     "Init": "init",
     "LocalRule": "rule",
+    "Location": "data.dataset",
     "Network": "network",
     "NetworkEntry": "hooks",
     "NetworkSpec": "networks.spec",
@@ -83,6 +92,7 @@ _HOMES = {
     "Probe": "probe",
     "ProbeEntry": "hooks",
     "PublishedEntry": "hooks",
+    "Raw": "data.dataset",
     "Readout": "network",
     "Recipe": "recipe",
     "Rule": "rule",
@@ -90,6 +100,8 @@ _HOMES = {
     "RuleEntry": "hooks",
     "Scene": "probe",
     "Layer": "layer",
+    "Source": "data.source",
+    "Split": "data.dataset",
     "Step": "step",
     "StudyEntry": "hooks",
     "Task": "task",

@@ -24,7 +24,7 @@ def param(
     searched: bool = True,
     help: str = "",
 ) -> Any:
-    """Declare an option of a rule, a network or a recipe.
+    """Declare an option of a rule, a network, a dataset or a recipe.
 
     Args:
         default: the default.
@@ -164,6 +164,14 @@ class Options(BaseModel):
 
 class RuleConfig(Options):
     """The options of a rule; subclass it and declare fields with :func:`param`."""
+
+
+class DatasetConfig(Options):
+    """The options of a dataset; subclass it and declare fields with :func:`param`."""
+
+    permute: int | None = param(
+        None, low=0, help="Seed of one permutation of the pixels of all images"
+    )
 
 
 def has_type(annotation: Any, value: Any) -> bool:

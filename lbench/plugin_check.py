@@ -93,6 +93,8 @@ def _dataset_problem(name: str, cls: Any) -> str | None:
             return f"has no {attribute}: write {attribute} = … in it"
         if not isinstance(value, str) or not value:
             return f"has the {attribute} {value!r}, which is not a word"
+    if not derives(cls.Config, ("lbench.config", "DatasetConfig")):
+        return f"has a Config that is {cls.Config!r}, not a class that derives from DatasetConfig"
     if cls.name != name:
         return f"has the name {cls.name!r}: give entry and class the same name"
     return None

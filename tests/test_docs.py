@@ -17,6 +17,7 @@ import torch
 from lbench.claims import Claims
 from lbench.cli.main import COMMANDS
 from lbench.cli.new_rule import contents
+from lbench.data.digits import FILE
 from lbench.hooks import API
 from lbench.init import Init
 from lbench.registry import Registry
@@ -157,6 +158,25 @@ def test_the_network_of_parts_on_the_page_builds() -> None:
     for entry in hooks["lbench_networks"]():
         assert entry.load.endswith(":Wide")
         assert names["Wide"](**entry.preset).width in (100, 1000)
+
+
+def test_the_dataset_of_the_page_is_trained_on(tmp_path: Path) -> None:
+    code = block_of("writing-a-dataset.md", "class Glyphs(")
+    assert len(code.splitlines()) <= 25
+    (tmp_path / "glyphs.py").write_text(code)
+    (tmp_path / "glyphs.npz").write_bytes(FILE.read_bytes())
+    words = ["--rule", "bp", "--dataset", "glyphs", "--plugin", str(tmp_path / "glyphs.py"),
+             "--data-dir", str(tmp_path), "--epochs", "2", "--no-store"]  # fmt: skip
+    cache = {"LBENCH_CACHE": str(tmp_path / "cache")}
+    plain = lbench_run(*words, home=tmp_path / "home", **cache)
+    inverted = lbench_run(*words, "--data", "inverted=true", home=tmp_path / "home", **cache)
+    assert plain["test_error"]["mean"] < 40
+    assert inverted["cell"] != plain["cell"]
+    assert len(list((tmp_path / "cache").glob("glyphs-*.bin"))) == 2
+    entries: dict[str, Any] = {}
+    exec(block_of("writing-a-dataset.md", "def lbench_datasets"), entries)
+    (entry,) = entries["lbench_datasets"]()
+    assert entry.name == "glyphs"
 
 
 def test_the_readmes_rule_is_a_rule() -> None:

@@ -36,6 +36,7 @@ PLAIN: tuple[str, ...] = (
     "docs/interface.md",
     "docs/networks.md",
     "docs/probes.md",
+    "docs/writing-a-dataset.md",
     "docs/writing-a-network.md",
     "docs/writing-a-rule.md",
     "examples",

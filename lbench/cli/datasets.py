@@ -78,7 +78,7 @@ def describe(name: str, data_dir: Path | None, home: Home) -> dict[str, Any]:
         **_row(entry),
         "epochs": source.epochs,
         "augmentation": source.augmentation,
-        "options": [option.as_dict() for option in source.described],
+        "options": source.Config.table(),
         "directories": [str(path) for path in source.directories(data_dir)],
         **{k: v for k, v in state.items() if k not in ("name", "title", "options")},
         "found_as": state["title"],

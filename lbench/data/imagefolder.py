@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from lbench.config import DatasetConfig, param
 from lbench.data.dataset import Location, MissingDataError, Raw, RawFile, Split
 from lbench.data.folders import (
     INNER,
@@ -21,7 +20,6 @@ from lbench.data.folders import (
     shortened,
 )
 from lbench.data.images import decode, first_frame_note
-from lbench.data.options import Option, whole
 from lbench.data.paths import expanded
 from lbench.data.progress import progress
 from lbench.data.source import Source
@@ -49,31 +47,19 @@ class ImageFolder(Source):
     With class folders alone, 20 % of each class becomes the test set, chosen by a hash of the
     file's name. Tiny ImageNet is read as published (``train/<class>/images``,
     ``val/val_annotations.txt``, unlabelled ``test/images``), with ``val/`` as its test set.
-
-    Args:
-        size: height and width in pixels; the shorter side is resized to it, then the centre is
-            cropped.
-
-    Raises:
-        UsageError: ``size`` is not a whole number from 1 to 1024.
     """
 
     name = "imagefolder"
     title = "A folder of class folders"
     files = "train/<class>/*.jpg with test/<class>/*.jpg (or val/), or <class>/*.jpg"
     format = 2
-    described = (
-        Option("size", 32, f"a whole number from 1 to {LARGEST}", "Height and width in pixels"),
-        *Source.described,
-    )
 
-    def __init__(self, /, size: int | str = 32, **options: object) -> None:
-        self.size = whole(self.name, "size", size, 1, LARGEST, example=32)
-        super().__init__(**options)
+    class Config(DatasetConfig):
+        """Options of a folder: the shorter side is resized to ``size``, the centre is cropped."""
 
-    def options(self) -> Mapping[str, Any]:
-        """Return the size with the other options."""
-        return {**super().options(), "size": self.size}
+        size: int = param(32, low=1, high=LARGEST, help="Height and width in pixels")
+
+    config: ImageFolder.Config
 
     def directories(self, data_dir: Path | None) -> list[Path]:
         """List ``data_dir`` alone if it is given."""
@@ -138,11 +124,11 @@ class ImageFolder(Source):
         if untested := sorted(set(classes) - {label for _, label in rows["test"]}):
             notes.append(f"No test images of {shortened(untested)}.")
         files = [file for which in ("train", "test") for file, _ in rows[which]]
-        images = np.empty((len(files), 3, self.size, self.size), dtype=np.uint8)
+        images = np.empty((len(files), 3, self.config.size, self.config.size), dtype=np.uint8)
         several = 0
         with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
             decoded = pool.map(
-                lambda file: decode(file.path.read_bytes(), str(file.path), self.size), files
+                lambda file: decode(file.path.read_bytes(), str(file.path), self.config.size), files
             )
             for row, picture in enumerate(
                 progress(decoded, f"decoding {location.root}", len(files))
@@ -157,7 +143,7 @@ class ImageFolder(Source):
         held_out = location.layout == "classes"
         note = ", 20 % held out" if held_out else ""
         return Raw(
-            title=f"{printable(location.root.name)} ({self.size}x{self.size}{note})",
+            title=f"{printable(location.root.name)} ({self.config.size}x{self.config.size}{note})",
             variant="folder, 20 % of each class held out as test" if held_out else "folder",
             classes=tuple(printable(label) for label in classes),
             train=Split(images[:n], labels[:n].astype(np.int64)),

@@ -11,20 +11,18 @@ import dataclasses
 import hashlib
 import json
 from abc import abstractmethod
-from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 
+from lbench.config import DatasetConfig, param
 from lbench.data.dataset import Dataset, Labels, Location, Raw, Segment, Split
 from lbench.data.digits import Digits
 from lbench.data.mnist import Mnist
-from lbench.data.options import Option, whole
 from lbench.data.permutation import permutation
 from lbench.data.source import Source
-from lbench.errors import UsageError
 
 RECIPE = MappingProxyType(
     {"optimizer": "sgd", "momentum": 0.0, "schedule": "constant", "lr": 0.1, "batch": 32}
@@ -33,25 +31,21 @@ RECIPE = MappingProxyType(
 
 
 class TaskSequence(Source):
-    """A sequence of tasks made from one dataset. Subclasses implement ``sequence``.
+    """A sequence of tasks made from one dataset. Subclasses implement ``sequence``."""
 
-    Args:
-        tasks: the number of tasks.
-    """
+    class Config(DatasetConfig):
+        """Options of every sequence."""
 
+        tasks: int = param(5, low=1, help="Tasks, one after another")
+
+    config: TaskSequence.Config
     base: ClassVar[type[Source]]
-    most: ClassVar[int]
     epochs = 1
     recipe = RECIPE
 
-    def __init__(self, /, tasks: object = 5, **options: object) -> None:
-        self.tasks = whole(self.name, "tasks", tasks, 1, self.most, example=5)
+    def __init__(self, /, **options: object) -> None:
         super().__init__(**options)
-        self.inner = self.base(permute=self.permute)
-
-    def options(self) -> Mapping[str, Any]:
-        """Return the number of tasks with the other options."""
-        return {**super().options(), "tasks": self.tasks}
+        self.inner = self.base(permute=self.config.permute)
 
     @abstractmethod
     def sequence(self, data: Dataset) -> Dataset:
@@ -59,7 +53,7 @@ class TaskSequence(Source):
 
     def view(self, data: Dataset) -> Dataset:
         """Return the sequence, with a name and a digest of its own."""
-        content = [self.name, data.digest, dict(self.options())]
+        content = [self.name, data.digest, self.options()]
         sha = hashlib.sha256(json.dumps(content, sort_keys=True).encode())
         return dataclasses.replace(self.sequence(data), name=self.name, digest=sha.hexdigest())
 
@@ -109,25 +103,15 @@ class Permuted(TaskSequence):
 
     Goodfellow et al. 2013, An empirical investigation of catastrophic forgetting, arXiv:1312.6211;
     as a sequence: Kirkpatrick et al. 2017, PNAS 114(13), Section "Permuted MNIST".
-
-    Args:
-        seed: seed of the permutations; task t has the same one for any number of tasks.
     """
 
-    most = 100
-    described = (
-        Option("tasks", 5, f"a whole number from 1 to {most}", "Tasks, one after another"),
-        Option("seed", 0, "a whole number of at least 0", "Seed of the tasks' permutations"),
-        *Source.described,
-    )
+    class Config(TaskSequence.Config):
+        """Options: task t has the same permutation for any number of tasks."""
 
-    def __init__(self, /, tasks: object = 5, seed: object = 0, **options: object) -> None:
-        self.seed = whole(self.name, "seed", seed, 0, None, example=1)
-        super().__init__(tasks=tasks, **options)
+        tasks: int = param(5, low=1, high=100, help="Tasks, one after another")
+        seed: int = param(0, low=0, help="Seed of the tasks' permutations")
 
-    def options(self) -> Mapping[str, Any]:
-        """Return the seed with the other options."""
-        return {**super().options(), "seed": self.seed}
+    config: Permuted.Config
 
     @property
     def permuted(self) -> bool:
@@ -137,11 +121,14 @@ class Permuted(TaskSequence):
     def sequence(self, data: Dataset) -> Dataset:
         """Give every task all images and a random order of their pixels."""
         train, test = np.arange(len(data.train)), np.arange(len(data.test))
-        orders = [permutation(f"{self.seed} task {t}", data.shape) for t in range(self.tasks)]
+        orders = [
+            permutation(f"{self.config.seed} task {t}", data.shape)
+            for t in range(self.config.tasks)
+        ]
         return dataclasses.replace(
             data,
-            title=f"Permuted {data.title}, {self.tasks} tasks",
-            variant=f"{data.variant}, {self.tasks} permutations of seed {self.seed}",
+            title=f"Permuted {data.title}, {self.config.tasks} tasks",
+            variant=f"{data.variant}, {self.config.tasks} permutations of seed {self.config.seed}",
             segments=tuple(Segment(train, test, order) for order in orders),
         )
 
@@ -151,52 +138,35 @@ class Paired(TaskSequence):
 
     Zenke, Poole and Ganguli 2017, Continual learning through synaptic intelligence, ICML, Section
     5.1; the scenarios: van de Ven and Tolias 2019, arXiv:1904.07734.
-
-    Args:
-        scenario: ``domain``: labels are the class within the pair, so that all tasks share two
-            outputs. ``class``: every class has an output of its own, and must be distinguished
-            from the classes of all tasks.
     """
 
-    most = 5
-    described = (
-        Option("tasks", 5, f"a whole number from 1 to {most}", "Pairs of classes, in their order"),
-        Option(
-            "scenario",
-            "domain",
-            "domain or class",
-            "Labels: the class within the pair, or among all pairs",
-        ),
-        *Source.described,
-    )
+    class Config(TaskSequence.Config):
+        """Options of pairs.
 
-    def __init__(
-        self, /, tasks: object = 5, scenario: object = "domain", **options: object
-    ) -> None:
-        if scenario not in ("domain", "class"):
-            raise UsageError(
-                f"The option scenario of dataset {self.name} must be domain or class, "
-                f"got {scenario!r}.",
-                "An example: scenario=class.",
-            )
-        self.scenario = scenario
-        super().__init__(tasks=tasks, **options)
+        In the scenario ``domain``, labels are the class within the pair, so that all tasks share
+        two outputs. In ``class``, every class has an output of its own, and must be distinguished
+        from the classes of all tasks.
+        """
 
-    def options(self) -> Mapping[str, Any]:
-        """Return the scenario with the other options."""
-        return {**super().options(), "scenario": self.scenario}
+        tasks: int = param(5, low=1, high=5, help="Pairs of classes, in their order")
+        scenario: Literal["domain", "class"] = param(
+            "domain", help="Labels: the class within the pair, or among all pairs"
+        )
+
+    config: Paired.Config
 
     def sequence(self, data: Dataset) -> Dataset:
         """Give every task the images of its two classes."""
         train, test = self._chosen(data.train), self._chosen(data.test)
         tasks = [
-            [np.flatnonzero(s.labels // 2 == t) for s in (train, test)] for t in range(self.tasks)
+            [np.flatnonzero(s.labels // 2 == t) for s in (train, test)]
+            for t in range(self.config.tasks)
         ]
-        classes = data.classes[: 2 * self.tasks]
-        if self.scenario == "domain":
+        classes = data.classes[: 2 * self.config.tasks]
+        if self.config.scenario == "domain":
             train, test = (Split(s.images, s.labels % 2) for s in (train, test))
             classes = ("first of the pair", "second of the pair")
-        scenario = f"{self.tasks} tasks, {self.scenario}-incremental"
+        scenario = f"{self.config.tasks} tasks, {self.config.scenario}-incremental"
         return dataclasses.replace(
             data,
             title=f"Split {data.title}, {scenario}",
@@ -208,9 +178,9 @@ class Paired(TaskSequence):
         )
 
     def _chosen(self, split: Split) -> Split:
-        if split.labels.max() < 2 * self.tasks:
+        if split.labels.max() < 2 * self.config.tasks:
             return split
-        chosen: Labels = np.flatnonzero(split.labels < 2 * self.tasks)
+        chosen: Labels = np.flatnonzero(split.labels < 2 * self.config.tasks)
         return Split(split.images[chosen], split.labels[chosen])
 
 

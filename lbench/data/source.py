@@ -13,12 +13,12 @@ from typing import Any, ClassVar
 
 import platformdirs
 
+from lbench.config import DatasetConfig
 from lbench.data import cache, permutation
 from lbench.data.content import check, finish
 from lbench.data.dataset import Dataset, Location, MissingDataError, Raw, Split
-from lbench.data.options import Option, whole
 from lbench.data.paths import expanded
-from lbench.errors import DataError, UsageError, unknown
+from lbench.errors import DataError, UsageError
 
 __all__ = ["Dataset", "Location", "MissingDataError", "Raw", "Source", "Split"]
 
@@ -36,14 +36,20 @@ class Source(ABC):
         torchvision: the class of ``torchvision.datasets`` that downloads it, or "".
         cached: whether decoding is worth a file in the cache.
         format: a number that is raised whenever ``read`` returns other arrays for the same files.
-        described: the options; a subclass adds its own.
+        Config: the options; a subclass declares its own in a class that derives from
+            :class:`lbench.config.DatasetConfig`.
 
     Args:
-        permute: seed of a permutation of the pixels, the same for every image; None for none.
+        options: values by option, as numbers or as text.
+
+    Attributes:
+        config: the options, checked.
 
     Raises:
         UsageError: an unknown option, or a value that does not fit.
     """
+
+    Config: ClassVar[type[DatasetConfig]] = DatasetConfig
 
     name: ClassVar[str]
     title: ClassVar[str]
@@ -55,35 +61,24 @@ class Source(ABC):
     torchvision: ClassVar[str] = ""
     cached: ClassVar[bool] = True
     format: ClassVar[int] = 1
-    described: ClassVar[tuple[Option, ...]] = (
-        Option(
-            "permute",
-            None,
-            "a whole number of at least 0, or none",
-            "Seed of one permutation of the pixels of all images",
-        ),
-    )
-    permute: int | None = None
+    config: DatasetConfig
 
-    def __init__(self, /, permute: object = None, **options: object) -> None:
-        for option in options:
-            names = sorted(known.name for known in self.described)
-            listing = f"Options of {self.name}: {', '.join(names)}."
-            raise unknown(f"option of dataset {self.name}:", option, names, listing=listing)
-        if permute is not None and permute != "none":
-            self.permute = whole(self.name, "permute", permute, 0, None, example=1)
+    def __init__(self, /, **options: object) -> None:
+        self.config = self.Config.parse(
+            options,
+            what=f"dataset {self.name}",
+            listing=f"See its options with: lbench datasets {self.name}",
+        )
 
-    def options(self) -> Mapping[str, Any]:
-        """Return the options that were given and change the arrays; part of a run's fingerprint.
-
-        A subclass with options of its own adds them to these.
-        """
-        return {} if self.permute is None else {"permute": self.permute}
+    def options(self) -> dict[str, Any]:
+        """Return the options, which are part of a run's fingerprint; ``permute`` if it is given."""
+        options = self.config.model_dump(mode="json")
+        return {k: v for k, v in options.items() if k != "permute" or v is not None}
 
     @property
     def permuted(self) -> bool:
         """Return whether the pixels are permuted, so that neighbours are no longer adjacent."""
-        return self.permute is not None
+        return self.config.permute is not None
 
     def directories(self, data_dir: Path | None) -> list[Path]:
         """List the directories to look in, in order."""
@@ -196,7 +191,8 @@ class Source(ABC):
                 "Use fewer or smaller images.",
             ) from error
         check(raw, location.root)
-        return raw if self.permute is None else permutation.permuted(raw, self.permute)
+        permute = self.config.permute
+        return raw if permute is None else permutation.permuted(raw, permute)
 
     def ready(self, location: Location, cache_dir: Path | str | None = None) -> Dataset | None:
         """Open the dataset if that takes no decoding; return None otherwise."""
@@ -211,9 +207,7 @@ class Source(ABC):
         # the content would read everything again at each start. Inode numbers are left out,
         # because some network file systems assign new ones at each mount.
         files = [(str(f.path), f.size, f.mtime_ns, f.ctime_ns) for f in location.files]
-        # Permuted pixels are other content, whatever options a subclass returns.
-        options = {**self.options(), **Source.options(self)}
-        key = [self.format, location.layout, str(location.root), options, files]
+        key = [self.format, location.layout, str(location.root), self.options(), files]
         sha = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
         return cache.directory(cache_dir) / f"{self.name}-{sha[:20]}.bin"
 

@@ -175,7 +175,7 @@ def test_a_missing_dataset_names_the_directories_that_were_searched(tmp_path: Pa
 
 def test_a_dataset_shows_its_options() -> None:
     options = {row["name"]: row for row in parsed("datasets", "split-digits")["options"]}
-    assert list(options) == ["tasks", "scenario", "permute"]
+    assert list(options) == ["permute", "tasks", "scenario"]
     assert options["scenario"]["default"] == "domain"
     text = call("datasets", "split-digits")
     assert "Options (--data)" in text
@@ -185,7 +185,7 @@ def test_a_dataset_shows_its_options() -> None:
 def test_each_listed_option_of_a_dataset_has_the_default_of_its_class() -> None:
     for name in registry().datasets:
         cls = registry().load("datasets", name)
-        options = {option.name: option.default for option in cls.described}
+        options = {row["name"]: row["default"] for row in cls.Config.table()}
         plain = cls()
         assert cls(**options).options() == plain.options()
         assert {**options, **plain.options()} == options

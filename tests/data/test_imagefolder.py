@@ -102,7 +102,7 @@ def test_size_keys_the_cache_and_the_fingerprint(folder: Path) -> None:
 
 @pytest.mark.parametrize("size", [0, -1, "big", 1025, "1000000"])
 def test_a_wrong_size_is_refused(size: int | str) -> None:
-    with pytest.raises(UsageError, match=f"from 1 to 1024, got {size!r}"):
+    with pytest.raises(UsageError, match=f"from 1 to 1024, but got {size!r}"):
         ImageFolder(size=size)
 
 

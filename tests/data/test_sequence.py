@@ -204,11 +204,11 @@ def test_every_option_makes_another_digest_and_another_fingerprint() -> None:
 @pytest.mark.parametrize(
     ("source", "options", "words"),
     [
-        (SplitDigits, {"tasks": 6}, "tasks of dataset split-digits .* from 1 to 5, got 6"),
-        (SplitDigits, {"tasks": 0}, "from 1 to 5, got 0"),
-        (PermutedDigits, {"tasks": "many"}, "from 1 to 100, got 'many'"),
-        (PermutedDigits, {"seed": -1}, "seed of dataset permuted-digits .* at least 0, got -1"),
-        (SplitMnist, {"scenario": "task"}, "must be domain or class, got 'task'"),
+        (SplitDigits, {"tasks": 6}, "tasks of dataset split-digits .* from 1 to 5, but got 6"),
+        (SplitDigits, {"tasks": 0}, "from 1 to 5, but got 0"),
+        (PermutedDigits, {"tasks": "many"}, "from 1 to 100, but got 'many'"),
+        (PermutedDigits, {"seed": -1}, "seed of dataset permuted-digits .* at least 0, but got -1"),
+        (SplitMnist, {"scenario": "task"}, "must be domain or class, but got 'task'"),
     ],
 )
 def test_a_wrong_option_is_refused(
@@ -219,7 +219,7 @@ def test_a_wrong_option_is_refused(
 
 
 def test_an_unknown_option_suggests_the_nearest_of_the_sequence() -> None:
-    with pytest.raises(UsageError, match="option of dataset permuted-digits: 'task'") as caught:
+    with pytest.raises(UsageError, match="option of dataset permuted-digits 'task'") as caught:
         PermutedDigits(task=3)
     assert "Did you mean tasks?" in caught.value.hint
 
