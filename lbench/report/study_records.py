@@ -8,7 +8,7 @@ from typing import Any
 from lbench.report.audit import found
 from lbench.report.compare import mean
 from lbench.report.differences import Difference
-from lbench.report.lines import Group, Line
+from lbench.report.lines import Line
 from lbench.report.searches import settings_of
 from lbench.report.verdict import Judged
 from lbench.statistics.intervals import as_columns
@@ -19,7 +19,7 @@ from lbench.studies.results import Results
 def records(judged: Sequence[Judged]) -> list[dict[str, Any]]:
     """Return one object per configuration, with errors in percent, seconds and MiB."""
     return [
-        _record(group, line, against, line in verdict.best)
+        _record(line, against, line in verdict.best)
         for group, verdict in judged
         for line, against in zip(group.lines, verdict.against, strict=True)
     ]
@@ -35,7 +35,7 @@ def run_records(results: Results) -> list[dict[str, Any]]:
     return rows
 
 
-def _record(group: Group, line: Line, against: Difference | None, best: bool) -> dict[str, Any]:
+def _record(line: Line, against: Difference | None, best: bool) -> dict[str, Any]:
     row, cell, point = line.row, line.row.cell, line.final.point
     low, high = line.sampling or (None, None)
     depth = found(row.audit, "backward_depth")

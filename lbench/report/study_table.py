@@ -54,7 +54,7 @@ def results_tables(judged: Sequence[Judged], limit: int = LIMIT) -> list[Table]:
                     bold.append(len(rows))
                 if line.row.contradictions:
                     red.append(len(rows))
-                rows.append(_result(group, line, against))
+                rows.append(_result(line, against))
         if len(rows) < total:
             notes.append(f"{total - len(rows)} more cells have a larger error, see table.csv.")
         notes += _notes(groups)
@@ -68,18 +68,18 @@ def cost_tables(judged: Sequence[Judged], limit: int = LIMIT) -> list[Table]:
     """Return the tables of costs and audits, one per dataset and network."""
     tables = []
     for where, groups in _places(judged).items():
-        every = [(group, line) for group, _ in groups for line in group.lines]
-        kept = every if len(every) <= limit else _of_each_rule(every)
-        red = [at for at, (_, line) in enumerate(kept) if line.row.contradictions]
-        notes = [f"{line.title}: {text}" for _, line in kept for text in line.row.contradictions]
-        if len(kept) < len(every):
+        lines = [line for group, _ in groups for line in group.lines]
+        shown = lines if len(lines) <= limit else _of_each_rule(lines)
+        red = [at for at, line in enumerate(shown) if line.row.contradictions]
+        notes = [f"{line.title}: {text}" for line in shown for text in line.row.contradictions]
+        if len(shown) < len(lines):
             notes.append(
                 "Of each rule the cell of lowest error, and every cell with a contradiction; "
                 "table.csv has all."
             )
-        if any(busy(line.row.measured["core_share"]) for _, line in kept):
+        if any(busy(line.row.measured["core_share"]) for line in shown):
             notes.append(BUSY_NOTE)
-        rows = [_cost(group, line) for group, line in kept]
+        rows = [_cost(line) for line in shown]
         tables.append(_without_empty(Table(where, COSTS, rows, numbers(COSTS), (), red, notes)))
     return tables
 
@@ -92,10 +92,8 @@ def p_value(p: float | None) -> str:
 
 
 def _places(judged: Sequence[Judged]) -> dict[str, list[Judged]]:
-    places: dict[str, list[Judged]] = {}
-    for group, verdict in judged:
-        places.setdefault(group.where, []).append((group, verdict))
-    return places
+    wheres = dict.fromkeys(group.where for group, _ in judged)
+    return {where: [pair for pair in judged if pair[0].where == where] for where in wheres}
 
 
 def _kept(group: Group, verdict: Verdict, limit: int) -> Iterator[tuple[Line, Difference | None]]:
@@ -110,24 +108,23 @@ def _kept(group: Group, verdict: Verdict, limit: int) -> Iterator[tuple[Line, Di
             yield line, against
 
 
-def _of_each_rule(every: Sequence[tuple[Group, Line]]) -> list[tuple[Group, Line]]:
+def _of_each_rule(lines: Sequence[Line]) -> list[Line]:
     """Return the line of lowest error of each rule and task, and all contradicted lines."""
     lowest: dict[tuple[str, str], Line] = {}
-    for group, line in sorted(every, key=lambda pair: _mean(pair[1])):
-        lowest.setdefault((group.task_text, line.name), line)
-    kept = list(lowest.values())
-    return [pair for pair in every if pair[1] in kept or pair[1].row.contradictions]
+    for line in sorted(lines, key=_mean):
+        lowest.setdefault((line.task, line.name), line)
+    return [line for line in lines if line in lowest.values() or line.row.contradictions]
 
 
 def _mean(line: Line) -> float:
     return line.row.test.mean if line.row.test else float("inf")
 
 
-def _result(group: Group, line: Line, against: Difference | None) -> list[str]:
+def _result(line: Line, against: Difference | None) -> list[str]:
     """Return the texts of the columns :data:`RESULTS`."""
     row = line.row
     return [
-        *_names(group, line),
+        *_names(line),
         settings_of(line.final.chosen) or NONE,
         line.seeds,
         error(row.test),
@@ -139,11 +136,11 @@ def _result(group: Group, line: Line, against: Difference | None) -> list[str]:
     ]
 
 
-def _cost(group: Group, line: Line) -> list[str]:
+def _cost(line: Line) -> list[str]:
     """Return the texts of the columns :data:`COSTS`."""
     row, cell = line.row, line.row.cell
     return [
-        *_names(group, line),
+        *_names(line),
         *map(count, (cell.params_inf, cell.params_aux, cell.params_fix)),
         *(quantity_text(quantity, row.measured) for quantity in COSTED),
         short(row.audit, row.contradictions),
@@ -151,8 +148,8 @@ def _cost(group: Group, line: Line) -> list[str]:
     ]
 
 
-def _names(group: Group, line: Line) -> list[str]:
-    return [line.name, group.task_text or NONE, line.settings or NONE]
+def _names(line: Line) -> list[str]:
+    return [line.name, line.task or NONE, line.settings or NONE]
 
 
 def _notes(groups: Sequence[Judged]) -> list[str]:
@@ -177,12 +174,9 @@ def _notes(groups: Sequence[Judged]) -> list[str]:
 
 
 def _without_empty(table: Table) -> Table:
-    shown = [
-        at
-        for at, column in enumerate(table.columns)
-        if column == "rule" or any(row[at] != NONE for row in table.rows)
-    ]
-    return table.select(shown)
+    """Return a table without the columns that have no value; the first one stays."""
+    cells = enumerate(zip(*table.rows, strict=True))
+    return table.select([at for at, texts in cells if at == 0 or set(texts) != {NONE}])
 
 
 def to_markdown(reached: Sequence[Table], cost: Sequence[Table]) -> str:
