@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pandas
 import pytest
 import torch
 
@@ -22,7 +23,7 @@ from lbench.hooks import API
 from lbench.init import Init
 from lbench.registry import Registry
 from lbench.testing import CHECKS, Check, Subject, examine
-from tests.training.helper import lbench_run
+from tests.training.helper import epoch_log, lbench_run
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -177,6 +178,22 @@ def test_the_dataset_of_the_page_is_trained_on(tmp_path: Path) -> None:
     exec(block_of("writing-a-dataset.md", "def lbench_datasets"), entries)
     (entry,) = entries["lbench_datasets"]()
     assert entry.name == "glyphs"
+
+
+def test_the_probe_of_the_page_measures_and_leaves_the_run_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "sparsity.py").write_text(block_of("writing-a-probe.md", "class Sparsity("))
+    words = ["--rule", "bp", "--dataset", "digits", "--epochs", "2", "--no-store"]
+    probed = ["--probe", "sparsity", "--plugin", str(tmp_path / "sparsity.py")]
+    plain = lbench_run(*words, home=tmp_path / "plain")["runs"][0]
+    run = lbench_run(*words, *probed, home=tmp_path / "probed")["runs"][0]
+    table = pandas.read_parquet(Path(run["run_dir"]) / "probes" / "sparsity.parquet")
+    assert list(table) == ["step", "epoch", "block", "zeros"]
+    assert list(table["block"]) == [0, 1, 0, 1]
+    assert table["zeros"].between(5, 80).all()
+    assert epoch_log(plain["run_dir"]) == epoch_log(run["run_dir"])
+    entries: dict[str, Any] = {}
+    exec(block_of("writing-a-probe.md", "def lbench_probes"), entries)
+    assert [entry.name for entry in entries["lbench_probes"]()] == ["sparsity"]
 
 
 def test_the_readmes_rule_is_a_rule() -> None:

@@ -28,6 +28,7 @@ PLAIN: tuple[str, ...] = (
     "docs/probes.md",
     "docs/writing-a-dataset.md",
     "docs/writing-a-network.md",
+    "docs/writing-a-probe.md",
     "docs/writing-a-rule.md",
     "examples",
     "lbench/__init__.py",
