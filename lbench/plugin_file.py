@@ -115,7 +115,7 @@ def import_file(path: Path) -> ModuleType:
         hint = ""
         if isinstance(error, ModuleNotFoundError):
             hint = (
-                "A plugin file cannot import others; for several, make a package: lbench new-rule"
+                "A plugin file cannot import others; for several, make a package: lbench new rule"
             )
         raise PluginError(f"Plugin {described(error, path)}", hint) from error
 

@@ -26,7 +26,7 @@ STEPS: list[list[list[str]]] = [
         [
             "lbench rules",
             "lbench studies",
-            "lbench new-rule newcomer",  # the first command of a new author
+            "lbench new rule newcomer",  # the first command of a new author
             "python -m pip install -q --no-compile -c CONSTRAINTS "
             "./third[test] -e ./lbench-rule-newcomer[test]",
         ],

@@ -17,7 +17,7 @@ import torch
 
 from lbench.claims import Claims
 from lbench.cli.main import COMMANDS
-from lbench.cli.new_rule import contents
+from lbench.cli.new import SCAFFOLDS, contents
 from lbench.data.digits import FILE
 from lbench.hooks import API
 from lbench.init import Init
@@ -89,8 +89,8 @@ def test_a_wrong_claim_of_the_guides_rule_is_a_failure(heads: type) -> None:
     assert "transport" in outcome.detail
 
 
-def test_the_guides_package_is_what_new_rule_writes(tmp_path: Path) -> None:
-    files = contents("heads", "local")
+def test_the_guides_package_is_what_new_writes(tmp_path: Path) -> None:
+    files = contents("rule", "heads", SCAFFOLDS["rule"])
     (points,) = blocks(GUIDE, "toml")
     assert points in files["pyproject.toml"]
     on_page, written = {}, {}
@@ -103,7 +103,7 @@ def test_the_guides_package_is_what_new_rule_writes(tmp_path: Path) -> None:
 
 def test_every_command_of_the_guide_exists() -> None:
     named = set(re.findall(r"lbench ([a-z-]+)", "\n".join(blocks(GUIDE, "console"))))
-    assert named == {"run", "rules", "check", "new-rule"}
+    assert named == {"run", "rules", "check", "new"}
     assert named <= set(COMMANDS)
 
 

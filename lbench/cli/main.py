@@ -34,7 +34,7 @@ COMMANDS = {
     "plugins": "List the plugins, and why some are left out",
     "audit": "Measure what a rule's updates depend on",
     "check": "Check that a rule keeps what every rule promises",
-    "new-rule": "Write a package with a rule to start from",
+    "new": "Write a package with a rule, dataset, network or probe to start from",
     "data": "Show which datasets are available, or decode them in advance",
     "ui": "Show the runs in the MLflow UI",
     "sync": "Rebuild the store from the run directories",

@@ -147,7 +147,7 @@ def test_a_file_may_be_named_twice_and_leaves_no_bytecode(known: Registry, tmp_p
     [
         ("plugin_a.py", "x = (\n", "plugin_a.py, line 1: SyntaxError", ""),
         ("plugin_b.py", "x = 1\n\ny = z\n", "plugin_b.py, line 3: NameError: name 'z'", ""),
-        ("plugin_c.py", "import helper_of_mine", "line 1: ModuleNotFoundError", "lbench new-rule"),
+        ("plugin_c.py", "import helper_of_mine", "line 1: ModuleNotFoundError", "lbench new rule"),
         ("plugin_d.py", "import sys\nsys.exit(3)", "line 2: SystemExit: 3", ""),
         ("plugin_e.py", HOOKS.replace("API = 1", ""), "interface None, this lbench has", "API = 1"),
         ("plugin_f.py", HOOKS.replace("API = 1", "API = 2"), "plugin interface 2", "API = 1"),

@@ -1,4 +1,4 @@
-"""``lbench new-rule`` writes a package that installs and passes its own tests."""
+"""``lbench new`` writes a package that installs and passes its own tests."""
 
 from __future__ import annotations
 
@@ -10,24 +10,26 @@ import pytest
 from click.testing import CliRunner
 
 from lbench.cli.main import cli
-from lbench.cli.new_rule import BASES
+from lbench.cli.new import BASES, SCAFFOLDS
 from lbench.errors import UsageError
 from tests import forked
 from tests.packages import install
 
 
-def new_rule(*args: str) -> str:
-    found = CliRunner().invoke(cli, ["new-rule", *args], standalone_mode=False)
+def new(*args: str) -> str:
+    found = CliRunner().invoke(cli, ["new", *args], standalone_mode=False)
     if found.exception is not None:
         raise found.exception
     return found.stdout
 
 
-@pytest.mark.parametrize("base", BASES)
-def test_the_written_package_passes_its_own_tests(base: str, tmp_path: Path) -> None:
-    written = json.loads(
-        new_rule("my_own", "--base", base, "--dir", str(tmp_path / "new"), "--json")
-    )
+@pytest.mark.parametrize(
+    "words",
+    [[kind] for kind in SCAFFOLDS] + [["rule", "--base", base] for base in list(BASES)[1:]],
+    ids=" ".join,
+)
+def test_the_written_package_passes_its_own_tests(words: list[str], tmp_path: Path) -> None:
+    written = json.loads(new(*words, "my_own", "--dir", str(tmp_path / "new"), "--json"))
     folder = Path(written["folder"])
     assert sorted(written["files"]) == sorted(
         str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()
@@ -38,11 +40,11 @@ def test_the_written_package_passes_its_own_tests(base: str, tmp_path: Path) -> 
     env = {**os.environ, "PYTHONPATH": str(layer)}
     done = forked.run(*quick, does=forked.testing, cwd=folder, env=env)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "1 deselected" in done.stdout
+    assert ("1 deselected" in done.stdout) == (words[0] == "rule")
 
 
 def test_the_next_three_commands_are_printed(tmp_path: Path) -> None:
-    text = new_rule("my_own", "--dir", str(tmp_path / "with space"))
+    text = new("rule", "my_own", "--dir", str(tmp_path / "with space"))
     lines = [line.strip() for line in text.partition("Next:")[2].splitlines() if line.strip()]
     assert lines == [
         f"cd '{tmp_path}/with space/lbench-rule-my-own' && python -m pip install -e \".[test]\"",
@@ -54,11 +56,11 @@ def test_the_next_three_commands_are_printed(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "said", "hint"),
     [
-        ("SignPred", "small letters", "lbench new-rule sign_pred"),
-        ("my-rule", "small letters", "lbench new-rule my_rule"),
-        ("9", "small letters", "lbench new-rule my_rule"),
-        ("a__b", "small letters", "lbench new-rule a_b"),
-        ("../up", "small letters", "lbench new-rule up"),
+        ("SignPred", "small letters", "lbench new rule sign_pred"),
+        ("my-rule", "small letters", "lbench new rule my_rule"),
+        ("9", "small letters", "lbench new rule my_rule"),
+        ("a__b", "small letters", "lbench new rule a_b"),
+        ("../up", "small letters", "lbench new rule up"),
         ("bp", "taken by plugin 'bp'", "lbench rules"),
         ("all", "a word of lbench check", "my_all"),
         ("none", "a word of Python", "my_none"),
@@ -69,7 +71,7 @@ def test_the_next_three_commands_are_printed(tmp_path: Path) -> None:
 )
 def test_a_name_that_cannot_be_is_refused(name: str, said: str, hint: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=said) as caught:
-        new_rule(name, "--dir", str(tmp_path))
+        new("rule", name, "--dir", str(tmp_path))
     assert hint in caught.value.hint
     assert list(tmp_path.iterdir()) == []
 
@@ -80,15 +82,30 @@ def test_a_package_that_is_installed_is_not_hidden(
     (tmp_path / "lbench_rule_there.py").write_text("")
     monkeypatch.syspath_prepend(str(tmp_path))
     with pytest.raises(UsageError, match="lbench_rule_there is installed already"):
-        new_rule("there", "--dir", str(tmp_path))
+        new("rule", "there", "--dir", str(tmp_path))
 
 
 def test_nothing_is_written_over(tmp_path: Path) -> None:
     (tmp_path / "lbench-rule-mine").mkdir()
     with pytest.raises(UsageError, match="is there already"):
-        new_rule("mine", "--dir", str(tmp_path))
+        new("rule", "mine", "--dir", str(tmp_path))
     assert list((tmp_path / "lbench-rule-mine").iterdir()) == []
 
 
 def test_the_help_ends_with_an_example() -> None:
-    assert new_rule("--help").rstrip().splitlines()[-1].strip().startswith("Example: lbench")
+    assert new("--help").rstrip().splitlines()[-1].strip().startswith("Example: lbench")
+
+
+@pytest.mark.parametrize(
+    ("kind", "taken"), [("dataset", "digits"), ("network", "mlp"), ("probe", "linear")]
+)
+def test_a_taken_name_of_each_kind_is_refused(kind: str, taken: str, tmp_path: Path) -> None:
+    with pytest.raises(
+        UsageError, match=f"{kind.capitalize()} '{taken}' is taken by plugin 'core'"
+    ):
+        new(kind, taken, "--dir", str(tmp_path))
+
+
+def test_a_base_belongs_to_rules() -> None:
+    with pytest.raises(UsageError, match="--base belongs to rules"):
+        new("probe", "mine", "--base", "local")
