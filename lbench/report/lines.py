@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -46,6 +47,11 @@ class Line:
     def whole(self) -> str:
         """Return the title with the task: ``lfnn_l leadership=0.3 examples=600``."""
         return " ".join(part for part in (self.title, self.task) if part)
+
+    @property
+    def error(self) -> float:
+        """Return the mean test error, percent; infinite without a finished seed."""
+        return self.row.test.mean if self.row.test else math.inf
 
     @property
     def seeds(self) -> str:

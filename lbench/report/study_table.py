@@ -100,10 +100,10 @@ def _kept(group: Group, verdict: Verdict, limit: int) -> Iterator[tuple[Line, Di
     """Yield the lines of lowest error in the order of the plan."""
     worst = float("inf")
     if len(group.lines) > limit:
-        worst = sorted(_mean(line) for line in group.lines)[limit - 1]
+        worst = sorted(line.error for line in group.lines)[limit - 1]
     left = limit
     for line, against in zip(group.lines, verdict.against, strict=True):
-        if left and _mean(line) <= worst:
+        if left and line.error <= worst:
             left -= 1
             yield line, against
 
@@ -111,13 +111,9 @@ def _kept(group: Group, verdict: Verdict, limit: int) -> Iterator[tuple[Line, Di
 def _of_each_rule(lines: Sequence[Line]) -> list[Line]:
     """Return the line of lowest error of each rule and task, and all contradicted lines."""
     lowest: dict[tuple[str, str], Line] = {}
-    for line in sorted(lines, key=_mean):
+    for line in sorted(lines, key=lambda line: line.error):
         lowest.setdefault((line.task, line.name), line)
     return [line for line in lines if line in lowest.values() or line.row.contradictions]
-
-
-def _mean(line: Line) -> float:
-    return line.row.test.mean if line.row.test else float("inf")
 
 
 def _result(line: Line, against: Difference | None) -> list[str]:

@@ -83,7 +83,7 @@ def _method(best: BestSet) -> str:
         return ""
     over_seeds = "paired t tests against the lowest mean over common seeds"
     if WELCH in methods:
-        over_seeds += " (Welch's where cells have other seeds)"
+        over_seeds += " (Welch's where configurations have other seeds)"
     over_examples = [words for name, words in OVER_EXAMPLES.items() if name in methods]
     if not over_examples:
         return f"{over_seeds}, Holm-adjusted, 5 %"

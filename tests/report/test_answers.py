@@ -71,7 +71,7 @@ def test_the_best_is_named_with_its_interval_and_its_seeds(trained: Trained) -> 
     found = ask(with_errors(trained.grid, CLEAR), "best")
     assert found.sentence == (
         "On Digits (8x8), mlp the lowest test error is that of bp (2.00 % [1.74, 2.26], "
-        "4 of 4 seeds), lower than that of each other cell."
+        "4 of 4 seeds), lower than that of each other configuration."
     )
 
 
@@ -84,7 +84,7 @@ def test_no_test_is_named_where_one_cell_alone_has_finished(trained: Trained) ->
     assert found.data["groups"][0]["method"] == ""
     found = ask(replace(trained.grid, finals=[first, others[0], *empty[1:]]), "best")
     (detail,) = found.details
-    assert "1 of 2 cells that have finished runs (paired t tests" in detail
+    assert "1 of 2 configurations with finished runs (paired t tests" in detail
 
 
 def test_what_cannot_be_told_apart_is_in_the_best_set(trained: Trained) -> None:
@@ -199,7 +199,7 @@ def test_a_factor_matters_does_not_or_is_undecided(
 
 def test_a_control_that_nobody_beats_is_said_so(trained: Trained) -> None:
     found = ask(with_errors(trained.grid, CLEAR), "followers")
-    assert "none of 3 cells has a lower error (3 higher)" in found.sentence
+    assert "none of 3 configurations has a lower error (3 higher)" in found.sentence
 
 
 def test_cells_that_equal_the_control_within_the_margin_are_counted_as_equal(
@@ -213,7 +213,7 @@ def test_cells_that_equal_the_control_within_the_margin_are_counted_as_equal(
 def test_a_cell_that_beats_the_control_is_named(trained: Trained) -> None:
     errors = [CLEAR[1], CLEAR[0], CLEAR[2], CLEAR[3]]
     found = ask(with_errors(trained.grid, errors), "followers")
-    assert "1 of 3 cells have a lower error: lfnn_l leadership=0.3" in found.sentence
+    assert "1 of 3 configurations have a lower error: lfnn_l leadership=0.3" in found.sentence
 
 
 def test_an_axis_of_two_values_has_one_effect_over_all_pairs(trained: Trained) -> None:
@@ -291,7 +291,7 @@ def test_the_best_set_is_followed_along_an_axis(trained: Trained) -> None:
 def test_a_rule_no_better_than_chance_does_not_learn(trained: Trained) -> None:
     errors = [CLEAR[0], CLEAR[1], [90.0, 89.5, 90.5], [91.0, 90.0, 89.0]]
     found = ask(with_errors(trained.grid, errors), "screen")
-    assert "2 of 4 cells learn: bp" in found.sentence
+    assert "2 of 4 configurations learn: bp" in found.sentence
     assert any(text.startswith("No better than chance (90.00 %)") for text in found.details)
 
 

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 from lbench.report.answers.answer import SHOWN, UNDECIDED, Answer, joined, sentences
 from lbench.report.answers.effects import effects
-from lbench.report.compare import mean
 from lbench.report.differences import Difference, adjusted, tally
 from lbench.report.lines import Group, Line, error_of, groups
 from lbench.report.verdict import difference, differences
@@ -24,7 +23,7 @@ def followers(results: Results) -> Answer:
             compared.append((group, control, found))
     every = [entry for _, _, found in compared for entry in found]
     if not every:
-        return Answer(f"{UNDECIDED}: the control and another cell need finished runs.")
+        return Answer(f"{UNDECIDED}: the control and another configuration need finished runs.")
     averages = effects(results)
     return Answer(
         " ".join(sentences([_against(*entry) for entry in compared[:SHOWN]])),
@@ -59,16 +58,18 @@ def _against(group: Group, control: Line, found: Sequence[Difference]) -> str:
     undecided = sum(entry.verdict == "undecided" for entry in found)
     words = f"on {group.title}, against {control.title} ({error_of(control)}), "
     if lower:
-        words += f"{len(lower)} of {len(found)} cells have a lower error: {joined(lower)}"
+        words += f"{len(lower)} of {len(found)} configurations have a lower error: {joined(lower)}"
     elif undecided:
-        words += f"no cell has a lower error, and {undecided} of {len(found)} are undecided"
+        words += (
+            f"no configuration has a lower error, and {undecided} of {len(found)} are undecided"
+        )
     else:
-        words += f"none of {len(found)} cells has a lower error"
+        words += f"none of {len(found)} configurations has a lower error"
     return f"{words} ({tally(found)})"
 
 
 def _ordered(group: Group) -> tuple[str, list[Difference]]:
-    order = sorted(group.known, key=lambda line: mean(line.row.test) or 0.0)
+    order = sorted(group.known, key=lambda line: line.error)
     pairs = list(itertools.combinations(order, 2))
     found = adjusted([difference(*pair) for pair in pairs])
     known = {(a.title, b.title): entry for (a, b), entry in zip(pairs, found, strict=True)}

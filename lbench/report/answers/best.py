@@ -14,7 +14,7 @@ def best(results: Results) -> Answer:
     """State the lowest test error of each group, and what is indistinguishable from it."""
     decided = [(group, judged) for group in groups(results) if (judged := verdict(group)).best]
     if not decided:
-        return Answer(f"{UNDECIDED}: no cell has a finished run.")
+        return Answer(f"{UNDECIDED}: no configuration has a finished run.")
     texts = [_sentence(group, judged) for group, judged in decided]
     sentence = capital("; ".join(texts[:SHOWN])) + "."
     if more := len(texts[SHOWN:]):
@@ -36,17 +36,17 @@ def lowest(best: list[Line]) -> str:
 def _sentence(group: Group, judged: Verdict) -> str:
     text = f"on {group.title} the lowest test error is that of {lowest(list(judged.best))}"
     if len(judged.best) == 1 and len(group.known) > 1:
-        text += ", lower than that of each other cell"
+        text += ", lower than that of each other configuration"
     return text
 
 
 def _size(group: Group, judged: Verdict) -> str:
-    """Return how many cells are in the best set, and which tests decided that."""
+    """Return how many configurations are in the best set, and which tests decided that."""
     known = len(group.known)
     if known == 1:
-        return f"{group.title}: nothing was compared, because only one cell has finished runs."
-    cells = "cells" if known == len(group.lines) else "cells that have finished runs"
-    return f"{group.title}: {SET} are {len(judged.best)} of {known} {cells} ({judged.method})."
+        return f"{group.title}: nothing was compared: only one configuration has finished runs."
+    listed = "configurations" + (" with finished runs" if known < len(group.lines) else "")
+    return f"{group.title}: {SET} are {len(judged.best)} of {known} {listed} ({judged.method})."
 
 
 def _data(group: Group, judged: Verdict) -> dict[str, Any]:

@@ -32,7 +32,9 @@ class Effect:
     @property
     def words(self) -> str:
         """Return the effect as text."""
-        return f"on {self.where}, over {self.pairs} pairs of cells: {self.difference.words}"
+        return (
+            f"on {self.where}, over {self.pairs} pairs of configurations: {self.difference.words}"
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """Return the object that ``answer.json`` has."""

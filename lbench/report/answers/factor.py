@@ -66,7 +66,7 @@ def _verdict(found: list[Difference]) -> str:
 def _sentence(entry: Series, base: Line, found: list[Difference]) -> str:
     known = [difference for difference in found if difference.points is not None]
     if not known:
-        return f"{entry.title}: undecided, no seed is finished in two cells"
+        return f"{entry.title}: undecided, no seed is finished in two configurations"
     largest = max(known, key=lambda d: abs(d.points.mean) if d.points else 0.0)
     verdict, margin = _verdict(found), found[0].margin
     words = f"{entry.title}: {entry.axis} {verdict}"

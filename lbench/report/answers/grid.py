@@ -57,7 +57,7 @@ def curve(entry: Series, margin: float | None) -> Curve:
     best = judged(entry)
     lowest = best.best[0]
     inside = [v for v, line in zip(entry.values, entry.lines, strict=True) if line in best.best]
-    worst = max(entry.lines, key=lambda line: mean(line.row.test) or 0.0)
+    worst = max(entry.lines, key=lambda line: line.error)
     words = f"{entry.title}: the lowest test error is {error_of(lowest)} at {entry.axis} "
     words += entry.at(lowest)
     everywhere = len(inside) == len(entry.lines)
@@ -107,7 +107,7 @@ def _papers(entry: Series) -> tuple[list[str], list[dict[str, Any]]]:
             source = f"{row.network}; {row.source}"
             curves.setdefault(source, {})[float(match[1])] = row.test_error
     ours = {
-        float(value): mean(line.row.test) or 0.0
+        float(value): line.error
         for value, line in zip(entry.values, entry.lines, strict=True)
         if numbers([value])
     }

@@ -8,7 +8,6 @@ from typing import Any
 from lbench.report.answers.answer import NO_AXIS, Answer
 from lbench.report.answers.grid import curve, lowest_at
 from lbench.report.answers.series import Series, along, ascending
-from lbench.report.compare import mean
 from lbench.report.differences import Difference, adjusted
 from lbench.report.lines import error_of
 from lbench.report.table import text
@@ -24,7 +23,7 @@ def online(results: Results) -> Answer:
     curves = [curve(entry, results.study.margin) for entry in first]
     ends = list(zip(across, adjusted([_ends(entry) for entry in across]), strict=True))
     lines = [line for entry in first for line in entry.lines]
-    lowest = min(lines, key=lambda line: mean(line.row.test) or 0.0)
+    lowest = min(lines, key=lambda line: line.error)
     series = [entry for _, _, entry in curves]
     sentence = f"The lowest test error is {error_of(lowest)}, of {lowest.whole}"
     sentence += f"; over {first[0].axis} it is lowest at {lowest_at(series, f' of {len(curves)}')}"

@@ -62,7 +62,7 @@ def _errors(groups: Sequence[Group], name: str) -> Mapping[str, list[float]]:
     for group in groups:
         lines: list[Line] = [line for line in group.known if line.name == name]
         if lines:
-            lowest = min(lines, key=lambda line: mean(line.row.test) or 0.0)
+            lowest = min(lines, key=lambda line: line.error)
             found[group.title] = [error for _, error in sorted(lowest.row.errors.items())]
     return found
 

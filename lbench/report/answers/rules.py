@@ -29,8 +29,10 @@ def screen(results: Results) -> Answer:
     data: list[dict[str, Any]] = []
     for group in known:
         chance = _chance(group)
-        learn = sorted((line for line in group.known if _learns(line, chance)), key=_error)
-        words = f"on {group.title} {len(learn)} of {len(group.lines)} cells learn"
+        learn = sorted(
+            (line for line in group.known if _learns(line, chance)), key=lambda line: line.error
+        )
+        words = f"on {group.title} {len(learn)} of {len(group.lines)} configurations learn"
         if learn:
             words += ": " + joined([lowest([line]) for line in learn], most=SHOWN)
         texts.append(words)
@@ -63,7 +65,7 @@ def table1(results: Results) -> Answer:
         entry: dict[str, Any] = {"where": group.title, "best": [line.title for line in best]}
         free = [line for line in group.known if audited(line.row.audit, "bp_free")]
         if free:
-            first = min(free, key=_error)
+            first = min(free, key=lambda line: line.error)
             text += f"; lowest of the {len(free)} BP-free ones: {lowest([first])}"
             entry["best_bp_free"] = first.title
             words, against = _against_reference(group, free, first, results.study.margin)
@@ -89,10 +91,6 @@ def _against_reference(
     others = [line for line in free if line is not bp]
     against = differences(others, bp, margin)[others.index(first)]
     return [f"{group.title}: {against.words}."], {"against_reference": against.as_dict()}
-
-
-def _error(line: Line) -> float:
-    return mean(line.row.test) or 0.0
 
 
 def _chance(group: Group) -> float:

@@ -29,7 +29,7 @@ def samples(results: Results) -> Answer:
                 rules[text(value)] = [line.name for line in lines]
             data.append({"axis": axis, "where": where, "best": rules})
     if not texts:
-        return Answer(f"{UNDECIDED}: at no value of an axis two cells have finished runs.")
+        return Answer(f"{UNDECIDED}: at no value of an axis two configurations have finished runs.")
     return Answer(" ".join(sentences(texts)), details, {"axes": data})
 
 

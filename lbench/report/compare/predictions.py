@@ -78,7 +78,9 @@ class Predictions:
                     self._labels[digest] = _load(path)
                     break
             else:
-                raise MissingError(f"no run of these cells keeps {LABELS}, older ones did not")
+                raise MissingError(
+                    f"no run of these configurations keeps {LABELS}, older ones did not"
+                )
         return self._labels[digest]
 
 

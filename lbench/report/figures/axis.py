@@ -104,7 +104,7 @@ def bars(results: Results, _: str = "") -> list[Figure]:
     left = 0
     for number, group in enumerate(known):
         best = verdict(group).best
-        order = sorted(group.known, key=_mean)
+        order = sorted(group.known, key=lambda line: line.error)
         data += [{**_point(group.title, line.title, line), "best_set": line in best}
                  for line in order]  # fmt: skip
         if number < len(axes):
@@ -151,7 +151,7 @@ def _levels(series: Series, along: Series) -> Series:
     if len(levels) <= LEVELS:
         return levels
     # The first is the study's control; the reference rule is the usual baseline.
-    lowest = min(levels, key=lambda name: _mean(levels[name][0]))
+    lowest = min(levels, key=lambda name: levels[name][0].error)
     rule = registry().reference("rules")
     references = [name for name, listed in levels.items() if listed[0].row.cell.rule == rule]
     shown = dict.fromkeys([next(iter(levels)), lowest, *references][:LEVELS])
@@ -165,16 +165,17 @@ def _panel(axes: Axes, positions: Scale, axis: str, series: Series, looks: Any) 
             _level(axes, line, name, looks[name])
         along.sort(key=lambda line: positions.at(_value(line, axis)))
         if along:
-            at = [positions.at(_value(line, axis)) for line in along]
-            bands = [ends(line) or (_mean(line), _mean(line)) for line in along]
-            low, high = zip(*bands, strict=True)
-            curve(axes, at, ([_mean(line) for line in along], low, high), name, looks[name])
+            points = [
+                (positions.at(_value(line, axis)), line.error, *(ends(line) or (line.error,) * 2))
+                for line in along
+            ]
+            curve(axes, points, name, looks[name])
     positions.dress(axes, axis)
 
 
 def _level(axes: Axes, line: Line, name: str, look: Mapping[str, Any]) -> None:
     style = {"color": look["color"], "linestyle": look["linestyle"]}
-    axes.axhline(_mean(line), label=clipped(name), **style)
+    axes.axhline(line.error, label=clipped(name), **style)
     if (band := ends(line)) is not None:
         axes.axhspan(*band, color=look["color"], alpha=0.1, linewidth=0)
 
@@ -258,10 +259,6 @@ def _point(setup: str, name: str, line: Line) -> dict[str, Any]:
         "seeds": test.n if test else 0,
         "cell": line.row.cell.cell_id,
     }
-
-
-def _mean(line: Line) -> float:
-    return line.row.test.mean if line.row.test else float("nan")
 
 
 def _value(line: Line, axis: str) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure as Picture
 
 T = TypeVar("T")
+Point = tuple[float, float, float, float]
+"""Position, value, and lower and upper end of a band."""
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#6E6E6E")
 """The colour-blind-safe palette of Okabe & Ito without yellow, which fades on white."""
@@ -213,15 +215,10 @@ def panel_figure(
 
 
 def curve(
-    axes: Axes,
-    at: Sequence[float],
-    values: tuple[Sequence[float], Sequence[float], Sequence[float]],
-    label: str,
-    style: Mapping[str, Any],
-    alpha: float = 0.15,
+    axes: Axes, points: Iterable[Point], label: str, style: Mapping[str, Any], alpha: float = 0.15
 ) -> None:
-    """Draw a line with a band: its middle, its lower and its upper end at each position."""
-    middle, low, high = values
+    """Draw a line with a band."""
+    at, middle, low, high = zip(*points, strict=True)
     axes.plot(at, middle, label=clipped(label), **style)
     axes.fill_between(at, low, high, color=style["color"], alpha=alpha, linewidth=0)
 

@@ -89,7 +89,7 @@ def _shown(lines: Sequence[Line]) -> list[Line]:
     if len(lines) <= LINES:
         return list(lines)
     best: dict[str, Line] = {}
-    for line in sorted(lines, key=lambda line: line.row.test.mean if line.row.test else 0.0):
+    for line in sorted(lines, key=lambda line: line.error):
         best.setdefault(line.name, line)
     shown = list(best.values())[:LINES]
     return [line for line in lines if line in shown]
@@ -121,8 +121,7 @@ def _curve(
 ) -> None:
     rows = [row for row in table if row[clock] is not None and row[metric] is not None]
     if rows:
-        low, middle, high = (
-            [row[name] for row in rows] for name in (f"{metric}_low", metric, f"{metric}_high")
-        )
+        names = (clock, metric, f"{metric}_low", f"{metric}_high")
+        points = [tuple(row[name] for name in names) for row in rows]
         style = {"markevery": max(1, len(rows) // 8), **look, "markersize": 4}
-        curve(axes, [row[clock] for row in rows], (middle, low, high), rows[0]["series"], style)
+        curve(axes, points, rows[0]["series"], style)

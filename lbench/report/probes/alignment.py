@@ -14,6 +14,7 @@ from lbench.report.figures.figure import (
     FAINT,
     INK,
     Figure,
+    Point,
     clipped,
     curve,
     few,
@@ -36,8 +37,6 @@ FLOOR = 1e-3
 """Squared norms of the gradient below which bias and variance count as zero."""
 NAMED = 8
 """Rules in the sentence of the answer."""
-Points = list[tuple[int, float, float, float]]
-"""Step, mean over seeds, lowest and highest seed."""
 
 
 def figures(results: Results, _: str = "") -> list[Figure]:
@@ -102,7 +101,7 @@ def values_of(entry: Configuration, layer: str, column: str) -> dict[int, dict[i
     return {seed: values for seed, values in found.items() if values}
 
 
-def points(entry: Configuration, layer: str, column: str) -> Points:
+def points(entry: Configuration, layer: str, column: str) -> list[Point]:
     """Return a layer's column over training: mean, lowest and highest seed by step."""
     by_step: dict[int, list[float]] = {}
     for steps in values_of(entry, layer, column).values():
@@ -132,8 +131,7 @@ def _angles(task: str, listed: Sequence[Configuration], name: str) -> Figure:
     def draw(panel: Axes, entry: Configuration) -> None:
         for layer in layers(entry):
             if line := points(entry, layer, "cosine"):
-                at, middle, low, high = zip(*line, strict=True)
-                curve(panel, at, (middle, low, high), layer, _style(layer, order), alpha=0.12)
+                curve(panel, line, layer, _style(layer, order), alpha=0.12)
         panel.axhline(90, color=FAINT, linewidth=1)
         panel.set_ylim(0, max(100.0, panel.get_ylim()[1]))
         panel.set_yticks([0, 30, 60, 90, *([120, 150, 180] if panel.get_ylim()[1] > 115 else [])])
@@ -170,7 +168,7 @@ def _parts(task: str, listed: Sequence[Configuration], name: str) -> Figure:
     """Draw the bias of every rule, and the variance of those that draw noise."""
     picture, axes = panels(2, height=3.6)
     data: list[dict[str, Any]] = []
-    shown = few(listed, lambda entry: entry.test_error.mean if entry.test_error else math.inf)
+    shown = few(listed, lambda entry: entry.line.error)
     looks = {entry.title: {**look(at), "markevery": 0.2} for at, entry in enumerate(shown)}
     for entry in listed:
         for panel, column in zip(axes, ("bias", "variance"), strict=True):

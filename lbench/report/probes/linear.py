@@ -101,11 +101,16 @@ def _panel(panel: Axes, tables: dict[str, Blocks], names: Sequence[str]) -> None
     from matplotlib.ticker import MaxNLocator
 
     for name, table in list(tables.items())[:LINES]:
-        middle = [s.mean for s in table.values()]
-        low = [s.mean if s.low is None else s.low for s in table.values()]
-        high = [s.mean if s.high is None else s.high for s in table.values()]
-        at = [block + 1 for block in table]
-        curve(panel, at, (middle, low, high), name, look(names.index(name)), alpha=0.12)
+        points = [
+            (
+                block + 1,
+                s.mean,
+                s.mean if s.low is None else s.low,
+                s.mean if s.high is None else s.high,
+            )
+            for block, s in table.items()
+        ]
+        curve(panel, points, name, look(names.index(name)), alpha=0.12)
     values = [s.mean for table in tables.values() for s in table.values()]
     if spans(values, 8):
         log_axis(panel.yaxis, values)

@@ -43,13 +43,10 @@ def _figure(task: str, listed: list[Configuration], name: str) -> Figure:
     shown = few(listed, _last)
     for panel, (metric, label) in zip(axes, METRICS.items(), strict=True):
         for index, entry in enumerate(shown):
-            rows = tables[entry.title]
-            low, middle, high = (
-                [row[key] for row in rows] for key in (f"{metric}_low", metric, f"{metric}_high")
-            )
+            names = ("step", metric, f"{metric}_low", f"{metric}_high")
+            points = [tuple(row[name] for name in names) for row in tables[entry.title]]
             style = {**look(index), "markersize": 4, "markevery": (0.05, 0.12)}
-            at = [row["step"] for row in rows]
-            curve(panel, at, (middle, low, high), entry.title, style)
+            curve(panel, points, entry.title, style)
         panel.set_xlabel("training step")
         panel.set_ylabel(label)
         values = [row[metric] for row in data]
