@@ -21,14 +21,14 @@ def short(audit: Mapping[str, Any] | None, contradictions: Sequence[str]) -> str
     """
     if contradictions:
         return CONTRADICTED
-    depth, bp_free = found(audit, "backward_depth"), found(audit, "bp_free")
+    depth, bp_free = claim_value(audit, "backward_depth"), claim_value(audit, "bp_free")
     if bp_free:
         return WORDS["bp_free"]
     if depth is None and bp_free is not None:
         return _say("bp_free", bp_free)
     if depth is None:
         return UNMEASURED if unmeasured(audit) else NONE
-    if depth == "full" and found(audit, "transport") == "full":
+    if depth == "full" and claim_value(audit, "transport") == "full":
         return FULL
     return f"depth {depth}"
 
@@ -40,7 +40,7 @@ def lines(audit: Mapping[str, Any] | None, contradictions: Sequence[str]) -> lis
     """
     if contradictions:
         return [f"{CONTRADICTED}: {text}" for text in contradictions]
-    known = {name: found(audit, name) for name in SAID}
+    known = {name: claim_value(audit, name) for name in SAID}
     said = [_say(name, value) for name, value in known.items() if value is not None]
     said += [f"{WORDS[name]} {UNMEASURED}" for name in unmeasured(audit)]
     return [", ".join(said) or NONE]
@@ -54,7 +54,7 @@ def unmeasured(audit: Mapping[str, Any] | None) -> list[str]:
     return [n for n in SAID if n in entries and entries[n].get("measured") is None]
 
 
-def found(audit: Mapping[str, Any] | None, name: str) -> Any:
+def claim_value(audit: Mapping[str, Any] | None, name: str) -> Any:
     """Return the value of a claim: the claimed one where it was measured, else the measured one.
 
     Regrouped blocks may have another depth on the small network of the audit than on the

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from lbench.report.compare import RowDifference
-from lbench.report.table import NONE, Table, of, signed
+from lbench.report.table import NONE, Table, out_of, signed
 
 COLUMNS = (
     "", "points over seeds", "n", "t test p", "Wilcoxon p", "seeds say",
@@ -68,7 +68,7 @@ def _row(number: int, entry: RowDifference) -> list[str]:
         entry.seeds_say or NONE,
         signed(examples.points, examples.low, examples.high) if examples else NONE,
         f"{examples.n:,}" if examples else NONE,
-        of(len(entry.seeds), points.n) if points and examples else NONE,
+        out_of(len(entry.seeds), points.n) if points and examples else NONE,
         probability(entry.mcnemar.holm),
         entry.examples_say or NONE,
     ]

@@ -19,7 +19,7 @@ from lbench.report.table import (
     between,
     count,
     decimal,
-    of,
+    out_of,
     percent,
     print_notes,
     settings,
@@ -130,7 +130,7 @@ def cells(rows: Sequence[Row]) -> list[list[str]]:
 
 def seeds(row: Row) -> str:
     """Return how many seeds have finished: ``9 of 10``, or ``10`` if all have."""
-    return of(len(row.errors), len(row.errors) + len(row.unfinished))
+    return out_of(len(row.errors), len(row.errors) + len(row.unfinished))
 
 
 def error(test: Summary | None, sampling: tuple[float, float] | None = None) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from lbench.report.audit import found
+from lbench.report.audit import claim_value
 from lbench.report.compare import mean
 from lbench.report.differences import Difference
 from lbench.report.lines import Line
@@ -38,7 +38,7 @@ def run_records(results: Results) -> list[dict[str, Any]]:
 def _record(line: Line, against: Difference | None, best: bool) -> dict[str, Any]:
     row, cell, point = line.row, line.row.cell, line.final.point
     low, high = line.sampling or (None, None)
-    depth = found(row.audit, "backward_depth")
+    depth = claim_value(row.audit, "backward_depth")
     return {
         **cell.select("dataset", "variant", "data_digest", "network", "blocks", "rule"),
         "name": line.name,
@@ -59,7 +59,7 @@ def _record(line: Line, against: Difference | None, best: bool) -> dict[str, Any
         **cell.select("params_inf", "params_aux", "params_fix"),
         **row.measured,
         "backward_depth": None if depth is None else str(depth),
-        "bp_free": found(row.audit, "bp_free"),
+        "bp_free": claim_value(row.audit, "bp_free"),
         "contradictions": "; ".join(row.contradictions),
         "not_finished": "; ".join(
             f"seed {run.seed} {run.status}: {run.reason or ''}".rstrip(": ")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from lbench.quantities import QUANTITIES
-from lbench.report.audit import found, short
+from lbench.report.audit import claim_value, short
 from lbench.report.audit_text import say
 from lbench.report.compare import mean
 from lbench.report.differences import Difference
@@ -140,7 +140,7 @@ def _cost(line: Line) -> list[str]:
         *map(count, (cell.params_inf, cell.params_aux, cell.params_fix)),
         *(quantity_text(quantity, row.measured) for quantity in COSTED),
         short(row.audit, row.contradictions),
-        say(found(row.audit, "backward_depth")),
+        say(claim_value(row.audit, "backward_depth")),
     ]
 
 

@@ -237,7 +237,7 @@ def count(value: int | None) -> str:
     return NONE if value is None else f"{value:,}"
 
 
-def of(finished: int, wanted: int) -> str:
+def out_of(finished: int, wanted: int) -> str:
     """Return ``9 of 10``; ``10`` when all have finished."""
     return str(finished) if finished == wanted else f"{finished} of {wanted}"
 

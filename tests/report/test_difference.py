@@ -112,7 +112,9 @@ def test_older_runs_without_labels_still_compare(made_up: Any) -> None:
     assert found.over_seeds.t_test.p is not None
     assert found.examples is None
     text = call(made_up, "bp", "lfnn_l")
-    assert "nothing over test examples: no run of these configurations keeps test_labels.npy" in text
+    assert (
+        "nothing over test examples: no run of these configurations keeps test_labels.npy" in text
+    )
 
 
 def test_labels_of_another_run_on_the_same_data_will_do(made_up: Any) -> None:

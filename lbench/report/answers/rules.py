@@ -8,7 +8,7 @@ from lbench.registry import registry
 from lbench.report.answers.answer import UNDECIDED, Answer, joined, sentences
 from lbench.report.answers.best import lowest
 from lbench.report.answers.overall import overall
-from lbench.report.audit import found as audited
+from lbench.report.audit import claim_value
 from lbench.report.compare import mean
 from lbench.report.lines import Group, Line, groups
 from lbench.report.table import percent
@@ -63,7 +63,7 @@ def table1(results: Results) -> Answer:
         best = verdict(group).best
         text = f"on {group.title} the lowest error is that of {lowest(list(best))}"
         entry: dict[str, Any] = {"where": group.title, "best": [line.title for line in best]}
-        free = [line for line in group.known if audited(line.row.audit, "bp_free")]
+        free = [line for line in group.known if claim_value(line.row.audit, "bp_free")]
         if free:
             first = min(free, key=lambda line: line.error)
             text += f"; lowest of the {len(free)} BP-free ones: {lowest([first])}"
