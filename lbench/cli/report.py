@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 @click.option(
     "--html",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Also write the HTML page to this file; the file is self-contained.",
+    help="Also write the HTML page to this file, with its figures embedded.",
 )
 @click.option(
     "--output",

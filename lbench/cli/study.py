@@ -32,7 +32,7 @@ def comma_separated(
         return None
     names = [part.strip() for part in value.split(",") if part.strip()]
     if not names:
-        raise click.BadParameter("it names nothing", ctx, parameter)
+        raise click.BadParameter("the list has no name.", ctx, parameter)
     return names
 
 

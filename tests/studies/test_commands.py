@@ -197,7 +197,7 @@ def test_an_error_of_the_system_stops_a_study_without_failing_a_trial(home: Home
         (["study", "leadership", "--objectives", "step_ms"], "first objective must be val_error"),
         (["study", "screen", "--trials", "3"], "Study screen is a grid"),
         (["study", "lambda", "--trials", "3"], "The sampler grid tries every combination once"),
-        (["study", "leadership", "--datasets", ","], "it names nothing"),
+        (["study", "leadership", "--datasets", ","], "the list has no name"),
         (["study", "leadership", "--datasets", "digts"], "Did you mean digits"),
         (["study", "leadership", "--rules", "lfnnl"], "Did you mean lfnn_l"),
         (["tune", "--rule", "bp", "--dataset", "digits", "--only", "lamda"], "lamda"),
