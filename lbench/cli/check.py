@@ -1,21 +1,26 @@
-"""``lbench check``: the conformance kit on installed rules."""
+"""``lbench check``: the conformance kits on installed rules, datasets, networks and probes."""
 
 from __future__ import annotations
 
 import sys
 import time
 from collections import Counter
-from typing import Any
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from lbench.api.progress import say
-from lbench.cli.common import json_option, plugin_option, print_json
+from lbench.cli.common import data_dir_option, json_option, plugin_option, print_json
 from lbench.containment import contained
 from lbench.errors import PluginError, UsageError, unknown
 from lbench.registry import Registry, registry
 from lbench.report.table import Table
 from lbench.report.terminal import live
+
+if TYPE_CHECKING:
+    from lbench.testing import Outcome
 
 EVERYTHING = "all"
 WORDS = {"expected": "expected failure"}
@@ -27,16 +32,29 @@ def _complete(ctx: click.Context, parameter: click.Parameter, incomplete: str) -
 
 
 @click.command(name="check")
-@click.argument("name", metavar="NAME_OR_PACKAGE", shell_complete=_complete)
+@click.argument("name", metavar="[NAME_OR_PACKAGE]", required=False, shell_complete=_complete)
+@click.option("--dataset", metavar="NAME", help="Check this dataset instead of a rule.")
+@click.option("--network", metavar="NAME", help="Check this network.")
+@click.option("--probe", metavar="NAME", help="Check this probe.")
 @click.option("--quick", is_flag=True, help="One network where the full form takes all.")
-@click.option("--set", "config", multiple=True, metavar="NAME=VALUE", help="An option of the rule.")
+@click.option("--set", "config", multiple=True, metavar="NAME=VALUE", help="An option of it.")
+@data_dir_option
 @plugin_option
 @json_option
-def command(name: str, quick: bool, config: tuple[str, ...], as_json: bool) -> int:
-    """Check that a rule keeps what every rule promises.
+def command(
+    name: str | None,
+    dataset: str | None,
+    network: str | None,
+    probe: str | None,
+    quick: bool,
+    config: tuple[str, ...],
+    data_dir: Path | None,
+    as_json: bool,
+) -> int:
+    """Check that a rule, dataset, network or probe has the properties that all of them have.
 
-    Takes a rule, a plugin or a distribution (all its rules), or all. Exits with 1 when a check
-    fails. Plugins check themselves with lbench.testing.RuleConformance.
+    NAME_OR_PACKAGE is a rule, a plugin or a distribution (all its rules), or all. The exit code is
+    1 if a check fails. Plugins check themselves with lbench.testing.RuleConformance and the like.
 
     \b
     lbench check lfnn_l
@@ -44,7 +62,22 @@ def command(name: str, quick: bool, config: tuple[str, ...], as_json: bool) -> i
     lbench check lbench_lfnn
     lbench check all --quick
     lbench check mine --plugin mine.py
+    lbench check --network resnet8
     """
+    parts = {"dataset": dataset, "network": network, "probe": probe}
+    chosen = [(kind, value) for kind, value in parts.items() if value is not None]
+    if len(chosen) + (name is not None) != 1:
+        raise UsageError(
+            "lbench check takes one thing: a rule, a dataset, a network or a probe.",
+            "For example: lbench check lfnn_l, or lbench check --network resnet8",
+        )
+    if name is None:
+        report = _check_part(*chosen[0], config, data_dir)
+        if as_json:
+            print_json([report])
+        else:
+            _show(report)
+        return 1 if report["failed"] else 0
     names = rules_of(name, registry())
     if config and len(names) > 1:
         raise UsageError(
@@ -122,11 +155,37 @@ def _check(rule: str, options: dict[str, str], *, quick: bool, alone: bool) -> d
             for outcome in conform(subject):
                 outcomes.append(outcome)
                 line.show(CHECKS[len(outcomes)].name if len(outcomes) < len(CHECKS) else "")
+    form = "quick" if quick else "full"
+    return _report({"rule": rule, "form": form, "options": options}, outcomes, began)
+
+
+@contained()
+def _check_part(
+    kind: str, name: str, config: tuple[str, ...], data_dir: Path | None
+) -> dict[str, Any]:
+    """Check a dataset, network or probe, and return the report."""
+    import torch
+
+    from lbench.testing import PART_CHECKS, SUBJECTS, conform_part
+    from lbench.training.cell import parse_settings
+
+    torch.set_num_threads(1)
+    began, options = time.perf_counter(), parse_settings(config, "--set")
+    subject = SUBJECTS[kind](name, options, data_dir)
+    checks, outcomes = PART_CHECKS[kind], []
+    with _Line(name, len(checks)) as line:
+        line.show(checks[0].name)
+        for outcome in conform_part(kind, subject):
+            outcomes.append(outcome)
+            line.show(checks[len(outcomes)].name if len(outcomes) < len(checks) else "")
+    return _report({kind: name, "form": "full", "options": options}, outcomes, began)
+
+
+def _report(head: dict[str, Any], outcomes: Sequence[Outcome], began: float) -> dict[str, Any]:
+    """Return the outcomes of checks with their counts, behind the fields in ``head``."""
     counts = Counter(outcome.status for outcome in outcomes)
     return {
-        "rule": rule,
-        "form": "quick" if quick else "full",
-        "options": options,
+        **head,
         "failed": counts["failed"],
         "passed": counts["passed"],
         "expected": counts["expected"],
@@ -182,7 +241,7 @@ def _show(report: dict[str, Any]) -> None:
         [each["name"], WORDS.get(each["status"], each["status"]), each["detail"]]
         for each in report["checks"]
     ]
-    Table(report["rule"], ["check", "", ""], rows).print()
+    Table(next(iter(report.values())), ["check", "", ""], rows).print()
     parts = [
         f"{report[status]} {word}"
         for status, word in (

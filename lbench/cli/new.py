@@ -61,15 +61,15 @@ SCAFFOLDS = {
     "rule": BASES["local"],
     "dataset": Scaffold(
         "Stripes in four directions", "", "dataset", "options, and how files are found and read",
-        "lbench datasets {name}", "lbench run --rule bp --dataset {name}",
+        "lbench check --dataset {name}", "lbench run --rule bp --dataset {name}",
     ),
     "network": Scaffold(
         "Convolutions with shortcuts", "", "network", "options, the module, and its blocks",
-        "lbench networks {name}", "lbench run --rule bp --dataset digits --network {name}",
+        "lbench check --network {name}", "lbench run --rule bp --dataset digits --network {name}",
     ),
     "probe": Scaffold(
         "Share of zero activations of each block", "", "probe", "columns and the measurement",
-        "lbench probes {name}", "lbench run --rule bp --dataset digits --probe {name}",
+        "lbench check --probe {name}", "lbench run --rule bp --dataset digits --probe {name}",
     ),
 }  # fmt: skip
 

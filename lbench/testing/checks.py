@@ -6,7 +6,7 @@ import inspect
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from lbench.errors import did_you_mean, nearest
 from lbench.testing import architecture, gradients, learning, options, practice, prediction
@@ -19,13 +19,13 @@ Status = Literal["passed", "failed", "expected", "skipped"]
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """A claim about every rule.
+    """A claim about every rule, or about every dataset, network or probe.
 
     Args:
         run: a function that raises if the claim does not hold; it may return a short result.
     """
 
-    run: Callable[[Subject], str | None]
+    run: Callable[[Any], str | None]
 
     @property
     def name(self) -> str:
@@ -108,7 +108,7 @@ def conform(subject: Subject) -> Iterator[Outcome]:
 
 def examine(check: Check, subject: Subject) -> Outcome:
     """Run one check of a rule, with regard to the failures that the rule has announced."""
-    outcome = _run(check, subject)
+    outcome = outcome_of(check, subject)
     if check.run is expected_failures_explained:
         return outcome
     reason = subject.cls.expected_failures.get(check.name, "").strip()
@@ -116,7 +116,7 @@ def examine(check: Check, subject: Subject) -> Outcome:
         return outcome
     if outcome.status == "passed" and subject.quick:
         # The full form takes more networks, and the failure may be on one of them.
-        outcome = _run(check, subject.full())
+        outcome = outcome_of(check, subject.full())
     if outcome.status == "failed":
         outcome.status = "expected"
         outcome.detail = f"{reason} ({outcome.detail})"
@@ -126,7 +126,8 @@ def examine(check: Check, subject: Subject) -> Outcome:
     return outcome
 
 
-def _run(check: Check, subject: Subject) -> Outcome:
+def outcome_of(check: Check, subject: Any) -> Outcome:
+    """Run one check; an exception other than an interrupt is a failure."""
     began = time.perf_counter()
     status: Status = "passed"
     error: BaseException | None = None
