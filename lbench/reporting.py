@@ -1,7 +1,7 @@
 """All public names for the figures and analyses of plugins.
 
-A figure is a function of a study's :class:`Results` and an argument that returns a list of
-:class:`Figure`; an analysis is a function of :class:`Results` that returns an :class:`Answer`.
+A figure is a function of a study's :class:`StudyResults` and an argument that returns a list of
+:class:`Figure`; an analysis is a function of :class:`StudyResults` that returns an :class:`Answer`.
 Entries of the hooks ``lbench_figures`` and ``lbench_analyses`` name these functions;
 ``docs/reports.md`` has an example.
 """
@@ -37,7 +37,7 @@ from lbench.report.figures.figure import (
 )
 from lbench.report.table import percent, spread
 from lbench.statistics.intervals import Summary, interval
-from lbench.studies.results import Results
+from lbench.studies.results import StudyResults
 
 __all__ = [
     "COLOURS",
@@ -51,8 +51,8 @@ __all__ = [
     "Difference",
     "Figure",
     "Numbers",
-    "Results",
     "Significance",
+    "StudyResults",
     "Summary",
     "adjusted",
     "by_task",

@@ -16,7 +16,7 @@ from lbench.registry import registry
 if TYPE_CHECKING:
     from lbench.report.study import Report
     from lbench.studies.definition import Study
-    from lbench.studies.results import Results
+    from lbench.studies.results import StudyResults
     from lbench.studies.runner import Ending
     from lbench.studies.study_plan import StudyPlan
 
@@ -93,7 +93,7 @@ def plan_json(plan: StudyPlan, seconds: float) -> dict[str, Any]:
     }
 
 
-def search_choices(results: Results) -> list[dict[str, Any]]:
+def search_choices(results: StudyResults) -> list[dict[str, Any]]:
     """Return what each search with a complete trial chose, with its ``lbench run`` command.
 
     If trials have the budget of the study's runs, that command completes the trial itself: it
@@ -119,7 +119,7 @@ def search_choices(results: Results) -> list[dict[str, Any]]:
 
 
 def ending_json(
-    study: Study, ending: Ending, report: Report | None, results: Results | None
+    study: Study, ending: Ending, report: Report | None, results: StudyResults | None
 ) -> dict[str, Any]:
     """Return the object that ``--json`` prints when a study has run or was stopped."""
     no_report: dict[str, Any] = {"report": None, "answer": None, "cells": [], "left_out": {}}
@@ -134,7 +134,7 @@ def ending_json(
     }
 
 
-def print_best(results: Results, home: Home, data_dir: Path | None) -> None:
+def print_best(results: StudyResults, home: Home, data_dir: Path | None) -> None:
     """Print the command that runs what each search chose.
 
     Args:

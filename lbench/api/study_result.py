@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from lbench.report.table import Table
     from lbench.report.verdict import Judged
     from lbench.studies.definition import Study
-    from lbench.studies.results import Results
+    from lbench.studies.results import StudyResults
     from lbench.studies.runner import Ending
 
 
@@ -34,7 +34,7 @@ class StudyResult:
         self,
         study: Study,
         ending: Ending,
-        results: Results | None,
+        results: StudyResults | None,
         report: Report | None,
         problem: LbenchError | None = None,
     ) -> None:
@@ -125,7 +125,7 @@ class StudyResult:
 
         return [(group, verdict(group)) for group in groups(self._require_results())]
 
-    def _require_results(self) -> Results:
+    def _require_results(self) -> StudyResults:
         if self.results is None:
             raise self.problem or UsageError(f"Study {self.study.name} has no results.")
         return self.results

@@ -8,7 +8,7 @@ from typing import Any
 
 from lbench.report.lines import Group, Line, error_of, groups, placed
 from lbench.statistics.intervals import Summary
-from lbench.studies.results import Final, Results
+from lbench.studies.results import Final, StudyResults
 
 Columns = dict[str, list[Any]]
 """A probe's table: the values of each column, with ``step`` and ``epoch``, row by row."""
@@ -84,7 +84,7 @@ class Configuration:
         return error_of(self.line)
 
 
-def configurations(results: Results, probe: str = "") -> list[Configuration]:
+def configurations(results: StudyResults, probe: str = "") -> list[Configuration]:
     """Return the configurations of a study, in the order of its plan.
 
     Args:

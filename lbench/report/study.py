@@ -25,7 +25,7 @@ from lbench.report.study_table import cost_tables, results_tables, to_markdown
 from lbench.report.verdict import Judged, verdict
 from lbench.rundir import without_nan, write_json
 from lbench.studies.definition import Study
-from lbench.studies.results import Results
+from lbench.studies.results import StudyResults
 
 ALWAYS = ("curves", "history", "best_so_far", "importance", "pareto")
 """Figures of every report that has something to show there, after those of the study."""
@@ -86,7 +86,7 @@ def unrecorded(study: Study) -> list[str]:
     ]
 
 
-def make_report(results: Results, folder: Path, *, home: Home) -> Report:
+def make_report(results: StudyResults, folder: Path, *, home: Home) -> Report:
     """Write the report into a folder; ``docs/reports.md`` lists its files.
 
     Args:
@@ -106,7 +106,7 @@ def make_report(results: Results, folder: Path, *, home: Home) -> Report:
     return Report(folder, path, answered, cells, left_out)
 
 
-def _answered(results: Results) -> Answer:
+def _answered(results: StudyResults) -> Answer:
     """Return the answer, or that it failed: the tables do not depend on it."""
     try:
         return answer(results)
@@ -123,7 +123,7 @@ def _why(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}"
 
 
-def _figures(results: Results, folder: Path) -> tuple[list[Drawn], dict[str, str]]:
+def _figures(results: StudyResults, folder: Path) -> tuple[list[Drawn], dict[str, str]]:
     """Draw and write the figures; return those that cannot be drawn with their reasons."""
     drawn: list[Drawn] = []
     left_out: dict[str, str] = {}
@@ -148,7 +148,10 @@ def _figures(results: Results, folder: Path) -> tuple[list[Drawn], dict[str, str
 
 
 def _tables(
-    results: Results, judged: Sequence[Judged], cells: Sequence[Mapping[str, Any]], folder: Path
+    results: StudyResults,
+    judged: Sequence[Judged],
+    cells: Sequence[Mapping[str, Any]],
+    folder: Path,
 ) -> None:
     every = sum(len(group.lines) for group, _ in judged)
     reached, cost = results_tables(judged, every), cost_tables(judged, every)

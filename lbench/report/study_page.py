@@ -28,7 +28,7 @@ from lbench.report.worth import Worth, worths
 from lbench.rundir import RunDir
 from lbench.store.rows import RunRow
 from lbench.studies.definition import Search
-from lbench.studies.results import Results, SearchResult
+from lbench.studies.results import SearchResult, StudyResults
 from lbench.studies.settings import as_flags
 from lbench.studies.space import format_domain
 
@@ -51,7 +51,7 @@ class Drawn:
 
 
 def page(
-    results: Results,
+    results: StudyResults,
     judged: Sequence[Judged],
     answered: Answer,
     drawn: Sequence[Drawn],
@@ -88,7 +88,7 @@ def page(
     )
 
 
-def _terms(results: Results) -> list[tuple[str, str]]:
+def _terms(results: StudyResults) -> list[tuple[str, str]]:
     """Return the terms of the study, each with its name."""
     study = results.study
     terms = {
@@ -121,7 +121,7 @@ def _count(number: int, unit: str) -> str:
     return f"{number:,} {unit if number != 1 else unit.removesuffix('s')}"
 
 
-def _budget(results: Results) -> str:
+def _budget(results: StudyResults) -> str:
     budgets = dict.fromkeys(
         " ".join(_count(n, unit) for unit, n in _task(final.cell.spec).get("budget", {}).items())
         for final in results.finals
@@ -134,7 +134,7 @@ def _task(spec: Mapping[str, Any]) -> Mapping[str, Any]:
     return task
 
 
-def _published(results: Results) -> Table | None:
+def _published(results: StudyResults) -> Table | None:
     rows = list(
         dict.fromkeys(
             row
@@ -154,7 +154,7 @@ def _first(table: Table, count: int, more: str) -> Table:
     return Table(table.title, table.columns, table.rows[:MOST], table.right, notes=notes)
 
 
-def _search(search: SearchResult, results: Results, worth: Worth | None) -> dict[str, Any]:
+def _search(search: SearchResult, results: StudyResults, worth: Worth | None) -> dict[str, Any]:
     best = search.best
     command = ""
     if best is not None:
@@ -221,7 +221,7 @@ def _front(search: SearchResult) -> list[str]:
     ]
 
 
-def _unfinished(results: Results) -> Table:
+def _unfinished(results: StudyResults) -> Table:
     """Return a row per run that did not finish, with its reason."""
     rows = [
         [final.point.key, str(run.seed), run.status, _reason(run)]
@@ -240,7 +240,7 @@ def _reason(run: RunRow) -> str:
     return f"{run.reason or NONE}" + (f"; traceback: {traceback}" if traceback.exists() else "")
 
 
-def _data(results: Results, home: Home) -> Table:
+def _data(results: StudyResults, home: Home) -> Table:
     """Return a row per dataset: title, variant, digest, test examples, reads of the test set."""
     # By run: one that belongs to several points has read its test set once.
     reads: dict[tuple[str, int], tuple[str, int]] = {}
@@ -298,7 +298,7 @@ def _home_reads(home: Home) -> dict[str, int]:
         return {}
 
 
-def _environment(results: Results) -> list[tuple[str, str]]:
+def _environment(results: StudyResults) -> list[tuple[str, str]]:
     """Return versions, devices and threads of all runs."""
     values: dict[str, dict[str, None]] = {}
     for run in _runs(results):
@@ -307,7 +307,7 @@ def _environment(results: Results) -> list[tuple[str, str]]:
     return [(name.replace("_", " "), ", ".join(entries)) for name, entries in values.items()]
 
 
-def _runs(results: Results) -> Iterable[RunRow]:
+def _runs(results: StudyResults) -> Iterable[RunRow]:
     for final in results.finals:
         yield from final.runs
     for search in results.searches:

@@ -13,7 +13,7 @@ from lbench.report.searches import settings_of
 from lbench.report.verdict import Judged
 from lbench.statistics.intervals import as_columns
 from lbench.store.rows import RunRow
-from lbench.studies.results import Results
+from lbench.studies.results import StudyResults
 
 
 def records(judged: Sequence[Judged]) -> list[dict[str, Any]]:
@@ -25,7 +25,7 @@ def records(judged: Sequence[Judged]) -> list[dict[str, Any]]:
     ]
 
 
-def run_records(results: Results) -> list[dict[str, Any]]:
+def run_records(results: StudyResults) -> list[dict[str, Any]]:
     """Return one object per run: runs of the table, of the searches and of their defaults."""
     rows = [_run("final", f.point.key, None, run) for f in results.finals for run in f.runs]
     for search in results.searches:

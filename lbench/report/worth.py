@@ -10,7 +10,7 @@ from lbench.report.compare import rows
 from lbench.report.differences import Difference, adjusted, paired_difference, tally
 from lbench.report.table import percent
 from lbench.statistics.intervals import Summary
-from lbench.studies.results import Final, Results, SearchResult
+from lbench.studies.results import Final, SearchResult, StudyResults
 
 MOST = 4
 """An answer has a sentence per search for up to this number; beyond, it counts verdicts."""
@@ -46,7 +46,7 @@ class Worth:
         }
 
 
-def worths(results: Results) -> dict[str, Worth]:
+def worths(results: StudyResults) -> dict[str, Worth]:
     """Compare what each search chose with the defaults; by the point's key.
 
     Searches without a complete trial are left out. The p of several are adjusted (Holm 1979).
@@ -65,7 +65,7 @@ def worths(results: Results) -> dict[str, Worth]:
     return {key: _worth(s, finals.get(key), known.get(key)) for key, s in chosen.items()}
 
 
-def sentences(results: Results) -> list[str]:
+def sentences(results: StudyResults) -> list[str]:
     """Return a sentence per search for an answer, or for many how often tuning helped."""
     found = worths(results)
     if len(results.searches) == 1:

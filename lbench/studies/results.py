@@ -106,7 +106,7 @@ class Final:
 
 
 @dataclass(frozen=True, slots=True)
-class Results:
+class StudyResults:
     """All data from which a report is made.
 
     Args:

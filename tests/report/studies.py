@@ -17,7 +17,7 @@ from lbench.store.record import Record
 from lbench.store.rows import RunRow
 from lbench.studies.definition import Arm, Domain, Point, Search, Span, Study
 from lbench.studies.plan import plan
-from lbench.studies.results import Final, Results, SearchResult, Trial
+from lbench.studies.results import Final, SearchResult, StudyResults, Trial
 from lbench.studies.settings import request
 from lbench.training.resolve import resolve
 from tests.training.helper import run
@@ -87,8 +87,8 @@ class Trained:
     """
 
     home: Home
-    grid: Results
-    search: Results
+    grid: StudyResults
+    search: StudyResults
 
 
 WILD = {"optimizer": "sgd", "lr": 100.0, "schedule": "constant", "weight_decay": 1.0}
@@ -135,7 +135,7 @@ def train(root: Path) -> Trained:
     home.prepare()
     absent = {"mnist": "its files are not there"}
     missing = [Point(1, "lfnn_l", "digits", "mlp", {"leadership": 0.5}, {"leadership": 0.5})]
-    grid = Results(
+    grid = StudyResults(
         GRID,
         finals(GRID, home, audited=True),
         (),
@@ -148,7 +148,9 @@ def train(root: Path) -> Trained:
     suggestions.append(WILD)
     found = search(point, home, suggestions, SPACE, pruned=(3, 4))
     chosen = {point.key: dict(found.best.params)} if found.best else {}
-    searched = Results(SEARCH, finals(SEARCH, home, chosen), [found], command="lbench study search")
+    searched = StudyResults(
+        SEARCH, finals(SEARCH, home, chosen), [found], command="lbench study search"
+    )
     return Trained(home, grid, searched)
 
 
@@ -157,7 +159,7 @@ def measuring(run: RunRow, **values: float) -> RunRow:
     return replace(run, measured={**run.measured, **values})
 
 
-def with_errors(results: Results, errors: Sequence[Sequence[float]]) -> Results:
+def with_errors(results: StudyResults, errors: Sequence[Sequence[float]]) -> StudyResults:
     """Return the study with these test errors, a list per configuration; seeds are added."""
     changed = []
     for final, values in zip(results.finals, errors, strict=True):
@@ -170,7 +172,7 @@ def with_errors(results: Results, errors: Sequence[Sequence[float]]) -> Results:
     return replace(results, finals=changed)
 
 
-def crowded(results: Results, count: int) -> Results:
+def crowded(results: StudyResults, count: int) -> StudyResults:
     """Return a study with ``count`` configurations with long names, copied from the given ones."""
     names = [f"a_rule_with_a_name_of_forty_letters_or_so_{number}" for number in range(count)]
     finals = [
@@ -184,11 +186,11 @@ def crowded(results: Results, count: int) -> Results:
     return replace(results, finals=finals, searches=searches)
 
 
-def grid(study: Study, root: Path) -> Results:
+def grid(study: Study, root: Path) -> StudyResults:
     """Train all configurations of a study without a search."""
     home = Home(root)
     home.prepare()
-    return Results(study, finals(study, home), (), command=f"lbench study {study.name}")
+    return StudyResults(study, finals(study, home), (), command=f"lbench study {study.name}")
 
 
 def without_figures(patch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ from lbench.report.answers.series import axes
 from lbench.report.verdict import SET
 from lbench.studies.definition import Arm, Point
 from lbench.studies.lookup import find_study
-from lbench.studies.results import Final, Results
+from lbench.studies.results import Final, StudyResults
 from tests.report.studies import Trained, with_errors
 
 CLEAR = ([2.0, 2.1, 1.9, 2.0], [5.0, 5.2, 4.9, 5.1], [8.0, 8.1, 7.9, 8.2], [9.0, 9.2, 9.1, 9.0])
@@ -23,12 +23,14 @@ SAME = ([2.0, 2.1, 1.9, 2.0], [2.1, 2.0, 1.95, 2.02], [2.05, 2.1, 1.9, 1.98], [2
 NOISY = ([2.0, 4.1, 1.9, 3.0], [2.9, 2.2, 3.9, 2.1], [1.9, 3.1, 3.9, 2.2], [3.0, 3.2, 3.1, 1.0])
 
 
-def ask(results: Results, analysis: str, **changes: Any) -> Any:
+def ask(results: StudyResults, analysis: str, **changes: Any) -> Any:
     study = replace(results.study, analysis=analysis, **changes)
     return answer(replace(results, study=study))
 
 
-def along(results: Results, values: Sequence[Any], errors: Sequence[Sequence[float]]) -> Results:
+def along(
+    results: StudyResults, values: Sequence[Any], errors: Sequence[Sequence[float]]
+) -> StudyResults:
     """One rule at these leaderships, with these errors."""
     first = results.finals[1]
     finals = [_at(first, value) for value in values]
@@ -155,7 +157,7 @@ def test_an_installed_study_is_answered_about_the_axes_that_it_means(name: str) 
         for index, arm in enumerate(study.arms)
         for values in itertools.product(*arm.axes.values())
     ]
-    assert axes(Results(study, (), (), points)) == AXES[name]
+    assert axes(StudyResults(study, (), (), points)) == AXES[name]
 
 
 def test_a_partial_report_is_about_the_axis_of_the_complete_one(trained: Trained) -> None:

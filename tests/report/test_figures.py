@@ -18,7 +18,7 @@ from lbench.report.figures.front import front
 from lbench.report.figures.series import scale
 from lbench.report.inline import inline
 from lbench.report.study import make_report
-from lbench.studies.results import Results
+from lbench.studies.results import StudyResults
 from tests.report.studies import Trained, crowded, every_text_inside, with_errors
 
 
@@ -28,7 +28,7 @@ def styled() -> Iterator[None]:
         yield
 
 
-def only(results: Results, name: str) -> Any:
+def only(results: StudyResults, name: str) -> Any:
     (figure,) = draw(results, name)
     return figure
 

@@ -19,7 +19,7 @@ from lbench.report.figures import draw
 from lbench.report.figures.figure import style
 from lbench.report.probes.tasks import curves
 from lbench.studies.definition import Arm, Study
-from lbench.studies.results import Results
+from lbench.studies.results import StudyResults
 from tests.report.studies import crowded, every_text_inside, grid
 
 pytestmark = [pytest.mark.slow, pytest.mark.thorough]
@@ -55,7 +55,7 @@ FIGURES = {
 
 
 @pytest.fixture(scope="module")
-def studies(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Results]:
+def studies(tmp_path_factory: pytest.TempPathFactory) -> dict[str, StudyResults]:
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("LBENCH_STORE", raising=False)
         return {
@@ -72,7 +72,7 @@ def styled() -> Iterator[None]:
 
 @pytest.mark.parametrize("name", FIGURES)
 def test_a_probes_figure_has_its_data_and_no_text_is_cut(
-    studies: dict[str, Results], name: str
+    studies: dict[str, StudyResults], name: str
 ) -> None:
     figures = draw(studies["watched"], name)
     assert [figure.name for figure in figures] == FIGURES[name]
@@ -90,7 +90,7 @@ def test_a_probes_figure_has_its_data_and_no_text_is_cut(
     ],
 )  # fmt: skip
 def test_no_panel_has_more_lines_than_can_be_told_apart(
-    studies: dict[str, Results], study: str, name: str, drawn: str
+    studies: dict[str, StudyResults], study: str, name: str, drawn: str
 ) -> None:
     many = crowded(studies[study], 14)
     with style():
@@ -102,7 +102,7 @@ def test_no_panel_has_more_lines_than_can_be_told_apart(
     assert len({row["series"] for row in figure.data}) >= 14
 
 
-def test_tasks_are_a_matrix_and_a_plane(studies: dict[str, Results]) -> None:
+def test_tasks_are_a_matrix_and_a_plane(studies: dict[str, StudyResults]) -> None:
     matrices, plane = draw(studies["sequence"], "tasks")
     assert len(matrices.data) == 4 * 2 * 5 * 5
     assert {row["series"] for row in plane.data} == {"bp", "frozen"}
@@ -118,7 +118,7 @@ def test_tasks_are_a_matrix_and_a_plane(studies: dict[str, Results]) -> None:
     ],
 )
 def test_an_answer_from_probes_says_what_was_measured(
-    studies: dict[str, Results], study: str, name: str, words: str
+    studies: dict[str, StudyResults], study: str, name: str, words: str
 ) -> None:
     found = analysis(name)(studies[study])
     assert words in found.sentence
@@ -126,7 +126,7 @@ def test_an_answer_from_probes_says_what_was_measured(
     assert found.data
 
 
-def stopped(results: Results, root: Path, seeds: set[int]) -> Results:
+def stopped(results: StudyResults, root: Path, seeds: set[int]) -> StudyResults:
     """The same, as if the probe of these seeds had ended in the middle of the second task."""
     finals = []
     for number, final in enumerate(results.finals):
@@ -145,7 +145,7 @@ def stopped(results: Results, root: Path, seeds: set[int]) -> Results:
 
 
 def test_a_seed_whose_tasks_end_early_is_left_out_and_named(
-    studies: dict[str, Results], tmp_path: Path
+    studies: dict[str, StudyResults], tmp_path: Path
 ) -> None:
     results = stopped(studies["sequence"], tmp_path, {1})
     matrices, _ = draw(results, "tasks")
@@ -157,14 +157,14 @@ def test_a_seed_whose_tasks_end_early_is_left_out_and_named(
 
 
 def test_without_a_whole_table_of_tasks_forgetting_is_undecided(
-    studies: dict[str, Results], tmp_path: Path
+    studies: dict[str, StudyResults], tmp_path: Path
 ) -> None:
     results = stopped(studies["sequence"], tmp_path, {0, 1})
     assert draw(results, "tasks") == []
     assert analysis("forgetting")(results).sentence.startswith("Undecided")
 
 
-def beside(results: Results, name: str, value: Any) -> Results:
+def beside(results: StudyResults, name: str, value: Any) -> StudyResults:
     """Every cell twice: as it is, and with another setting."""
     others = [
         replace(f, point=replace(f.point, settings={**f.point.settings, name: value}))
@@ -174,7 +174,7 @@ def beside(results: Results, name: str, value: Any) -> Results:
 
 
 def test_a_second_setting_has_a_curve_of_its_own_over_the_rates(
-    studies: dict[str, Results],
+    studies: dict[str, StudyResults],
 ) -> None:
     found = curves(configurations(beside(studies["sequence"], "momentum", 0.9), "tasks"))
     assert len(found) == 4
@@ -182,7 +182,7 @@ def test_a_second_setting_has_a_curve_of_its_own_over_the_rates(
     assert sorted(name.partition(" ")[0] for name in found) == ["bp", "bp", "frozen", "frozen"]
 
 
-def test_a_probe_that_did_not_run_has_nothing(studies: dict[str, Results]) -> None:
+def test_a_probe_that_did_not_run_has_nothing(studies: dict[str, StudyResults]) -> None:
     assert configurations(studies["sequence"], "linear") == []
 
 

@@ -14,13 +14,13 @@ import pytest
 
 from lbench.hooks import AnalysisEntry, FigureEntry
 from lbench.report.figures.figure import style
-from lbench.reporting import Answer, Results, by_task, configurations, with_unique_titles
+from lbench.reporting import Answer, StudyResults, by_task, configurations, with_unique_titles
 from tests.report.studies import Trained
 
 PAGE = (Path(__file__).parents[2] / "docs" / "reports.md").read_text()
 
 
-def with_tables(results: Results, root: Path) -> Results:
+def with_tables(results: StudyResults, root: Path) -> StudyResults:
     """The same, as if the probe ``mine`` had recorded three steps in each run."""
     finals = []
     for number, final in enumerate(results.finals):
@@ -37,7 +37,7 @@ def with_tables(results: Results, root: Path) -> Results:
 
 
 @pytest.fixture
-def recorded(trained: Trained, tmp_path: Path) -> Results:
+def recorded(trained: Trained, tmp_path: Path) -> StudyResults:
     return with_tables(trained.grid, tmp_path)
 
 
@@ -62,7 +62,7 @@ def test_a_cell_has_what_the_tables_of_the_report_have(trained: Trained) -> None
     assert cells[-1].test_error_text == "no finished run"
 
 
-def test_cells_of_a_probe_are_those_that_have_its_tables(recorded: Results) -> None:
+def test_cells_of_a_probe_are_those_that_have_its_tables(recorded: StudyResults) -> None:
     assert configurations(recorded, "other") == []
     cells = configurations(recorded, "mine")
     # The runs of the last arm diverged.
@@ -72,7 +72,9 @@ def test_cells_of_a_probe_are_those_that_have_its_tables(recorded: Results) -> N
     }  # fmt: skip
 
 
-def test_cells_are_grouped_by_place_and_have_names_that_no_other_has(recorded: Results) -> None:
+def test_cells_are_grouped_by_place_and_have_names_that_no_other_has(
+    recorded: StudyResults,
+) -> None:
     cells = configurations(recorded, "mine")
     (place,) = {cell.task for cell in cells}
     assert by_task(cells) == {place: cells}
@@ -103,7 +105,7 @@ def test_the_pages_hooks_return_entries() -> None:
 
 
 def test_the_pages_figure_and_analysis_show_what_was_recorded(
-    trained: Trained, recorded: Results
+    trained: Trained, recorded: StudyResults
 ) -> None:
     names = page_names()
     with style():

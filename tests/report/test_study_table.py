@@ -9,11 +9,11 @@ from lbench.report.study_records import records
 from lbench.report.study_table import cost_tables, results_tables
 from lbench.report.verdict import SET, verdict
 from lbench.statistics.intervals import binomial, mean_difference
-from lbench.studies.results import Results
+from lbench.studies.results import StudyResults
 from tests.report.studies import Trained, with_errors
 
 
-def judged(results: Results) -> list:  # type: ignore[type-arg]
+def judged(results: StudyResults) -> list:  # type: ignore[type-arg]
     return [(group, verdict(group)) for group in groups(results)]
 
 

@@ -25,7 +25,7 @@ from lbench.store.run_dirs import run_dirs
 from lbench.store.sync import sync
 from lbench.studies.collection import collect_results
 from lbench.studies.lookup import find_study
-from lbench.studies.results import Results
+from lbench.studies.results import StudyResults
 from tests.studies.helper import ALONE, Output, home_with_store, interrupted, killed, lbench
 
 # What this takes part of, the other tests of the room show to be covered.
@@ -63,7 +63,7 @@ class Survived:
     ended: Output
 
     @property
-    def results(self) -> Results:
+    def results(self) -> StudyResults:
         return collect_results(find_study(self.words[1], registry()), self.home)
 
     @property

@@ -12,7 +12,7 @@ from lbench.registry import registry
 from lbench.report.answers.answer import UNDECIDED, Answer, joined
 from lbench.report.searches import counted, edges
 from lbench.report.worth import sentences
-from lbench.studies.results import Results
+from lbench.studies.results import StudyResults
 
 __all__ = ["Answer", "analysis", "answer"]
 
@@ -20,7 +20,7 @@ FIRST = 10
 """Reasons in the answer where nothing has finished; the report has all."""
 
 
-def analysis(name: str) -> Callable[[Results], Answer]:
+def analysis(name: str) -> Callable[[StudyResults], Answer]:
     """Return the function of an analysis by its name.
 
     Raises:
@@ -29,11 +29,11 @@ def analysis(name: str) -> Callable[[Results], Answer]:
     """
     if probe := registry().find("analyses", name).probe:
         registry().find("probes", probe)
-    function: Callable[[Results], Answer] = registry().load("analyses", name)
+    function: Callable[[StudyResults], Answer] = registry().load("analyses", name)
     return function
 
 
-def answer(results: Results) -> Answer:
+def answer(results: StudyResults) -> Answer:
     """Return the answer to a study's question, with the limits of its searches.
 
     Raises:
@@ -60,7 +60,7 @@ def answer(results: Results) -> Answer:
     return replace(found, details=[*found.details, *worth, *edges(results.searches)])
 
 
-def _nothing(results: Results) -> Answer:
+def _nothing(results: StudyResults) -> Answer:
     """Return the answer where no run has finished: the states of all, with the first reasons."""
     runs = [(final.point.key, run) for final in results.finals for run in final.runs]
     ended = Counter(run.status for _, run in runs)

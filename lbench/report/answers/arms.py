@@ -10,10 +10,10 @@ from lbench.report.answers.effects import effects
 from lbench.report.differences import Difference, adjusted, tally
 from lbench.report.lines import Group, Line, error_of, groups
 from lbench.report.verdict import difference, differences
-from lbench.studies.results import Results
+from lbench.studies.results import StudyResults
 
 
-def followers(results: Results) -> Answer:
+def followers(results: StudyResults) -> Answer:
     """Compare every configuration with the first arm, and the two values of each such axis."""
     compared: list[tuple[Group, Line, list[Difference]]] = []
     for group in groups(results):
@@ -35,7 +35,7 @@ def followers(results: Results) -> Answer:
     )
 
 
-def ablation(results: Results) -> Answer:
+def ablation(results: StudyResults) -> Answer:
     """State the arms in the order of their error, and which neighbours are distinguished."""
     ordered = [(group, *_ordered(group)) for group in groups(results) if len(group.known) > 1]
     if not ordered:

@@ -7,10 +7,10 @@ from typing import Any
 from lbench.report.answers.answer import SHOWN, UNDECIDED, Answer, capital, joined, sentences
 from lbench.report.lines import Group, Line, error_of, groups
 from lbench.report.verdict import SET, Verdict, verdict
-from lbench.studies.results import Results
+from lbench.studies.results import StudyResults
 
 
-def best(results: Results) -> Answer:
+def best(results: StudyResults) -> Answer:
     """State the lowest test error of each group, and what is indistinguishable from it."""
     decided = [(group, judged) for group in groups(results) if (judged := verdict(group)).best]
     if not decided:

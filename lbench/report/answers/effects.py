@@ -10,7 +10,7 @@ from lbench.report.answers.series import Series, axes, series
 from lbench.report.differences import Difference, adjusted, paired_difference
 from lbench.report.lines import Line
 from lbench.report.table import text
-from lbench.studies.results import Results
+from lbench.studies.results import StudyResults
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class Effect:
         }
 
 
-def effects(results: Results) -> list[Effect]:
+def effects(results: StudyResults) -> list[Effect]:
     """Return the effect of each axis with two values, second minus first; p by Holm over all."""
     made = []
     for axis in axes(results):

@@ -11,13 +11,13 @@ from lbench.report.differences import Difference
 from lbench.report.lines import Line
 from lbench.report.table import text
 from lbench.report.verdict import differences
-from lbench.studies.results import Results
+from lbench.studies.results import StudyResults
 
 Compared = tuple[Series, Line, list[Difference]]
 """A series, its line at the default, and the differences of the others to it."""
 
 
-def factor(results: Results) -> Answer:
+def factor(results: StudyResults) -> Answer:
     """Compare every value of the first axis with the rule's default, in each other setting."""
     listed = along(results)
     if not listed:

@@ -15,7 +15,7 @@ from lbench.report.published import published
 from lbench.report.table import percent, text
 from lbench.report.verdict import Verdict, difference, verdict
 from lbench.statistics.ranks import rank_correlation
-from lbench.studies.results import Results
+from lbench.studies.results import StudyResults
 
 FEW = 4
 """Curves up to which the answer has a sentence each."""
@@ -26,7 +26,7 @@ Curve = tuple[str, list[str], dict[str, Any]]
 """A curve in words, the published ones along the same axis, and its numbers."""
 
 
-def grid(results: Results) -> Answer:
+def grid(results: StudyResults) -> Answer:
     """State for each arm the best values of the first axis, and what they are compared with."""
     listed = along(results)
     if not listed:

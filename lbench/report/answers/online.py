@@ -12,10 +12,10 @@ from lbench.report.differences import Difference, adjusted
 from lbench.report.lines import error_of
 from lbench.report.table import text
 from lbench.report.verdict import difference
-from lbench.studies.results import Results
+from lbench.studies.results import StudyResults
 
 
-def online(results: Results) -> Answer:
+def online(results: StudyResults) -> Answer:
     """State where the error is lowest along the first axis, and if it falls along the second."""
     first, across = along(results), along(results, 1)
     if not first:

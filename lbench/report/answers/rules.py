@@ -14,13 +14,13 @@ from lbench.report.lines import Group, Line, groups
 from lbench.report.table import percent
 from lbench.report.verdict import differences, verdict
 from lbench.rundir import RunDir
-from lbench.studies.results import Results
+from lbench.studies.results import StudyResults
 
 SHOWN = 6
 NOTHING = Answer(f"{UNDECIDED}: no rule has a finished run.")
 
 
-def screen(results: Results) -> Answer:
+def screen(results: StudyResults) -> Answer:
     """State which rules learn at all, the best of them, and which contradict their claims."""
     known = [group for group in groups(results) if group.known]
     if not known:
@@ -52,7 +52,7 @@ def screen(results: Results) -> Answer:
     return Answer(" ".join(sentences(texts)), details, {"groups": data})
 
 
-def table1(results: Results) -> Answer:
+def table1(results: StudyResults) -> Answer:
     """State the lowest error of each network, and the best rule without BP against bp itself."""
     known = [group for group in groups(results) if group.known]
     if not known:

@@ -9,13 +9,13 @@ from lbench.report.answers.series import axes, span
 from lbench.report.lines import Group, Line, error_of, groups
 from lbench.report.table import text
 from lbench.report.verdict import SET, verdict
-from lbench.studies.results import Results
+from lbench.studies.results import StudyResults
 
 Winners = list[tuple[Any, list[Line]]]
 """By value of an axis the lines of its best set, the lowest first."""
 
 
-def samples(results: Results) -> Answer:
+def samples(results: StudyResults) -> Answer:
     """State which rules have the lowest error, or are indistinguishable, along each axis."""
     texts, details = [], []
     data: list[dict[str, Any]] = []
@@ -33,7 +33,7 @@ def samples(results: Results) -> Answer:
     return Answer(" ".join(sentences(texts)), details, {"axes": data})
 
 
-def _winners(results: Results, axis: str) -> dict[str, Winners]:
+def _winners(results: StudyResults, axis: str) -> dict[str, Winners]:
     """Return the best sets by setup."""
     # By the value in words, because it may be a list such as widths.
     lines_at: dict[tuple[str, str], list[Line]] = {}

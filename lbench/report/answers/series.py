@@ -9,7 +9,7 @@ from typing import Any
 from lbench.report.lines import Group, Line, called, groups, of_task
 from lbench.report.table import text
 from lbench.studies.definition import Point
-from lbench.studies.results import Results
+from lbench.studies.results import StudyResults
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class Series:
         return text(self.values[list(self.lines).index(line)])
 
 
-def axes(results: Results) -> list[str]:
+def axes(results: StudyResults) -> list[str]:
     """Return the settings that have several values, in the order of the study's file.
 
     Those that make another task or network come last. Points that are not trained yet count too.
@@ -64,13 +64,13 @@ def axes(results: Results) -> list[str]:
     return sorted(names, key=of_task)
 
 
-def along(results: Results, number: int = 0) -> list[Series]:
+def along(results: StudyResults, number: int = 0) -> list[Series]:
     """Return the series along an axis by its number; none where there are fewer axes."""
     names = axes(results)
     return series(results, names[number]) if len(names) > number else []
 
 
-def series(results: Results, axis: str) -> list[Series]:
+def series(results: StudyResults, axis: str) -> list[Series]:
     """Return configurations along an axis in the order of the plan, at least two per series."""
     finals = [final.point for final in results.finals]
     points = [point for point in finals if axis in point.settings]
@@ -108,7 +108,7 @@ def ascending(entry: Series) -> Series:
     )
 
 
-def _points(results: Results) -> list[Point]:
+def _points(results: StudyResults) -> list[Point]:
     """Return all points of the study, trained or not."""
     return [*(final.point for final in results.finals), *results.missing]
 

@@ -9,13 +9,13 @@ from lbench.containment import contained
 from lbench.errors import PluginError
 from lbench.registry import registry
 from lbench.report.figures.figure import Figure
-from lbench.studies.results import Results
+from lbench.studies.results import StudyResults
 
 FILE = re.compile(r"[\w.-]+")
 """Names that the files of a figure may have."""
 
 
-def drawing(name: str) -> Callable[[Results, str], list[Figure]]:
+def drawing(name: str) -> Callable[[StudyResults, str], list[Figure]]:
     """Return the function that draws a figure, by its name without the argument.
 
     Raises:
@@ -24,11 +24,11 @@ def drawing(name: str) -> Callable[[Results, str], list[Figure]]:
     """
     if probe := registry().find("figures", name).probe:
         registry().find("probes", probe)
-    function: Callable[[Results, str], list[Figure]] = registry().load("figures", name)
+    function: Callable[[StudyResults, str], list[Figure]] = registry().load("figures", name)
     return function
 
 
-def draw(results: Results, wanted: str) -> list[Figure]:
+def draw(results: StudyResults, wanted: str) -> list[Figure]:
     """Draw a figure by its name, ``lines:leadership``; none where there is nothing to show.
 
     Call within :func:`lbench.report.figures.figure.style`.

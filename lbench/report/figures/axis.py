@@ -25,7 +25,7 @@ from lbench.report.figures.series import Scale, by_setup, check_axis, ends, scal
 from lbench.report.lines import Line, called, groups
 from lbench.report.published import Published, load
 from lbench.report.verdict import SET, verdict
-from lbench.studies.results import Results
+from lbench.studies.results import StudyResults
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -41,7 +41,7 @@ Papers = Mapping[tuple[str, str], Sequence[tuple[float, Published]]]
 """Values of the setting with published numbers, by rule and network."""
 
 
-def lines(results: Results, axis: str) -> list[Figure]:
+def lines(results: StudyResults, axis: str) -> list[Figure]:
     """Draw test error against a setting: a panel per dataset and network, a line per arm.
 
     Where that would be too many lines, each rule has a panel of its own. Configurations without
@@ -87,7 +87,7 @@ def lines(results: Results, axis: str) -> list[Figure]:
     ]
 
 
-def bars(results: Results, _: str = "") -> list[Figure]:
+def bars(results: StudyResults, _: str = "") -> list[Figure]:
     """Draw all configurations in the order of their test error, those of the best set filled."""
     known = [group for group in groups(results) if group.known]
     if not known:

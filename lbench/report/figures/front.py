@@ -21,7 +21,7 @@ from lbench.report.figures.figure import (
 from lbench.report.figures.searching import OBJECTIVES
 from lbench.report.figures.series import by_setup, ends
 from lbench.report.lines import Line, groups, placed
-from lbench.studies.results import Results, SearchResult, Trial
+from lbench.studies.results import SearchResult, StudyResults, Trial
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -38,7 +38,7 @@ COSTS: Mapping[str, tuple[str, Callable[[Line], float | None]]] = {
 """Costs of a configuration, with the labels of their axes."""
 
 
-def pareto(results: Results, cost: str = "") -> list[Figure]:
+def pareto(results: StudyResults, cost: str = "") -> list[Figure]:
     """Draw the trials of searches with several objectives, or configurations against a cost.
 
     Args:
@@ -64,7 +64,7 @@ def front(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
     return found
 
 
-def _of_searches(results: Results) -> list[Figure]:
+def _of_searches(results: StudyResults) -> list[Figure]:
     points = [search.point for search in results.searches]
     pairs = [
         (placed(search.point, points), (search, at))
@@ -100,7 +100,7 @@ def _objectives(axes: Axes, pair: tuple[SearchResult, int]) -> None:
     axes.set_ylabel(OBJECTIVES[search.objectives[0]])
 
 
-def _of_lines(results: Results, cost: str) -> list[Figure]:
+def _of_lines(results: StudyResults, cost: str) -> list[Figure]:
     title, measure = COSTS[cost]
     known = {
         setup: [

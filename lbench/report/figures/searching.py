@@ -24,7 +24,7 @@ from lbench.report.figures.series import scale
 from lbench.report.lines import called, placed
 from lbench.report.searches import best_so_far, value, within
 from lbench.studies.definition import Point, Span
-from lbench.studies.results import Results, SearchResult, Trial
+from lbench.studies.results import SearchResult, StudyResults, Trial
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -36,7 +36,7 @@ WIDE = 5
 MORE = "searches"
 
 
-def history(results: Results, _: str = "") -> list[Figure]:
+def history(results: StudyResults, _: str = "") -> list[Figure]:
     """Draw the trials of each search by number: complete, pruned, failed; and the best so far."""
     searches = [search for search in results.searches if search.trials]
     if not searches:
@@ -49,7 +49,7 @@ def history(results: Results, _: str = "") -> list[Figure]:
     return [panel_figure("history", title, caption, contents, _trials, data, height=2.9, what=MORE)]
 
 
-def tuning(results: Results, _: str = "") -> list[Figure]:
+def tuning(results: StudyResults, _: str = "") -> list[Figure]:
     """Draw the best so far of all searches of a dataset in one panel, against the trials."""
     setups: dict[str, list[SearchResult]] = {}
     for search in results.searches:
@@ -97,7 +97,7 @@ def tuning(results: Results, _: str = "") -> list[Figure]:
     return [panel_figure("best_so_far", title, caption, contents, draw, data, height=3.4)]
 
 
-def importance(results: Results, _: str = "") -> list[Figure]:
+def importance(results: StudyResults, _: str = "") -> list[Figure]:
     """Draw the share of the trials' variance that each setting explains, a panel per search."""
     searches = [search for search in results.searches if search.importances]
     if not searches:
@@ -119,7 +119,7 @@ def importance(results: Results, _: str = "") -> list[Figure]:
     ]
 
 
-def one_setting(results: Results, setting: str) -> list[Figure]:
+def one_setting(results: StudyResults, setting: str) -> list[Figure]:
     """Draw value against a setting, a panel per search, with the set of the best trials marked.
 
     Raises:
@@ -223,7 +223,7 @@ def _rows(search: SearchResult, points: Sequence[Point]) -> list[dict[str, Any]]
     ]
 
 
-def _points(results: Results) -> list[Point]:
+def _points(results: StudyResults) -> list[Point]:
     return [search.point for search in results.searches]
 
 

@@ -12,7 +12,7 @@ from lbench.errors import UsageError
 from lbench.report.figures.figure import log_axis, logarithmic
 from lbench.report.lines import Group, Line
 from lbench.report.table import text
-from lbench.studies.results import Results
+from lbench.studies.results import StudyResults
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -78,7 +78,7 @@ def _geometric(values: Sequence[float]) -> bool:
     return len(steps) > 2 and min(steps) > 0.3 and max(steps) < 1.6 * min(steps)
 
 
-def check_axis(results: Results, axis: str, figure: str) -> None:
+def check_axis(results: StudyResults, axis: str, figure: str) -> None:
     """Check that some point of the study has the axis.
 
     Raises:

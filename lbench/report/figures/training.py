@@ -19,7 +19,7 @@ from lbench.report.figures.figure import (
 from lbench.report.lines import Group, Line, groups
 from lbench.rundir import RunDir
 from lbench.statistics.intervals import interval_of_known
-from lbench.studies.results import Results
+from lbench.studies.results import StudyResults
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -44,7 +44,7 @@ WIDE = 8
 """Ratio of values from which on their axis is logarithmic: the first epochs have large ones."""
 
 
-def curves(results: Results, _: str = "") -> list[Figure]:
+def curves(results: StudyResults, _: str = "") -> list[Figure]:
     """Draw a figure per group: metrics in rows, clocks in columns, a line per configuration."""
     known = [group for group in groups(results) if group.known]
     drawn = [

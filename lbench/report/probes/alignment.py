@@ -26,7 +26,7 @@ from lbench.report.figures.figure import (
 )
 from lbench.report.table import spread
 from lbench.statistics.intervals import Summary, interval
-from lbench.studies.results import Results
+from lbench.studies.results import StudyResults
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -39,7 +39,7 @@ NAMED = 8
 """Rules in the sentence of the answer."""
 
 
-def figures(results: Results, _: str = "") -> list[Figure]:
+def figures(results: StudyResults, _: str = "") -> list[Figure]:
     """Draw angles by layer over training, a panel per configuration; then bias and variance."""
     tasks = by_task(configurations(results, "alignment"))
     drawn = []
@@ -50,7 +50,7 @@ def figures(results: Results, _: str = "") -> list[Figure]:
     return drawn
 
 
-def analysis(results: Results) -> Answer:
+def analysis(results: StudyResults) -> Answer:
     """State the rules in the order of their angle to the gradient, over the whole run."""
     tasks = by_task(configurations(results, "alignment"))
     if not tasks:

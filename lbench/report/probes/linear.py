@@ -14,7 +14,7 @@ from lbench.report.figures.figure import Figure, curve, log_axis, look, panel_fi
 from lbench.report.table import percent, text
 from lbench.report.verdict import differences
 from lbench.statistics.intervals import Summary, error_interval
-from lbench.studies.results import Results
+from lbench.studies.results import StudyResults
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,7 +23,7 @@ LINES = 10
 Blocks = dict[int, Summary]
 
 
-def figures(results: Results, _: str = "") -> list[Figure]:
+def figures(results: StudyResults, _: str = "") -> list[Figure]:
     """Draw the held-out error of a linear probe by block after training; a panel per task."""
     tables = {
         task: {entry.title: by_block(entry) for entry in listed}
@@ -54,7 +54,7 @@ def figures(results: Results, _: str = "") -> list[Figure]:
     return [panel_figure("linear", title, caption, contents, draw, data, height=3.2)]
 
 
-def depth(results: Results) -> Answer:
+def depth(results: StudyResults) -> Answer:
     """State whether a rule uses depth: some deeper network is better than the shallowest."""
     names = axes(results)
     listed = [ascending(entry) for entry in series(results, names[-1])] if names else []

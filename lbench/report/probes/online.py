@@ -20,14 +20,14 @@ from lbench.report.figures.figure import (
     panels,
     spans,
 )
-from lbench.studies.results import Results
+from lbench.studies.results import StudyResults
 
 SHARE = 60
 """A curve is a mean over a window of the run's steps divided by this number."""
 METRICS = {"accuracy": "accuracy on the next batch (%)", "loss": "loss on the next batch"}
 
 
-def figures(results: Results, _: str = "") -> list[Figure]:
+def figures(results: StudyResults, _: str = "") -> list[Figure]:
     """Draw accuracy and loss of each batch; a figure per task, a line per configuration."""
     tasks = by_task(configurations(results, "online"))
     return [

@@ -33,7 +33,7 @@ from lbench.statistics.continual import (
     error_matrix,
 )
 from lbench.statistics.intervals import Summary, interval
-from lbench.studies.results import Results
+from lbench.studies.results import StudyResults
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -45,13 +45,13 @@ Curve = dict[float, tuple[float, float]]
 Rates = dict[float, Configuration]
 
 
-def figures(results: Results, _: str = "") -> list[Figure]:
+def figures(results: StudyResults, _: str = "") -> list[Figure]:
     """Draw the error matrix of each rule at its best rate, and what it forgets."""
     listed = [entry for entry in configurations(results, "tasks") if matrices(entry)]
     return [_matrices(listed), _plane(listed)] if listed else []
 
 
-def forgetting(results: Results) -> Answer:
+def forgetting(results: StudyResults) -> Answer:
     """State what each rule forgets against the reference, at equal learning errors."""
     recorded = configurations(results, "tasks")
     complete = [entry for entry in recorded if matrices(entry)]

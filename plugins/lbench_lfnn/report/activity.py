@@ -18,7 +18,7 @@ from lbench.reporting import (
     Difference,
     Figure,
     Numbers,
-    Results,
+    StudyResults,
     Summary,
     adjusted,
     configurations,
@@ -64,7 +64,7 @@ class Moves:
     order: Numbers | None
 
 
-def figures(results: Results, _: str = "") -> list[Figure]:
+def figures(results: StudyResults, _: str = "") -> list[Figure]:
     """Draw how much a step moves leaders and followers, beside the Vicsek model; one a cell."""
     found = configurations(results, "activity")
     several = len(found) > 1
@@ -74,7 +74,7 @@ def figures(results: Results, _: str = "") -> list[Figure]:
     ]
 
 
-def analysis(results: Results) -> Answer:
+def analysis(results: StudyResults) -> Answer:
     """State how much a step moves a leader and a follower, early and late."""
     found = configurations(results, "activity")
     if not found:

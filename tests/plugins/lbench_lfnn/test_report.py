@@ -16,7 +16,7 @@ from lbench.report.answers import analysis
 from lbench.report.figures import draw
 from lbench.report.figures.figure import style
 from lbench.report.study import make_report
-from lbench.reporting import Results, configurations
+from lbench.reporting import StudyResults, configurations
 from lbench.studies.definition import Arm, Study
 from lbench_lfnn.report.leaders import counts
 from tests.report.studies import crowded, every_text_inside, grid
@@ -52,7 +52,7 @@ FIGURES = {
 
 
 @pytest.fixture(scope="module")
-def studies(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Results]:
+def studies(tmp_path_factory: pytest.TempPathFactory) -> dict[str, StudyResults]:
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("LBENCH_STORE", raising=False)
         return {
@@ -69,7 +69,7 @@ def styled() -> Iterator[None]:
 
 @pytest.mark.parametrize("name", FIGURES)
 def test_a_probes_figure_has_its_data_and_no_text_is_cut(
-    studies: dict[str, Results], name: str
+    studies: dict[str, StudyResults], name: str
 ) -> None:
     figures = draw(studies["watched"], name)
     assert [figure.name for figure in figures] == FIGURES[name]
@@ -80,7 +80,7 @@ def test_a_probes_figure_has_its_data_and_no_text_is_cut(
 
 @pytest.mark.parametrize(("name", "drawn"), [("leaders", "freezing"), ("agreement", "agreement")])
 def test_no_panel_has_more_lines_than_can_be_told_apart(
-    studies: dict[str, Results], name: str, drawn: str
+    studies: dict[str, StudyResults], name: str, drawn: str
 ) -> None:
     many = crowded(studies["watched"], 14)
     with style():
@@ -92,7 +92,7 @@ def test_no_panel_has_more_lines_than_can_be_told_apart(
     assert len({row["series"] for row in figure.data}) >= 14
 
 
-def test_single_units_are_shown_beside_a_flock(studies: dict[str, Results]) -> None:
+def test_single_units_are_shown_beside_a_flock(studies: dict[str, StudyResults]) -> None:
     (figure,) = draw(studies["online"], "activity")
     assert {row["panel"] for row in figure.data} == {"curves", "workers", "flock"}
     order = [
@@ -113,7 +113,7 @@ def test_single_units_are_shown_beside_a_flock(studies: dict[str, Results]) -> N
     ],
 )
 def test_an_answer_from_probes_says_what_was_measured(
-    studies: dict[str, Results], study: str, name: str, words: str
+    studies: dict[str, StudyResults], study: str, name: str, words: str
 ) -> None:
     found = analysis(name)(studies[study])
     assert words in found.sentence
@@ -121,7 +121,7 @@ def test_an_answer_from_probes_says_what_was_measured(
     assert found.data
 
 
-def beside(results: Results, name: str, value: Any) -> Results:
+def beside(results: StudyResults, name: str, value: Any) -> StudyResults:
     """Every cell twice: as it is, and with another setting."""
     others = [
         replace(f, point=replace(f.point, settings={**f.point.settings, name: value}))
@@ -130,7 +130,7 @@ def beside(results: Results, name: str, value: Any) -> Results:
     return replace(results, finals=[*results.finals, *others])
 
 
-def test_cells_of_two_datasets_have_series_of_two_names(studies: dict[str, Results]) -> None:
+def test_cells_of_two_datasets_have_series_of_two_names(studies: dict[str, StudyResults]) -> None:
     results = studies["watched"]
     moved = [
         replace(f, point=replace(f.point, dataset="mnist"), cell=replace(f.cell, dataset="mnist"))
@@ -143,7 +143,7 @@ def test_cells_of_two_datasets_have_series_of_two_names(studies: dict[str, Resul
     assert len({row["series"] for row in freezing.data}) == 2 * len(panels)
 
 
-def test_several_tests_of_what_leaders_move_are_adjusted(studies: dict[str, Results]) -> None:
+def test_several_tests_of_what_leaders_move_are_adjusted(studies: dict[str, StudyResults]) -> None:
     found = analysis("activity")(studies["watched"])
     (cell,) = found.data["cells"]
     plain = []
@@ -156,7 +156,7 @@ def test_several_tests_of_what_leaders_move_are_adjusted(studies: dict[str, Resu
 
 
 def test_leaders_of_several_cells_are_held_against_the_regression_with_adjusted_p(
-    studies: dict[str, Results],
+    studies: dict[str, StudyResults],
 ) -> None:
     once = analysis("convexity")(studies["watched"])
     (alone,) = re.findall(r"a leader by itself.*p = ([\d.e-]+)\)", " ".join(once.details))
@@ -165,7 +165,9 @@ def test_leaders_of_several_cells_are_held_against_the_regression_with_adjusted_
     assert [float(p) for p in both] == pytest.approx([min(1.0, 2 * float(alone))] * 2, rel=0.05)
 
 
-def test_counts_are_the_shares_of_steps_that_each_worker_led(studies: dict[str, Results]) -> None:
+def test_counts_are_the_shares_of_steps_that_each_worker_led(
+    studies: dict[str, StudyResults],
+) -> None:
     (cell,) = configurations(studies["watched"], "leaders")
     for seed, columns in cell.tables.items():
         assert seed in (0, 1)
@@ -176,7 +178,9 @@ def test_counts_are_the_shares_of_steps_that_each_worker_led(studies: dict[str, 
                 assert shares.max() <= 1 + 1e-9
 
 
-def test_reports_with_probes_lie_in_one_file(studies: dict[str, Results], tmp_path: Path) -> None:
+def test_reports_with_probes_lie_in_one_file(
+    studies: dict[str, StudyResults], tmp_path: Path
+) -> None:
     results = studies["online"]
     study = replace(results.study, figures=("activity", "leaders"), analysis="activity")
     report = make_report(replace(results, study=study), tmp_path / "report", home=Home(tmp_path))
