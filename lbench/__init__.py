@@ -45,13 +45,19 @@ if TYPE_CHECKING:
     from lbench.network import Block as Block
     from lbench.network import Chain as Chain
     from lbench.network import Network as Network
+    from lbench.network import Pass as Pass
     from lbench.network import Readout as Readout
     from lbench.network import spatial_mean as spatial_mean
     from lbench.networks.as_network import as_network as as_network
+    from lbench.networks.norm import LocalNorm as LocalNorm
+    from lbench.networks.norm import statistics_held as statistics_held
     from lbench.networks.spec import NetworkSpec as NetworkSpec
     from lbench.probe import Column as Column
+    from lbench.probe import Examples as Examples
     from lbench.probe import Probe as Probe
     from lbench.probe import Scene as Scene
+    from lbench.probes.activations import chunks as chunks
+    from lbench.probes.activations import hidden as hidden
     from lbench.recipe import Recipe as Recipe
     from lbench.rule import GradientRule as GradientRule
     from lbench.rule import Grads as Grads
@@ -78,16 +84,19 @@ _HOMES = {
     "DataError": "errors",
     "DatasetConfig": "config",
     "DatasetEntry": "hooks",
+    "Examples": "probe",
     "FigureEntry": "hooks",
     "GradientRule": "rule",
     "Grads": "rule",
     "Group": "rule",
     "Init": "init",
     "LocalRule": "rule",
+    "LocalNorm": "networks.norm",
     "Location": "data.dataset",
     "Network": "network",
     "NetworkEntry": "hooks",
     "NetworkSpec": "networks.spec",
+    "Pass": "network",
     "Phase": "step",
     "Probe": "probe",
     "ProbeEntry": "hooks",
@@ -109,10 +118,12 @@ _HOMES = {
     "View": "rule",
     "as_network": "networks.as_network",
     "audit": "auditing.steps",
+    "chunks": "probes.activations",
     "compare": "api.comparison",
     "cut": "layer",
     "datasets": "api.listing",
     "differentiate": "rule",
+    "hidden": "probes.activations",
     "hookimpl": "hooks",
     "load": "api.predictor",
     "param": "config",
@@ -120,6 +131,7 @@ _HOMES = {
     "rules": "api.listing",
     "run": "api.training",
     "spatial_mean": "network",
+    "statistics_held": "networks.norm",
     "study": "api.studies",
     "tapped": "layer",
     "trained": "rule",

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import lbench
+from lbench import reporting
 from lbench.registry import registry
 
 ROOT = Path(lbench.__file__).parent
@@ -140,3 +141,13 @@ def test_reports_of_plugins_import_public_names_alone() -> None:
                 module = (node.module or "").partition(".")
                 if module[0] == "lbench":
                     assert module[2] in ("", "reporting"), f"{path} imports {node.module}"
+
+
+def test_plugins_use_public_names_alone() -> None:
+    """What lbench's own plugins import from lbench, any author may import: it is on the page."""
+    public = {*lbench.__all__, *reporting.__all__}
+    for path in sorted((Path(__file__).parents[1] / "plugins").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "lbench":
+                names = {alias.name for alias in node.names}
+                assert names <= public, f"{path.name} imports {sorted(names - public)}"

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from lbench.networks.norm import statistics_held
-from lbench.randomness import Kind
 from lbench.step import Step
 
 
@@ -35,7 +35,10 @@ class PartStep(Step):
         self.size = size
 
     def noise(
-        self, stream: str, shape: tuple[int, ...] | torch.Size, kind: Kind = "normal"
+        self,
+        stream: str,
+        shape: tuple[int, ...] | torch.Size,
+        kind: Literal["normal", "uniform", "sign"] = "normal",
     ) -> Tensor:
         """Draw noise for the whole batch and return this part's rows, of shape ``shape``."""
         return super().noise(stream, (self.size, *shape[1:]), kind)[self.rows]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
 import math
-from typing import cast
 
 import torch
 from torch import Tensor
@@ -12,9 +12,8 @@ from lbench.errors import UsageError
 from lbench.network import Block
 from lbench.probe import Probe
 from lbench.probes.activations import hidden
-from lbench.registry import registry
-from lbench.rule import Rule
 from lbench.step import Step
+from lbench_lfnn import lbench_rules
 from lbench_lfnn.network import LeaderFollowerRule
 from lbench_lfnn.workers import Choice, ReadoutWorkers, Workers
 
@@ -76,12 +75,9 @@ def owners(workers: Workers, block: Block) -> Tensor:
 
 def rules_with_workers() -> list[str]:
     """Return the names of this plugin's rules whose workers the probes can measure."""
-    known = registry()
-    owner = next(n for (kind, _), n in known.owners.items() if kind == "rules" and n == "lfnn")
     names = []
-    for name in known.rules:
-        if known.owner("rules", name) == owner:
-            cls = cast(type[Rule], known.load("rules", name))
-            if issubclass(cls, LeaderFollowerRule):
-                names.append(name)
+    for entry in lbench_rules():
+        module, _, name = entry.load.partition(":")
+        if issubclass(getattr(importlib.import_module(module), name), LeaderFollowerRule):
+            names.append(entry.name)
     return names
