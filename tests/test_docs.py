@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import json
+import os
 import re
 import shlex
 import sys
@@ -23,6 +25,7 @@ from lbench.hooks import API
 from lbench.init import Init
 from lbench.registry import Registry
 from lbench.testing import CHECKS, Check, Subject, examine
+from tests import forked
 from tests.training.helper import epoch_log, lbench_run
 
 ROOT = Path(__file__).parents[1]
@@ -194,6 +197,22 @@ def test_the_probe_of_the_page_measures_and_leaves_the_run_as_it_is(tmp_path: Pa
     entries: dict[str, Any] = {}
     exec(block_of("writing-a-probe.md", "def lbench_probes"), entries)
     assert [entry.name for entry in entries["lbench_probes"]()] == ["sparsity"]
+
+
+def test_the_examples_of_the_pages_pass_their_kits(resnet18: Path, tmp_path: Path) -> None:
+    (tmp_path / "glyphs.py").write_text(block_of("writing-a-dataset.md", "class Glyphs("))
+    (tmp_path / "glyphs.npz").write_bytes(FILE.read_bytes())
+    (tmp_path / "sparsity.py").write_text(block_of("writing-a-probe.md", "class Sparsity("))
+    for words in (
+        ["--network", "resnet18", "--set", "width=10", "--plugin", str(resnet18)],
+        ["--dataset", "glyphs", "--plugin", "glyphs.py", "--data-dir", "."],
+        ["--probe", "sparsity", "--plugin", "sparsity.py"],
+    ):
+        env = {**os.environ, "LBENCH_CACHE": str(tmp_path / "cache")}
+        done = forked.run("check", *words, "--json", cwd=tmp_path, env=env)
+        assert done.returncode == 0, done.stderr
+        (report,) = json.loads(done.stdout)
+        assert report["passed"] == len(report["checks"]), report
 
 
 def test_the_readmes_rule_is_a_rule() -> None:

@@ -111,7 +111,7 @@ def run(
         store: record the runs in the database.
         home: the directory of runs and their database; None for ``LBENCH_HOME``, else
             ``./lbench-runs``.
-        plugin: a file with rules that are not installed.
+        plugin: a file with rules, datasets, networks or probes that are not installed.
         progress: report progress and notes on standard error.
         options: options of the rule and parts of the recipe (``lr``, ``batch``, ``optimizer``, …)
             by their names. If a rule has an option with the name of a part of the recipe, the
