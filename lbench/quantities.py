@@ -1,6 +1,6 @@
 """The catalogue of measured quantities of a run.
 
-A quantity is measured in ``lbench/run/`` and written to ``result.json``. Everything else follows
+A quantity is measured in ``lbench/training/`` and written to ``result.json``. Everything else follows
 from its entry here: the check of the file, the column of the record, MLflow's metrics, JSON, the
 tables of runs, comparisons and studies, objectives of searches and cost axes of figures.
 """
