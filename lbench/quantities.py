@@ -1,8 +1,8 @@
 """The catalogue of measured quantities of a run.
 
-A quantity is measured in ``lbench/training/`` and written to ``result.json``. Everything else follows
-from its entry here: the check of the file, the column of the record, MLflow's metrics, JSON, the
-tables of runs, comparisons and studies, objectives of searches and cost axes of figures.
+A quantity is measured in ``lbench/training/`` and written to ``result.json``. Everything else
+follows from its entry here: the check of the file, the column of the record, MLflow metrics, JSON,
+the tables of runs, comparisons and studies, objectives of searches and cost axes of figures.
 """
 
 from __future__ import annotations

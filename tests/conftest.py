@@ -25,7 +25,7 @@ FORKED = {"api", "auditing", "cli", "execute", "plugins", "report", "training", 
 FORKING = {"api", "cli", "execute", "training", "studies"}
 """Rooms whose first tests need the server of `tests.forked`, which starts before them."""
 
-LONG = {"test_probe_figures.py", "test_running.py", "test_study_report.py"}
+LONG = {"test_types.py", "test_probe_figures.py", "test_running.py", "test_study_report.py"}
 """Modules that take longer than the other modules of their room."""
 
 

@@ -50,7 +50,7 @@ class Results:
         import pandas as pd
 
         from lbench.report.compare import rows
-        from lbench.statistics.intervals import as_columns
+        from lbench.report.study_records import as_columns
 
         content = [
             row.as_dict()

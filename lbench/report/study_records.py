@@ -11,7 +11,7 @@ from lbench.report.differences import Difference
 from lbench.report.lines import Line
 from lbench.report.searches import settings_of
 from lbench.report.verdict import Judged
-from lbench.statistics.intervals import as_columns
+from lbench.statistics.intervals import Summary
 from lbench.store.rows import RunRow
 from lbench.studies.results import StudyResults
 
@@ -77,3 +77,17 @@ def _run(role: str, point: str, trial: int | None, run: RunRow) -> dict[str, Any
         **run.measured,
         **run.select("fingerprint", "cell"),
     }
+
+
+def as_columns(name: str, summary: Summary | None) -> dict[str, float | None]:
+    """Return a mean with its deviation and interval as flat columns; all None of no summary.
+
+    Args:
+        name: name of the mean; the others end in ``_sd``, ``_low`` and ``_high``.
+        summary: the summary.
+    """
+    values = (
+        (None,) * 4 if summary is None else (summary.mean, summary.sd, summary.low, summary.high)
+    )
+    ends = ("", "_sd", "_low", "_high")
+    return {f"{name}{end}": value for end, value in zip(ends, values, strict=True)}

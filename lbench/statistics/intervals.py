@@ -48,20 +48,6 @@ class Summary:
         return {"mean": self.mean, "sd": self.sd, "ci95": ends, "n": self.n}
 
 
-def as_columns(name: str, summary: Summary | None) -> dict[str, float | None]:
-    """Return a mean with its deviation and interval as flat columns; all None of no summary.
-
-    Args:
-        name: name of the mean; the others end in ``_sd``, ``_low`` and ``_high``.
-        summary: the summary.
-    """
-    values = (
-        (None,) * 4 if summary is None else (summary.mean, summary.sd, summary.low, summary.high)
-    )
-    ends = ("", "_sd", "_low", "_high")
-    return {f"{name}{end}": value for end, value in zip(ends, values, strict=True)}
-
-
 def interval(values: Sequence[float], step: float = 0.0) -> Summary:
     """Return the mean with its 95 % Student t interval.
 

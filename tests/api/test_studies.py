@@ -90,7 +90,6 @@ def test_an_error_names_the_wrong_argument(tmp_path: Path, call: Any, message: s
 
 
 @pytest.mark.slow
-@pytest.mark.thorough
 def test_a_script_needs_no_guard_of_its_main_module(tmp_path: Path) -> None:
     (tmp_path / "two.toml").write_text(GRID)
     script = tmp_path / "script.py"

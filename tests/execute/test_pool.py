@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -176,3 +177,13 @@ def test_ended_is_the_last_event(workers: Pool) -> None:
     (events,) = events.values()
     assert isinstance(events[0], Started)
     assert [type(event) for event in events].index(Ended) == len(events) - 1
+
+
+def test_a_spawned_process_sees_no_main_module() -> None:
+    main = sys.modules["__main__"]
+    with pools._without_main():
+        shown = sys.modules["__main__"]
+        assert shown is not main
+        assert getattr(shown, "__file__", None) is None
+        assert shown.__spec__ is None
+    assert sys.modules["__main__"] is main

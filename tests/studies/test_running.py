@@ -371,8 +371,8 @@ def test_a_dry_run_prints_the_plan_and_creates_no_home(survived: Survived, tmp_p
     words = ["study", survived.words[1], "--home", str(home), "--dry-run", "--device", "cpu"]
     plan = lbench(*words, "--workers", "3")
     assert (plan.code, plan.out) == (0, "")
-    counts = "2 points, 10 trials (tpe), 4 final runs and 4 of the defaults on digits; 3 workers"
-    assert counts in plan.err
+    counts = "2 points, 10 trials (tpe), 4 final runs and 4 of the defaults on digits; "
+    assert f"{counts}3 worker processes on cpu." in plan.err
     content = lbench(*words, *ALONE, "--json").json
     assert (content["trials"], content["final_runs"], content["absent"]) == (10, 4, {})
     assert content["default_runs"] == 4
