@@ -36,8 +36,8 @@ from lbench.studies.search import OptunaSearch
 BAR = 0.3
 DRIVER = {
     "ask": (OptunaSearch, "next"),
-    "report": (OptunaSearch, "epoch"),
-    "tell": (OptunaSearch, "ended_seed"),
+    "report": (OptunaSearch, "report_epoch"),
+    "tell": (OptunaSearch, "end_run"),
     "join": (Writer, "join"),
     "take": (Writer, "take"),
     "publish": (Writer, "publish"),

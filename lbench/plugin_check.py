@@ -37,7 +37,7 @@ def entry_problem(entry: Any) -> str | None:
     if not entry.name:
         return "name is empty"
     if isinstance(entry, FigureEntry) and ":" in entry.name:
-        return f"name is {entry.name!r}, and an argument would stand behind its colon"
+        return f"name is {entry.name!r}, but a colon separates a name from its argument"
     if isinstance(entry, DatasetEntry) and (problem := _shape_problem(entry)):
         return problem
     module, _, attribute = getattr(entry, "load", "module:Name").partition(":")

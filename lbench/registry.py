@@ -79,7 +79,7 @@ class Registry:
         return self.owners[kind, name]
 
     def reference(self, kind: str) -> str:
-        """Return the rule or dataset that declares itself the reference; "" where none does.
+        """Return the rule or dataset that has ``reference=True``; "" if none has.
 
         Args:
             kind: ``"rules"`` or ``"datasets"``.
@@ -159,7 +159,7 @@ class Registry:
                 self.add(_manager(), plugin, hooks_of(module))
             if not any(plugin.brings.values()):
                 raise PluginError(
-                    "It brings nothing.",
+                    "It has no entries.",
                     "Write a class that derives from a Rule, or put @hookimpl above each hook.",
                 )
         except KeyboardInterrupt:
@@ -185,8 +185,8 @@ class Registry:
         if wanted != hooks.API:
             packages = " ".join(dict.fromkeys([plugin.distribution, "lbench"]))
             raise PluginError(
-                f"It wants plugin interface {wanted!r}, this lbench has {hooks.API}. "
-                f"Mend it with: python -m pip install --upgrade {packages}"
+                f"It needs plugin interface {wanted!r}, this lbench has {hooks.API}. "
+                f"Upgrade with: python -m pip install --upgrade {packages}"
             )
         manager.register(module, plugin.name)
         others = set(manager.get_plugins()) - {module}
@@ -208,7 +208,7 @@ class Registry:
                 self.owners[kind, entry.name] = plugin.name
 
     def _check_references(self, added: Mapping[str, Sequence[Any]]) -> None:
-        """Check that one rule and one dataset at most declare themselves the reference.
+        """Check that at most one rule and one dataset have ``reference=True``.
 
         Raises:
             PluginError: a second one does.
@@ -217,8 +217,8 @@ class Registry:
             references = [entry.name for entry in added[kind] if entry.reference]
             if len(references) > 1 or (references and self.reference(kind)):
                 raise PluginError(
-                    f"Its {noun(kind)} {references[-1]!r} wants to be the reference, which is "
-                    f"{self.reference(kind) or references[0]!r}; take one of the two claims away."
+                    f"Its {noun(kind)} {references[-1]!r} has reference=True, as has "
+                    f"{self.reference(kind) or references[0]!r}; set it for one of them alone."
                 )
 
     def _check_names(self, kind: str, names: Sequence[str]) -> None:
@@ -231,10 +231,10 @@ class Registry:
             if (kind, name) in self.owners:
                 raise PluginError(
                     f"Its {noun(kind)} {name!r} is taken by plugin "
-                    f"{self.owner(kind, name)!r}; rename it, or take one of the two away."
+                    f"{self.owner(kind, name)!r}; rename it, or remove one of the two."
                 )
             if names.count(name) > 1:
-                raise PluginError(f"It brings {noun(kind)} {name!r} twice.")
+                raise PluginError(f"It has two entries for {noun(kind)} {name!r}.")
 
 
 def build(entry_points: Iterable[importlib.metadata.EntryPoint]) -> Registry:

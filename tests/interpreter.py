@@ -1,7 +1,8 @@
-"""Runs code in a process that is forked from the server: ``python interpreter.py FOLDER -c CODE``.
+"""Runs code in a forked process: ``python interpreter.py FOLDER -u -c CODE``.
 
 pytest-xdist starts this instead of a new interpreter. The code runs in the forked process, which
-has the standard streams of this process; this one waits for its end.
+has the standard streams of this process; this one waits for its end. The server that forks is in
+FOLDER, see `tests.forked`.
 """
 
 from __future__ import annotations

@@ -102,13 +102,13 @@ def plugins(layer: Path) -> dict[str, dict[str, object]]:
         ("exits", "SystemExit while loading exits_plugin: 3"),
         ("absent", "No module named 'no_such_module'"),
         ("thief", "Its rule 'bp' is taken by plugin 'bp'"),
-        ("future", "wants plugin interface 2, this lbench has 1"),
+        ("future", "needs plugin interface 2, this lbench has 1"),
         ("future", "python -m pip install --upgrade third-party lbench"),
-        ("nameless", "wants plugin interface None"),
+        ("nameless", "needs plugin interface None"),
         ("rubbish", "Its hook lbench_rules returned 5, not a list"),
         ("strings", "Its hook lbench_datasets returned 'mine', not a DatasetEntry"),
         ("raises", "hook went wrong"),
-        ("twice", "It brings rule 'double' twice"),
+        ("twice", "It has two entries for rule 'double'"),
     ],
 )
 def test_a_broken_plugin_is_shown_with_its_error(

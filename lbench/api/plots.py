@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from lbench.report.figures.figure import clipped, legend, look, panels, style
+from lbench.report.figures.figure import COLOURS, clipped, legend, look, panels, style
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,6 +23,8 @@ def curves(epochs: pd.DataFrame, title: str) -> Figure:
         epochs: the data frame of :func:`lbench.api.frames.epochs`.
         title: title of the figure.
     """
+    from matplotlib.ticker import MaxNLocator
+
     metrics = [name for name in METRICS if name in epochs and epochs[name].notna().any()]
     with style():
         picture, axes = panels(len(metrics), height=3.0)
@@ -31,6 +33,7 @@ def curves(epochs: pd.DataFrame, title: str) -> Figure:
                 line_style = {**look(index), "markersize": 3}
                 panel.plot(rows["epoch"], rows[metric], label=f"seed {seed}", **line_style)
             panel.set_xlabel("epoch")
+            panel.xaxis.set_major_locator(MaxNLocator(integer=True))
             panel.set_ylabel(METRICS[metric])
         legend(picture, axes)
         picture.suptitle(clipped(title, 100))
@@ -51,11 +54,11 @@ def errors(rows: Sequence[Row]) -> Figure:
             assert test is not None
             low, high = row.sampling or (test.low, test.high)
             if low is not None and high is not None:
-                axes.plot([low, high], [y, y], color="#6E6E6E", linewidth=1.6)
-            axes.plot([test.mean], [y], "o", color="#0072B2", markersize=7)
+                axes.plot([low, high], [y, y], color=COLOURS[6], linewidth=1.6)
+            axes.plot([test.mean], [y], "o", color=COLOURS[0], markersize=7)
             seed_errors = list(row.errors.values())
-            axes.plot(seed_errors, [y] * len(seed_errors), "|", color="#D55E00", markersize=9)
+            axes.plot(seed_errors, [y] * len(seed_errors), "|", color=COLOURS[1], markersize=9)
         axes.set_yticks(range(len(finished)), [clipped(row.cell.cell_id) for row in finished])
-        axes.invert_yaxis()
+        axes.set_ylim(len(finished) - 0.5, -0.5)
         axes.set_xlabel("test error (%); bars: 95 % intervals")
     return picture

@@ -60,19 +60,19 @@ def collect_results(study: Study, home: Home) -> StudyResults:
     with Record.open(home) as record, guarded:
         # The record may still have members that the file has lost.
         members = [*record.members(study=study.name), *members]
-        runs = _RunLookup(record, members)
+        lookup = _RunLookup(record, members)
         optuna_storage = storage(home) if study.search and has_storage(home) else None
         names = {entry.point.key: entry.search for entry in ledger.entries if entry.search}
         lacking = missing_searches(home, names, optuna_storage, members)
         searches = [
-            _search(entry, runs, optuna_storage) for entry in ledger.entries if entry.search
+            _search(entry, lookup, optuna_storage) for entry in ledger.entries if entry.search
         ]
         best = {search.point.key: search.best for search in searches}
         finals: list[Final] = []
         missing = []
         for entry in ledger.entries:
             trial = best.get(entry.point.key)
-            final = _final(entry, trial, runs)
+            final = _final(entry, trial, lookup)
             if final is not None:
                 finals.append(final)
             else:
@@ -123,47 +123,46 @@ class _RunLookup:
         return self._runs[cell]
 
 
-def _final(entry: Entry, trial: Trial | None, runs: _RunLookup) -> Final | None:
+def _final(entry: Entry, trial: Trial | None, lookup: _RunLookup) -> Final | None:
     number = -1 if trial is None else trial.number
     if entry.search and trial is None:
         return None
     chosen = {} if trial is None else trial.params
     key = (entry.point.key, search_digest(entry.search), "final", number)
-    return _trained(entry, chosen, runs, key)
+    return _trained(entry, chosen, lookup, key)
 
 
 def _trained(
-    entry: Entry, chosen: Mapping[str, Any], runs: _RunLookup, key: tuple[str, str, str, int]
+    entry: Entry, chosen: Mapping[str, Any], lookup: _RunLookup, key: tuple[str, str, str, int]
 ) -> Final | None:
     """Return the configuration that was trained last, with its runs, or None.
 
     Args:
         entry: the planned point.
         chosen: settings that the search chose.
-        runs: the runs of the study.
+        lookup: runs of the study.
         key: point, digest of the search, role and trial of the runs.
     """
-    if not (members := runs.members.get(key)):
+    if not (members := lookup.members.get(key)):
         return None
     newest = list(members.values())[-1].cell
     members = {seed: member for seed, member in members.items() if member.cell == newest}
-    cell = runs.cell(newest)
+    cell = lookup.cell(newest)
     if cell is None:
         return None
-    return Final(entry.point, chosen, cell, runs.runs(members))
+    return Final(entry.point, chosen, cell, lookup.runs(members))
 
 
-def _search(entry: Entry, runs: _RunLookup, optuna_storage: BaseStorage | None) -> SearchResult:
+def _search(entry: Entry, lookup: _RunLookup, optuna_storage: BaseStorage | None) -> SearchResult:
     name = entry.search or ""
     study = _open(name, optuna_storage)
     frozen = study.get_trials(deepcopy=False) if study is not None else []
     key = (entry.point.key, search_digest(entry.search), "defaults", -1)
-    trials = [_trial(entry, trial, runs) for trial in frozen if trial.state.name != "WAITING"]
+    trials = [_trial(entry, trial, lookup) for trial in frozen if trial.state.name != "WAITING"]
     by_number = {trial.number: trial for trial in trials}
-    best = best_of(frozen)
-    same, validation = indistinguishable_trials(
-        trials, None if best is None else by_number[best.number]
-    )
+    frozen_best = best_of(frozen)
+    best = None if frozen_best is None else by_number[frozen_best.number]
+    similar, validation = indistinguishable_trials(trials, best)
     return SearchResult(
         point=entry.point,
         name=name,
@@ -171,12 +170,12 @@ def _search(entry: Entry, runs: _RunLookup, optuna_storage: BaseStorage | None) 
         objectives=entry.objectives,
         wanted=entry.wanted,
         trials=trials,
-        best=None if best is None else by_number[best.number],
-        indistinguishable=same,
+        best=best,
+        indistinguishable=similar,
         front=_front(trials),
         validation=validation,
         importances={} if study is None else _importances(study, frozen),
-        defaults=_trained(entry, {}, runs, key),
+        defaults=_trained(entry, {}, lookup, key),
     )
 
 
@@ -204,9 +203,9 @@ def _open(name: str, optuna_storage: BaseStorage | None) -> OptunaStudy | None:
         return None
 
 
-def _trial(entry: Entry, trial: FrozenTrial, runs: _RunLookup) -> Trial:
+def _trial(entry: Entry, trial: FrozenTrial, lookup: _RunLookup) -> Trial:
     key = (entry.point.key, search_digest(entry.search), "trial", trial.number)
-    own_runs = runs.runs(runs.members.get(key, {}))
+    runs = lookup.runs(lookup.members.get(key, {}))
     values = values_of(trial)
     return Trial(
         number=trial.number,
@@ -215,8 +214,8 @@ def _trial(entry: Entry, trial: FrozenTrial, runs: _RunLookup) -> Trial:
         values=None if values is None else tuple(values),
         intermediate=trial.intermediate_values,
         reason=trial.user_attrs.get(REASON),
-        cell=own_runs[0].cell if own_runs else None,
-        runs=own_runs,
+        cell=runs[0].cell if runs else None,
+        runs=runs,
         began=None if trial.datetime_start is None else trial.datetime_start.timestamp(),
         ended=None if trial.datetime_complete is None else trial.datetime_complete.timestamp(),
         defaults=has_defaults(trial),

@@ -141,7 +141,7 @@ def _ledger(path: Path, study: Study, content: Mapping[str, Any]) -> Ledger:
         return _parsed(study, content)
     except DAMAGE as error:
         raise DamagedError(
-            f"{path} is damaged: {type(error).__name__}: {error}.", _again(path)
+            f"{path} is damaged: {type(error).__name__}: {error}.", _remedy(path)
         ) from None
 
 
@@ -165,10 +165,10 @@ def _content(path: Path) -> dict[str, Any]:
     except DeniedError:
         raise
     except DamagedError as error:
-        raise DamagedError(error.message, _again(path)) from None
+        raise DamagedError(error.message, _remedy(path)) from None
 
 
-def _again(path: Path) -> str:
+def _remedy(path: Path) -> str:
     return f"Move {path} away and run the study again: finished runs are not repeated."
 
 

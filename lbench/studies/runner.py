@@ -121,9 +121,9 @@ class Runner:
         search = None
         if self.study.search is not None and self._storage is not None:
             name, space = self._searches[point.key], self.plan.spaces[point.key]
-            before = defaults(self.plan.resolved[point.key].cell, space)
+            trial_0 = defaults(self.plan.resolved[point.key].cell, space)
             search = OptunaSearch(
-                name, point, self.study.search, space, self._storage, self.registry, before
+                name, point, self.study.search, space, self._storage, self.registry, trial_0
             )
         return PointRuns(point, search, self.study.seeds)
 
@@ -245,7 +245,7 @@ class Runner:
             search = self._point_runs[key[0]].search
             assert search is not None
             epoch, error = event.row["epoch"], event.row["val_error"]
-            pool.answer(key, search.epoch(key[1], key[2], epoch, error))
+            pool.answer(key, search.report_epoch(key[1], key[2], epoch, error))
         elif isinstance(event, Started):
             self._cells[key] = event.cell
             self._join(key, event)
@@ -289,7 +289,7 @@ class Runner:
             return
         assert point_runs.search is not None
         values = objectives(event.result, event.run_dir) if status == "finished" else {}
-        if point_runs.search.ended_seed(key[1], key[2], status, event.result["reason"], values):
+        if point_runs.search.end_run(key[1], key[2], status, event.result["reason"], values):
             self._show_search(key[0], point_runs.search)
 
     def _status(self, event: Ended) -> str:

@@ -41,7 +41,7 @@ class RunningTrial:
         trial: Optuna's trial.
         params: the suggested settings.
         waiting: seeds whose runs have not begun.
-        running: seeds that are being trained.
+        training: seeds that are being trained.
         results: objectives of each finished seed.
         outside: whether the settings are outside the search space, as defaults may be.
         defaults: whether the settings are the defaults, which are not pruned.
@@ -50,7 +50,7 @@ class RunningTrial:
     trial: OptunaTrial
     params: Mapping[str, Any]
     waiting: deque[int]
-    running: set[int] = field(default_factory=set)
+    training: set[int] = field(default_factory=set)
     results: list[Mapping[str, float]] = field(default_factory=list)
     outside: bool = False
     defaults: bool = False
@@ -127,7 +127,7 @@ class OptunaSearch:
         """Return number, seed and settings of the next run; None if there is none at the moment."""
         for number, running in self._running.items():
             # The first seed decides whether a trial is pruned, so the others wait for it.
-            if running.waiting and not running.running:
+            if running.waiting and not running.training:
                 return self._start_seed(number, running)
         if self.ended + len(self._running) >= self.wanted:
             return None
@@ -135,7 +135,7 @@ class OptunaSearch:
             return self._begin(self._interrupted.popleft())
         return self._begin(self.study.ask())
 
-    def epoch(self, number: int, seed: int, epoch: int, error: float | None) -> str | None:
+    def report_epoch(self, number: int, seed: int, epoch: int, error: float | None) -> str | None:
         """Report a validation error to Optuna; return why the trial is pruned, or None.
 
         Args:
@@ -159,7 +159,7 @@ class OptunaSearch:
         median = statistics.median(values[epoch] for values in complete if epoch in values)
         return f"pruned at epoch {epoch}: {error:.2f} % against a median of {median:.2f} %"
 
-    def ended_seed(
+    def end_run(
         self, number: int, seed: int, status: str, reason: str | None, values: Mapping[str, Any]
     ) -> bool:
         """Record the end of a trial's run; return whether the trial has ended with it.
@@ -175,7 +175,7 @@ class OptunaSearch:
         from optuna.trial import TrialState
 
         running = self._running[number]
-        running.running.discard(seed)
+        running.training.discard(seed)
         if status == "killed":
             del self._running[number]
             return False
@@ -183,7 +183,7 @@ class OptunaSearch:
             missing = [name for name in self.search.objectives if values.get(name) is None]
             if not missing:
                 running.results.append(values)
-                if running.waiting or running.running:
+                if running.waiting or running.training:
                     return False
                 means = [
                     statistics.fmean(result[name] for result in running.results)
@@ -219,7 +219,7 @@ class OptunaSearch:
 
     def _start_seed(self, number: int, running: RunningTrial) -> tuple[int, int, Mapping[str, Any]]:
         seed = running.waiting.popleft()
-        running.running.add(seed)
+        running.training.add(seed)
         return number, seed, running.params
 
     def _tell(
@@ -276,7 +276,7 @@ def search_name(
 ) -> str:
     """Return the name of a search in the storage, which ends in a digest.
 
-    Another search space, code of the rule or dataset gives another name.
+    Another search space, budget, code of the rule or dataset gives another name.
 
     Args:
         study: name of the study.

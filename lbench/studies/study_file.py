@@ -319,7 +319,7 @@ def _twice(values: Sequence[Any]) -> Any:
 
 def _problem(path: Path, text: str, errors: Sequence[Any]) -> UsageError:
     """Return the first problem that pydantic found as a message for users."""
-    # When one field is missing and another is unknown, the second is likely the first misspelt.
+    # An unknown field is often the misspelt name of a missing one, so it is reported first.
     error = min(errors, key=lambda error: error["type"] != "extra_forbidden")
     location = [part for part in error["loc"] if not _internal(part)]
     where = _where(path, text, location)

@@ -98,7 +98,7 @@ def test_no_run_starts_on_a_dataset_whose_class_has_another_name(
         ("datasets", "DatasetEntry('it', 'T', 'm:C', 'mlp', 8, 2)", "shape is 8, not a tuple["),
         ("datasets", "DatasetEntry('it', 'T', 'm:C', 'mlp', reference=True)", "has no shape"),
         ("rules", "RuleEntry('it', 'T', 'P', 'm:C', 1)", "reference is 1, not a bool"),
-        ("rules", "RuleEntry('it', 'T', 'P', 'm:C', True)", "be the reference, which is 'bp'"),
+        ("rules", "RuleEntry('it', 'T', 'P', 'm:C', True)", "has reference=True, as has 'bp'"),
         ("probes", "ProbeEntry('it', 'T', None)", "load is None, not a str"),
         ("studies", "StudyEntry('it', 'T', 'a.toml')", "path is 'a.toml', not a Path"),
     ],
@@ -115,7 +115,7 @@ def test_an_entry_with_a_wrong_field_is_an_error_that_names_the_field(
     ("kind", "entry", "problem"),
     [
         ("figures", "FigureEntry('it', 'T', 'm:f', 5)", "figure 'it' is wrong: probe is 5, not"),
-        ("figures", "FigureEntry('a:b', 'T', 'm:f')", "name is 'a:b', and an argument would"),
+        ("figures", "FigureEntry('a:b', 'T', 'm:f')", "name is 'a:b', but a colon"),
         (
             "figures",
             "FigureEntry('bars', 'T', 'm:f')",

@@ -43,7 +43,7 @@ def carry_out(search: OptunaSearch, errors: list[float]) -> list[dict[str, Any]]
     while (run := search.next()) is not None:
         number, seed, params = run
         settings.append(dict(params))
-        search.ended_seed(number, seed, "finished", None, {"val_error": errors[number]})
+        search.end_run(number, seed, "finished", None, {"val_error": errors[number]})
     return settings
 
 
@@ -96,7 +96,7 @@ def test_a_continued_search_has_the_defaults_once(
     assert run is not None
     assert run[2] == settings
     if status != "running":  # a running trial was being trained when its driver died
-        first.ended_seed(run[0], run[1], status, "why", {"val_error": 9.0})
+        first.end_run(run[0], run[1], status, "why", {"val_error": 9.0})
     second = make_search(tmp_path, settings)
     trained = carry_out(second, [9.0, 3.0, 4.0, 5.0])
     assert (trained[0] == settings) == (status in ("running", "killed"))
@@ -109,7 +109,7 @@ def test_a_continued_search_has_the_defaults_once(
 def test_a_search_that_began_without_the_defaults_continues_without_them(tmp_path: Path) -> None:
     before = make_search(tmp_path, None)
     number, seed, _ = before.next() or (-1, -1, {})
-    before.ended_seed(number, seed, "finished", None, {"val_error": 5.0})
+    before.end_run(number, seed, "finished", None, {"val_error": 5.0})
     search = make_search(tmp_path, OUTSIDE)
     assert len(carry_out(search, [5.0, 3.0, 4.0, 5.0])) == 3
     assert not any(has_defaults(trial) for trial in search.study.get_trials(deepcopy=False))
@@ -123,7 +123,7 @@ def test_a_grid_begins_with_the_defaults_and_has_every_combination_once(tmp_path
     first = make_search(tmp_path, own, GRID, sampler="grid")
     number, seed, params = first.next() or (-1, -1, {})
     assert params == own
-    first.ended_seed(number, seed, "finished", None, {"val_error": 1.0})
+    first.end_run(number, seed, "finished", None, {"val_error": 1.0})
     second = make_search(tmp_path, own, GRID, sampler="grid")
     trained = [own, *carry_out(second, [1.0, 2.0, 3.0, 4.0])]
     assert len(trained) == len({str(sorted(params.items())) for params in trained}) == 4
@@ -155,11 +155,15 @@ def test_the_defaults_are_not_pruned(tmp_path: Path, settings: dict[str, Any]) -
     assert first is not None
     for _ in range(5):  # other trials end first
         number, seed, _ = search.next() or (-1, -1, {})
-        assert all(search.epoch(number, seed, epoch, 5.0) is None for epoch in range(1, 5))
-        search.ended_seed(number, seed, "finished", None, {"val_error": 5.0})
-    assert all(search.epoch(first[0], first[1], epoch, 90.0) is None for epoch in range(1, 5))
+        assert all(search.report_epoch(number, seed, epoch, 5.0) is None for epoch in range(1, 5))
+        search.end_run(number, seed, "finished", None, {"val_error": 5.0})
+    assert all(
+        search.report_epoch(first[0], first[1], epoch, 90.0) is None for epoch in range(1, 5)
+    )
     number, seed, _ = search.next() or (-1, -1, {})
-    assert [search.epoch(number, seed, epoch, 90.0) is None for epoch in (1, 2, 3)][-1] is False
+    assert [search.report_epoch(number, seed, epoch, 90.0) is None for epoch in (1, 2, 3)][
+        -1
+    ] is False
 
 
 def test_the_value_of_the_defaults_is_the_mean_over_seeds(tmp_path: Path) -> None:
@@ -167,7 +171,7 @@ def test_the_value_of_the_defaults_is_the_mean_over_seeds(tmp_path: Path) -> Non
     for error in (3.0, 5.0):
         number, seed, params = search.next() or (-1, -1, {})
         assert params == OUTSIDE
-        search.ended_seed(number, seed, "finished", None, {"val_error": error})
+        search.end_run(number, seed, "finished", None, {"val_error": error})
     best = best_of(search.study.get_trials(deepcopy=False))
     assert best is not None
     assert values_of(best) == [4.0]

@@ -25,7 +25,7 @@ from lbench.training.resolve import Request, resolve
 from tests.studies.helper import study
 
 
-def plan(
+def make_plan(
     *arms: Arm, named: list[str] | None = None, gpu: bool = False, **changes: Any
 ) -> StudyPlan:
     return planning.plan(study(*arms, **changes), registry(), datasets=named, gpu=gpu)
@@ -38,17 +38,17 @@ def _no_data_of_the_user(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Non
 
 
 def test_missing_datasets_are_left_out_with_the_reason() -> None:
-    found = plan(Arm("bp"), datasets=("digits", "mnist"))
-    assert {point.dataset for point in found.points} == {"digits"}
-    assert "was not found" in found.absent["mnist"]
-    assert "\n" not in found.absent["mnist"]
+    plan = make_plan(Arm("bp"), datasets=("digits", "mnist"))
+    assert {point.dataset for point in plan.points} == {"digits"}
+    assert "was not found" in plan.absent["mnist"]
+    assert "\n" not in plan.absent["mnist"]
 
 
 def test_a_study_whose_datasets_are_all_missing_is_an_error() -> None:
     with pytest.raises(
         DataError, match="None of the datasets of study s is available: mnist"
     ) as raised:
-        plan(Arm("bp"), datasets=("mnist",))
+        make_plan(Arm("bp"), datasets=("mnist",))
     assert "--datasets digits" in raised.value.hint
 
 
@@ -65,10 +65,10 @@ def test_only_datasets_named_on_the_command_line_are_downloaded(
 
     monkeypatch.setattr(mnist, "load", load)
     for gpu in (False, True):
-        plan(Arm("bp"), gpu=gpu, datasets=("digits", "mnist"))
+        make_plan(Arm("bp"), gpu=gpu, datasets=("digits", "mnist"))
     assert downloads[0::2] == [False, False]  # the others load the data of the configuration
     downloads.clear()
-    plan(Arm("bp"), named=["mnist"])
+    make_plan(Arm("bp"), named=["mnist"])
     assert downloads[0]
 
 
@@ -77,22 +77,22 @@ def test_large_datasets_are_left_out_on_a_cpu_unless_they_are_named(
 ) -> None:
     monkeypatch.setattr(planning, "SMALL", 10)
     with pytest.raises(DataError, match="large for a CPU; name it to use it: --datasets digits"):
-        plan(Arm("bp"))
-    assert len(plan(Arm("bp"), named=["digits"]).points) == 1
-    assert len(plan(Arm("bp"), gpu=True).points) == 1
+        make_plan(Arm("bp"))
+    assert len(make_plan(Arm("bp"), named=["digits"]).points) == 1
+    assert len(make_plan(Arm("bp"), gpu=True).points) == 1
 
 
 def test_a_repeated_name_on_the_command_line_counts_once() -> None:
-    assert len(plan(Arm("bp"), named=["digits", "digits"]).points) == 1
-    found = planning.plan(study(Arm("bp")), registry(), rules=["bp", "bp"])
-    assert len(found.points) == 1
+    assert len(make_plan(Arm("bp"), named=["digits", "digits"]).points) == 1
+    plan = planning.plan(study(Arm("bp")), registry(), rules=["bp", "bp"])
+    assert len(plan.points) == 1
 
 
 def test_a_rule_without_an_arm_has_the_settings_and_axes_of_the_first_arm() -> None:
     first = Arm("bp", "one", {"epochs": 3}, {"lr": (0.1, 0.2), "leadership": (0.3,)})
-    found = planning.plan(study(first, Arm("fa")), registry(), rules=["fa", "lfnn_l"])
-    assert [point.settings.get("epochs") for point in found.points] == [None, 3, 3]
-    assert [point.key for point in found.points] == [
+    plan = planning.plan(study(first, Arm("fa")), registry(), rules=["fa", "lfnn_l"])
+    assert [point.settings.get("epochs") for point in plan.points] == [None, 3, 3]
+    assert [point.key for point in plan.points] == [
         "fa/digits/mlp",
         "lfnn_l/digits/mlp/lr=0.1,leadership=0.3",
         "lfnn_l/digits/mlp/lr=0.2,leadership=0.3",
@@ -101,10 +101,10 @@ def test_a_rule_without_an_arm_has_the_settings_and_axes_of_the_first_arm() -> N
 
 def test_two_points_with_the_same_key_are_refused() -> None:
     with pytest.raises(UsageError, match="two points called bp/digits/mlp") as raised:
-        plan(Arm("bp", settings={"lr": 0.1}), Arm("bp", settings={"lr": 0.2}))
+        make_plan(Arm("bp", settings={"lr": 0.1}), Arm("bp", settings={"lr": 0.2}))
     assert "different names" in raised.value.hint
     two = (Arm("bp", "slow", {"lr": 0.1}), Arm("bp", "fast", {"lr": 0.2}))
-    assert [point.key for point in plan(*two).points] == [
+    assert [point.key for point in make_plan(*two).points] == [
         "bp:slow/digits/mlp",
         "bp:fast/digits/mlp",
     ]
@@ -122,7 +122,7 @@ def test_the_error_for_an_unknown_name_has_the_most_similar_one(
     changes: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(UsageError, match=message) as raised:
-        plan(Arm("bp"), **changes)
+        make_plan(Arm("bp"), **changes)
     assert "Did you mean" in raised.value.hint
 
 
@@ -146,7 +146,7 @@ def test_the_error_for_an_invalid_setting_names_the_point(
     settings: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(UsageError, match=message) as raised:
-        plan(Arm("bp", settings=settings))
+        make_plan(Arm("bp", settings=settings))
     assert raised.value.message.startswith("At bp/digits/mlp")
 
 
@@ -178,20 +178,20 @@ def test_settings_in_a_file_have_the_types_of_their_options(
     if as_axis:
         arm = Arm("lfnn_l", axes={name: (value,) for name, value in settings.items()})
     with pytest.raises(UsageError, match=re.escape(message)):
-        plan(arm, path=Path("mine.toml"))
+        make_plan(arm, path=Path("mine.toml"))
 
 
 @pytest.mark.parametrize("value", ["²", "0.1²", True, [0.1], {"a": 1}], ids=str)
 @pytest.mark.parametrize("name", ["labels", "epochs"])
 def test_a_value_that_is_no_number_is_an_error_without_a_file_too(name: str, value: Any) -> None:
     with pytest.raises(UsageError, match=name):
-        plan(Arm("bp", settings={name: value}))
+        make_plan(Arm("bp", settings={name: value}))
 
 
 def test_values_of_a_search_space_have_the_types_of_their_options() -> None:
     search = Search(sampler="grid", only=(), space={"lr": (True,), "optimizer": ("adam",)})
     with pytest.raises(UsageError, match="Option lr of the recipe must be a number"):
-        plan(Arm("bp", settings={"weight_decay": 0.0}), search=search)
+        make_plan(Arm("bp", settings={"weight_decay": 0.0}), search=search)
 
 
 @pytest.mark.parametrize(
@@ -208,24 +208,24 @@ def test_a_setting_without_effect_at_any_point_is_refused(
     settings: dict[str, Any], reason: str
 ) -> None:
     with pytest.raises(UsageError, match=reason) as raised:
-        plan(Arm("bp", settings=settings))
+        make_plan(Arm("bp", settings=settings))
     assert raised.value.message.startswith("At bp/digits/mlp")
     assert "Leave it out" in raised.value.hint
 
 
 def test_a_setting_needs_an_effect_at_some_point_and_an_axis_at_every_point() -> None:
     optimizers = {"optimizer": ("adam", "sgd")}
-    plan(Arm("bp", settings={"momentum": 0.5}, axes=optimizers))
-    plan(Arm("bp"), Arm("pepita"), settings={"momentum": 0.5})  # pepita's own optimizer is sgd
+    make_plan(Arm("bp", settings={"momentum": 0.5}, axes=optimizers))
+    make_plan(Arm("bp"), Arm("pepita"), settings={"momentum": 0.5})  # pepita's own optimizer is sgd
     with pytest.raises(UsageError, match=r"optimizer=adam,momentum=0\.5: Option momentum"):
-        plan(Arm("bp", axes={**optimizers, "momentum": (0.5, 0.9)}))
+        make_plan(Arm("bp", axes={**optimizers, "momentum": (0.5, 0.9)}))
 
 
 def test_a_momentum_has_an_effect_if_the_optimizer_is_searched() -> None:
     searched = Search(only=())
-    plan(Arm("bp", settings={"momentum": 0.5}), search=searched)
+    make_plan(Arm("bp", settings={"momentum": 0.5}), search=searched)
     with pytest.raises(UsageError, match="momentum of the recipe cannot act"):
-        plan(Arm("bp", settings={"momentum": 0.5, "optimizer": "adamw"}), search=searched)
+        make_plan(Arm("bp", settings={"momentum": 0.5, "optimizer": "adamw"}), search=searched)
 
 
 @pytest.mark.parametrize(
@@ -233,14 +233,17 @@ def test_a_momentum_has_an_effect_if_the_optimizer_is_searched() -> None:
 )
 def test_an_option_that_is_set_at_every_point_cannot_be_searched(search: Search) -> None:
     with pytest.raises(UsageError, match="leadership cannot be searched: it is set"):
-        plan(Arm("lfnn_l", settings={"leadership": 0.3}), search=search)
-    plan(Arm("lfnn_l", settings={"leadership": 0.3}), Arm("lfnn_l", "other"), search=search)
+        make_plan(Arm("lfnn_l", settings={"leadership": 0.3}), search=search)
+    make_plan(Arm("lfnn_l", settings={"leadership": 0.3}), Arm("lfnn_l", "other"), search=search)
 
 
 def test_a_note_names_settings_of_a_network_that_the_rule_does_not_use() -> None:
     settings = {"net.widths": [20], "dropout": 0.1}
-    found = plan(Arm("softmax_regression"), Arm("bp"), settings=settings)
-    used, unused = found.resolved["bp/digits/mlp"], found.resolved["softmax_regression/digits/mlp"]
+    plan = make_plan(Arm("softmax_regression"), Arm("bp"), settings=settings)
+    used, unused = (
+        plan.resolved["bp/digits/mlp"],
+        plan.resolved["softmax_regression/digits/mlp"],
+    )
     assert used.notes == []
     message = "net.widths, dropout cannot act: rule softmax_regression uses no network."
     assert unused.notes == [message]
@@ -254,7 +257,7 @@ def test_settings_without_effect_are_left_out_of_the_command_line() -> None:
 
 def test_settings_of_a_study_mean_the_same_as_on_the_command_line() -> None:
     settings = {"augment": "none", "net.widths": 40, "epochs": "2", "data.permute": 1}
-    found = plan(Arm("bp", settings=settings)).resolved["bp/digits/mlp"].cell
+    cell = make_plan(Arm("bp", settings=settings)).resolved["bp/digits/mlp"].cell
     typed = Request(
         "bp",
         "digits",
@@ -264,41 +267,41 @@ def test_settings_of_a_study_mean_the_same_as_on_the_command_line() -> None:
         data_options={"permute": "1"},
         protocol="paper",
     )
-    assert found.fingerprint == resolve(typed, registry()).cell.fingerprint
+    assert cell.fingerprint == resolve(typed, registry()).cell.fingerprint
 
 
 def test_trials_and_final_runs_are_counted() -> None:
     grid = study(Arm("bp", axes={"batch": (32, 64)}), seeds=3)
-    found = planning.plan(grid, registry())
-    assert (found.trials, found.finals) == (0, 6)
+    plan = planning.plan(grid, registry())
+    assert (plan.trials, plan.finals) == (0, 6)
     searched = replace(grid, kind="search", search=Search(trials=5, only=()))
     assert planning.plan(searched, registry()).trials == 10
 
 
 def equal(*rules: str, settings: dict[str, Any] | None = None, **changes: Any) -> StudyPlan:
     arms = [Arm(rule, axes={"equal": ("epochs", "flops")}) for rule in rules]
-    return plan(*arms, settings=settings or {"epochs": 4}, **changes)
+    return make_plan(*arms, settings=settings or {"epochs": 4}, **changes)
 
 
-def budgets(found: StudyPlan, costly: str = "fa") -> StudyPlan:
+def budgets(plan: StudyPlan, costly: str = "fa") -> StudyPlan:
     """Return the plan with budgets if ``costly`` takes twice the operations of the others."""
-    return with_budgets(found, {p.key: 600.0 if p.rule == costly else 300.0 for p in found.points})
+    return with_budgets(plan, {p.key: 600.0 if p.rule == costly else 300.0 for p in plan.points})
 
 
 def test_with_equal_flops_a_costly_rule_has_fewer_examples() -> None:
-    found = budgets(equal("bp", "fa", "dfa"))
-    train = len(found.resolved["bp/digits/mlp/equal=flops"].dataset.train)
+    plan = budgets(equal("bp", "fa", "dfa"))
+    train = len(plan.resolved["bp/digits/mlp/equal=flops"].dataset.train)
     # The paper protocol trains on all examples, a trial on nine tenths. The others keep epochs.
-    assert found.budgets == {
+    assert plan.budgets == {
         "fa/digits/mlp/equal=flops": ExampleBudget(round(1.8 * train), 2 * train)
     }
 
 
 def test_a_strict_study_trains_on_nine_tenths_in_its_final_runs_too() -> None:
-    found = budgets(equal("bp", "fa", protocol="strict", settings={"epochs": 4, "labels": 0.5}))
-    (budget,) = found.budgets.values()
+    plan = budgets(equal("bp", "fa", protocol="strict", settings={"epochs": 4, "labels": 0.5}))
+    (budget,) = plan.budgets.values()
     assert budget.trial == budget.final
-    train = len(found.resolved["bp/digits/mlp/equal=flops"].dataset.train)
+    train = len(plan.resolved["bp/digits/mlp/equal=flops"].dataset.train)
     assert budget.final == round(0.9 * 0.5 * 2 * train)
 
 
@@ -329,16 +332,16 @@ def test_equal_flops_without_a_bp_are_refused_before_anything_is_timed() -> None
 
 
 def test_a_rule_without_matrix_products_has_no_budget_of_operations() -> None:
-    found = equal("bp", "fa")
+    plan = equal("bp", "fa")
     with pytest.raises(UsageError, match="Training fa has no matrix product"):
-        with_budgets(found, {p.key: 0.0 if p.rule == "fa" else 300.0 for p in found.points})
+        with_budgets(plan, {p.key: 0.0 if p.rule == "fa" else 300.0 for p in plan.points})
 
 
 def test_the_flops_per_training_example_do_not_depend_on_the_batch() -> None:
     arms = [Arm("bp", name=str(batch), settings={"batch": batch}) for batch in (16, 600)]
     arms.append(Arm("lg_bp", settings={"schedule": "sequential"}))
-    found = plan(*arms, settings={"epochs": 1, "net.widths": [30, 20]})
-    small, large, sequential = step_costs(found, torch.device("cpu"), 1, str).values()
+    plan = make_plan(*arms, settings={"epochs": 1, "net.widths": [30, 20]})
+    small, large, sequential = step_costs(plan, torch.device("cpu"), 1, str).values()
     first, second, out = 2 * 64 * 30, 2 * 30 * 20, 2 * 20 * 10
     # Forward pass, weight gradients, and input gradients of all layers but the first.
     assert small.flops == large.flops == 3 * (first + second + out) - first
@@ -352,7 +355,9 @@ def test_the_flops_per_training_example_do_not_depend_on_the_batch() -> None:
 
 def test_equal_operations_include_those_of_after_step() -> None:
     settings = {"epochs": 1, "net.widths": [30, 20], "batch": 16}
-    (cost,) = step_costs(plan(Arm("wm"), settings=settings), torch.device("cpu"), 1, str).values()
+    (cost,) = step_costs(
+        make_plan(Arm("wm"), settings=settings), torch.device("cpu"), 1, str
+    ).values()
     first, second, out = 2 * 64 * 30, 2 * 30 * 20, 2 * 20 * 10
     mirrored = 2 * (second + out) * 128 / 16  # 128 noise vectors per step
     assert cost.flops == 3 * (first + second + out) - first + mirrored
@@ -372,17 +377,17 @@ def test_an_unsuitable_probe_is_an_error_before_anything_is_trained(
     probe: str, message: str
 ) -> None:
     with pytest.raises(UsageError, match=message):
-        plan(Arm("bp"), probes=(probe,))
-    plan(Arm("bp"), probes=("tasks",), datasets=("split-digits",))
+        make_plan(Arm("bp"), probes=(probe,))
+    make_plan(Arm("bp"), probes=("tasks",), datasets=("split-digits",))
 
 
 def test_each_network_is_compared_with_the_bp_on_the_same_network() -> None:
     arms = [Arm(rule, axes={"net.depth": (2, 8), "equal": ("flops",)}) for rule in ("bp", "fa")]
-    found = plan(*arms, settings={"epochs": 4}, networks=("mlp-deep",))
+    plan = make_plan(*arms, settings={"epochs": 4}, networks=("mlp-deep",))
     cost = {("bp", 2): 100.0, ("bp", 8): 400.0, ("fa", 2): 200.0, ("fa", 8): 400.0}
-    flops = {p.key: cost[p.rule, p.values["net.depth"]] for p in found.points}
-    train = len(found.resolved[found.points[0].key].dataset.train)
-    (budget,) = with_budgets(found, flops).budgets.items()
+    flops = {p.key: cost[p.rule, p.values["net.depth"]] for p in plan.points}
+    train = len(plan.resolved[plan.points[0].key].dataset.train)
+    (budget,) = with_budgets(plan, flops).budgets.items()
     assert budget == (
         "fa/digits/mlp-deep/net.depth=2,equal=flops",
         ExampleBudget(round(1.8 * train), 2 * train),
@@ -398,9 +403,9 @@ def test_a_sequence_of_tasks_has_no_budget_of_operations() -> None:
 def test_every_installed_study_can_be_planned(name: str) -> None:
     installed = find_study(name, registry())
     dataset = "split-digits" if "tasks" in installed.probes else "digits"
-    found = planning.plan(installed, registry(), datasets=[dataset])
-    assert {point.dataset for point in found.points} == {dataset}
-    assert {point.rule for point in found.points} >= {
+    plan = planning.plan(installed, registry(), datasets=[dataset])
+    assert {point.dataset for point in plan.points} == {dataset}
+    assert {point.rule for point in plan.points} >= {
         arm.rule for arm in installed.arms if arm.rule != "*"
     }
 

@@ -112,13 +112,13 @@ def test_every_search_has_exactly_its_trials_and_each_has_ended(survived: Surviv
 
 
 def test_no_run_was_trained_twice(survived: Survived) -> None:
-    found = list(run_dirs(survived.home))
-    for run_dir in found:
+    runs = list(run_dirs(survived.home))
+    for run_dir in runs:
         epochs = [row["epoch"] for row in run_dir.epochs()]
         assert epochs == list(range(1, len(epochs) + 1))
-    specs = [run_dir.spec() or {} for run_dir in found]
+    specs = [run_dir.spec() or {} for run_dir in runs]
     assert {spec["attempt"] for spec in specs} == {1}
-    assert len({spec["fingerprint"] for spec in specs}) == len(found) == survived.runs
+    assert len({spec["fingerprint"] for spec in specs}) == len(runs) == survived.runs
 
 
 def test_every_trial_has_one_mlflow_run_with_its_number(survived: Survived) -> None:
@@ -247,9 +247,9 @@ def test_a_report_uses_the_changes_of_the_last_command_line(
     content = json.loads(path.read_text())
     content["changes"] |= {"seeds": 7, "trials": 9}
     path.write_text(json.dumps(content))
-    found = collect_results(study, home).study
-    assert found.search is not None
-    assert (found.seeds, found.search.trials) == (7, 9)
+    changed = collect_results(study, home).study
+    assert changed.search is not None
+    assert (changed.seeds, changed.search.trials) == (7, 9)
     # They do not apply to another version of the file.
     other = replace(study, version="other")
     assert collect_results(other, home).study == other
@@ -281,8 +281,8 @@ def test_a_run_that_is_not_in_the_record_yet_is_ignored(survived: Survived, tmp_
     Memberships(home, "small").add(
         replace(member, role="final", trial=-1, cell="0" * 64, run="1" * 64)
     )
-    found = collect_results(find_study(survived.words[1], registry()), home)
-    assert len(found.searches[0].trials) == TRIALS
+    results = collect_results(find_study(survived.words[1], registry()), home)
+    assert len(results.searches[0].trials) == TRIALS
 
 
 def test_a_search_does_not_show_trials_of_an_older_one(survived: Survived, tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ def make_search(home: Path, space: dict[str, Domain] = SPACE, **changes: Any) ->
 
 
 def end(search: OptunaSearch, number: int, seed: int, error: float = 5.0) -> None:
-    search.ended_seed(number, seed, "finished", None, {"val_error": error, "step_memory": 1.0})
+    search.end_run(number, seed, "finished", None, {"val_error": error, "step_memory": 1.0})
 
 
 def states(search: OptunaSearch) -> list[str]:
@@ -53,7 +53,7 @@ def test_trials_count_however_they_end_and_no_more_are_suggested(tmp_path: Path)
         run = search.next()
         assert run is not None
         reason = None if status == "finished" else "why"
-        search.ended_seed(run[0], run[1], status, reason, {"val_error": 5.0})
+        search.end_run(run[0], run[1], status, reason, {"val_error": 5.0})
     assert search.next() is None
     assert search.done
     assert states(search) == ["COMPLETE", "FAIL", "PRUNED", "PRUNED", "COMPLETE", "COMPLETE"]
@@ -91,7 +91,7 @@ def test_a_stopped_trial_continues_under_its_number(tmp_path: Path) -> None:
     first = make_search(tmp_path)
     run = first.next()
     assert run is not None
-    first.ended_seed(run[0], run[1], "killed", "interrupted", {})
+    first.end_run(run[0], run[1], "killed", "interrupted", {})
     assert make_search(tmp_path).next() == run
 
 
@@ -112,12 +112,12 @@ def test_a_trial_worse_than_the_median_is_pruned_from_the_third_epoch_on(tmp_pat
     search = make_search(tmp_path, trials=8)
     for error in (4.0, 5.0, 6.0, 7.0, 8.0):
         number, seed, _ = search.next() or (-1, -1, {})
-        assert all(search.epoch(number, seed, e, error) is None for e in (1, 2, 3, 4))
+        assert all(search.report_epoch(number, seed, e, error) is None for e in (1, 2, 3, 4))
         end(search, number, seed, error)
     number, seed, _ = search.next() or (-1, -1, {})
-    assert search.epoch(number, seed, 1, 30.0) is None
-    assert search.epoch(number, seed, 2, 20.0) is None
-    reason = search.epoch(number, seed, 3, 10.0)
+    assert search.report_epoch(number, seed, 1, 30.0) is None
+    assert search.report_epoch(number, seed, 2, 20.0) is None
+    reason = search.report_epoch(number, seed, 3, 10.0)
     assert reason is not None
     assert "10.00 %" in reason
     assert "6.00 %" in reason
@@ -127,9 +127,9 @@ def test_a_search_with_several_objectives_does_not_prune_and_has_a_front(tmp_pat
     search = make_search(tmp_path, objectives=("val_error", "step_memory"), trials=2)
     for error, memory in ((3.0, 2.0), (5.0, 1.0)):
         number, seed, _ = search.next() or (-1, -1, {})
-        assert search.epoch(number, seed, 5, 90.0) is None
+        assert search.report_epoch(number, seed, 5, 90.0) is None
         values = {"val_error": error, "step_memory": memory}
-        search.ended_seed(number, seed, "finished", None, values)
+        search.end_run(number, seed, "finished", None, values)
     assert len(search.study.best_trials) == 2
 
 
@@ -190,28 +190,31 @@ def test_repeated_epochs_of_a_continued_run_are_not_judged_again(tmp_path: Path)
     for _ in range(5):
         number, seed, _ = first.next() or (-1, -1, {})
         for epoch in range(1, 6):
-            first.epoch(number, seed, epoch, 5.0)
+            first.report_epoch(number, seed, epoch, 5.0)
         end(first, number, seed)
     number, seed, _ = first.next() or (-1, -1, {})
-    assert first.epoch(number, seed, 4, 90.0) is not None
+    assert first.report_epoch(number, seed, 4, 90.0) is not None
     # The driver dies before its answer arrives.
     second = make_search(tmp_path, trials=8)
     assert second.next() == (number, seed, second._running[number].params)
-    assert [second.epoch(number, seed, epoch, 90.0) is None for epoch in (3, 4)] == [True, False]
+    assert [second.report_epoch(number, seed, epoch, 90.0) is None for epoch in (3, 4)] == [
+        True,
+        False,
+    ]
 
 
 def test_an_epoch_without_an_error_does_not_prune(tmp_path: Path) -> None:
     search = make_search(tmp_path)
     number, seed, _ = search.next() or (-1, -1, {})
-    assert search.epoch(number, seed, 1, None) is None
-    search.ended_seed(number, seed, "diverged", "loss is nan", {})
+    assert search.report_epoch(number, seed, 1, None) is None
+    search.end_run(number, seed, "diverged", "loss is nan", {})
     assert states(search) == ["PRUNED"]
 
 
 def test_a_finished_run_without_a_value_counts_as_failed(tmp_path: Path) -> None:
     search = make_search(tmp_path, objectives=("val_error", "step_memory"))
     number, seed, _ = search.next() or (-1, -1, {})
-    search.ended_seed(number, seed, "finished", None, {"val_error": 3.0, "step_memory": None})
+    search.end_run(number, seed, "finished", None, {"val_error": 3.0, "step_memory": None})
     (trial,) = search.study.get_trials(deepcopy=False)
     assert (trial.state.name, trial.user_attrs[REASON]) == (
         "FAIL",

@@ -32,10 +32,10 @@ def study(*arms: Arm, **changes: Any) -> Study:
 
 
 def test_the_ranges_of_a_rule_come_before_rate_decay_and_optimizer() -> None:
-    found = space_of("lfnn_l")
-    assert found["leadership"] == Span(0.1, 1.0, 0.1)
-    assert found["selection"] == ("batch", "example", "epoch", "first_epoch", "random")
-    assert list(found)[-3:] == ["lr", "weight_decay", "optimizer"]
+    domains = space_of("lfnn_l")
+    assert domains["leadership"] == Span(0.1, 1.0, 0.1)
+    assert domains["selection"] == ("batch", "example", "epoch", "first_epoch", "random")
+    assert list(domains)[-3:] == ["lr", "weight_decay", "optimizer"]
 
 
 def test_rate_decay_and_optimizer_are_searched_unless_they_are_set() -> None:
@@ -52,9 +52,9 @@ def test_options_that_do_not_change_results_are_searched_only_if_they_are_named(
 
 def test_a_study_can_narrow_ranges_and_choose_options() -> None:
     narrow: dict[str, Domain] = {"lam": Span(0.01, 10, log=True)}
-    found = space_of("lfnn_l", only=("lam",), space=narrow)
-    assert found["lam"] == narrow["lam"]
-    assert "leadership" not in found
+    domains = space_of("lfnn_l", only=("lam",), space=narrow)
+    assert domains["lam"] == narrow["lam"]
+    assert "leadership" not in domains
 
 
 @pytest.mark.parametrize(
@@ -92,8 +92,8 @@ ONE_RULE = cast(Registry, OneRule())
 
 
 def test_the_space_has_the_declared_ranges() -> None:
-    found = search_space("mine", Search(), {}, ONE_RULE)
-    assert found == {
+    domains = search_space("mine", Search(), {}, ONE_RULE)
+    assert domains == {
         "share": Span(0.0, 1.0, 0.25),
         # The range begins at 0, so it is not logarithmic although the option declares it.
         "scale": Span(0.0, 4.0),
@@ -109,22 +109,22 @@ def test_whole_numbers_are_suggested_for_integer_options() -> None:
 
     assert is_integer("mine", "count", ONE_RULE)
     assert not is_integer("mine", "share", ONE_RULE)
-    found = distribution(Span(1, 9, 2.0), integer=True)
-    assert found == optuna.distributions.IntDistribution(1, 9, step=2)
+    optuna_domain = distribution(Span(1, 9, 2.0), integer=True)
+    assert optuna_domain == optuna.distributions.IntDistribution(1, 9, step=2)
 
 
 def test_a_range_ends_at_the_last_step_inside_it(recwarn: pytest.WarningsRecorder) -> None:
     import optuna
 
-    found = distribution(Span(0.1, 1.0, 0.25), integer=False)
-    assert isinstance(found, optuna.distributions.FloatDistribution)
-    assert found.high == pytest.approx(0.85)
+    optuna_domain = distribution(Span(0.1, 1.0, 0.25), integer=False)
+    assert isinstance(optuna_domain, optuna.distributions.FloatDistribution)
+    assert optuna_domain.high == pytest.approx(0.85)
     assert not recwarn
 
 
 def test_lists_are_suggested_in_the_syntax_of_the_command_line() -> None:
-    found = distribution(((0.5, 0.75), (0.9,)), integer=False)
-    assert getattr(found, "choices", None) == ("0.5,0.75", "0.9")
+    optuna_domain = distribution(((0.5, 0.75), (0.9,)), integer=False)
+    assert getattr(optuna_domain, "choices", None) == ("0.5,0.75", "0.9")
 
 
 @pytest.mark.parametrize(
