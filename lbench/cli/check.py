@@ -100,10 +100,10 @@ def command(
 
 
 def rules_of(name: str, known: Registry) -> list[str]:
-    """The rules that a name stands for: of a rule, else of a plugin, module or distribution.
+    """Return the rules that a name stands for: of a rule, plugin, module or distribution.
 
     Raises:
-        UsageError: nobody has this name, or it brings no rules.
+        UsageError: the name is unknown, or it brings no rules.
         PluginError: the plugin was left out.
     """
     if name == EVERYTHING:
@@ -134,7 +134,7 @@ def rules_of(name: str, known: Registry) -> list[str]:
 
 @contained()
 def _check(rule: str, options: dict[str, str], *, quick: bool, alone: bool) -> dict[str, Any]:
-    """Every check of a rule; of one that cannot be loaded among others, that it cannot."""
+    """Run every check of a rule; a rule that cannot be loaded fails a check that says so."""
     import torch
 
     from lbench.testing import CHECKS, Outcome, Subject, conform
@@ -224,7 +224,7 @@ class _Line:
         return self
 
     def show(self, check: str) -> None:
-        """The check that begins."""
+        """Show the check that begins."""
         if self.live and check:
             text = f"{self.rule}  {self.done}/{self.total}  {check}"
             say("\r" + text.ljust(self.width))

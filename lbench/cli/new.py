@@ -87,7 +87,7 @@ SCAFFOLDS = {
 @click.option(
     "--base",
     type=click.Choice(list(BASES)),
-    help="Of a rule: trained block by block (default), or by one gradient.",
+    help="Base class of a rule: local trains block by block, gradient the whole network.",
 )
 @json_option
 def command(kind: str, name: str, parent: Path, base: str | None, as_json: bool) -> None:

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 LEADER, FOLLOWER = COLOURS[1], COLOURS[0]
 SHARE = 60
-"""A curve is a mean over a window of one in so many of the run's steps."""
+"""A curve averages over a window of the run's steps divided by this number."""
 SHOWN = 250
 """How many steps, at most, show single workers."""
 EARLY = 1000
@@ -52,7 +52,7 @@ class Moves:
 
     Args:
         steps: (steps,).
-        leaders: mean size of a leader's change, (steps,); NaN where nobody leads.
+        leaders: mean size of a leader's change, (steps,); NaN where no worker leads.
         followers: the same of followers.
         order: length of the mean change over the mean length of a change: 1 where all workers move
             alike, (steps,). None where changes have no sign.
@@ -65,7 +65,10 @@ class Moves:
 
 
 def figures(results: StudyResults, _: str = "") -> list[Figure]:
-    """Draw how much a step moves leaders and followers, beside the Vicsek model; one a cell."""
+    """Draw how much a step moves leaders and followers, beside the Vicsek model.
+
+    There is one figure per configuration.
+    """
     found = configurations(results, "activity")
     several = len(found) > 1
     return [
@@ -100,7 +103,8 @@ def moves(columns: Columns) -> Moves:
     ):
         rows.setdefault(step, []).append((np.asarray(change, float), np.asarray(leads, float)))
     steps = sorted(rows)
-    # A prediction of all classes has a norm and no sign; single units have one, a row a class.
+    # A prediction of all classes has a norm and no sign. Single units have a sign, and the table
+    # has a row per class.
     signed = any(label is not None for label in columns["label"])
     per_step = [_step(rows[step]) for step in steps]
     leaders, followers, order = (np.array(column, dtype=np.float64) for column in zip(
@@ -135,7 +139,7 @@ def _figure(each: Configuration, name: str) -> Figure:
     caption = (
         f"Above left: mean size of a change, averaged over 1/{SHARE} of the steps; mean over "
         "seeds, the band from the lowest to the highest. Above right: single workers of the first "
-        "seed, each point a worker in a step."
+        "seed, each point is one worker in one step."
     )
     if signed:
         data += _orders(axes[2], runs)
@@ -239,7 +243,7 @@ def _flock(axes: Axes, each: Configuration, last: int) -> list[dict[str, Any]]:
 def _moved(
     each: Configuration,
 ) -> tuple[str, list[tuple[str, Difference]], list[str], dict[str, Any]]:
-    """Return of a cell the sentence, the contrasts early and late, the details, the numbers."""
+    """Return the sentence, the early and late differences, details and numbers of one cell."""
     runs = {seed: moves(columns) for seed, columns in each.tables.items()}
     end = max(float(run.steps[-1]) for run in runs.values())
     border = min(EARLY, end / 2)
@@ -274,8 +278,8 @@ def _moved(
     contrasts = []
     for when in ("early", "late"):
         lead, follow = parts.get(("leader", when), {}), parts.get(("follower", when), {})
-        told = paired_difference(lead, follow, "leader", "follower")
-        contrasts.append((f"{where}, {when}", told))
+        difference = paired_difference(lead, follow, "leader", "follower")
+        contrasts.append((f"{where}, {when}", difference))
     data = {
         "cell": each.id,
         "border": border,

@@ -41,7 +41,7 @@ def simulate(
     In each step all move by ``speed`` along their heading, then head where those within ``radius``
     of where they were headed on average, themselves too, plus a uniform angle between -noise/2
     and noise/2 (Vicsek et al. 1995, Physical Review Letters 75:1226, Eqs. 1 and 2). They begin
-    anywhere, heading anywhere. The first ``leaders`` have one heading in common and copy nobody
+    anywhere, heading anywhere. The first ``leaders`` have one heading in common and copy no other
     (as the leader of Jadbabaie, Lin and Morse 2003, IEEE Transactions on Automatic Control
     48:988). A step takes time and memory as the square of the particles.
 

@@ -177,7 +177,7 @@ def test_leaders_are_the_pairs_up_to_the_percentile(leadership: float, size: int
 
 
 def test_the_percentile_is_the_nearest_rank() -> None:
-    """As in the released code, 30 % of four losses are two."""
+    """The released code takes two of four losses at a leadership of 30 %."""
     rule = paper.make(LfnnLV1, leadership=0.3)
     losses = torch.tensor([[1.0, 2.0, 3.0, 4.0]])
     assert rule.leads(losses, paper.step()).tolist() == [[True, True, False, False]]
