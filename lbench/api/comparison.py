@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lbench.api.progress import Notifier
 from lbench.api.run_result import RunResult
 from lbench.api.training import home_at
 from lbench.errors import UsageError
@@ -99,11 +100,11 @@ def compare(*cells: str | RunResult, home: str | Path | None = None) -> Comparis
             "compare needs a configuration.", "lbench.results() lists those of the home."
         )
     names = [cell.cell if isinstance(cell, RunResult) else cell for cell in cells]
-    return ComparisonResult(compared(pairs(home_at(home), names)))
+    return ComparisonResult(compared(pairs(home_at(home), names, Notifier())))
 
 
-def pairs(home: Home, cells: Sequence[str] = (), warn: Callable[[str], None] = print) -> Pairs:
-    """Return configurations of a home with their runs; without ids, all of the home.
+def pairs(home: Home, cells: Sequence[str], warn: Callable[[str], None]) -> Pairs:
+    """Return configurations of a home with their runs; for no ids, all of the home.
 
     Args:
         home: the home.

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from lbench.api.comparison import pairs
+from lbench.api.progress import Notifier
 from lbench.api.run_result import RunResult
 from lbench.api.training import home_at, with_plugin
 from lbench.data.permutation import permutation
@@ -21,8 +22,9 @@ from lbench.registry import Registry
 from lbench.rule import Rule
 from lbench.rundir import damaged
 from lbench.task import Task
+from lbench.training.cell import build_network
 from lbench.training.digest import code_digest
-from lbench.training.weights import BEST, LAST, read_description, read_weights
+from lbench.training.weights import BEST, LAST, read_file
 
 FILES = {"last": LAST, "best": BEST}
 
@@ -117,7 +119,7 @@ def load(
         raise UsageError(f"There are no weights {weights!r}.", f"Choose: {', '.join(FILES)}.")
     path = _run_dir(run, seed, home) / FILES[weights]
     try:
-        description, state = read_description(path), read_weights(path)
+        state, description = read_file(path)
     except FileNotFoundError:
         raise UsageError(
             f"There is no {path}: the run has not finished, or did not save these weights.",
@@ -142,7 +144,7 @@ def _run_dir(run: str | Path | RunResult, seed: int | None, home: str | Path | N
         return path
     if isinstance(run, Path):
         raise UsageError(f"{run} is no run directory: it has no spec.json.")
-    ((cell, runs),) = pairs(home_at(home), [run])
+    ((cell, runs),) = pairs(home_at(home), [run], Notifier())
     return _select_seed({row.seed: row.run_dir for row in runs}, seed, cell.cell_id)
 
 
@@ -174,11 +176,9 @@ def _build(description: Mapping[str, Any], known: Registry) -> Rule:
     shape = tuple(description["shape"])
     task = Task(spec["task"]["dataset"], shape, description["classes"])
     init = Init(description["seed"])
-    built = network_spec(entry, network_class, options).build(
-        init, shape, description["classes"], spec["recipe"].get("dropout", 0.0)
-    )
-    if network["blocks"] is not None:
-        built = built.regrouped(network["blocks"])
+    network_options = network_spec(entry, network_class, options)
+    dropout = spec["recipe"].get("dropout", 0.0)
+    built = build_network(network_options, init, task, dropout, network["blocks"])
     return rule_class(built, task, rule_class.Config(**spec["rule"]["config"]), init)
 
 

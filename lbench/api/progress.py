@@ -166,6 +166,18 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
+class Notifier:
+    """A function that writes sentences to standard error, or nothing if ``shown`` is false."""
+
+    def __init__(self, shown: bool = True) -> None:
+        self.shown = shown
+
+    def __call__(self, text: str, *, fg: str | None = None) -> None:
+        """Write a sentence, in a colour if one is given."""
+        if self.shown:
+            say(f"{text}\n", fg=fg)
+
+
 def say(text: str, stream: TextIO | None = None, *, fg: str | None = None) -> None:
     """Write to standard error, and flush it.
 

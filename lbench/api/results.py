@@ -39,7 +39,7 @@ class Results:
 
     @cached_property
     def _pairs(self) -> Pairs:
-        return pairs(self.home, warn=self._warn)
+        return pairs(self.home, (), self._warn)
 
     @cached_property
     def cells(self) -> pd.DataFrame:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lbench.api.progress import say
+from lbench.api.progress import Notifier
 from lbench.api.study_output import say_plan
 from lbench.api.study_progress import SilentProgress, StudyProgress
 from lbench.api.study_report import write_report
@@ -118,9 +119,9 @@ def study(
     known, study_home = with_plugin(plugin), home_at(home)
     study = find_study(str(name), known, study_home)
     check(study)
-    notify = _notify(progress)
+    notify = Notifier(progress)
     for sentence in unrecorded(study):
-        _notify(progress, fg="yellow")(sentence)
+        partial(notify, fg="yellow")(sentence)
     study = changed(study, trials, sampler, objectives, seeds)
     processes = Workers(workers, device, threads, timeout, data_dir=_path(data_dir))
     planned = plan_study(study, study_home, known, processes, datasets, rules, notify=notify)
@@ -184,7 +185,7 @@ def tune(
     search = search_study(known, rule, dataset, network, epochs, only, settings, sampler)
     search = changed(search, trials, sampler, objectives, seeds)
     processes = Workers(workers, device, threads, timeout, data_dir=_path(data_dir))
-    notify = _notify(progress)
+    notify = Notifier(progress)
     planned = plan_study(search, study_home, known, processes, [dataset], notify=notify)
     call = _call("tune", rule, dataset, network=network, trials=trials, epochs=epochs, **settings)
     return _run(planned, study_home, known, search.name, call, progress)
@@ -280,7 +281,7 @@ def plan_study(
     rules: Sequence[str] | None = None,
     *,
     check_home: bool = True,
-    notify: Callable[[str], None] = print,
+    notify: Callable[[str], None],
 ) -> Planned:
     """Check everything that a study needs, time its steps, and estimate its duration.
 
@@ -345,9 +346,10 @@ def run_study(
     from lbench.studies.driver import drive
 
     study = planned.plan.study
+    notify = Notifier(progress)
     home.prepare()
     display = StudyProgress(planned.seconds) if progress else SilentProgress()
-    with database_writer(home, _notify(progress, fg="yellow")) as writer, display:
+    with database_writer(home, partial(notify, fg="yellow")) as writer, display:
         ending = drive(
             planned.plan,
             home,
@@ -363,10 +365,9 @@ def run_study(
             fresh=planned.workers.fresh,
         )
     if ending.stopped:
-        sentence = f"Stopped ({ending.stopped}). The same command continues from there."
-        _notify(progress)(sentence)
+        notify(f"Stopped ({ending.stopped}). The same command continues from there.")
     results = None if writer.error is not None else collect_results(study, home)
-    report = write_report(study, home, name) if results is not None and results.ended else None
+    report = None if results is None or not results.ended else write_report(results, home, name)
     return StudyResult(study, ending, results, report, writer.error)
 
 
@@ -376,11 +377,6 @@ def _run(
     if progress:
         say_plan(planned.plan, list(planned.devices), planned.seconds, planned.untimed)
     return run_study(planned, home, known, name, command, progress=progress)
-
-
-def _notify(shown: bool, fg: str | None = None) -> Callable[[str], None]:
-    """Return a function that writes a sentence to standard error if ``shown``."""
-    return (lambda text: say(f"{text}\n", fg=fg)) if shown else (lambda text: None)
 
 
 def _path(path: str | Path | None) -> Path | None:

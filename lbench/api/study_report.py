@@ -18,30 +18,34 @@ if TYPE_CHECKING:
     from lbench.studies.results import StudyResults
 
 
-def write_report(study: Study, home: Home, name: str, output: Path | None = None) -> Report:
+def write_report(
+    results: StudyResults,
+    home: Home,
+    name: str,
+    output: Path | None = None,
+    readable: Home | None = None,
+) -> Report:
     """Write the report of a study to its folder, and return it.
 
     Args:
-        study: the study.
+        results: searches and final runs of the study.
         home: the home with its runs.
         name: the study's name or file, as the user gave it.
         output: folder of the report; None for the home's.
+        readable: the home with databases that can be read, as of ``read_access``; None for ``home``
+            itself.
 
     Raises:
         UsageError: no run of the study has ended, or the home is not writable.
         DamagedError: no run has ended, and files of the study are missing.
     """
     from lbench.report.study import make_report
-    from lbench.store.read_access import read_access
-    from lbench.studies.collection import collect_results
 
-    with read_access(home) as readable:
-        results = collect_results(study, readable)
-        if not results.ended:
-            raise _no_runs_error(results, home, name)
-        say_missing_files(results, home, name)
-        folder = output or _folder(study, home, name)
-        return make_report(results, folder, home=readable)
+    if not results.ended:
+        raise _no_runs_error(results, home, name)
+    say_missing_files(results, home, name)
+    folder = output or _folder(results.study, home, name)
+    return make_report(results, folder, home=readable or home)
 
 
 def _no_runs_error(results: StudyResults, home: Home, name: str) -> LbenchError:

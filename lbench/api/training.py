@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lbench.api.progress import Progress, say
+from lbench.api.progress import Notifier, Progress
 from lbench.api.run_result import RunResult
 from lbench.errors import UsageError
 from lbench.home import Home
@@ -183,7 +184,7 @@ def train(request: Request, conditions: Conditions, known: Registry) -> RunResul
     from lbench.training.batches import check_batches
     from lbench.training.resolve import refuse_idle, resolve
 
-    notify = _Notes(conditions.progress)
+    notify = Notifier(conditions.progress)
     resolved = resolve(request, known)
     refuse_idle(resolved.idle)
     check_batches(resolved)
@@ -251,17 +252,6 @@ def seeds_of(seeds: int | Iterable[int]) -> tuple[int, ...]:
     return values
 
 
-class _Notes:
-    """A function that writes sentences to standard error, or nothing if ``shown`` is false."""
-
-    def __init__(self, shown: bool) -> None:
-        self.shown = shown
-
-    def __call__(self, text: str, *, fg: str | None = None) -> None:
-        if self.shown:
-            say(f"{text}\n", fg=fg)
-
-
 class _Silent(Progress):
     """A reporter that writes nothing."""
 
@@ -269,10 +259,10 @@ class _Silent(Progress):
         return
 
 
-def _writer(conditions: Conditions, notify: _Notes) -> contextlib.AbstractContextManager[Any]:
+def _writer(conditions: Conditions, notify: Notifier) -> contextlib.AbstractContextManager[Any]:
     if not conditions.store:
         return contextlib.nullcontext()
-    return database_writer(conditions.home, lambda text: notify(text, fg="yellow"))
+    return database_writer(conditions.home, partial(notify, fg="yellow"))
 
 
 def database_writer(home: Home, warn: Callable[[str], None]) -> Writer:
@@ -301,7 +291,7 @@ def _train(
     conditions: Conditions,
     machine: Machine,
     writer: Writer | None,
-    notify: _Notes,
+    notify: Notifier,
 ) -> list[RunOutcome]:
     from lbench.execute.driver import run_cell
 
@@ -331,7 +321,7 @@ def _train(
     )
 
 
-def _report_ending(outcome: RunOutcome, notify: _Notes) -> None:
+def _report_ending(outcome: RunOutcome, notify: Notifier) -> None:
     """Report why a run has not finished."""
     result = outcome.result
     if outcome.stopped:

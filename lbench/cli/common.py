@@ -16,11 +16,27 @@ from lbench.home import Home
 from lbench.registry import registry
 
 __all__ = [
-    "add_test_reads", "data_dir_option", "data_option", "home_option", "json_option",
-    "name_argument", "option_group", "plugin_option", "print_json", "warn_left_out",
+    "add_test_reads",
+    "data_dir_option",
+    "data_option",
+    "device_option",
+    "home_option",
+    "json_option",
+    "name_argument",
+    "option_group",
+    "plugin_option",
+    "print_json",
+    "warn_left_out",
 ]  # fmt: skip
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+device_option = click.option(
+    "--device",
+    metavar="NAME",
+    default="auto",
+    show_default=True,
+    help="auto, cpu, cuda or cuda:1.",
+)
 data_dir_option = click.option(
     "--data-dir",
     type=click.Path(path_type=Path, file_okay=False),

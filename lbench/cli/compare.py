@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import click
 
-from lbench.api.progress import say
+from lbench.api.progress import Notifier
 from lbench.cli.common import home_option, json_option, print_json
 from lbench.home import Home
 
@@ -46,7 +47,7 @@ def command(cells: tuple[str, ...], as_markdown: bool, as_json: bool, home: Home
 def _pairs(home: Home, cells: tuple[str, ...] = ()) -> Pairs:
     from lbench.api.comparison import pairs
 
-    return pairs(home, cells, lambda text: say(f"{text}\n", fg="yellow"))
+    return pairs(home, cells, partial(Notifier(), fg="yellow"))
 
 
 def _list(home: Home, as_json: bool) -> None:

@@ -68,21 +68,23 @@ def report_study(
     Raises:
         UsageError: no run of the study has ended, or the home is not writable.
     """
-    report = write_report(study, home, name, output)
-    if html is not None:
-        html.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(report.page, html)
-    if as_json:
-        print_json(report.as_dict() | ({"html": str(html)} if html else {}))
-        return
-    print_answer(report, html)
-    if study.path is None:
-        from lbench.api.study_output import print_best
-        from lbench.store.read_access import read_access
-        from lbench.studies.collection import collect_results
+    from lbench.store.read_access import read_access
+    from lbench.studies.collection import collect_results
 
-        with read_access(home) as readable:
-            print_best(collect_results(study, readable), home, data_dir)
+    with read_access(home) as readable:
+        results = collect_results(study, readable)
+        report = write_report(results, home, name, output, readable)
+        if html is not None:
+            html.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(report.page, html)
+        if as_json:
+            print_json(report.as_dict() | ({"html": str(html)} if html else {}))
+            return
+        print_answer(report, html)
+        if study.path is None:
+            from lbench.api.study_output import print_best
+
+            print_best(results, home, data_dir)
 
 
 def print_answer(report: Report, html: Path | None = None) -> None:

@@ -11,6 +11,7 @@ import click
 from lbench.api.progress import say
 from lbench.cli.common import (
     data_dir_option,
+    device_option,
     home_option,
     json_option,
     option_group,
@@ -139,13 +140,7 @@ def conditions_options(command: Any) -> Any:
             show_default=True,
             help="Number of seeds: 3 trains seeds 0, 1 and 2.",
         ),
-        click.option(
-            "--device",
-            metavar="NAME",
-            default="auto",
-            show_default=True,
-            help="auto, cpu, cuda or cuda:1.",
-        ),
+        device_option,
         click.option(
             "--threads",
             type=click.IntRange(1, 1024),

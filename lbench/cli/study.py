@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lbench.api.progress import duration, say
-from lbench.cli.common import data_dir_option, home_option, json_option, plugin_option, print_json
+from lbench.cli.common import (
+    data_dir_option,
+    device_option,
+    home_option,
+    json_option,
+    plugin_option,
+    print_json,
+)
 from lbench.cli.report import print_answer, report_study
 from lbench.containment import contained
 from lbench.errors import UsageError
@@ -64,13 +71,7 @@ def study_options(command: Any) -> Any:
                 metavar="N",
                 help="Number of worker processes. Default: one per GPU or CPU core.",
             ),
-            click.option(
-                "--device",
-                metavar="NAME",
-                default="auto",
-                show_default=True,
-                help="auto, cpu, cuda or cuda:1.",
-            ),
+            device_option,
             click.option(
                 "--threads",
                 type=click.IntRange(1, 1024),

@@ -90,10 +90,7 @@ class Cell:
 
     def build_network(self, init: Init) -> Network:
         """Return the network, regrouped into the configuration's number of blocks."""
-        network = self.network_spec.build(
-            init, self.task.shape, self.task.classes, self.recipe.dropout
-        )
-        return network if self.blocks is None else network.regrouped(self.blocks)
+        return build_network(self.network_spec, init, self.task, self.recipe.dropout, self.blocks)
 
     def spec(self) -> dict[str, Any]:
         """Return all that the fingerprint covers except the seed, as JSON."""
@@ -149,6 +146,14 @@ class Cell:
     def slug(self) -> str:
         """Return the name of the configuration's directory."""
         return f"{self.rule}-{self.task.dataset}-{self.network}-{self.fingerprint[:16]}"
+
+
+def build_network(
+    spec: NetworkSpec, init: Init, task: Task, dropout: float, blocks: int | None
+) -> Network:
+    """Return a network, regrouped into a number of blocks; None for its own blocks."""
+    network = spec.build(init, task.shape, task.classes, dropout)
+    return network if blocks is None else network.regrouped(blocks)
 
 
 def parse_settings(settings: Sequence[str], flag: str) -> dict[str, str]:

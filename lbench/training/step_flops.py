@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
+
+from lbench.training.dispatch import DispatchMode
 
 
 class StepFlops:
@@ -29,7 +30,7 @@ class StepFlops:
         self.flops = max(self.flops or 0.0, float(products.flops))
 
 
-class Products(TorchDispatchMode):
+class Products(DispatchMode):  # type: ignore[no-untyped-call]
     """The sum of the operations that PyTorch's formulas give for each product.
 
     PyTorch's own counter follows modules with hooks, which fail for a rule that computes several
@@ -37,13 +38,8 @@ class Products(TorchDispatchMode):
     """
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.flops = 0
-
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        # PyTorch would import its compiler, half a second or more, to keep it from this method.
-        return False
 
     def __torch_dispatch__(
         self,

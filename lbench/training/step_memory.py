@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from lbench.training.dispatch import DispatchMode
 from lbench.training.memory import MIB
 
 AT = 2
@@ -41,22 +41,17 @@ class StepMemory:
         self.mib = max(self.mib or 0.0, lifetimes.peak / MIB)
 
 
-class Lifetimes(TorchDispatchMode):
+class Lifetimes(DispatchMode):  # type: ignore[no-untyped-call]
     """The bytes of all storages that are created inside, as long as they exist.
 
     Scratch space that an operator frees before it returns, and sparse tensors, are not counted.
     """
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.peak = 0
         self._now = 0
         self._sizes: dict[int, int] = {}
-
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        # PyTorch would import its compiler, half a second or more, to keep it from this method.
-        return False
 
     def __torch_dispatch__(
         self,

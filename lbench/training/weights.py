@@ -75,20 +75,16 @@ def read_weights(path: Path) -> dict[str, Any]:
         FileNotFoundError: there is no such file.
         ValueError: the file is damaged.
     """
-    return _read(path)[0]
+    return read_file(path)[0]
 
 
-def read_description(path: Path) -> dict[str, Any]:
-    """Return the result of :func:`description` that is stored in a file.
+def read_file(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the ``state_dict`` in a file, on the CPU, and its :func:`description`.
 
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: the file is damaged.
     """
-    return _read(path)[1]
-
-
-def _read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     with path.open("rb"):  # safetensors reports a missing file in other words
         pass
     try:

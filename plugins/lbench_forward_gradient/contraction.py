@@ -56,7 +56,7 @@ def reaches(block: Block, passes: Sequence[Pass]) -> list[Reach]:
         block: a block of the network.
         passes: the passes through the layers of the network, in order.
     """
-    own = [layer_pass for layer_pass in passes if layer_pass.layer in block.layers]
+    own = _own_passes(block, passes)
     last = own[-1].layer.affine
     reversed_reaches = [Reach(local=True, groups=last.groups if isinstance(last, nn.Conv2d) else 1)]
     for before, after in reversed(list(pairwise(own))):
@@ -78,7 +78,7 @@ def channel_groups(block: Block, passes: Sequence[Pass]) -> dict[Layer, int]:
         block: a block of the network.
         passes: the passes through the layers of the network, in order.
     """
-    own = [layer_pass for layer_pass in passes if layer_pass.layer in block.layers]
+    own = _own_passes(block, passes)
     counts: dict[Layer, int] = dict.fromkeys(block.layers, 0)
     for (layer, _), reach in zip(own, reaches(block, passes), strict=True):
         groups = _norm(layer.norm).then(reach).groups if isinstance(layer.affine, nn.Conv2d) else 1
@@ -103,6 +103,10 @@ def contract_groups(
     for name, count in groups.items():
         v[name].view(count, -1).mul_(sums[count][:, None])
     return dict(v)
+
+
+def _own_passes(block: Block, passes: Sequence[Pass]) -> list[Pass]:
+    return [layer_pass for layer_pass in passes if layer_pass.layer in block.layers]
 
 
 def _affine(layer: Layer) -> Reach:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import islice
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -89,7 +91,7 @@ class FgLocal(GradientRule):
         """
         with forward_mode(), tapped(self.network.layers, same_dtype):
             x = self.network.blocks[k].emit(dual(h, tangent), s)
-            for block in self.network.blocks[k + 1 :]:
+            for block in islice(self.network.blocks, k + 1, None):
                 x = block(x, s)
             logits_tangent = split(self.network.readout(x)).tangent
         assert logits_tangent is not None

@@ -12,6 +12,7 @@ import pytest
 
 from lbench.home import Home
 from lbench.registry import registry
+from lbench.report.figures import draw
 from lbench.rundir import RunDir
 from lbench.store.record import Record
 from lbench.store.rows import RunRow
@@ -191,6 +192,22 @@ def grid(study: Study, root: Path) -> StudyResults:
     home = Home(root)
     home.prepare()
     return StudyResults(study, finals(study, home), (), command=f"lbench study {study.name}")
+
+
+def grids(factory: pytest.TempPathFactory, *studies: Study) -> dict[str, StudyResults]:
+    """Train grids, each in a home of its own; the results by the names of the studies."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("LBENCH_STORE", raising=False)
+        return {study.name: grid(study, factory.mktemp(study.name)) for study in studies}
+
+
+def assert_drawn(results: StudyResults, name: str, names: Sequence[str]) -> None:
+    """Assert that a figure has its parts, each with data, and that no text is cut."""
+    figures = draw(results, name)
+    assert [figure.name for figure in figures] == names
+    for figure in figures:
+        assert figure.data
+        every_text_inside(figure)
 
 
 def without_figures(patch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,7 @@ from lbench.report.figures.figure import style
 from lbench.report.probes.tasks import curves
 from lbench.studies.definition import Arm, Study
 from lbench.studies.results import StudyResults
-from tests.report.studies import crowded, every_text_inside, grid
+from tests.report.studies import assert_drawn, crowded, every_text_inside, grids
 
 pytestmark = [pytest.mark.slow, pytest.mark.thorough]
 
@@ -56,12 +56,7 @@ FIGURES = {
 
 @pytest.fixture(scope="module")
 def studies(tmp_path_factory: pytest.TempPathFactory) -> dict[str, StudyResults]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("LBENCH_STORE", raising=False)
-        return {
-            study.name: grid(study, tmp_path_factory.mktemp(study.name))
-            for study in (WATCHED, SEQUENCE)
-        }
+    return grids(tmp_path_factory, WATCHED, SEQUENCE)
 
 
 @pytest.fixture(autouse=True)
@@ -74,11 +69,7 @@ def styled() -> Iterator[None]:
 def test_a_probes_figure_has_its_data_and_no_text_is_cut(
     studies: dict[str, StudyResults], name: str
 ) -> None:
-    figures = draw(studies["watched"], name)
-    assert [figure.name for figure in figures] == FIGURES[name]
-    for figure in figures:
-        assert figure.data
-        every_text_inside(figure)
+    assert_drawn(studies["watched"], name, FIGURES[name])
 
 
 @pytest.mark.no_cover

@@ -9,7 +9,7 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from lbench.training.weights import LAST, read_description, read_weights, write_weights
+from lbench.training.weights import LAST, read_file, read_weights, write_weights
 from tests.training.helper import ask, run
 
 STATE = {
@@ -31,7 +31,7 @@ def test_reading_returns_the_written_state(tmp_path: Path) -> None:
     for name in STATE.keys() - {"extra"}:
         assert state[name].dtype == STATE[name].dtype
         assert torch.equal(state[name], STATE[name])
-    assert read_description(tmp_path / "w") == {"seed": 3}
+    assert read_file(tmp_path / "w")[1] == {"seed": 3}
 
 
 def test_tied_weights_are_written_under_both_names(tmp_path: Path) -> None:
@@ -65,6 +65,6 @@ def test_safetensors_reads_the_weights_of_a_run(tmp_path: Path) -> None:
     outcome = run(tmp_path, ask("bp", epochs=1))[0]
     state = safetensors.torch.load_file(outcome.run_dir / LAST)
     assert state["network.blocks.0.layer.affine.weight"].shape[1] == 64
-    about = read_description(outcome.run_dir / LAST)
+    about = read_file(outcome.run_dir / LAST)[1]
     assert (about["shape"], about["classes"], about["seed"]) == ([1, 8, 8], 10, 0)
     assert about["spec"]["rule"]["name"] == "bp"

@@ -19,7 +19,7 @@ from lbench.report.study import make_report
 from lbench.reporting import StudyResults, configurations
 from lbench.studies.definition import Arm, Study
 from lbench_lfnn.report.leaders import counts
-from tests.report.studies import crowded, every_text_inside, grid
+from tests.report.studies import assert_drawn, crowded, every_text_inside, grids
 
 pytestmark = [pytest.mark.slow, pytest.mark.thorough]
 
@@ -53,12 +53,7 @@ FIGURES = {
 
 @pytest.fixture(scope="module")
 def studies(tmp_path_factory: pytest.TempPathFactory) -> dict[str, StudyResults]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("LBENCH_STORE", raising=False)
-        return {
-            study.name: grid(study, tmp_path_factory.mktemp(study.name))
-            for study in (WATCHED, ONLINE)
-        }
+    return grids(tmp_path_factory, WATCHED, ONLINE)
 
 
 @pytest.fixture(autouse=True)
@@ -71,11 +66,7 @@ def styled() -> Iterator[None]:
 def test_a_probes_figure_has_its_data_and_no_text_is_cut(
     studies: dict[str, StudyResults], name: str
 ) -> None:
-    figures = draw(studies["watched"], name)
-    assert [figure.name for figure in figures] == FIGURES[name]
-    for figure in figures:
-        assert figure.data
-        every_text_inside(figure)
+    assert_drawn(studies["watched"], name, FIGURES[name])
 
 
 @pytest.mark.parametrize(("name", "drawn"), [("leaders", "freezing"), ("agreement", "agreement")])
