@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import os
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 
 from lbench.config import DatasetConfig, param
-from lbench.data.dataset import Location, MissingDataError, Raw, RawFile, Split
+from lbench.data.dataset import Location, MissingDataError, Raw, RawFile
 from lbench.data.folders import (
     INNER,
     Unread,
@@ -19,9 +18,8 @@ from lbench.data.folders import (
     listing,
     shortened,
 )
-from lbench.data.images import decode, first_frame_note
+from lbench.data.image_files import ImageFiles, LabelledFiles, decoded
 from lbench.data.paths import expanded
-from lbench.data.progress import progress
 from lbench.data.source import Source
 from lbench.errors import DataError, printable
 from lbench.plurals import counted
@@ -107,6 +105,14 @@ class ImageFolder(Source):
 
     def read(self, location: Location) -> Raw:
         """Decode, resize and crop every image."""
+        return decoded(self.listed(location), self.config.size)
+
+    def listed(self, location: Location) -> ImageFiles:
+        """List the image files of both splits with their labels; none of them is opened.
+
+        Raises:
+            DataError: a test image has no label, or its class has no training images.
+        """
         notes = []
         if location.layout == "classes":
             rows = hold_out(location)
@@ -115,39 +121,31 @@ class ImageFolder(Source):
             if absent:
                 notes.append(f"{ANNOTATIONS} has {counted(absent, 'line')} for absent images.")
         classes = tuple(sorted({label for _, label in rows["train"]}))
+        number = {label: index for index, label in enumerate(classes)}
         for file, label in rows["test"]:
-            if label not in classes:
+            if label not in number:
                 raise DataError(
                     f"{file.path}: class {label!r} has no training images.",
                     "Give every test class a folder of training images.",
                 )
         if untested := sorted(set(classes) - {label for _, label in rows["test"]}):
             notes.append(f"No test images of {shortened(untested)}.")
-        files = [file for which in ("train", "test") for file, _ in rows[which]]
-        images = np.empty((len(files), 3, self.config.size, self.config.size), dtype=np.uint8)
-        several = 0
-        with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-            decoded = pool.map(
-                lambda file: decode(file.path.read_bytes(), str(file.path), self.config.size), files
+        train, test = (
+            LabelledFiles(
+                tuple(file for file, _ in rows[which]),
+                np.array([number[label] for _, label in rows[which]], dtype=np.int64),
             )
-            for row, picture in enumerate(
-                progress(decoded, f"decoding {location.root}", len(files))
-            ):
-                images[row] = picture.pixels
-                several += picture.frames > 1
-        if several:
-            notes.append(first_frame_note(several))
-        number = {label: index for index, label in enumerate(classes)}
-        labels = np.array([number[label] for which in rows.values() for _, label in which])
-        n = len(rows["train"])
+            for which in ("train", "test")
+        )
         held_out = location.layout == "classes"
         note = ", 20 % held out" if held_out else ""
-        return Raw(
+        return ImageFiles(
+            root=location.root,
             title=f"{printable(location.root.name)} ({self.config.size}x{self.config.size}{note})",
             variant="folder, 20 % of each class held out as test" if held_out else "folder",
             classes=tuple(printable(label) for label in classes),
-            train=Split(images[:n], labels[:n].astype(np.int64)),
-            test=Split(images[n:], labels[n:].astype(np.int64)),
+            train=train,
+            test=test,
             notes=tuple(printable(note) for note in notes),
         )
 
