@@ -5,7 +5,7 @@
 ``metrics.jsonl``                 one line per epoch, appended
 ``checkpoint-0|1.pt``             to resume from; removed when the run has ended, unless pruned
 ``result.json``                   status and results; written last
-``weights.safetensors``           the rule's state after the last step, see ``run/weights.py``
+``weights.safetensors``           the rule's state after the last step, see ``training/weights.py``
 ``weights-best-val.safetensors``  the same at the epoch of lowest validation error (strict)
 ``test_logits.npy``               float16, (test examples, classes), with the last weights
 ``test_logits_best_val.npy``      the same with the best-validation weights
