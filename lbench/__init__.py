@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from lbench.data.dataset import Location as Location
     from lbench.data.dataset import Raw as Raw
     from lbench.data.dataset import Split as Split
+    from lbench.data.published_size import PublishedSize as PublishedSize
     from lbench.data.source import Source as Source
     from lbench.errors import DataError as DataError
     from lbench.errors import UsageError as UsageError
@@ -101,6 +102,7 @@ _HOMES = {
     "Probe": "probe",
     "ProbeEntry": "hooks",
     "PublishedEntry": "hooks",
+    "PublishedSize": "data.published_size",
     "Raw": "data.dataset",
     "Readout": "network",
     "Recipe": "recipe",

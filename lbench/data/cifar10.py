@@ -13,6 +13,7 @@ from lbench.data.dataset import Location, MissingDataError, Pixels, Raw, Split
 from lbench.data.folders import TEXTS, Unread, class_images, ignored, image_name, shortened
 from lbench.data.images import decode, first_frame_note
 from lbench.data.progress import progress
+from lbench.data.published_size import PublishedSize
 from lbench.data.safe_pickle import read_batch
 from lbench.data.source import Source
 from lbench.errors import DataError
@@ -39,7 +40,8 @@ class Cifar10(Source):
     title = "CIFAR-10"
     files = f"{BATCHES}/, {PICKLES}, train/<class>/* with test/<class>/*, or {JPEGS}"
     torchvision = "CIFAR10"
-    format = 2
+    format = 3
+    published_size = PublishedSize(classes=10, train=50_000, test=10_000, balanced=True)
 
     def look(self, directory: Path) -> Location | None:
         """Find the data; of several layouts the one nearest to the published files is taken."""
@@ -137,11 +139,7 @@ class Cifar10(Source):
                 np.stack(images) if images else np.zeros((0, 3, 32, 32), dtype=np.uint8), labels
             )
         variant = "png" if suffixes == {".png"} else "jpeg" if suffixes & JPEG else "folder"
-        counts = tuple(len(split) for split in splits.values())
         label = variant.upper() if variant != "folder" else "class folders"
-        if counts != (50_000, 10_000):
-            variant += " subset"
-            label += f", {counts[0]:,} + {counts[1]:,} images"
         return Raw(
             title=f"{self.title} ({label})",
             variant=variant,

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lbench.data.dataset import Location, Raw, Split
+from lbench.data.published_size import PublishedSize
 from lbench.data.source import Source
 from lbench.errors import DataError
 
@@ -36,6 +37,8 @@ class Mnist(Source):
     standardize = True
     files = f"{', '.join(MD5)} (each as it is or with .gz)"
     torchvision = "MNIST"
+    format = 2
+    published_size = PublishedSize(classes=10, train=60_000, test=10_000)
 
     def look(self, directory: Path) -> Location | None:
         """Find the four files, also in torchvision's folders."""

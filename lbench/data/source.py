@@ -18,6 +18,7 @@ from lbench.data import cache, permutation
 from lbench.data.content import check, finish
 from lbench.data.dataset import Dataset, Location, MissingDataError, Raw, Split
 from lbench.data.paths import expanded
+from lbench.data.published_size import PublishedSize, named
 from lbench.errors import DataError, UsageError
 
 __all__ = ["Dataset", "Location", "MissingDataError", "Raw", "Source", "Split"]
@@ -79,6 +80,14 @@ class Source(ABC):
     def permuted(self) -> bool:
         """Return whether the pixels are permuted, so that neighbours are no longer adjacent."""
         return self.config.permute is not None
+
+    @property
+    def published_size(self) -> PublishedSize | None:
+        """Return the size of the published data with these options; None if there is none.
+
+        A copy of another size has a title and a variant that say so.
+        """
+        return None
 
     def directories(self, data_dir: Path | None) -> list[Path]:
         """List the directories to look in, in order."""
@@ -176,7 +185,7 @@ class Source(ABC):
         return with_notes(cache.fetch(path, self.name, lambda: self.decode(location)), location)
 
     def decode(self, location: Location) -> Raw:
-        """Read and check the data; permute the pixels with the option ``permute``.
+        """Read, check and name the data; permute the pixels with the option ``permute``.
 
         Raises:
             DataError: the data cannot be read, or is not what a dataset must be.
@@ -191,6 +200,8 @@ class Source(ABC):
                 "Use fewer or smaller images.",
             ) from error
         check(raw, location.root)
+        if self.published_size is not None:
+            raw = named(raw, self.published_size)
         permute = self.config.permute
         return raw if permute is None else permutation.permuted(raw, permute)
 

@@ -21,6 +21,7 @@ from lbench.errors import DataError
 
 Bytes = npt.NDArray[np.uint8]
 WriteImage = Callable[..., Bytes]
+SIZES = "30 of 50,000 training images, 20 of 10,000 test images"
 
 
 def write_batches(folder: Path, per_batch: int = 10) -> dict[str, Bytes]:
@@ -67,7 +68,8 @@ def test_pickled_batches_are_read_from_a_folder_and_an_archive(
     expected = np.concatenate([pixels[name] for name in list(MD5)[:5]])
     np.testing.assert_array_equal(data.train.images, expected.reshape(-1, 3, 32, 32))
     np.testing.assert_array_equal(data.test.labels, np.arange(10))
-    assert (data.variant, data.title) == ("modified", "CIFAR-10 (modified)")
+    sizes = "50 of 50,000 training images, 10 of 10,000 test images"
+    assert (data.variant, data.title) == (f"modified, {sizes}", f"CIFAR-10 (modified, {sizes})")
     assert data.classes == CLASSES
 
 
@@ -157,7 +159,7 @@ def test_class_folders_keep_the_canonical_class_order(
         (tmp_path / "packed").mkdir()
         root = pack(root, tmp_path / "packed" / "cifar10-jpeg.tar.xz").parent
     data = Cifar10().load(root, download=False)
-    assert data.title == "CIFAR-10 (PNG, 30 + 20 images)"
+    assert data.title == f"CIFAR-10 (PNG, {SIZES})"
     assert data.train.labels.tolist() == np.repeat(np.arange(10), 3).tolist()
     for row, label in enumerate(data.train.labels):
         expected = pixels[f"train/{CLASSES[label]}/{row % 3:04}.png"].transpose(2, 0, 1)
@@ -169,7 +171,7 @@ def test_jpeg_is_another_variant_with_another_title(
 ) -> None:
     write_folders(tmp_path, write_image, ".jpg")
     data = Cifar10().load(tmp_path, download=False)
-    assert data.variant == "jpeg subset"
+    assert data.variant == f"jpeg, {SIZES}"
     assert data.title.startswith("CIFAR-10 (JPEG")
 
 
@@ -239,7 +241,10 @@ def test_files_of_cifar_that_are_not_read_are_in_the_notes(
     data = Cifar10().load(root, download=False)
     assert len(data.train) == 10
     expected = ["Not read: 1 file in other formats, such as train/cat/a.gif."]
-    assert list(data.notes) == expected + ["No images of dog in test/."] * packed
+    if packed:
+        per_class = "Test images per class: 0 to 1, where the published data has 1,000."
+        expected += ["No images of dog in test/.", per_class]
+    assert list(data.notes) == expected
 
 
 def test_a_class_of_cifar_without_images_is_refused(

@@ -59,7 +59,8 @@ def test_every_usual_spelling_gives_the_same_arrays(
 
 def test_files_that_are_not_the_published_ones_are_called_modified(mnist_dir: Path) -> None:
     data = Mnist().load(mnist_dir, download=False)
-    assert (data.title, data.variant) == ("MNIST (modified)", "modified")
+    sizes = "60 of 60,000 training images, 20 of 10,000 test images"
+    assert (data.title, data.variant) == (f"MNIST (modified, {sizes})", f"modified, {sizes}")
 
 
 def cut(data: bytes) -> bytes:

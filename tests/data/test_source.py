@@ -114,7 +114,8 @@ def test_status_reports_every_state_without_raising(mnist_dir: Path, tmp_path: P
     digest = prepare(source, mnist_dir).digest
     ready = status(source, mnist_dir)
     assert (ready["state"], ready["digest"]) == ("ready", digest)
-    assert (ready["train"], ready["test"], ready["variant"]) == (60, 20, "modified")
+    assert (ready["train"], ready["test"]) == (60, 20)
+    assert ready["variant"].startswith("modified")
     (mnist_dir / "t10k-labels-idx1-ubyte.gz").unlink()
     assert status(source, mnist_dir)["state"] == "damaged"
     assert status(Digits())["state"] == "ready"
