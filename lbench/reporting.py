@@ -8,6 +8,7 @@ Entries of the hooks ``lbench_figures`` and ``lbench_analyses`` name these funct
 
 from __future__ import annotations
 
+from lbench.output.table import percent, spread
 from lbench.report.answers.answer import UNDECIDED, Answer, joined
 from lbench.report.configurations import (
     Columns,
@@ -35,7 +36,6 @@ from lbench.report.figures.figure import (
     look,
     panels,
 )
-from lbench.report.table import percent, spread
 from lbench.statistics.intervals import Summary, interval
 from lbench.studies.results import StudyResults
 

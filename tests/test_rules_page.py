@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from lbench.audit_pages.table import COLUMNS, SHOWN
+from lbench.audit_pages.words import say
 from lbench.auditing.rules import CLASSES, SHAPE
 from lbench.cli.audit import command
 from lbench.init import Init
 from lbench.networks.mlp import Mlp
 from lbench.registry import GROUP, build
-from lbench.report.audit_table import COLUMNS, SHOWN
-from lbench.report.audit_text import say
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGE = (DOCS / "rules.md").read_text(encoding="utf-8")

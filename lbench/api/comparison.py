@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
+    from lbench.output.table import Table
     from lbench.report.compare import Comparison, Pairs
-    from lbench.report.table import Table
 
 
 class ComparisonResult:

@@ -11,7 +11,7 @@ from lbench.api.training import with_plugin
 if TYPE_CHECKING:
     import pandas as pd
 
-    from lbench.report.table import Table
+    from lbench.output.table import Table
 
 
 class Listing:
@@ -53,7 +53,7 @@ class Listing:
 
     def table(self) -> Table:
         """Return the listing as a table."""
-        from lbench.report.table import Table
+        from lbench.output.table import Table
 
         columns = list(self.rows[0]) if self.rows else ["name"]
         return Table("", columns, [[str(value) for value in row.values()] for row in self.rows])

@@ -8,7 +8,7 @@ import threading
 import time
 from typing import Any, TextIO
 
-from lbench.report.terminal import coloured, live
+from lbench.output.terminal import coloured, live
 
 
 class Progress:

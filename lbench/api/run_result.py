@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from lbench.execute.driver import RunOutcome
-    from lbench.report.table import Table
+    from lbench.output.table import Table
     from lbench.statistics.intervals import Summary
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lbench.api.progress import duration, say
-from lbench.report.terminal import console, live
+from lbench.output.terminal import console, live
 
 if TYPE_CHECKING:
     from rich.live import Live

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
+    from lbench.output.table import Table
     from lbench.report.study import Report
-    from lbench.report.table import Table
     from lbench.report.verdict import Judged
     from lbench.studies.definition import Study
     from lbench.studies.results import StudyResults
@@ -84,7 +84,7 @@ class StudyResult:
 
     def table(self) -> Table:
         """Return one table of all results; a first column names dataset and network if needed."""
-        from lbench.report.table import stacked
+        from lbench.output.table import stacked
 
         return stacked(self.tables())
 

@@ -205,10 +205,10 @@ def _print(report: Report, head: dict[str, Any], picture: Path | None, *, as_jso
         picture: file of the picture; None draws none.
         as_json: print JSON.
     """
-    from lbench.report.audit_text import show
+    from lbench.audit_pages.text import show
 
     if picture is not None:
-        from lbench.report.audit_picture import draw
+        from lbench.audit_pages.picture import draw
 
         draw(report, picture)
     if as_json:
@@ -237,9 +237,9 @@ def _table(
     Raises:
         UsageError: no rule could be audited; the error is that of the last rule.
     """
+    from lbench.audit_pages import table as audit_table
     from lbench.auditing.rules import audit_rule
     from lbench.errors import UsageError
-    from lbench.report import audit_table
 
     audits: dict[str, Report | str] = {}
     refused: UsageError | None = None

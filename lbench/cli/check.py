@@ -15,9 +15,9 @@ from lbench.api.progress import say
 from lbench.cli.common import data_dir_option, json_option, plugin_option, print_json
 from lbench.containment import contained
 from lbench.errors import PluginError, UsageError, unknown
+from lbench.output.table import Table
+from lbench.output.terminal import live
 from lbench.registry import Registry, registry
-from lbench.report.table import Table
-from lbench.report.terminal import live
 
 if TYPE_CHECKING:
     from lbench.testing import Outcome

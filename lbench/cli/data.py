@@ -22,8 +22,8 @@ from lbench.cli.common import (
 from lbench.containment import contained
 from lbench.errors import DataError, UsageError
 from lbench.home import Home
+from lbench.output.table import NONE, Table, count
 from lbench.registry import registry
-from lbench.report.table import NONE, Table, count
 
 names_argument = click.argument(
     "names",

@@ -21,8 +21,8 @@ from lbench.containment import contained
 from lbench.errors import UsageError
 from lbench.home import Home
 from lbench.hooks import DatasetEntry
+from lbench.output.table import Table, text
 from lbench.registry import registry
-from lbench.report.table import Table, text
 
 
 @click.command(epilog="Example: lbench datasets cifar10")

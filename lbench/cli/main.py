@@ -17,7 +17,7 @@ from lbench.api.progress import say
 from lbench.cli.streams import is_broken, protect
 from lbench.containment import contain_the_rest
 from lbench.errors import SYSTEM, LbenchError, did_you_mean, nearest, refused
-from lbench.report.terminal import colour
+from lbench.output.terminal import colour
 from lbench.threads import wait_passively
 
 COMMANDS = {

@@ -21,8 +21,8 @@ from lbench.cli.data import prepare_with
 from lbench.containment import contained
 from lbench.errors import DataError, UsageError
 from lbench.hooks import DatasetEntry, NetworkEntry
+from lbench.output.table import Table, text
 from lbench.registry import registry
-from lbench.report.table import Table, text
 
 if TYPE_CHECKING:
     from torch import nn

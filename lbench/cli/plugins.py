@@ -7,8 +7,8 @@ from dataclasses import asdict
 import click
 
 from lbench.cli.common import json_option, plugin_option, print_json
+from lbench.output.table import Table
 from lbench.registry import Plugin, registry
-from lbench.report.table import Table
 
 
 @click.command(epilog="Example: lbench plugins --json")

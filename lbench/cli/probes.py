@@ -16,9 +16,9 @@ from lbench.cli.common import (
 )
 from lbench.containment import contained
 from lbench.hooks import ProbeEntry
+from lbench.output.table import Table
+from lbench.output.terminal import paragraph
 from lbench.registry import registry
-from lbench.report.table import Table
-from lbench.report.terminal import paragraph
 
 
 @click.command(epilog="Example: lbench probes online")

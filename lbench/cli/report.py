@@ -12,8 +12,8 @@ from lbench.api.progress import say
 from lbench.api.study_report import write_report
 from lbench.cli.common import home_option, json_option, plugin_option, print_json
 from lbench.home import Home
+from lbench.output.terminal import paragraph
 from lbench.registry import registry
-from lbench.report.terminal import paragraph
 
 if TYPE_CHECKING:
     from lbench.report.study import Report

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from lbench.audit_pages.words import WORDS, say
 from lbench.claims import Claims
 from lbench.cli.common import (
     json_option,
@@ -18,10 +19,9 @@ from lbench.cli.common import (
 from lbench.containment import contained
 from lbench.errors import LbenchError
 from lbench.hooks import RuleEntry
+from lbench.output.table import Table, text
+from lbench.output.terminal import paragraph
 from lbench.registry import registry
-from lbench.report.audit_text import WORDS, say
-from lbench.report.table import Table, text
-from lbench.report.terminal import paragraph
 
 
 @click.command(epilog="Example: lbench rules bp")

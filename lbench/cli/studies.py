@@ -14,9 +14,9 @@ from lbench.cli.common import (
     warn_left_out,
 )
 from lbench.hooks import StudyEntry
+from lbench.output.table import Table
+from lbench.output.terminal import paragraph
 from lbench.registry import registry
-from lbench.report.table import Table
-from lbench.report.terminal import paragraph
 
 
 @click.command(epilog="Example: lbench studies")

@@ -13,8 +13,8 @@ from lbench.api.study_report import run_command, say_missing_files
 from lbench.cli.common import print_json
 from lbench.errors import DamagedError
 from lbench.home import Home
+from lbench.output.table import NONE, Table, percent
 from lbench.plurals import counted
-from lbench.report.table import NONE, Table, percent
 from lbench.rundir import RunDir, read_json
 
 if TYPE_CHECKING:

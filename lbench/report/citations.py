@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from lbench.output.table import NONE, Table, percent
 from lbench.report.published import Published
-from lbench.report.table import NONE, Table, percent
 
 COLUMNS = (
     "rule", "dataset", "test", "train", "network", "same here", "augmentation", "setting",

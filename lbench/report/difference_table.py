@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from lbench.output.table import NONE, Table, out_of, signed
 from lbench.report.compare import RowDifference
-from lbench.report.table import NONE, Table, out_of, signed
 
 COLUMNS = (
     "", "points over seeds", "n", "t test p", "Wilcoxon p", "seeds say",

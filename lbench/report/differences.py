@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from lbench.report.table import signed
+from lbench.output.table import signed
 from lbench.statistics.intervals import Summary
 from lbench.statistics.multiple import LEVEL, holm
 

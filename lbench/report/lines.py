@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from lbench.output.table import between, percent
+from lbench.output.table import settings as shown
 from lbench.report.compare import Row, rows
-from lbench.report.table import between, percent
-from lbench.report.table import settings as shown
 from lbench.statistics.intervals import binomial
 from lbench.studies.definition import Point
 from lbench.studies.results import Final, StudyResults

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from lbench.output.table import decimal, mega
 from lbench.quantities import Quantity
 from lbench.report.step_time import step_time
-from lbench.report.table import decimal, mega
 
 
 def quantity_text(quantity: Quantity, values: Mapping[str, float | None]) -> str:

@@ -7,13 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 
-from lbench.quantities import QUANTITIES, Quantity
-from lbench.report import citations, difference_table
-from lbench.report.audit import CONTRADICTED, short
-from lbench.report.compare import Comparison, Pairs, Row, Term, mean, rows
-from lbench.report.quantity_text import quantity_text
-from lbench.report.step_time import BUSY_NOTE, busy
-from lbench.report.table import (
+from lbench.audit_pages.words import CONTRADICTED, short
+from lbench.output.table import (
     NONE,
     Table,
     between,
@@ -25,6 +20,11 @@ from lbench.report.table import (
     settings,
     text,
 )
+from lbench.quantities import QUANTITIES, Quantity
+from lbench.report import citations, difference_table
+from lbench.report.compare import Comparison, Pairs, Row, Term, mean, rows
+from lbench.report.quantity_text import quantity_text
+from lbench.report.step_time import BUSY_NOTE, busy
 from lbench.statistics.intervals import Summary
 
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from lbench.config import Options, limits
+from lbench.output.table import text
 from lbench.recipe import Recipe
 from lbench.registry import registry
-from lbench.report.table import text
 from lbench.studies.definition import Domain, Span
 from lbench.studies.results import SearchResult, Trial
 

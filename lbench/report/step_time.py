@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lbench.report.table import decimal
+from lbench.output.table import decimal
 from lbench.training.pace import BUSY
 
 MARK = "†"

@@ -11,14 +11,14 @@ from typing import Any
 
 from lbench.errors import LbenchError, UsageError
 from lbench.home import Home
+from lbench.output.latex import to_latex
+from lbench.output.records import write_csv, write_parquet
 from lbench.registry import registry
 from lbench.report.answers import Answer, analysis, answer
 from lbench.report.answers.answer import UNDECIDED
 from lbench.report.figures import draw, drawing
 from lbench.report.figures.figure import save, style
-from lbench.report.latex import to_latex
 from lbench.report.lines import groups
-from lbench.report.records import write_csv, write_parquet
 from lbench.report.study_page import Drawn, page
 from lbench.report.study_records import records, run_records
 from lbench.report.study_table import cost_tables, results_tables, to_markdown

@@ -12,6 +12,7 @@ from typing import Any
 from lbench import __version__
 from lbench.errors import DamagedError, StoreError
 from lbench.home import Home
+from lbench.output.table import NONE, Table, percent, text
 from lbench.registry import registry
 from lbench.report import citations
 from lbench.report.answers import Answer
@@ -22,7 +23,6 @@ from lbench.report.lines import placed
 from lbench.report.published import published
 from lbench.report.searches import counted, diverged, ranges, settings_of, value
 from lbench.report.study_table import LIMIT, cost_tables, numbers, results_tables
-from lbench.report.table import NONE, Table, percent, text
 from lbench.report.verdict import Judged
 from lbench.report.worth import Worth, worths
 from lbench.rundir import RunDir

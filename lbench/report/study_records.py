@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from lbench.report.audit import claim_value
+from lbench.audit_pages.words import claim_value
 from lbench.report.compare import mean
 from lbench.report.differences import Difference
 from lbench.report.lines import Line

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from lbench.audit_pages.words import claim_value, say, short
+from lbench.output.table import NONE, Table, between, count, percent
 from lbench.quantities import QUANTITIES
-from lbench.report.audit import claim_value, short
-from lbench.report.audit_text import say
 from lbench.report.compare import mean
 from lbench.report.differences import Difference
 from lbench.report.lines import Group, Line
@@ -14,7 +14,6 @@ from lbench.report.quantity_text import quantity_text
 from lbench.report.render import error, unfinished
 from lbench.report.searches import settings_of
 from lbench.report.step_time import BUSY_NOTE, busy
-from lbench.report.table import NONE, Table, between, count, percent
 from lbench.report.verdict import SET, Judged, Verdict
 
 LIMIT = 40

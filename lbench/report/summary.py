@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from lbench.audit_pages.words import lines
+from lbench.output.table import NONE, Table, count
 from lbench.quantities import QUANTITIES
-from lbench.report.audit import lines
 from lbench.report.citations import print_published
 from lbench.report.compare import mean, sampling
 from lbench.report.published import Published
 from lbench.report.quantity_text import quantity_text
 from lbench.report.render import ELSEWHERE, SAMPLING, error
 from lbench.report.step_time import BUSY_NOTE, busy
-from lbench.report.table import NONE, Table, count
 from lbench.statistics.intervals import error_interval, interval_of_known
 from lbench.store.rows import CellRow, RunRow
 

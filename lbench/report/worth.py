@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from lbench.output.table import percent
 from lbench.report.compare import rows
 from lbench.report.differences import Difference, adjusted, paired_difference, tally
-from lbench.report.table import percent
 from lbench.statistics.intervals import Summary
 from lbench.studies.results import Final, SearchResult, StudyResults
 

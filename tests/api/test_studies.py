@@ -13,7 +13,7 @@ import pytest
 from lbench.api.studies import study, tune
 from lbench.api.study_result import StudyResult
 from lbench.errors import UsageError
-from lbench.report.table import Table, stacked
+from lbench.output.table import Table, stacked
 
 GRID = """
 title = "Two rules on digits"

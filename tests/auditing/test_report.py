@@ -13,8 +13,8 @@ from torch.nn import functional as F
 
 import lbench
 from lbench import Claims
+from lbench.audit_pages.text import show
 from lbench.auditing.report import NOISE, Report
-from lbench.report.audit_text import show
 
 FREE = Claims(transport="none", backward_depth=0)
 

@@ -307,7 +307,7 @@ def test_data_status_shows_every_dataset() -> None:
 def test_data_status_fits_a_narrow_terminal_and_names_a_missing_dataset_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("lbench.report.table.columns", lambda: 80)
+    monkeypatch.setattr("lbench.output.table.columns", lambda: 80)
     text = call("data", "status")
     for name in registry().datasets:
         assert re.search(rf"^ {name} ", text, re.MULTILINE), "a name is not folded"

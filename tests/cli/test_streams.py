@@ -13,8 +13,8 @@ import pytest
 
 import lbench as lbench_package
 from lbench.cli.main import main
-from lbench.report.table import Table
-from lbench.report.terminal import live
+from lbench.output.table import Table
+from lbench.output.terminal import live
 from tests.studies.helper import LBENCH, lbench
 
 DIVERGING = ("--optimizer", "sgd", "--lr", "100", "--schedule", "constant", "--weight-decay", "1")

@@ -8,7 +8,8 @@ from click.testing import CliRunner
 
 from lbench.cli.compare import command
 from lbench.errors import UsageError
-from lbench.report import difference_table, render, step_time, table, terminal
+from lbench.output import table, terminal
+from lbench.report import difference_table, render, step_time
 from lbench.report.compare import compare, rows
 from lbench.rundir import RunDir
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from lbench.report.audit import short
+from lbench.audit_pages.words import short
 from lbench.report.step_time import BUSY_NOTE
 from lbench.report.summary import metrics, render_run
 

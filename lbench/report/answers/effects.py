@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from lbench.output.table import text
 from lbench.report.answers.series import Series, axes, series
 from lbench.report.differences import Difference, adjusted, paired_difference
 from lbench.report.lines import Line
-from lbench.report.table import text
 from lbench.studies.results import StudyResults
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from lbench.output.table import text
 from lbench.registry import registry
 from lbench.report.answers.answer import NO_AXIS, Answer, capital, joined, sentences
 from lbench.report.answers.series import Series, along
 from lbench.report.differences import Difference
 from lbench.report.lines import Line
-from lbench.report.table import text
 from lbench.report.verdict import differences
 from lbench.studies.results import StudyResults
 

@@ -7,12 +7,12 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from lbench.output.table import percent, text
 from lbench.report.answers.answer import NO_AXIS, Answer, capital, joined
 from lbench.report.answers.series import Series, along, numbers, span
 from lbench.report.compare import mean
 from lbench.report.lines import Group, Line, error_of
 from lbench.report.published import published
-from lbench.report.table import percent, text
 from lbench.report.verdict import Verdict, difference, verdict
 from lbench.statistics.ranks import rank_correlation
 from lbench.studies.results import StudyResults

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from lbench.output.table import percent
 from lbench.report.answers.answer import SHOWN, UNDECIDED, Answer, capital, joined, sentences
 from lbench.report.lines import called, error_of, groups
 from lbench.report.searches import Range, counted, ranges, settings_of, value
-from lbench.report.table import percent
 from lbench.report.worth import worths
 from lbench.studies.results import SearchResult, StudyResults
 

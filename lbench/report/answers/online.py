@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from lbench.output.table import text
 from lbench.report.answers.answer import NO_AXIS, Answer
 from lbench.report.answers.grid import curve, lowest_at
 from lbench.report.answers.series import Series, along, ascending
 from lbench.report.differences import Difference, adjusted
 from lbench.report.lines import error_of
-from lbench.report.table import text
 from lbench.report.verdict import difference
 from lbench.studies.results import StudyResults
 

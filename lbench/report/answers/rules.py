@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from lbench.audit_pages.words import claim_value
+from lbench.output.table import percent
 from lbench.registry import registry
 from lbench.report.answers.answer import UNDECIDED, Answer, joined, sentences
 from lbench.report.answers.best import lowest
 from lbench.report.answers.overall import overall
-from lbench.report.audit import claim_value
 from lbench.report.compare import mean
 from lbench.report.lines import Group, Line, groups
-from lbench.report.table import percent
 from lbench.report.verdict import differences, verdict
 from lbench.rundir import RunDir
 from lbench.studies.results import StudyResults

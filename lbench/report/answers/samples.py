@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from lbench.output.table import text
 from lbench.report.answers.answer import UNDECIDED, Answer, joined, sentences
 from lbench.report.answers.series import axes, span
 from lbench.report.lines import Group, Line, error_of, groups
-from lbench.report.table import text
 from lbench.report.verdict import SET, verdict
 from lbench.studies.results import StudyResults
 

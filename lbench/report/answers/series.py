@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from lbench.output.table import text
 from lbench.report.lines import Group, Line, called, groups, of_task
-from lbench.report.table import text
 from lbench.studies.definition import Point
 from lbench.studies.results import StudyResults
 

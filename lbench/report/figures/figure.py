@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from lbench.report.records import write_csv
-from lbench.report.wrapping import broken
+from lbench.output.records import write_csv
+from lbench.output.wrapping import broken
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lbench.errors import UsageError
+from lbench.output.table import text
 from lbench.report.figures.figure import log_axis, logarithmic
 from lbench.report.lines import Group, Line
-from lbench.report.table import text
 from lbench.studies.results import StudyResults
 
 if TYPE_CHECKING:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lbench.output.table import spread
 from lbench.report.answers.answer import UNDECIDED, Answer, joined
 from lbench.report.configurations import Configuration, by_task, configurations
 from lbench.report.figures.figure import (
@@ -24,7 +25,6 @@ from lbench.report.figures.figure import (
     panel_figure,
     panels,
 )
-from lbench.report.table import spread
 from lbench.statistics.intervals import Summary, interval
 from lbench.studies.results import StudyResults
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from lbench.output.table import percent, text
 from lbench.report.answers.answer import NO_AXIS, Answer, capital, joined
 from lbench.report.answers.series import Series, ascending, axes, series
 from lbench.report.compare import mean
 from lbench.report.configurations import Configuration, by_task, configurations
 from lbench.report.differences import Difference
 from lbench.report.figures.figure import Figure, curve, log_axis, look, panel_figure, spans
-from lbench.report.table import percent, text
 from lbench.report.verdict import differences
 from lbench.statistics.intervals import Summary, error_interval
 from lbench.studies.results import StudyResults

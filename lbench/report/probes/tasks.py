@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lbench.output.table import percent, text
 from lbench.registry import registry
 from lbench.report.answers.answer import UNDECIDED, Answer, capital, joined
 from lbench.report.configurations import Configuration, by_task, configurations
@@ -24,7 +25,6 @@ from lbench.report.figures.figure import (
     panels,
 )
 from lbench.report.lines import called
-from lbench.report.table import percent, text
 from lbench.statistics.continual import (
     Continual,
     Matrix,

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from lbench.report import table
-from lbench.report.table import (
+from lbench.output import table
+from lbench.output.table import (
     Table,
     between,
     percent,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lbench.report.table import Table, print_notes
+from lbench.output.table import Table, print_notes
 
 if TYPE_CHECKING:
     from lbench.auditing.report import Report

@@ -2,30 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from lbench.report import audit_matrix
-from lbench.report.table import NONE, Table, print_notes
-from lbench.report.terminal import paragraph
+from lbench.audit_pages import matrix as matrices
+from lbench.audit_pages.words import UNMEASURED, WORDS, say
+from lbench.output.table import Table, print_notes
+from lbench.output.terminal import paragraph
 
 if TYPE_CHECKING:
     from lbench.auditing.report import Report
 
-WORDS = {
-    "bp_free": "BP-free",
-    "transport": "weight transport",
-    "backward_depth": "backward depth",
-    "update_locked": "update-locked",
-    "global_error": "global error",
-    "couples": "couples examples",
-    "writes": "writes",
-    "prediction": "prediction",
-    "randomness": "randomness",
-}
-"""The names of the claims in tables."""
-UNMEASURED = "not measurable"
 FINE = "What was measured is what is claimed."
 
 LEGEND = (
@@ -44,7 +32,7 @@ def show(report: Report) -> None:
     """Print claims and measurements, the two matrices, each layer's depth, and the verdict."""
     click.echo(paragraph(f"{report.subject} on {report.network} (float64, a few steps on copies)"))
     Table("", ["", "claimed", "measured", ""], words(report)).print()
-    for matrix, legend in ((audit_matrix.units, LEGEND), (audit_matrix.layers, KINDS)):
+    for matrix, legend in ((matrices.units, LEGEND), (matrices.layers, KINDS)):
         matrix(report).print()
         print_notes([legend])
         click.echo()
@@ -77,10 +65,3 @@ def unmeasured(report: Report) -> list[str]:
         return []
     what = f"Not measurable: {', '.join(WORDS[name] for name in report.unmeasured)}"
     return [f"{what}, because {reason}." for reason in report.reasons()] or [f"{what}."]
-
-
-def say(value: Any) -> str:
-    """Return a claim or a measurement in a word."""
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return NONE if value is None else str(value)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from lbench.report.latex import to_latex
-from lbench.report.latex_text import escape, letters, number
-from lbench.report.table import Table
-from lbench.report.wrapping import broken
+from lbench.output.latex import escape, letters, number, to_latex
+from lbench.output.table import Table
+from lbench.output.wrapping import broken
 
 
 @pytest.mark.parametrize(

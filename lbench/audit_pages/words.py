@@ -1,13 +1,25 @@
-"""The audit of a configuration as a text in other tables."""
+"""Claims and measurements in words, and the audit of a configuration as a text of a table."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lbench.report.audit_text import UNMEASURED, WORDS
-from lbench.report.table import NONE
+from lbench.output.table import NONE
 
+WORDS = {
+    "bp_free": "BP-free",
+    "transport": "weight transport",
+    "backward_depth": "backward depth",
+    "update_locked": "update-locked",
+    "global_error": "global error",
+    "couples": "couples examples",
+    "writes": "writes",
+    "prediction": "prediction",
+    "randomness": "randomness",
+}
+"""The names of the claims in tables."""
+UNMEASURED = "not measurable"
 CONTRADICTED = "CONTRADICTED"
 FULL = "full BP"
 """The text for a rule whose full weights reach from the output to the first layer."""
@@ -25,7 +37,7 @@ def short(audit: Mapping[str, Any] | None, contradictions: Sequence[str]) -> str
     if bp_free:
         return WORDS["bp_free"]
     if depth is None and bp_free is not None:
-        return _say("bp_free", bp_free)
+        return _claim("bp_free", bp_free)
     if depth is None:
         return UNMEASURED if unmeasured(audit) else NONE
     if depth == "full" and claim_value(audit, "transport") == "full":
@@ -41,7 +53,7 @@ def lines(audit: Mapping[str, Any] | None, contradictions: Sequence[str]) -> lis
     if contradictions:
         return [f"{CONTRADICTED}: {text}" for text in contradictions]
     known = {name: claim_value(audit, name) for name in SAID}
-    said = [_say(name, value) for name, value in known.items() if value is not None]
+    said = [_claim(name, value) for name, value in known.items() if value is not None]
     said += [f"{WORDS[name]} {UNMEASURED}" for name in unmeasured(audit)]
     return [", ".join(said) or NONE]
 
@@ -65,7 +77,14 @@ def claim_value(audit: Mapping[str, Any] | None, name: str) -> Any:
     return measured if measured is None or claimed is None else claimed
 
 
-def _say(name: str, value: Any) -> str:
+def _claim(name: str, value: Any) -> str:
     if isinstance(value, bool):
         return WORDS[name] if value else f"not {WORDS[name]}"
     return f"{WORDS[name]} {value}"
+
+
+def say(value: Any) -> str:
+    """Return a claim or a measurement in a word."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return NONE if value is None else str(value)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from lbench.report.latex_text import escape, letters, number
-from lbench.report.table import Table
-from lbench.report.verdict import SET
-from lbench.report.wrapping import broken
+from lbench.output.table import Table
+from lbench.output.wrapping import broken
 
 NAMES = ("rule", "task", "settings")
 """Columns that identify a row. Each part of a table that is too wide repeats them."""
@@ -24,13 +23,34 @@ HEIGHT = 48
 """Lines of a table and its notes on a page of the ``article`` class."""
 NOTE = 55
 """Letters of a note that take the height of a line of the table."""
-HEAD = (
-    rf"% Needs \usepackage{{booktabs,graphicx}}; bold: {SET}."
-    r"""
+HEAD = r"""% Needs \usepackage{booktabs,graphicx}.
 \providecommand*\lbenchfit[1]{\sbox0{#1}%
 \ifdim\wd0>\linewidth\resizebox{\linewidth}{!}{\usebox0}\else\usebox0\fi}"""
-)
 r"""What is wider than the text, in spite of its broken lines, is made smaller."""
+
+
+MATHEMATICS = {
+    "α": "alpha", "β": "beta", "γ": "gamma", "δ": "delta", "ε": "varepsilon", "η": "eta",
+    "θ": "theta", "κ": "kappa", "λ": "lambda", "μ": "mu", "ρ": "rho", "σ": "sigma", "τ": "tau",
+    "ω": "omega", "ℓ": "ell", "±": "pm", "×": "times", "≤": "leq", "≥": "geq", "→": "rightarrow",
+    "†": "dagger",
+}  # fmt: skip
+"""Signs that are commands in mathematical mode."""
+SPECIAL = {
+    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
+    "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
+    "—": "--", "<": "$<$", ">": "$>$", "|": r"\textbar{}", "…": r"\dots{}", "−": "$-$",
+    "`": r"\textasciigrave{}", '"': "''",
+    # After the end of a row they would be its length or its star.
+    "[": "{[}", "*": "{*}",
+    **{sign: rf"$\{name}$" for sign, name in MATHEMATICS.items()},
+}  # fmt: skip
+LETTER = r"\lbenchletter"
+DEFINITION = (
+    rf"\providecommand*{LETTER}[2]{{\ifcsname u8:\detokenize{{#1}}\endcsname\else"
+    r"\expandafter\gdef\csname u8:\detokenize{#1}\endcsname{{\tiny U+#2}}\fi}"
+)
+"""A definition with which pdfLaTeX prints something for a letter that it does not know."""
 
 
 def to_latex(tables: Sequence[Table]) -> str:
@@ -158,3 +178,31 @@ def _stack(lines: Sequence[str], kind: str, side: str) -> str:
 
 def _row(cells: Sequence[str]) -> str:
     return " & ".join(cells) + r" \\"
+
+
+def escape(text: str) -> str:
+    """Return a text as LaTeX prints it, in one paragraph."""
+    # An empty line would end a paragraph, which neither a cell nor a caption can do.
+    joined = " ".join(text.split())
+    escaped = "".join(
+        SPECIAL.get(letter, letter if letter.isprintable() else "?") for letter in joined
+    )
+    # Two hyphens would become a dash.
+    return re.sub(r"-(?=-)", "-{}", escaped)
+
+
+def number(text: str) -> str:
+    """Return a cell of numbers as LaTeX prints it: the sign of a negative one is a minus."""
+    return re.sub(r"(?<![\w.])-(?=\.?\d)", "$-$", escape(text))
+
+
+def letters(text: str) -> list[str]:
+    """Return definitions of letters that pdfLaTeX may not know: Cyrillic, Chinese, emoji.
+
+    A letter that the document has a font for is printed with it, any other as its code. XeLaTeX
+    and LuaLaTeX ignore them and use the document's font.
+    """
+    foreign = sorted({letter for letter in text if not letter.isascii()})
+    if not foreign:
+        return []
+    return [DEFINITION, *(rf"{LETTER}{{{letter}}}{{{ord(letter):04X}}}" for letter in foreign)]

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from lbench.report import wrapping
-from lbench.report.terminal import coloured, columns, console, paragraph
+from lbench.output import wrapping
+from lbench.output.terminal import coloured, columns, console, paragraph
 
 if TYPE_CHECKING:
     from lbench.statistics.intervals import Summary
@@ -26,7 +26,7 @@ UNBOUNDED = 100_000
 class Table:
     """A table of texts. ``str(table)`` is the table as text; a notebook shows it as HTML.
 
-    :mod:`lbench.report.latex` writes it in LaTeX.
+    :mod:`lbench.output.latex` writes it in LaTeX.
 
     Args:
         title: a line above it; "" for none.

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from lbench.report import table, terminal
-from lbench.report.audit_matrix import Matrix
+from lbench.audit_pages.matrix import Matrix
+from lbench.output import table, terminal
 
 
 def chain(count: int, kind: str = "full") -> Matrix:

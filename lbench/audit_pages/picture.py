@@ -6,10 +6,11 @@ import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lbench.audit_pages import matrix as matrices
+from lbench.audit_pages.matrix import LETTERS, NOTHING, UNKNOWN, WAITS, Matrix
+from lbench.audit_pages.text import FINE, unmeasured, words
+from lbench.audit_pages.words import UNMEASURED
 from lbench.auditing.report import Report
-from lbench.report import audit_matrix
-from lbench.report.audit_matrix import LETTERS, NOTHING, UNKNOWN, WAITS, Matrix
-from lbench.report.audit_text import FINE, UNMEASURED, unmeasured, words
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -50,9 +51,9 @@ def draw(report: Report, path: Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    units = Panel(audit_matrix.units(report), "columns: redrawn unit (gives)", UNIT_LEGEND)
+    units = Panel(matrices.units(report), "columns: redrawn unit (gives)", UNIT_LEGEND)
     layers = Panel(
-        audit_matrix.layers(report), "columns: changed layer (gives), outputs held", LAYER_LEGEND
+        matrices.layers(report), "columns: changed layer (gives), outputs held", LAYER_LEGEND
     )
     table = words(report)
     left = max(4.2, units.width)

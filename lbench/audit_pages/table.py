@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from lbench.report.audit import CONTRADICTED
-from lbench.report.audit_matrix import UNKNOWN
-from lbench.report.audit_text import WORDS, say, unmeasured
-from lbench.report.table import NONE, Table
+from lbench.audit_pages.matrix import UNKNOWN
+from lbench.audit_pages.text import unmeasured
+from lbench.audit_pages.words import CONTRADICTED, WORDS, say
+from lbench.output.table import NONE, Table
 
 if TYPE_CHECKING:
     from lbench.auditing.report import Report
