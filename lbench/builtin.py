@@ -23,6 +23,7 @@ def lbench_networks() -> list[NetworkEntry]:
     resnet, mixer = "lbench.networks.resnet:Resnet", "lbench.networks.mixer:LocalMixer"
     vgg, lenet = "lbench.networks.vgg:Vgg", "lbench.networks.lenet:Lenet"
     lfnn = "lbench.networks.lfnn_v1:LfnnV1"
+    imagenet = "lbench.networks.imagenet_resnet:ImagenetResnet"
     return [
         NetworkEntry("mlp", "Fully connected ReLU network of any widths", mlp),
         NetworkEntry(
@@ -100,6 +101,31 @@ def lbench_networks() -> list[NetworkEntry]:
             "Residual network of 110 layers, 1,727,962 parameters on CIFAR-10",
             resnet,
             {"depth": 110},
+        ),
+        NetworkEntry("resnet18", "ResNet-18 in torchvision's layout, 11.7M parameters", imagenet),
+        NetworkEntry(
+            "resnet34",
+            "ResNet-34 in torchvision's layout, 21.8M parameters",
+            imagenet,
+            {"stages": (3, 4, 6, 3)},
+        ),
+        NetworkEntry(
+            "resnet50",
+            "ResNet-50 in torchvision's layout, 25.6M parameters",
+            imagenet,
+            {"stages": (3, 4, 6, 3), "bottleneck": True},
+        ),
+        NetworkEntry(
+            "resnet101",
+            "ResNet-101 in torchvision's layout, 44.5M parameters",
+            imagenet,
+            {"stages": (3, 4, 23, 3), "bottleneck": True},
+        ),
+        NetworkEntry(
+            "resnet152",
+            "ResNet-152 in torchvision's layout, 60.2M parameters",
+            imagenet,
+            {"stages": (3, 8, 36, 3), "bottleneck": True},
         ),
         NetworkEntry("mixer", "LocalMixer of any patches, channels, groups and depth", mixer),
         NetworkEntry(

@@ -111,30 +111,30 @@ def test_every_command_of_the_guide_exists() -> None:
 
 
 @pytest.fixture(scope="module")
-def resnet18(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def thin18(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the page's file, which can import torchvision here, whatever build that is."""
-    code = block_of("writing-a-network.md", "class Resnet18(")
+    code = block_of("writing-a-network.md", "class Thin18(")
     assert len(code.splitlines()) <= 40
-    path = tmp_path_factory.mktemp("networks") / "resnet18.py"
+    path = tmp_path_factory.mktemp("networks") / "thin18.py"
     path.write_text(f"from lbench.data import _torchvision\n_torchvision.load('models')\n{code}")
     return path
 
 
 @pytest.mark.parametrize("rule", ["bp", "dfa", "lfnn_l"])
-def test_rules_train_the_network_of_the_page(rule: str, resnet18: Path, tmp_path: Path) -> None:
+def test_rules_train_the_network_of_the_page(rule: str, thin18: Path, tmp_path: Path) -> None:
     result = lbench_run(
-        "--rule", rule, "--network", "resnet18", "--net", "width=10", "--net", "pairs=1,1,1,1",
-        "--plugin", str(resnet18), "--dataset", "digits", "--epochs", "1", "--no-store",
+        "--rule", rule, "--network", "thin18", "--net", "width=10", "--net", "pairs=1,1,1,1",
+        "--plugin", str(thin18), "--dataset", "digits", "--epochs", "1", "--no-store",
         home=tmp_path,
     )  # fmt: skip
     assert result["runs"][0]["status"] == "finished"
     assert result["test_error"]["mean"] < 85
 
 
-def test_the_network_of_the_page_computes_what_torchvision_computes(resnet18: Path) -> None:
+def test_the_network_of_the_page_computes_what_torchvision_computes(thin18: Path) -> None:
     known = Registry()
-    known.add_file(resnet18)
-    spec = known.load("networks", "resnet18")
+    known.add_file(thin18)
+    spec = known.load("networks", "thin18")
     resnet: Any = importlib.import_module("torchvision.models.resnet")
     network = spec().build(Init(0), (3, 32, 32), 10)
     model = resnet.resnet18(num_classes=10)
@@ -149,7 +149,7 @@ def test_the_network_of_the_page_computes_what_torchvision_computes(resnet18: Pa
     for training in (True, False):
         assert torch.equal(network.train(training)(x), model.train(training)(x))
     assert len(network.blocks) == 9
-    del sys.modules["resnet18"]
+    del sys.modules["thin18"]
 
 
 def test_the_network_of_parts_on_the_page_builds() -> None:
@@ -199,12 +199,12 @@ def test_the_probe_of_the_page_measures_and_leaves_the_run_as_it_is(tmp_path: Pa
     assert [entry.name for entry in entries["lbench_probes"]()] == ["sparsity"]
 
 
-def test_the_examples_of_the_pages_pass_their_kits(resnet18: Path, tmp_path: Path) -> None:
+def test_the_examples_of_the_pages_pass_their_kits(thin18: Path, tmp_path: Path) -> None:
     (tmp_path / "glyphs.py").write_text(block_of("writing-a-dataset.md", "class Glyphs("))
     (tmp_path / "glyphs.npz").write_bytes(FILE.read_bytes())
     (tmp_path / "sparsity.py").write_text(block_of("writing-a-probe.md", "class Sparsity("))
     for words in (
-        ["--network", "resnet18", "--set", "width=10", "--plugin", str(resnet18)],
+        ["--network", "thin18", "--set", "width=10", "--plugin", str(thin18)],
         ["--dataset", "glyphs", "--plugin", "glyphs.py", "--data-dir", "."],
         ["--probe", "sparsity", "--plugin", "sparsity.py"],
     ):

@@ -30,6 +30,19 @@ class NetworkSpec(Options):
         """
         raise NotImplementedError
 
+    def weight_names(self, layer: str, own: str) -> tuple[str, ...]:
+        """Return the names that a tensor of the network has in files of weights.
+
+        Args:
+            layer: the name of a layer, or ``"readout"``.
+            own: the tensor's name in it, such as ``"affine.weight"``, ``"norm.running_mean"`` or,
+                in the readout, ``"linear.bias"``.
+
+        Returns:
+            The names, any of which a file may use; none for a part that no file has.
+        """
+        return (f"{layer}.{own.removeprefix('affine.').removeprefix('linear.')}",)
+
 
 def network_spec(
     entry: NetworkEntry, cls: type[NetworkSpec], options: Mapping[str, Any]

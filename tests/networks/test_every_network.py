@@ -12,6 +12,7 @@ from torch import Tensor
 from lbench import Init, Network
 from lbench.errors import UsageError
 from lbench.networks.cnn import Cnn
+from lbench.networks.imagenet_resnet import ImagenetResnet
 from lbench.networks.lenet import Lenet
 from lbench.networks.lfnn_v1 import LfnnV1
 from lbench.networks.mixer import LocalMixer
@@ -37,13 +38,16 @@ THIN: Mapping[type[NetworkSpec], Mapping[str, Any]] = {
     Lenet: {"widths": (3, 4, 6, 5)},
     Vgg: {"multiplier": 0.03, "hidden": (6,)},
     Resnet: {"width": 2},
+    ImagenetResnet: {"width": 2},
     LocalMixer: {"channels": 8, "groups": 2},
     LfnnV1: {"widths": (4, 3, 5, 4)},
 }
 """Options that make a network of each family small without changing its number of blocks."""
 
 SHAPE, CLASSES = (2, 8, 8), 5
-NAMES = list(registry().networks)
+REPEATED = ("resnet34", "resnet101", "resnet152")
+"""Networks that repeat the blocks of a shallower one, which these tests examine."""
+NAMES = [name for name in registry().networks if name not in REPEATED]
 EVERY = pytest.mark.parametrize("name", NAMES)
 
 

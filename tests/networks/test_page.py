@@ -14,12 +14,13 @@ from lbench.errors import UsageError
 from lbench.init import Init
 from lbench.network import Network
 from lbench.networks.mlp import Mlp
-from lbench.networks.spec import network_spec
+from lbench.networks.spec import NetworkSpec, network_spec
 from lbench.networks.vgg import Vgg
 from lbench.registry import registry
 from lbench.rule import Rule
 from lbench.task import Task
 from lbench.training.job import parameters
+from tests.networks.shapes import without_values
 
 PAGE = (Path(__file__).parents[2] / "docs" / "networks.md").read_text()
 
@@ -38,6 +39,7 @@ def table(first: str) -> list[list[str]]:
 
 
 SIZES = table("network | layers")
+LARGE = table("network | Tiny ImageNet")
 WITH_HEADS = table("network | rule")
 
 
@@ -45,12 +47,14 @@ def count(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-def built(name: str, dataset: str, **options: Any) -> tuple[Network, Init]:
+def spec_of(name: str, **options: Any) -> NetworkSpec:
     known = registry()
-    spec = network_spec(known.find("networks", name), known.load("networks", name), options)
+    return network_spec(known.find("networks", name), known.load("networks", name), options)
+
+
+def built(name: str, dataset: str, **options: Any) -> tuple[Network, Init]:
     init = Init(0)
-    shape, classes = shape_of(dataset)
-    return spec.build(init, shape, classes), init
+    return spec_of(name, **options).build(init, *shape_of(dataset)), init
 
 
 def rule_on(name: str, rule: str, dataset: str) -> Rule:
@@ -81,12 +85,22 @@ def test_the_pages_sizes_are_those_of_the_code(row: list[str]) -> None:
     for dataset, size in zip(("mnist", "cifar10"), sizes, strict=True):
         if size == "refused":
             with pytest.raises(UsageError):
-                built(name, dataset)
+                without_values(spec_of(name), *shape_of(dataset))
             continue
-        network, _ = built(name, dataset)
+        network = without_values(spec_of(name), *shape_of(dataset))
         assert len(network.layers) + 1 == number(layers)
         assert len(network.blocks) == number(blocks)
         assert count(network) == number(size)
+
+
+@pytest.mark.parametrize("row", LARGE, ids=lambda row: row[0])
+def test_the_sizes_for_larger_images_are_those_of_the_code(row: list[str]) -> None:
+    name, tiny, large, published = row
+    for size, side, classes in ((tiny, 64, 200), (large, 224, 1000)):
+        network = without_values(spec_of(name), (3, side, side), classes)
+        assert count(network) == number(size)
+    if "torchvision" in published:
+        assert published.split()[0] == large
 
 
 @pytest.mark.parametrize("row", WITH_HEADS, ids=lambda row: f"{row[0]}-{row[2]}")
