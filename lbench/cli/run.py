@@ -90,7 +90,7 @@ def request_options(command: Any) -> Any:
         click.option(
             "--augment",
             metavar="NAMES",
-            help="Augmentation, such as crop4,flip or translate2; none for no augmentation.",
+            help="Augmentation, such as crop4,flip or resizedcrop,flip; none for no augmentation.",
         ),
         click.option("--optimizer", metavar="NAME", help="adam, adamw or sgd."),
         click.option("--lr", metavar="NUMBER", help="Peak learning rate."),
