@@ -277,3 +277,14 @@ def test_the_readmes_errors_on_mnist_are_those_of_the_table_of_all_rules() -> No
     assert len(errors) >= 10
     for rule, error in errors:
         assert f"| {rule} | {error} |" in measured
+
+
+def test_the_table_of_a_runs_path_names_files_and_what_they_define() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    table = text.partition("| what happens | file | functions |\n")[2].partition("\n\n")[0]
+    rows = [line.strip("| ").split(" | ") for line in table.splitlines()[1:]]
+    assert len(rows) >= 8
+    for _, files, names in rows:
+        code = "".join((ROOT / "lbench" / path).read_text() for path in re.findall("`(.*?)`", files))
+        for name in re.findall("`(.*?)`", names):
+            assert re.search(rf"^(?:def|class) {name}\b", code, re.MULTILINE), name

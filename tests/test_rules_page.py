@@ -33,9 +33,23 @@ def rows(table: str) -> dict[str, list[str]]:
     return {name: values for name, *values in body}
 
 
+def index_rows() -> list[tuple[str, list[str], str]]:
+    """Return page, rules and package of each row of the index."""
+    row = r"^\| \[.*?\]\((rules/\w+\.md)\) \| ([^|]*) \| `(\w+)` \|$"
+    found = re.findall(row, PAGE, re.MULTILINE)
+    return [(path, names.split(", "), package) for path, names, package in found]
+
+
+def test_the_index_says_where_the_code_and_the_tests_of_each_rule_are() -> None:
+    for _, names, package in index_rows():
+        assert (DOCS.parent / "tests" / "plugins" / package).is_dir()
+        assert (DOCS.parent / "plugins" / package).is_dir()
+        for name in names:
+            assert REGISTRY.load("rules", name).__module__.split(".")[0] == package
+
+
 def test_every_rule_has_a_section_and_is_in_the_index() -> None:
-    linked = re.findall(r"^\| \[.*?\]\((rules/\w+\.md)\) \| (.*) \|$", PAGE, re.MULTILINE)
-    index = {path: set(names.split(", ")) for path, names in linked}
+    index = {path: set(names) for path, names, _ in index_rows()}
     for path, names in index.items():
         sections = re.findall(r"^## ([\w, ]+)$", (DOCS / path).read_text(), re.MULTILINE)
         headings = {name for section in sections for name in section.split(", ")}

@@ -147,8 +147,8 @@ class Source(ABC):
         )
         raise MissingDataError(
             f"Dataset {self.name!r} was not found. Looked in:{listed}",
-            f"Put {self.files} in one of these, or name the directory that has it with "
-            "--data-dir or LBENCH_DATA.",
+            f"Put {self.files or 'its files'} in one of these, or name the directory that has "
+            "them with --data-dir or LBENCH_DATA.",
         )
 
     def load(

@@ -8,6 +8,7 @@ import numpy as np
 
 from lbench.data.content import digest
 from lbench.errors import UsageError
+from lbench.plurals import counted
 from lbench.testing.part_subject import DatasetSubject, round_trip, seed_everything, states
 from lbench.testing.subject import FailedError
 
@@ -26,7 +27,7 @@ def dataset_options_round_trip(subject: DatasetSubject) -> None:
 def data_is_found(subject: DatasetSubject) -> str:
     """Check that the raw files are found."""
     location = subject.source().find(subject.data_dir)
-    return f"{len(location.files)} files in {location.root}"
+    return f"{counted(len(location.files), 'file')} in {location.root}"
 
 
 def arrays_fit(subject: DatasetSubject) -> str:
