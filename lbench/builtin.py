@@ -169,7 +169,7 @@ def lbench_networks() -> list[NetworkEntry]:
 
 @hookimpl
 def lbench_datasets() -> list[DatasetEntry]:
-    sequence = "lbench.data.sequence"
+    sequence, imagenet = "lbench.data.sequence", "lbench.data.imagenet"
     return [
         DatasetEntry(
             "digits", "Digits (8x8)", "lbench.data.digits:Digits", "mlp", (1, 8, 8), classes=10
@@ -194,6 +194,17 @@ def lbench_datasets() -> list[DatasetEntry]:
         DatasetEntry(
             "imagefolder", "A folder of class folders", "lbench.data.imagefolder:ImageFolder", "cnn"
         ),
+        DatasetEntry(
+            "tiny-imagenet",
+            "Tiny ImageNet",
+            "lbench.data.tiny_imagenet:TinyImagenet",
+            "resnet18",
+            (3, 64, 64),
+            classes=200,
+        ),
+        DatasetEntry("imagenet", "ImageNet", f"{imagenet}:Imagenet", "resnet50"),
+        DatasetEntry("imagenet100", "ImageNet-100", f"{imagenet}:Imagenet100", "resnet50"),
+        DatasetEntry("imagenet-1pct", "ImageNet 1 %", f"{imagenet}:Imagenet1Pct", "resnet50"),
         DatasetEntry("permuted-mnist", "Permuted MNIST", f"{sequence}:PermutedMnist", "mlp-2x256"),
         DatasetEntry("split-mnist", "Split MNIST", f"{sequence}:SplitMnist", "mlp-2x256"),
         DatasetEntry(

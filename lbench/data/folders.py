@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
@@ -138,8 +138,13 @@ def listing(folder: Path) -> Listing:
     return content
 
 
-def class_images(folder: Path, unread: Unread) -> list[Path]:
+def class_images(folder: Path, unread: Unread, classes: Container[str] | None = None) -> list[Path]:
     """List the images in the class folders of ``folder``, class by class.
+
+    Args:
+        folder: the folder with class folders in it.
+        unread: takes the files that are not read.
+        classes: names of the class folders that are read; None for all.
 
     Raises:
         MissingDataError: there are class folders, but none has images.
@@ -150,6 +155,8 @@ def class_images(folder: Path, unread: Unread) -> list[Path]:
     lost: list[str] = []
     deep: list[Path] = []
     for label in here.folders:
+        if classes is not None and label.name not in classes:
+            continue
         content = listing(label)
         images = images_of(label, content, unread)
         paths += images

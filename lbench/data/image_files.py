@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,8 +11,13 @@ from pathlib import Path
 import numpy as np
 
 from lbench.data.dataset import Labels, Raw, RawFile, Split
-from lbench.data.images import decode, first_frame_note
+from lbench.data.folders import shortened
+from lbench.data.images import Picture, decode, first_frame_note
 from lbench.data.progress import progress
+from lbench.errors import DataError, printable
+
+Rows = dict[str, list[tuple[RawFile, str]]]
+"""Files with their class names, by split."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,6 +34,12 @@ class LabelledFiles:
 
     def __len__(self) -> int:
         return len(self.files)
+
+    @classmethod
+    def of(cls, rows: Sequence[tuple[RawFile, str]], number: Mapping[str, int]) -> LabelledFiles:
+        """Make the files of one split; ``number`` has the label of each class."""
+        labels = np.array([number[label] for _, label in rows], dtype=np.int64)
+        return cls(tuple(file for file, _ in rows), labels)
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,23 +64,78 @@ class ImageFiles:
     test: LabelledFiles
     notes: tuple[str, ...] = ()
 
+    @classmethod
+    def of(
+        cls, root: Path, title: str, variant: str, rows: Rows, notes: Iterable[str] = ()
+    ) -> ImageFiles:
+        """Label the files of both splits; the classes are those of the training files, sorted.
 
-def decoded(images: ImageFiles, size: int) -> Raw:
+        Raises:
+            DataError: the class of a test file has no training images.
+        """
+        classes = sorted({label for _, label in rows["train"]})
+        number = {label: index for index, label in enumerate(classes)}
+        for file, label in rows["test"]:
+            if label not in number:
+                raise DataError(
+                    f"{file.path}: class {label!r} has no training images.",
+                    "Give every test class a folder of training images.",
+                )
+        untested = sorted(set(classes) - {label for _, label in rows["test"]})
+        more = [f"No test images of {shortened(untested)}."] if untested else []
+        return cls(
+            root=root,
+            title=printable(title),
+            variant=variant,
+            classes=tuple(printable(label) for label in classes),
+            train=LabelledFiles.of(rows["train"], number),
+            test=LabelledFiles.of(rows["test"], number),
+            notes=tuple(printable(note) for note in (*notes, *more)),
+        )
+
+
+def read_file(file: RawFile) -> bytes:
+    """Return the content of a file."""
+    return file.path.read_bytes()
+
+
+def decoded(
+    images: ImageFiles,
+    size: int,
+    content: Callable[[RawFile], bytes] = read_file,
+    *,
+    resize: bool = True,
+) -> Raw:
     """Decode all images; the shorter side is resized to ``size`` pixels, the centre is cropped.
+
+    Args:
+        images: the files.
+        size: height and width in pixels of the decoded images.
+        content: returns the content of a file, in several threads.
+        resize: whether images of another size are resized; otherwise they are refused.
 
     Raises:
         DataError: a file cannot be decoded; the message names it.
     """
+
+    def picture(file: RawFile) -> Picture:
+        decoded = decode(content(file), str(file.path), size if resize else None)
+        _, height, width = decoded.pixels.shape
+        if (height, width) != (size, size):
+            raise DataError(
+                f"{file.path} has {width}x{height} pixels, not {size}x{size}.",
+                "For images of other sizes use --dataset imagefolder.",
+            )
+        return decoded
+
     files = [*images.train.files, *images.test.files]
     pixels = np.empty((len(files), 3, size, size), dtype=np.uint8)
     several = 0
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        pictures = pool.map(
-            lambda file: decode(file.path.read_bytes(), str(file.path), size), files
-        )
-        for row, picture in enumerate(progress(pictures, f"decoding {images.root}", len(files))):
-            pixels[row] = picture.pixels
-            several += picture.frames > 1
+        pictures = pool.map(picture, files)
+        for row, read in enumerate(progress(pictures, f"decoding {images.root}", len(files))):
+            pixels[row] = read.pixels
+            several += read.frames > 1
     n = len(images.train)
     return Raw(
         title=images.title,

@@ -4,24 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Iterable
 from pathlib import Path
-
-import numpy as np
 
 from lbench.config import DatasetConfig, param
 from lbench.data.dataset import Location, MissingDataError, Raw, RawFile
-from lbench.data.folders import (
-    INNER,
-    Unread,
-    class_images,
-    images_beneath,
-    listing,
-    shortened,
-)
-from lbench.data.image_files import ImageFiles, LabelledFiles, decoded
+from lbench.data.folders import INNER, Unread, class_images, images_beneath, listing
+from lbench.data.image_files import ImageFiles, Rows, decoded
 from lbench.data.paths import expanded
 from lbench.data.source import Source
-from lbench.errors import DataError, printable
+from lbench.errors import DataError
 from lbench.plurals import counted
 
 HELD_OUT = 0.2
@@ -34,9 +26,6 @@ SPLITS = frozenset(
 )
 """Names of folders that hold one split, in lower case; folders with only these names are no
 classes."""
-
-Rows = dict[str, list[tuple[RawFile, str]]]
-"""Files with their class names, by split."""
 
 
 class ImageFolder(Source):
@@ -120,33 +109,14 @@ class ImageFolder(Source):
             rows, absent = as_split(location)
             if absent:
                 notes.append(f"{ANNOTATIONS} has {counted(absent, 'line')} for absent images.")
-        classes = tuple(sorted({label for _, label in rows["train"]}))
-        number = {label: index for index, label in enumerate(classes)}
-        for file, label in rows["test"]:
-            if label not in number:
-                raise DataError(
-                    f"{file.path}: class {label!r} has no training images.",
-                    "Give every test class a folder of training images.",
-                )
-        if untested := sorted(set(classes) - {label for _, label in rows["test"]}):
-            notes.append(f"No test images of {shortened(untested)}.")
-        train, test = (
-            LabelledFiles(
-                tuple(file for file, _ in rows[which]),
-                np.array([number[label] for _, label in rows[which]], dtype=np.int64),
-            )
-            for which in ("train", "test")
-        )
         held_out = location.layout == "classes"
         note = ", 20 % held out" if held_out else ""
-        return ImageFiles(
-            root=location.root,
-            title=f"{printable(location.root.name)} ({self.config.size}x{self.config.size}{note})",
-            variant="folder, 20 % of each class held out as test" if held_out else "folder",
-            classes=tuple(printable(label) for label in classes),
-            train=train,
-            test=test,
-            notes=tuple(printable(note) for note in notes),
+        return ImageFiles.of(
+            location.root,
+            f"{location.root.name} ({self.config.size}x{self.config.size}{note})",
+            "folder, 20 % of each class held out as test" if held_out else "folder",
+            rows,
+            notes,
         )
 
 
@@ -199,39 +169,58 @@ def labelled(folder: Path, classes: set[str], unread: Unread) -> list[Path]:
     return class_images(folder, unread)
 
 
-def class_of(file: RawFile, location: Location) -> str:
-    """Return the class of a file: the name of the folder below the root, or below the split."""
-    parts = file.path.relative_to(location.root).parts
-    return parts[0 if location.layout == "classes" else 1]
-
-
 def as_split(location: Location) -> tuple[Rows, int]:
     """Return the split given by the folders, and the number of annotated images without a file."""
+    *files, last = location.files
+    if last.path.name == ANNOTATIONS:
+        text = last.path.read_text("utf-8", "surrogateescape")
+        return annotated_split(files, location.root, text)
+    return folder_split(location.files, location.root), 0
+
+
+def folder_split(files: Iterable[RawFile], root: Path) -> Rows:
+    """Return the split of files below ``root`` in ``train/<class>/`` and a test folder's."""
     rows: Rows = {"train": [], "test": []}
-    annotations: dict[str, str] | None = None
-    if location.files[-1].path.name == ANNOTATIONS:
-        text = location.files[-1].path.read_text("utf-8", "surrogateescape")
-        fields = (line.split("\t") for line in text.splitlines())
-        annotations = {name: label for name, label, *_ in (row for row in fields if len(row) > 1)}
-    for file in location.files[: -1 if annotations is not None else None]:
-        if file.path.relative_to(location.root).parts[0] == TRAIN:
-            rows["train"].append((file, class_of(file, location)))
-        elif annotations is None:
-            rows["test"].append((file, class_of(file, location)))
-        elif file.path.name in annotations:
-            rows["test"].append((file, annotations[file.path.name]))
+    for file in files:
+        split, label = file.path.relative_to(root).parts[:2]
+        rows["train" if split == TRAIN else "test"].append((file, label))
+    return rows
+
+
+def annotated_split(files: Iterable[RawFile], root: Path, annotations: str) -> tuple[Rows, int]:
+    """Return the split of Tiny ImageNet, and the number of annotated images without a file.
+
+    Args:
+        files: images below ``root`` in ``train/<class>/`` and in the test folder.
+        root: the folder with both.
+        annotations: the content of ``val_annotations.txt``: per line the name of a test image and
+            its class, separated by tabs.
+
+    Raises:
+        DataError: a test image has no line.
+    """
+    fields = (line.split("\t") for line in annotations.splitlines())
+    classes = {name: label for name, label, *_ in (row for row in fields if len(row) > 1)}
+    rows: Rows = {"train": [], "test": []}
+    for file in files:
+        split, label = file.path.relative_to(root).parts[:2]
+        if split == TRAIN:
+            rows["train"].append((file, label))
+        elif file.path.name in classes:
+            rows["test"].append((file, classes[file.path.name]))
         else:
             raise DataError(
                 f"{file.path} has no line in {ANNOTATIONS}.", "Add the line or remove the image."
             )
-    return rows, len(annotations) - len(rows["test"]) if annotations else 0
+    return rows, len(classes) - len(rows["test"])
 
 
 def hold_out(location: Location) -> Rows:
     """Hold out a share of each class, chosen by a hash of the file names below the root."""
     by_class: dict[str, list[RawFile]] = {}
     for file in location.files:
-        by_class.setdefault(class_of(file, location), []).append(file)
+        label = file.path.relative_to(location.root).parts[0]
+        by_class.setdefault(label, []).append(file)
     rows: Rows = {"train": [], "test": []}
     for label, files in by_class.items():
         ranked = sorted(files, key=lambda file: name_hash(file, location.root))

@@ -13,7 +13,8 @@ import numpy.typing as npt
 import pytest
 
 from lbench.data.dataset import Raw
-from lbench.data.imagefolder import ImageFolder, Rows, hold_out
+from lbench.data.image_files import Rows
+from lbench.data.imagefolder import ImageFolder, hold_out
 from lbench.data.mnist import Mnist
 from lbench.data.source import Location, Source
 from lbench.errors import DataError, printable
