@@ -285,6 +285,7 @@ def test_the_table_of_a_runs_path_names_files_and_what_they_define() -> None:
     rows = [line.strip("| ").split(" | ") for line in table.splitlines()[1:]]
     assert len(rows) >= 8
     for _, files, names in rows:
-        code = "".join((ROOT / "lbench" / path).read_text() for path in re.findall("`(.*?)`", files))
+        paths = [ROOT / "lbench" / path for path in re.findall("`(.*?)`", files)]
+        code = "".join(path.read_text() for path in paths)
         for name in re.findall("`(.*?)`", names):
             assert re.search(rf"^(?:def|class) {name}\b", code, re.MULTILINE), name
