@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from lbench.data.progress import progress
 from lbench.errors import DataError
 
 Pixels = npt.NDArray[np.uint8]
@@ -102,7 +103,7 @@ class Dataset:
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class RawFile:
     """A raw file, with size and times at the moment when it was found.
 
@@ -147,13 +148,14 @@ class Location:
         """
         files = []
         base = Path.cwd()
-        for path in paths:
+        for path in progress(paths, f"looking at the files of {root}", len(paths)):
             try:
                 stat = path.stat()
             except OSError as error:
                 raise DataError(f"{path} cannot be read: {error.strerror}.") from error
             times = stat.st_mtime_ns, stat.st_ctime_ns
-            files.append(RawFile(base / path, stat.st_size, *times))
+            absolute = path if path.is_absolute() else base / path
+            files.append(RawFile(absolute, stat.st_size, *times))
         return cls(base / root, layout, tuple(files), notes)
 
 

@@ -5,15 +5,17 @@ from __future__ import annotations
 import os
 from collections.abc import Container, Iterable
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from lbench.data.dataset import MissingDataError
 from lbench.data.images import SUFFIXES
+from lbench.data.progress import progress
 from lbench.errors import DataError, printable
 from lbench.plurals import counted
 
 SYSTEM = frozenset({"thumbs.db", "desktop.ini", "__macosx"})
 """Files of file managers that do not begin with a dot, in lower case."""
+ENDINGS = tuple(SUFFIXES)
 PICTURES = frozenset(
     {".avif", ".gif", ".heic", ".heif", ".ico", ".jfif", ".jp2", ".pbm", ".pnm", ".svg", ".tga"}
 )
@@ -39,7 +41,8 @@ def ignored(name: str) -> bool:
 
 def image_name(name: str) -> bool:
     """Return whether a file of this name is read as an image."""
-    return PurePosixPath(name).suffix.lower() in SUFFIXES and not ignored(name)
+    # A dataset may have a million files, and Path(name).suffix takes ten times as long.
+    return name.lower().endswith(ENDINGS) and not ignored(name)
 
 
 class Unread:
@@ -154,7 +157,7 @@ def class_images(folder: Path, unread: Unread, classes: Container[str] | None = 
     paths: list[Path] = []
     lost: list[str] = []
     deep: list[Path] = []
-    for label in here.folders:
+    for label in progress(here.folders, f"listing {folder}", len(here.folders)):
         if classes is not None and label.name not in classes:
             continue
         content = listing(label)
