@@ -191,6 +191,31 @@ def lbench_datasets() -> list[DatasetEntry]:
             (3, 32, 32),
             classes=10,
         ),
+        DatasetEntry("cifar100", "CIFAR-100", "lbench.data.cifar100:Cifar100", "cnn-876k"),
+        DatasetEntry(
+            "fashion-mnist",
+            "Fashion-MNIST",
+            "lbench.data.mnist:FashionMnist",
+            "mlp-275k",
+            (1, 28, 28),
+            classes=10,
+        ),
+        DatasetEntry(
+            "kmnist", "KMNIST", "lbench.data.mnist:Kmnist", "mlp-275k", (1, 28, 28), classes=10
+        ),
+        DatasetEntry("emnist", "EMNIST", "lbench.data.emnist:Emnist", "mlp-275k"),
+        DatasetEntry("svhn", "SVHN", "lbench.data.svhn:Svhn", "cnn-876k", (3, 32, 32), classes=10),
+        DatasetEntry(
+            "stl10", "STL-10", "lbench.data.stl10:Stl10", "cnn-876k", (3, 96, 96), classes=10
+        ),
+        DatasetEntry(
+            "imagenet32",
+            "ImageNet 32x32",
+            "lbench.data.imagenet32:Imagenet32",
+            "resnet20",
+            (3, 32, 32),
+            classes=1000,
+        ),
         DatasetEntry(
             "imagefolder", "A folder of class folders", "lbench.data.imagefolder:ImageFolder", "cnn"
         ),

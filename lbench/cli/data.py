@@ -86,10 +86,13 @@ def status(
             click.echo(f"{row['name']}: {row['path']}{digest}")
         for note in row["notes"]:
             click.echo(f"{row['name']}: {note}")
+    shown = [row for row in rows if names or row["state"] == "damaged"]
     # Datasets that are made from the same files have the same message.
-    for message, hint in dict.fromkeys((row["message"], row["hint"]) for row in rows):
+    for message, hint in dict.fromkeys((row["message"], row["hint"]) for row in shown):
         if message:
             click.echo(f"\n{message}\n{hint}")
+    if len(shown) < len(rows):
+        click.echo("\nWhere the files of a missing dataset belong: lbench data status NAME")
 
 
 @command.command(epilog="Example: lbench data prepare mnist --data-dir ~/data")
@@ -113,16 +116,13 @@ def prepare(
 ) -> int | None:
     """Decode datasets into the cache, so that runs start at once.
 
-    Without a DATASET, decode all that are found or can be downloaded. The exit code is 3 if a
-    dataset is missing or damaged.
+    Without a DATASET, decode all that are found, and download none. The exit code is 3 if a dataset
+    that is named is missing, or one is damaged.
     """
     rows = []
     for name in _chosen(names, data):
-        before = _status(name, data_dir, data)
-        if not names and before["state"] == "missing" and not before["downloadable"]:
-            # A directory of the user's own images is only missing if the user has named it.
-            continue
-        rows.append(_prepare(name, data_dir, data, download))
+        if names or _status(name, data_dir, data)["state"] != "missing":
+            rows.append(_prepare(name, data_dir, data, download))
     failed = [row for row in rows if row["message"]]
     if as_json:
         print_json(rows)

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 
 from lbench.data.archive import members
+from lbench.data.checksum import md5, title_and_variant
 from lbench.data.dataset import Location, MissingDataError, Pixels, Raw, Split
+from lbench.data.file_set import FileSet
 from lbench.data.folders import TEXTS, Unread, class_images, ignored, image_name, shortened
 from lbench.data.images import decode, first_frame_note
 from lbench.data.progress import progress
 from lbench.data.published_size import PublishedSize
-from lbench.data.safe_pickle import read_batch
+from lbench.data.safe_pickle import BatchFormat
 from lbench.data.source import Source
 from lbench.errors import DataError
 
@@ -30,7 +31,11 @@ MD5 = {
 }
 """MD5 of the published batches; a copy with these is canonical."""
 
-BATCHES, PICKLES, JPEGS = "cifar-10-batches-py", "cifar-10-python.tar.gz", "cifar10-jpeg.tar.xz"
+JPEGS = "cifar10-jpeg.tar.xz"
+FILES = FileSet(
+    "cifar-10-batches-py", "cifar-10-python.tar.gz", tuple(MD5), layouts=("batches", "pickles")
+)
+FORMAT = BatchFormat("CIFAR-10", FILES.archive, "labels", range(10))
 
 
 class Cifar10(Source):
@@ -38,17 +43,15 @@ class Cifar10(Source):
 
     name = "cifar10"
     title = "CIFAR-10"
-    files = f"{BATCHES}/, {PICKLES}, train/<class>/* with test/<class>/*, or {JPEGS}"
+    files = f"{FILES.folder}/, {FILES.archive}, train/<class>/* with test/<class>/*, or {JPEGS}"
     torchvision = "CIFAR10"
     format = 3
     published_size = PublishedSize(classes=10, train=50_000, test=10_000, balanced=True)
 
     def look(self, directory: Path) -> Location | None:
         """Find the data; of several layouts the one nearest to the published files is taken."""
-        if (directory / BATCHES).is_dir():
-            return Location.of(directory / BATCHES, "batches", batch_paths(directory / BATCHES))
-        if (directory / PICKLES).is_file():
-            return Location.of(directory / PICKLES, "pickles", [directory / PICKLES])
+        if (location := FILES.look(directory)) is not None:
+            return location
         if all((directory / split / CLASSES[0]).is_dir() for split in ("train", "test")):
             unread = Unread(directory)
             paths = image_paths(directory, unread)
@@ -59,13 +62,8 @@ class Cifar10(Source):
 
     def read(self, location: Location) -> Raw:
         """Decode the data in the layout in which it was found."""
-        if location.layout == "batches":
-            return self.pickled(
-                {f.path.name: f.path.read_bytes() for f in location.files}, location.root
-            )
-        if location.layout == "pickles":
-            files = {PurePosixPath(name).name: data for name, data in members(location.root)}
-            return self.pickled(files, location.root)
+        if location.layout in FILES.layouts:
+            return self.pickled(FILES.read(location), location.root)
         if location.layout == "archive":
             return self.folders(members(location.root), location.root, Unread(Path()))
         named = (
@@ -81,17 +79,13 @@ class Cifar10(Source):
             files: content by file name.
             root: the path in errors.
         """
-        if missing := sorted(MD5.keys() - files.keys()):
-            raise DataError(f"{root} lacks {', '.join(missing)}.", f"Fetch {PICKLES} again.")
-        batches = [read_batch(files[name], root / name) for name in MD5]
-        canonical = all(
-            hashlib.md5(files[name], usedforsecurity=False).hexdigest() == md5
-            for name, md5 in MD5.items()
-        )
+        batches = [FORMAT.read(files[name], root / name) for name in MD5]
+        published = all(md5(files[name]) == value for name, value in MD5.items())
+        title, variant = title_and_variant(self.title, published)
         images, labels = (list(arrays) for arrays in zip(*batches, strict=True))
         return Raw(
-            title=self.title if canonical else f"{self.title} (modified)",
-            variant="canonical" if canonical else "modified",
+            title=title,
+            variant=variant,
             classes=CLASSES,
             train=Split(np.concatenate(images[:-1]), np.concatenate(labels[:-1])),
             test=Split(images[-1], labels[-1]),
@@ -165,17 +159,6 @@ def images_only(files: Iterable[tuple[str, bytes]], unread: Unread) -> Iterator[
             unread.add("outside class folders", [Path(name)])
         else:
             yield name, data
-
-
-def batch_paths(folder: Path) -> list[Path]:
-    """List the paths of the six batches.
-
-    Raises:
-        DataError: some of them are missing.
-    """
-    if missing := [name for name in MD5 if not (folder / name).is_file()]:
-        raise DataError(f"{folder} lacks {', '.join(missing)}.", f"Unpack {PICKLES} again.")
-    return [folder / name for name in MD5]
 
 
 def image_paths(directory: Path, unread: Unread) -> list[Path]:

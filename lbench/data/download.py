@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from lbench.data.dataset import MissingDataError
 from lbench.data.lock import locked
@@ -16,11 +17,17 @@ TIMEOUT = 20.0
 """Seconds to wait for an answer from the network."""
 
 
-def download(name: str, directory: Path, missing: MissingDataError) -> None:
+def download(
+    name: str,
+    downloads: Callable[[], Sequence[Mapping[str, Any]]],
+    directory: Path,
+    missing: MissingDataError,
+) -> None:
     """Download ``torchvision.datasets.<name>`` into ``directory``, with progress on standard error.
 
     Args:
         name: the name of the class.
+        downloads: returns the arguments of each download that ``directory`` lacks.
         directory: the directory; it is created if needed.
         missing: the error of the search for the data; its message and hint are repeated.
 
@@ -41,11 +48,13 @@ def download(name: str, directory: Path, missing: MissingDataError) -> None:
     try:
         directory.mkdir(parents=True, exist_ok=True)
         with locked(part.with_suffix(".lock"), f"it downloads {name} into {directory}"):
-            if any(directory.iterdir()):
+            # Another process may have downloaded it while this one waited.
+            if not (needed := downloads()):
                 return
             tell(f"downloading {name} into {directory}")
             with contextlib.redirect_stdout(sys.stderr), timeout(TIMEOUT):
-                dataset(str(part), download=True)
+                for arguments in needed:
+                    dataset(root=str(part), download=True, **arguments)
             for path in part.iterdir():
                 path.replace(directory / path.name)
             part.rmdir()

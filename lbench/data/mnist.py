@@ -1,55 +1,80 @@
-"""MNIST, read from its IDX files, gzipped or not, each checked to its last byte."""
+"""MNIST and the datasets in the same four files: Fashion-MNIST and KMNIST."""
 
 from __future__ import annotations
 
-import gzip
-import hashlib
-import zlib
 from pathlib import Path
 from types import MappingProxyType
+from typing import ClassVar
 
-import numpy as np
-import numpy.typing as npt
-
-from lbench.data.dataset import Location, Raw, Split
+from lbench.data.checksum import md5, title_and_variant
+from lbench.data.dataset import Location, Raw
+from lbench.data.idx import pair, parse, spelled, unpack
 from lbench.data.published_size import PublishedSize
 from lbench.data.source import Source
 from lbench.errors import DataError
 
-MD5 = {
-    "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
-    "train-labels-idx1-ubyte": "a25bea736e30d166cdddb491f175f624",
-    "t10k-images-idx3-ubyte": "2646ac647ad5339dbf082846283269ea",
-    "t10k-labels-idx1-ubyte": "27ae3e4e09519cfbb04c329615203637",
-}
-"""MD5 of the published files, unpacked; a copy with these is canonical."""
-
-MEND = "Fetch this file again; MNIST is four files, 11.6 MB gzipped."
+FILES = (
+    "train-images-idx3-ubyte",
+    "train-labels-idx1-ubyte",
+    "t10k-images-idx3-ubyte",
+    "t10k-labels-idx1-ubyte",
+)
+MD5 = MappingProxyType(
+    {
+        "MNIST": (
+            "6bbc9ace898e44ae57da46a324031adb",
+            "a25bea736e30d166cdddb491f175f624",
+            "2646ac647ad5339dbf082846283269ea",
+            "27ae3e4e09519cfbb04c329615203637",
+        ),
+        "Fashion-MNIST": (
+            "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
+            "25c81989df183df01b3e8a0aad5dffbe",
+            "bef4ecab320f06d8554ea6380940ec79",
+            "bb300cfdad3c16e7a12a480ee83cd310",
+        ),
+        "KMNIST": (
+            "bdb82020997e1d708af4cf47b453dcf7",
+            "e144d726b3acfaa3e44228e80efcd344",
+            "5c965bf0a639b31b8f53240b1b52f4d7",
+            "7320c461ea6c1c855c0b718fb2a4b134",
+        ),
+    }
+)
+"""MD5 of the published files by title: unpacked for MNIST, gzipped for the others."""
+TITLES = MappingProxyType({value: title for title, values in MD5.items() for value in values})
 
 
 class Mnist(Source):
-    """60,000 training and 10,000 test digits of 28x28 (LeCun, Cortes and Burges, 1998)."""
+    """60,000 training and 10,000 test digits of 28x28 (LeCun, Cortes and Burges, 1998).
+
+    Class attributes:
+        class_names: class names, in label order.
+        unpacked_sums: whether the check sums are those of unpacked files.
+    """
 
     name = "mnist"
     title = "MNIST"
     epochs = 15
     recipe = MappingProxyType({"lr": 0.003})
     standardize = True
-    files = f"{', '.join(MD5)} (each as it is or with .gz)"
+    files = f"{', '.join(FILES)} (each as it is or with .gz)"
     torchvision = "MNIST"
     format = 2
     published_size = PublishedSize(classes=10, train=60_000, test=10_000)
+    class_names: ClassVar[tuple[str, ...]] = tuple("0123456789")
+    unpacked_sums: ClassVar[bool] = True
 
     def look(self, directory: Path) -> Location | None:
         """Find the four files, also in torchvision's folders."""
-        for folder in (directory, directory / "MNIST" / "raw"):
-            paths = {name: spelled(folder, name) for name in MD5}
+        for folder in (directory, directory / self.torchvision / "raw"):
+            paths = {name: spelled(folder, name, packed=not self.unpacked_sums) for name in FILES}
             present = [path for path in paths.values() if path is not None]
             if not present:
                 continue
             if missing := [name for name, path in paths.items() if path is None]:
                 raise DataError(
-                    f"{folder} has a part of MNIST; missing: {', '.join(missing)}.",
+                    f"{folder} has a part of {self.title}; missing: {', '.join(missing)}.",
                     "Put the missing files (with or without .gz) beside the others.",
                 )
             return Location.of(folder, "idx", present)
@@ -57,76 +82,74 @@ class Mnist(Source):
 
     def read(self, location: Location) -> Raw:
         """Parse the four files and compare their check sums."""
-        arrays, canonical = [], True
-        for (name, md5), file in zip(MD5.items(), location.files, strict=True):
-            data = unpack(file.path)
-            canonical &= hashlib.md5(data, usedforsecurity=False).hexdigest() == md5
+        arrays, same = [], []
+        for name, published, file in zip(FILES, MD5[self.title], location.files, strict=True):
+            packed = file.path.read_bytes()
+            data = unpack(packed, file.path)
+            sums = {md5(packed), md5(data)}
+            self._refuse_others(sums, file.path)
+            same.append(published in sums)
             arrays.append(parse(file.path, data, shape=(28, 28) if "images" in name else ()))
+        # An unpacked file has no published check sum if only those of gzipped ones are known.
+        verified = all(same) or (False if self.unpacked_sums else None)
+        title, variant = title_and_variant(self.title, verified)
+        numbers = range(len(self.class_names))
         return Raw(
-            title=self.title if canonical else f"{self.title} (modified)",
-            variant="canonical" if canonical else "modified",
-            classes=tuple("0123456789"),
-            train=pair(arrays[0], arrays[1], location.files[1].path),
-            test=pair(arrays[2], arrays[3], location.files[3].path),
+            title=title,
+            variant=variant,
+            classes=self.class_names,
+            train=pair(arrays[0], arrays[1], location.files[1].path, numbers),
+            test=pair(arrays[2], arrays[3], location.files[3].path, numbers),
         )
 
+    def _refuse_others(self, sums: set[str], path: Path) -> None:
+        """Refuse a file of another dataset, which has the same name and the same format.
 
-def spelled(folder: Path, name: str) -> Path | None:
-    """Return the path of the file under any of its usual spellings; None where there is none."""
-    dotted = name.replace("-idx", ".idx")
-    for spelling in (name, f"{name}.gz", dotted, f"{dotted}.gz"):
-        if (folder / spelling).is_file():
-            return folder / spelling
-    return None
-
-
-def unpack(path: Path) -> bytes:
-    """Read a file and unzip it if it is gzip.
-
-    Raises:
-        DataError: it is damaged or cut short.
-    """
-    data = path.read_bytes()
-    if data[:2] != b"\x1f\x8b" and path.suffix != ".gz":
-        return data
-    try:
-        return gzip.decompress(data)
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise DataError(f"{path} is damaged or cut short: {error}.", MEND) from error
+        Raises:
+            DataError: it is one.
+        """
+        for title in {TITLES[value] for value in sums & TITLES.keys()} - {self.title}:
+            raise DataError(
+                f"{path} is a file of {title}, not of {self.title}.",
+                f"Name the directory with {self.title} in --data-dir.",
+            )
 
 
-def parse(path: Path, data: bytes, shape: tuple[int, ...]) -> npt.NDArray[np.uint8]:
-    """Read the array ``(n, *shape)`` from the content of an IDX file.
+class MnistLike(Mnist):
+    """A dataset whose files have the names and the format of MNIST's."""
 
-    Raises:
-        DataError: the content is not such an array.
-    """
-    rank = 1 + len(shape)
-    start = 4 + 4 * rank
-    magic = bytes([0, 0, 8, rank])
-    if len(data) < start or data[:4] != magic:
-        raise DataError(
-            f"{path} is no IDX file of {rank}-dimensional bytes: "
-            f"it starts with {data[:4].hex() or 'nothing'}, not {magic.hex()}.",
-            MEND,
-        )
-    dims = tuple(int(d) for d in np.frombuffer(data, dtype=">u4", count=rank, offset=4))
-    if dims[1:] != shape:
-        raise DataError(f"{path} holds items of {dims[1:]}, not {shape}.", MEND)
-    expected = start + int(np.prod(dims, dtype=object))
-    if len(data) != expected:
-        raise DataError(f"{path} has {len(data)} bytes; its header says {expected}.", MEND)
-    return np.frombuffer(data, dtype=np.uint8, offset=start).reshape(dims)
+    format = 1
+    published_size = PublishedSize(classes=10, train=60_000, test=10_000, balanced=True)
+    unpacked_sums = False
+
+    def directories(self, data_dir: Path | None) -> list[Path]:
+        """List the directories to look in; ``LBENCH_DATA`` itself may have MNIST's files."""
+        usual = super().directories(data_dir)
+        own = [root for root in usual if root.name == self.name]
+        inside = [root / self.torchvision / "raw" for root in usual if root.name != self.name]
+        if data_dir is None:
+            return [*own, *inside]
+        # A directory that the user names may have MNIST beside folders of other datasets.
+        named = [data_dir / self.name, data_dir / self.torchvision / "raw", data_dir]
+        return list(dict.fromkeys([*named, *own, *inside]))
 
 
-def pair(images: npt.NDArray[np.uint8], labels: npt.NDArray[np.uint8], path: Path) -> Split:
-    """Make a split of images ``(n, 28, 28)`` and labels ``(n,)``.
+class FashionMnist(MnistLike):
+    """70,000 pictures of clothes, 28x28 (Xiao, Rasul and Vollgraf, 2017, arXiv:1708.07747)."""
 
-    Raises:
-        DataError: their numbers differ, or a label is above 9.
-    """
-    if len(images) != len(labels):
-        raise DataError(f"{path} has {len(labels)} labels for {len(images)} images.", MEND)
-    if len(labels) and labels.max() > 9:
-        raise DataError(f"{path} has the label {labels.max()}; labels are 0 to 9.", MEND)
-    return Split(images[:, None], labels.astype(np.int64))
+    name = "fashion-mnist"
+    title = "Fashion-MNIST"
+    torchvision = "FashionMNIST"
+    class_names = (
+        "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag",
+        "Ankle boot",
+    )  # fmt: skip
+
+
+class Kmnist(MnistLike):
+    """70,000 cursive Japanese characters, 28x28 (Clanuwat et al., 2018, arXiv:1812.01718)."""
+
+    name = "kmnist"
+    title = "KMNIST"
+    torchvision = "KMNIST"
+    class_names = ("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo")

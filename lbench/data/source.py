@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -102,6 +102,15 @@ class Source(ABC):
         """Return the directory of downloads; the user may put files there by hand."""
         return Path(platformdirs.user_cache_dir("lbench")) / "raw" / self.name
 
+    def downloads(self) -> Sequence[Mapping[str, Any]]:
+        """Return the arguments of each call of the torchvision class that downloads the data.
+
+        ``root`` and ``download`` are given beside them. None is returned if all files are in
+        ``download_dir``.
+        """
+        present = self.download_dir
+        return [{}] if not (present.is_dir() and any(present.iterdir())) else []
+
     @abstractmethod
     def look(self, directory: Path) -> Location | None:
         """Find the raw data in ``directory``; None where there is none.
@@ -177,7 +186,7 @@ class Source(ABC):
                 raise
             from lbench.data.download import download as fetch
 
-            fetch(self.torchvision, self.download_dir, error)
+            fetch(self.torchvision, self.downloads, self.download_dir, error)
             location = self.find(data_dir)
         if not self.cached:
             return with_notes(finish(self.name, self.decode(location)), location)

@@ -130,7 +130,7 @@ def resolve(request: Request, registry: Registry) -> Resolved:
     recipe = recipe_over(default, request.recipe)
     budget = _budget(request, source)
     share = _share(request.labels)
-    plain = Augmentation.parse(source.augmentation)
+    plain = Augmentation.parse("" if source.permuted else source.augmentation)
     requested = request.augmentation
     augmentation = plain if requested is None else Augmentation.parse(requested)
     if augmentation and source.permuted:

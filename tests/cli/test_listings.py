@@ -313,7 +313,10 @@ def test_data_status_fits_a_narrow_terminal_and_names_a_missing_dataset_once(
         assert re.search(rf"^ {name} ", text, re.MULTILINE), "a name is not folded"
     (digits,) = parsed("data", "status", "digits")
     assert f"\ndigits: {digits['path']}, digest {digits['digest'][:12]}\n" in text
-    assert text.count("Dataset 'mnist' was not found") == 1
+    assert "was not found" not in text
+    assert text.endswith("belong: lbench data status NAME\n")
+    both = call("data", "status", "mnist", "permuted-mnist")
+    assert both.count("Dataset 'mnist' was not found") == 1
 
 
 def test_data_prepare_fails_with_3_for_missing_data() -> None:
@@ -323,9 +326,11 @@ def test_data_prepare_fails_with_3_for_missing_data() -> None:
     assert "is ready" in call("data", "prepare", "digits")
 
 
-def test_data_prepare_without_names_leaves_out_the_users_own_images() -> None:
-    rows = parsed("data", "prepare", "--no-download", code=3)
-    assert "imagefolder" not in [row["name"] for row in rows]
+def test_data_prepare_without_names_decodes_what_is_found_and_downloads_nothing() -> None:
+    rows = {row["name"]: row for row in parsed("data", "prepare")}
+    assert {row["state"] for row in rows.values()} == {"ready"}
+    assert "digits" in rows
+    assert not rows.keys() & {"mnist", "svhn", "imagefolder"}
 
 
 COMMAND_NAMES = [name for name in COMMANDS if name in {

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from lbench.data.mnist import MD5, Mnist
+from lbench.data.mnist import FILES, MD5, Mnist
 from lbench.errors import DataError
 
 Bytes = npt.NDArray[np.uint8]
@@ -22,12 +22,13 @@ def test_mnist_is_bit_exact(real_data: Path) -> None:
     data = Mnist().load(real_data, download=False)
     assert (data.title, data.variant) == ("MNIST", "canonical")
     assert (len(data.train), len(data.test), data.shape) == (60_000, 10_000, (1, 28, 28))
+    sums = dict(zip(FILES, MD5["MNIST"], strict=True))
     for split, name in ((data.train, "train"), (data.test, "t10k")):
         images = hashlib.md5(idx_header(split.images.shape) + split.images.tobytes())
         labels = split.labels.astype(np.uint8)
-        assert images.hexdigest() == MD5[f"{name}-images-idx3-ubyte"]
+        assert images.hexdigest() == sums[f"{name}-images-idx3-ubyte"]
         digits = hashlib.md5(idx_header(labels.shape) + labels.tobytes())
-        assert digits.hexdigest() == MD5[f"{name}-labels-idx1-ubyte"]
+        assert digits.hexdigest() == sums[f"{name}-labels-idx1-ubyte"]
     assert data.mean == pytest.approx((0.1307,), abs=1e-4)
     assert data.std == pytest.approx((0.3081,), abs=1e-4)
 
