@@ -24,6 +24,7 @@ def lbench_networks() -> list[NetworkEntry]:
     vgg, lenet = "lbench.networks.vgg:Vgg", "lbench.networks.lenet:Lenet"
     lfnn = "lbench.networks.lfnn_v1:LfnnV1"
     imagenet = "lbench.networks.imagenet_resnet:ImagenetResnet"
+    vit, convnext = "lbench.networks.vit:Vit", "lbench.networks.convnext:ConvNext"
     return [
         NetworkEntry("mlp", "Fully connected ReLU network of any widths", mlp),
         NetworkEntry(
@@ -78,6 +79,12 @@ def lbench_networks() -> list[NetworkEntry]:
                 "widths": (128, 128, 128, 256, 256, 512, 512, 512, 512),
                 "pools": (4, 6, 8, 9),
             },
+        ),
+        NetworkEntry(
+            "vgg-37m",
+            "Six convolutions and a layer of 1200 units, 37.2M parameters on Tiny ImageNet",
+            vgg,
+            {"widths": (400, 400, 800, 800, 800, 800), "pools": (1, 2, 4, 6), "hidden": (1200,)},
         ),
         NetworkEntry("resnet", "Residual network for small images, any depth and width", resnet),
         NetworkEntry("resnet8", "Residual network of 8 layers", resnet, {"depth": 8}),
@@ -154,6 +161,28 @@ def lbench_networks() -> list[NetworkEntry]:
             "LocalMixer L/8/64, 13.1M parameters on CIFAR-10 with local heads",
             mixer,
             {"patches": 8, "channels": 2048, "groups": 64, "depth": 4},
+        ),
+        NetworkEntry(
+            "mixer-l",
+            "LocalMixer L/32/64, 26.6M parameters on ImageNet with local heads",
+            mixer,
+            {"patches": 32, "channels": 2048, "groups": 64, "depth": 4},
+        ),
+        NetworkEntry("vit-tiny", "Vision transformer, Ti/16 on ImageNet, 5.7M parameters", vit),
+        NetworkEntry(
+            "vit-s16",
+            "Vision transformer S/16, 22.1M parameters on ImageNet",
+            vit,
+            {"patch": 16, "channels": 384, "heads": 6},
+        ),
+        NetworkEntry(
+            "vit-b16",
+            "Vision transformer B/16 in torchvision's layout, 86.6M parameters on ImageNet",
+            vit,
+            {"patch": 16, "channels": 768, "heads": 12},
+        ),
+        NetworkEntry(
+            "convnext-tiny", "ConvNeXt-T in torchvision's layout, 28.6M parameters", convnext
         ),
         NetworkEntry(
             "lfnn-v1-mnist", "Two pairs of convolutions, as in LFNN's first code for MNIST", lfnn

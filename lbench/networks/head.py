@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from lbench.errors import UsageError
 from lbench.init import Init
@@ -13,38 +13,11 @@ from lbench.network import Block, Network, Readout, spatial_mean
 
 
 class PooledLayer(Layer):
-    """A linear map of an example's features; those with positions are averaged over them first.
-
-    Args:
-        name: as in :class:`Layer`.
-        linear: the map.
-        before: the normalisation of the averaged features; None for none.
-    """
-
-    def __init__(self, name: str, linear: nn.Linear, before: nn.Module | None = None) -> None:
-        super().__init__(name, linear)
-        self.before = before
+    """A linear map of an example's features; those with positions are averaged over them first."""
 
     def transform(self, x: Tensor) -> Tensor:
         """Map (batch, features) or (batch, features, height, width) to (batch, width)."""
-        return super().transform(_pooled(x, self.before))
-
-
-class NormedReadout(Readout):
-    """A readout that normalises the averaged features in front of its map.
-
-    Args:
-        linear: the map to logits.
-        before: the normalisation of (batch, features).
-    """
-
-    def __init__(self, linear: nn.Linear, before: nn.Module) -> None:
-        super().__init__(linear)
-        self.before = before
-
-    def forward(self, h: Tensor) -> Tensor:
-        """Map (batch, features) or (batch, features, height, width) to logits (batch, classes)."""
-        return super().forward(_pooled(h, self.before))
+        return super().transform(spatial_mean(x))
 
 
 def with_head(
@@ -54,8 +27,6 @@ def with_head(
     hidden: Sequence[int],
     classes: int,
     init: Init,
-    *,
-    norm: nn.Module | None = None,
     dropout: float = 0.0,
 ) -> Network:
     """Return a network of these blocks, one more per fully connected layer, and a readout.
@@ -69,7 +40,6 @@ def with_head(
         hidden: units of the fully connected layers.
         classes: number of classes.
         init: draws the initial weights.
-        norm: normalisation of the averaged features; it belongs to the map that reads them.
         dropout: share of the fully connected layers' activations that is set to 0 in training.
 
     Raises:
@@ -84,17 +54,6 @@ def with_head(
     for number, units in enumerate(hidden, start=1):
         label = f"hidden{number}"
         linear = init.linear(label, features, units)
-        layer = PooledLayer(label, linear, norm) if number == 1 else Layer(label, linear)
-        blocks.append(Block(layer, dropout=dropout))
+        blocks.append(Block(PooledLayer(label, linear), dropout=dropout))
         features = units
-    linear = init.linear("readout", features, classes)
-    if norm is None or hidden:
-        return Network(blocks, Readout(linear))
-    return Network(blocks, NormedReadout(linear, norm))
-
-
-def _pooled(x: Tensor, norm: nn.Module | None) -> Tensor:
-    features = spatial_mean(x)
-    if norm is not None:
-        features = norm(features)
-    return features
+    return Network(blocks, Readout(init.linear("readout", features, classes)))

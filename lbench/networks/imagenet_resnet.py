@@ -130,7 +130,7 @@ class ImagenetResnet(NetworkSpec):
                 residual.append(self._residual(init, name, inputs, width, stride, dropout))
                 inputs = residual[-1].width
             blocks += residual if self.block == "residual" else [Chain(residual)]
-        return with_head("resnet", blocks, inputs, self.hidden, classes, init, dropout=dropout)
+        return with_head("resnet", blocks, inputs, self.hidden, classes, init, dropout)
 
     def weight_names(self, layer: str, own: str) -> tuple[str, ...]:
         """Return torchvision's name; the fully connected layers are in no file."""

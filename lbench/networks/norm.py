@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -47,6 +48,39 @@ class LocalNorm(nn.Module):
         centred = grouped - grouped.mean(2, keepdim=True)
         scale = (centred.square().mean(2, keepdim=True) + self.eps).rsqrt()
         return (centred * scale).view_as(z)
+
+
+class ChannelNorm(nn.LayerNorm):
+    """Layer normalisation of the channels at each position, with learned scale and shift.
+
+    Args:
+        width: the number of channels.
+        eps: a number that is added to the variance.
+    """
+
+    def __init__(self, width: int, eps: float = 1e-6) -> None:
+        super().__init__(width, eps=eps)
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Normalise (batch, channels, height, width)."""
+        return super().forward(z.movedim(1, -1)).movedim(-1, 1)
+
+
+class LayerScale(nn.Module):
+    """A learned factor per channel (Touvron et al. 2021, arXiv:2103.17239, Section 2).
+
+    Args:
+        width: the number of channels.
+        value: the factor at the beginning.
+    """
+
+    def __init__(self, width: int, value: float) -> None:
+        super().__init__()
+        self.layer_scale = nn.Parameter(torch.full((width, 1, 1), value))
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Multiply (batch, channels, height, width) by the factors."""
+        return self.layer_scale * z
 
 
 @contextmanager

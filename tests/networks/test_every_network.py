@@ -12,6 +12,7 @@ from torch import Tensor
 from lbench import Init, Network
 from lbench.errors import UsageError
 from lbench.networks.cnn import Cnn
+from lbench.networks.convnext import ConvNext
 from lbench.networks.imagenet_resnet import ImagenetResnet
 from lbench.networks.lenet import Lenet
 from lbench.networks.lfnn_v1 import LfnnV1
@@ -22,6 +23,7 @@ from lbench.networks.one_vs_all import OneVsAll
 from lbench.networks.resnet import Resnet
 from lbench.networks.spec import NetworkSpec, network_spec
 from lbench.networks.vgg import Vgg
+from lbench.networks.vit import Vit
 from lbench.randomness import Randomness
 from lbench.recipe import Recipe
 from lbench.registry import registry
@@ -40,12 +42,14 @@ THIN: Mapping[type[NetworkSpec], Mapping[str, Any]] = {
     Resnet: {"width": 2},
     ImagenetResnet: {"width": 2},
     LocalMixer: {"channels": 8, "groups": 2},
+    Vit: {"channels": 16, "heads": 2, "depth": 3},
+    ConvNext: {"widths": (4, 4, 6, 6)},
     LfnnV1: {"widths": (4, 3, 5, 4)},
 }
-"""Options that make a network of each family small without changing its number of blocks."""
+"""Options that make a network of each family small, with the parts and kinds of blocks it has."""
 
 SHAPE, CLASSES = (2, 8, 8), 5
-REPEATED = ("resnet34", "resnet101", "resnet152")
+REPEATED = ("resnet34", "resnet101", "resnet152", "vit-s16", "vit-b16", "mixer-l")
 """Networks that repeat the blocks of a shallower one, which these tests examine."""
 NAMES = [name for name in registry().networks if name not in REPEATED]
 EVERY = pytest.mark.parametrize("name", NAMES)
@@ -163,12 +167,12 @@ def test_the_audits_network_accepts_its_images(cls: type[NetworkSpec]) -> None:
 
 @pytest.mark.parametrize("cls", THIN)
 def test_a_few_steps_of_bp_lower_the_loss(cls: type[NetworkSpec]) -> None:
-    init = Init(0)
+    steps, init = 40 if cls is Vit else 20, Init(0)
     network = cls(**{**cls().model_dump(), **THIN[cls]}).build(init, SHAPE, CLASSES)
     rule = Bp(network, Task("toy", SHAPE, CLASSES), Bp.Config(), init)
     rule.attach({group.name: Update(group, Recipe(lr=0.01)) for group in rule.groups()})
     batch, losses = Batch(images(), torch.tensor([0, 3, 1, 4])), []
-    for index in range(20):
+    for index in range(steps):
         s = Step(Randomness(0), index)
         rule.step(batch, s)
         losses.append(s.logs["loss"].item())

@@ -9,14 +9,18 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.autograd import forward_ad
+from torch.nn import functional as F
 
 from lbench.data import _torchvision
 from lbench.errors import UsageError
 from lbench.init import Init
 from lbench.network import Chain
+from lbench.networks.convnext import ConvNext
 from lbench.networks.given_weights import fill
 from lbench.networks.imagenet_resnet import ImagenetResnet
 from lbench.networks.spec import NetworkSpec, network_spec
+from lbench.networks.vit import Vit, attention
 from lbench.registry import registry
 from tests.networks.shapes import without_values
 
@@ -55,7 +59,11 @@ def varied(make: Callable[..., nn.Module], *args: Any, **options: Any) -> nn.Mod
 
 @pytest.mark.parametrize(
     ("name", "theirs"),
-    [(f"resnet{depth}", f"resnet{depth}") for depth in (18, 34, 50, 101, 152)],
+    [
+        *((f"resnet{depth}", f"resnet{depth}") for depth in (18, 34, 50, 101, 152)),
+        ("vit-b16", "vit_b_16"),
+        ("convnext-tiny", "convnext_tiny"),
+    ],
 )
 def test_parameter_counts_for_1000_classes_are_torchvisions(name: str, theirs: str) -> None:
     with torch.device("meta"):
@@ -82,6 +90,35 @@ def test_a_resnet_of_bottlenecks_with_torchvisions_weights_has_its_logits() -> N
     bottleneck = models.resnet.Bottleneck
     model = varied(models.resnet.ResNet, bottleneck, [2, 1, 1, 1], num_classes=7)
     assert_same_logits(spec_of("resnet50", stages=(2, 1, 1, 1)), model, 72)
+
+
+def test_a_vision_transformer_with_torchvisions_weights_has_its_logits() -> None:
+    model = varied(
+        models.VisionTransformer, image_size=16, patch_size=4, num_layers=2, num_heads=3,
+        hidden_dim=24, mlp_dim=96, num_classes=7,
+    )  # fmt: skip
+    assert_same_logits(Vit(patch=4, channels=24, depth=2, heads=3), model, 16)
+
+
+def test_a_convnext_with_torchvisions_weights_has_its_logits() -> None:
+    setting = models.convnext.CNBlockConfig
+    model = varied(
+        models.convnext.ConvNeXt,
+        [setting(12, 24, 2), setting(24, 36, 1), setting(36, None, 2)],
+        num_classes=7,
+    )
+    spec = ConvNext(stages=(2, 1, 2), widths=(12, 24, 36))
+    assert_same_logits(spec, model, 72)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "theirs"), [("vit-b16", "vit_b_16"), ("convnext-tiny", "convnext_tiny")]
+)
+def test_other_networks_with_torchvisions_weights_have_its_logits(name: str, theirs: str) -> None:
+    options = {"stochastic_depth_prob": 0.0} if theirs == "convnext_tiny" else {}
+    model = varied(getattr(models, theirs), num_classes=7, **options)
+    assert_same_logits(spec_of(name), model, 224)
 
 
 @pytest.mark.slow
@@ -129,3 +166,67 @@ def test_stages_and_hidden_layers_need_positive_numbers() -> None:
         with pytest.raises(UsageError) as refused:
             ImagenetResnet(**options).build(Init(0), (3, 8, 8), 4)
         assert refused.value.hint
+
+
+def test_a_vision_transformers_weights_may_have_timms_names() -> None:
+    spec = Vit(patch=4, channels=6, depth=2, heads=2)
+    network = spec.build(Init(0), (3, 8, 8), 5)
+    names = {
+        "cls_token", "pos_embed", "norm.bias", "patch_embed.proj.weight", "blocks.0.attn.qkv.bias",
+        "blocks.1.norm2.weight", "blocks.1.mlp.fc2.bias", "blocks.0.attn.proj.weight", "head.bias",
+    }  # fmt: skip
+    layers = [*network.layers, network.readout]
+    parts = [
+        (getattr(layer, "name", "readout"), own)
+        for layer in layers for own, _ in layer.named_parameters()
+    ]  # fmt: skip
+    timm = {spec.weight_names(layer, own)[1] for layer, own in parts}
+    assert names <= timm
+    assert len(timm) == len(parts) == 12 * 2 + 8
+    assert spec.weight_names("readout", "linear.bias") == ("heads.head.bias", "head.bias")
+
+
+@pytest.mark.parametrize(
+    ("side", "patch"), [(8, 1), (28, 4), (32, 4), (64, 8), (9, 1), (80, 16), (224, 16)]
+)
+def test_a_vision_transformer_has_patches_that_fit_the_image(side: int, patch: int) -> None:
+    conv: Any = without_values(Vit(channels=3, depth=1), (3, side, side), 5).layers[0].affine
+    assert conv.stride == conv.kernel_size == (patch, patch)
+
+
+def test_without_a_class_token_the_tokens_lie_on_a_grid() -> None:
+    network = Vit(channels=6, depth=2, heads=2, pool="mean").build(Init(0), (3, 16, 24), 5).eval()
+    x = torch.randn(2, 3, 16, 24)
+    tokens = network.blocks[0](x)
+    assert tokens.shape == (2, 6, 8, 12)
+    encoder, _ = network.blocks[1].parts
+    h = encoder(tokens)
+    logits = network.readout(F.layer_norm(h.mean((2, 3)), (6,), eps=1e-6))
+    torch.testing.assert_close(network(x), logits)
+
+
+def test_attention_has_the_same_values_with_and_without_a_tangent() -> None:
+    generator = torch.Generator().manual_seed(0)
+    qkv, noise = (torch.randn(2, 18, 5, 1, generator=generator).double() for _ in range(2))
+    with forward_ad.dual_level():
+        value, tangent = forward_ad.unpack_dual(attention(forward_ad.make_dual(qkv, noise), 2))
+    torch.testing.assert_close(value, attention(qkv, 2))
+    step = 1e-6 * noise
+    slope = (attention(qkv + step, 2) - attention(qkv - step, 2)) / 2e-6
+    torch.testing.assert_close(tangent, slope, rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        (Vit(patch=5), "8x8 into patches of 5x5"),
+        (Vit(heads=5), "5 heads of 192 channels"),
+        (ConvNext(stages=(1,)), "each stage"),
+        (ConvNext(stages=(), widths=()), "each stage"),
+        (ConvNext(stages=(1, 0), widths=(4, 4)), "each stage"),
+    ],
+)
+def test_options_that_do_not_fit_are_refused(spec: NetworkSpec, message: str) -> None:
+    with pytest.raises(UsageError, match=message) as refused:
+        spec.build(Init(0), (3, 8, 8), 4)
+    assert refused.value.hint
