@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from lbench.registry import registry
 
 __all__ = [
     "add_test_reads",
+    "cache_limit_option",
     "data_dir_option",
     "data_option",
     "device_option",
@@ -61,6 +63,35 @@ data_option: Callable[[Any], Any] = click.option(
     metavar="NAME=VALUE",
     callback=_settings,
     help="An option of the dataset; may be repeated.",
+)
+
+
+def _cache_limit(ctx: click.Context, parameter: click.Parameter, value: str | None) -> None:
+    if value is None:
+        return
+    from lbench.data.cache_files import VARIABLE, parse_limit
+
+    parse_limit(value, "--cache-limit")
+    before = os.environ.get(VARIABLE)
+
+    def restore() -> None:
+        if before is None:
+            os.environ.pop(VARIABLE, None)
+        else:
+            os.environ[VARIABLE] = before
+
+    # Worker processes inherit the variable.
+    os.environ[VARIABLE] = value
+    ctx.call_on_close(restore)
+
+
+cache_limit_option: Callable[[Any], Any] = click.option(
+    "--cache-limit",
+    metavar="SIZE",
+    callback=_cache_limit,
+    expose_value=False,
+    help="Largest size of all decoded datasets together, such as 500MB, or none; those that were "
+    "used longest ago are removed. Default: LBENCH_CACHE_LIMIT, else 20GB.",
 )
 
 

@@ -1,17 +1,19 @@
-"""``lbench data``: show which datasets are available, and decode them in advance."""
+"""``lbench data``: show which datasets are available, decode them ahead, remove decoded files."""
 
 from __future__ import annotations
 
 import shlex
+import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from lbench.api.progress import say
 from lbench.cli.common import (
     add_test_reads,
+    cache_limit_option,
     data_dir_option,
     data_option,
     home_option,
@@ -20,10 +22,14 @@ from lbench.cli.common import (
     print_json,
 )
 from lbench.containment import contained
-from lbench.errors import DataError, UsageError
+from lbench.errors import DataError, UsageError, printable, unknown
 from lbench.home import Home
 from lbench.output.table import NONE, Table, count
+from lbench.plurals import counted
 from lbench.registry import registry
+
+if TYPE_CHECKING:
+    from lbench.data.cache_files import CacheFile
 
 names_argument = click.argument(
     "names",
@@ -37,7 +43,7 @@ names_argument = click.argument(
 
 @click.group(epilog="Example: lbench data status mnist")
 def command() -> None:
-    """Show which datasets are available, or decode them in advance."""
+    """Show which datasets are available, decode them in advance, or remove what was decoded."""
 
 
 @command.command(epilog="Example: lbench data status mnist cifar10")
@@ -86,6 +92,7 @@ def status(
             click.echo(f"{row['name']}: {row['path']}{digest}")
         for note in row["notes"]:
             click.echo(f"{row['name']}: {note}")
+    click.echo(f"\n{_cache_summary()}")
     shown = [row for row in rows if names or row["state"] == "damaged"]
     # Datasets that are made from the same files have the same message.
     for message, hint in dict.fromkeys((row["message"], row["hint"]) for row in shown):
@@ -105,6 +112,7 @@ def status(
     show_default=True,
     help="Download missing data, or do not.",
 )
+@cache_limit_option
 @plugin_option
 @json_option
 def prepare(
@@ -136,6 +144,90 @@ def prepare(
                 for note in row["notes"]:
                     click.echo(f"{row['name']}: {note}")
     return DataError.exit_code if failed else None
+
+
+@command.command(epilog="Example: lbench data clear cifar10 --yes")
+@names_argument
+@click.option("--yes", is_flag=True, help="Remove the files without asking.")
+@json_option
+def clear(names: tuple[str, ...], yes: bool, as_json: bool) -> int | None:
+    """Remove decoded data from the cache; the datasets themselves stay where they are.
+
+    Without a DATASET, remove all. Files that a running process uses stay, and the exit code is
+    then 1. Removed data is decoded again when a run needs it.
+    """
+    from lbench.data.cache import directory
+    from lbench.data.cache_files import cache_files
+
+    files = cache_files(directory())
+    known = dict.fromkeys([*registry().datasets, *(file.dataset for file in files)])
+    for name in names:
+        if name not in known:
+            raise unknown("dataset", name, known, listing="For all: lbench data status")
+    files = [file for file in files if not names or file.dataset in names]
+    if files:
+        _ask(files, yes, as_json)
+    rows = [
+        {
+            "dataset": file.dataset,
+            "path": printable(str(file.path)),
+            "bytes": file.size,
+            "last_use": file.used,
+            "removed": file.remove(),
+        }
+        for file in files
+    ]
+    if as_json:
+        print_json(rows)
+    else:
+        _show_removed(rows, names)
+    return None if all(row["removed"] for row in rows) else 1
+
+
+def _ask(files: list[CacheFile], yes: bool, as_json: bool) -> None:
+    from lbench.data.cache_files import readable
+
+    if not as_json:
+        Table(
+            "",
+            ["dataset", "size", "last used"],
+            [[file.dataset, readable(file.size), file.last_use] for file in files],
+            right=[1],
+        ).print()
+    if yes:
+        return
+    what = f"{counted(len(files), 'decoded file')}, {readable(sum(f.size for f in files))}"
+    if not sys.stdin.isatty():
+        raise UsageError(
+            f"Removing {what}, needs a confirmation.", "Give --yes to remove without asking."
+        )
+    click.confirm(f"Remove {what}?", abort=True, err=True)
+
+
+def _show_removed(rows: list[dict[str, Any]], names: tuple[str, ...]) -> None:
+    from lbench.data.cache import directory
+    from lbench.data.cache_files import readable
+
+    if not rows:
+        of = f" of {', '.join(names)}" if names else ""
+        click.echo(f"There is no decoded data{of} in {printable(str(directory()))}.")
+        return
+    removed = [row["bytes"] for row in rows if row["removed"]]
+    click.echo(f"Removed {counted(len(removed), 'file')}: {readable(sum(removed))} are free.")
+    for row in rows:
+        if not row["removed"]:
+            click.echo(f"{row['dataset']}: {row['path']} stays, because a process uses it.")
+
+
+def _cache_summary() -> str:
+    from lbench.data.cache import directory
+    from lbench.data.cache_files import cache_files, limit, readable
+
+    files, allowed = cache_files(directory()), limit()
+    size = readable(sum(file.size for file in files))
+    most = "" if allowed is None else f" of at most {readable(allowed)}"
+    where = printable(str(directory()))
+    return f"{counted(len(files), 'decoded file')}, {size}{most}, in {where}"
 
 
 def prepare_with(name: str, data_dir: Path | None, data: Mapping[str, str]) -> str:

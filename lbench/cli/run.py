@@ -10,6 +10,7 @@ import click
 
 from lbench.api.progress import say
 from lbench.cli.common import (
+    cache_limit_option,
     data_dir_option,
     device_option,
     home_option,
@@ -177,6 +178,7 @@ def conditions_options(command: Any) -> Any:
 @click.command(name="run")
 @request_options
 @conditions_options
+@cache_limit_option
 @home_option
 @plugin_option
 @json_option

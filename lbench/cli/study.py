@@ -10,6 +10,7 @@ import click
 
 from lbench.api.progress import duration, say
 from lbench.cli.common import (
+    cache_limit_option,
     data_dir_option,
     device_option,
     home_option,
@@ -91,6 +92,7 @@ def study_options(command: Any) -> Any:
             ),
             click.option("--fresh", is_flag=True, help="Start a new process for each run."),
             data_dir_option,
+            cache_limit_option,
             plugin_option,
             home_option,
             json_option,

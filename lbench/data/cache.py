@@ -17,6 +17,7 @@ from typing import IO, Any
 import numpy as np
 import platformdirs
 
+from lbench.data.cache_files import hold, limit, make_room, touch
 from lbench.data.content import finish
 from lbench.data.dataset import Dataset, Raw, Split
 from lbench.data.lock import locked
@@ -25,6 +26,8 @@ from lbench.errors import DataError
 
 MAGIC = b"LBENCHD1"
 PAGE = 4096
+LOCK = "cache.lock"
+"""The lock of the directory: one process at a time makes room and writes."""
 
 
 def directory(cache_dir: Path | str | None = None) -> Path:
@@ -44,16 +47,20 @@ def fetch(path: Path, name: str, build: Callable[[], Raw]) -> Dataset:
     One process builds; others wait and open the file that it wrote.
 
     Raises:
-        DataError: ``build`` raised it, or the cache cannot be written.
+        DataError: ``build`` raised it, the data is larger than the limit of the cache, or the
+            cache cannot be written.
+        UsageError: the limit is no size.
     """
     if (dataset := load(path)) is not None:
+        touch(path)
         return dataset
+    allowed = limit()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with locked(path.with_suffix(".lock"), f"it decodes {name} into {path}"):
             if (dataset := load(path)) is not None:
                 return dataset
-            write(path, finish(name, build()))
+            write(path, finish(name, build()), allowed)
     except OSError as error:
         raise DataError(
             f"The cache {path} cannot be written: {error.strerror or error}.",
@@ -71,9 +78,10 @@ def load(path: Path) -> Dataset | None:
         with path.open("rb") as file:
             header = read_header(file)
             size = os.fstat(file.fileno()).st_size
-        if header is None or size != header["bytes"]:
-            return None
-        pages = np.memmap(path, dtype=np.uint8, mode="r").view(np.ndarray)
+            if header is None or size != header["bytes"] or not hold(file):
+                return None
+            # The mapping has a copy of the file's handle, and with it the lock.
+            pages = np.memmap(file, dtype=np.uint8, mode="r").view(np.ndarray)
         splits = {}
         for which, spec in header["splits"].items():
             shape, at, labels_at = tuple(spec["shape"]), spec["images"], spec["labels"]
@@ -109,10 +117,16 @@ def read_header(file: IO[bytes]) -> dict[str, Any] | None:
     return header if isinstance(header, dict) else None
 
 
-def write(path: Path, dataset: Dataset) -> None:
-    """Write ``dataset`` under ``path``; the caller holds the lock.
+def write(path: Path, dataset: Dataset, allowed: int | None = None) -> None:
+    """Write ``dataset`` under ``path``, after making room for it; the caller holds its lock.
+
+    Args:
+        path: the file.
+        dataset: its content.
+        allowed: the limit of all decoded files together, in bytes; None for none.
 
     Raises:
+        DataError: it is larger than the limit of the cache.
         OSError: it cannot be written.
     """
     splits = {"train": dataset.train, "test": dataset.test}
@@ -137,23 +151,25 @@ def write(path: Path, dataset: Dataset) -> None:
         at = round_up(at + 8 * len(split))
     text = json.dumps({**header, "splits": specs, "bytes": at}).encode()
 
-    temporary = path.with_suffix(".tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(MAGIC + len(text).to_bytes(8, "little") + text)
-            for which, split in splits.items():
-                file.seek(specs[which]["images"])
-                file.write(np.ascontiguousarray(split.images).data)
-            for which, split in splits.items():
-                file.seek(specs[which]["labels"])
-                file.write(np.ascontiguousarray(split.labels, dtype="<i8").data)
-            file.truncate(at)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    sync_directory(path.parent)
+    with locked(path.parent / LOCK, "it writes decoded data"):
+        make_room(path, at, allowed)
+        temporary = path.with_suffix(".tmp")
+        try:
+            with temporary.open("wb") as file:
+                file.write(MAGIC + len(text).to_bytes(8, "little") + text)
+                for which, split in splits.items():
+                    file.seek(specs[which]["images"])
+                    file.write(np.ascontiguousarray(split.images).data)
+                for which, split in splits.items():
+                    file.seek(specs[which]["labels"])
+                    file.write(np.ascontiguousarray(split.labels, dtype="<i8").data)
+                file.truncate(at)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+        sync_directory(path.parent)
 
 
 def sync_directory(path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Functions behind ``lbench data status`` and ``lbench data prepare``."""
+"""Functions behind ``lbench data status``, ``prepare`` and ``clear``."""
 
 from __future__ import annotations
 
@@ -36,6 +36,7 @@ def status(
         "shape": None,
         "classes": None,
         "cache": None,
+        "cache_bytes": None,
         "downloadable": bool(source.torchvision),
         "notes": [],
         "message": None,
@@ -51,7 +52,8 @@ def status(
         }
         dataset = source.ready(location, cache_dir)
         if source.cached and dataset is not None:
-            report["cache"] = str(source.cache_path(location, cache_dir))
+            cache = source.cache_path(location, cache_dir)
+            report |= {"cache": str(cache), "cache_bytes": cache.stat().st_size}
     except DataError as error:
         state = "missing" if isinstance(error, MissingDataError) else "damaged"
         return report | {"state": state, "message": error.message, "hint": error.hint}

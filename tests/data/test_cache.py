@@ -167,7 +167,7 @@ def test_a_crash_while_writing_leaves_no_cache_that_would_be_used(
     assert [p for p in own_caches.iterdir() if p.suffix == ".bin"] == []
     assert [p for p in own_caches.iterdir() if p.suffix == ".tmp"] != []
     assert len(Mnist().load(mnist_dir).train) == 60
-    assert sorted(p.suffix for p in own_caches.iterdir()) == [".bin", ".lock"]
+    assert sorted(p.suffix for p in own_caches.iterdir()) == [".bin", ".lock", ".lock"]
 
 
 SLOW = """
