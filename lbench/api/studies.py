@@ -21,6 +21,7 @@ from lbench.threads import requested
 
 if TYPE_CHECKING:
     from lbench.studies.definition import Study
+    from lbench.studies.estimate import StudyCost
     from lbench.studies.study_plan import StudyPlan
 
 
@@ -54,15 +55,13 @@ class Planned:
         plan: its points, with everything checked.
         workers: settings of the worker processes.
         devices: device of each worker process.
-        seconds: estimated time, without the points that could not be timed.
-        untimed: number of points that could not be timed.
+        cost: what it is estimated to cost.
     """
 
     plan: StudyPlan
     workers: Workers
     devices: Sequence[str]
-    seconds: float
-    untimed: int
+    cost: StudyCost
 
 
 def study(
@@ -303,7 +302,7 @@ def plan_study(
 
     from lbench.studies.driver import cores_per_worker, worker_devices
     from lbench.studies.equal_operations import with_budgets
-    from lbench.studies.estimate import estimated_seconds
+    from lbench.studies.estimate import study_cost
     from lbench.studies.plan import plan
     from lbench.studies.step_costs import step_costs
     from lbench.training.device import pick
@@ -324,9 +323,8 @@ def plan_study(
         study_plan, torch.device(devices[0]), threads, notify, cores_per_worker(len(devices))
     )
     study_plan = with_budgets(study_plan, {key: cost.flops for key, cost in costs.items()})
-    seconds = estimated_seconds(study_plan, costs) / len(devices)
-    untimed = sum(point.key not in costs for point in study_plan.points)
-    return Planned(study_plan, replace(workers, threads=threads), devices, seconds, untimed)
+    cost = study_cost(study_plan, costs, len(devices))
+    return Planned(study_plan, replace(workers, threads=threads), devices, cost)
 
 
 def run_study(
@@ -348,7 +346,7 @@ def run_study(
     study = planned.plan.study
     notify = Notifier(progress)
     home.prepare()
-    display = StudyProgress(planned.seconds) if progress else SilentProgress()
+    display = StudyProgress(planned.cost.seconds) if progress else SilentProgress()
     with database_writer(home, partial(notify, fg="yellow")) as writer, display:
         ending = drive(
             planned.plan,
@@ -375,7 +373,7 @@ def _run(
     planned: Planned, home: Home, known: Registry, name: str, command: str, progress: bool
 ) -> StudyResult:
     if progress:
-        say_plan(planned.plan, list(planned.devices), planned.seconds, planned.untimed)
+        say_plan(planned.plan, list(planned.devices), planned.cost)
     return run_study(planned, home, known, name, command, progress=progress)
 
 

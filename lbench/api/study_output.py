@@ -14,21 +14,22 @@ from lbench.plurals import counted
 from lbench.registry import registry
 
 if TYPE_CHECKING:
+    from lbench.output.table import Table
     from lbench.report.study import Report
     from lbench.studies.definition import Study
+    from lbench.studies.estimate import StudyCost
     from lbench.studies.results import StudyResults
     from lbench.studies.runner import Ending
     from lbench.studies.study_plan import StudyPlan
 
 
-def say_plan(plan: StudyPlan, devices: list[str], seconds: float, untimed: int = 0) -> None:
+def say_plan(plan: StudyPlan, devices: list[str], cost: StudyCost) -> None:
     """Write the plan of a study and its estimated time to standard error.
 
     Args:
         plan: the plan.
         devices: device of each worker process.
-        seconds: estimated time, without the points that could not be timed.
-        untimed: number of points that could not be timed.
+        cost: what it is estimated to cost.
     """
     study = plan.study
     say(f"{study.title}\n" if study.path is not None else f"{study.title}: {study.name}\n")
@@ -51,10 +52,42 @@ def say_plan(plan: StudyPlan, devices: list[str], seconds: float, untimed: int =
         say(f"{note}\n")
     for refusal in plan.untrainable:
         say(f"Cannot be trained: {refusal.point.key}: {refusal.reason}\n")
+    untimed = cost.untimed
     without = f", without {counted(untimed, 'point')} that could not be timed" if untimed else ""
     say(
-        f"Estimated time: {duration(seconds)} for the whole study{without}. Finished runs are not "
-        "trained again.\n\n"
+        f"Estimated time: {duration(cost.seconds)} for the whole study{without}; "
+        f"{_hours(devices, cost)}. Finished runs are not trained again.\n\n"
+    )
+
+
+def _hours(devices: list[str], cost: StudyCost) -> str:
+    unit = "CPU" if "cpu" in devices else "GPU"
+    return f"{cost.core_hours:.{2 if cost.core_hours < 1 else 1}f} {unit}-hours"
+
+
+def cost_table(devices: list[str], cost: StudyCost) -> Table:
+    """Return the table of what each configuration costs, as ``--dry-run`` prints it.
+
+    Args:
+        devices: device of each worker process.
+        cost: what the study is estimated to cost.
+    """
+    from lbench.output.table import Table
+
+    rows = [
+        [key, str(point.runs), duration(point.run), duration(point.seconds)]
+        for key, point in cost.points.items()
+    ]
+    runs = sum(point.runs for point in cost.points.values())
+    total = sum(point.seconds for point in cost.points.values())
+    processes = counted(len(devices), "worker process", "worker processes")
+    notes = [
+        f"{_hours(devices, cost)}; {duration(cost.seconds)} on {processes}, with their start and "
+        "the report. Pruned trials are estimated to take less than a run."
+    ]
+    names = ["configuration", "runs", "one run", "all runs"]
+    return Table(
+        "", names, [*rows, ["together", str(runs), "", duration(total)]], (1, 2, 3), (), (), notes
     )
 
 
@@ -69,8 +102,15 @@ def data_notes(plan: StudyPlan) -> list[str]:
     )
 
 
-def plan_json(plan: StudyPlan, seconds: float) -> dict[str, Any]:
-    """Return the object that ``--dry-run --json`` prints."""
+def plan_json(plan: StudyPlan, devices: list[str], cost: StudyCost) -> dict[str, Any]:
+    """Return the object that ``--dry-run --json`` prints.
+
+    Args:
+        plan: the plan.
+        devices: device of each worker process.
+        cost: what the study is estimated to cost.
+    """
+    costs = {key: (point.runs, round(point.seconds, 1)) for key, point in cost.points.items()}
     from lbench.studies.space import format_domain
 
     return {
@@ -80,6 +120,8 @@ def plan_json(plan: StudyPlan, seconds: float) -> dict[str, Any]:
                 "point": point.key,
                 "cell": plan.resolved[point.key].cell.id,
                 "space": {n: format_domain(d) for n, d in plan.spaces.get(point.key, {}).items()},
+                "runs": costs.get(point.key, (None, None))[0],
+                "seconds": costs.get(point.key, (None, None))[1],
             }
             for point in plan.points
         ],
@@ -89,7 +131,8 @@ def plan_json(plan: StudyPlan, seconds: float) -> dict[str, Any]:
         "absent": dict(plan.absent),
         "notes": data_notes(plan),
         "untrainable": {refusal.point.key: refusal.reason for refusal in plan.untrainable},
-        "seconds": round(seconds, 1),
+        "seconds": round(cost.seconds, 1),
+        "hours": {"cpu" if "cpu" in devices else "gpu": round(cost.core_hours, 3)},
     }
 
 

@@ -7,15 +7,13 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lbench.api.progress import duration, say
+from lbench.api.progress import LINE_INTERVAL, duration, line_interval, say
 from lbench.output.terminal import console, live
 
 if TYPE_CHECKING:
     from rich.live import Live
     from rich.table import Table
 
-LINE_INTERVAL = 10.0
-"""Seconds between two lines if standard error is not a terminal."""
 SHOWN_POINTS = 24
 """Number of points that the live table shows; it counts the others."""
 
@@ -51,7 +49,7 @@ class StudyProgress:
     def __init__(self, seconds: float | None = None) -> None:
         self.live = live(sys.stderr)
         self._points: dict[str, PointProgress] = {}
-        self._runs: dict[str, tuple[int, int]] = {}
+        self._runs: dict[str, str] = {}
         self._began = time.monotonic()
         self._done_before: int | None = None
         self._seconds = seconds
@@ -87,10 +85,17 @@ class StudyProgress:
         self._points.setdefault(key, PointProgress()).finals = (ended, wanted)
         self._write_line(key)
 
-    def run(self, name: str, done: int, steps: int) -> None:
-        """Receive the number of steps that a run has made, and of all its steps."""
+    def run(self, name: str, done: int, steps: int, left: float | None = None) -> None:
+        """Receive the steps that a run has made, all its steps, and its seconds that are left."""
         self._begin()
-        self._runs[name] = done, steps
+        share = f"{100 * done / steps:.0f} %" if steps else ""
+        self._runs[name] = share if left is None else f"{share}  {duration(left)} left"
+        now = time.monotonic()
+        since = now - max(self._shown_at, self._began)
+        if self._display is None and since >= line_interval(now - self._began):
+            self._shown_at = now
+            others = len(self._runs) - 1
+            say(f"{name}  {self._runs[name]}{f'  and {others} more running' if others else ''}\n")
 
     def over(self, name: str) -> None:
         """Receive that a run has ended."""
@@ -159,12 +164,12 @@ class StudyProgress:
             table.add_row(*self._columns(key, point))
         if len(incomplete) > SHOWN_POINTS:
             table.add_row(f"and {len(incomplete) - SHOWN_POINTS} more points")
-        for name, (done, steps) in self._runs.items():
-            table.add_row(f"  {name}", f"{100 * done / steps:.0f} %" if steps else "")
+        for name, progress in self._runs.items():
+            table.add_row(f"  {name}", progress)
         complete = len(self._points) - len(incomplete)
         left = self.left()
         if left is None and self._seconds is not None and not complete:
-            left = self._seconds
+            left = max(0.0, self._seconds - (time.monotonic() - self._began))
         summary = f"{complete} of {len(self._points)} points complete"
         table.add_row(summary, f"{duration(left)} left" if left else "")
         return table
@@ -185,7 +190,7 @@ class SilentProgress:
     def final(self, key: str, ended: int, wanted: int) -> None:
         """Show nothing."""
 
-    def run(self, name: str, done: int, steps: int) -> None:
+    def run(self, name: str, done: int, steps: int, left: float | None = None) -> None:
         """Show nothing."""
 
     def over(self, name: str) -> None:

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lbench.api.progress import Notifier, Progress
+from lbench.api.progress import Command, Notifier, Progress
 from lbench.api.run_result import RunResult
 from lbench.errors import UsageError
 from lbench.home import Home
 from lbench.registry import Registry, registry
 from lbench.rundir import RunDir
 from lbench.threads import requested
+from lbench.training.reporter import TIME_OVER
 
 if TYPE_CHECKING:
     from lbench.execute.driver import RunOutcome
@@ -34,7 +36,9 @@ class Conditions:
         seeds: the seeds, one run per seed.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:1``.
         threads: CPU threads; None for ``OMP_NUM_THREADS``, else a number that fits the network.
-        checkpoint_every: seconds between checkpoints.
+        checkpoint_every: seconds between checkpoints; None for every 30 seconds, or more rarely
+            where they would take more than a hundredth of the time.
+        max_hours: hours after which the runs stop; None for no limit.
         probes: names of the probes of the runs.
         force: train finished runs again, each as a new attempt.
         store: record the runs in the database.
@@ -45,7 +49,8 @@ class Conditions:
     seeds: Sequence[int] = (0,)
     device: str = "auto"
     threads: int | None = None
-    checkpoint_every: float = 30.0
+    checkpoint_every: float | None = None
+    max_hours: float | None = None
     probes: Sequence[str] = ()
     force: bool = False
     store: bool = True
@@ -70,7 +75,8 @@ def run(
     precision: str = "fp32",
     device: str = "auto",
     threads: int | None = None,
-    checkpoint_every: float = 30.0,
+    checkpoint_every: float | None = None,
+    max_hours: float | None = None,
     probes: Sequence[str] = (),
     force: bool = False,
     store: bool = True,
@@ -106,7 +112,9 @@ def run(
         precision: ``fp32`` or ``bf16``.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:1``.
         threads: CPU threads; None for ``OMP_NUM_THREADS``, else a number that fits the network.
-        checkpoint_every: seconds between checkpoints.
+        checkpoint_every: seconds between checkpoints; None for every 30 seconds, or more rarely
+            where they would take more than a hundredth of the time.
+        max_hours: hours after which the runs stop at a checkpoint; the same call continues them.
         probes: names of the probes of the runs.
         force: train finished runs again, each as a new attempt.
         store: record the runs in the database.
@@ -158,6 +166,7 @@ def run(
         device=device,
         threads=threads,
         checkpoint_every=checkpoint_every,
+        max_hours=max_hours,
         probes=tuple(probes),
         force=force,
         store=store,
@@ -192,10 +201,11 @@ def train(request: Request, conditions: Conditions, known: Registry) -> RunResul
         notify(note, fg="yellow")
     machine = _machine(conditions)
     conditions.home.prepare()
+    displays: dict[int, Progress] = {}
     with _writer(conditions, notify) as writer:
-        outcomes = _train(resolved, conditions, machine, writer, notify)
+        outcomes = _train(resolved, conditions, machine, writer, notify, displays)
     for outcome in outcomes:
-        _report_ending(outcome, notify)
+        _report_ending(outcome, displays.get(outcome.seed), notify)
     problem = None if writer is None else writer.error
     return RunResult(describe(resolved, outcomes), outcomes, problem)
 
@@ -292,9 +302,13 @@ def _train(
     machine: Machine,
     writer: Writer | None,
     notify: Notifier,
+    displays: dict[int, Progress],
 ) -> list[RunOutcome]:
-    from lbench.execute.driver import run_cell
+    """Train the runs; ``displays`` gets the display of each seed that is trained."""
+    from lbench.execute.driver import ended, run_cell
 
+    hours = conditions.max_hours
+    stop_at = None if hours is None else time.monotonic() + 3600 * hours
     cell = resolved.cell
     if writer is not None:
         for older in writer.older_code(cell.spec()):
@@ -307,7 +321,17 @@ def _train(
         notify(note)
 
     def reporter(seed: int) -> Reporter:
-        return (Progress if conditions.progress else _Silent)(f"seed {seed}")
+        later = 0
+        if not displays:  # only the first display announces how long the command takes
+            behind = conditions.seeds[conditions.seeds.index(seed) + 1 :]
+            later = sum(
+                conditions.force or not ended(conditions.home, cell, other, conditions.probes)
+                for other in behind
+            )
+        command = Command(cell.budget.epochs, later, stop_at, announce=not displays)
+        display = (Progress if conditions.progress else _Silent)(f"seed {seed}", command=command)
+        displays[seed] = display
+        return display
 
     return run_cell(
         resolved,
@@ -321,12 +345,15 @@ def _train(
     )
 
 
-def _report_ending(outcome: RunOutcome, notify: Notifier) -> None:
+def _report_ending(outcome: RunOutcome, display: Progress | None, notify: Notifier) -> None:
     """Report why a run has not finished."""
     result = outcome.result
     if outcome.stopped:
-        step = f" at step {result['steps']}" if result["status"] == "killed" else ""
-        notify(f"Stopped{step}. The same command continues from there.")
+        why = " because the time of --max-hours is over" if outcome.stopped == TIME_OVER else ""
+        at = ""
+        if result["status"] == "killed" and display is not None and display.steps is not None:
+            at = f" at step {result['steps']:,} of {display.steps:,}"
+        notify(f"Stopped{at}{why}. The same command continues from there.")
     if result["status"] in ("killed", "finished"):
         return
     notify(f"Seed {outcome.seed} {result['status']}: {result['reason']}", fg="red")

@@ -17,6 +17,7 @@ from lbench.home import Home
 from lbench.registry import registry
 
 __all__ = [
+    "TIME_OVER_CODE",
     "add_test_reads",
     "cache_limit_option",
     "data_dir_option",
@@ -24,6 +25,7 @@ __all__ = [
     "device_option",
     "home_option",
     "json_option",
+    "max_hours_option",
     "name_argument",
     "option_group",
     "plugin_option",
@@ -39,6 +41,16 @@ device_option = click.option(
     show_default=True,
     help="auto, cpu, cuda or cuda:1.",
 )
+TIME_OVER_CODE = 7
+"""Exit code of a command that stopped because the time of ``--max-hours`` is over."""
+
+max_hours_option = click.option(
+    "--max-hours",
+    type=click.FloatRange(0, min_open=True),
+    metavar="H",
+    help="Stop at a checkpoint after this time, with exit code 7; the same command continues.",
+)
+
 data_dir_option = click.option(
     "--data-dir",
     type=click.Path(path_type=Path, file_okay=False),

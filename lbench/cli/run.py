@@ -10,11 +10,13 @@ import click
 
 from lbench.api.progress import say
 from lbench.cli.common import (
+    TIME_OVER_CODE,
     cache_limit_option,
     data_dir_option,
     device_option,
     home_option,
     json_option,
+    max_hours_option,
     option_group,
     plugin_option,
     print_json,
@@ -22,6 +24,7 @@ from lbench.cli.common import (
 from lbench.containment import contained
 from lbench.errors import UsageError
 from lbench.home import Home
+from lbench.training.reporter import TIME_OVER
 
 if TYPE_CHECKING:
     from lbench.api.run_result import RunResult
@@ -152,10 +155,10 @@ def conditions_options(command: Any) -> Any:
             "--checkpoint-every",
             type=click.FloatRange(0),
             metavar="SECONDS",
-            default=30.0,
-            show_default=True,
-            help="Seconds between checkpoints.",
+            help="Seconds between checkpoints. Default: 30, or more where checkpoints would take "
+            "more than 1 % of the time.",
         ),
+        max_hours_option,
         click.option(
             "--probe",
             "probes",
@@ -193,6 +196,7 @@ def command(settings: dict[str, Any], conditions: dict[str, Any], home: Home, as
     lbench run --rule lfnn_l --dataset mnist --set leadership=0.5 --seeds 3
     lbench run --rule bp --dataset mnist --network mlp --net widths=300,300 --lr 0.002
     lbench run --rule lfnn --dataset imagefolder --data-dir pictures --data size=64
+    lbench run --rule bp --dataset cifar10 --max-hours 8
     """
     # Options and names are checked before torch is imported, so that errors appear at once.
     from lbench.api.training import Conditions, check_names, train
@@ -201,8 +205,10 @@ def command(settings: dict[str, Any], conditions: dict[str, Any], home: Home, as
     known = registry()
     names = (settings["rule"], settings["dataset"], settings["network"])
     check_names(known, *names, conditions["probes"])
-    if math.isnan(conditions["checkpoint_every"]):
-        raise click.BadParameter("it must be a number of seconds", param_hint="--checkpoint-every")
+    for name in ("checkpoint_every", "max_hours"):
+        if math.isnan(conditions[name] or 0.0):
+            flag = f"--{name.replace('_', '-')}"
+            raise click.BadParameter("it must be a number", param_hint=flag)
     seeds, store = range(conditions.pop("seeds")), not conditions.pop("no_store")
     request = _request(settings)
     with contained():
@@ -259,7 +265,8 @@ def refuse_misplaced(config: Mapping[str, Any], rule_options: Container[str]) ->
 
 def _exit_code(result: RunResult) -> int:
     if result.stopped:
-        return 130
+        time_over = any(outcome.stopped == TIME_OVER for outcome in result.outcomes)
+        return TIME_OVER_CODE if time_over else 130
     if not result.finished:
         return 1
     if result.problem is not None:

@@ -10,11 +10,13 @@ import click
 
 from lbench.api.progress import duration, say
 from lbench.cli.common import (
+    TIME_OVER_CODE,
     cache_limit_option,
     data_dir_option,
     device_option,
     home_option,
     json_option,
+    max_hours_option,
     plugin_option,
     print_json,
 )
@@ -84,8 +86,9 @@ def study_options(command: Any) -> Any:
                 "--timeout",
                 type=click.FloatRange(0, min_open=True),
                 metavar="SECONDS",
-                help="Stop after this time; the same command continues later.",
+                help="--max-hours in seconds.",
             ),
+            max_hours_option,
             click.option("--dry-run", is_flag=True, help="Print the plan; run nothing."),
             click.option(
                 "--yes", is_flag=True, help="Start without confirmation, however long it takes."
@@ -194,20 +197,27 @@ def run(
         options: values of the other options of :func:`study_options`.
     """
     from lbench.api.studies import Workers, plan_study, run_study
-    from lbench.api.study_output import plan_json, print_best, say_plan
+    from lbench.api.study_output import cost_table, plan_json, print_best, say_plan
 
+    if options["max_hours"] is not None:
+        if options["timeout"] is not None:
+            raise UsageError("--timeout and --max-hours are the same; give one of them.")
+        options["timeout"] = 3600 * options["max_hours"]
     names = ("device", "threads", "timeout", "fresh", "data_dir")
     workers = Workers(options["workers"], **{name: options[name] for name in names})
     with contained():
         planned = plan_study(
             study, home, registry(), workers, datasets, rules, check_home=not dry_run, notify=_note
         )
-    say_plan(planned.plan, list(planned.devices), planned.seconds, planned.untimed)
+    devices = list(planned.devices)
+    say_plan(planned.plan, devices, planned.cost)
     if dry_run:
         if as_json:
-            print_json(plan_json(planned.plan, planned.seconds))
+            print_json(plan_json(planned.plan, devices, planned.cost))
+        else:
+            cost_table(devices, planned.cost).print()
         return 0
-    _confirm(planned.seconds, yes=yes, timeout=workers.timeout)
+    _confirm(planned.cost.seconds, yes=yes, timeout=workers.timeout)
     with contained():
         result = run_study(planned, home, registry(), name, _command_line())
     if as_json:
@@ -229,6 +239,8 @@ def _exit_code(result: StudyResult) -> int:
         say(f"{result.problem.hint}\n")
     if result.ending.stopped == "interrupted":
         return 130
+    if result.ending.stopped == "timeout":
+        return TIME_OVER_CODE
     if result.ending.unfinished:
         return 1
     return 0 if result.problem is None else result.problem.exit_code
@@ -242,7 +254,7 @@ def _confirm(seconds: float, *, yes: bool, timeout: float | None) -> None:
         raise UsageError(
             f"The study would take about {duration(expected)}. Above {duration(ASK_BEYOND)} it "
             "needs a confirmation.",
-            "Give --yes to start it, --timeout SECONDS to run a part of it, or fewer --datasets, "
+            "Give --yes to start it, --max-hours H to run a part of it, or fewer --datasets, "
             "--trials or --seeds.",
         )
     click.confirm(f"The study takes about {duration(expected)}. Start?", abort=True, err=True)

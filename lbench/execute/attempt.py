@@ -31,12 +31,13 @@ class AttemptResult:
     Args:
         result: content of ``result.json``.
         cached: whether the run had ended before, so that nothing was done.
-        stopped: whether the run was interrupted.
+        stopped: why the run was stopped, one of :data:`lbench.training.reporter.CONTINUABLE`;
+            None if it was not.
     """
 
     result: dict[str, Any]
     cached: bool
-    stopped: bool
+    stopped: str | None
 
 
 def carry_out(
@@ -71,9 +72,9 @@ def carry_out(
         result = run_dir.result()
         if result is not None and result["status"] in ENDED and not missing(run_dir, probes):
             if trial or not finished_as_trial(result):
-                return AttemptResult(result, cached=True, stopped=False)
+                return AttemptResult(result, cached=True, stopped=None)
             result = complete_trial(resolved, seed, run_dir, machine, reporter())
-            return AttemptResult(result, cached=False, stopped=False)
+            return AttemptResult(result, cached=False, stopped=None)
         run_reporter = reporter()
         all_probes = _all_probes(home, resolved.cell, seed, probes, run_reporter)
         try:
@@ -94,7 +95,7 @@ def carry_out(
             classes = (resolved.cell.rule_class, type(resolved.cell.network_spec))
             if plugin_errors.outside_plugins(error, *classes):
                 raise
-            result, stopped = _failed(run_dir, error, *classes), False
+            result, stopped = _failed(run_dir, error, *classes), None
         finally:
             run_reporter.close()
     return AttemptResult(result, cached=False, stopped=stopped)

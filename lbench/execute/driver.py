@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lbench.execute.attempt import carry_out, locate
+from lbench.execute.attempt import ENDED, carry_out, locate
 from lbench.execute.writer import Writer
 from lbench.home import Home
 from lbench.rundir import RunDir
@@ -24,7 +24,8 @@ class RunOutcome:
 
     Args:
         cached: whether the run had ended before, so that it was not trained.
-        stopped: whether the command was interrupted; later seeds were then not begun.
+        stopped: why the command was stopped, ``interrupted`` or ``time over``; later seeds were
+            then not begun. None if it was not.
         result: content of ``result.json``.
         mlflow_run_id: id of the run in MLflow; None without a store.
     """
@@ -34,7 +35,7 @@ class RunOutcome:
     fingerprint: str
     run_dir: Path
     cached: bool
-    stopped: bool
+    stopped: str | None
     result: dict[str, Any]
     params: dict[str, int]
     mlflow_run_id: str | None = None
@@ -111,6 +112,12 @@ def run_cell(
     if writer is not None and any(RunDir(outcome.run_dir).spec() for outcome in outcomes):
         _publish(writer, cell, outcomes)
     return outcomes
+
+
+def ended(home: Home, cell: Cell, seed: int, probes: Sequence[str] = ()) -> bool:
+    """Return whether a run has ended, so that :func:`run_cell` does not train it."""
+    result = locate(home, cell, seed, probes=probes)[0].result()
+    return result is not None and result["status"] in ENDED
 
 
 def _publish(writer: Writer, cell: Cell, outcomes: Sequence[RunOutcome]) -> None:

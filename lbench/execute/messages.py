@@ -59,11 +59,19 @@ class Started:
 
 @dataclass(frozen=True, slots=True)
 class StepProgress:
-    """``done`` of a run's ``steps`` have been made; sent twice per second at most."""
+    """``done`` of a run's ``steps`` have been made; sent twice per second at most.
+
+    Args:
+        key: key of the job.
+        done: steps that have been made.
+        steps: steps of the whole run.
+        left: estimated seconds of the rest of the run; None while they are unknown.
+    """
 
     key: Hashable
     done: int
     steps: int
+    left: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,7 +45,7 @@ class Pool:
         threads: threads of PyTorch on the CPU, per worker; None chooses the number by each
             network's size.
         cores: cores per worker, used if ``threads`` is None.
-        checkpoint_every: seconds between checkpoints.
+        checkpoint_every: seconds between checkpoints; None for as many as cost little.
         plugin_files: plugins that are not installed.
         fresh: whether each job gets a new process.
         patience: seconds to wait for a run that another process has locked, such as a worker whose
@@ -59,7 +59,7 @@ class Pool:
         *,
         threads: int | None = None,
         cores: int = 1,
-        checkpoint_every: float = 30.0,
+        checkpoint_every: float | None = None,
         plugin_files: Sequence[Path] = (),
         fresh: bool = False,
         patience: float = 30.0,

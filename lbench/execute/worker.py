@@ -39,7 +39,7 @@ class Setup:
         device: name of the device.
         threads: threads of PyTorch on the CPU; None chooses the number by each network's size.
         cores: cores that a job may use if ``threads`` is None.
-        checkpoint_every: seconds between checkpoints.
+        checkpoint_every: seconds between checkpoints; None for as many as cost little.
         plugin_files: plugins that are not installed.
         patience: seconds to wait for a run that another process has locked.
     """
@@ -48,7 +48,7 @@ class Setup:
     device: str
     threads: int | None
     cores: int
-    checkpoint_every: float
+    checkpoint_every: float | None
     plugin_files: tuple[Path, ...]
     patience: float
 
@@ -87,7 +87,7 @@ def do(reporter: WorkerReporter, setup: Setup) -> Ended:
             done = _carry_out(reporter, setup)
     except LbenchError as error:
         kind = error.kind
-        done = AttemptResult(empty_result("failed", error.message), cached=False, stopped=False)
+        done = AttemptResult(empty_result("failed", error.message), cached=False, stopped=None)
     except KeyboardInterrupt:
         raise
     except BaseException as error:
@@ -95,7 +95,7 @@ def do(reporter: WorkerReporter, setup: Setup) -> Ended:
             why, kind = refused(error), SYSTEM
         else:
             why = plugin_errors.reason(error)
-        done = AttemptResult(empty_result("failed", why), cached=False, stopped=False)
+        done = AttemptResult(empty_result("failed", why), cached=False, stopped=None)
     location = reporter.location
     if location is not None and (location.run_dir.path / "spec.json").exists():
         if not reporter.announced:
@@ -147,4 +147,4 @@ def _carry_out(reporter: WorkerReporter, setup: Setup) -> AttemptResult:
                 reporter.note(f"Waiting. {error.message}")
             waiting = True
             time.sleep(PAUSE)
-    return AttemptResult(empty_result("killed", INTERRUPTED), cached=False, stopped=True)
+    return AttemptResult(empty_result("killed", INTERRUPTED), cached=False, stopped=INTERRUPTED)

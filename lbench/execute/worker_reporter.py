@@ -10,6 +10,7 @@ from typing import Any
 from lbench.execute.messages import Epoch, EpochAnswer, Job, Note, Started, StepProgress, Stop
 from lbench.rundir import RunDir, without_nan
 from lbench.training.cell import Cell
+from lbench.training.forecast import Estimate
 from lbench.training.reporter import INTERRUPTED
 
 PROGRESS_EVERY = 0.5
@@ -41,6 +42,7 @@ class WorkerReporter:
         self._reason: str | None = None
         self._steps = 0
         self._progress_at = 0.0
+        self._left: float | None = None
 
     def announce(self, steps: int, per_epoch: int) -> None:
         """Send that the run's directory has its ``spec.json``."""
@@ -84,7 +86,11 @@ class WorkerReporter:
         now = time.monotonic()
         if now - self._progress_at >= PROGRESS_EVERY:
             self._progress_at = now
-            self._send(StepProgress(self.job.key, done, self._steps))
+            self._send(StepProgress(self.job.key, done, self._steps, self._left))
+
+    def expect(self, estimate: Estimate) -> None:
+        """Keep the estimate for the next message on progress."""
+        self._left = estimate.left
 
     def epoch(self, row: dict[str, Any]) -> None:
         """Send the epoch to a driver that watches, and wait for its answer."""

@@ -40,7 +40,7 @@ def drive(
     data_dir: Path | None = None,
     plugin_files: Sequence[Path] = (),
     timeout: float | None = None,
-    checkpoint_every: float = 30.0,
+    checkpoint_every: float | None = None,
     fresh: bool = False,
 ) -> Ending:
     """Run the trials and final runs of a plan that have not ended yet.
@@ -58,7 +58,8 @@ def drive(
         data_dir: data directory that is searched first.
         plugin_files: plugin files that the worker processes load.
         timeout: seconds after which the study stops; None for no limit.
-        checkpoint_every: seconds between two checkpoints of a run.
+        checkpoint_every: seconds between two checkpoints of a run; None for as many as cost
+            little.
         fresh: whether each run has a new process. A search that minimises peak memory on a CPU
             always has new processes.
 

@@ -44,8 +44,8 @@ class Display(Protocol):
     def final(self, key: str, ended: int, wanted: int) -> None:
         """Show the number of ended final runs at a point."""
 
-    def run(self, name: str, done: int, steps: int) -> None:
-        """Show the current step of a run."""
+    def run(self, name: str, done: int, steps: int, left: float | None = None) -> None:
+        """Show the current step of a run, and the seconds that are left."""
 
     def over(self, name: str) -> None:
         """Remove a run that has ended."""
@@ -252,7 +252,7 @@ class Runner:
             if self.writer is not None:
                 self.writer.take(RunDir(event.run_dir))
         elif isinstance(event, StepProgress):
-            self.display.run(name, event.done, event.steps)
+            self.display.run(name, event.done, event.steps, event.left)
         elif isinstance(event, Note):
             self.display.note(f"{name}: {event.text}")
         elif isinstance(event, Ended):

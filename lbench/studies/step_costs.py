@@ -20,6 +20,7 @@ from lbench.studies.study_plan import StudyPlan
 from lbench.task import Batch
 from lbench.training import plugin_errors
 from lbench.training.evaluation import autocast, evaluate
+from lbench.training.full_audit import regrouped
 from lbench.training.optim import Update
 from lbench.training.resolve import Resolved
 from lbench.training.step_flops import StepFlops
@@ -39,11 +40,15 @@ class Cost:
         step: seconds per training step.
         evaluation: seconds per example for prediction.
         flops: floating-point operations of matrix products per training example.
+        threads: threads of torch on the CPU.
+        blocks: number of blocks that the network's layers are joined to; None for its own.
     """
 
     step: float
     evaluation: float
     flops: float
+    threads: int = 1
+    blocks: int | None = None
 
 
 def step_costs(
@@ -135,7 +140,8 @@ def _cost(resolved: Resolved, device: torch.device, threads: int | None, cores: 
             flops += phase.share / total * operations
     start = _now(device)
     evaluate(rule, data, cell.precision)
-    return Cost(step, (_now(device) - start) / len(data), flops)
+    evaluation = (_now(device) - start) / len(data)
+    return Cost(step, evaluation, flops, threads, regrouped(rule.network))
 
 
 def _phase(

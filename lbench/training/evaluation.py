@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import time
 from dataclasses import dataclass
 
 import torch
@@ -58,6 +59,20 @@ def predict_flops(rule: Rule, data: DeviceData, precision: str) -> float:
         rule.predict(x)
     rule.train()
     return float(products.flops / len(x))
+
+
+def prediction_seconds(rule: Rule, data: DeviceData, precision: str) -> float:
+    """Return the seconds per example of an evaluation, from the quicker of two batches."""
+    x, _ = data.batch(torch.arange(min(BATCH, len(data)), device=data.device))
+    rule.eval()
+    seconds = []
+    with torch.no_grad(), autocast(data.device, precision):
+        for _ in range(2):
+            started = time.perf_counter()
+            rule.predict(x).float().cpu()  # waits for the device
+            seconds.append(time.perf_counter() - started)
+    rule.train()
+    return min(seconds) / len(x)
 
 
 def evaluate(rule: Rule, data: DeviceData, precision: str) -> Evaluation:

@@ -28,9 +28,11 @@ from lbench.training import checkpoint, plugin_errors
 from lbench.training.cell import Cell
 from lbench.training.device_data import load_test_set, training_parts
 from lbench.training.files import Files
+from lbench.training.forecast import Forecast
+from lbench.training.full_audit import expected_seconds, regrouped
 from lbench.training.glances import Glances, glance_steps
 from lbench.training.memory import Peak
-from lbench.training.reporter import INTERRUPTED, Reporter
+from lbench.training.reporter import CONTINUABLE, INTERRUPTED, Reporter
 from lbench.training.resolve import VALIDATION, Resolved
 from lbench.training.results import audit, complete, finish, result_so_far
 from lbench.training.run_probes import Part, Probes, clear_probe_rows
@@ -48,14 +50,15 @@ class Machine:
     Args:
         device: device of the run.
         threads: threads of PyTorch on the CPU; None chooses the number by the network's size.
-        checkpoint_every: seconds between checkpoints.
+        checkpoint_every: seconds between checkpoints; None for as many as cost little, see
+            :class:`lbench.training.trainer_parts.Output`.
         cores: cores that a run may use if ``threads`` is None.
         audit: whether some steps of the run, and its rule on a small network, are audited.
     """
 
     device: torch.device
     threads: int | None = None
-    checkpoint_every: float = 30.0
+    checkpoint_every: float | None = None
     cores: int = field(default_factory=cores)
     audit: bool = True
 
@@ -133,7 +136,7 @@ def train(
     *,
     probes: Sequence[str] = (),
     trial: bool = False,
-) -> tuple[dict[str, Any], bool]:
+) -> tuple[dict[str, Any], str | None]:
     """Train the run to its end; the caller holds the directory's lock.
 
     Args:
@@ -143,9 +146,9 @@ def train(
             is not audited on a small network.
 
     Returns:
-        The content of ``result.json``, and whether the run was interrupted. With status ``killed``
-        there is no such file. After ``killed`` and ``pruned`` the same call continues from the
-        checkpoint.
+        The content of ``result.json``, and one of :data:`CONTINUABLE` if the run was stopped, else
+        None. With status ``killed`` there is no such file. After ``killed`` and ``pruned`` the same
+        call continues from the checkpoint.
     """
     peak = Peak(machine.device)
     cell = resolved.cell
@@ -163,36 +166,61 @@ def train(
     _write_spec(resolved, rule, seed, attempt, run_dir, machine, reporter, training, validation)
     (run_dir.path / "result.json").unlink(missing_ok=True)  # of a pruned run that continues
     started()
-    steps = glance_steps(procedure.plan, seed) if machine.audit else ()
+    steps = glance_steps(procedure.plan, seed) if machine.audit else frozenset[int]()
     glances = Glances(steps, seed, reading.of_dataset)
+    forecast = _forecast(resolved, rule, data, procedure.plan, steps, machine, trial=trial)
     trainer = Trainer(
         rule,
         TrainingData(_batches(cell, training, procedure.randomness), validation),
         procedure,
         Output(run_dir, reporter, machine.checkpoint_every),
-        Monitors(glances, run_probes, peak, reads),
+        Monitors(glances, run_probes, peak, forecast, reads),
     )
     with _stopping(trainer), reading.watching():
         try:
             trainer.train()
             result = finish(trainer, test, run_dir, description(resolved, seed), trial=trial)
         except StoppedError as stopped:
-            if str(stopped) == INTERRUPTED:
-                return result_so_far(trainer, "killed", INTERRUPTED), True
-            result = result_so_far(trainer, "pruned", str(stopped))
+            if (reason := str(stopped)) in CONTINUABLE:
+                return result_so_far(trainer, "killed", reason), reason
+            result = result_so_far(trainer, "pruned", reason)
         except DivergedError as error:
             result = result_so_far(trainer, "diverged", str(error))
         full = machine.audit and not trial and result["status"] != "pruned"
         result |= audit(cell, rule, trainer.glances, trainer.clock, reporter.note, full=full)
     if result["status"] == "pruned":
         write_json(run_dir.path / "result.json", result)
-        return result, False
+        return result, None
     if run_probes is not None:
         run_probes.finish()
     write_json(run_dir.path / "result.json", result)
     checkpoint.clear(run_dir.path)
     clear_probe_rows(run_dir)
-    return result, trainer.stop == INTERRUPTED
+    return result, _stopped(trainer)
+
+
+def _stopped(trainer: Trainer) -> str | None:
+    """Return why runs behind this one are not begun: an interrupt, or the time is over by now."""
+    stop = trainer.stop or trainer.reporter.stop_reason()
+    return stop if stop in CONTINUABLE else None
+
+
+def _forecast(
+    resolved: Resolved,
+    rule: Rule,
+    data: Parts,
+    plan: StepPlan,
+    glances: frozenset[int],
+    machine: Machine,
+    *,
+    trial: bool,
+) -> Forecast:
+    validation = 0 if data.validation is None else len(data.validation)
+    audited = machine.audit and not trial
+    seconds = expected_seconds(resolved.cell, regrouped(rule.network)) if audited else 0.0
+    # The test set is read with the last weights and those of lowest validation error.
+    end = validation if trial else resolved.dataset.examples[1] * (2 if validation else 1)
+    return Forecast(plan, validation, len(data.training) + end, glances, seconds)
 
 
 def complete_trial(

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from lbench.training.forecast import Estimate
 
 INTERRUPTED = "interrupted"
-"""The reason of a stop after which the run is to continue later; other reasons are a pruner's."""
+"""The reason of a stop by the user, after which the run is to continue later."""
+TIME_OVER = "time over"
+"""The reason of a stop because the time that the user gave is over."""
+CONTINUABLE = (INTERRUPTED, TIME_OVER)
+"""The reasons after which the run is to continue later; other reasons are a pruner's."""
 
 
 class Reporter(Protocol):
@@ -17,15 +24,17 @@ class Reporter(Protocol):
     def step(self, done: int, loss: float) -> None:
         """Receive the number of steps done so far, and the latest loss."""
 
+    def expect(self, estimate: Estimate) -> None:
+        """Receive how long the run takes, before a call of ``step``, as soon as it is known."""
+
     def epoch(self, row: dict[str, Any]) -> None:
         """Receive the line of the epoch log of an epoch that has ended."""
 
     def stop_reason(self) -> str | None:
         """Return why the run is to stop; None lets it continue.
 
-        The reason is :data:`INTERRUPTED` or a pruner's sentence. The trainer calls this before the
-        first step, at every check (:data:`lbench.training.trainer.CHECK_EVERY`) and after every
-        epoch.
+        The reason is one of :data:`CONTINUABLE`, or a pruner's sentence. The trainer calls this
+        before the first step, at every report of its progress and after every epoch.
         """
 
     def note(self, text: str) -> None:

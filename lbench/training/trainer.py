@@ -21,17 +21,22 @@ from lbench.step import Step
 from lbench.task import Batch
 from lbench.training import checkpoint
 from lbench.training.clock import Clock
-from lbench.training.evaluation import autocast, evaluate
+from lbench.training.evaluation import autocast, evaluate, prediction_seconds
+from lbench.training.forecast import Forecast
 from lbench.training.memory import Peak
 from lbench.training.optim import Update
 from lbench.training.pace import Pace
 from lbench.training.schedule import factor
 from lbench.training.step_flops import StepFlops
 from lbench.training.step_memory import StepMemory
-from lbench.training.trainer_parts import Monitors, Output, Procedure, TrainingData
+from lbench.training.trainer_parts import Interval, Monitors, Output, Procedure, TrainingData
 
 CHECK_EVERY = 25
-"""Steps between two checks of the loss, the time and the stop flag; a check may sync the device."""
+"""Steps between two checks of the losses and the time; a check may sync the device."""
+REPORT_EVERY = 1.0
+"""Seconds after which the progress is reported and a stop is seen to, however few steps it was."""
+QUICK = 10.0
+"""Seconds of training that are left above which the speed of predictions is measured beforehand."""
 
 
 class DivergedError(Exception):
@@ -85,11 +90,13 @@ class Trainer:
         self.recipe, self.plan = procedure.recipe, procedure.plan
         self.randomness, self.precision = procedure.randomness, procedure.precision
         self.run_dir, self.reporter = output.run_dir, output.reporter
-        self.checkpoint_every = output.checkpoint_every
+        self.save_interval = Interval(output.checkpoint_every)
         self.device = self.batches.data.device
         self.glances, self.probes = monitors.glances, monitors.probes
         self.peak = monitors.peak or Peak(self.device)
         self.test_reads = monitors.test_reads
+        validation = 0 if self.validation is None else len(self.validation)
+        self.forecast = monitors.forecast or Forecast(self.plan, validation)
         self.clock = Clock(self.device)
         self.pace = Pace()
         self.step_memory = StepMemory()
@@ -106,7 +113,6 @@ class Trainer:
         self._losses = torch.zeros(self.plan.per_epoch, device=self.device)
         self._sums: dict[str, Tensor] = {}
         self._saved = 0
-        self._last_save = time.monotonic()
         self._checked_at = 0.0, 0.0
 
     def train(self) -> None:
@@ -126,7 +132,7 @@ class Trainer:
             if self.index == self.plan.steps or self.plan.locate(self.index)[1] == 0:
                 self._end_epoch()
                 self._update_stop()
-            if self.stop is None and self._save_due():
+            if self.stop is None and self.save_interval.over():
                 self.save()
         self.save()  # an interruption while the test set is read then repeats no training
         if self.stop is not None and self.index < self.plan.steps:
@@ -137,15 +143,20 @@ class Trainer:
         epoch, position = self.plan.locate(self.index)
         count = self.plan.count(epoch)
         checked = position
+        self.forecast.begin(self.index)
         with autocast(self.device, self.precision):
             while position < count:
                 self._step(epoch, position, last=position == count - 1)
                 position += 1
                 self.index += 1
-                if position - checked >= CHECK_EVERY or position == count or self.stop:
+                due = position - checked >= CHECK_EVERY or position == count
+                if not due and self.forecast.unreported >= REPORT_EVERY:
+                    self._report(position)
+                    due = self.save_interval.over()
+                if due or self.stop:
                     self._check(checked, position)
                     checked = position
-                    if self.stop or self._save_due():
+                    if self.stop or self.save_interval.over():
                         return
 
     def _step(self, epoch: int, position: int, *, last: bool) -> None:
@@ -157,7 +168,7 @@ class Trainer:
         rule = self.rule
         batch = Batch(*self.batches.batch(epoch, position))
         if self.glances is not None and self.glances.due(self.index):
-            with self._uncounted():
+            with self._uncounted(), self.forecast.glancing():
                 step_position = StepPosition(self.index, epoch, last)
                 self.glances.add(rule, batch, step_position, phase, self.reporter.note)
         if self.probes is not None:
@@ -187,7 +198,7 @@ class Trainer:
 
     @contextlib.contextmanager
     def _measured(self) -> Iterator[None]:
-        with self.step_memory.measure(), self.step_flops.measure():
+        with self.forecast.untimed(steps=1), self.step_memory.measure(), self.step_flops.measure():
             yield
 
     def _check(self, checked: int, position: int) -> None:
@@ -203,7 +214,19 @@ class Trainer:
             step = self.index - position + checked + first + 1
             raise DivergedError(step, losses[first].item())
         self._time(position - checked)
-        self.reporter.step(self.index, losses[-1].item())
+        self._report(position)
+
+    def _report(self, position: int) -> None:
+        """Report the progress with the time that is left, and see to a stop."""
+        loss = self._losses[position - 1].item()  # waits for the device
+        forecast = self.forecast
+        if forecast.report(self.index):
+            if forecast.prediction is None and forecast.training(self.index) > QUICK:
+                with self._uncounted(), forecast.untimed():
+                    data = self.batches.data
+                    forecast.prediction = prediction_seconds(self.rule, data, self.precision)
+            self.reporter.expect(forecast.estimate(self.index))
+        self.reporter.step(self.index, loss)
         self._update_stop()
 
     def _time(self, steps: int) -> None:
@@ -218,9 +241,6 @@ class Trainer:
         if self.stop is None:
             self.stop = self.reporter.stop_reason()
 
-    def _save_due(self) -> bool:
-        return time.monotonic() - self._last_save >= self.checkpoint_every
-
     def _end_epoch(self) -> None:
         """Evaluate, keep the best weights, and write the epoch's line of the log."""
         epoch, position = self.plan.locate(self.index - 1)
@@ -228,7 +248,10 @@ class Trainer:
         error = loss = None
         if self.validation is not None:
             with self.clock.measure("evaluation"):
+                started = time.monotonic()
                 result = evaluate(self.rule, self.validation, self.precision)
+                seconds = time.monotonic() - started
+                self.forecast.prediction = seconds / len(self.validation)
                 error, loss = result.error, result.loss
                 if not result.finite:
                     raise DivergedError(self.index, loss, "validation loss")
@@ -256,6 +279,7 @@ class Trainer:
 
     def save(self) -> None:
         """Write a checkpoint of everything that the rest of the run depends on."""
+        started = time.monotonic()
         epoch_log = self.run_dir.epoch_log
         if epoch_log.exists():
             with epoch_log.open("rb") as file:
@@ -279,7 +303,7 @@ class Trainer:
         }
         checkpoint.save(self.run_dir.path, self._saved, state)
         self._saved += 1
-        self._last_save = time.monotonic()
+        self.save_interval.begin(time.monotonic() - started)
 
     def _resume(self) -> None:
         """Continue from the last checkpoint, or begin where there is none."""

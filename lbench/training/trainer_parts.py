@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 
 from lbench.data.loader import Batches, DeviceData
 from lbench.randomness import Randomness
 from lbench.recipe import Recipe
 from lbench.rundir import RunDir
+from lbench.training.forecast import Forecast
 from lbench.training.glances import Glances
 from lbench.training.memory import Peak
 from lbench.training.reporter import Reporter
@@ -52,12 +54,44 @@ class Output:
     Args:
         run_dir: directory of the run, locked by the caller.
         reporter: receiver of the progress.
-        checkpoint_every: seconds between checkpoints.
+        checkpoint_every: seconds between checkpoints; None for :data:`USUAL`, or more where
+            checkpoints would take more than :data:`SHARE` of the time.
     """
 
     run_dir: RunDir
     reporter: Reporter
-    checkpoint_every: float = 30.0
+    checkpoint_every: float | None = None
+
+
+USUAL = 30.0
+"""Seconds between checkpoints, unless the user gives a number."""
+SHARE = 0.01
+"""Share of the time that checkpoints may take, unless the user gives a number."""
+
+
+class Interval:
+    """The time between two checkpoints.
+
+    Args:
+        seconds: seconds between checkpoints, as in :class:`Output`.
+    """
+
+    def __init__(self, seconds: float | None) -> None:
+        self._given = seconds
+        self.begin(0.0)
+
+    def begin(self, cost: float) -> None:
+        """Begin an interval.
+
+        Args:
+            cost: seconds that the latest checkpoint took.
+        """
+        self._began = time.monotonic()
+        self.seconds = max(USUAL, cost / SHARE) if self._given is None else self._given
+
+    def over(self) -> bool:
+        """Return whether the next checkpoint is due."""
+        return time.monotonic() - self._began >= self.seconds
 
 
 @dataclass
@@ -75,10 +109,12 @@ class Monitors:
         glances: short audits of some steps; None for none.
         probes: probes of the run; None for none.
         peak: peak memory since it was created; None creates one.
+        forecast: the time that the run takes; None to use the steps and the validation alone.
         test_reads: increased by the code that gives the test set to a probe.
     """
 
     glances: Glances | None = None
     probes: Probes | None = None
     peak: Peak | None = None
+    forecast: Forecast | None = None
     test_reads: ReadCount = field(default_factory=ReadCount)

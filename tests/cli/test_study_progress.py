@@ -45,3 +45,17 @@ def test_a_line_shows_the_progress_of_a_point(capsys: pytest.CaptureFixture[str]
     assert lines[0] == "lfnn_l/digits/mlp  trial 3/50  best 2.50"
     # A point that is complete has a line at once; the others wait ten seconds.
     assert lines[1:] == ["lfnn_l/digits/mlp  trial 50/50  best 2.25  final run 5/5"]
+
+
+def test_a_long_run_of_a_study_has_lines_before_it_ends(
+    clock: list[float], capsys: pytest.CaptureFixture[str]
+) -> None:
+    progress = StudyProgress(seconds=120)
+    progress.final("bp/digits/mlp", 0, 2)
+    progress.run("bp/digits/mlp seed 1", 10, 100)
+    for second in range(1, 31):
+        clock[0] += 1
+        progress.run("bp/digits/mlp seed 0", second, 60, left=60.0 - second)
+    lines = capsys.readouterr().err.splitlines()[1:]
+    assert lines[0] == "bp/digits/mlp seed 0  17 %  50 s left  and 1 more running"
+    assert len(lines) == 3

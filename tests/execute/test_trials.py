@@ -72,7 +72,7 @@ def test_a_pruned_run_continues_and_equals_an_uninterrupted_one(rule: str, tmp_p
     resolved = ask(rule, epochs=5)
     straight = run(tmp_path / "straight", resolved)[0]
     cut, run_dir = trial(tmp_path / "cut", resolved, Pruner(2))
-    assert (cut.result["status"], cut.stopped, cut.cached) == ("pruned", False, False)
+    assert (cut.result["status"], cut.stopped, cut.cached) == ("pruned", None, False)
     assert cut.result["reason"] == "pruned at epoch 2: too high"
     assert (cut.result["epochs"], cut.result["test_reads"]) == (2, 0)
     assert run_dir.result() == cut.result
@@ -100,7 +100,7 @@ def test_a_continued_run_has_no_result_in_the_meantime(tmp_path: Path) -> None:
 
 def test_a_run_that_is_pruned_after_its_last_epoch_has_finished(tmp_path: Path) -> None:
     done, _ = trial(tmp_path, ask(epochs=2), Pruner(2))
-    assert (done.result["status"], done.stopped) == ("finished", False)
+    assert (done.result["status"], done.stopped) == ("finished", None)
 
 
 def test_a_pruned_run_is_recorded_with_its_status_and_reason(tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ from lbench.recipe import Recipe
 from lbench.registry import registry
 from lbench.step import Step
 from lbench.task import Batch, Task
+from lbench.training.evaluation import autocast
 from lbench.training.optim import Update
 from lbench_bp.bp import Bp
 
@@ -181,3 +182,19 @@ def test_a_few_steps_of_bp_lower_the_loss(cls: type[NetworkSpec]) -> None:
 
 def test_every_family_has_a_small_network() -> None:
     assert {registry().load("networks", name) for name in NAMES} == set(THIN)
+
+
+@EVERY
+def test_every_network_trains_in_bfloat16_with_weights_in_float32(name: str) -> None:
+    task = Task("data", SHAPE, CLASSES)
+    rule = Bp(build(name), task, Bp.Config(), Init(1))
+    rule.attach({group.name: Update(group, Recipe()) for group in rule.groups()})
+    before = {name: weight.clone() for name, weight in rule.named_parameters()}
+    s = Step(Randomness(0), 0)
+    with autocast(torch.device("cpu"), "bf16"):
+        rule.step(Batch(images(), torch.arange(4)), s)
+        assert rule.eval().predict(images()).dtype == torch.bfloat16
+    assert torch.isfinite(s.logs["loss"])
+    for weight_name, weight in rule.named_parameters():
+        assert weight.dtype == torch.float32
+        assert not torch.equal(weight, before[weight_name]), weight_name

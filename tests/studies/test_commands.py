@@ -41,8 +41,8 @@ def test_a_timeout_stops_a_study_and_the_output_says_how_to_continue(
 ) -> None:
     name = file(tmp_path, 'rules = ["bp"]\nseeds = 2\n[set]\nepochs = 40\n"net.widths" = [20]')
     words = ["study", name, "--home", str(home.root), *ALONE]
-    first = lbench(*words, "--timeout", "0.1", "--json")
-    assert first.code == 0
+    first = lbench(*words, "--max-hours", "0.00003", "--json")
+    assert first.code == 7
     assert "Stopped (timeout). The same command continues from there." in first.err
     content = first.json
     assert (content["complete"], content["stopped"], content["report"]) == (False, "timeout", None)
@@ -109,7 +109,7 @@ class Quiet:
 
     def final(self, key: str, ended: int, wanted: int) -> None: ...
 
-    def run(self, name: str, done: int, steps: int) -> None: ...
+    def run(self, name: str, done: int, steps: int, left: float | None = None) -> None: ...
 
     def over(self, name: str) -> None: ...
 

@@ -370,13 +370,20 @@ def test_a_dry_run_prints_the_plan_and_creates_no_home(survived: Survived, tmp_p
     home = tmp_path / "none"
     words = ["study", survived.words[1], "--home", str(home), "--dry-run", "--device", "cpu"]
     plan = lbench(*words, "--workers", "3")
-    assert (plan.code, plan.out) == (0, "")
+    assert plan.code == 0
+    rows = [line.split() for line in plan.out.splitlines()]
+    assert [row[:2] for row in rows if row and row[0].startswith(("lfnn_l/", "bp/"))] == [
+        ["lfnn_l/digits/mlp", "9"],
+        ["bp/digits/mlp", "9"],
+    ]
+    assert "CPU-hours" in plan.out
     counts = "2 points, 10 trials (tpe), 4 final runs and 4 of the defaults on digits; "
     assert f"{counts}3 worker processes on cpu." in plan.err
     content = lbench(*words, *ALONE, "--json").json
     assert (content["trials"], content["final_runs"], content["absent"]) == (10, 4, {})
     assert content["default_runs"] == 4
-    assert content["seconds"] > 0
+    assert content["seconds"] > content["points"][0]["seconds"] > 0
+    assert set(content["hours"]) == {"cpu"}
     assert [point["point"] for point in content["points"]] == [
         "lfnn_l/digits/mlp",
         "bp/digits/mlp",

@@ -13,6 +13,7 @@ import torch
 from lbench.execute.driver import RunOutcome, run_cell
 from lbench.home import Home
 from lbench.registry import registry
+from lbench.training.forecast import Estimate
 from lbench.training.job import Machine
 from lbench.training.resolve import Request, Resolved, resolve
 from tests import forked
@@ -29,6 +30,9 @@ class Silent:
         pass
 
     def step(self, done: int, loss: float) -> None:
+        pass
+
+    def expect(self, estimate: Estimate) -> None:
         pass
 
     def epoch(self, row: dict[str, Any]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import time
@@ -18,6 +19,7 @@ from lbench.home import Home
 from lbench.training import checkpoint
 from lbench.training.checkpoint import SLOTS
 from lbench.training.trainer import Trainer
+from lbench.training.trainer_parts import Interval
 from lbench.training.weights import read_weights
 from tests import forked
 from tests.forked import Command
@@ -87,11 +89,65 @@ def test_an_interrupt_writes_a_checkpoint_prints_how_to_continue_and_exits_with_
     process.send_signal(signal.SIGINT)
     _, stderr = process.communicate(timeout=30)
     assert process.returncode == 130, stderr
-    assert "The same command continues from there" in stderr
+    steps = 41 * EPOCHS
+    assert re.search(rf"Stopped at step \d+ of {steps}\. The same command continues", stderr)
     assert len(list(tmp_path.glob("runs/*/*/checkpoint-?.pt"))) == 1
     resumed = lbench_run(*arguments, home=tmp_path)
     straight = lbench_run(*arguments, home=tmp_path / "straight")
     assert_equal_runs(straight["runs"][0]["run_dir"], resumed["runs"][0]["run_dir"])
+
+
+MORTAL = """
+import os, signal
+from lbench_bp.bp import Bp
+
+class Mortal(Bp):
+    def after_step(self, s):
+        if s.index in map(int, os.environ.get("KILLED_AT", "").split()):
+            os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_kill_between_two_checkpoints_within_an_epoch_changes_no_bit(tmp_path: Path) -> None:
+    """Epochs have 41 steps, so the checkpoints before the kills are those of steps 25 and 148."""
+    plugin = tmp_path / "mortal.py"
+    plugin.write_text(MORTAL)
+    arguments = ("--rule", "mortal", "--plugin", str(plugin), *RUN, "--epochs", "5")
+    straight = lbench_run(*arguments, home=tmp_path / "straight")
+    killed, environment = words(*arguments, home=tmp_path / "killed"), {**os.environ}
+    for step in (33, 158):
+        done = forked.run(*killed, env={**environment, "KILLED_AT": str(step)})
+        assert done.returncode == -signal.SIGKILL
+    done = forked.run(*killed, "--json")
+    assert "Continues from its checkpoint at step 25 of epoch 4." in done.stderr
+    resumed = json.loads(done.stdout)
+    assert_equal_runs(straight["runs"][0]["run_dir"], resumed["runs"][0]["run_dir"])
+
+
+def test_max_hours_stops_at_a_checkpoint_with_exit_code_7_and_the_next_call_continues(
+    tmp_path: Path,
+) -> None:
+    arguments = ("--rule", "bp", *RUN[:-2], "--seeds", "2")
+    done = forked.run(*words(*arguments, home=tmp_path), "--max-hours", "0.00001")
+    assert done.returncode == 7, done.stderr
+    assert re.search(
+        r"Stopped at step \d+ of 615 because the time of --max-hours is over\. "
+        "The same command continues from there",
+        done.stderr,
+    )
+    assert len(list(tmp_path.glob("runs/*/*/checkpoint-?.pt"))) == 1, "seed 1 has not begun"
+    resumed = lbench_run(*arguments, "--max-hours", "1", home=tmp_path)
+    straight = lbench_run(*arguments, home=tmp_path / "straight")
+    for one, other in zip(straight["runs"], resumed["runs"], strict=True):
+        assert_equal_runs(one["run_dir"], other["run_dir"])
+
+
+def test_checkpoints_take_a_hundredth_of_the_time_unless_an_interval_is_given() -> None:
+    usual, given = Interval(None), Interval(10.0)
+    assert (usual.seconds, given.seconds) == (30.0, 10.0)
+    for interval in (usual, given):
+        interval.begin(cost=2.5)
+    assert (usual.seconds, given.seconds) == (250.0, 10.0)
 
 
 def test_a_second_process_reports_which_process_trains_the_run(tmp_path: Path) -> None:
@@ -210,7 +266,7 @@ def test_an_interrupt_in_the_last_step_also_stops_the_later_seeds(
 
     monkeypatch.setattr(Trainer, "_end_epoch", interrupted)
     (outcome,) = run(tmp_path, ask(), seeds=3)
-    assert (outcome.stopped, outcome.result["status"]) == (True, "finished")
+    assert (outcome.stopped, outcome.result["status"]) == ("interrupted", "finished")
 
 
 @pytest.mark.parametrize("content", ["{", "[]", "{}", '{"status": "fine"}'])
