@@ -43,6 +43,7 @@ class Conditions:
         force: train finished runs again, each as a new attempt.
         store: record the runs in the database.
         progress: report progress and notes on standard error.
+        loader_workers: processes that decode streamed images; None for one per core.
     """
 
     home: Home
@@ -55,6 +56,7 @@ class Conditions:
     force: bool = False
     store: bool = True
     progress: bool = True
+    loader_workers: int | None = None
 
 
 def run(
@@ -75,6 +77,7 @@ def run(
     precision: str = "fp32",
     device: str = "auto",
     threads: int | None = None,
+    loader_workers: int | None = None,
     checkpoint_every: float | None = None,
     max_hours: float | None = None,
     probes: Sequence[str] = (),
@@ -112,6 +115,7 @@ def run(
         precision: ``fp32`` or ``bf16``.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:1``.
         threads: CPU threads; None for ``OMP_NUM_THREADS``, else a number that fits the network.
+        loader_workers: processes that decode streamed images; None for one per core.
         checkpoint_every: seconds between checkpoints; None for every 30 seconds, or more rarely
             where they would take more than a hundredth of the time.
         max_hours: hours after which the runs stop at a checkpoint; the same call continues them.
@@ -165,6 +169,7 @@ def run(
         seeds=seeds_of(seeds),
         device=device,
         threads=threads,
+        loader_workers=loader_workers,
         checkpoint_every=checkpoint_every,
         max_hours=max_hours,
         probes=tuple(probes),
@@ -293,7 +298,12 @@ def _machine(conditions: Conditions) -> Machine:
     from lbench.training.job import Machine
 
     threads = conditions.threads or requested()
-    return Machine(pick(conditions.device), threads, conditions.checkpoint_every)
+    return Machine(
+        pick(conditions.device),
+        threads,
+        conditions.checkpoint_every,
+        loader_workers=conditions.loader_workers,
+    )
 
 
 def _train(

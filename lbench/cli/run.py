@@ -123,6 +123,11 @@ def request_options(command: Any) -> Any:
         ),
         data_dir_option,
         click.option(
+            "--skip-bad",
+            is_flag=True,
+            help="Leave out images that cannot be decoded: --data skip_bad=true.",
+        ),
+        click.option(
             "--precision",
             type=click.Choice(["fp32", "bf16"]),
             default="fp32",
@@ -150,6 +155,12 @@ def conditions_options(command: Any) -> Any:
             type=click.IntRange(1, 1024),
             metavar="N",
             help="CPU threads. Default: OMP_NUM_THREADS, else a number that fits the network.",
+        ),
+        click.option(
+            "--loader-workers",
+            type=click.IntRange(1, 1024),
+            metavar="N",
+            help="Processes that decode streamed images. Default: one per core.",
         ),
         click.option(
             "--checkpoint-every",
@@ -233,12 +244,15 @@ def _request(settings: Mapping[str, Any]) -> Request:
     values = dict(settings)
     recipe = {name: values.pop(name) for name in settings if name in Recipe.model_fields}
     augment = values.pop("augment")
+    data = parse_settings(values.pop("data"), "--data")
+    if values.pop("skip_bad"):
+        data.setdefault("skip_bad", "true")
     return Request(
         config=parse_settings(values.pop("config"), "--set"),
         network_options=parse_settings(values.pop("net"), "--net"),
         recipe={name: value for name, value in recipe.items() if value is not None},
         augmentation="" if augment == "none" else augment,
-        data_options=parse_settings(values.pop("data"), "--data"),
+        data_options=data,
         **values,
     )
 

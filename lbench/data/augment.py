@@ -65,6 +65,16 @@ class Augmentation:
     def __bool__(self) -> bool:
         return bool(self.operations)
 
+    @property
+    def resized_crop(self) -> ResizedCrop | None:
+        """Return the random resized crop, which is the first operation; None if there is none."""
+        operation = self.operations[0][1] if self.operations else None
+        return operation if isinstance(operation, ResizedCrop) else None
+
+    def without_resized_crop(self) -> Augmentation:
+        """Return the other operations."""
+        return Augmentation(self.operations[1:] if self.resized_crop else self.operations)
+
     def check(self, height: int, width: int) -> None:
         """Check that the operations fit images of this size.
 

@@ -62,14 +62,19 @@ def fetch(path: Path, name: str, build: Callable[[], Raw]) -> Dataset:
                 return dataset
             write(path, finish(name, build()), allowed)
     except OSError as error:
-        raise DataError(
-            f"The cache {path} cannot be written: {error.strerror or error}.",
-            "Name a directory with room and write permission in LBENCH_CACHE.",
-        ) from error
+        raise unwritable(path, error) from error
     dataset = load(path)
     if dataset is None:
         raise DataError(f"The cache {path} cannot be read back.", "Check the disk; try again.")
     return dataset
+
+
+def unwritable(path: Path, error: OSError) -> DataError:
+    """Return the error for a cache file that the system does not let lbench write."""
+    return DataError(
+        f"The cache {path} cannot be written: {error.strerror or error}.",
+        "Name a directory with room and write permission in LBENCH_CACHE.",
+    )
 
 
 def load(path: Path) -> Dataset | None:

@@ -27,6 +27,8 @@ except ImportError:  # Windows, which refuses to remove a mapped file
 
 VARIABLE = "LBENCH_CACHE_LIMIT"
 DEFAULT_LIMIT = "20GB"
+KINDS = "bin", "json", "tmp"
+"""Suffixes of decoded data, of indices of streamed images, and of unfinished files."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,7 @@ def hold(file: IO[bytes]) -> bool:
 def cache_files(directory: Path) -> list[CacheFile]:
     """List the files of the cache, the one that was used longest ago first."""
     files = []
-    for path in [*directory.glob("*-*.bin"), *directory.glob("*-*.tmp")]:
+    for path in (path for kind in KINDS for path in directory.glob(f"*-*.{kind}")):
         try:
             stat = path.stat()
         except FileNotFoundError:  # another process has just removed it

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,6 +35,25 @@ class Split:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Return (channels, height, width) of one image."""
+        _, channels, height, width = self.images.shape
+        return channels, height, width
+
+    @property
+    def nbytes(self) -> int:
+        """Return the number of bytes of all images when decoded."""
+        return len(self) * math.prod(self.shape)
+
+    def pixels(self, indices: Labels | None = None) -> Pixels:
+        """Return a copy of the images at ``indices`` (None: all), ``(n, channels, height, width)``.
+
+        Raises:
+            DataError: an image of a file cannot be decoded.
+        """
+        return np.array(self.images) if indices is None else self.images[indices]
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,8 +104,7 @@ class Dataset:
     @property
     def shape(self) -> tuple[int, int, int]:
         """Return (channels, height, width) of one image."""
-        _, channels, height, width = self.train.images.shape
-        return channels, height, width
+        return self.train.shape
 
     @property
     def num_classes(self) -> int:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from lbench.data.dataset import Labels, Raw, RawFile, Split
+from lbench.data.fit import Fit
 from lbench.data.folders import shortened
 from lbench.data.images import Picture, decode, first_frame_note
 from lbench.data.progress import progress
 from lbench.errors import DataError, printable
+from lbench.plurals import counted
 
 Rows = dict[str, list[tuple[RawFile, str]]]
 """Files with their class names, by split."""
@@ -93,6 +95,22 @@ class ImageFiles:
             notes=tuple(printable(note) for note in (*notes, *more)),
         )
 
+    def without(self, names: Collection[str]) -> ImageFiles:
+        """Return the files except those with these paths below ``root``, and a note on them."""
+        if not names:
+            return self
+        left_out = {str(self.root / name) for name in names}
+        splits = []
+        for split in (self.train, self.test):
+            keep = [str(file.path) not in left_out for file in split.files]
+            files = tuple(file for file, kept in zip(split.files, keep, strict=True) if kept)
+            splits.append(LabelledFiles(files, split.labels[np.array(keep, dtype=bool)]))
+        note = (
+            f"Skipped: {counted(len(names), 'image')} that cannot be decoded, such as "
+            f"{printable(min(names))}."
+        )
+        return replace(self, train=splits[0], test=splits[1], notes=(*self.notes, note))
+
 
 def read_file(file: RawFile) -> bytes:
     """Return the content of a file."""
@@ -101,16 +119,16 @@ def read_file(file: RawFile) -> bytes:
 
 def decoded(
     images: ImageFiles,
-    size: int,
+    fit: Fit,
     content: Callable[[RawFile], bytes] = read_file,
     *,
     resize: bool = True,
 ) -> Raw:
-    """Decode all images; the shorter side is resized to ``size`` pixels, the centre is cropped.
+    """Decode all images and keep their centres.
 
     Args:
         images: the files.
-        size: height and width in pixels of the decoded images.
+        fit: how an image becomes a square.
         content: returns the content of a file, in several threads.
         resize: whether images of another size are resized; otherwise they are refused.
 
@@ -119,17 +137,18 @@ def decoded(
     """
 
     def picture(file: RawFile) -> Picture:
-        decoded = decode(content(file), str(file.path), size if resize else None)
+        side = fit.size if resize else None
+        decoded = decode(content(file), str(file.path), side, fit.resize)
         _, height, width = decoded.pixels.shape
-        if (height, width) != (size, size):
+        if (height, width) != (fit.size, fit.size):
             raise DataError(
-                f"{file.path} has {width}x{height} pixels, not {size}x{size}.",
+                f"{file.path} has {width}x{height} pixels, not {fit.size}x{fit.size}.",
                 "For images of other sizes use --dataset imagefolder.",
             )
         return decoded
 
     files = [*images.train.files, *images.test.files]
-    pixels = np.empty((len(files), 3, size, size), dtype=np.uint8)
+    pixels = np.empty((len(files), 3, fit.size, fit.size), dtype=np.uint8)
     several = 0
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         pictures = pool.map(picture, files)

@@ -7,18 +7,15 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from lbench.config import DatasetConfig, param
-from lbench.data.dataset import Location, MissingDataError, Raw, RawFile
+from lbench.data.dataset import Location, MissingDataError, RawFile
 from lbench.data.folders import INNER, Unread, class_images, images_beneath, listing
-from lbench.data.image_files import ImageFiles, Rows, decoded
+from lbench.data.image_files import ImageFiles, Rows
+from lbench.data.image_source import ImageSource
 from lbench.data.paths import expanded
-from lbench.data.source import Source
 from lbench.errors import DataError
 from lbench.plurals import counted
 
 HELD_OUT = 0.2
-LARGEST = 1024
-"""Largest side in pixels; an image of this size has 3 MiB."""
 ANNOTATIONS = "val_annotations.txt"
 TRAIN, TESTS = "train", ("test", "val")
 SPLITS = frozenset(
@@ -28,7 +25,7 @@ SPLITS = frozenset(
 classes."""
 
 
-class ImageFolder(Source):
+class ImageFolder(ImageSource):
     """The user's own images: ``train/<class>/*`` with ``test/`` or ``val/``, or ``<class>/*``.
 
     With class folders alone, 20 % of each class becomes the test set, chosen by a hash of the
@@ -40,13 +37,6 @@ class ImageFolder(Source):
     title = "A folder of class folders"
     files = "train/<class>/*.jpg with test/<class>/*.jpg (or val/), or <class>/*.jpg"
     format = 2
-
-    class Config(DatasetConfig):
-        """Options of a folder: the shorter side is resized to ``size``, the centre is cropped."""
-
-        size: int = param(32, low=1, high=LARGEST, help="Height and width in pixels")
-
-    config: ImageFolder.Config
 
     def directories(self, data_dir: Path | None) -> list[Path]:
         """List ``data_dir`` alone if it is given."""
@@ -91,10 +81,6 @@ class ImageFolder(Source):
                 return None  # this folder is searched next
             raise
         return Location.of(directory, "classes", paths, unread.notes()) if paths else None
-
-    def read(self, location: Location) -> Raw:
-        """Decode, resize and crop every image."""
-        return decoded(self.listed(location), self.config.size)
 
     def listed(self, location: Location) -> ImageFiles:
         """List the image files of both splits with their labels; none of them is opened.

@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from types import MappingProxyType
 
-from lbench.config import DatasetConfig, param
+from lbench.config import param
 from lbench.data import ilsvrc
-from lbench.data.dataset import Location, Raw
+from lbench.data.dataset import Location
 from lbench.data.folders import Unread, class_images, listing, shortened
-from lbench.data.image_files import ImageFiles, Rows, decoded
-from lbench.data.imagefolder import ANNOTATIONS, LARGEST, TRAIN
+from lbench.data.image_files import ImageFiles, Rows
+from lbench.data.image_source import LARGEST, ImageSource
+from lbench.data.imagefolder import ANNOTATIONS, TRAIN
 from lbench.data.published_size import PublishedSize
-from lbench.data.source import Source
 from lbench.errors import DataError
 from lbench.plurals import counted
 
@@ -29,7 +29,7 @@ SIZE = 224
 PACKED = ("ILSVRC2012_img_train.tar", "imagenet-object-localization-challenge.zip")
 
 
-class Imagenet(Source):
+class Imagenet(ImageSource):
     """1,281,167 training and 50,000 validation images in 1,000 classes (Russakovsky et al. 2015).
 
     The validation images are the test set. Classes are named by their WordNet ids (wnid). A copy
@@ -47,8 +47,12 @@ class Imagenet(Source):
     )
     published_size = PublishedSize(classes=1000, train=1_281_167, test=50_000)
 
-    class Config(DatasetConfig):
-        """Options of ImageNet: the shorter side is resized to ``size``, the centre is cropped."""
+    # As usual: the shorter side is resized to 256 pixels, and 224 x 224 are cropped.
+    usual_resize = 256 / 224
+    format = 2
+
+    class Config(ImageSource.Config):
+        """Options of ImageNet, whose images are large."""
 
         size: int = param(SIZE, low=1, high=LARGEST, help="Height and width in pixels")
 
@@ -124,10 +128,6 @@ class Imagenet(Source):
             DataError: a class folder has no images.
         """
         return class_images(folder, unread, self.classes)
-
-    def read(self, location: Location) -> Raw:
-        """Decode, resize and crop every image."""
-        return decoded(self.listed(location), self.config.size)
 
     def listed(self, location: Location) -> ImageFiles:
         """List the image files of both splits with their labels; no image is opened.

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -32,6 +34,8 @@ TURNS = {
     8: "ROTATE_90",
 }
 """By EXIF orientation, Pillow's transposition that undoes it."""
+SIDEWAYS = frozenset({"TRANSPOSE", "ROTATE_270", "TRANSVERSE", "ROTATE_90"})
+"""Transpositions that exchange width and height."""
 
 BITS_PER_SAMPLE, PHOTOMETRIC, SAMPLE_FORMAT = 258, 262, 339
 WHITE_IS_ZERO, SIGNED = 0, 2
@@ -39,6 +43,12 @@ WHITE_IS_ZERO, SIGNED = 0, 2
 
 LARGEST_RESIZED = 1 << 27
 """Largest number of pixels of a resized image before cropping: 400 MB in memory."""
+
+MARGIN = 2.0
+"""Smallest size of a reduced JPEG, in sizes of the result."""
+
+Box = tuple[float, float, float, float]
+"""Left, top, right and bottom of a part of an image, in pixels."""
 
 CONVERT = "Convert it to 8-bit greyscale or RGB, or remove it."
 
@@ -55,17 +65,90 @@ class Picture(NamedTuple):
     frames: int
 
 
-def decode(data: bytes, name: str, size: int | None = None) -> Picture:
+def decode(data: bytes, name: str, size: int | None = None, resize: int | None = None) -> Picture:
     """Decode an image file into RGB, turned upright by its EXIF orientation.
 
     Args:
         data: the file's content.
         name: the image's name in errors.
-        size: the shorter side is resized to ``size`` pixels (bilinear with antialiasing), then
+        size: the shorter side is resized to ``resize`` pixels (bilinear with antialiasing), then
             the centre is cropped, ``size`` by ``size``; None leaves the image as it is.
+        resize: None for ``size``.
 
     Raises:
         DataError: it is damaged, or its pixels do not convert to 8-bit RGB in one way.
+    """
+    image, frames, _ = upright(data, name)
+    if size is not None and image.size != (size, size):
+        image = square(image, size, resize or size, name)
+    return Picture(planes(image), frames)
+
+
+def decode_box(
+    data: bytes, name: str, size: int, box: Callable[[int, int], Box], *, cut: bool
+) -> Pixels:
+    """Decode one box of an image file, resized to ``size`` by ``size`` pixels.
+
+    A JPEG that is much larger than needed is reduced while it is decoded, in the space of its
+    cosine transform, to at least ``MARGIN`` times the size of the result.
+
+    Args:
+        data: the file's content.
+        name: the image's name in errors.
+        size: height and width of the result.
+        box: returns the box for the width and height of the upright image.
+        cut: whether the box is cut out before it is resized; otherwise pixels at its border are
+            interpolated with those outside.
+
+    Returns:
+        uint8, ``(3, size, size)``.
+
+    Raises:
+        DataError: as ``decode``.
+    """
+    from PIL import Image
+
+    sizes: list[tuple[int, int]] = []
+
+    def reduction(width: int, height: int) -> float:
+        sizes.append((width, height))
+        left, top, right, bottom = box(width, height)
+        return min(right - left, bottom - top) / (size * MARGIN)
+
+    image, _, factor = upright(data, name, reduction)
+    # The last pixel of a reduced side may stand for fewer than ``factor`` pixels.
+    left, top, right, bottom = (at / factor for at in box(*(sizes[0] if sizes else image.size)))
+    if cut:
+        corner = int(left), int(top)
+        image = image.crop((*corner, math.ceil(right), math.ceil(bottom)))
+        left, top, right, bottom = (
+            at - corner[i % 2] for i, at in enumerate((left, top, right, bottom))
+        )
+    scaled = left, top, right, bottom
+    return planes(image.resize((size, size), Image.Resampling.BILINEAR, box=scaled))
+
+
+def planes(image: Image.Image) -> Pixels:
+    """Return the pixels of an RGB image: uint8, ``(3, height, width)``."""
+    return np.ascontiguousarray(np.asarray(image, dtype=np.uint8).transpose(2, 0, 1))
+
+
+def upright(
+    data: bytes, name: str, reduction: Callable[[int, int], float] | None = None
+) -> tuple[Image.Image, int, int]:
+    """Decode an image file into RGB, turned upright.
+
+    Args:
+        data: the file's content.
+        name: the image's name in errors.
+        reduction: called once for a JPEG with its width and height when upright; returns the
+            factor by which it may be reduced. None for no reduction.
+
+    Returns:
+        The image, the number of frames of the file, and the factor by which the image is reduced.
+
+    Raises:
+        DataError: as ``decode``.
     """
     try:
         from PIL import Image, UnidentifiedImageError
@@ -78,6 +161,9 @@ def decode(data: bytes, name: str, size: int | None = None) -> Picture:
         with Image.open(io.BytesIO(data)) as opened:
             frames = frame_count(opened)
             rawmode = str(opened.tile[0][3]) if opened.tile else ""
+            factor = 1
+            if reduction is not None and opened.format in ("JPEG", "MPO"):
+                factor = reduce_jpeg(opened, reduction)
             opened.load()
             turn = TURNS.get(orientation(opened))
             image = to_rgb(opened, rawmode, name)
@@ -92,11 +178,18 @@ def decode(data: bytes, name: str, size: int | None = None) -> Picture:
         ) from error
     if turn is not None:
         image = image.transpose(Image.Transpose[turn])
-    if size is not None and image.size != (size, size):
-        image = square(image, size, name)
-    return Picture(
-        np.ascontiguousarray(np.asarray(image, dtype=np.uint8).transpose(2, 0, 1)), frames
-    )
+    return image, frames, factor
+
+
+def reduce_jpeg(opened: Image.Image, reduction: Callable[[int, int], float]) -> int:
+    """Let Pillow reduce a JPEG when it is loaded, by the returned factor: 1, 2, 4 or 8."""
+    turned = TURNS.get(orientation(opened)) in SIDEWAYS
+    allowed = reduction(*(opened.size[::-1] if turned else opened.size))
+    factor = next((factor for factor in (8, 4, 2) if factor <= allowed), 1)
+    width, height = opened.size
+    if factor > 1 and min(width, height) >= factor:
+        opened.draft(opened.mode, (width // factor, height // factor))
+    return factor if opened.size != (width, height) else 1
 
 
 def frame_count(image: Image.Image) -> int:
@@ -200,8 +293,8 @@ def on_white(image: Image.Image) -> Image.Image:
     return Image.alpha_composite(ground, image).convert("RGB")
 
 
-def square(image: Image.Image, size: int, name: str) -> Image.Image:
-    """Resize the shorter side to ``size`` pixels and crop the centre.
+def square(image: Image.Image, size: int, resize: int, name: str) -> Image.Image:
+    """Resize the shorter side to ``resize`` pixels and crop the centre, ``size`` by ``size``.
 
     Raises:
         DataError: the resized image would be too large.
@@ -209,7 +302,7 @@ def square(image: Image.Image, size: int, name: str) -> Image.Image:
     from PIL import Image
 
     shorter = min(image.size)
-    width, height = (max(size, round(side * size / shorter)) for side in image.size)
+    width, height = (max(resize, round(side * resize / shorter)) for side in image.size)
     if width * height > LARGEST_RESIZED:
         raise DataError(
             f"{name} has {image.width}x{image.height} pixels: too long and thin to be cut to a "

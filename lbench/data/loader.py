@@ -65,8 +65,7 @@ class DeviceData:
         std: Sequence[float] | None = None,
     ) -> DeviceData:
         """Copy the examples of ``split`` at ``indices`` (None: all) to ``device``."""
-        # The whole split is copied too, because torch takes no read-only memory.
-        images = np.array(split.images) if indices is None else split.images[indices]
+        images = split.pixels(indices)
         labels = np.array(split.labels) if indices is None else split.labels[indices]
         return cls(
             torch.from_numpy(images).to(device), torch.from_numpy(labels).to(device), mean, std
@@ -105,7 +104,21 @@ class DeviceData:
         Returns:
             Images, float32, ``(b, channels, height, width)``; labels, int64, ``(b,)``.
         """
-        pixels = self.pixels(idx)
+        return self.finished(self.pixels(idx), augment, generator), self.labels.index_select(0, idx)
+
+    def finished(
+        self,
+        pixels: Tensor,
+        augment: Augmentation | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """Return a batch of bytes augmented and standardised, in new memory.
+
+        Args:
+            pixels: uint8, ``(b, channels, height, width)``, on the device.
+            augment: as in ``batch``.
+            generator: as in ``batch``.
+        """
         if augment:
             if generator is None:
                 raise ValueError("an augmentation needs a generator")
@@ -115,7 +128,13 @@ class DeviceData:
         images = pixels.float().mul_(self._scale)
         if self._shift is not None:
             images.add_(self._shift)
-        return images, self.labels.index_select(0, idx)
+        return images
+
+    def walk(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield all examples in their order, in batches of ``size``; the last may be shorter."""
+        for start in range(0, len(self), size):
+            stop = min(start + size, len(self))
+            yield self.batch(torch.arange(start, stop, device=self.device))
 
 
 class Batches:
@@ -192,10 +211,13 @@ class Batches:
             IndexError: the epoch has no batch at this position.
         """
         idx = self.indices(epoch, position)
+        return self.data.batch(idx, self.augment, self.generator(epoch, position))
+
+    def generator(self, epoch: int, position: int) -> torch.Generator | None:
+        """Return the generator of a batch's augmentation; None if there is none."""
         if not self.augment:
-            return self.data.batch(idx)
-        step = epoch * len(self) + position
-        return self.data.batch(idx, self.augment, self.noise("augment", step))
+            return None
+        return self.noise("augment", epoch * len(self) + position)
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield the batches of ``epoch`` from position ``start`` on."""

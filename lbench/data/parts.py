@@ -12,6 +12,7 @@ from torch import Tensor
 from lbench.data.dataset import Dataset, Labels, Segment, Split
 from lbench.data.loader import DeviceData
 from lbench.data.split import holdout, labelled
+from lbench.data.stream import examples_of
 
 
 class SequenceData(DeviceData):
@@ -80,6 +81,7 @@ def parts(
     *,
     standardize: bool,
     device: torch.device | str = "cpu",
+    workers: int | None = None,
 ) -> Parts:
     """Split the training examples of a dataset and copy both parts to the device.
 
@@ -90,6 +92,8 @@ def parts(
         validation: share of the training examples that is held out; 0 for none.
         labels: share of the remaining examples that is trained on.
         standardize: whether images are standardised, with the moments of the whole training set.
+        device: device of the batches.
+        workers: number of processes that decode streamed images; None for one per core.
 
     Raises:
         DataError: there are too few examples to hold any out.
@@ -98,19 +102,27 @@ def parts(
     training, held_out = [stay for stay, _ in splits], [out for _, out in splits]
     moments = _moments(data, standardize)
     return Parts(
-        _on_device(data, data.train, training, device, moments),
-        _on_device(data, data.train, held_out, device, moments) if validation else None,
+        _on_device(data, data.train, training, device, moments, workers),
+        _on_device(data, data.train, held_out, device, moments, workers) if validation else None,
     )
 
 
-def unseen(data: Dataset, *, standardize: bool, device: torch.device | str = "cpu") -> DeviceData:
-    """Copy the test set to the device.
+def unseen(
+    data: Dataset,
+    *,
+    standardize: bool,
+    device: torch.device | str = "cpu",
+    workers: int | None = None,
+) -> DeviceData:
+    """Copy the test set to the device, or prepare to stream it.
 
     Args:
         standardize: whether images are standardised, with the moments of the whole training set.
+        device: device of the batches.
+        workers: as in ``parts``.
     """
     tasks = [segment.test for segment in _segments(data)]
-    return _on_device(data, data.test, tasks, device, _moments(data, standardize))
+    return _on_device(data, data.test, tasks, device, _moments(data, standardize), workers)
 
 
 def training_sizes(data: Dataset, validation: float, labels: float) -> list[int]:
@@ -135,9 +147,10 @@ def _on_device(
     tasks: Sequence[Labels],
     device: torch.device | str,
     moments: Moments,
+    workers: int | None,
 ) -> DeviceData:
     if not data.segments:
-        return DeviceData.of(split, tasks[0], device, *moments)
+        return examples_of(split, tasks[0], device, *moments, workers)
     return _sequence(split, tasks, data.segments, device, *moments)
 
 
@@ -186,7 +199,7 @@ def _sequence(
     given = [segment.order for segment in segments if segment.order is not None]
     orders = torch.from_numpy(np.stack(given)).to(device) if given else None
     return SequenceData(
-        torch.from_numpy(split.images[used]).to(device),
+        torch.from_numpy(split.pixels(used)).to(device),
         torch.from_numpy(split.labels[used]).to(device),
         [torch.from_numpy(np.searchsorted(used, task)).to(device) for task in tasks],
         orders,

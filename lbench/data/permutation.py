@@ -8,6 +8,7 @@ import numpy as np
 
 from lbench.data.dataset import Labels, Pixels, Raw, Split
 from lbench.data.draws import draws
+from lbench.data.file_split import FileSplit
 
 
 def permutation(key: str, shape: tuple[int, int, int]) -> Labels:
@@ -34,9 +35,16 @@ def permuted(raw: Raw, seed: int) -> Raw:
         raw,
         title=raw.title + note,
         variant=raw.variant + note,
-        train=Split(reorder(raw.train.images, order), raw.train.labels),
-        test=Split(reorder(raw.test.images, order), raw.test.labels),
+        train=with_order(raw.train, order),
+        test=with_order(raw.test, order),
     )
+
+
+def with_order(split: Split, order: Labels) -> Split:
+    """Return a split whose images have their pixels in this order."""
+    if isinstance(split, FileSplit):
+        return dataclasses.replace(split, order=order)
+    return Split(reorder(split.images, order), split.labels)
 
 
 def reorder(images: Pixels, order: Labels) -> Pixels:

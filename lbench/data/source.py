@@ -188,10 +188,18 @@ class Source(ABC):
 
             fetch(self.torchvision, self.downloads, self.download_dir, error)
             location = self.find(data_dir)
+        return with_notes(self.open(location, cache_dir), location)
+
+    def open(self, location: Location, cache_dir: Path | str | None = None) -> Dataset:
+        """Open the dataset, which is decoded on first use, without the notes of its location.
+
+        Raises:
+            DataError: the data is damaged, or cannot be stored.
+        """
         if not self.cached:
-            return with_notes(finish(self.name, self.decode(location)), location)
+            return finish(self.name, self.decode(location))
         path = self.cache_path(location, cache_dir)
-        return with_notes(cache.fetch(path, self.name, lambda: self.decode(location)), location)
+        return cache.fetch(path, self.name, lambda: self.decode(location))
 
     def decode(self, location: Location) -> Raw:
         """Read, check and name the data; permute the pixels with the option ``permute``.
@@ -208,6 +216,14 @@ class Source(ABC):
                 f"{location.root} does not fit into memory when decoded: {error}.",
                 "Use fewer or smaller images.",
             ) from error
+        return self.checked(raw, location)
+
+    def checked(self, raw: Raw, location: Location) -> Raw:
+        """Check and name the data; permute the pixels with the option ``permute``.
+
+        Raises:
+            DataError: the data is not what a dataset must be.
+        """
         check(raw, location.root)
         if self.published_size is not None:
             raw = named(raw, self.published_size)
@@ -221,13 +237,17 @@ class Source(ABC):
         dataset = cache.load(self.cache_path(location, cache_dir))
         return None if dataset is None else with_notes(dataset, location)
 
+    def cache_options(self) -> dict[str, Any]:
+        """Return the options that decide the content of the cache file."""
+        return self.options()
+
     def cache_path(self, location: Location, cache_dir: Path | str | None = None) -> Path:
         """Return the path of the cache file for these raw files, as they are now, and options."""
         # Content changes and swapped names change ctime, even where size and mtime stay. A hash of
         # the content would read everything again at each start. Inode numbers are left out,
         # because some network file systems assign new ones at each mount.
         files = [(str(f.path), f.size, f.mtime_ns, f.ctime_ns) for f in location.files]
-        key = [self.format, location.layout, str(location.root), self.options(), files]
+        key = [self.format, location.layout, str(location.root), self.cache_options(), files]
         sha = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
         return cache.directory(cache_dir) / f"{self.name}-{sha[:20]}.bin"
 

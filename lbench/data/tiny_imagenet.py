@@ -6,6 +6,7 @@ from pathlib import Path, PurePosixPath
 
 from lbench.data.archive import members
 from lbench.data.dataset import Location, MissingDataError, Raw, RawFile
+from lbench.data.fit import Fit
 from lbench.data.folders import TEXTS, Unread, ignored, image_name
 from lbench.data.image_files import ImageFiles, Rows, decoded
 from lbench.data.imagefolder import (
@@ -22,7 +23,7 @@ from lbench.data.source import Source
 from lbench.errors import DataError
 from lbench.plurals import counted
 
-SIDE = 64
+FIT = Fit(64, 64)
 VAL, TEST = "val", "test"
 FOLDER = "tiny-imagenet-200"
 ARCHIVES = (".zip", ".tar.xz", ".tar.gz", ".tgz")
@@ -77,10 +78,10 @@ class TinyImagenet(Source):
             DataError: an image is damaged or not of 64x64 pixels, or the archive is damaged.
         """
         if location.layout == "folder":
-            return decoded(self.listed(location), SIDE, resize=False)
+            return decoded(self.listed(location), FIT, resize=False)
         packed = Packed(location.root)
         files = self.image_files(location, *packed.split(), packed.notes())
-        return decoded(files, SIDE, lambda file: packed.contents[file.path], resize=False)
+        return decoded(files, FIT, lambda file: packed.contents[file.path], resize=False)
 
     def listed(self, location: Location) -> ImageFiles:
         """List the image files of an unpacked copy with their labels; none of them is opened.

@@ -7,20 +7,17 @@ dies, after many jobs, after a job that failed in it, and when its memory has gr
 from __future__ import annotations
 
 import multiprocessing
-import signal
-import sys
 import time
-from collections.abc import Hashable, Iterator, Sequence
-from contextlib import contextmanager
-from multiprocessing import connection, resource_tracker
+from collections.abc import Hashable, Sequence
+from multiprocessing import connection
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from lbench.execute.messages import Ended, EpochAnswer, Event, Job, JobDone, Note, Started, Stop
 from lbench.execute.worker import Setup, serve
 from lbench.home import Home
+from lbench.processes import starting_processes
 from lbench.threads import wait_passively
 from lbench.training.results import empty_result
 
@@ -205,15 +202,8 @@ class Worker:
     def _spawn(self) -> None:
         self._connection, worker_end = CONTEXT.Pipe()
         process = CONTEXT.Process(target=serve, args=(worker_end, self.setup), name="lbench worker")
-        # The keyboard's interrupt goes to all processes, but the driver decides what it means.
-        # The resource tracker that spawning starts would unblock the signal again.
-        resource_tracker.ensure_running()
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        try:
-            with _without_main():
-                process.start()
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        with starting_processes():
+            process.start()
         # The worker then has the only open copy of its end, which closes when the worker dies.
         worker_end.close()
         self._process = process
@@ -267,18 +257,3 @@ class Worker:
                 attempt=None if started is None else started.attempt,
             )
         ]
-
-
-@contextmanager
-def _without_main() -> Iterator[None]:
-    """Keep spawned processes from importing the main module, within the context.
-
-    A worker process needs none, and a script of the user without ``if __name__ == "__main__"``
-    would run once more in each.
-    """
-    main = sys.modules["__main__"]
-    sys.modules["__main__"] = ModuleType("__main__")
-    try:
-        yield
-    finally:
-        sys.modules["__main__"] = main

@@ -260,7 +260,7 @@ def _absent(
         if named:
             raise
         return error.message.partition(" Looked in")[0].rstrip(".")
-    if not named and not large and data.train.images.nbytes > SMALL:
+    if not named and not large and data.train.nbytes > SMALL:
         return f"large for a CPU; name it to use it: --datasets {name}"
     return None
 

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from lbench.data.loader import Batches, DeviceData
+from lbench.data.loader import Batches
+from lbench.data.stream import batches_of, examples_of
 from lbench.randomness import Randomness
 from lbench.rule import Rule
 from lbench.step import Phase, Step
@@ -127,8 +128,8 @@ def _cost(resolved: Resolved, device: torch.device, threads: int | None, cores: 
     size = min(cell.recipe.batch, len(train))
     # Full batches only: a shorter last one has another cost, and the run may not have one.
     examples = np.arange(max(size, min(len(train), EXAMPLES) // size * size))
-    data = DeviceData.of(train, examples, device)
-    batches = Batches(data, size, randomness.generator)
+    data = examples_of(train, examples, device, workers=cores)
+    batches = batches_of(data, size, randomness.generator)
     rule.train()
     phases = rule.phases()
     total = sum(phase.share for phase in phases)

@@ -80,9 +80,7 @@ def evaluate(rule: Rule, data: DeviceData, precision: str) -> Evaluation:
     rule.eval()
     batches = []
     with torch.no_grad(), autocast(data.device, precision):
-        for start in range(0, len(data), BATCH):
-            stop = min(start + BATCH, len(data))
-            x, _ = data.batch(torch.arange(start, stop, device=data.device))
+        for x, _ in data.walk(BATCH):
             batches.append(rule.predict(x).float())
     rule.train()
     logits = torch.cat(batches)

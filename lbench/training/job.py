@@ -18,6 +18,7 @@ from lbench import __version__
 from lbench.data.augment import Augmentation
 from lbench.data.loader import Batches, DeviceData
 from lbench.data.parts import Parts, held_out
+from lbench.data.stream import batches_of
 from lbench.network import affecting, reached
 from lbench.probe import Examples, Scene
 from lbench.randomness import Randomness
@@ -54,6 +55,7 @@ class Machine:
             :class:`lbench.training.trainer_parts.Output`.
         cores: cores that a run may use if ``threads`` is None.
         audit: whether some steps of the run, and its rule on a small network, are audited.
+        loader_workers: number of processes that decode streamed images; None for ``cores``.
     """
 
     device: torch.device
@@ -61,6 +63,12 @@ class Machine:
     checkpoint_every: float | None = None
     cores: int = field(default_factory=cores)
     audit: bool = True
+    loader_workers: int | None = None
+
+    @property
+    def loaders(self) -> int:
+        """Return the number of processes that decode streamed images."""
+        return self.loader_workers or self.cores
 
     def build(self, cell: Cell, seed: int, run_dir: RunDir) -> tuple[Rule, Machine]:
         """Build a run's rule on the device, and set the number of threads in torch.
@@ -155,9 +163,9 @@ def train(
     reading = Files(resolved, reporter.note)
     with reading.watching():
         rule, machine = machine.build(cell, seed, run_dir)
-    data = training_parts(resolved, machine.device)
+    data = training_parts(resolved, machine.device, machine.loaders)
     training, validation = data.training, data.validation
-    test = partial(load_test_set, resolved, machine.device)
+    test = partial(load_test_set, resolved, machine.device, machine.loaders)
     procedure = _procedure(cell, rule, training, seed)
     run_probes, reads = None, ReadCount()
     if probes:
@@ -236,7 +244,7 @@ def complete_trial(
     reporter.note("It was a trial of a search: reading the test set with its weights.")
     cell = resolved.cell
     rule, machine = machine.build(cell, seed, run_dir)
-    test = load_test_set(resolved, machine.device)
+    test = load_test_set(resolved, machine.device, machine.loaders)
     return complete(cell, rule, test, run_dir, result, reporter.note)
 
 
@@ -252,7 +260,7 @@ def _procedure(cell: Cell, rule: Rule, training: DeviceData, seed: int) -> Proce
 
 
 def _batches(cell: Cell, training: DeviceData, randomness: Randomness) -> Batches:
-    return Batches(
+    return batches_of(
         training,
         cell.recipe.batch,
         randomness.generator,

@@ -15,6 +15,7 @@ from lbench.execute import pool as pools
 from lbench.execute.messages import Ended, Epoch, Note, Started, StepProgress
 from lbench.execute.pool import Pool
 from lbench.home import Home
+from lbench.processes import starting_processes
 from lbench.rundir import RunDir
 from tests.execute.helper import drive, end, job, only, process_of
 from tests.training.helper import ask, epoch_log, run
@@ -181,7 +182,7 @@ def test_ended_is_the_last_event(workers: Pool) -> None:
 
 def test_a_spawned_process_sees_no_main_module() -> None:
     main = sys.modules["__main__"]
-    with pools._without_main():
+    with starting_processes():
         shown = sys.modules["__main__"]
         assert shown is not main
         assert getattr(shown, "__file__", None) is None
