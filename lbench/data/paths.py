@@ -23,3 +23,12 @@ def expanded(path: Path | str, origin: str) -> Path:
             f"The path {str(path)!r} of {origin} begins with the home of a user who is not known.",
             "Give the path in full.",
         ) from error
+
+
+def absolute(path: Path) -> Path:
+    """Return a path that names the same directory in any working directory.
+
+    Links are kept, because the name of a directory may be its dataset's title. Only a path with
+    ``..`` is resolved, so that the same data has one path.
+    """
+    return path.resolve() if ".." in path.parts else Path.cwd() / path

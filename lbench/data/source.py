@@ -17,7 +17,7 @@ from lbench.config import DatasetConfig
 from lbench.data import cache, permutation
 from lbench.data.content import check, finish
 from lbench.data.dataset import Dataset, Location, MissingDataError, Raw, Split
-from lbench.data.paths import expanded
+from lbench.data.paths import absolute, expanded
 from lbench.data.published_size import PublishedSize, named
 from lbench.errors import DataError, UsageError
 
@@ -146,8 +146,10 @@ class Source(ABC):
                     )
             directories = self.directories(data_dir)
             for directory in directories:
-                if directory.is_dir() and (location := self.look(directory)) is not None:
-                    return location
+                if directory.is_dir():
+                    location = self.look(absolute(directory))
+                    if location is not None:
+                        return location
         except OSError as error:
             raise unreadable(error, data_dir or self.name) from error
         listed = "".join(

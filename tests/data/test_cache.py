@@ -56,6 +56,17 @@ def test_the_second_start_reads_the_cache_without_decoding(mnist_dir: Path) -> N
         np.testing.assert_array_equal(a.labels, b.labels)
 
 
+def test_one_directory_is_decoded_once_however_it_is_named(
+    mnist_dir: Path, own_caches: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Mnist().load(mnist_dir)
+    for here, name in ((mnist_dir, "."), (mnist_dir.parent, "mnist"), (own_caches, "../data")):
+        monkeypatch.chdir(here)
+        NoDecoding().load(Path(name))
+    NoDecoding().load(mnist_dir / ".." / "mnist")
+    assert len(list(own_caches.glob("*.bin"))) == 1
+
+
 def test_a_touched_raw_file_is_decoded_again(mnist_dir: Path) -> None:
     before = Mnist().load(mnist_dir)
     os.utime(mnist_dir / "train-labels-idx1-ubyte.gz", (1, 1))
