@@ -326,7 +326,9 @@ def _train(
                 f"The code of rule {cell.rule} has changed: {older} was trained with older code "
                 "and is not used."
             )
-    notify(f"{cell.id} on {cell.data['title']} ({cell.data['variant']})")
+    # The title of a copy that differs from the published data says how.
+    remark = " (canonical)" if cell.data["variant"] == "canonical" else ""
+    notify(f"{cell.id} on {cell.data['title']}{remark}")
     for note in resolved.dataset.notes:
         notify(note)
 
