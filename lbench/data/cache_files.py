@@ -27,13 +27,16 @@ except ImportError:  # Windows, which refuses to remove a mapped file
 
 VARIABLE = "LBENCH_CACHE_LIMIT"
 DEFAULT_LIMIT = "20GB"
+IMAGES, INDEX, INCOMPLETE = ".bin", ".json", ".tmp"
+ENDINGS = (IMAGES, INDEX, INCOMPLETE)
+"""Endings of decoded images, indexes of streamed ones, and files that were not completed."""
 KINDS = "bin", "json", "tmp"
 """Suffixes of decoded data, of indices of streamed images, and of unfinished files."""
 
 
 @dataclass(frozen=True)
 class CacheFile:
-    """A file of decoded data, or one whose writing was interrupted.
+    """A file of decoded data, the index of streamed images, or a file that was not completed.
 
     Args:
         path: its path.
@@ -55,7 +58,7 @@ class CacheFile:
     def remove(self) -> bool:
         """Remove the file unless a process uses it; return whether it is gone."""
         try:
-            if self.path.suffix == ".tmp":
+            if self.path.suffix == INCOMPLETE:
                 with unlocked(self.path.with_suffix(".lock")) as free:
                     if free:
                         self.path.unlink()
@@ -165,7 +168,11 @@ def make_room(path: Path, size: int, allowed: int | None) -> None:
             "cache may have.",
             "Give a higher --cache-limit (LBENCH_CACHE_LIMIT), or use fewer or smaller images.",
         )
-    others = [file for file in cache_files(path.parent) if file.path.stem != path.stem]
+    others = [
+        file
+        for file in cache_files(path.parent)
+        if file.path.stem != path.stem and file.path.suffix != INDEX  # indexes are small
+    ]
     total = size + sum(file.size for file in others)
     for file in others:
         if total <= allowed:

@@ -209,6 +209,13 @@ def test_clear_removes_one_dataset_or_all(mnist_dir: Path, folder: Path, own_cac
     assert (wrong.code, "Did you mean imagefolder?" in wrong.err) == (2, True)
 
 
+def test_clear_removes_the_index_of_streamed_images(folder: Path, own_caches: Path) -> None:
+    ImageFolder(size=8, stream="yes").load(folder)
+    (row,) = lbench("data", "clear", "imagefolder", "--yes", "--json").json
+    assert (Path(row["path"]).suffix, row["removed"]) == (".json", True)
+    assert cache_files(own_caches) == []
+
+
 def test_the_state_has_the_size_of_the_decoded_file(mnist_dir: Path) -> None:
     words = ["data", "status", "mnist", "--data-dir", str(mnist_dir), "--json"]
     assert lbench(*words).json[0]["cache_bytes"] is None

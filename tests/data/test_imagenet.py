@@ -143,6 +143,14 @@ def test_a_class_without_validation_images_is_named(root: Path) -> None:
     assert Imagenet(size=8).load(root).notes == (f"No test images of {BIRD}.",)
 
 
+def test_streamed_images_have_the_labels_of_decoded_ones(root: Path) -> None:
+    solution(root / "LOC_val_solution.csv", flat(root))
+    data = Imagenet(size=8, stream="yes").load(root.parent)
+    assert (data.train.labels.tolist(), data.test.labels.tolist()) == AS_NUMBERED
+    assert data.title.startswith("ImageNet (8x8, 3 of 1,000 classes, ")
+    assert data.test.pixels().shape == (4, 3, 8, 8)
+
+
 def test_an_empty_class_folder_is_refused(root: Path) -> None:
     for path in (root / "train" / SNAKE).iterdir():
         path.unlink()
