@@ -18,6 +18,8 @@ from lbench.data.progress import progress
 from lbench.errors import DataError, printable
 from lbench.plurals import counted
 
+UNVERIFIED = "not verified"
+"""The variant of published images without check sums."""
 Rows = dict[str, list[tuple[RawFile, str]]]
 """Files with their class names, by split."""
 

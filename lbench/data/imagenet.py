@@ -9,7 +9,7 @@ from lbench.config import param
 from lbench.data import ilsvrc
 from lbench.data.dataset import Location
 from lbench.data.folders import Unread, class_images, listing, shortened
-from lbench.data.image_files import ImageFiles, Rows
+from lbench.data.image_files import UNVERIFIED, ImageFiles, Rows
 from lbench.data.image_source import LARGEST, ImageSource
 from lbench.data.imagefolder import ANNOTATIONS, TRAIN
 from lbench.data.published_size import PublishedSize
@@ -65,9 +65,9 @@ class Imagenet(ImageSource):
 
     def directories(self, data_dir: Path | None) -> list[Path]:
         """List the directories to look in; every subset is also found in a folder imagenet."""
-        *directories, download = super().directories(data_dir)
+        directories = super().directories(data_dir)
         shared = [path.with_name(Imagenet.name) for path in directories if path.name == self.name]
-        return [*dict.fromkeys((*directories, *shared)), download]
+        return list(dict.fromkeys((*directories, *shared)))
 
     def look(self, directory: Path) -> Location | None:
         """Find the folders of both splits.
@@ -138,7 +138,7 @@ class Imagenet(ImageSource):
         size = self.config.size
         title = self.title if size == SIZE else f"{self.title} ({size}x{size})"
         rows, notes = self.split(location)
-        return ImageFiles.of(location.root, title, "images", rows, notes)
+        return ImageFiles.of(location.root, title, UNVERIFIED, rows, notes)
 
     def split(self, location: Location) -> tuple[Rows, tuple[str, ...]]:
         """Return the files of both splits with their classes, and notes.

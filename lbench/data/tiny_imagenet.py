@@ -8,7 +8,7 @@ from lbench.data.archive import members
 from lbench.data.dataset import Location, MissingDataError, Raw, RawFile
 from lbench.data.fit import Fit
 from lbench.data.folders import TEXTS, Unread, ignored, image_name
-from lbench.data.image_files import ImageFiles, Rows, decoded
+from lbench.data.image_files import UNVERIFIED, ImageFiles, Rows, decoded
 from lbench.data.imagefolder import (
     ANNOTATIONS,
     TRAIN,
@@ -97,7 +97,7 @@ class TinyImagenet(Source):
         """Label the files; ``absent`` is the number of annotated images that are not there."""
         if absent:
             notes += (f"{ANNOTATIONS} has {counted(absent, 'line')} for absent images.",)
-        return ImageFiles.of(location.root, self.title, "images", rows, notes)
+        return ImageFiles.of(location.root, self.title, UNVERIFIED, rows, notes)
 
 
 def is_folder(folder: Path) -> bool:

@@ -178,6 +178,20 @@ def test_the_one_percent_is_picked_by_its_names(root: Path) -> None:
     np.testing.assert_array_equal(data.train.images, whole.train.images[[0, 2, 4, 5]])
 
 
+@pytest.mark.parametrize("source", [Imagenet, Imagenet100, Imagenet1Pct])
+def test_one_copy_serves_every_subset(
+    root: Path, source: type[Source], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert source().find(root).root == source().find(root.parent).root == root
+    monkeypatch.setenv("LBENCH_DATA", str(root.parent))
+    assert source().find().root == root
+    monkeypatch.delenv("LBENCH_DATA")
+    cache = Imagenet().download_dir
+    cache.parent.mkdir(parents=True)
+    root.rename(cache)
+    assert source().find().root == cache
+
+
 def test_a_copy_without_the_one_percent_is_refused(root: Path) -> None:
     for label, numbers in TRAINING.items():
         for number in numbers[:-1]:
