@@ -27,7 +27,6 @@ from lbench.execute.pool import Pool
 from lbench.execute.writer import Writer
 from lbench.home import Home
 from lbench.registry import registry
-from lbench.report.summary import metrics
 from lbench.studies.definition import Arm, Search, Study
 from lbench.studies.plan import plan
 from lbench.studies.runner import Runner
@@ -111,7 +110,7 @@ def measure(dataset: str, trials: int, epochs: int, times_of_trials: Trials) -> 
     with tempfile.TemporaryDirectory() as folder:
         home = Home(Path(folder))
         home.prepare()
-        with Writer(home, metrics, print) as writer:
+        with Writer(home, print) as writer:
             runner = Runner(plan(study, known), home, known, writer, Quiet())
             for times in times_of_trials.spent.values():
                 times.clear()

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from lbench.api.studies import study as study
     from lbench.api.studies import tune as tune
     from lbench.api.training import run as run
+    from lbench.auditing.copies import twin as twin
     from lbench.auditing.steps import audit as audit
     from lbench.claims import Claims as Claims
     from lbench.config import DatasetConfig as DatasetConfig
@@ -57,8 +58,10 @@ if TYPE_CHECKING:
     from lbench.probe import Examples as Examples
     from lbench.probe import Probe as Probe
     from lbench.probe import Scene as Scene
-    from lbench.probes.activations import chunks as chunks
-    from lbench.probes.activations import hidden as hidden
+    from lbench.probe import chunks as chunks
+    from lbench.probe import hidden as hidden
+    from lbench.randomness import Randomness as Randomness
+    from lbench.randomness import address as address
     from lbench.recipe import Recipe as Recipe
     from lbench.rule import GradientRule as GradientRule
     from lbench.rule import Grads as Grads
@@ -103,6 +106,7 @@ _HOMES = {
     "ProbeEntry": "hooks",
     "PublishedEntry": "hooks",
     "PublishedSize": "data.published_size",
+    "Randomness": "randomness",
     "Raw": "data.dataset",
     "Readout": "network",
     "Recipe": "recipe",
@@ -118,14 +122,15 @@ _HOMES = {
     "Task": "task",
     "UsageError": "errors",
     "View": "rule",
+    "address": "randomness",
     "as_network": "networks.as_network",
     "audit": "auditing.steps",
-    "chunks": "probes.activations",
+    "chunks": "probe",
     "compare": "api.comparison",
     "cut": "layer",
     "datasets": "api.listing",
     "differentiate": "rule",
-    "hidden": "probes.activations",
+    "hidden": "probe",
     "hookimpl": "hooks",
     "load": "api.predictor",
     "param": "config",
@@ -138,6 +143,7 @@ _HOMES = {
     "tapped": "layer",
     "trained": "rule",
     "tune": "api.studies",
+    "twin": "auditing.copies",
 }
 
 __all__ = sorted([*_HOMES, "__version__"])

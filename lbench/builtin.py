@@ -9,7 +9,6 @@ from lbench.hooks import (
     DatasetEntry,
     FigureEntry,
     NetworkEntry,
-    ProbeEntry,
     PublishedEntry,
     hookimpl,
 )
@@ -283,34 +282,8 @@ def lbench_published() -> list[PublishedEntry]:
 
 
 @hookimpl
-def lbench_probes() -> list[ProbeEntry]:
-    return [
-        ProbeEntry(
-            "online",
-            "Loss and error of each batch before its step: prequential curves",
-            "lbench.probes.online:Online",
-        ),
-        ProbeEntry(
-            "linear",
-            "Error of a linear classifier of each block's output",
-            "lbench.probes.linear:Linear",
-        ),
-        ProbeEntry(
-            "alignment",
-            "Angle between each layer's update and the gradient; bias and variance of updates",
-            "lbench.probes.alignment:Alignment",
-        ),
-        ProbeEntry(
-            "tasks",
-            "Error on every task of a sequence after each task",
-            "lbench.probes.tasks:Tasks",
-        ),
-    ]
-
-
-@hookimpl
 def lbench_figures() -> list[FigureEntry]:
-    figures, probes = "lbench.report.figures", "lbench.report.probes"
+    figures = "lbench.report.figures"
     return [
         FigureEntry("lines", "Test error against a setting", f"{figures}.axis:lines"),
         FigureEntry("bars", "All configurations by their test error", f"{figures}.axis:bars"),
@@ -338,36 +311,12 @@ def lbench_figures() -> list[FigureEntry]:
             "Test error against a cost, or the objectives of searches with several",
             f"{figures}.front:pareto",
         ),
-        FigureEntry(
-            "online",
-            "Accuracy and loss on each batch before its step",
-            f"{probes}.online:figures",
-            "online",
-        ),
-        FigureEntry(
-            "linear",
-            "Error of a linear classifier of each block's output",
-            f"{probes}.linear:figures",
-            "linear",
-        ),
-        FigureEntry(
-            "alignment",
-            "Angle between updates and the gradient over training; bias and variance of updates",
-            f"{probes}.alignment:figures",
-            "alignment",
-        ),
-        FigureEntry(
-            "tasks",
-            "The error matrix of a sequence of tasks; forgetting against learning error",
-            f"{probes}.tasks:figures",
-            "tasks",
-        ),
     ]
 
 
 @hookimpl
 def lbench_analyses() -> list[AnalysisEntry]:
-    answers, probes = "lbench.report.answers", "lbench.report.probes"
+    answers = "lbench.report.answers"
     return [
         AnalysisEntry(
             "best",
@@ -400,15 +349,9 @@ def lbench_analyses() -> list[AnalysisEntry]:
             f"{answers}.arms:ablation",
         ),
         AnalysisEntry(
-            "depth",
-            "Larger values of the last axis compared with the smallest",
-            f"{probes}.linear:depth",
-            "linear",
-        ),
-        AnalysisEntry(
             "samples",
             "The lowest error along each axis, and rules that do not differ significantly",
-            f"{answers}.samples:samples",
+            f"{answers}.best:samples",
         ),
         AnalysisEntry("screen", "Rules that are better than chance", f"{answers}.rules:screen"),
         AnalysisEntry(
@@ -419,18 +362,6 @@ def lbench_analyses() -> list[AnalysisEntry]:
         AnalysisEntry(
             "online",
             "The lowest error along the first axis, and the trend along the second",
-            f"{answers}.online:online",
-        ),
-        AnalysisEntry(
-            "alignment",
-            "The rules in the order of their angle to the gradient",
-            f"{probes}.alignment:analysis",
-            "alignment",
-        ),
-        AnalysisEntry(
-            "forgetting",
-            "Forgetting of rules that learn a new task equally well",
-            f"{probes}.tasks:forgetting",
-            "tasks",
+            f"{answers}.grid:online",
         ),
     ]

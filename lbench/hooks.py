@@ -130,7 +130,7 @@ class FigureEntry:
     Args:
         name: its name in a study's ``figures``, without the argument; it has no colon.
         title: one line that describes the figure.
-        load: ``"module:function"`` of a function of a :class:`lbench.reporting.StudyResults` and
+        load: ``"module:function"`` of a function of a :class:`lbench.reporting.StudyData` and
             the argument behind the colon ("" without one). It returns a list of
             :class:`lbench.reporting.Figure`, which is empty if there is nothing to show.
         probe: the probe whose table the function reads; "" for none.
@@ -149,7 +149,7 @@ class AnalysisEntry:
     Args:
         name: its name in a study's ``analysis``.
         title: one line that describes the answer.
-        load: ``"module:function"`` of a function of a :class:`lbench.reporting.StudyResults` that
+        load: ``"module:function"`` of a function of a :class:`lbench.reporting.StudyData` that
             returns a :class:`lbench.reporting.Answer`.
         probe: the probe whose table the function reads; "" for none.
     """

@@ -8,7 +8,9 @@ import shlex
 import shutil
 import sys
 import tempfile
+import tomllib
 from collections.abc import Iterator
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +27,24 @@ FORKED = {"api", "auditing", "cli", "execute", "plugins", "report", "training", 
 FORKING = {"api", "cli", "execute", "training", "studies"}
 """Rooms whose first tests need the server of `tests.forked`, which starts before them."""
 
-LONG = {"test_types.py", "test_probe_figures.py", "test_running.py", "test_study_report.py"}
+LONG = {"test_types.py", "test_report.py", "test_running.py", "test_study_report.py"}
 """Modules that take longer than the other modules of their room."""
+
+
+def pytest_configure() -> None:
+    """Refuse an installation that is older than the plugins of this tree.
+
+    Raises:
+        UsageError: the installed lbench lacks a plugin that ``pyproject.toml`` declares.
+    """
+    pyproject = Path(__file__).parents[1] / "pyproject.toml"
+    declared = tomllib.loads(pyproject.read_text())["project"]["entry-points"]["lbench"]
+    missing = declared.keys() - metadata.entry_points(group="lbench").names
+    if missing:
+        raise pytest.UsageError(
+            f"The installed lbench lacks the plugin {min(missing)}. Install this tree again: "
+            "python -m pip install --no-deps -e ."
+        )
 
 
 def pytest_xdist_setupnodes(config: pytest.Config, specs: list[Any]) -> None:

@@ -90,6 +90,8 @@ def test_an_unknown_public_name_is_an_attribute_error() -> None:
 
 NAMED = ("rules", "networks", "datasets", "probes", "figures", "analyses", "published")
 """Kinds of entries whose names the core does not use; names of studies are common words."""
+COMMON = {"depth", "linear", "online", "tasks"}
+"""Names of entries that are also names of the core's own options, layers and analyses."""
 
 
 def texts(path: Path) -> dict[str, int]:
@@ -109,7 +111,7 @@ def named(paths: Iterable[Path], owners: Container[str]) -> list[str]:
     names = {
         name: kind
         for (kind, name), owner in registry().owners.items()
-        if kind in NAMED and owner in owners
+        if kind in NAMED and owner in owners and name not in COMMON
     }
     return [
         f"{path.relative_to(REPOSITORY)}:{line} names {names[text]} {text!r}"

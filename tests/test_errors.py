@@ -102,11 +102,10 @@ def test_the_error_for_a_field_of_a_study_suggests_similar_fields_alone(tmp_path
 @pytest.fixture
 def home_with_a_cell(tmp_path: Path) -> Path:
     from lbench.home import Home
-    from lbench.report.summary import metrics
     from lbench.store.sync import sync
     from tests.store.helper import write_run
 
     home = Home(tmp_path / "home")
     write_run(home)
-    sync(home, metrics, mlflow=False)
+    sync(home, mlflow=False)
     return home.root

@@ -26,7 +26,7 @@ from lbench.probe import Probe, Scene
 from lbench.randomness import Randomness
 from lbench.rule import GradientRule, LocalRule, Rule
 from lbench.step import Step
-from lbench.studies.results import StudyResults
+from lbench.studies.results import StudyData
 from lbench.task import Task
 
 PAGE = (Path(__file__).parents[1] / "docs" / "interface.md").read_text(encoding="utf-8")
@@ -41,7 +41,8 @@ ELSEWHERE = {
 """Public names that are no part of the rule interface, or that the page has in its text."""
 PARTLY = {
     "Configuration": {"group", "line"},
-    "StudyResults": {f.name for f in dataclasses.fields(StudyResults)},
+    "Series": {"lines"},
+    "StudyData": {f.name for f in dataclasses.fields(StudyData)},
 }
 """Fields of classes of reports that are lbench's own."""
 
@@ -193,6 +194,7 @@ def instances() -> dict[str, Any]:
         "Layer": network.layers[0],
         "Step": Step(Randomness(0)),
         "Init": init,
+        "Randomness": Randomness(0),
     }
 
 

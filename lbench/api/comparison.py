@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from lbench.output.table import Table
-    from lbench.report.compare import Comparison, Pairs
+    from lbench.report.compare.comparison import Comparison
+    from lbench.store.rows import Pairs
 
 
 class ComparisonResult:
@@ -46,7 +47,7 @@ class ComparisonResult:
 
         They are paired over common seeds and over test examples.
         """
-        from lbench.report.difference_table import table
+        from lbench.report.compare.difference import table
 
         return table(self.comparison.differences)
 
@@ -93,7 +94,7 @@ def compare(*cells: str | RunResult, home: str | Path | None = None) -> Comparis
         UsageError: an id belongs to no configuration or to several, or one is given twice.
         StoreError: the database cannot be read.
     """
-    from lbench.report.compare import compare as compared
+    from lbench.report.compare.comparison import compare as compared
 
     if not cells:
         raise UsageError(

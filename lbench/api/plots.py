@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-    from lbench.report.compare import Row
+    from lbench.report.compare.row import Row
 
 METRICS = {"train_loss": "training loss", "val_error": "validation error (%)"}
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from lbench.output.table import Table
-    from lbench.report.compare import Pairs
+    from lbench.store.rows import Pairs
 
 
 class Results:
@@ -49,7 +49,7 @@ class Results:
         """
         import pandas as pd
 
-        from lbench.report.compare import rows
+        from lbench.report.compare.row import rows
         from lbench.report.study_records import as_columns
 
         content = [
@@ -137,7 +137,7 @@ class Results:
             UsageError: there is no finished run.
         """
         from lbench.api.plots import errors
-        from lbench.report.compare import rows
+        from lbench.report.compare.row import rows
 
         configurations = rows(self._pairs)
         if not any(row.test for row in configurations):

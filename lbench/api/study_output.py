@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from lbench.report.study import Report
     from lbench.studies.definition import Study
     from lbench.studies.estimate import StudyCost
-    from lbench.studies.results import StudyResults
+    from lbench.studies.results import StudyData
     from lbench.studies.runner import Ending
     from lbench.studies.study_plan import StudyPlan
 
@@ -136,7 +136,7 @@ def plan_json(plan: StudyPlan, devices: list[str], cost: StudyCost) -> dict[str,
     }
 
 
-def search_choices(results: StudyResults) -> list[dict[str, Any]]:
+def search_choices(results: StudyData) -> list[dict[str, Any]]:
     """Return what each search with a complete trial chose, with its ``lbench run`` command.
 
     If trials have the budget of the study's runs, that command completes the trial itself: it
@@ -162,7 +162,7 @@ def search_choices(results: StudyResults) -> list[dict[str, Any]]:
 
 
 def ending_json(
-    study: Study, ending: Ending, report: Report | None, results: StudyResults | None
+    study: Study, ending: Ending, report: Report | None, results: StudyData | None
 ) -> dict[str, Any]:
     """Return the object that ``--json`` prints when a study has run or was stopped."""
     no_report: dict[str, Any] = {"report": None, "answer": None, "cells": [], "left_out": {}}
@@ -177,7 +177,7 @@ def ending_json(
     }
 
 
-def print_best(results: StudyResults, home: Home, data_dir: Path | None) -> None:
+def print_best(results: StudyData, home: Home, data_dir: Path | None) -> None:
     """Print the command that runs what each search chose.
 
     Args:

@@ -15,11 +15,11 @@ from lbench.plurals import counted
 if TYPE_CHECKING:
     from lbench.report.study import Report
     from lbench.studies.definition import Study
-    from lbench.studies.results import StudyResults
+    from lbench.studies.results import StudyData
 
 
 def write_report(
-    results: StudyResults,
+    results: StudyData,
     home: Home,
     name: str,
     output: Path | None = None,
@@ -48,7 +48,7 @@ def write_report(
     return make_report(results, folder, home=readable or home)
 
 
-def _no_runs_error(results: StudyResults, home: Home, name: str) -> LbenchError:
+def _no_runs_error(results: StudyData, home: Home, name: str) -> LbenchError:
     """Return the error for a study that has not run, or of which files are missing."""
     message = f"Study {results.study.name} has no finished run in {home.root}"
     if results.missing_files:
@@ -63,14 +63,14 @@ def _no_runs_error(results: StudyResults, home: Home, name: str) -> LbenchError:
     )
 
 
-def say_missing_files(results: StudyResults, home: Home, name: str) -> None:
+def say_missing_files(results: StudyData, home: Home, name: str) -> None:
     """Report on standard error which files of a study are missing, and how to restore them."""
     if results.missing_files:
         say(f"{' '.join(results.missing_files)}\n", fg="yellow")
         say(f"{_rerun_hint(results, home, name)}\n")
 
 
-def _rerun_hint(results: StudyResults, home: Home, name: str) -> str:
+def _rerun_hint(results: StudyData, home: Home, name: str) -> str:
     points = results.finals or results.searches or results.missing
     command = results.command if points else run_command(results.study, name, home.option)
     return f"Run it again with: {command}. Finished runs are not trained again."

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from lbench.report.study import Report
     from lbench.report.verdict import Judged
     from lbench.studies.definition import Study
-    from lbench.studies.results import StudyResults
+    from lbench.studies.results import StudyData
     from lbench.studies.runner import Ending
 
 
@@ -34,7 +34,7 @@ class StudyResult:
         self,
         study: Study,
         ending: Ending,
-        results: StudyResults | None,
+        results: StudyData | None,
         report: Report | None,
         problem: LbenchError | None = None,
     ) -> None:
@@ -110,7 +110,7 @@ class StudyResult:
         Raises:
             UsageError: there is no such figure, or it has nothing to show.
         """
-        from lbench.report.figures import draw
+        from lbench.report.entries import draw
         from lbench.report.figures.figure import style
 
         with style():
@@ -120,12 +120,11 @@ class StudyResult:
         return figures[0].picture
 
     def _verdicts(self) -> list[Judged]:
-        from lbench.report.lines import groups
-        from lbench.report.verdict import verdict
+        from lbench.report.verdict import verdicts
 
-        return [(group, verdict(group)) for group in groups(self._require_results())]
+        return verdicts(self._require_results())
 
-    def _require_results(self) -> StudyResults:
+    def _require_results(self) -> StudyData:
         if self.results is None:
             raise self.problem or UsageError(f"Study {self.study.name} has no results.")
         return self.results

@@ -194,7 +194,7 @@ def train(request: Request, conditions: Conditions, known: Registry) -> RunResul
         DataError: the data is missing or damaged.
         LockedError: another process is training one of these runs.
     """
-    from lbench.report.result import describe
+    from lbench.api.run_content import describe
     from lbench.training.batches import check_batches
     from lbench.training.resolve import refuse_idle, resolve
 
@@ -288,9 +288,8 @@ def database_writer(home: Home, warn: Callable[[str], None]) -> Writer:
         warn: called once with a sentence if the database cannot be reached.
     """
     from lbench.execute.writer import Writer
-    from lbench.report.summary import metrics
 
-    return Writer(home, metrics, warn)
+    return Writer(home, warn)
 
 
 def _machine(conditions: Conditions) -> Machine:

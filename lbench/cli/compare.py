@@ -12,7 +12,7 @@ from lbench.cli.common import home_option, json_option, print_json
 from lbench.home import Home
 
 if TYPE_CHECKING:
-    from lbench.report.compare import Pairs
+    from lbench.store.rows import Pairs
 
 
 @click.command(epilog="Example: lbench compare bp/digits lfnn_l/digits")
@@ -33,7 +33,7 @@ def command(cells: tuple[str, ...], as_markdown: bool, as_json: bool, home: Home
         _list(home, as_json)
         return
     from lbench.report import render
-    from lbench.report.compare import compare
+    from lbench.report.compare.comparison import compare
 
     comparison = compare(_pairs(home, cells))
     if as_json:
@@ -51,7 +51,7 @@ def _pairs(home: Home, cells: tuple[str, ...] = ()) -> Pairs:
 
 
 def _list(home: Home, as_json: bool) -> None:
-    from lbench.report.compare import rows
+    from lbench.report.compare.row import rows
     from lbench.report.render import listing
 
     pairs = _pairs(home)

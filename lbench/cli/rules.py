@@ -56,7 +56,7 @@ def describe(name: str) -> dict[str, Any]:
         UsageError: no plugin has this rule.
         PluginError: the rule's class cannot be loaded.
     """
-    from lbench.report.published import published
+    from lbench.published.numbers import published
 
     entry: RuleEntry = registry().find("rules", name)
     cls = registry().load("rules", name)
@@ -89,9 +89,8 @@ def _claims(cls: Any) -> dict[str, Any]:
 
 
 def _show(content: dict[str, Any]) -> None:
-    from lbench.report.citations import print_published
-    from lbench.report.published import Published
-    from lbench.report.render import ELSEWHERE
+    from lbench.published.citations import print_published
+    from lbench.published.numbers import Published
 
     click.echo(f"{content['name']}: {content['title']} (plugin {content['plugin']})")
     click.echo(f"{content['paper']}\n")
@@ -116,6 +115,6 @@ def _show(content: dict[str, Any]) -> None:
     defaults = {option["name"]: option["default"] for option in content["options"]}
     numbers = [Published(**row) for row in content["published"]]
     at_defaults = [row for row in numbers if row.agrees(defaults)]
-    print_published(at_defaults, ELSEWHERE)
+    print_published(at_defaults)
     if others := len(numbers) - len(at_defaults):
         click.echo(f"{others} more with other options: lbench rules {content['name']} --json")

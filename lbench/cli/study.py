@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from lbench.api.study_result import StudyResult
     from lbench.studies.definition import Study
 
-ASK_BEYOND = 2 * 3600
+CONFIRM_ABOVE = 2 * 3600
 """Estimated seconds above which the command asks for confirmation before it starts."""
 
 
@@ -248,11 +248,11 @@ def _exit_code(result: StudyResult) -> int:
 
 def _confirm(seconds: float, *, yes: bool, timeout: float | None) -> None:
     expected = min(seconds, timeout or seconds)
-    if yes or expected <= ASK_BEYOND:
+    if yes or expected <= CONFIRM_ABOVE:
         return
     if not sys.stdin.isatty():
         raise UsageError(
-            f"The study would take about {duration(expected)}. Above {duration(ASK_BEYOND)} it "
+            f"The study would take about {duration(expected)}. Above {duration(CONFIRM_ABOVE)} it "
             "needs a confirmation.",
             "Give --yes to start it, --max-hours H to run a part of it, or fewer --datasets, "
             "--trials or --seeds.",

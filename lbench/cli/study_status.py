@@ -19,7 +19,7 @@ from lbench.rundir import RunDir, read_json
 
 if TYPE_CHECKING:
     from lbench.studies.definition import Study
-    from lbench.studies.results import SearchResult, StudyResults
+    from lbench.studies.results import SearchResult, StudyData
 
 
 def show(study: Study, home: Home, as_json: bool, name: str) -> int:
@@ -82,7 +82,7 @@ def show(study: Study, home: Home, as_json: bool, name: str) -> int:
     return 0
 
 
-def _earlier(results: StudyResults) -> str:
+def _earlier(results: StudyData) -> str:
     return (
         f"Left out: {counted(results.older, 'point')} of an earlier version of the file. Runs "
         "that both versions have are not trained again."
@@ -113,7 +113,7 @@ def _is_complete(row: dict[str, Any], seeds: int) -> bool:
     return ended >= (row["wanted"] or 0) and ran
 
 
-def _rows(results: StudyResults) -> list[dict[str, Any]]:
+def _rows(results: StudyData) -> list[dict[str, Any]]:
     searches = {search.point.key: search for search in results.searches}
     finals = {final.point.key: final for final in results.finals}
     keys = dict.fromkeys([*searches, *finals, *(point.key for point in results.missing)])

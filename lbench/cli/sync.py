@@ -20,10 +20,9 @@ def command(home: Home, as_json: bool, no_mlflow: bool) -> int:
 
     The exit code is 1 if a directory could not be read; the command still reads all others.
     """
-    from lbench.report.summary import metrics
     from lbench.store.sync import sync
 
-    report = sync(home, metrics, mlflow=not no_mlflow)
+    report = sync(home, mlflow=not no_mlflow)
     code = DamagedError.exit_code if report.unreadable else 0
     if as_json:
         print_json(

@@ -12,7 +12,7 @@ from lbench.store.run_dirs import unrecorded
 
 if TYPE_CHECKING:
     from lbench.store.record import Record
-    from lbench.store.rows import Member, RunRow, Summarise
+    from lbench.store.rows import Member, RunRow
 
 
 class Writer:
@@ -22,14 +22,12 @@ class Writer:
 
     Args:
         home: home of the store.
-        summarise: mean, standard deviation and interval of a configuration's runs, for MLflow.
         warn: called with a sentence when the store cannot be reached, and at the end when the
             store is new and lacks existing runs.
     """
 
-    def __init__(self, home: Home, summarise: Summarise, warn: Callable[[str], None]) -> None:
+    def __init__(self, home: Home, warn: Callable[[str], None]) -> None:
         self.home = home
-        self.summarise = summarise
         self.warn = warn
         self.error: StoreError | None = None
         self._record: Record | None = None
@@ -59,7 +57,7 @@ class Writer:
         def write(record: Record) -> dict[int, str]:
             from lbench.store.mlflow_view import MlflowView
 
-            MlflowView(self.home).publish(record, cell_fingerprint, self.summarise)
+            MlflowView(self.home).publish(record, cell_fingerprint)
             return _mlflow_ids(record, cell_fingerprint)
 
         return self._try(write) or {}

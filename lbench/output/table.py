@@ -220,6 +220,19 @@ def percent(value: float | None) -> str:
     return decimal(value)
 
 
+def p_value(p: float | None) -> str:
+    """Return ``0.031`` or ``< 0.001``; a dash for None."""
+    if p is None:
+        return NONE
+    return "< 0.001" if p < 0.001 else f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
+
+
+def p_words(p: float) -> str:
+    """Return ``p = 0.031`` or ``p < 0.001``."""
+    words = p_value(p)
+    return f"p {words}" if words.startswith("<") else f"p = {words}"
+
+
 def decimal(value: float | None, digits: int = 2) -> str:
     """Return a number with this number of decimal digits: ``1.80``; a dash for None."""
     return NONE if value is None else f"{value:.{digits}f}"

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from lbench.output.table import signed
+from lbench.output.table import p_words, signed
 from lbench.statistics.intervals import Summary
 from lbench.statistics.multiple import LEVEL, holm
 
@@ -114,9 +114,14 @@ class Difference:
         if self.points is None:
             return ""
         words = f"{self.text} points, n = {self.points.n}"
-        if self.p is not None:
-            words += f", p = {self.p:.2g}" + (" by Holm" if self.many else "")
-        return words
+        return words if self.p is None else f"{words}, {self.p_words}"
+
+    @property
+    def p_words(self) -> str:
+        """Return ``p = 0.004 by Holm``, or ``p < 0.001``; "" without a test."""
+        if self.p is None:
+            return ""
+        return p_words(self.p) + (" by Holm" if self.many else "")
 
     def as_dict(self) -> dict[str, Any]:
         """Return the object that ``answer.json`` has."""

@@ -9,10 +9,10 @@ from typing import Any
 
 from lbench.output.table import between, percent
 from lbench.output.table import settings as shown
-from lbench.report.compare import Row, rows
+from lbench.report.compare.row import Row, rows
 from lbench.statistics.intervals import binomial
 from lbench.studies.definition import Point
-from lbench.studies.results import Final, StudyResults
+from lbench.studies.results import Final, StudyData
 from lbench.studies.settings import EQUAL, TASK
 
 
@@ -90,7 +90,7 @@ class Group:
         return [line for line in self.lines if line.row.test is not None]
 
 
-def groups(results: StudyResults) -> list[Group]:
+def groups(results: StudyData) -> list[Group]:
     """Return the configurations with runs in groups, in the order of the plan."""
     together: dict[Any, list[Final]] = {}
     for final in results.finals:
@@ -153,7 +153,7 @@ def _text(settings: Mapping[str, Any]) -> str:
     return shown(settings.items()) if settings else ""
 
 
-def _group(results: StudyResults, finals: Sequence[Final], varying: set[str]) -> Group:
+def _group(results: StudyData, finals: Sequence[Final], varying: set[str]) -> Group:
     first = finals[0].point
     task = {name: value for name, value in first.settings.items() if of_task(name)}
     task_text = _text({name: value for name, value in task.items() if name in varying})

@@ -6,7 +6,13 @@ from collections.abc import Mapping
 
 from lbench.output.table import decimal, mega
 from lbench.quantities import Quantity
-from lbench.report.step_time import step_time
+from lbench.training.pace import BUSY
+
+MARK = "†"
+BUSY_NOTE = (
+    f"{MARK} Other processes wanted the cores: a run had a core for less than {100 * BUSY:.0f} % "
+    "of its training time, so its step may take less time than this."
+)
 
 
 def quantity_text(quantity: Quantity, values: Mapping[str, float | None]) -> str:
@@ -15,9 +21,15 @@ def quantity_text(quantity: Quantity, values: Mapping[str, float | None]) -> str
     Args:
         quantity: its unit is ``table_unit``.
         values: values of this and other quantities by name. With ``core_share`` among them, a step
-            time is marked if other processes used the cores.
+            time is marked if other processes used the cores: ``2.49†``.
     """
     value = values[quantity.name]
-    if quantity.name == "step_ms":
-        return step_time(value, values["core_share"])
-    return mega(value) if quantity.unit == "FLOP" else decimal(value)
+    if quantity.unit == "FLOP":
+        return mega(value)
+    marked = quantity.name == "step_ms" and value is not None and busy(values["core_share"])
+    return decimal(value) + MARK * marked
+
+
+def busy(core_share: float | None) -> bool:
+    """Return whether a run shared its cores; False where that is not known."""
+    return core_share is not None and core_share < BUSY

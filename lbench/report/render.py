@@ -20,29 +20,30 @@ from lbench.output.table import (
     settings,
     text,
 )
+from lbench.published import citations
 from lbench.quantities import QUANTITIES, Quantity
-from lbench.report import citations, difference_table
-from lbench.report.compare import Comparison, Pairs, Row, Term, mean, rows
-from lbench.report.quantity_text import quantity_text
-from lbench.report.step_time import BUSY_NOTE, busy
+from lbench.report.compare import difference
+from lbench.report.compare.comparison import Comparison, Term
+from lbench.report.compare.row import Row, mean, rows
+from lbench.report.quantity_text import BUSY_NOTE, busy, quantity_text
 from lbench.statistics.intervals import Summary
+from lbench.store.rows import Pairs
 
 
 def _quantity_columns() -> Iterator[tuple[str, Callable[[Row], str]]]:
     """Yield the columns of the quantities that are compared, each with its ratio if it has one."""
+
+    def value(quantity: Quantity, row: Row) -> str:
+        return quantity_text(quantity, row.measured)
+
+    def ratio(quantity: Quantity, row: Row) -> str:
+        return decimal(row.ratios[quantity.name])
+
     for quantity in QUANTITIES:
         if quantity.column and quantity.compared:
-            yield quantity.column_title, partial(_value, quantity)
+            yield quantity.column_title, partial(value, quantity)
             if quantity.ratio:
-                yield "x", partial(_ratio, quantity)
-
-
-def _value(quantity: Quantity, row: Row) -> str:
-    return quantity_text(quantity, row.measured)
-
-
-def _ratio(quantity: Quantity, row: Row) -> str:
-    return decimal(row.ratios[quantity.name])
+                yield "x", partial(ratio, quantity)
 
 
 TEXTS: tuple[tuple[str, Callable[[Row], str]], ...] = (
@@ -71,16 +72,15 @@ STEPS = (0, *range(11, AUDIT))
 LAYOUTS = ((RESULTS, SIZES, STEPS), (CELLS, ERRORS, SIZES, STEPS))
 """The columns of each table in a narrow terminal, and in a narrower one, by index."""
 SAMPLING = "* One seed: the interval of the test set's sampling alone (Wilson), not over seeds."
-ELSEWHERE = "Published, percent; network, augmentation and selection as stated"
 
 
 def show(comparison: Comparison) -> None:
     """Print tables and notes on standard output; a narrow terminal gets several smaller tables."""
     replace(table(comparison), notes=()).print()
     if comparison.differences:
-        difference_table.table(comparison.differences).print()
+        difference.table(comparison.differences).print()
     print_notes(notes(comparison))
-    citations.print_published(comparison.published, f"\n{ELSEWHERE}")
+    citations.print_published(comparison.published, "\n")
 
 
 def table(comparison: Comparison) -> Table:
@@ -116,10 +116,10 @@ def to_markdown(comparison: Comparison) -> str:
     """Return all tables and notes of a comparison in GitHub's Markdown."""
     parts = [replace(table(comparison), notes=()).markdown()]
     if comparison.differences:
-        parts.append(difference_table.table(comparison.differences).markdown())
+        parts.append(difference.table(comparison.differences).markdown())
     parts.append("\n".join(f"- {note}" for note in notes(comparison)))
     if comparison.published:
-        parts += [f"{ELSEWHERE}:", citations.table(comparison.published).markdown()]
+        parts += [f"{citations.TITLE}:", citations.table(comparison.published).markdown()]
     return "\n\n".join(parts)
 
 

@@ -14,18 +14,16 @@ from lbench.home import Home
 from lbench.output.latex import to_latex
 from lbench.output.records import write_csv, write_parquet
 from lbench.registry import registry
-from lbench.report.answers import Answer, analysis, answer
-from lbench.report.answers.answer import UNDECIDED
-from lbench.report.figures import draw, drawing
+from lbench.report.answers.answer import UNDECIDED, Answer
+from lbench.report.entries import answer, draw, entry_function
 from lbench.report.figures.figure import save, style
-from lbench.report.lines import groups
-from lbench.report.study_page import Drawn, page
+from lbench.report.study_page import Drawn, inline, page
 from lbench.report.study_records import records, run_records
 from lbench.report.study_table import cost_tables, results_tables, to_markdown
-from lbench.report.verdict import Judged, verdict
+from lbench.report.verdict import Judged, verdicts
 from lbench.rundir import without_nan, write_json
 from lbench.studies.definition import Study
-from lbench.studies.results import StudyResults
+from lbench.studies.results import StudyData
 
 ALWAYS = ("curves", "history", "best_so_far", "importance", "pareto")
 """Figures of every report that has something to show there, after those of the study."""
@@ -33,14 +31,9 @@ ALWAYS = ("curves", "history", "best_so_far", "importance", "pareto")
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """A written report.
+    """A written report: its page, its answer, and in ``tables`` an object per configuration.
 
-    Args:
-        folder: the folder of all files.
-        page: the page to read.
-        answer: the answer to the study's question.
-        tables: an object per configuration.
-        left_out: figures that could not be drawn, with the reason.
+    ``left_out`` has the figures that could not be drawn, each with the reason.
     """
 
     folder: Path
@@ -51,14 +44,14 @@ class Report:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the object that ``--json`` prints."""
-        content = {
-            "report": str(self.page),
-            "answer": self.answer.as_dict(),
-            "cells": list(self.tables),
-            "left_out": dict(self.left_out),
-        }
-        plain: dict[str, Any] = without_nan(json.loads(json.dumps(content, default=str)))
-        return plain
+        return _plain(
+            {
+                "report": str(self.page),
+                "answer": self.answer.as_dict(),
+                "cells": list(self.tables),
+                "left_out": dict(self.left_out),
+            }
+        )
 
 
 def check(study: Study) -> None:
@@ -68,9 +61,9 @@ def check(study: Study) -> None:
         UsageError: one does not exist; names the nearest.
         PluginError: one cannot be loaded.
     """
-    analysis(study.analysis)
+    entry_function("analyses", study.analysis)
     for figure in study.figures:
-        drawing(figure.partition(":")[0])
+        entry_function("figures", figure.partition(":")[0])
 
 
 def unrecorded(study: Study) -> list[str]:
@@ -86,27 +79,27 @@ def unrecorded(study: Study) -> list[str]:
     ]
 
 
-def make_report(results: StudyResults, folder: Path, *, home: Home) -> Report:
+def make_report(results: StudyData, folder: Path, *, home: Home) -> Report:
     """Write the report into a folder; ``docs/reports.md`` lists its files.
 
     Args:
         folder: the files of an earlier report in it are replaced.
         home: its store has the number of reads of the test sets.
     """
-    judged = [(group, verdict(group)) for group in groups(results)]
+    judged = verdicts(results)
     answered = _answered(results)
     folder.mkdir(parents=True, exist_ok=True)
     shutil.rmtree(folder / "figures", ignore_errors=True)
     drawn, left_out = _figures(results, folder / "figures")
     cells = records(judged)
     _tables(results, judged, cells, folder)
-    write_json(folder / "answer.json", without_nan(json.loads(_json(answered))))
+    write_json(folder / "answer.json", _plain(answered.as_dict()))
     path = folder / "report.html"
     path.write_text(page(results, judged, answered, drawn, left_out, home), encoding="utf-8")
     return Report(folder, path, answered, cells, left_out)
 
 
-def _answered(results: StudyResults) -> Answer:
+def _answered(results: StudyData) -> Answer:
     """Return the answer, or that it failed: the tables do not depend on it."""
     try:
         return answer(results)
@@ -123,7 +116,7 @@ def _why(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}"
 
 
-def _figures(results: StudyResults, folder: Path) -> tuple[list[Drawn], dict[str, str]]:
+def _figures(results: StudyData, folder: Path) -> tuple[list[Drawn], dict[str, str]]:
     """Draw and write the figures; return those that cannot be drawn with their reasons."""
     drawn: list[Drawn] = []
     left_out: dict[str, str] = {}
@@ -133,10 +126,10 @@ def _figures(results: StudyResults, folder: Path) -> tuple[list[Drawn], dict[str
         with style():
             try:
                 figures = draw(results, name)
-                if taken := {entry.figure.name for entry in drawn} & {f.name for f in figures}:
+                if taken := {figure.name for figure, _ in drawn} & {f.name for f in figures}:
                     left_out[name] = f"another figure has the name {min(taken)}"
                     continue
-                drawn += [Drawn(figure, save(figure, folder).read_text()) for figure in figures]
+                drawn += [(each, inline(save(each, folder).read_text(), each)) for each in figures]
             except KeyboardInterrupt:
                 raise
             except BaseException as error:
@@ -148,7 +141,7 @@ def _figures(results: StudyResults, folder: Path) -> tuple[list[Drawn], dict[str
 
 
 def _tables(
-    results: StudyResults,
+    results: StudyData,
     judged: Sequence[Judged],
     cells: Sequence[Mapping[str, Any]],
     folder: Path,
@@ -163,5 +156,7 @@ def _tables(
     write_csv(folder / "runs.csv", run_records(results))
 
 
-def _json(answered: Answer) -> str:
-    return json.dumps(answered.as_dict(), default=str)
+def _plain(content: dict[str, Any]) -> dict[str, Any]:
+    """Return content as JSON takes it."""
+    plain: dict[str, Any] = without_nan(json.loads(json.dumps(content, default=str)))
+    return plain

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import collections
+import html
+import re
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,22 +14,21 @@ from lbench import __version__
 from lbench.errors import DamagedError, StoreError
 from lbench.home import Home
 from lbench.output.table import NONE, Table, percent, text
+from lbench.published import citations
+from lbench.published.numbers import published
 from lbench.registry import registry
-from lbench.report import citations
-from lbench.report.answers import Answer
-from lbench.report.figures.figure import Figure
+from lbench.report.answers.answer import Answer
+from lbench.report.figures.figure import INK, PAPER, Figure
 from lbench.report.figures.searching import OBJECTIVES
-from lbench.report.inline import inline
 from lbench.report.lines import placed
-from lbench.report.published import published
-from lbench.report.searches import counted, diverged, ranges, settings_of, value
 from lbench.report.study_table import LIMIT, cost_tables, numbers, results_tables
 from lbench.report.verdict import Judged
 from lbench.report.worth import Worth, worths
 from lbench.rundir import RunDir
 from lbench.store.rows import RunRow
 from lbench.studies.definition import Search
-from lbench.studies.results import SearchResult, StudyResults
+from lbench.studies.results import SearchResult, StudyData
+from lbench.studies.search_summary import counted, diverged, ranges, settings_of, value
 from lbench.studies.settings import as_flags
 from lbench.studies.space import format_domain
 
@@ -42,16 +42,12 @@ PROTOCOLS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Drawn:
-    """A figure, and the text of its SVG file."""
-
-    figure: Figure
-    svg: str
+Drawn = tuple[Figure, str]
+"""A figure, and its picture as an element of a page."""
 
 
 def page(
-    results: StudyResults,
+    results: StudyData,
     judged: Sequence[Judged],
     answered: Answer,
     drawn: Sequence[Drawn],
@@ -73,7 +69,7 @@ def page(
         tables=results_tables(judged, LIMIT),
         costs=cost_tables(judged, LIMIT),
         published=_published(results),
-        figures=[(each.figure, inline(each.svg, each.figure)) for each in drawn],
+        figures=drawn,
         left_out=left_out,
         searches=[_search(each, results, worth.get(each.point.key)) for each in results.searches],
         unfinished=_unfinished(results),
@@ -84,11 +80,31 @@ def page(
         command=results.command,
         version=__version__,
         written=time.strftime("%Y-%m-%d %H:%M"),
-        files=_files(drawn),
     )
 
 
-def _terms(results: StudyResults) -> list[tuple[str, str]]:
+def inline(svg: str, figure: Figure) -> str:
+    """Return the ``<svg>`` element of a file that matplotlib wrote, in the page's colours.
+
+    The figure's name begins every id, because a page has several figures.
+    """
+    text = svg[svg.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    # In HTML the element needs no namespaces, which look like addresses.
+    text = re.sub(r'\sxmlns(:\w+)?="[^"]*"', "", text).replace("xlink:href", "href")
+    text = re.sub(r'\bid="([^"]+)"', rf'id="{figure.name}-\1"', text)
+    text = re.sub(r'href="#([^"]+)"', rf'href="#{figure.name}-\1"', text)
+    text = re.sub(r"url\(#([^)]+)\)", rf"url(#{figure.name}-\1)", text)
+    text = text.replace(INK, "currentColor").replace(PAPER, "var(--paper)")
+    # As wide as drawn, and narrower where the page is.
+    width = re.search(r'width="([\d.]+)pt" height="[\d.]+pt"', text)
+    if width:
+        text = text.replace(width[0], f'style="width:{width[1]}pt"', 1)
+    label = html.escape(figure.title, quote=True)
+    return text.replace("<svg", f'<svg role="img" aria-label="{label}"', 1)
+
+
+def _terms(results: StudyData) -> list[tuple[str, str]]:
     """Return the terms of the study, each with its name."""
     study = results.study
     terms = {
@@ -121,27 +137,17 @@ def _count(number: int, unit: str) -> str:
     return f"{number:,} {unit if number != 1 else unit.removesuffix('s')}"
 
 
-def _budget(results: StudyResults) -> str:
+def _budget(results: StudyData) -> str:
+    tasks = [final.cell.spec.get("task", {}) for final in results.finals]
     budgets = dict.fromkeys(
-        " ".join(_count(n, unit) for unit, n in _task(final.cell.spec).get("budget", {}).items())
-        for final in results.finals
+        " ".join(_count(n, unit) for unit, n in task.get("budget", {}).items()) for task in tasks
     )
     return " or ".join(budget for budget in budgets if budget)
 
 
-def _task(spec: Mapping[str, Any]) -> Mapping[str, Any]:
-    task: Mapping[str, Any] = spec.get("task", {})
-    return task
-
-
-def _published(results: StudyResults) -> Table | None:
-    rows = list(
-        dict.fromkeys(
-            row
-            for final in results.finals
-            for row in published(final.point.rule, final.point.dataset)
-        )
-    )
+def _published(results: StudyData) -> Table | None:
+    pairs = dict.fromkeys((final.point.rule, final.point.dataset) for final in results.finals)
+    rows = list(dict.fromkeys(row for pair in pairs for row in published(*pair)))
     if not rows:
         return None
     more = f"and {len(rows) - MOST} more, see lbench rules NAME."
@@ -154,7 +160,7 @@ def _first(table: Table, count: int, more: str) -> Table:
     return Table(table.title, table.columns, table.rows[:MOST], table.right, notes=notes)
 
 
-def _search(search: SearchResult, results: StudyResults, worth: Worth | None) -> dict[str, Any]:
+def _search(search: SearchResult, results: StudyData, worth: Worth | None) -> dict[str, Any]:
     best = search.best
     command = ""
     if best is not None:
@@ -221,7 +227,7 @@ def _front(search: SearchResult) -> list[str]:
     ]
 
 
-def _unfinished(results: StudyResults) -> Table:
+def _unfinished(results: StudyData) -> Table:
     """Return a row per run that did not finish, with its reason."""
     rows = [
         [final.point.key, str(run.seed), run.status, _reason(run)]
@@ -240,7 +246,7 @@ def _reason(run: RunRow) -> str:
     return f"{run.reason or NONE}" + (f"; traceback: {traceback}" if traceback.exists() else "")
 
 
-def _data(results: StudyResults, home: Home) -> Table:
+def _data(results: StudyData, home: Home) -> Table:
     """Return a row per dataset: title, variant, digest, test examples, reads of the test set."""
     # By run: one that belongs to several points has read its test set once.
     reads: dict[tuple[str, int], tuple[str, int]] = {}
@@ -253,29 +259,25 @@ def _data(results: StudyResults, home: Home) -> Table:
             said = _spec(run.run_dir).get("data", {}).get("notes", [])
             notes |= dict.fromkeys(f"{cell.dataset_title}: {note}" for note in said)
         examples = text(cell.test_examples) if cell.test_examples else NONE
-        rows[cell.data_digest] = [
-            cell.dataset_title, cell.variant, cell.data_digest[:16], examples
-        ]  # fmt: skip
+        about = [cell.dataset_title, cell.variant, cell.data_digest[:16], examples]
+        rows[cell.data_digest] = about
     for run in (run for search in results.searches for run in search.runs):
         if run.test_reads:
-            task = _task(_spec(run.run_dir).get("spec", {}))
+            task = _spec(run.run_dir).get("spec", {}).get("task", {})
             reads[run.fingerprint, run.attempt] = task.get("digest", ""), run.test_reads
     of_study = collections.Counter[str]()
     for digest, times in reads.values():
         of_study[digest] += times
     of_home = _home_reads(home)
-    columns = ["data", "variant", "digest", "test examples", "test set read by this study"]
-    columns.append("read by all runs of the home")
-    return Table(
-        "",
-        columns,
-        [
-            [*row, str(of_study[digest]), str(of_home.get(digest, NONE))]
-            for digest, row in rows.items()
-        ],
-        [3, 4, 5],
-        notes=list(notes),
-    )
+    columns = (
+        "data", "variant", "digest", "test examples", "test set read by this study",
+        "read by all runs of the home",
+    )  # fmt: skip
+    lines = [
+        [*row, str(of_study[digest]), str(of_home.get(digest, NONE))]
+        for digest, row in rows.items()
+    ]
+    return Table("", columns, lines, [3, 4, 5], notes=list(notes))
 
 
 def _spec(run_dir: Path) -> dict[str, Any]:
@@ -298,24 +300,11 @@ def _home_reads(home: Home) -> dict[str, int]:
         return {}
 
 
-def _environment(results: StudyResults) -> list[tuple[str, str]]:
+def _environment(results: StudyData) -> list[tuple[str, str]]:
     """Return versions, devices and threads of all runs."""
     values: dict[str, dict[str, None]] = {}
-    for run in _runs(results):
+    searched = [run for search in results.searches for run in search.runs]
+    for run in [*(run for final in results.finals for run in final.runs), *searched]:
         for name, entry in run.environment.items():
             values.setdefault(name, {})[str(entry)] = None
     return [(name.replace("_", " "), ", ".join(entries)) for name, entries in values.items()]
-
-
-def _runs(results: StudyResults) -> Iterable[RunRow]:
-    for final in results.finals:
-        yield from final.runs
-    for search in results.searches:
-        yield from search.runs
-
-
-def _files(drawn: Sequence[Drawn]) -> list[str]:
-    names = ["table.md", "table.tex", "table.csv", "table.parquet", "runs.csv", "answer.json"]
-    if drawn:
-        names.append(f"figures/ ({len(drawn)} figures as SVG and PNG, each with its data as CSV)")
-    return names

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from lbench.audit_pages.words import claim_value
-from lbench.report.compare import mean
+from lbench.report.compare.row import mean
 from lbench.report.differences import Difference
 from lbench.report.lines import Line
-from lbench.report.searches import settings_of
 from lbench.report.verdict import Judged
 from lbench.statistics.intervals import Summary
 from lbench.store.rows import RunRow
-from lbench.studies.results import StudyResults
+from lbench.studies.results import StudyData
+from lbench.studies.search_summary import settings_of
 
 
 def records(judged: Sequence[Judged]) -> list[dict[str, Any]]:
@@ -25,7 +25,7 @@ def records(judged: Sequence[Judged]) -> list[dict[str, Any]]:
     ]
 
 
-def run_records(results: StudyResults) -> list[dict[str, Any]]:
+def run_records(results: StudyData) -> list[dict[str, Any]]:
     """Return one object per run: runs of the table, of the searches and of their defaults."""
     rows = [_run("final", f.point.key, None, run) for f in results.finals for run in f.runs]
     for search in results.searches:
@@ -82,12 +82,7 @@ def _run(role: str, point: str, trial: int | None, run: RunRow) -> dict[str, Any
 def as_columns(name: str, summary: Summary | None) -> dict[str, float | None]:
     """Return a mean with its deviation and interval as flat columns; all None of no summary.
 
-    Args:
-        name: name of the mean; the others end in ``_sd``, ``_low`` and ``_high``.
-        summary: the summary.
+    The mean has the given name; those of the others end in ``_sd``, ``_low`` and ``_high``.
     """
-    values = (
-        (None,) * 4 if summary is None else (summary.mean, summary.sd, summary.low, summary.high)
-    )
-    ends = ("", "_sd", "_low", "_high")
-    return {f"{name}{end}": value for end, value in zip(ends, values, strict=True)}
+    fields = {"": "mean", "_sd": "sd", "_low": "low", "_high": "high"}
+    return {f"{name}{end}": getattr(summary, field, None) for end, field in fields.items()}

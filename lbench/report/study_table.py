@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from lbench.audit_pages.words import claim_value, say, short
-from lbench.output.table import NONE, Table, between, count, percent
+from lbench.output.table import NONE, Table, between, count, p_value, percent
 from lbench.quantities import QUANTITIES
-from lbench.report.compare import mean
+from lbench.report.compare.row import mean
 from lbench.report.differences import Difference
 from lbench.report.lines import Group, Line
-from lbench.report.quantity_text import quantity_text
+from lbench.report.quantity_text import BUSY_NOTE, busy, quantity_text
 from lbench.report.render import error, unfinished
-from lbench.report.searches import settings_of
-from lbench.report.step_time import BUSY_NOTE, busy
 from lbench.report.verdict import SET, Judged, Verdict
+from lbench.studies.search_summary import settings_of
 
 LIMIT = 40
 """Largest number of rows of a table in a page; the files have all."""
@@ -55,7 +54,8 @@ def results_tables(judged: Sequence[Judged], limit: int = LIMIT) -> list[Table]:
                     red.append(len(rows))
                 rows.append(_result(line, against))
         if len(rows) < total:
-            notes.append(f"{total - len(rows)} more cells have a larger error, see table.csv.")
+            more = f"{total - len(rows)} more configurations"
+            notes.append(f"{more} have a larger error, see table.csv.")
         notes += _notes(groups)
         tables.append(
             _without_empty(Table(where, RESULTS, rows, numbers(RESULTS), bold, red, notes))
@@ -73,21 +73,14 @@ def cost_tables(judged: Sequence[Judged], limit: int = LIMIT) -> list[Table]:
         notes = [f"{line.title}: {text}" for line in shown for text in line.row.contradictions]
         if len(shown) < len(lines):
             notes.append(
-                "Of each rule the cell of lowest error, and every cell with a contradiction; "
-                "table.csv has all."
+                "Shown are the configuration of lowest error of each rule and those with a "
+                "contradiction; table.csv has all."
             )
         if any(busy(line.row.measured["core_share"]) for line in shown):
             notes.append(BUSY_NOTE)
         rows = [_cost(line) for line in shown]
         tables.append(_without_empty(Table(where, COSTS, rows, numbers(COSTS), (), red, notes)))
     return tables
-
-
-def p_value(p: float | None) -> str:
-    """Return ``0.031`` or ``< 0.001``; a dash for None."""
-    if p is None:
-        return NONE
-    return "< 0.001" if p < 0.001 else f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
 
 
 def _places(judged: Sequence[Judged]) -> dict[str, list[Judged]]:

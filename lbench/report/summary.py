@@ -1,21 +1,18 @@
-"""The table that ``lbench run`` prints of a configuration, and its metrics in MLflow."""
+"""The table that ``lbench run`` prints of a configuration."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from lbench.audit_pages.words import lines
 from lbench.output.table import NONE, Table, count
+from lbench.published.citations import print_published
+from lbench.published.numbers import Published
 from lbench.quantities import QUANTITIES
-from lbench.report.citations import print_published
-from lbench.report.compare import mean, sampling
-from lbench.report.published import Published
-from lbench.report.quantity_text import quantity_text
-from lbench.report.render import ELSEWHERE, SAMPLING, error
-from lbench.report.step_time import BUSY_NOTE, busy
+from lbench.report.compare.row import mean, sampling
+from lbench.report.quantity_text import BUSY_NOTE, busy, quantity_text
+from lbench.report.render import SAMPLING, error
 from lbench.statistics.intervals import error_interval, interval_of_known
-from lbench.store.rows import CellRow, RunRow
 
 TITLED = [quantity for quantity in QUANTITIES if quantity.title]
 
@@ -44,7 +41,7 @@ def run_table(result: dict[str, Any]) -> Table:
     said = lines(result.get("audit"), contradictions)
     red = [*range(len(rows), len(rows) + len(contradictions))]
     rows += [["audit" if at == 0 else "", line] for at, line in enumerate(said)]
-    rows.append(["steps looked at", _audited(finished)])
+    rows.append(["audited steps", _audited(finished)])
     rows.append(["seeds finished", f"{len(finished)} of {len(runs)}{_cached(finished)}"])
     if len(finished) < len(runs):
         rows += [[f"seed {run['seed']}", run["status"]] for run in runs]
@@ -57,34 +54,7 @@ def run_table(result: dict[str, Any]) -> Table:
 def render_run(result: dict[str, Any]) -> None:
     """Print the table of a configuration and the published numbers on standard output."""
     run_table(result).print()
-    published = [Published(**row) for row in result.get("published") or []]
-    print_published(published, f"\n{ELSEWHERE}")
-
-
-def metrics(cell: CellRow, runs: Sequence[RunRow]) -> dict[str, float | None]:
-    """Return the metrics of a configuration in MLflow, over its finished seeds.
-
-    These are the mean, the standard deviation and the interval of the test error, and the means of
-    all quantities with a title.
-
-    Args:
-        cell: the configuration.
-        runs: the latest attempt of each seed.
-
-    Returns:
-        Values by name, in the units of the quantities; None where nothing is known.
-    """
-    finished = [run for run in runs if run.status == "finished"]
-    test = error_interval((run.test_error for run in finished), cell.test_examples)
-    ends = (test.mean, test.sd, test.low, test.high) if test else (None,) * 4
-    names = ("test_error_mean", "test_error_sd", "test_error_ci95_low", "test_error_ci95_high")
-    means = {q.name: interval_of_known(run.measured[q.name] for run in finished) for q in TITLED}
-    return {
-        **dict(zip(names, ends, strict=True)),
-        **{f"{name}_mean": mean(summary) for name, summary in means.items()},
-        "n": float(len(finished)),
-        "not_finished": float(len(runs) - len(finished)),
-    }
+    print_published([Published(**row) for row in result.get("published") or []], "\n")
 
 
 def _over_seeds(finished: list[dict[str, Any]]) -> dict[str, float | None]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lbench.report.compare.predictions import MissingError, Predictions
 from lbench.report.differences import Difference, adjusted, paired_difference
-from lbench.report.lines import Group, Line
+from lbench.report.lines import Group, Line, groups
 from lbench.statistics.best import MCNEMAR, PROPORTIONS, SOME_SEEDS, WELCH, BestSet, best_set
 from lbench.statistics.examples import Right
+from lbench.store.predictions import MissingError, Predictions
+from lbench.studies.results import StudyData
 
 SET = "the lowest error and what is indistinguishable from it"
 """The name of the best set in tables, figures and answers: not every member of it is good."""
@@ -42,11 +43,16 @@ class Verdict:
 Judged = tuple[Group, Verdict]
 
 
-def verdict(group: Group) -> Verdict:
-    """Return which lines have the lowest error, and how all differ from the first."""
-    known = group.known
+def verdicts(results: StudyData) -> list[Judged]:
+    """Return the groups of a study, each with what its runs decide."""
+    return [(group, verdict(group.lines)) for group in groups(results)]
+
+
+def verdict(lines: Sequence[Line]) -> Verdict:
+    """Return which lines have the lowest error, and how all differ from the first with an error."""
+    known = [line for line in lines if line.row.test]
     if not known:
-        return Verdict(None, [None] * len(group.lines), [], "")
+        return Verdict(None, [None] * len(lines), [], "")
     predictions = Predictions([(line.row.cell, line.final.runs) for line in known])
 
     def right(at: int, seed: int) -> Right | None:
@@ -57,18 +63,16 @@ def verdict(group: Group) -> Verdict:
 
     best = best_set([line.row.errors for line in known], known[0].row.cell.test_examples, right)
     others = [known[at] for at in best.members if at != best.lowest]
-    entries = iter(differences(group.lines, known[0]))
-    against = [None if line is known[0] else next(entries) for line in group.lines]
+    entries = iter(differences(lines, known[0]))
+    against = [None if line is known[0] else next(entries) for line in lines]
     against = [entry if entry and entry.points else None for entry in against]
     return Verdict(known[0], against, [known[best.lowest], *others], _method(best))
 
 
 def difference(first: Line, second: Line, margin: float | None = None) -> Difference:
     """Return the difference of the test errors of two lines, paired by seed."""
-    names = (first.title, second.title)
-    if first.task != second.task:
-        names = (first.whole, second.whole)
-    return paired_difference(first.row.errors, second.row.errors, *names, margin, first.row.step)
+    a, b = (line.title if first.task == second.task else line.whole for line in (first, second))
+    return paired_difference(first.row.errors, second.row.errors, a, b, margin, first.row.step)
 
 
 def differences(lines: Sequence[Line], base: Line, margin: float | None = None) -> list[Difference]:

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from lbench.output.table import percent
-from lbench.report.compare import rows
+from lbench.report.compare.row import rows
 from lbench.report.differences import Difference, adjusted, paired_difference, tally
 from lbench.statistics.intervals import Summary
-from lbench.studies.results import Final, SearchResult, StudyResults
+from lbench.studies.results import Final, SearchResult, StudyData
 
 MOST = 4
 """An answer has a sentence per search for up to this number; beyond, it counts verdicts."""
@@ -46,7 +46,7 @@ class Worth:
         }
 
 
-def worths(results: StudyResults) -> dict[str, Worth]:
+def worths(results: StudyData) -> dict[str, Worth]:
     """Compare what each search chose with the defaults; by the point's key.
 
     Searches without a complete trial are left out. The p of several are adjusted (Holm 1979).
@@ -65,7 +65,7 @@ def worths(results: StudyResults) -> dict[str, Worth]:
     return {key: _worth(s, finals.get(key), known.get(key)) for key, s in chosen.items()}
 
 
-def sentences(results: StudyResults) -> list[str]:
+def sentences(results: StudyData) -> list[str]:
     """Return a sentence per search for an answer, or for many how often tuning helped."""
     found = worths(results)
     if len(results.searches) == 1:
@@ -83,9 +83,8 @@ def _same(search: SearchResult, final: Final | None) -> bool:
     """Return whether the search chose the defaults, as their trial or by suggesting the same."""
     if search.best is not None and search.best.defaults:
         return True
-    if final is None or search.defaults is None:
-        return False
-    return search.defaults.cell == final.cell
+    defaults = search.defaults
+    return final is not None and defaults is not None and defaults.cell == final.cell
 
 
 def _worth(search: SearchResult, final: Final | None, difference: Difference | None) -> Worth:

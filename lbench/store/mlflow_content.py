@@ -14,6 +14,7 @@ from typing import Any
 
 from lbench.quantities import QUANTITIES
 from lbench.rundir import RunDir
+from lbench.statistics.intervals import error_interval, interval_of_known
 from lbench.store.audits import all_contradictions, worst
 from lbench.store.rows import CellRow, Member, RunRow
 from lbench.store.run_dir_reader import DAMAGE
@@ -84,12 +85,7 @@ def child(cell: CellRow, run: RunRow, members: Iterable[Member] = ()) -> RunView
     )
 
 
-def parent(
-    cell: CellRow,
-    runs: list[RunRow],
-    summary: Mapping[str, float | None],
-    members: Iterable[Member] = (),
-) -> RunView:
+def parent(cell: CellRow, runs: list[RunRow], members: Iterable[Member] = ()) -> RunView:
     """Return the MLflow run of a configuration: summary over seeds, mean curve of finished runs."""
     started = min((milliseconds(run.started) for run in runs), default=0)
     running = any(run.status == "running" for run in runs)
@@ -97,7 +93,7 @@ def parent(
     ended = None if running else max(ends, default=None)
     points = mean_curves([run for run in runs if run.status == "finished"])
     final, last_epoch = ended or max(ends, default=started), max((p[3] for p in points), default=0)
-    for key, value in summary.items():
+    for key, value in metrics(cell, runs).items():
         if value is not None and math.isfinite(value):
             points.append((key, rounded(value), final, last_epoch))
     counts = Counter(run.status for run in runs)
@@ -172,6 +168,29 @@ def parameters(cell: CellRow) -> dict[str, str]:
         key = re.sub(r"[^\w\-./ ]", "_", key)[:LONGEST_KEY]
         shown[key] = str(value)[:LONGEST_PARAMETER]
     return shown
+
+
+def metrics(cell: CellRow, runs: Iterable[RunRow]) -> dict[str, float | None]:
+    """Return the metrics of a configuration over its finished seeds; None where nothing is known.
+
+    They are the mean, the standard deviation and the interval of the test error, and the means of
+    all quantities with a title, in the units of the quantities.
+
+    Args:
+        cell: the configuration.
+        runs: the latest attempt of each seed.
+    """
+    runs = list(runs)
+    finished = [run for run in runs if run.status == "finished"]
+    test = error_interval((run.test_error for run in finished), cell.test_examples)
+    ends = (test.mean, test.sd, test.low, test.high) if test else (None,) * 4
+    names = ("test_error_mean", "test_error_sd", "test_error_ci95_low", "test_error_ci95_high")
+    values: dict[str, float | None] = dict(zip(names, ends, strict=True))
+    for quantity in QUANTITIES:
+        if quantity.title:
+            summary = interval_of_known(run.measured[quantity.name] for run in finished)
+            values[f"{quantity.name}_mean"] = None if summary is None else summary.mean
+    return {**values, "n": float(len(finished)), "not_finished": float(len(runs) - len(finished))}
 
 
 def curves(run: RunRow) -> tuple[list[Point], str]:

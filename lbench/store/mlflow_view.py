@@ -30,7 +30,7 @@ from lbench.store.mlflow_page import (
 )
 from lbench.store.mlflow_tables import create_tables
 from lbench.store.record import Record, latest
-from lbench.store.rows import CellRow, RunRow, Summarise
+from lbench.store.rows import CellRow, RunRow
 from lbench.store.run_dir_reader import DAMAGE
 
 if TYPE_CHECKING:
@@ -62,14 +62,12 @@ class MlflowView:
         with self._alone():
             self._client = self._open()
 
-    def publish(self, record: Record, fingerprint: str, summarise: Summarise) -> None:
+    def publish(self, record: Record, fingerprint: str) -> None:
         """Publish a configuration and all its runs; unchanged ones are not written again.
 
         Args:
             record: the record, which has the configuration and gets MLflow's run ids.
             fingerprint: fingerprint of the configuration.
-            summarise: returns the parent's metrics, such as ``test_error_mean`` and ``n``; a None
-                or NaN among them is left out.
 
         Raises:
             StoreError: MLflow or its database does not answer; the record is not touched.
@@ -86,7 +84,7 @@ class MlflowView:
             experiments = [str(run.info.experiment_id) for run in known.values()]
             first = members[0].study if members else EXPERIMENT
             experiment = experiments[0] if experiments else self._experiment_id(first)
-            view = parent(cell, runs, summarise(cell, runs), members)
+            view = parent(cell, runs, members)
             parent_id = self._show(experiment, known.get(("", "")), view, _dataset(cell, runs))
             ids: list[tuple[CellRow | RunRow, str]] = [(cell, parent_id)]
             for run in attempts:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, cast
@@ -128,5 +128,5 @@ class Member:
     search: str = ""
 
 
-Summarise = Callable[[CellRow, list[RunRow]], Mapping[str, float | None]]
-"""A function from a configuration and the latest attempts of its seeds to summary metrics."""
+Pairs = Sequence[tuple[CellRow, Sequence[RunRow]]]
+"""Configurations with the latest attempt of each of their seeds."""

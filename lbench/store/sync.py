@@ -11,7 +11,6 @@ from lbench.errors import DamagedError
 from lbench.home import Home
 from lbench.store.memberships import Memberships, studies_with_memberships
 from lbench.store.record import Record
-from lbench.store.rows import Summarise
 from lbench.store.run_dirs import run_dirs
 
 
@@ -36,14 +35,13 @@ class SyncResult:
     skipped: Sequence[str]
 
 
-def sync(home: Home, summarise: Summarise, *, mlflow: bool = True) -> SyncResult:
+def sync(home: Home, *, mlflow: bool = True) -> SyncResult:
     """Record every run directory of a home; remove nothing, and create no empty store.
 
     A run without a result that no process works on any more becomes ``killed``.
 
     Args:
         home: home of the run directories and the store.
-        summarise: returns the metrics of a configuration's run in MLflow.
         mlflow: whether to rebuild the view in MLflow too.
 
     Raises:
@@ -78,7 +76,7 @@ def sync(home: Home, summarise: Summarise, *, mlflow: bool = True) -> SyncResult
 
             view = MlflowView(home)
             for cell in cells:
-                view.publish(record, cell.fingerprint, summarise)
+                view.publish(record, cell.fingerprint)
     return SyncResult(
         cells=len(cells),
         runs=statuses.total(),

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
-from lbench.rundir import RunDir
 from lbench.statistics.best import indistinguishable
-from lbench.statistics.examples import Right, right
+from lbench.statistics.examples import Right
+from lbench.store.predictions import MissingError, checked, read_array
 from lbench.studies.results import Trial
 
 
@@ -49,12 +47,9 @@ def indistinguishable_trials(
 def _right(trial: Trial) -> Right | None:
     if not trial.runs:
         return None
-    folder = RunDir(trial.runs[0].run_dir).path
+    folder = trial.runs[0].run_dir
     try:
-        logits = np.load(folder / "val_logits.npy")
-        labels = np.load(folder / "val_labels.npy")
-    except (OSError, ValueError, EOFError):
+        logits, labels = (read_array(folder / f"val_{name}.npy") for name in ("logits", "labels"))
+        return checked(logits, labels, folder)
+    except MissingError:
         return None
-    if logits.ndim != 2 or len(logits) != len(labels):
-        return None
-    return right(logits, labels)

@@ -18,7 +18,7 @@ from lbench.studies.defaults import best_of, has_defaults, settings_of, values_o
 from lbench.studies.definition import Study
 from lbench.studies.ledger import Entry, read_ledger
 from lbench.studies.missing_files import missing_plan, missing_searches
-from lbench.studies.results import Final, SearchResult, StudyResults, Trial
+from lbench.studies.results import Final, SearchResult, StudyData, Trial
 from lbench.studies.search import REASON, search_digest
 from lbench.studies.storage import has_storage, storage, storage_errors
 
@@ -31,7 +31,7 @@ MIN_TRIALS = 10
 """Complete trials that are needed to compute importances."""
 
 
-def collect_results(study: Study, home: Home) -> StudyResults:
+def collect_results(study: Study, home: Home) -> StudyData:
     """Return the results of a study so far, without training anything or creating files.
 
     Args:
@@ -53,7 +53,7 @@ def collect_results(study: Study, home: Home) -> StudyResults:
     if not ledger.entries or not home.has_store():
         points = [entry.point for entry in ledger.entries]
         lacking = missing_plan(home, study.name, members)
-        return StudyResults(
+        return StudyData(
             study, (), (), points, ledger.absent, ledger.command, ledger.older, untrainable, lacking
         )
     guarded = storage_errors(home) if study.search else nullcontext()
@@ -77,7 +77,7 @@ def collect_results(study: Study, home: Home) -> StudyResults:
                 finals.append(final)
             else:
                 missing.append(entry.point)
-    return StudyResults(
+    return StudyData(
         study,
         finals,
         searches,

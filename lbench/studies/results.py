@@ -106,7 +106,7 @@ class Final:
 
 
 @dataclass(frozen=True, slots=True)
-class StudyResults:
+class StudyData:
     """All data from which a report is made.
 
     Args:

@@ -97,11 +97,14 @@ def test_the_help_ends_with_an_example() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "taken"), [("dataset", "digits"), ("network", "mlp"), ("probe", "linear")]
+    ("kind", "taken", "plugin"),
+    [("dataset", "digits", "core"), ("network", "mlp", "core"), ("probe", "linear", "probes")],
 )
-def test_a_taken_name_of_each_kind_is_refused(kind: str, taken: str, tmp_path: Path) -> None:
+def test_a_taken_name_of_each_kind_is_refused(
+    kind: str, taken: str, plugin: str, tmp_path: Path
+) -> None:
     with pytest.raises(
-        UsageError, match=f"{kind.capitalize()} '{taken}' is taken by plugin 'core'"
+        UsageError, match=f"{kind.capitalize()} '{taken}' is taken by plugin '{plugin}'"
     ):
         new(kind, taken, "--dir", str(tmp_path))
 

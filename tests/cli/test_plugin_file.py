@@ -20,7 +20,6 @@ from lbench.execute.driver import RunOutcome
 from lbench.home import Home
 from lbench.plugin_file import snake
 from lbench.registry import Registry, registry
-from lbench.report.summary import metrics
 from lbench.store.sync import sync
 from lbench.training.digest import code_digest
 from lbench.training.resolve import Request, resolve
@@ -248,7 +247,7 @@ def test_an_edited_file_is_trained_again_and_compares_without_the_plugin(
 
     runs = [train(PRED), train(PRED), train(PRED.replace("scale = 1", "scale = 9"))]
     assert runs[0].run_dir == runs[1].run_dir != runs[2].run_dir
-    sync(home, metrics, mlflow=False)
+    sync(home, mlflow=False)
     assert "linear_pred" not in registry().rules
     arguments = ["--home", str(home.root), "--json"]
     listing = CliRunner().invoke(cli, ["compare", *arguments], standalone_mode=False)

@@ -105,7 +105,7 @@ def test_a_run_that_is_pruned_after_its_last_epoch_has_finished(tmp_path: Path) 
 
 def test_a_pruned_run_is_recorded_with_its_status_and_reason(tmp_path: Path) -> None:
     _, run_dir = trial(tmp_path, ask(epochs=4), Pruner(1))
-    with Writer(Home(tmp_path), lambda runs: {}, pytest.fail) as writer:
+    with Writer(Home(tmp_path), pytest.fail) as writer:
         row = writer.take(run_dir)
         assert row is not None
         assert (row.status, row.reason) == ("pruned", "pruned at epoch 1: too high")

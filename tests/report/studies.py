@@ -12,13 +12,13 @@ import pytest
 
 from lbench.home import Home
 from lbench.registry import registry
-from lbench.report.figures import draw
+from lbench.report.entries import draw
 from lbench.rundir import RunDir
 from lbench.store.record import Record
 from lbench.store.rows import RunRow
 from lbench.studies.definition import Arm, Domain, Point, Search, Span, Study
 from lbench.studies.plan import plan
-from lbench.studies.results import Final, SearchResult, StudyResults, Trial
+from lbench.studies.results import Final, SearchResult, StudyData, Trial
 from lbench.studies.settings import request
 from lbench.training.resolve import resolve
 from tests.training.helper import run
@@ -88,8 +88,8 @@ class Trained:
     """
 
     home: Home
-    grid: StudyResults
-    search: StudyResults
+    grid: StudyData
+    search: StudyData
 
 
 WILD = {"optimizer": "sgd", "lr": 100.0, "schedule": "constant", "weight_decay": 1.0}
@@ -136,7 +136,7 @@ def train(root: Path) -> Trained:
     home.prepare()
     absent = {"mnist": "its files are not there"}
     missing = [Point(1, "lfnn_l", "digits", "mlp", {"leadership": 0.5}, {"leadership": 0.5})]
-    grid = StudyResults(
+    grid = StudyData(
         GRID,
         finals(GRID, home, audited=True),
         (),
@@ -149,7 +149,7 @@ def train(root: Path) -> Trained:
     suggestions.append(WILD)
     found = search(point, home, suggestions, SPACE, pruned=(3, 4))
     chosen = {point.key: dict(found.best.params)} if found.best else {}
-    searched = StudyResults(
+    searched = StudyData(
         SEARCH, finals(SEARCH, home, chosen), [found], command="lbench study search"
     )
     return Trained(home, grid, searched)
@@ -160,7 +160,7 @@ def measuring(run: RunRow, **values: float) -> RunRow:
     return replace(run, measured={**run.measured, **values})
 
 
-def with_errors(results: StudyResults, errors: Sequence[Sequence[float]]) -> StudyResults:
+def with_errors(results: StudyData, errors: Sequence[Sequence[float]]) -> StudyData:
     """Return the study with these test errors, a list per configuration; seeds are added."""
     changed = []
     for final, values in zip(results.finals, errors, strict=True):
@@ -173,7 +173,7 @@ def with_errors(results: StudyResults, errors: Sequence[Sequence[float]]) -> Stu
     return replace(results, finals=changed)
 
 
-def crowded(results: StudyResults, count: int) -> StudyResults:
+def crowded(results: StudyData, count: int) -> StudyData:
     """Return a study with ``count`` configurations with long names, copied from the given ones."""
     names = [f"a_rule_with_a_name_of_forty_letters_or_so_{number}" for number in range(count)]
     finals = [
@@ -187,21 +187,21 @@ def crowded(results: StudyResults, count: int) -> StudyResults:
     return replace(results, finals=finals, searches=searches)
 
 
-def grid(study: Study, root: Path) -> StudyResults:
+def grid(study: Study, root: Path) -> StudyData:
     """Train all configurations of a study without a search."""
     home = Home(root)
     home.prepare()
-    return StudyResults(study, finals(study, home), (), command=f"lbench study {study.name}")
+    return StudyData(study, finals(study, home), (), command=f"lbench study {study.name}")
 
 
-def grids(factory: pytest.TempPathFactory, *studies: Study) -> dict[str, StudyResults]:
+def grids(factory: pytest.TempPathFactory, *studies: Study) -> dict[str, StudyData]:
     """Train grids, each in a home of its own; the results by the names of the studies."""
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("LBENCH_STORE", raising=False)
         return {study.name: grid(study, factory.mktemp(study.name)) for study in studies}
 
 
-def assert_drawn(results: StudyResults, name: str, names: Sequence[str]) -> None:
+def assert_drawn(results: StudyData, name: str, names: Sequence[str]) -> None:
     """Assert that a figure has its parts, each with data, and that no text is cut."""
     figures = draw(results, name)
     assert [figure.name for figure in figures] == names

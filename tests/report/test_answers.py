@@ -9,13 +9,13 @@ import pytest
 
 from lbench.errors import UsageError
 from lbench.registry import registry
-from lbench.report.answers import answer
 from lbench.report.answers.answer import capital, joined
 from lbench.report.answers.series import axes
+from lbench.report.entries import answer
 from lbench.report.verdict import SET
 from lbench.studies.definition import Arm, Point
 from lbench.studies.lookup import find_study
-from lbench.studies.results import Final, StudyResults
+from lbench.studies.results import Final, StudyData
 from tests.report.studies import Trained, with_errors
 
 CLEAR = ([2.0, 2.1, 1.9, 2.0], [5.0, 5.2, 4.9, 5.1], [8.0, 8.1, 7.9, 8.2], [9.0, 9.2, 9.1, 9.0])
@@ -23,14 +23,14 @@ SAME = ([2.0, 2.1, 1.9, 2.0], [2.1, 2.0, 1.95, 2.02], [2.05, 2.1, 1.9, 1.98], [2
 NOISY = ([2.0, 4.1, 1.9, 3.0], [2.9, 2.2, 3.9, 2.1], [1.9, 3.1, 3.9, 2.2], [3.0, 3.2, 3.1, 1.0])
 
 
-def ask(results: StudyResults, analysis: str, **changes: Any) -> Any:
+def ask(results: StudyData, analysis: str, **changes: Any) -> Any:
     study = replace(results.study, analysis=analysis, **changes)
     return answer(replace(results, study=study))
 
 
 def along(
-    results: StudyResults, values: Sequence[Any], errors: Sequence[Sequence[float]]
-) -> StudyResults:
+    results: StudyData, values: Sequence[Any], errors: Sequence[Sequence[float]]
+) -> StudyData:
     """One rule at these leaderships, with these errors."""
     first = results.finals[1]
     finals = [_at(first, value) for value in values]
@@ -157,7 +157,7 @@ def test_an_installed_study_is_answered_about_the_axes_that_it_means(name: str) 
         for index, arm in enumerate(study.arms)
         for values in itertools.product(*arm.axes.values())
     ]
-    assert axes(StudyResults(study, (), (), points)) == AXES[name]
+    assert axes(StudyData(study, (), (), points)) == AXES[name]
 
 
 def test_a_partial_report_is_about_the_axis_of_the_complete_one(trained: Trained) -> None:
@@ -209,7 +209,7 @@ def test_cells_that_equal_the_control_within_the_margin_are_counted_as_equal(
 ) -> None:
     found = ask(with_errors(trained.grid, SAME), "followers")
     assert "(3 equal)" in found.sentence
-    assert {c["verdict"] for c in found.data["contrasts"]} == {"equal"}
+    assert {c["verdict"] for c in found.data["differences"]} == {"equal"}
 
 
 def test_a_cell_that_beats_the_control_is_named(trained: Trained) -> None:
@@ -226,8 +226,8 @@ def test_an_axis_of_two_values_has_one_effect_over_all_pairs(trained: Trained) -
     found = ask(with_errors(replace(trained.grid, finals=finals), errors), "followers")
     effects = {effect["axis"]: effect for effect in found.data["effects"]}
     assert effects["lam"]["pairs"] == 2
-    assert effects["lam"]["contrast"]["points"]["mean"] == pytest.approx(-0.98333, abs=1e-4)
-    assert effects["lam"]["contrast"]["verdict"] == "lower"
+    assert effects["lam"]["difference"]["points"]["mean"] == pytest.approx(-0.98333, abs=1e-4)
+    assert effects["lam"]["difference"]["verdict"] == "lower"
 
 
 def test_an_ablation_orders_its_arms_and_tells_neighbours_apart(trained: Trained) -> None:

@@ -9,8 +9,11 @@ from click.testing import CliRunner
 from lbench.cli.compare import command
 from lbench.errors import UsageError
 from lbench.output import table, terminal
-from lbench.report import difference_table, render, step_time
-from lbench.report.compare import compare, rows
+from lbench.published import citations
+from lbench.report import quantity_text, render
+from lbench.report.compare import difference
+from lbench.report.compare.comparison import compare
+from lbench.report.compare.row import rows
 from lbench.rundir import RunDir
 
 
@@ -185,7 +188,7 @@ def test_published_numbers_stand_apart(made_up: Any) -> None:
     assert [row["test_error"]["mean"] for row in content["cells"]] == [2.0, 2.0]
     assert 1.49 in [row["test_error"] for row in content["published"]]
     assert all(row["audit"] is None for row in content["cells"])
-    ours, _, theirs = call(made_up, "bp", "lfnn_l").partition(render.ELSEWHERE)
+    ours, _, theirs = call(made_up, "bp", "lfnn_l").partition(citations.TITLE)
     assert "1.49" not in ours
     assert "1.49" in theirs
 
@@ -198,7 +201,7 @@ def test_times_are_given_as_a_ratio_to_the_first_cell(made_up: Any) -> None:
 
 def test_a_step_time_measured_beside_other_work_is_marked(made_up: Any) -> None:
     made_up.run("bp", result={"step_ms": 2.0, "core_share": 0.98})
-    assert step_time.BUSY_NOTE not in call(made_up, "bp")
+    assert quantity_text.BUSY_NOTE not in call(made_up, "bp")
     made_up.run("lfnn_l", result={"step_ms": 3.0, "core_share": 0.5})
     said = call(made_up, "bp", "lfnn_l")
     assert " 2.00 " in said
@@ -235,7 +238,7 @@ def test_tables_in_80_columns_have_whole_words(
     assert max(map(len, text.splitlines())) <= 80
     words = set(text.split())
     assert {word for name in render.COLUMNS for word in name.split()} <= words
-    assert {word for name in difference_table.COLUMNS for word in name.split()} <= words
+    assert {word for name in difference.COLUMNS for word in name.split()} <= words
     assert {"bp", "lfnn_l", "softmax_regression"} <= words
 
 

@@ -9,8 +9,9 @@ import pytest
 from click.testing import CliRunner
 
 from lbench.cli.compare import command
-from lbench.report import difference_table
-from lbench.report.compare import RowDifference, compare
+from lbench.report.compare import difference as differences
+from lbench.report.compare.comparison import compare
+from lbench.report.compare.difference import RowDifference
 from lbench.statistics.examples import examples, right
 from tests.training.helper import lbench_run
 
@@ -101,7 +102,7 @@ def test_one_seed_says_something_about_its_test_examples(made_up: Any) -> None:
     assert found.examples_say == "higher"
     text = call(made_up, "bp", "lfnn_l")
     assert "2 minus 1: no t test: one pair has no spread." in text
-    assert "<0.0001" in text
+    assert "< 0.001" in text
 
 
 def test_older_runs_without_labels_still_compare(made_up: Any) -> None:
@@ -197,8 +198,8 @@ def test_markdown_has_the_table_too(made_up: Any) -> None:
     run(made_up, "lfnn_l", 0, wrong(0.03, 2))
     text = call(made_up, "bp", "lfnn_l", "--markdown")
     (head,) = [line for line in text.splitlines() if "McNemar p" in line]
-    assert head.count("|") == len(difference_table.COLUMNS) + 1
-    assert difference_table.MEANING in text
+    assert head.count("|") == len(differences.COLUMNS) + 1
+    assert differences.MEANING in text
 
 
 def test_one_cell_has_no_table_of_differences(made_up: Any) -> None:

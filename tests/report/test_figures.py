@@ -12,13 +12,13 @@ import pytest
 from lbench.errors import PluginError, UsageError
 from lbench.hooks import FigureEntry
 from lbench.registry import registry
-from lbench.report.figures import draw
+from lbench.report.entries import draw
 from lbench.report.figures.figure import COLOURS, LINES, Figure, look, panels, style
 from lbench.report.figures.front import front
 from lbench.report.figures.series import scale
-from lbench.report.inline import inline
 from lbench.report.study import make_report
-from lbench.studies.results import StudyResults
+from lbench.report.study_page import inline
+from lbench.studies.results import StudyData
 from tests.report.studies import Trained, crowded, every_text_inside, with_errors
 
 
@@ -28,7 +28,7 @@ def styled() -> Iterator[None]:
         yield
 
 
-def only(results: StudyResults, name: str) -> Any:
+def only(results: StudyData, name: str) -> Any:
     (figure,) = draw(results, name)
     return figure
 

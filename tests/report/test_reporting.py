@@ -14,13 +14,13 @@ import pytest
 
 from lbench.hooks import AnalysisEntry, FigureEntry
 from lbench.report.figures.figure import style
-from lbench.reporting import Answer, StudyResults, by_task, configurations, with_unique_titles
+from lbench.reporting import Answer, StudyData, by_task, configurations, with_unique_titles
 from tests.report.studies import Trained
 
 PAGE = (Path(__file__).parents[2] / "docs" / "reports.md").read_text()
 
 
-def with_tables(results: StudyResults, root: Path) -> StudyResults:
+def with_tables(results: StudyData, root: Path) -> StudyData:
     """The same, as if the probe ``mine`` had recorded three steps in each run."""
     finals = []
     for number, final in enumerate(results.finals):
@@ -37,7 +37,7 @@ def with_tables(results: StudyResults, root: Path) -> StudyResults:
 
 
 @pytest.fixture
-def recorded(trained: Trained, tmp_path: Path) -> StudyResults:
+def recorded(trained: Trained, tmp_path: Path) -> StudyData:
     return with_tables(trained.grid, tmp_path)
 
 
@@ -62,7 +62,7 @@ def test_a_cell_has_what_the_tables_of_the_report_have(trained: Trained) -> None
     assert cells[-1].test_error_text == "no finished run"
 
 
-def test_cells_of_a_probe_are_those_that_have_its_tables(recorded: StudyResults) -> None:
+def test_cells_of_a_probe_are_those_that_have_its_tables(recorded: StudyData) -> None:
     assert configurations(recorded, "other") == []
     cells = configurations(recorded, "mine")
     # The runs of the last arm diverged.
@@ -73,7 +73,7 @@ def test_cells_of_a_probe_are_those_that_have_its_tables(recorded: StudyResults)
 
 
 def test_cells_are_grouped_by_place_and_have_names_that_no_other_has(
-    recorded: StudyResults,
+    recorded: StudyData,
 ) -> None:
     cells = configurations(recorded, "mine")
     (place,) = {cell.task for cell in cells}
@@ -105,7 +105,7 @@ def test_the_pages_hooks_return_entries() -> None:
 
 
 def test_the_pages_figure_and_analysis_show_what_was_recorded(
-    trained: Trained, recorded: StudyResults
+    trained: Trained, recorded: StudyData
 ) -> None:
     names = page_names()
     with style():

@@ -20,7 +20,7 @@ from lbench.report.figures import axis
 from lbench.report.study import Report, check, make_report, unrecorded
 from lbench.rundir import RunDir
 from lbench.studies.lookup import find_study
-from lbench.studies.results import StudyResults
+from lbench.studies.results import StudyData
 from tests.report.studies import Trained, measuring
 
 
@@ -258,7 +258,7 @@ def test_an_analysis_that_there_is_not_is_still_refused(trained: Trained, tmp_pa
         make_report(replace(trained.grid, study=study), tmp_path, home=trained.home)
 
 
-def reads_of(results: StudyResults, folder: Path, home: Home) -> dict[str, int]:
+def reads_of(results: StudyData, folder: Path, home: Home) -> dict[str, int]:
     """By digest, how often the page says that the study read a test set."""
     page = make_report(results, folder, home=home).page.read_text()
     rows = re.findall(r"<tr[^>]*>(.*?)</tr>", page, flags=re.DOTALL)

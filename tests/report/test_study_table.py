@@ -9,12 +9,12 @@ from lbench.report.study_records import records
 from lbench.report.study_table import cost_tables, results_tables
 from lbench.report.verdict import SET, verdict
 from lbench.statistics.intervals import binomial, mean_difference
-from lbench.studies.results import StudyResults
+from lbench.studies.results import StudyData
 from tests.report.studies import Trained, with_errors
 
 
-def judged(results: StudyResults) -> list:  # type: ignore[type-arg]
-    return [(group, verdict(group)) for group in groups(results)]
+def judged(results: StudyData) -> list:  # type: ignore[type-arg]
+    return [(group, verdict(group.lines)) for group in groups(results)]
 
 
 COLLAPSED = ([0.84, 0.84], [89.97, 89.97], [1.5, 1.6], [41.0, 49.0])
@@ -109,7 +109,7 @@ def test_a_long_table_keeps_the_lowest_and_says_what_is_left_out(trained: Traine
     assert [error.split()[0] for error in sorted(errors, key=lambda e: float(e.split()[0]))] == [
         f"{value:.2f}" for value in every[:2]
     ]
-    assert table.notes[0].startswith("2 more cells")
+    assert table.notes[0].startswith("2 more configurations")
 
 
 def test_a_contradiction_is_red_and_told(trained: Trained) -> None:

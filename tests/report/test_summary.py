@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 
 from lbench.audit_pages.words import short
-from lbench.report.step_time import BUSY_NOTE
-from lbench.report.summary import metrics, render_run
+from lbench.report.quantity_text import BUSY_NOTE
+from lbench.report.summary import render_run
+from lbench.store.mlflow_content import metrics
 
 
 def run(seed: int, error: float | None, status: str = "finished") -> dict[str, Any]:
@@ -115,7 +116,9 @@ def test_the_audit_is_shown_in_the_words_of_the_claims(capsys: pytest.CaptureFix
     render_run({**result(run(0, 1.8), test=TEST), "audit": AUDIT, "contradictions": []})
     assert "BP-free, backward depth 0, not update-locked" in capsys.readouterr().out
     render_run(result(run(0, 1.8), test=TEST))
-    (line,) = [line for line in capsys.readouterr().out.splitlines() if "audit" in line]
+    (line,) = [
+        line for line in capsys.readouterr().out.splitlines() if line.split()[:1] == ["audit"]
+    ]
     assert line.split() == ["audit", "—"]
 
 

@@ -9,20 +9,19 @@ from pathlib import Path
 
 import pytest
 
-from lbench.report.answers import answer
-from lbench.report.figures import draw
-from lbench.report.searches import edges, ranges
+from lbench.report.entries import answer, draw
 from lbench.report.study import make_report
 from lbench.report.study_records import run_records
 from lbench.report.worth import worths
 from lbench.studies.definition import Span
-from lbench.studies.results import Final, StudyResults, Trial
+from lbench.studies.results import Final, StudyData, Trial
+from lbench.studies.search_summary import edges, ranges
 from tests.report.studies import Trained, with_errors
 
 
 def compared(
     trained: Trained, chosen: Sequence[float], defaults: Sequence[float], *, margin: float = 0.5
-) -> StudyResults:
+) -> StudyData:
     """The search with these test errors by seed, of what was chosen and of the defaults."""
     results = with_errors(trained.search, [chosen])
     results = replace(results, study=replace(results.study, margin=margin))

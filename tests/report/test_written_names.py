@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from lbench.report.study import Report, make_report
-from lbench.studies.results import StudyResults
+from lbench.studies.results import StudyData
 from tests.report.studies import Trained, with_errors, without_figures
 
 NAMES = (
@@ -27,7 +27,7 @@ PAGE, TEXT = 48, 90
 """Lines on a page and letters in a line of the article class, about, in ``\\footnotesize``."""
 
 
-def renamed(results: StudyResults, names: Sequence[str]) -> StudyResults:
+def renamed(results: StudyData, names: Sequence[str]) -> StudyData:
     """The cells of a study again and again, under these names and with errors of their own."""
     base = [final for final in results.finals if final.runs[0].status == "finished"]
     finals = [

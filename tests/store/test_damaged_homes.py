@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 
 from lbench.home import Home
-from lbench.report.summary import metrics
 from lbench.store.memberships import Memberships
 from lbench.store.record import Record
 from lbench.store.sync import sync
@@ -107,7 +106,7 @@ def test_sync_reports_a_damaged_directory_and_reads_the_others(home: Home, name:
 def test_runs_that_were_recorded_before_the_damage_are_compared(home: Home, name: str) -> None:
     file, damage, _ = DAMAGES[name]
     write_run(home)
-    sync(home, metrics, mlflow=False)
+    sync(home, mlflow=False)
     damage(home.runs / next(home.runs.iterdir()).name / "seed-0" / file)
     done = lbench("compare", "lfnn_l/mnist", "--json", "--home", str(home.root))
     assert (done.code, len(done.json["cells"])) == (0, 1)

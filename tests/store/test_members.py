@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import Any
 
 from lbench.home import Home
-from lbench.report.summary import metrics
 from lbench.rundir import RunDir
 from lbench.store.memberships import Memberships
 from lbench.store.mlflow_view import MlflowView
@@ -56,10 +55,10 @@ def test_sync_rebuilds_the_memberships_of_a_lost_record(home: Home) -> None:
     runs = [write_run(home, seed) for seed in range(2)]
     members = [member(run) for run in runs] + [member(runs[0], "other", role="final", trial=-1)]
     join(home, *members)
-    sync(home, metrics, mlflow=False)
+    sync(home, mlflow=False)
     for file in home.root.glob("store.db*"):
         file.unlink()
-    sync(home, metrics, mlflow=False)
+    sync(home, mlflow=False)
     with Record.open(home) as record:
         assert record.members(study="first") == members[:2]
         assert record.members(study="other") == members[2:]
@@ -83,7 +82,7 @@ def test_a_study_has_an_experiment_and_trials_have_numbers(mlflow_home: Home) ->
     run = write_run(mlflow_home, 0)
     other = write_run(mlflow_home, 0, spec=cell_spec(leadership=0.3))
     join(mlflow_home, member(run))
-    sync(mlflow_home, metrics)
+    sync(mlflow_home)
     view = MlflowView(mlflow_home)
     names = {found.experiment_id: found.name for found in view._client.search_experiments()}
     by_run = {found.data.tags.get("lbench.fingerprint"): found for found in published(mlflow_home)}
@@ -99,7 +98,7 @@ def test_a_study_has_an_experiment_and_trials_have_numbers(mlflow_home: Home) ->
 def test_a_run_of_two_studies_has_one_mlflow_run_with_both_tags(mlflow_home: Home) -> None:
     run = write_run(mlflow_home, 0)
     join(mlflow_home, member(run), member(run, "other", trial=5))
-    sync(mlflow_home, metrics)
+    sync(mlflow_home)
     (shown,) = [found for found in published(mlflow_home) if "lbench.attempt" in found.data.tags]
     assert set(shown.data.tags["lbench.study"].replace(",", " ").split()) == {"first", "other"}
     assert set(shown.data.tags["lbench.trial"].replace(",", " ").split()) == {"3", "5"}

@@ -12,10 +12,10 @@ import pytest
 
 from lbench.errors import StoreError
 from lbench.home import Home
-from lbench.report.summary import metrics
+from lbench.store import mlflow_content, mlflow_view
+from lbench.store.mlflow_content import RunView
 from lbench.store.mlflow_view import MlflowView
 from lbench.store.record import Record
-from lbench.store.rows import CellRow, RunRow, Summarise
 from lbench.store.run_dir_reader import ABANDONED
 from lbench.store.run_dirs import run_dirs
 from lbench.store.sync import sync
@@ -56,7 +56,7 @@ def publish(mlflow_home: Home) -> Publish:
             for run_dir in run_dirs(mlflow_home):
                 record.take(run_dir)
             for cell in record.cells():
-                view.publish(record, cell.fingerprint, metrics)
+                view.publish(record, cell.fingerprint)
         return list(view._client.search_runs(view.experiments()))
 
     return do
@@ -243,26 +243,31 @@ def test_a_store_that_mlflow_cannot_read_is_a_store_error(mlflow_home: Home) -> 
     assert "mlflow db upgrade" in error.value.hint
 
 
-def test_the_newer_of_two_publications_remains(mlflow_home: Home) -> None:
+def test_the_newer_of_two_publications_remains(
+    mlflow_home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
     started, published = threading.Event(), threading.Event()
 
-    def slowly(cell: CellRow, runs: list[RunRow]) -> dict[str, float | None]:
-        started.set()
-        published.wait(1)
-        return metrics(cell, runs)
+    def slow_for_the_older(*content: Any) -> RunView:
+        if threading.current_thread() is older:
+            started.set()
+            published.wait(1)
+        return mlflow_content.parent(*content)
 
-    def publish(summarise: Summarise) -> None:
+    def publish() -> None:
         with Record.open(mlflow_home) as own:
-            MlflowView(mlflow_home).publish(own, cell.fingerprint, summarise)
+            MlflowView(mlflow_home).publish(own, cell.fingerprint)
+
+    monkeypatch.setattr(mlflow_view, "parent", slow_for_the_older)
 
     with Record.open(mlflow_home) as record:
         record.take(write_run(mlflow_home, 0))
         (cell,) = record.cells()
-        older = threading.Thread(target=publish, args=[slowly])
+        older = threading.Thread(target=publish)
         older.start()
         assert started.wait(60)
         record.take(write_run(mlflow_home, 1))
-        publish(metrics)
+        publish()
         published.set()
         older.join()
     view = MlflowView(mlflow_home)
@@ -273,7 +278,7 @@ def test_the_newer_of_two_publications_remains(mlflow_home: Home) -> None:
 def test_a_home_may_have_any_name(tmp_path: Path) -> None:
     home = Home(tmp_path / "q?x=1" / "ö #% h")
     write_run(home)
-    assert sync(home, metrics).published == 1
+    assert sync(home).published == 1
     view = MlflowView(home)
     (run,) = children(list(view._client.search_runs(view.experiments()))).values()
     assert "result.json" in [file.path for file in view._client.list_artifacts(run.info.run_id)]

@@ -9,7 +9,6 @@ import pytest
 from mlflow.utils.file_utils import local_file_uri_to_path
 
 from lbench.home import Home
-from lbench.report.summary import metrics
 from lbench.store.mlflow_artifacts import location, rebase
 from lbench.store.mlflow_view import MlflowView
 from lbench.store.sync import sync
@@ -28,7 +27,7 @@ def test_a_copied_or_moved_home_keeps_its_own_artifacts(
     mlflow_home: Home, tmp_path: Path, moved: bool
 ) -> None:
     write_run(mlflow_home, 0)
-    sync(mlflow_home, metrics)
+    sync(mlflow_home)
     home = Home(tmp_path / "new %41" / "home")
     shutil.copytree(mlflow_home.root, home.root)
     if moved:
@@ -37,7 +36,7 @@ def test_a_copied_or_moved_home_keeps_its_own_artifacts(
     else:
         before = sorted(mlflow_home.root.rglob("*"))
     write_run(home, 1)
-    assert sync(home, metrics).published == 1
+    assert sync(home).published == 1
     assert all(uri.startswith(f"{home.artifacts.as_uri()}/") for uri in locations(home).values())
     for seed in range(2):
         folder = Path(local_file_uri_to_path(locations(home)[f"seed {seed}"]))
@@ -49,7 +48,7 @@ def test_a_copied_or_moved_home_keeps_its_own_artifacts(
 
 def test_artifacts_outside_a_home_keep_their_location(mlflow_home: Home, tmp_path: Path) -> None:
     write_run(mlflow_home)
-    sync(mlflow_home, metrics)
+    sync(mlflow_home)
     client = MlflowView(mlflow_home)._client
     own = client.create_experiment("own", "file:///elsewhere/artifacts/own")
     home = Home(mlflow_home.root.rename(tmp_path / "new"))

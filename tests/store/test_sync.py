@@ -17,7 +17,6 @@ from lbench.cli.sync import command
 from lbench.cli.ui import command as ui
 from lbench.execute.writer import Writer
 from lbench.home import Home
-from lbench.report.summary import metrics
 from lbench.store.mlflow_view import MlflowView
 from lbench.store.record import Record
 from lbench.store.sync import sync
@@ -30,14 +29,14 @@ def test_sync_rebuilds_a_lost_record(home: Home) -> None:
     for seed in range(2):
         write_run(home, seed)
     write_run(home, 2, status="killed")
-    result = sync(home, metrics, mlflow=False)
+    result = sync(home, mlflow=False)
     assert (result.cells, result.runs, result.published) == (1, 3, None)
     assert result.statuses == {"finished": 2, "killed": 1}
     with Record.open(home) as record:
         before = record.runs(record.cells()[0])
     for file in home.root.glob("store.db*"):
         file.unlink()
-    sync(home, metrics, mlflow=False)
+    sync(home, mlflow=False)
     with Record.open(home) as record:
         assert record.runs(record.cells()[0]) == before
 
@@ -49,7 +48,7 @@ def test_a_damaged_directory_does_not_stop_the_sync(home: Home) -> None:
     (first / "spec.json").unlink()
     (second / "result.json").write_text("{")
     (home.runs / "x" / "empty").mkdir(parents=True)
-    result = sync(home, metrics, mlflow=False)
+    result = sync(home, mlflow=False)
     assert result.runs == 2
     assert set(result.unreadable) == {first, second}
     assert "spec.json" in result.unreadable[first]
@@ -87,7 +86,7 @@ def test_unreadable_directories_are_not_reported_as_absent(home: Home) -> None:
 
 def test_sync_keeps_the_metrics_that_a_run_published(mlflow_home: Home) -> None:
     run_dir = write_run(mlflow_home)
-    with Writer(mlflow_home, metrics, pytest.fail) as writer:
+    with Writer(mlflow_home, pytest.fail) as writer:
         row = writer.take(run_dir)
         assert row is not None
         writer.publish(row.cell)
@@ -107,7 +106,7 @@ def parent_metrics(home: Home) -> dict[str, float]:
 def test_a_writer_closes_the_store(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     closed: list[Record] = []
     monkeypatch.setattr(Record, "close", lambda record: closed.append(record))
-    with Writer(home, metrics, pytest.fail) as writer:
+    with Writer(home, pytest.fail) as writer:
         writer.take(write_run(home))
         assert not closed
     assert len(closed) == 1
@@ -117,7 +116,7 @@ def test_the_ui_without_a_store_names_the_command(home: Home) -> None:
     error = CliRunner().invoke(ui, ["--home", str(home.root)]).exception
     assert "no store" in str(error)
     write_run(home)
-    sync(home, metrics, mlflow=False)
+    sync(home, mlflow=False)
     error = CliRunner().invoke(ui, ["--home", str(home.root)]).exception
     assert f"lbench sync --home {home.root}" in getattr(error, "hint", "")
 
@@ -126,7 +125,7 @@ def test_the_ui_without_a_store_names_the_command(home: Home) -> None:
 def shown_home(mlflow_home: Home) -> Home:
     """Return a home with one run that is published in MLflow."""
     write_run(mlflow_home)
-    sync(mlflow_home, metrics)
+    sync(mlflow_home)
     return mlflow_home
 
 

@@ -10,7 +10,6 @@ import pytest
 from sqlalchemy import Engine, inspect, select
 
 from lbench.home import Home
-from lbench.report.summary import metrics
 from lbench.rundir import RunDir, read_json, write_json
 from lbench.store.engine import _upgrade, connect
 from lbench.store.models import SCHEMA, VERSION
@@ -97,7 +96,7 @@ def test_sync_fills_new_columns_from_run_directories(home: Home, run_dirs: list[
         "predict_flops": 548_080.0,
     }
     write_json(path, {**(read_json(path) or {}), **more})
-    sync(home, metrics, mlflow=False)
+    sync(home, mlflow=False)
     with Record.open(home) as record:
         first, second = record.runs(record.cells()[0])
     assert [row.measured["predict_flops"] for row in (first, second)] == [None, 548_080.0]

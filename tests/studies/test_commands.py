@@ -13,7 +13,6 @@ from lbench.execute.pool import Pool
 from lbench.execute.writer import Writer
 from lbench.home import Home
 from lbench.registry import registry
-from lbench.report.summary import metrics
 from lbench.rundir import RunDir
 from lbench.studies.collection import collect_results
 from lbench.studies.definition import Arm, Search
@@ -132,7 +131,7 @@ def test_a_study_waits_for_a_run_that_another_process_trains(home: Home) -> None
 
     display.note = note  # type: ignore[method-assign]
     with (
-        Writer(home, metrics, pytest.fail) as writer,
+        Writer(home, pytest.fail) as writer,
         Pool(home, ["cpu"], threads=1, patience=1.0) as pool,
     ):
         ending = Runner(small_plan, home, registry(), writer, display).run(pool, timeout=60)
@@ -146,7 +145,7 @@ def test_points_with_the_same_configuration_share_one_run(home: Home) -> None:
     small_plan = plan(study(*arms, settings={"epochs": 2, "net.widths": [20]}), registry())
     display = Quiet()
     with (
-        Writer(home, metrics, pytest.fail) as writer,
+        Writer(home, pytest.fail) as writer,
         Pool(home, ["cpu", "cpu"], threads=1) as pool,
     ):
         ending = Runner(small_plan, home, registry(), writer, display).run(pool)
@@ -166,7 +165,7 @@ def test_an_error_of_the_system_stops_a_study_without_failing_a_trial(home: Home
     blocking_file = home.runs / cell.slug
     home.runs.mkdir()
     blocking_file.touch()
-    with Writer(home, metrics, pytest.fail) as writer:
+    with Writer(home, pytest.fail) as writer:
         runner = Runner(small_plan, home, registry(), writer, Quiet())
         with (
             Pool(home, ["cpu"], threads=1) as pool,
@@ -255,7 +254,7 @@ def test_the_command_that_runs_a_study_names_the_home(words: list[str], tmp_path
 def test_a_study_of_more_than_two_hours_needs_a_confirmation(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lbench.cli.study.ASK_BEYOND", 0.001)
+    monkeypatch.setattr("lbench.cli.study.CONFIRM_ABOVE", 0.001)
     name = file(tmp_path, 'rules = ["bp"]')
     result = lbench("study", name, "--device", "cpu", "--home", str(tmp_path / "none"))
     assert result.code == 2

@@ -16,7 +16,6 @@ import pytest
 from lbench.errors import StoreError
 from lbench.home import Home
 from lbench.registry import registry
-from lbench.report.summary import metrics
 from lbench.rundir import RunDir
 from lbench.store.memberships import Memberships
 from lbench.store.mlflow_view import MlflowView
@@ -25,7 +24,7 @@ from lbench.store.run_dirs import run_dirs
 from lbench.store.sync import sync
 from lbench.studies.collection import collect_results
 from lbench.studies.lookup import find_study
-from lbench.studies.results import StudyResults
+from lbench.studies.results import StudyData
 from tests.studies.helper import ALONE, Output, home_with_store, interrupted, killed, lbench
 
 # What this takes part of, the other tests of the room show to be covered.
@@ -63,7 +62,7 @@ class Survived:
     ended: Output
 
     @property
-    def results(self) -> StudyResults:
+    def results(self) -> StudyData:
         return collect_results(find_study(self.words[1], registry()), self.home)
 
     @property
@@ -264,7 +263,7 @@ def test_a_lost_store_is_rebuilt_with_every_membership(survived: Survived, tmp_p
     with pytest.raises(StoreError, match="is missing") as error:
         collect_results(study, home)
     assert f"lbench sync --home {home.root}" in error.value.hint
-    sync(home, metrics, mlflow=False)
+    sync(home, mlflow=False)
     after = collect_results(study, home)
     assert [final.cell.cell_id for final in after.finals] == [
         final.cell.cell_id for final in before.finals

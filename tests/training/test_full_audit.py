@@ -17,12 +17,12 @@ import torch
 from click.testing import CliRunner
 
 from lbench import Batch, GradientRule, Init, LocalRule, Rule, Step
+from lbench.api.run_content import describe
 from lbench.cli.compare import command as compare
 from lbench.errors import UsageError
 from lbench.execute.driver import RunOutcome, run_cell
 from lbench.home import Home
-from lbench.report.result import describe
-from lbench.report.summary import metrics, render_run
+from lbench.report.summary import render_run
 from lbench.step import Phase
 from lbench.store.sync import sync
 from lbench.training import glances
@@ -107,7 +107,7 @@ def test_a_cheat_is_contradicted_in_json_table_and_comparison(
     render_run(content)
     lines = [line for line in capsys.readouterr().out.splitlines() if "CONTRADICTED" in line]
     assert len(lines) == len(content["contradictions"])
-    sync(Home(tmp_path), metrics, mlflow=False)
+    sync(Home(tmp_path), mlflow=False)
     arguments = ["cheat", "--home", str(tmp_path)]
     (row,) = json.loads(CliRunner().invoke(compare, [*arguments, "--json"]).output)["cells"]
     assert row["contradictions"] == content["contradictions"]
@@ -128,7 +128,7 @@ def test_an_honest_rule_has_no_contradiction(
     assert [glance["step"] for glance in content["runs"][0]["glances"]] == steps
     render_run(content)
     assert "not BP-free, backward depth 1, not update-locked" in capsys.readouterr().out
-    sync(Home(tmp_path), metrics, mlflow=False)
+    sync(Home(tmp_path), mlflow=False)
     shown = CliRunner().invoke(compare, ["honest", "--home", str(tmp_path)]).output
     assert " depth 1 " in shown
     assert "CONTRADICTED" not in shown
@@ -327,7 +327,7 @@ def test_a_rule_that_refuses_the_small_network_is_not_audited(tmp_path: Path) ->
     content = describe(resolved, outcomes)
     assert {entry["measured"] for entry in content["audit"].values()} == {None}
     assert content["contradictions"] == []
-    sync(Home(tmp_path), metrics, mlflow=False)
+    sync(Home(tmp_path), mlflow=False)
     assert "—" in CliRunner().invoke(compare, ["picky", "--home", str(tmp_path)]).output
 
 

@@ -135,7 +135,7 @@ def table(run_dir: str | Path, probe: str) -> Any:
 
 
 def all_that_fit(rule: str) -> list[str]:
-    owners = {"core", "lfnn"} if rule.startswith("lfnn") else {"core"}
+    owners = {"probes", "lfnn"} if rule.startswith("lfnn") else {"probes"}
     known = registry()
     # Digits are no sequence of tasks.
     return [n for n in known.probes if known.owner("probes", n) in owners and n != "tasks"]

@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from lbench.errors import UsageError
-from lbench.statistics.continual import continual, error_matrix
 from lbench.training.trainer import Trainer
 from lbench.training.weights import read_weights
+from lbench_probes.continual import continual, error_matrix
 from tests.training.helper import ask, epoch_log, run
 from tests.training.test_resume import assert_equal_runs
 

@@ -18,10 +18,10 @@ import torch
 from torch import Tensor
 
 from lbench import Batch, Init, Rule, Step
+from lbench.api.run_content import describe
 from lbench.data.digits import FILE, Digits
 from lbench.execute.driver import RunOutcome
 from lbench.probe import Probe
-from lbench.report.result import describe
 from lbench.training import results, run_probes
 from lbench.training.digest import code_digest
 from lbench.training.resolve import Resolved

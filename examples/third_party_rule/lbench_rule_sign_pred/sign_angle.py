@@ -18,7 +18,7 @@ from lbench.reporting import (
     Answer,
     Configuration,
     Figure,
-    StudyResults,
+    StudyData,
     clipped,
     configurations,
     interval,
@@ -54,7 +54,7 @@ class SignAngle(Probe):
             self.record(block=k, angle=float(torch.rad2deg(torch.acos(cosine.clamp(-1, 1)))))
 
 
-def figures(results: StudyResults, argument: str) -> list[Figure]:
+def figures(results: StudyData, argument: str) -> list[Figure]:
     """Draw the mean angle over seeds by epoch, with one line per configuration and block."""
     recorded = configurations(results, "sign_angle")
     if not recorded:
@@ -76,7 +76,7 @@ def figures(results: StudyResults, argument: str) -> list[Figure]:
     return [Figure("sign_angle", title, caption, picture, data)]
 
 
-def analysis(results: StudyResults) -> Answer:
+def analysis(results: StudyData) -> Answer:
     """State the final angle of each configuration's last block, with its interval."""
     recorded = configurations(results, "sign_angle")
     if not recorded:

@@ -1,19 +1,21 @@
-"""Arms against a control, and arms in the order of their error."""
+"""Arms against a control, the average effects of settings, and arms in the order of their error."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+from lbench.output.table import text
 from lbench.report.answers.answer import SHOWN, UNDECIDED, Answer, joined, sentences
-from lbench.report.answers.effects import effects
-from lbench.report.differences import Difference, adjusted, tally
+from lbench.report.answers.series import Series, axes, series
+from lbench.report.differences import Difference, adjusted, paired_difference, tally
 from lbench.report.lines import Group, Line, error_of, groups
 from lbench.report.verdict import difference, differences
-from lbench.studies.results import StudyResults
+from lbench.studies.results import StudyData
 
 
-def followers(results: StudyResults) -> Answer:
+def followers(results: StudyData) -> Answer:
     """Compare every configuration with the first arm, and the two values of each such axis."""
     compared: list[tuple[Group, Line, list[Difference]]] = []
     for group in groups(results):
@@ -24,18 +26,15 @@ def followers(results: StudyResults) -> Answer:
     every = [entry for _, _, found in compared for entry in found]
     if not every:
         return Answer(f"{UNDECIDED}: the control and another configuration need finished runs.")
-    averages = effects(results)
+    texts, averages = effects(results)
     return Answer(
         " ".join(sentences([_against(*entry) for entry in compared[:SHOWN]])),
-        sentences([effect.words for effect in averages] + [entry.words for entry in every]),
-        {
-            "contrasts": [entry.as_dict() for entry in every],
-            "effects": [effect.as_dict() for effect in averages],
-        },
+        sentences(texts + [entry.words for entry in every]),
+        {"differences": [entry.as_dict() for entry in every], "effects": averages},
     )
 
 
-def ablation(results: StudyResults) -> Answer:
+def ablation(results: StudyData) -> Answer:
     """State the arms in the order of their error, and which neighbours are distinguished."""
     ordered = [(group, *_ordered(group)) for group in groups(results) if len(group.known) > 1]
     if not ordered:
@@ -43,7 +42,7 @@ def ablation(results: StudyResults) -> Answer:
     texts = [f"on {group.title}: {order}" for group, order, _ in ordered]
     sentence = " ".join(sentences(texts[:SHOWN]))
     orders = [
-        {"where": g.title, "order": order, "contrasts": [entry.as_dict() for entry in found]}
+        {"where": g.title, "order": order, "differences": [entry.as_dict() for entry in found]}
         for g, order, found in ordered
     ]
     return Answer(
@@ -78,3 +77,37 @@ def _ordered(group: Group) -> tuple[str, list[Difference]]:
         sign = "<" if known[a.title, b.title].verdict == "lower" else "~"
         words += f" {sign} {b.title} ({error_of(b)})"
     return words, found
+
+
+def effects(results: StudyData) -> tuple[list[str], list[dict[str, Any]]]:
+    """Return words and numbers on the effect of each axis with two values; p by Holm over all.
+
+    It is the second value minus the first, as means over all pairs of configurations that differ
+    in this setting alone.
+    """
+    setups: dict[tuple[str, str], list[Series]] = {}
+    for entry in (entry for axis in axes(results) for entry in series(results, axis)):
+        if len(entry.values) == 2:
+            setups.setdefault((entry.axis, entry.where), []).append(entry)
+    found = adjusted([_effect(pairs, results.study.margin) for pairs in setups.values()])
+    texts, data = [], []
+    for (axis, where), pairs, effect in zip(setups, setups.values(), found, strict=True):
+        n = len(pairs)
+        texts.append(f"on {where}, over {n} pairs of configurations: {effect.words}")
+        data.append({"axis": axis, "where": where, "pairs": n, "difference": effect.as_dict()})
+    return texts, data
+
+
+def _effect(pairs: list[Series], margin: float | None) -> Difference:
+    axis, (a, b) = pairs[0].axis, pairs[0].values
+    first, second = ([entry.lines[at] for entry in pairs] for at in (0, 1))
+    # The mean of several configurations changes by a fraction of one test example.
+    step = first[0].row.step / len(pairs)
+    names = f"{axis}={text(b)}", f"{axis}={text(a)}"
+    return paired_difference(_means(second), _means(first), *names, margin, step)
+
+
+def _means(lines: list[Line]) -> Mapping[int, float]:
+    """Return the mean over configurations by seed, for the seeds that all have finished."""
+    common = set.intersection(*(set(line.row.errors) for line in lines))
+    return {seed: sum(line.row.errors[seed] for line in lines) / len(lines) for seed in common}

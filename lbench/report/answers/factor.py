@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from lbench.output.table import text
 from lbench.registry import registry
 from lbench.report.answers.answer import NO_AXIS, Answer, capital, joined, sentences
-from lbench.report.answers.series import Series, along
+from lbench.report.answers.series import Series, along, value_at
 from lbench.report.differences import Difference
 from lbench.report.lines import Line
 from lbench.report.verdict import differences
-from lbench.studies.results import StudyResults
+from lbench.studies.results import StudyData
 
 Compared = tuple[Series, Line, list[Difference]]
 """A series, its line at the default, and the differences of the others to it."""
 
 
-def factor(results: StudyResults) -> Answer:
+def factor(results: StudyData) -> Answer:
     """Compare every value of the first axis with the rule's default, in each other setting."""
     listed = along(results)
     if not listed:
@@ -30,13 +29,10 @@ def factor(results: StudyResults) -> Answer:
         return Answer(capital(texts[0]) + ".", details, data)
     verdicts = [_verdict(found) for _, _, found in compared]
     said = [
-        f"it {words} in {n}"
-        for verdict, words in (
-            ("matters", "matters"), ("does not matter", "does not matter"),
-            ("undecided", "is undecided"),
-        )
-        if (n := verdicts.count(verdict))
-    ]  # fmt: skip
+        f"it {verdict} in {n}"
+        for verdict in ("matters", "does not matter", "is undecided")
+        if (n := verdicts.count(verdict.removeprefix("is ")))
+    ]
     sentence = f"{capital(listed[0].axis)}: of {len(listed)} settings {joined(said)}."
     return Answer(sentence, [*sentences(texts), *details], data)
 
@@ -76,8 +72,8 @@ def _sentence(entry: Series, base: Line, found: list[Difference]) -> str:
         words += f" within {margin:g} points"
     line = next(line for line in entry.lines if largest.name in (line.title, line.whole))
     n = largest.points.n if largest.points else 0
-    words += f"; the largest effect is {largest.text} points (n = {n}), from {entry.at(base)} to "
-    return words + text(entry.values[list(entry.lines).index(line)])
+    words += f"; the largest effect is {largest.text} points (n = {n}), "
+    return f"{words}from {value_at(entry, base)} to {value_at(entry, line)}"
 
 
 def _data(entry: Series, base: Line, found: list[Difference]) -> dict[str, Any]:
@@ -85,7 +81,7 @@ def _data(entry: Series, base: Line, found: list[Difference]) -> dict[str, Any]:
         "series": entry.name,
         "where": entry.where,
         "axis": entry.axis,
-        "base": entry.at(base),
+        "base": value_at(entry, base),
         "verdict": _verdict(found),
-        "contrasts": [difference.as_dict() for difference in found],
+        "differences": [difference.as_dict() for difference in found],
     }

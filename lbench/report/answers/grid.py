@@ -1,21 +1,22 @@
-"""The answer to where a setting is best, and whether the curve has the published shape."""
+"""The answers to where a setting is best, and whether the error falls along a second one."""
 
 from __future__ import annotations
 
 import collections
-import re
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
-from lbench.output.table import percent, text
+from lbench.output.table import p_words, percent, text
+from lbench.published.numbers import published_curves
 from lbench.report.answers.answer import NO_AXIS, Answer, capital, joined
-from lbench.report.answers.series import Series, along, numbers, span
-from lbench.report.compare import mean
-from lbench.report.lines import Group, Line, error_of
-from lbench.report.published import published
-from lbench.report.verdict import Verdict, difference, verdict
+from lbench.report.answers.series import Series, along, ascending, numbers, span, value_at
+from lbench.report.compare.row import mean
+from lbench.report.differences import Difference, adjusted
+from lbench.report.lines import Line, error_of
+from lbench.report.verdict import difference, verdict
 from lbench.statistics.ranks import rank_correlation
-from lbench.studies.results import StudyResults
+from lbench.studies.results import StudyData
 
 FEW = 4
 """Curves up to which the answer has a sentence each."""
@@ -26,7 +27,7 @@ Curve = tuple[str, list[str], dict[str, Any]]
 """A curve in words, the published ones along the same axis, and its numbers."""
 
 
-def grid(results: StudyResults) -> Answer:
+def grid(results: StudyData) -> Answer:
     """State for each arm the best values of the first axis, and what they are compared with."""
     listed = along(results)
     if not listed:
@@ -46,20 +47,14 @@ def lowest_at(data: Sequence[dict[str, Any]], ending: str = "") -> str:
     return joined([f"{value} in {n}{ending}" for value, n in counts.most_common()])
 
 
-def judged(entry: Series) -> Verdict:
-    """Return the verdict on a series, whatever the task of its configurations."""
-    first = entry.lines[0].final.point
-    return verdict(Group(first.dataset, first.network, {}, "", entry.where, entry.lines))
-
-
 def curve(entry: Series, margin: float | None) -> Curve:
     """Return a curve in words, sentences on published curves, and the curve's numbers."""
-    best = judged(entry)
+    best = verdict(entry.lines)
     lowest = best.best[0]
     inside = [v for v, line in zip(entry.values, entry.lines, strict=True) if line in best.best]
     worst = max(entry.lines, key=lambda line: line.error)
     words = f"{entry.title}: the lowest test error is {error_of(lowest)} at {entry.axis} "
-    words += entry.at(lowest)
+    words += value_at(entry, lowest)
     everywhere = len(inside) == len(entry.lines)
     equal = everywhere and _equal(entry, lowest, margin)
     if everywhere:
@@ -67,7 +62,7 @@ def curve(entry: Series, margin: float | None) -> Curve:
         words += f"all within {margin:g} points)" if equal else "whether it matters is undecided)"
     else:
         words += f"; indistinguishable from it: {span(inside, entry.values)}; "
-        words += f"highest: {percent(mean(worst.row.test))} % at {entry.at(worst)}"
+        words += f"highest: {percent(mean(worst.row.test))} % at {value_at(entry, worst)}"
     details, papers = _papers(entry)
     data = {
         "axis": entry.axis,
@@ -75,7 +70,7 @@ def curve(entry: Series, margin: float | None) -> Curve:
         "where": entry.where,
         "values": [text(value) for value in entry.values],
         "test_error": [mean(line.row.test) for line in entry.lines],
-        "best": entry.at(lowest),
+        "best": value_at(entry, lowest),
         "best_set": [text(value) for value in inside],
         "equal": equal,
         "method": best.method,
@@ -101,34 +96,62 @@ def _equal(entry: Series, lowest: Line, margin: float | None) -> bool:
 def _papers(entry: Series) -> tuple[list[str], list[dict[str, Any]]]:
     """Return published curves along the same axis, each with its rank correlation with ours."""
     cell = entry.lines[0].row.cell
-    curves: dict[str, dict[float, float]] = {}
-    for row in published(cell.rule, cell.dataset):
-        if match := re.fullmatch(rf"{re.escape(entry.axis)}=([\d.]+)", row.setting):
-            source = f"{row.network}; {row.source}"
-            curves.setdefault(source, {})[float(match[1])] = row.test_error
     ours = {
         float(value): line.error
         for value, line in zip(entry.values, entry.lines, strict=True)
         if numbers([value])
     }
     details, data = [], []
-    for source, theirs in curves.items():
-        if len(theirs) < 3:
-            continue
+    for source, rows in published_curves(cell.rule, cell.dataset, entry.axis).items():
+        theirs = {value: row.test_error for value, row in rows.items()}
         common = sorted(value for value in theirs if value in ours)
         best = min(theirs, key=lambda value: theirs[value])
         words = f"Published for {cell.rule} ({source}): lowest {percent(theirs[best])} % at "
         words += f"{entry.axis} {best:g}, highest {percent(max(theirs.values()))} %"
-        rank = None
-        if len(common) >= COMMON:
-            rank = rank_correlation([ours[v] for v in common], [theirs[v] for v in common])
-        correlation, p = rank or (None, None)
-        if rank is not None:
+        correlation = p = None
+        if len(common) >= COMMON and (
+            rank := rank_correlation([ours[v] for v in common], [theirs[v] for v in common])
+        ):
+            correlation, p = rank
             words += f"; over {len(common)} common values the rank correlation of {entry.name} "
-            words += f"with it is {correlation:+.2f} (p = {p:.2g})"
+            words += f"with it is {correlation:+.2f} ({p_words(p)})"
         details.append(f"{words}.")
         data.append(
             {"source": source, "best": best, "rank_correlation": correlation, "p": p,
              "values": len(common)}
         )  # fmt: skip
     return details, data
+
+
+def online(results: StudyData) -> Answer:
+    """State where the error is lowest along the first axis, and if it falls along the second."""
+    first, across = along(results), along(results, 1)
+    if not first:
+        return Answer(NO_AXIS)
+    curves = [curve(entry, results.study.margin) for entry in first]
+    ends = list(zip(across, adjusted([_ends(entry) for entry in across]), strict=True))
+    lines = [line for entry in first for line in entry.lines]
+    lowest = min(lines, key=lambda line: line.error)
+    series = [entry for _, _, entry in curves]
+    sentence = f"The lowest test error is {error_of(lowest)}, of {lowest.whole}"
+    sentence += f"; over {first[0].axis} it is lowest at {lowest_at(series, f' of {len(curves)}')}"
+    if ends:
+        falls = sum(entry.verdict == "lower" for _, entry in ends)
+        rises = sum(entry.verdict == "higher" for _, entry in ends)
+        sentence += f"; from the smallest to the largest {across[0].axis} it falls in {falls} of "
+        sentence += f"{len(ends)} series, rises in {rises} and is undecided in "
+        sentence += f"{len(ends) - falls - rises}"
+    details = [f"{words}." for words, _, _ in curves]
+    details += [f"{entry.title}: {found.words}." for entry, found in ends]
+    data: dict[str, Any] = {
+        "series": series,
+        "widths": [{"series": entry.name, **found.as_dict()} for entry, found in ends],
+    }
+    return Answer(f"{sentence}.", details, data)
+
+
+def _ends(entry: Series) -> Difference:
+    """Return the difference of the largest value of the axis to the smallest."""
+    order = ascending(entry)
+    high, low = (f"{entry.axis} {text(order.values[at])}" for at in (-1, 0))
+    return replace(difference(order.lines[-1], order.lines[0]), name=high, other=low)

@@ -7,16 +7,16 @@ from typing import Any
 from lbench.output.table import percent
 from lbench.report.answers.answer import SHOWN, UNDECIDED, Answer, capital, joined, sentences
 from lbench.report.lines import called, error_of, groups
-from lbench.report.searches import Range, counted, ranges, settings_of, value
 from lbench.report.worth import worths
-from lbench.studies.results import SearchResult, StudyResults
+from lbench.studies.results import SearchResult, StudyData
+from lbench.studies.search_summary import Range, counted, ranges, settings_of, value
 
 OPTIMISATION = ("lr", "weight_decay", "optimizer", "momentum", "batch", "dropout", "schedule")
 """Settings of the recipe: only the details name them, because the question is about the rule."""
 NOTHING = "These are all complete trials: only pruned ones were distinguished from the best."
 
 
-def identify(results: StudyResults) -> Answer:
+def identify(results: StudyData) -> Answer:
     """State the best configuration of each search, and the ranges indistinguishable from it."""
     if not results.searches:
         return Answer(f"{UNDECIDED}: this study has no search.")

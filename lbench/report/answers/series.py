@@ -7,9 +7,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from lbench.output.table import text
+from lbench.report.compare.row import mean
+from lbench.report.differences import Difference
 from lbench.report.lines import Group, Line, called, groups, of_task
+from lbench.report.verdict import differences
 from lbench.studies.definition import Point
-from lbench.studies.results import StudyResults
+from lbench.studies.results import StudyData
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +47,21 @@ class Series:
             return []
         return [value for value in self.missing if value < min(self.values)]
 
-    def at(self, line: Line) -> str:
-        """Return the value of the axis at a line, as text."""
-        return text(self.values[list(self.lines).index(line)])
+    @property
+    def test_errors(self) -> list[float | None]:
+        """Return the mean test error at each value, percent."""
+        return [mean(line.row.test) for line in self.lines]
+
+    def differences(self, margin: float | None = None) -> list[Difference]:
+        """Return the test error at each further value minus that at the first; p by Holm.
+
+        Args:
+            margin: differences within it count as equal, in points; None for no such test.
+        """
+        return differences(self.lines, self.lines[0], margin)
 
 
-def axes(results: StudyResults) -> list[str]:
+def axes(results: StudyData) -> list[str]:
     """Return the settings that have several values, in the order of the study's file.
 
     Those that make another task or network come last. Points that are not trained yet count too.
@@ -64,13 +76,13 @@ def axes(results: StudyResults) -> list[str]:
     return sorted(names, key=of_task)
 
 
-def along(results: StudyResults, number: int = 0) -> list[Series]:
+def along(results: StudyData, number: int = 0) -> list[Series]:
     """Return the series along an axis by its number; none where there are fewer axes."""
     names = axes(results)
     return series(results, names[number]) if len(names) > number else []
 
 
-def series(results: StudyResults, axis: str) -> list[Series]:
+def series(results: StudyData, axis: str) -> list[Series]:
     """Return configurations along an axis in the order of the plan, at least two per series."""
     finals = [final.point for final in results.finals]
     points = [point for point in finals if axis in point.settings]
@@ -108,7 +120,7 @@ def ascending(entry: Series) -> Series:
     )
 
 
-def _points(results: StudyResults) -> list[Point]:
+def _points(results: StudyData) -> list[Point]:
     """Return all points of the study, trained or not."""
     return [*(final.point for final in results.finals), *results.missing]
 
@@ -138,3 +150,8 @@ def span(values: Sequence[Any], tried: Sequence[Any]) -> str:
 def numbers(values: Sequence[Any]) -> bool:
     """Return whether all values are numbers."""
     return all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in values)
+
+
+def value_at(entry: Series, line: Line) -> str:
+    """Return the value of the axis at a line, as text."""
+    return text(entry.values[list(entry.lines).index(line)])

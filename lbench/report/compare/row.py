@@ -14,10 +14,8 @@ from lbench.statistics.intervals import (
     resolution,
 )
 from lbench.store.audits import all_contradictions, worst
-from lbench.store.rows import CellRow, RunRow
+from lbench.store.rows import CellRow, Pairs, RunRow
 
-Pairs = Sequence[tuple[CellRow, Sequence[RunRow]]]
-"""Configurations with the latest attempt of each of their seeds."""
 SHOWN = [quantity for quantity in QUANTITIES if quantity.over_seeds]
 """The quantities that have a value over the seeds of a configuration."""
 

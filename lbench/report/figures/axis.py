@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from lbench.published.numbers import Published, published_curves
 from lbench.registry import registry
 from lbench.report.figures.figure import (
     FAINT,
@@ -23,9 +24,8 @@ from lbench.report.figures.figure import (
 )
 from lbench.report.figures.series import Scale, by_setup, check_axis, ends, scale
 from lbench.report.lines import Line, called, groups
-from lbench.report.published import Published, load
 from lbench.report.verdict import SET, verdict
-from lbench.studies.results import StudyResults
+from lbench.studies.results import StudyData
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -37,23 +37,23 @@ LEVELS = 3
 OPEN = ("o", "s", "D", "^", "v")
 
 Series = Mapping[str, Sequence[Line]]
-Papers = Mapping[tuple[str, str], Sequence[tuple[float, Published]]]
-"""Values of the setting with published numbers, by rule and network."""
+Papers = Mapping[tuple[str, str], Mapping[float, Published]]
+"""Published numbers by value of the setting, by rule and network."""
 
 
-def lines(results: StudyResults, axis: str) -> list[Figure]:
+def lines(results: StudyData, axis: str) -> list[Figure]:
     """Draw test error against a setting: a panel per dataset and network, a line per arm.
 
     Where that would be too many lines, each rule has a panel of its own. Configurations without
     the setting are level lines; published numbers are open markers.
     """
-    check_axis(results, axis, "lines")
+    check_axis(results, axis)
     finals = [final.point for final in results.finals]
     rules = {point.rule for point in finals if axis in point.settings}
     points = [p for p in finals if axis in p.settings or p.rule not in rules]
     shown: dict[str, Series] = {}
     data: list[dict[str, Any]] = []
-    for setup, listed in by_setup(groups(results)).items():
+    for setup, listed in by_setup(results).items():
         series: dict[str, list[Line]] = {}
         for line in listed:
             if line.row.test:
@@ -61,8 +61,6 @@ def lines(results: StudyResults, axis: str) -> list[Figure]:
                 series.setdefault(name, []).append(line)
         data += _rows(setup, axis, series, _papers(series, axis))
         shown |= _split(setup, series, axis)
-    if not shown:
-        return []
     names = list(dict.fromkeys(name for series in shown.values() for name in series))
     looks = {name: look(index) for index, name in enumerate(names)}
 
@@ -82,12 +80,12 @@ def lines(results: StudyResults, axis: str) -> list[Figure]:
         caption += " Open markers: published numbers of another network, as printed in the paper."
     name = re.sub(r"[^\w.-]+", "-", axis)
     title = f"Test error against {axis}"
-    return [
-        panel_figure(f"lines-{name}", title, caption, list(shown.items()), draw, data, height=3.4)
-    ]
+    return panel_figure(
+        f"lines-{name}", title, caption, list(shown.items()), draw, data, height=3.4
+    )
 
 
-def bars(results: StudyResults, _: str = "") -> list[Figure]:
+def bars(results: StudyData, _: str = "") -> list[Figure]:
     """Draw all configurations in the order of their test error, those of the best set filled."""
     known = [group for group in groups(results) if group.known]
     if not known:
@@ -103,7 +101,7 @@ def bars(results: StudyResults, _: str = "") -> list[Figure]:
     data: list[dict[str, Any]] = []
     left = 0
     for number, group in enumerate(known):
-        best = verdict(group).best
+        best = verdict(group.lines).best
         order = sorted(group.known, key=lambda line: line.error)
         data += [{**_point(group.title, line.title, line), "best_set": line in best}
                  for line in order]  # fmt: skip
@@ -182,14 +180,12 @@ def _level(axes: Axes, line: Line, name: str, look: Mapping[str, Any]) -> None:
 
 def _papers(series: Series, axis: str) -> Papers:
     """Return published numbers that differ in this setting alone, by rule and network."""
-    ours = {(line.row.cell.rule, line.row.cell.dataset) for m in series.values() for line in m}
-    found: dict[tuple[str, str], list[tuple[float, Published]]] = {}
-    for row in load():
-        match = re.fullmatch(rf"{re.escape(axis)}=([\d.]+)", row.setting)
-        if match and (row.rule, row.dataset) in ours:
-            key = (row.rule, f"{row.network}; {row.source}")
-            found.setdefault(key, []).append((float(match[1]), row))
-    return {key: sorted(rows, key=lambda r: r[0]) for key, rows in found.items() if len(rows) > 2}
+    cells = [line.row.cell for listed in series.values() for line in listed]
+    return {
+        (rule, network): curve
+        for rule, dataset in dict.fromkeys((cell.rule, cell.dataset) for cell in cells)
+        for network, curve in published_curves(rule, dataset, axis).items()
+    }
 
 
 def _published(axes: Axes, papers: Papers, series: Series, looks: Any) -> None:
@@ -200,8 +196,7 @@ def _published(axes: Axes, papers: Papers, series: Series, looks: Any) -> None:
     networks = list(dict.fromkeys(network for _, network in papers))
     for (rule, network), rows in papers.items():
         axes.plot(
-            [value for value, _ in rows],
-            [row.test_error for _, row in rows],
+            list(rows), [row.test_error for row in rows.values()],
             linestyle="none", marker=OPEN[networks.index(network) % len(OPEN)],
             markerfacecolor=PAPER, markeredgecolor=colours[rule],
             label=f"{rule} published (other network, {network.partition(',')[0]})",
@@ -241,7 +236,7 @@ def _rows(setup: str, axis: str, series: Series, papers: Papers) -> list[dict[st
             "source": network,
         }
         for (rule, network), rows in papers.items()
-        for value, row in rows
+        for value, row in rows.items()
     ]
     return ours + theirs
 

@@ -190,20 +190,22 @@ def panel_figure(
     height: float,
     across: int = ACROSS,
     what: str = "panels",
-) -> Figure:
-    """Return a figure with a panel per content, and one legend for all.
+) -> list[Figure]:
+    """Return a figure with a panel per content, and one legend for all; none without contents.
 
     Args:
         name: of its files.
         title: one line above it.
         caption: is extended by the number of panels that are left out, beyond :data:`PANELS`.
         contents: what the panels show, each with its title.
-        draw: called with axes and a content.
+        draw: is called with axes and a content.
         data: of the figure, also of what is left out.
         height: of a panel, inches.
         across: panels in a row, at most.
         what: names what is left out.
     """
+    if not contents:
+        return []
     picture, axes = panels(min(len(contents), PANELS), across=across, height=height)
     for panel, (heading, content) in zip(axes, contents, strict=False):
         draw(panel, content)
@@ -211,7 +213,7 @@ def panel_figure(
     legend(picture, axes)
     if (more := len(contents) - PANELS) > 0:
         caption += f" {more} more {what} are in the data alone."
-    return Figure(name, title, caption, picture, data)
+    return [Figure(name, title, caption, picture, data)]
 
 
 def curve(
@@ -223,29 +225,34 @@ def curve(
     axes.fill_between(at, low, high, color=style["color"], alpha=alpha, linewidth=0)
 
 
-def logarithmic(values: Sequence[float]) -> bool:
-    """Return whether values are all positive and span decades."""
-    return spans(values, DECADES)
+def dots(axes: Axes, points: Sequence[tuple[float, float]], marker: str, **style: Any) -> None:
+    """Draw a marker at each point; nothing, and no entry of the legend, without points."""
+    if points:
+        axes.plot(*zip(*points, strict=True), marker, **style)
 
 
-def spans(values: Sequence[float | None], ratio: float) -> bool:
+def spans(values: Sequence[float], ratio: float = DECADES) -> bool:
     """Return whether values are all positive and the largest exceeds the least by this factor."""
-    known = [value for value in values if value is not None]
-    return bool(known) and min(known) > 0 and max(known) / min(known) > ratio
+    return bool(values) and min(values) > 0 and max(values) / min(values) > ratio
 
 
-def log_axis(axis: Any, values: Sequence[float]) -> None:
-    """Make an axis logarithmic; its numbers are written out where it has few decades."""
+def log_axis(axis: Any, values: Sequence[float], ratio: float = 0.0) -> bool:
+    """Make an axis logarithmic if its values span this ratio, and return whether they do.
+
+    Its numbers are written out where it has few decades.
+    """
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
+    if not spans(values, ratio):
+        return False
     axis.axes.set_xscale("log") if axis.axis_name == "x" else axis.axes.set_yscale("log")
-    known = [value for value in values if value and value > 0]
-    decades = math.log10(max(known) / min(known)) if known else 1
+    decades = math.log10(max(values) / min(values))
     if decades <= 4:
         subs = (1, 2, 5) if decades <= 2 else (1, 3) if decades <= 3 else (1,)
         axis.set_major_locator(LogLocator(subs=subs))
         axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axis.set_minor_formatter(NullFormatter())
+    return True
 
 
 def clipped(text: str, most: int = 64) -> str:

@@ -9,19 +9,20 @@ from lbench.errors import unknown
 from lbench.quantities import QUANTITIES
 from lbench.report.figures.figure import (
     COLOURS,
+    DECADES,
     FAINT,
     PAPER,
     Figure,
     clipped,
+    dots,
     log_axis,
-    logarithmic,
     look,
     panel_figure,
 )
-from lbench.report.figures.searching import OBJECTIVES
+from lbench.report.figures.searching import OBJECTIVES, titled
 from lbench.report.figures.series import by_setup, ends
-from lbench.report.lines import Line, groups, placed
-from lbench.studies.results import SearchResult, StudyResults, Trial
+from lbench.report.lines import Line
+from lbench.studies.results import SearchResult, StudyData, Trial
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -38,7 +39,7 @@ COSTS: Mapping[str, tuple[str, Callable[[Line], float | None]]] = {
 """Costs of a configuration, with the labels of their axes."""
 
 
-def pareto(results: StudyResults, cost: str = "") -> list[Figure]:
+def pareto(results: StudyData, cost: str = "") -> list[Figure]:
     """Draw the trials of searches with several objectives, or configurations against a cost.
 
     Args:
@@ -64,43 +65,28 @@ def front(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
     return found
 
 
-def _of_searches(results: StudyResults) -> list[Figure]:
-    points = [search.point for search in results.searches]
-    pairs = [
-        (placed(search.point, points), (search, at))
-        for search in results.searches
-        for at in range(1, len(search.objectives))
-        if any(trial.values for trial in search.trials)
-    ]
-    if not pairs:
-        return []
-    searches = {search.name: (title, search) for title, (search, _) in pairs}
-    data = [row for title, search in searches.values() for row in _rows(search, title)]
+def _of_searches(results: StudyData) -> list[Figure]:
+    searches = titled(results, lambda s: len(s.objectives) > 1 and any(t.values for t in s.trials))
+    contents = [(name, (s, at)) for name, s in searches for at in range(1, len(s.objectives))]
+    data = [row for title, search in searches for row in _rows(search, title)]
     caption = "Complete trials; filled: no other trial is better in every objective."
     title = "Objectives of the searches"
-    return [panel_figure("pareto", title, caption, pairs, _objectives, data, height=3.2)]
+    return panel_figure("pareto", title, caption, contents, _objectives, data, height=3.2)
 
 
-def _objectives(axes: Axes, pair: tuple[SearchResult, int]) -> None:
-    search, at = pair
+def _objectives(axes: Axes, content: tuple[SearchResult, int]) -> None:
+    search, at = content
     best = {trial.number for trial in search.front}
-    known = [trial for trial in search.trials if trial.values]
-    others = [_xy(t, at) for t in known if t.number not in best]
-    ours = sorted((t for t in known if t.number in best), key=lambda t: _xy(t, at))
-    if others:
-        style: dict[str, Any] = {"color": COLOURS[0], "markerfacecolor": PAPER}
-        axes.plot(*zip(*others, strict=True), "o", label="other trials", **style)
-    if ours:
-        # With three objectives the front is a surface, which a line does not show.
-        line = "o-" if len(search.objectives) == 2 else "o"
-        xy = [_xy(t, at) for t in ours]
-        axes.plot(*zip(*xy, strict=True), line, color=COLOURS[1], label="Pareto front")
-    _scale(axes, [_xy(t, at) for t in known])
-    axes.set_xlabel(OBJECTIVES[search.objectives[at]])
-    axes.set_ylabel(OBJECTIVES[search.objectives[0]])
+    known = [(t.number in best, _xy(t, at)) for t in search.trials if t.values]
+    others, ours = ([xy for is_best, xy in known if is_best == wanted] for wanted in (False, True))
+    dots(axes, others, "o", label="other trials", color=COLOURS[0], markerfacecolor=PAPER)
+    # With three objectives the front is a surface, which a line does not show.
+    line = "o-" if len(search.objectives) == 2 else "o"
+    dots(axes, sorted(ours), line, label="Pareto front", color=COLOURS[1])
+    _label(axes, [xy for _, xy in known], *(OBJECTIVES[search.objectives[k]] for k in (at, 0)))
 
 
-def _of_lines(results: StudyResults, cost: str) -> list[Figure]:
+def _of_lines(results: StudyData, cost: str) -> list[Figure]:
     title, measure = COSTS[cost]
     known = {
         setup: [
@@ -108,14 +94,12 @@ def _of_lines(results: StudyResults, cost: str) -> list[Figure]:
             for line in lines
             if line.row.test and measure(line) is not None
         ]
-        for setup, lines in by_setup(groups(results)).items()
+        for setup, lines in by_setup(results).items()
     }
-    known = {setup: lines for setup, lines in known.items() if lines}
-    if not known:
-        return []
-    names = list(dict.fromkeys(line.name for lines in known.values() for line, _ in lines))
+    contents = [(setup, lines) for setup, lines in known.items() if lines]
+    names = list(dict.fromkeys(line.name for _, lines in contents for line, _ in lines))
     data: list[dict[str, Any]] = []
-    for setup, lines in known.items():
+    for setup, lines in contents:
         best = set(front([xy for _, xy in lines]))
         data += [
             {"panel": setup, "series": line.title, cost: xy[0], "test_error": xy[1],
@@ -132,17 +116,14 @@ def _of_lines(results: StudyResults, cost: str) -> list[Figure]:
             axes.plot([x], [y], label=clipped(line.name), **style)
             if (band := ends(line)) is not None:
                 axes.plot([x, x], band, color=style["color"], linewidth=1)
-        _scale(axes, points)
-        axes.set_xlabel(title)
-        axes.set_ylabel("test error (%)")
+        _label(axes, points, title, "test error (%)")
 
     caption = (
         "Mean over seeds, error with its 95 % interval. The grey line joins the configurations "
         "than which no other is better in both."
     )
     heading = f"Test error against {title}"
-    contents = list(known.items())
-    return [panel_figure(f"pareto-{cost}", heading, caption, contents, draw, data, height=3.6)]
+    return panel_figure(f"pareto-{cost}", heading, caption, contents, draw, data, height=3.6)
 
 
 def _rows(search: SearchResult, title: str) -> list[dict[str, Any]]:
@@ -165,7 +146,8 @@ def _xy(trial: Trial, at: int) -> tuple[float, float]:
     return values[at], values[0]
 
 
-def _scale(axes: Axes, points: Sequence[tuple[float, float]]) -> None:
+def _label(axes: Axes, points: Sequence[tuple[float, float]], x: str, y: str) -> None:
+    axes.set_xlabel(x)
+    axes.set_ylabel(y)
     for axis, values in zip((axes.xaxis, axes.yaxis), zip(*points, strict=True), strict=True):
-        if logarithmic(values):
-            log_axis(axis, values)
+        log_axis(axis, values, DECADES)

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from lbench.errors import UsageError
 from lbench.output.table import text
-from lbench.report.figures.figure import log_axis, logarithmic
-from lbench.report.lines import Group, Line
-from lbench.studies.results import StudyResults
+from lbench.report.figures.figure import log_axis, spans
+from lbench.report.lines import Line, groups
+from lbench.studies.results import StudyData
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -65,10 +65,10 @@ def scale(values: Iterable[Any]) -> Scale:
     if all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in found):
         found.sort()
         if found and min(found) > 0:
-            return Scale(found, True, logarithmic(found) or _geometric(found))
+            return Scale(found, True, spans(found) or _geometric(found))
         # Zero has no position on a logarithmic axis, and values of other decades crowd beside it.
         above = [value for value in found if value > 0]
-        return Scale(found, not logarithmic(above), False)
+        return Scale(found, not spans(above), False)
     return Scale(found, False, False)
 
 
@@ -78,7 +78,7 @@ def _geometric(values: Sequence[float]) -> bool:
     return len(steps) > 2 and min(steps) > 0.3 and max(steps) < 1.6 * min(steps)
 
 
-def check_axis(results: StudyResults, axis: str, figure: str) -> None:
+def check_axis(results: StudyData, axis: str) -> None:
     """Check that some point of the study has the axis.
 
     Raises:
@@ -88,15 +88,15 @@ def check_axis(results: StudyResults, axis: str, figure: str) -> None:
     known = dict.fromkeys(name for point in points for name in point.settings)
     if points and axis not in known:
         raise UsageError(
-            f"The figure {figure}:{axis} needs a setting of the study, and {axis!r} is none.",
+            f"The figure lines:{axis} needs a setting of the study, and {axis!r} is none.",
             f"Settings of the study: {', '.join(known) or 'none'}.",
         )
 
 
-def by_setup(listed: Iterable[Group]) -> dict[str, list[Line]]:
+def by_setup(results: StudyData) -> dict[str, list[Line]]:
     """Return lines by dataset and network, whatever the task: the panels of a figure."""
     setups: dict[str, list[Line]] = {}
-    for group in listed:
+    for group in groups(results):
         setups.setdefault(group.where, []).extend(group.lines)
     return setups
 

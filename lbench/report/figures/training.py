@@ -14,21 +14,16 @@ from lbench.report.figures.figure import (
     log_axis,
     look,
     panels,
-    spans,
 )
 from lbench.report.lines import Group, Line, groups
 from lbench.rundir import RunDir
 from lbench.statistics.intervals import interval_of_known
-from lbench.studies.results import StudyResults
+from lbench.studies.results import StudyData
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 Epoch = Mapping[str, Any]
-
-
-def _gigaflop(row: Epoch, step_flops: float | None) -> float | None:
-    return step_flops * row["step"] / 1e9 if step_flops else None
 
 
 METRICS = {"train_loss": "training loss", "val_error": "validation error (%)"}
@@ -37,14 +32,16 @@ CLOCKS: Mapping[str, tuple[str, Callable[[Epoch, Line], float | None]]] = {
     "seconds": ("training (s)", lambda row, line: float(row["seconds"]["training"])),
     "flops": (
         "training (GFLOP)",
-        lambda row, line: _gigaflop(row, line.row.measured["step_flops"]),
+        lambda row, line: (
+            ops * row["step"] / 1e9 if (ops := line.row.measured["step_flops"]) else None
+        ),
     ),
 }
 WIDE = 8
 """Ratio of values from which on their axis is logarithmic: the first epochs have large ones."""
 
 
-def curves(results: StudyResults, _: str = "") -> list[Figure]:
+def curves(results: StudyData, _: str = "") -> list[Figure]:
     """Draw a figure per group: metrics in rows, clocks in columns, a line per configuration."""
     known = [group for group in groups(results) if group.known]
     drawn = [
@@ -72,8 +69,7 @@ def _figure(group: Group, name: str) -> Figure | None:
         if index // len(clocks) == len(metrics) - 1:
             panel.set_xlabel(CLOCKS[clock][0])
         values = [row[metric] for row in rows if row[metric] is not None]
-        if spans(values, WIDE):
-            log_axis(panel.yaxis, values)
+        log_axis(panel.yaxis, values, WIDE)
     legend(picture, axes)
     caption = "Mean over seeds; the band is from the lowest to the highest seed."
     if left := len(group.known) - len(shown):

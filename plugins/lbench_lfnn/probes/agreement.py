@@ -8,8 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lbench.probe import Column
-from lbench.probes.activations import chunks
+from lbench.probe import Column, chunks
 from lbench.step import Step
 from lbench.task import Batch
 from lbench_lfnn.probes.base import WorkersProbe, for_label, labels

@@ -10,8 +10,7 @@ from torch import Tensor
 
 from lbench.errors import UsageError
 from lbench.network import Block
-from lbench.probe import Probe
-from lbench.probes.activations import hidden
+from lbench.probe import Probe, hidden
 from lbench.step import Step
 from lbench_lfnn import lbench_rules
 from lbench_lfnn.network import LeaderFollowerRule

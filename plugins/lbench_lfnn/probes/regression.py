@@ -6,8 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lbench.probe import Examples
-from lbench.probes.activations import chunks
+from lbench.probe import Examples, chunks
 
 PENALTY = 1e-3
 """Without it, weights of rare pixels and the held-out error grow for thousands of iterations."""

@@ -18,7 +18,7 @@ from lbench.reporting import (
     Difference,
     Figure,
     Numbers,
-    StudyResults,
+    StudyData,
     Summary,
     adjusted,
     configurations,
@@ -64,7 +64,7 @@ class Moves:
     order: Numbers | None
 
 
-def figures(results: StudyResults, _: str = "") -> list[Figure]:
+def figures(results: StudyData, _: str = "") -> list[Figure]:
     """Draw how much a step moves leaders and followers, beside the Vicsek model.
 
     There is one figure per configuration.
@@ -77,7 +77,7 @@ def figures(results: StudyResults, _: str = "") -> list[Figure]:
     ]
 
 
-def analysis(results: StudyResults) -> Answer:
+def analysis(results: StudyData) -> Answer:
     """State how much a step moves a leader and a follower, early and late."""
     found = configurations(results, "activity")
     if not found:
@@ -86,9 +86,9 @@ def analysis(results: StudyResults) -> Answer:
     data: list[dict[str, Any]] = []
     compared: list[tuple[str, Difference]] = []
     for each in found:
-        words, contrasts, more, entry = _moved(each)
+        words, differences, more, entry = _moved(each)
         sentences.append(words)
-        compared += contrasts
+        compared += differences
         details += more
         data.append(entry)
     details = [*_compared(compared), *details]
@@ -275,17 +275,17 @@ def _moved(
     ]
     if said:
         words += f"; from there to the end {' and '.join(said)}"
-    contrasts = []
+    differences = []
     for when in ("early", "late"):
         lead, follow = parts.get(("leader", when), {}), parts.get(("follower", when), {})
         difference = paired_difference(lead, follow, "leader", "follower")
-        contrasts.append((f"{where}, {when}", difference))
+        differences.append((f"{where}, {when}", difference))
     data = {
         "cell": each.id,
         "border": border,
         "moves": {f"{who} {when}": values for (who, when), values in parts.items()},
     }
-    return words, contrasts, _order(runs, where, border), data
+    return words, differences, _order(runs, where, border), data
 
 
 def _ratio(parts: Mapping[tuple[str, str], Mapping[int, float]], when: str) -> Summary | None:
@@ -294,13 +294,13 @@ def _ratio(parts: Mapping[tuple[str, str], Mapping[int, float]], when: str) -> S
     return interval(ratios) if ratios else None
 
 
-def _compared(contrasts: Sequence[tuple[str, Difference]]) -> list[str]:
-    """Return sentences on the contrasts, with p adjusted for all cells, early and late."""
-    tested = adjusted([found for _, found in contrasts])
+def _compared(differences: Sequence[tuple[str, Difference]]) -> list[str]:
+    """Return sentences on differences, with p adjusted for all configurations, early and late."""
+    tested = adjusted([found for _, found in differences])
     return [
         f"{where}: a leader moves by {found.points.mean:+.2g} more than a follower in each step "
-        f"(n = {found.points.n}, p = {found.p:.2g}{' by Holm' * found.many})."
-        for (where, _), found in zip(contrasts, tested, strict=True)
+        f"(n = {found.points.n}, {found.p_words})."
+        for (where, _), found in zip(differences, tested, strict=True)
         if found.points is not None and found.p is not None
     ]
 

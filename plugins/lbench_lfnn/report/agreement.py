@@ -16,7 +16,7 @@ from lbench.reporting import (
     Configuration,
     Difference,
     Figure,
-    StudyResults,
+    StudyData,
     Summary,
     adjusted,
     by_task,
@@ -41,7 +41,7 @@ MEASURES = {
 }
 
 
-def figures(results: StudyResults, _: str = "") -> list[Figure]:
+def figures(results: StudyData, _: str = "") -> list[Figure]:
     """Draw how alike leaders predict over training, and how well; a figure a place."""
     found = by_task(configurations(results, "agreement"))
     several = len(found) > 1
@@ -51,7 +51,7 @@ def figures(results: StudyResults, _: str = "") -> list[Figure]:
     ]
 
 
-def convexity(results: StudyResults) -> Answer:
+def convexity(results: StudyData) -> Answer:
     """State of each cell and block how far leaders are apart at the end, and from a regression."""
     found = configurations(results, "agreement")
     if not found:

@@ -16,7 +16,7 @@ from lbench.reporting import (
     Configuration,
     Figure,
     Numbers,
-    StudyResults,
+    StudyData,
     Summary,
     clipped,
     configurations,
@@ -43,13 +43,13 @@ Counts = dict[int, Numbers]
 """By epoch, the share of its steps that each worker led, (workers,)."""
 
 
-def figures(results: StudyResults, _: str = "") -> list[Figure]:
+def figures(results: StudyData, _: str = "") -> list[Figure]:
     """Draw how much of each epoch every worker led, and whether the same ones go on leading."""
     found = configurations(results, "leaders")
     return [_heat(found), _freezing(found)] if found else []
 
 
-def analysis(results: StudyResults) -> Answer:
+def analysis(results: StudyData) -> Answer:
     """State of each block whether the same workers go on leading, and how much they do of it."""
     found = configurations(results, "leaders")
     if not found:

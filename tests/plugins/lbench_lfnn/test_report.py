@@ -12,11 +12,11 @@ import pytest
 from scipy import stats
 
 from lbench.home import Home
-from lbench.report.answers import analysis
-from lbench.report.figures import draw
+from lbench.output.table import p_words
+from lbench.report.entries import draw, entry_function
 from lbench.report.figures.figure import style
 from lbench.report.study import make_report
-from lbench.reporting import StudyResults, configurations
+from lbench.reporting import StudyData, configurations
 from lbench.studies.definition import Arm, Study
 from lbench_lfnn.report.leaders import counts
 from tests.report.studies import assert_drawn, crowded, every_text_inside, grids
@@ -52,7 +52,7 @@ FIGURES = {
 
 
 @pytest.fixture(scope="module")
-def studies(tmp_path_factory: pytest.TempPathFactory) -> dict[str, StudyResults]:
+def studies(tmp_path_factory: pytest.TempPathFactory) -> dict[str, StudyData]:
     return grids(tmp_path_factory, WATCHED, ONLINE)
 
 
@@ -64,14 +64,14 @@ def styled() -> Iterator[None]:
 
 @pytest.mark.parametrize("name", FIGURES)
 def test_a_probes_figure_has_its_data_and_no_text_is_cut(
-    studies: dict[str, StudyResults], name: str
+    studies: dict[str, StudyData], name: str
 ) -> None:
     assert_drawn(studies["watched"], name, FIGURES[name])
 
 
 @pytest.mark.parametrize(("name", "drawn"), [("leaders", "freezing"), ("agreement", "agreement")])
 def test_no_panel_has_more_lines_than_can_be_told_apart(
-    studies: dict[str, StudyResults], name: str, drawn: str
+    studies: dict[str, StudyData], name: str, drawn: str
 ) -> None:
     many = crowded(studies["watched"], 14)
     with style():
@@ -83,7 +83,7 @@ def test_no_panel_has_more_lines_than_can_be_told_apart(
     assert len({row["series"] for row in figure.data}) >= 14
 
 
-def test_single_units_are_shown_beside_a_flock(studies: dict[str, StudyResults]) -> None:
+def test_single_units_are_shown_beside_a_flock(studies: dict[str, StudyData]) -> None:
     (figure,) = draw(studies["online"], "activity")
     assert {row["panel"] for row in figure.data} == {"curves", "workers", "flock"}
     order = [
@@ -104,15 +104,15 @@ def test_single_units_are_shown_beside_a_flock(studies: dict[str, StudyResults])
     ],
 )
 def test_an_answer_from_probes_says_what_was_measured(
-    studies: dict[str, StudyResults], study: str, name: str, words: str
+    studies: dict[str, StudyData], study: str, name: str, words: str
 ) -> None:
-    found = analysis(name)(studies[study])
+    found = entry_function("analyses", name)(studies[study])
     assert words in found.sentence
     assert found.details
     assert found.data
 
 
-def beside(results: StudyResults, name: str, value: Any) -> StudyResults:
+def beside(results: StudyData, name: str, value: Any) -> StudyData:
     """Every cell twice: as it is, and with another setting."""
     others = [
         replace(f, point=replace(f.point, settings={**f.point.settings, name: value}))
@@ -121,7 +121,7 @@ def beside(results: StudyResults, name: str, value: Any) -> StudyResults:
     return replace(results, finals=[*results.finals, *others])
 
 
-def test_cells_of_two_datasets_have_series_of_two_names(studies: dict[str, StudyResults]) -> None:
+def test_cells_of_two_datasets_have_series_of_two_names(studies: dict[str, StudyData]) -> None:
     results = studies["watched"]
     moved = [
         replace(f, point=replace(f.point, dataset="mnist"), cell=replace(f.cell, dataset="mnist"))
@@ -134,30 +134,30 @@ def test_cells_of_two_datasets_have_series_of_two_names(studies: dict[str, Study
     assert len({row["series"] for row in freezing.data}) == 2 * len(panels)
 
 
-def test_several_tests_of_what_leaders_move_are_adjusted(studies: dict[str, StudyResults]) -> None:
-    found = analysis("activity")(studies["watched"])
+def test_several_tests_of_what_leaders_move_are_adjusted(studies: dict[str, StudyData]) -> None:
+    found = entry_function("analyses", "activity")(studies["watched"])
     (cell,) = found.data["cells"]
     plain = []
     for when in ("early", "late"):
         lead, follow = (cell["moves"][f"{who} {when}"] for who in ("leader", "follower"))
         plain.append(stats.ttest_rel([lead[s] for s in lead], [follow[s] for s in lead]).pvalue)
     words = " ".join(found.details)
-    assert f"p = {2 * min(plain):.2g} by Holm" in words
-    assert f"p = {max(2 * min(plain), max(plain)):.2g} by Holm" in words
+    assert f"{p_words(2 * min(plain))} by Holm" in words
+    assert f"{p_words(max(2 * min(plain), max(plain)))} by Holm" in words
 
 
 def test_leaders_of_several_cells_are_held_against_the_regression_with_adjusted_p(
-    studies: dict[str, StudyResults],
+    studies: dict[str, StudyData],
 ) -> None:
-    once = analysis("convexity")(studies["watched"])
+    once = entry_function("analyses", "convexity")(studies["watched"])
     (alone,) = re.findall(r"a leader by itself.*p = ([\d.e-]+)\)", " ".join(once.details))
-    twice = analysis("convexity")(beside(studies["watched"], "momentum", 0.9))
+    twice = entry_function("analyses", "convexity")(beside(studies["watched"], "momentum", 0.9))
     both = re.findall(r"p = ([\d.e-]+) by Holm", " ".join(twice.details))
     assert [float(p) for p in both] == pytest.approx([min(1.0, 2 * float(alone))] * 2, rel=0.05)
 
 
 def test_counts_are_the_shares_of_steps_that_each_worker_led(
-    studies: dict[str, StudyResults],
+    studies: dict[str, StudyData],
 ) -> None:
     (cell,) = configurations(studies["watched"], "leaders")
     for seed, columns in cell.tables.items():
@@ -169,9 +169,7 @@ def test_counts_are_the_shares_of_steps_that_each_worker_led(
                 assert shares.max() <= 1 + 1e-9
 
 
-def test_reports_with_probes_lie_in_one_file(
-    studies: dict[str, StudyResults], tmp_path: Path
-) -> None:
+def test_reports_with_probes_lie_in_one_file(studies: dict[str, StudyData], tmp_path: Path) -> None:
     results = studies["online"]
     study = replace(results.study, figures=("activity", "leaders"), analysis="activity")
     report = make_report(replace(results, study=study), tmp_path / "report", home=Home(tmp_path))

@@ -6,9 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from lbench.report.lines import Group, Line, error_of, groups, placed
+from lbench.registry import registry
+from lbench.report.lines import Group, Line, called, error_of, groups, placed
 from lbench.statistics.intervals import Summary
-from lbench.studies.results import Final, StudyResults
+from lbench.studies.results import Final, StudyData
 
 Columns = dict[str, list[Any]]
 """A probe's table: the values of each column, with ``step`` and ``epoch``, row by row."""
@@ -34,9 +35,19 @@ class Configuration:
         return self.line.row.cell.cell_id
 
     @property
+    def name(self) -> str:
+        """Return the arm's name, or the rule."""
+        return self.line.name
+
+    @property
     def rule(self) -> str:
         """Return the name of the rule."""
         return self.line.row.cell.rule
+
+    @property
+    def is_reference(self) -> bool:
+        """Return whether its rule is the one that reports compare others with."""
+        return self.rule == registry().reference("rules")
 
     @property
     def dataset(self) -> str:
@@ -59,6 +70,11 @@ class Configuration:
         return self.line.title
 
     @property
+    def full_title(self) -> str:
+        """Return the title with the settings of the task that vary."""
+        return self.line.whole
+
+    @property
     def setup(self) -> str:
         """Return dataset and network as text: ``MNIST, mlp``."""
         return self.group.where
@@ -74,6 +90,11 @@ class Configuration:
         return self.line.row.errors
 
     @property
+    def resolution(self) -> float:
+        """Return the percentage of one test example; 0 if their number is not known."""
+        return self.line.row.step
+
+    @property
     def test_error(self) -> Summary | None:
         """Return their mean with its 95 % interval; None without a finished seed."""
         return self.line.row.test
@@ -84,7 +105,7 @@ class Configuration:
         return error_of(self.line)
 
 
-def configurations(results: StudyResults, probe: str = "") -> list[Configuration]:
+def configurations(results: StudyData, probe: str = "") -> list[Configuration]:
     """Return the configurations of a study, in the order of its plan.
 
     Args:
@@ -111,6 +132,15 @@ def with_unique_titles(listed: Sequence[Configuration]) -> list[tuple[str, Confi
     """Return each configuration with a title that no other one of them has."""
     points = [entry.line.final.point for entry in listed]
     return [(placed(point, points), entry) for point, entry in zip(points, listed, strict=True)]
+
+
+def titles_without(
+    listed: Sequence[Configuration], setting: str
+) -> list[tuple[str, Configuration]]:
+    """Return each configuration with its title without a setting: one for each line of a figure."""
+    points = [entry.line.final.point for entry in listed]
+    titles = [called(point, points, without=(setting,)) for point in points]
+    return list(zip(titles, listed, strict=True))
 
 
 def tables_of(final: Final, probe: str) -> dict[int, Columns]:

@@ -7,8 +7,7 @@ from typing import ClassVar
 from torch.nn import functional as F
 
 from lbench.errors import UsageError
-from lbench.probe import Column, Probe
-from lbench.probes.activations import chunks
+from lbench.probe import Column, Probe, chunks
 
 
 class Tasks(Probe):
@@ -16,7 +15,7 @@ class Tasks(Probe):
 
     Each entry is one row of the table. The matrix is that of Lopez-Paz & Ranzato 2017
     (arXiv:1706.08840, Section 2), with errors instead of accuracies; its statistics are in
-    ``lbench.statistics.continual``. Under the strict protocol errors are those on held-out
+    ``lbench_probes.continual``. Under the strict protocol errors are those on held-out
     examples; under ``paper`` they are on the test set, which is then read once more per task.
     """
 

@@ -12,9 +12,6 @@ from lbench.networks.cnn import Cnn
 from lbench.networks.mlp import Mlp
 from lbench.networks.resnet import Resnet
 from lbench.networks.spec import NetworkSpec
-from lbench.probes import alignment
-from lbench.probes.alignment import Alignment
-from lbench.probes.gradient import NoGradientError, output_gradient
 from lbench.rule import GradientRule, Grads, Rule, differentiate
 from lbench.step import Step
 from lbench.task import Batch
@@ -23,6 +20,9 @@ from lbench_feedback.fa import Fa
 from lbench_forward_gradient.fg_w import FgW
 from lbench_greedy.frozen import Frozen
 from lbench_greedy.softmax_regression import SoftmaxRegression
+from lbench_probes.probes import alignment
+from lbench_probes.probes.alignment import Alignment
+from lbench_probes.probes.gradient import NoGradientError, output_gradient
 from tests.probes.scene import batch, made, recorded, scene, step_of
 
 NETS: list[NetworkSpec] = [

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from lbench.execute.driver import RunOutcome
+from lbench.published.numbers import published
 from lbench.quantities import unmeasured
-from lbench.report.published import published
 from lbench.rundir import RunDir
 from lbench.statistics.intervals import error_interval
 from lbench.store.audits import all_contradictions, worst

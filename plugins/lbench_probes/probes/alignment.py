@@ -9,11 +9,11 @@ from torch import Tensor
 
 from lbench.auditing.copies import twin
 from lbench.probe import Column, Probe
-from lbench.probes.gradient import output_gradient
 from lbench.randomness import Randomness, address
 from lbench.rule import Grads, Rule
 from lbench.step import Step
 from lbench.task import Batch
+from lbench_probes.probes.gradient import output_gradient
 
 LOOKS = 50
 """Measurements per run, roughly."""

@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pytest
 
-from lbench.statistics.continual import (
+from lbench_probes.continual import (
     at_matched_plasticity,
     average_error,
     backward_transfer,

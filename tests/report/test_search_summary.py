@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from lbench.report.searches import counted, edges, ranges
 from lbench.studies.definition import Span
 from lbench.studies.results import SearchResult, Trial
+from lbench.studies.search_summary import counted, edges, ranges
 from tests.report.studies import Trained
 
 

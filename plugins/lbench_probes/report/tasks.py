@@ -8,32 +8,40 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lbench.output.table import percent, text
-from lbench.registry import registry
-from lbench.report.answers.answer import UNDECIDED, Answer, capital, joined
-from lbench.report.configurations import Configuration, by_task, configurations
-from lbench.report.differences import Difference, adjusted, paired_difference
-from lbench.report.figures.figure import (
+from lbench.reporting import (
     PANELS,
+    UNDECIDED,
+    Answer,
+    Configuration,
+    Difference,
     Figure,
+    StudyData,
+    Summary,
+    adjusted,
+    by_task,
+    capital,
     clipped,
+    configurations,
     few,
     head,
+    interval,
+    joined,
     left_out,
     look,
+    paired_difference,
     panel_figure,
     panels,
+    percent,
+    text,
+    titles_without,
 )
-from lbench.report.lines import called
-from lbench.statistics.continual import (
+from lbench_probes.continual import (
     Continual,
     Matrix,
     at_matched_plasticity,
     continual,
     error_matrix,
 )
-from lbench.statistics.intervals import Summary, interval
-from lbench.studies.results import StudyResults
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -45,13 +53,13 @@ Curve = dict[float, tuple[float, float]]
 Rates = dict[float, Configuration]
 
 
-def figures(results: StudyResults, _: str = "") -> list[Figure]:
+def figures(results: StudyData, _: str = "") -> list[Figure]:
     """Draw the error matrix of each rule at its best rate, and what it forgets."""
     listed = [entry for entry in configurations(results, "tasks") if matrices(entry)]
-    return [_matrices(listed), _plane(listed)] if listed else []
+    return [_matrices(listed), *_plane(listed)] if listed else []
 
 
-def forgetting(results: StudyResults) -> Answer:
+def forgetting(results: StudyData) -> Answer:
     """State what each rule forgets against the reference, at equal learning errors."""
     recorded = configurations(results, "tasks")
     complete = [entry for entry in recorded if matrices(entry)]
@@ -61,7 +69,7 @@ def forgetting(results: StudyResults) -> Answer:
     sentences, details = [], []
     data: list[dict[str, Any]] = []
     for task, listed in by_task(complete).items():
-        words, numbers = _matched(task, listed, results.study.margin)
+        words, numbers = _matched(task, listed, results.margin)
         sentences.append(words)
         data.append(numbers)
         details += [_best(entry) for entry in best_of_each(listed)]
@@ -85,11 +93,9 @@ def along_rates(listed: Sequence[Configuration]) -> dict[str, Rates]:
 
     The key of configurations without a rate of their own is 0.
     """
-    points = [entry.line.final.point for entry in listed]
     found: dict[str, Rates] = {}
-    for entry, point in zip(listed, points, strict=True):
-        name = called(point, points, without=("lr",))
-        found.setdefault(name, {})[float(point.settings.get("lr", 0.0))] = entry
+    for name, entry in titles_without(listed, "lr"):
+        found.setdefault(name, {})[float(entry.settings.get("lr", 0.0))] = entry
     return {name: dict(sorted(rates.items())) for name, rates in found.items()}
 
 
@@ -102,8 +108,8 @@ def best_of_each(listed: Sequence[Configuration]) -> list[Configuration]:
     """Return the configuration of lowest average error after the last task, per task and rule."""
     best: dict[tuple[str, str], Configuration] = {}
     for entry in sorted(listed, key=_average_error):
-        best.setdefault((entry.task, entry.line.name), entry)
-    order = dict.fromkeys((entry.task, entry.line.name) for entry in listed)
+        best.setdefault((entry.task, entry.name), entry)
+    order = dict.fromkeys((entry.task, entry.name) for entry in listed)
     return [best[key] for key in order]
 
 
@@ -173,7 +179,7 @@ def _matrix(axes: Axes, matrix: Matrix) -> Any:
     return image
 
 
-def _plane(listed: Sequence[Configuration]) -> Figure:
+def _plane(listed: Sequence[Configuration]) -> list[Figure]:
     rules = {task: along_rates(entries) for task, entries in by_task(listed).items()}
     shown = {
         task: dict(few(list(by_name.items()), lambda pair: _lowest(pair[1])))
@@ -223,12 +229,12 @@ def _path(axes: Axes, rows: Sequence[dict[str, Any]], style: dict[str, Any], nam
 def _point(task: str, name: str, entry: Configuration) -> dict[str, Any]:
     learned = _over_seeds(entry, lambda known: known.learning_error)
     average = _over_seeds(entry, lambda known: known.average_error)
-    forgot = _over_seeds(entry, lambda known: known.forgetting, entry.line.row.step)
+    forgot = _over_seeds(entry, lambda known: known.forgetting, entry.resolution)
     back = _over_seeds(entry, lambda known: known.backward_transfer)
     return {
         "panel": task,
         "series": name,
-        "settings": entry.line.settings,
+        "settings": entry.title.removeprefix(entry.name).strip(),
         "learning_error": learned and learned.mean,
         "forgetting": forgot and forgot.mean,
         "forgetting_low": forgot and forgot.low,
@@ -276,19 +282,18 @@ def _matched(
         "where": task,
         "learning_error": target,
         "forgetting": {rule: dict(seeds) for rule, seeds in matched.items()},
-        "contrasts": [entry.as_dict() for entry in differences],
+        "differences": [entry.as_dict() for entry in differences],
     }
     return words, data
 
 
 def _control(listed: Sequence[Configuration], reached: Iterable[str]) -> str:
     """Return the title of the reference rule, or else of the first rule; "" for none."""
-    reference = registry().reference("rules")
     names = list(reached)
     first = [
         name
         for name, rates in along_rates(listed).items()
-        if any(entry.rule == reference for entry in rates.values())
+        if any(entry.is_reference for entry in rates.values())
     ]
     return next((rule for rule in [*first, *names] if rule in names), "")
 

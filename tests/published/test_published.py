@@ -7,10 +7,10 @@ import pytest
 
 import lbench
 from lbench.networks.spec import network_spec
+from lbench.published import citations
+from lbench.published import numbers as module
+from lbench.published.numbers import COLUMNS, Published, published, read
 from lbench.registry import registry
-from lbench.report import citations
-from lbench.report import published as module
-from lbench.report.published import COLUMNS, Published, published, read
 
 FOLDER = Path(lbench.__file__).parent / "published"
 COUNTS = {

@@ -5,16 +5,30 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from lbench.output.table import percent, text
-from lbench.report.answers.answer import NO_AXIS, Answer, capital, joined
-from lbench.report.answers.series import Series, ascending, axes, series
-from lbench.report.compare import mean
-from lbench.report.configurations import Configuration, by_task, configurations
-from lbench.report.differences import Difference
-from lbench.report.figures.figure import Figure, curve, log_axis, look, panel_figure, spans
-from lbench.report.verdict import differences
-from lbench.statistics.intervals import Summary, error_interval
-from lbench.studies.results import StudyResults
+from lbench.reporting import (
+    NO_AXIS,
+    Answer,
+    Configuration,
+    Difference,
+    Figure,
+    Series,
+    StudyData,
+    Summary,
+    ascending,
+    axes,
+    by_task,
+    capital,
+    configurations,
+    curve,
+    error_interval,
+    joined,
+    log_axis,
+    look,
+    panel_figure,
+    percent,
+    series,
+    text,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,14 +37,12 @@ LINES = 10
 Blocks = dict[int, Summary]
 
 
-def figures(results: StudyResults, _: str = "") -> list[Figure]:
+def figures(results: StudyData, _: str = "") -> list[Figure]:
     """Draw the held-out error of a linear probe by block after training; a panel per task."""
     tables = {
         task: {entry.title: by_block(entry) for entry in listed}
         for task, listed in by_task(configurations(results, "linear")).items()
     }
-    if not tables:
-        return []
     names = list(dict.fromkeys(name for listed in tables.values() for name in listed))
     data = [
         {"panel": task, "series": name, "block": block + 1, "error": summary.mean,
@@ -51,16 +63,16 @@ def figures(results: StudyResults, _: str = "") -> list[Figure]:
         caption += f" The first {LINES} configurations are shown, the data have all."
     title = "A linear probe of every block"
     contents = list(tables.items())
-    return [panel_figure("linear", title, caption, contents, draw, data, height=3.2)]
+    return panel_figure("linear", title, caption, contents, draw, data, height=3.2)
 
 
-def depth(results: StudyResults) -> Answer:
+def depth(results: StudyData) -> Answer:
     """State whether a rule uses depth: some deeper network is better than the shallowest."""
     names = axes(results)
     listed = [ascending(entry) for entry in series(results, names[-1])] if names else []
     if not listed:
         return Answer(NO_AXIS)
-    verdicts = [_deeper(entry, results.study.margin) for entry in listed]
+    verdicts = [_deeper(entry, results.margin) for entry in listed]
     by_verdict: dict[str, list[str]] = {}
     several = len({entry.where for entry in listed}) > 1
     for entry, (said, found) in zip(listed, verdicts, strict=True):
@@ -75,7 +87,7 @@ def depth(results: StudyResults) -> Answer:
             "series": entry.name,
             "where": entry.where,
             "verdict": said,
-            "contrasts": [difference.as_dict() for difference in found],
+            "differences": [difference.as_dict() for difference in found],
         }
         for entry, (said, found) in zip(listed, verdicts, strict=True)
     ]
@@ -112,8 +124,7 @@ def _panel(panel: Axes, tables: dict[str, Blocks], names: Sequence[str]) -> None
         ]
         curve(panel, points, name, look(names.index(name)), alpha=0.12)
     values = [s.mean for table in tables.values() for s in table.values()]
-    if spans(values, 8):
-        log_axis(panel.yaxis, values)
+    if log_axis(panel.yaxis, values, 8):
         # Intervals that include 0 would stretch the axis without end.
         panel.set_ylim(min(values) / 2, min(100.0, max(values) * 1.5))
     panel.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -123,8 +134,8 @@ def _panel(panel: Axes, tables: dict[str, Blocks], names: Sequence[str]) -> None
 
 def _errors(entry: Series) -> str:
     return ", ".join(
-        f"{percent(mean(line.row.test))} % at {text(value)}"
-        for value, line in zip(entry.values, entry.lines, strict=True)
+        f"{percent(error)} % at {text(value)}"
+        for value, error in zip(entry.values, entry.test_errors, strict=True)
     )
 
 
@@ -144,14 +155,13 @@ def _probed(entry: Configuration) -> str:
     last = max(errors)
     best = min(errors, key=lambda block: errors[block].mean)
     block = "the input" if best < 0 else f"block {best + 1} of {last + 1}"
-    words = f"{entry.line.whole} on {entry.setup}: a linear probe has its lowest error at {block}, "
+    words = f"{entry.full_title} on {entry.setup}: a linear probe has its lowest error at {block}, "
     return f"{words}{percent(errors[best].mean)} %, and {percent(errors[last].mean)} % at the last."
 
 
 def _deeper(entry: Series, margin: float | None) -> tuple[str, list[Difference]]:
     """Return the verdict on larger values against the smallest that has finished runs."""
-    base = entry.lines[0]
-    found = differences(entry.lines, base, margin)
+    found = entry.differences(margin)
     verdicts = {difference.verdict for difference in found}
     if "lower" in verdicts:
         said = f"a larger {entry.axis} gives a lower error"
@@ -162,6 +172,6 @@ def _deeper(entry: Series, margin: float | None) -> tuple[str, list[Difference]]
     else:
         said = f"whether {entry.axis} is used is undecided"
     if entry.smaller:
-        said += f", counted from {entry.at(base)}, because no run has finished at "
+        said += f", counted from {text(entry.values[0])}, because no run has finished at "
         said += joined([text(value) for value in entry.smaller])
     return said, found

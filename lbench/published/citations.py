@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lbench.output.table import NONE, Table, percent
-from lbench.report.published import Published
+from lbench.published.numbers import Published
 
 COLUMNS = (
     "rule", "dataset", "test", "train", "network", "same here", "augmentation", "setting",
@@ -13,6 +13,7 @@ COLUMNS = (
 )  # fmt: skip
 TERMS = ("same here", "augmentation", "selected")
 """Columns that a narrow terminal shows in the notes."""
+TITLE = "Published, percent; network, augmentation and selection as stated"
 NUMBERS = ("test", "train")
 NAMES = ("rule", "dataset")
 
@@ -46,11 +47,11 @@ def table(rows: Sequence[Published], *, title: str = "", narrow: bool = False) -
     return Table(title, COLUMNS, cells, right, notes=numbered).select(shown)
 
 
-def print_published(rows: Sequence[Published], title: str) -> None:
-    """Print the table and its notes on standard output; nothing without rows."""
+def print_published(rows: Sequence[Published], above: str = "") -> None:
+    """Print the table with its title and notes on standard output; nothing without rows."""
     if rows:
-        wide = table(rows, title=title)
-        (wide if wide.fits() else table(rows, title=title, narrow=True)).print()
+        wide, narrow = (table(rows, title=above + TITLE, narrow=narrow) for narrow in (False, True))
+        (wide if wide.fits() else narrow).print()
 
 
 def _note(row: Published, *, terms: bool) -> str:

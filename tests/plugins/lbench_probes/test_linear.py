@@ -11,13 +11,13 @@ from sklearn.linear_model import Ridge as SklearnRidge
 
 from lbench.networks.cnn import Cnn
 from lbench.networks.mlp import Mlp
-from lbench.probes.activations import hidden
-from lbench.probes.linear import FEATURES, FIT, PENALTY, Linear, flat
-from lbench.probes.ridge import Ridge
+from lbench.probe import hidden
 from lbench.rule import Rule
 from lbench_bp.bp import Bp
 from lbench_contrast.forward_forward import ForwardForward
 from lbench_greedy.softmax_regression import SoftmaxRegression
+from lbench_probes.probes.linear import FEATURES, FIT, PENALTY, Linear, flat
+from lbench_probes.probes.ridge import Ridge
 from tests.probes.scene import CLASSES, SHAPE, GaussianClasses, batch, made, recorded, scene
 
 

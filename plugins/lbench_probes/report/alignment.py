@@ -8,29 +8,35 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lbench.output.table import spread
-from lbench.report.answers.answer import UNDECIDED, Answer, joined
-from lbench.report.configurations import Configuration, by_task, configurations
-from lbench.report.figures.figure import (
+from lbench.reporting import (
     FAINT,
     INK,
+    UNDECIDED,
+    Answer,
+    Configuration,
     Figure,
-    Point,
+    StudyData,
+    Summary,
+    by_task,
     clipped,
+    configurations,
     curve,
     few,
+    interval,
+    joined,
     left_out,
     legend,
     look,
     panel_figure,
     panels,
+    spread,
 )
-from lbench.statistics.intervals import Summary, interval
-from lbench.studies.results import StudyResults
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+Point = tuple[float, float, float, float]
+"""Step, mean, lowest and highest seed."""
 ALL = "all"
 """The probe's name for all parameters together."""
 FLOOR = 1e-3
@@ -39,18 +45,18 @@ NAMED = 8
 """Rules in the sentence of the answer."""
 
 
-def figures(results: StudyResults, _: str = "") -> list[Figure]:
+def figures(results: StudyData, _: str = "") -> list[Figure]:
     """Draw angles by layer over training, a panel per configuration; then bias and variance."""
     tasks = by_task(configurations(results, "alignment"))
-    drawn = []
+    drawn: list[Figure] = []
     for number, (task, listed) in enumerate(tasks.items(), start=1):
         end = "" if len(tasks) == 1 else f"-{number}"
-        drawn.append(_angles(task, listed, f"alignment{end}"))
+        drawn += _angles(task, listed, f"alignment{end}")
         drawn.append(_parts(task, listed, f"bias-variance{end}"))
     return drawn
 
 
-def analysis(results: StudyResults) -> Answer:
+def analysis(results: StudyData) -> Answer:
     """State the rules in the order of their angle to the gradient, over the whole run."""
     tasks = by_task(configurations(results, "alignment"))
     if not tasks:
@@ -119,7 +125,7 @@ def over_run(entry: Configuration, layer: str, column: str) -> Mapping[int, floa
     return {seed: float(np.mean(list(steps.values()))) for seed, steps in by_seed.items()}
 
 
-def _angles(task: str, listed: Sequence[Configuration], name: str) -> Figure:
+def _angles(task: str, listed: Sequence[Configuration], name: str) -> list[Figure]:
     order = list(dict.fromkeys(layer for entry in listed for layer in layers(entry)))
     data = [
         {"panel": entry.title, "layer": layer, "step": s, "angle": m, "low": a, "high": b}
@@ -168,7 +174,7 @@ def _parts(task: str, listed: Sequence[Configuration], name: str) -> Figure:
     """Draw the bias of every rule, and the variance of those that draw noise."""
     picture, axes = panels(2, height=3.6)
     data: list[dict[str, Any]] = []
-    shown = few(listed, lambda entry: entry.line.error)
+    shown = few(listed, _error)
     looks = {entry.title: {**look(at), "markevery": 0.2} for at, entry in enumerate(shown)}
     for entry in listed:
         for panel, column in zip(axes, ("bias", "variance"), strict=True):
@@ -208,6 +214,11 @@ def _detail(entry: Configuration) -> str:
     if repeats(entry) > 1 and (variance := over_run(entry, ALL, "variance")):
         words += f" and variance {_small(interval(list(variance.values())))}"
     return f"{words} squared norms of the gradient ({len(entry.tables)} seeds)."
+
+
+def _error(entry: Configuration) -> float:
+    """Return the mean test error, by which configurations are chosen; infinite without one."""
+    return entry.test_error.mean if entry.test_error else math.inf
 
 
 def _small(summary: Summary) -> str:

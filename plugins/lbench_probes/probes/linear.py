@@ -9,9 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lbench.probe import Column, Probe
-from lbench.probes.activations import chunks, hidden
-from lbench.probes.ridge import Ridge
+from lbench.probe import Column, Probe, chunks, hidden
+from lbench_probes.probes.ridge import Ridge
 
 FIT = 10_000
 """Largest number of training examples that classifiers are fitted to; drawn once per run."""

@@ -6,11 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from lbench.report.configurations import Configuration, by_task, configurations
-from lbench.report.curves import numbers, smooth, thinned
-from lbench.report.figures.figure import (
+from lbench.reporting import (
     PANELS,
+    Configuration,
     Figure,
+    StudyData,
+    by_task,
+    configurations,
     curve,
     few,
     left_out,
@@ -18,16 +20,16 @@ from lbench.report.figures.figure import (
     log_axis,
     look,
     panels,
-    spans,
+    smooth,
+    thinned,
 )
-from lbench.studies.results import StudyResults
 
 SHARE = 60
 """A curve is a mean over a window of the run's steps divided by this number."""
 METRICS = {"accuracy": "accuracy on the next batch (%)", "loss": "loss on the next batch"}
 
 
-def figures(results: StudyResults, _: str = "") -> list[Figure]:
+def figures(results: StudyData, _: str = "") -> list[Figure]:
     """Draw accuracy and loss of each batch; a figure per task, a line per configuration."""
     tasks = by_task(configurations(results, "online"))
     return [
@@ -50,8 +52,8 @@ def _figure(task: str, listed: list[Configuration], name: str) -> Figure:
         panel.set_xlabel("training step")
         panel.set_ylabel(label)
         values = [row[metric] for row in data]
-        if metric == "loss" and spans(values, 8):
-            log_axis(panel.yaxis, values)
+        if metric == "loss":
+            log_axis(panel.yaxis, values, 8)
     legend(picture, axes)
     caption = (
         f"Before the step on each batch, averaged over 1/{SHARE} of the run around it; the line is "
@@ -67,7 +69,10 @@ def _table(entry: Configuration) -> list[dict[str, Any]]:
     window = max(1, length // SHARE)
     seeds = {
         metric: np.stack(
-            [smooth(numbers(c[column][:length]), window) for c in entry.tables.values()]
+            [
+                smooth(np.array(c[column][:length], dtype=np.float64), window)
+                for c in entry.tables.values()
+            ]
         )
         for metric, column in (("accuracy", "error"), ("loss", "loss"))
     }

@@ -12,14 +12,13 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from lbench.report.answers import analysis
-from lbench.report.configurations import configurations
-from lbench.report.curves import smooth, thinned
-from lbench.report.figures import draw
+from lbench.report.entries import draw, entry_function
 from lbench.report.figures.figure import style
-from lbench.report.probes.tasks import curves
+from lbench.reporting.configurations import configurations
+from lbench.reporting.curves import smooth, thinned
 from lbench.studies.definition import Arm, Study
-from lbench.studies.results import StudyResults
+from lbench.studies.results import StudyData
+from lbench_probes.report.tasks import curves
 from tests.report.studies import assert_drawn, crowded, every_text_inside, grids
 
 pytestmark = [pytest.mark.slow, pytest.mark.thorough]
@@ -55,7 +54,7 @@ FIGURES = {
 
 
 @pytest.fixture(scope="module")
-def studies(tmp_path_factory: pytest.TempPathFactory) -> dict[str, StudyResults]:
+def studies(tmp_path_factory: pytest.TempPathFactory) -> dict[str, StudyData]:
     return grids(tmp_path_factory, WATCHED, SEQUENCE)
 
 
@@ -67,7 +66,7 @@ def styled() -> Iterator[None]:
 
 @pytest.mark.parametrize("name", FIGURES)
 def test_a_probes_figure_has_its_data_and_no_text_is_cut(
-    studies: dict[str, StudyResults], name: str
+    studies: dict[str, StudyData], name: str
 ) -> None:
     assert_drawn(studies["watched"], name, FIGURES[name])
 
@@ -81,7 +80,7 @@ def test_a_probes_figure_has_its_data_and_no_text_is_cut(
     ],
 )  # fmt: skip
 def test_no_panel_has_more_lines_than_can_be_told_apart(
-    studies: dict[str, StudyResults], study: str, name: str, drawn: str
+    studies: dict[str, StudyData], study: str, name: str, drawn: str
 ) -> None:
     many = crowded(studies[study], 14)
     with style():
@@ -93,7 +92,7 @@ def test_no_panel_has_more_lines_than_can_be_told_apart(
     assert len({row["series"] for row in figure.data}) >= 14
 
 
-def test_tasks_are_a_matrix_and_a_plane(studies: dict[str, StudyResults]) -> None:
+def test_tasks_are_a_matrix_and_a_plane(studies: dict[str, StudyData]) -> None:
     matrices, plane = draw(studies["sequence"], "tasks")
     assert len(matrices.data) == 4 * 2 * 5 * 5
     assert {row["series"] for row in plane.data} == {"bp", "frozen"}
@@ -109,15 +108,15 @@ def test_tasks_are_a_matrix_and_a_plane(studies: dict[str, StudyResults]) -> Non
     ],
 )
 def test_an_answer_from_probes_says_what_was_measured(
-    studies: dict[str, StudyResults], study: str, name: str, words: str
+    studies: dict[str, StudyData], study: str, name: str, words: str
 ) -> None:
-    found = analysis(name)(studies[study])
+    found = entry_function("analyses", name)(studies[study])
     assert words in found.sentence
     assert found.details
     assert found.data
 
 
-def stopped(results: StudyResults, root: Path, seeds: set[int]) -> StudyResults:
+def stopped(results: StudyData, root: Path, seeds: set[int]) -> StudyData:
     """The same, as if the probe of these seeds had ended in the middle of the second task."""
     finals = []
     for number, final in enumerate(results.finals):
@@ -136,26 +135,26 @@ def stopped(results: StudyResults, root: Path, seeds: set[int]) -> StudyResults:
 
 
 def test_a_seed_whose_tasks_end_early_is_left_out_and_named(
-    studies: dict[str, StudyResults], tmp_path: Path
+    studies: dict[str, StudyData], tmp_path: Path
 ) -> None:
     results = stopped(studies["sequence"], tmp_path, {1})
     matrices, _ = draw(results, "tasks")
     assert {row["seed"] for row in matrices.data} == {"0"}
-    found = analysis("forgetting")(results)
+    found = entry_function("analyses", "forgetting")(results)
     assert "at a learning error of" in found.sentence
     lost = [text for text in found.details if "not recorded to the end: seed 1." in text]
     assert len(lost) == 4
 
 
 def test_without_a_whole_table_of_tasks_forgetting_is_undecided(
-    studies: dict[str, StudyResults], tmp_path: Path
+    studies: dict[str, StudyData], tmp_path: Path
 ) -> None:
     results = stopped(studies["sequence"], tmp_path, {0, 1})
     assert draw(results, "tasks") == []
-    assert analysis("forgetting")(results).sentence.startswith("Undecided")
+    assert entry_function("analyses", "forgetting")(results).sentence.startswith("Undecided")
 
 
-def beside(results: StudyResults, name: str, value: Any) -> StudyResults:
+def beside(results: StudyData, name: str, value: Any) -> StudyData:
     """Every cell twice: as it is, and with another setting."""
     others = [
         replace(f, point=replace(f.point, settings={**f.point.settings, name: value}))
@@ -165,7 +164,7 @@ def beside(results: StudyResults, name: str, value: Any) -> StudyResults:
 
 
 def test_a_second_setting_has_a_curve_of_its_own_over_the_rates(
-    studies: dict[str, StudyResults],
+    studies: dict[str, StudyData],
 ) -> None:
     found = curves(configurations(beside(studies["sequence"], "momentum", 0.9), "tasks"))
     assert len(found) == 4
@@ -173,7 +172,7 @@ def test_a_second_setting_has_a_curve_of_its_own_over_the_rates(
     assert sorted(name.partition(" ")[0] for name in found) == ["bp", "bp", "frozen", "frozen"]
 
 
-def test_a_probe_that_did_not_run_has_nothing(studies: dict[str, StudyResults]) -> None:
+def test_a_probe_that_did_not_run_has_nothing(studies: dict[str, StudyData]) -> None:
     assert configurations(studies["sequence"], "linear") == []
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+import re
 import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
@@ -88,6 +89,25 @@ def published(
             setting = row.setting if config is None else ""
             rows.setdefault((row.dataset, row.network, setting, row.test_error), row)
     return sorted(rows.values(), key=lambda row: (row.dataset, row.test_error))
+
+
+def published_curves(rule: str, dataset: str, setting: str) -> dict[str, dict[float, Published]]:
+    """Return published numbers that differ in one setting alone, in order of its values.
+
+    Args:
+        rule: name of the rule.
+        dataset: name of the dataset.
+        setting: the setting, a number.
+
+    Returns:
+        The numbers by value, by network and source; at least three of each source.
+    """
+    curves: dict[str, dict[float, Published]] = {}
+    for row in load():
+        match = re.fullmatch(rf"{re.escape(setting)}=([\d.]+)", row.setting)
+        if match and (row.rule, row.dataset) == (rule, dataset):
+            curves.setdefault(f"{row.network}; {row.source}", {})[float(match[1])] = row
+    return {name: dict(sorted(c.items())) for name, c in curves.items() if len(c) > 2}
 
 
 def load() -> list[Published]:

@@ -1,4 +1,4 @@
-"""Predictions on test examples, from the logits that runs store in their directories."""
+"""Predictions on examples, from the logits that runs store in their directories."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lbench.report.compare.row import Pairs
-from lbench.store.rows import CellRow, RunRow
+from lbench.store.rows import CellRow, Pairs, RunRow
 
 if TYPE_CHECKING:
     from lbench.statistics.examples import Right
@@ -55,12 +54,9 @@ class Predictions:
         return self._right[key]
 
     def _read(self, run: RunRow, digest: str) -> Right:
-        from lbench.statistics.examples import right
-
-        logits, labels = _load(run.run_dir / LOGITS), self._labels_of(digest)
-        if logits.ndim != 2 or len(logits) != len(labels):
-            raise MissingError(f"{run.run_dir / LOGITS} does not fit the {len(labels)} labels")
-        correct = right(logits, labels)
+        path = run.run_dir / LOGITS
+        logits, labels = read_array(path), self._labels_of(digest)
+        correct = checked(logits, labels, path)
         error, reported = 100 * float(1 - correct.mean()), run.test_error or 0.0
         if abs(error - reported) > max(SLACK, 200 / len(labels)):
             raise MissingError(
@@ -75,7 +71,7 @@ class Predictions:
             for run in self._runs.values():
                 path = run.run_dir / LABELS
                 if self._cells[run.cell].data_digest == digest and os.access(path, os.F_OK):
-                    self._labels[digest] = _load(path)
+                    self._labels[digest] = read_array(path)
                     break
             else:
                 raise MissingError(
@@ -84,7 +80,25 @@ class Predictions:
         return self._labels[digest]
 
 
-def _load(path: Path) -> Any:
+def checked(logits: Any, labels: Any, path: Path) -> Right:
+    """Return which examples the logits of a file predict correctly, (examples,).
+
+    Raises:
+        MissingError: the logits do not fit the labels.
+    """
+    from lbench.statistics.examples import right
+
+    if logits.ndim != 2 or len(logits) != len(labels):
+        raise MissingError(f"{path} does not fit the {len(labels)} labels")
+    return right(logits, labels)
+
+
+def read_array(path: Path) -> Any:
+    """Return the array of a file.
+
+    Raises:
+        MissingError: the file is not there, or is not an array.
+    """
     import numpy as np
 
     try:

@@ -1,0 +1,1 @@
+"""Numbers from papers: their files, how they are read, and their table."""
