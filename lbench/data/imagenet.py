@@ -84,10 +84,10 @@ class Imagenet(ImageSource):
         ):
             if self.has_classes(root):
                 return self.locate(root, published)
-        for name in PACKED:
-            if (directory / name).is_file():
+        for path in (*(directory / name for name in PACKED), *class_archives(directory)):
+            if path.is_file():
                 raise DataError(
-                    f"{directory / name} is not unpacked.",
+                    f"{path} is not unpacked.",
                     f"Unpack it. {self.title} is read from {self.files}.",
                 )
         return None
@@ -107,11 +107,12 @@ class Imagenet(ImageSource):
         """
         unread = Unread(root)
         train = self.training(root / TRAIN, unread)
+        strange = strangers(root / TRAIN)
         val = listing(root / VAL)
         if folders := {folder.name for folder in val.folders if folder.name in self.classes}:
             present = {class_of(path, root) for path in train}
             test = class_images(root / VAL, unread, present)
-            notes = (*unread.notes(), *untrained(folders - present))
+            notes = (*unread.notes(), *strange, *untrained(folders - present))
             return Location.of(root, "folders", [*train, *test], notes)
         if not val.images:
             raise DataError(
@@ -119,7 +120,9 @@ class Imagenet(ImageSource):
                 f"Put the validation images into {VAL}/<wnid>/.",
             )
         labels = label_files(root, published)
-        return Location.of(root, "flat", [*train, *val.images, *labels], unread.notes())
+        return Location.of(
+            root, "flat", [*train, *val.images, *labels], (*unread.notes(), *strange)
+        )
 
     def training(self, folder: Path, unread: Unread) -> list[Path]:
         """List the training images, class by class.
@@ -206,7 +209,9 @@ class Imagenet1Pct(Imagenet):
             DataError: there is none.
         """
         names = [f"{name.partition('_')[0]}/{name}" for name in ilsvrc.one_percent()]
-        if present := [path for name in names if (path := folder / name).is_file()]:
+        there = {label.name for label in listing(folder).folders}
+        paths = [folder / name for name in names if name.partition("/")[0] in there]
+        if present := [path for path in paths if path.is_file()]:
             return present
         raise DataError(
             f"{folder} has none of the {len(names):,} training images of {self.title}.",
@@ -217,6 +222,23 @@ class Imagenet1Pct(Imagenet):
 def class_of(path: Path, root: Path) -> str:
     """Return the class folder of a path below ``root/train`` or ``root/val``."""
     return path.parts[len(root.parts) + 1]
+
+
+def class_archives(directory: Path) -> list[Path]:
+    """List the archives of single classes, which the archive of all training images contains."""
+    here = [*listing(directory).others, *listing(directory / TRAIN).others]
+    return [path for path in here if path.suffix == ".tar" and ilsvrc.WNID.fullmatch(path.stem)]
+
+
+def strangers(train: Path) -> tuple[str, ...]:
+    """Return the note on folders that are no classes of ILSVRC 2012, if there are any."""
+    names = {folder.name for folder in listing(train).folders} - ilsvrc.thousand_classes()
+    if not names:
+        return ()
+    number = counted(len(names), "folder")
+    return (
+        f"Not read: {number} in {TRAIN}/ of no class of ILSVRC 2012, {shortened(sorted(names))}.",
+    )
 
 
 def untrained(classes: set[str]) -> tuple[str, ...]:

@@ -217,10 +217,23 @@ def test_training_images_alone_are_refused(root: Path) -> None:
         Imagenet().find(root)
 
 
-def test_archives_of_imagenet_are_named(tmp_path: Path) -> None:
-    (tmp_path / "ILSVRC2012_img_train.tar").touch()
-    with pytest.raises(DataError, match=r"img_train.tar is not unpacked"):
+@pytest.mark.parametrize("name", ["ILSVRC2012_img_train.tar", f"{FISH}.tar", f"train/{FISH}.tar"])
+def test_archives_of_imagenet_are_named(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).touch()
+    with pytest.raises(DataError, match=rf"{name} is not unpacked"):
         Imagenet().find(tmp_path)
+
+
+def test_folders_that_are_no_classes_are_named(root: Path, write_image: WriteImage) -> None:
+    for name in ("n99999999", "pets"):
+        write_image(root / "train" / name / "0.png")
+    data = Imagenet(size=8).load(root)
+    assert data.classes == (FISH, SNAKE, BIRD)
+    assert data.notes == (
+        "Not read: 2 folders in train/ of no class of ILSVRC 2012, n99999999, pets.",
+    )
+    assert Imagenet100().find(root).notes == data.notes
 
 
 def test_tiny_imagenet_and_imagenet_are_not_taken_for_each_other(
