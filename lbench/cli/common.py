@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import math
 import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -27,6 +28,7 @@ __all__ = [
     "json_option",
     "max_hours_option",
     "name_argument",
+    "number",
     "option_group",
     "plugin_option",
     "print_json",
@@ -44,8 +46,17 @@ device_option = click.option(
 TIME_OVER_CODE = 7
 """Exit code of a command that stopped because the time of ``--max-hours`` is over."""
 
+
+def number(ctx: click.Context, parameter: click.Parameter, value: float | None) -> float | None:
+    """Return the value of an option; refuse ``nan``, which is in no range and outside of none."""
+    if value is not None and math.isnan(value):
+        raise click.BadParameter("it must be a number.", ctx, parameter)
+    return value
+
+
 max_hours_option = click.option(
     "--max-hours",
+    callback=number,
     type=click.FloatRange(0, min_open=True),
     metavar="H",
     help="Stop at a checkpoint after this time, with exit code 7; the same command continues.",

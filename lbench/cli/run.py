@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Container, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +16,7 @@ from lbench.cli.common import (
     home_option,
     json_option,
     max_hours_option,
+    number,
     option_group,
     plugin_option,
     print_json,
@@ -166,6 +166,7 @@ def conditions_options(command: Any) -> Any:
             "--checkpoint-every",
             type=click.FloatRange(0),
             metavar="SECONDS",
+            callback=number,
             help="Seconds between checkpoints. Default: 30, or more where checkpoints would take "
             "more than 1 % of the time.",
         ),
@@ -216,10 +217,6 @@ def command(settings: dict[str, Any], conditions: dict[str, Any], home: Home, as
     known = registry()
     names = (settings["rule"], settings["dataset"], settings["network"])
     check_names(known, *names, conditions["probes"])
-    for name in ("checkpoint_every", "max_hours"):
-        if math.isnan(conditions[name] or 0.0):
-            flag = f"--{name.replace('_', '-')}"
-            raise click.BadParameter("it must be a number", param_hint=flag)
     seeds, store = range(conditions.pop("seeds")), not conditions.pop("no_store")
     request = _request(settings)
     with contained():

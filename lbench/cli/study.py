@@ -17,6 +17,7 @@ from lbench.cli.common import (
     home_option,
     json_option,
     max_hours_option,
+    number,
     plugin_option,
     print_json,
 )
@@ -86,6 +87,7 @@ def study_options(command: Any) -> Any:
                 "--timeout",
                 type=click.FloatRange(0, min_open=True),
                 metavar="SECONDS",
+                callback=number,
                 help="--max-hours in seconds.",
             ),
             max_hours_option,

@@ -273,3 +273,18 @@ def test_a_study_in_a_file_is_found_by_the_path_of_the_file_only(
     file(tmp_path, 'rules = ["bp"]')
     monkeypatch.chdir(tmp_path)
     assert "Did you mean the file mine.toml?" in lbench(*words).err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--max-hours", "nan"), "'--max-hours': it must be a number."),
+        (("--timeout", "nan"), "'--timeout': it must be a number."),
+        (("--max-hours", "0"), "0.0 is not in the range x>0."),
+        (("--max-hours", "1", "--timeout", "3"), "are the same; give one of them."),
+    ],
+)
+def test_a_limit_of_time_is_one_positive_number(words: tuple[str, ...], message: str) -> None:
+    refused = lbench("tune", "--rule", "bp", "--dataset", "digits", *words)
+    assert refused.code == 2
+    assert message in refused.err

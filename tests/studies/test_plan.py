@@ -415,3 +415,15 @@ def test_every_worker_process_has_a_device_and_a_core() -> None:
     assert worker_devices(2, "cuda:1") == ["cuda:1"] * 2
     assert 1 <= len(worker_devices(None, "cpu")) <= 16
     assert cores_per_worker(10_000) == 1
+
+
+@pytest.mark.parametrize("rule", ["lfnn_l", "lfnn"])
+def test_an_installed_search_takes_one_of_its_rules_although_another_has_more_options(
+    rule: str,
+) -> None:
+    known = registry()
+    asked = find_study("leadership", known)
+    plan = planning.plan(asked, known, datasets=["digits"], rules=[rule])
+    assert [point.rule for point in plan.points] == [rule]
+    (space,) = plan.spaces.values()
+    assert ("lambda1" in space) == (rule == "lfnn")
