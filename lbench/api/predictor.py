@@ -178,7 +178,8 @@ def _build(description: Mapping[str, Any], known: Registry) -> Rule:
     init = Init(description["seed"])
     network_options = network_spec(entry, network_class, options)
     dropout = spec["recipe"].get("dropout", 0.0)
-    built = build_network(network_options, init, task, dropout, network["blocks"])
+    frozen = not network.get("encoder", {}).get("trained", True)
+    built = build_network(network_options, init, task, dropout, network["blocks"], frozen=frozen)
     return rule_class(built, task, rule_class.Config(**spec["rule"]["config"]), init)
 
 

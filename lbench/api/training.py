@@ -75,6 +75,8 @@ def run(
     data: Mapping[str, Any] | None = None,
     data_dir: str | Path | None = None,
     precision: str = "fp32",
+    encoder: str | Path | None = None,
+    freeze_encoder: bool = False,
     device: str = "auto",
     threads: int | None = None,
     loader_workers: int | None = None,
@@ -113,6 +115,10 @@ def run(
         data: options of the dataset.
         data_dir: the directory of the dataset's files; None for ``LBENCH_DATA`` and the cache.
         precision: ``fp32`` or ``bf16``.
+        encoder: a file of weights with which the network begins (a state dict of torchvision's
+            model, or safetensors); the readout keeps its initial values.
+        freeze_encoder: whether these layers keep the given weights, so that the rule trains those
+            behind them alone.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:1``.
         threads: CPU threads; None for ``OMP_NUM_THREADS``, else a number that fits the network.
         loader_workers: processes that decode streamed images; None for one per core.
@@ -163,6 +169,8 @@ def run(
         data_dir=None if data_dir is None else Path(data_dir),
         data_options=dict(data or {}),
         labels=labels,
+        encoder=None if encoder is None else Path(encoder),
+        freeze_encoder=freeze_encoder,
     )
     conditions = Conditions(
         home=home_at(home),

@@ -12,6 +12,7 @@ from lbench.auditing.report import Report
 from lbench.auditing.rule_subject import RuleSubject
 from lbench.config import RuleConfig
 from lbench.init import Init
+from lbench.networks.frozen_encoder import with_frozen_encoder
 from lbench.networks.spec import NetworkSpec, network_spec
 from lbench.randomness import Randomness
 from lbench.registry import registry
@@ -77,6 +78,7 @@ def audit_class(
     network: str,
     *,
     blocks: int | None = None,
+    frozen: bool = False,
     dropout: float = 0.0,
     seed: int = 0,
     progress: Callable[[str], None] = lambda text: None,
@@ -89,11 +91,14 @@ def audit_class(
         spec: options of the network.
         name: name of the rule in the report.
         network: name of the network.
+        frozen: whether the network's encoder is fixed, so that the rule trains what is behind it.
         blocks: as in :func:`audit_rule`; so are ``dropout``, ``seed`` and ``progress``.
     """
     small = type(spec)(**{**spec.model_dump(), **spec.small})
     init = Init(seed)
     built = small.build(init, SHAPE, CLASSES, dropout)
+    if frozen:
+        built = with_frozen_encoder(built, small)
     if blocks is not None and blocks < len(built.blocks):
         built = built.regrouped(blocks)
     rule = cls(built, Task("audit", SHAPE, CLASSES), config, init)

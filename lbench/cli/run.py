@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -63,6 +64,18 @@ def request_options(command: Any) -> Any:
             type=int,
             metavar="K",
             help="Group the network's layers into K blocks. Default: the network's own blocks.",
+        ),
+        click.option(
+            "--encoder",
+            type=click.Path(path_type=Path),
+            metavar="FILE",
+            help="Begin with the weights in this file: a state dict of torchvision's model, or "
+            "safetensors. The readout keeps its initial values.",
+        ),
+        click.option(
+            "--freeze-encoder",
+            is_flag=True,
+            help="Never train the layers of --encoder, only those behind them (--net hidden=2000).",
         ),
         click.option(
             "--epochs",

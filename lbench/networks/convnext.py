@@ -69,7 +69,7 @@ class ConvNext(NetworkSpec):
         "widths": (24, 36),
         "patch": 1,
         "scale": 0.5,
-        "hidden": (),
+        "hidden": (24, 24),
     }
 
     stages: tuple[int, ...] = param((3, 3, 9, 3), help="Residual blocks of each stage")

@@ -71,6 +71,23 @@ def fill(
             tensor.copy_(value.reshape(tensor.shape))
 
 
+def changed(network: Network, spec: NetworkSpec, state: Mapping[str, Tensor]) -> str | None:
+    """Return the name of a tensor of the encoder that differs from that in a state dict, or None.
+
+    Args:
+        network: the network, in any grouping of blocks.
+        spec: its family.
+        state: the tensors with which the network was filled.
+    """
+    for place in _places(network, spec):
+        given = next((name for name in (place.own, *place.names) if name in state), None)
+        if given is None or place.own.startswith("readout.linear."):
+            continue
+        if not torch.equal(state[given].to(place.tensor).reshape(place.tensor.shape), place.tensor):
+            return given
+    return None
+
+
 def _places(network: Network, spec: NetworkSpec) -> Iterator[Place]:
     """Yield the tensors of a network that its family names."""
     own = {id(tensor): name for name, tensor in _tensors(network)}
@@ -93,17 +110,17 @@ def _check(missing: Sequence[str], other: Sequence[str], extra: Sequence[str]) -
         UsageError: some have none.
     """
     problems = [
-        f"{text}: {_listed(names)}"
+        f"{text}: {_listed(names)}."
         for text, names in (
-            ("not in the file", missing),
-            ("of another shape", other),
-            ("not in the network", extra),
+            ("The file has no", missing),
+            ("Of another shape are", other),
+            ("The network has no", extra),
         )
         if names
     ]
     if problems:
         raise UsageError(
-            f"These weights do not fit the network. {'; '.join(problems)}.",
+            f"The given weights do not fit the network. {' '.join(problems)}",
             "Choose the network and the options (--network, --net) for which they were trained.",
         )
 

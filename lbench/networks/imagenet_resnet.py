@@ -85,7 +85,7 @@ class ImagenetResnet(NetworkSpec):
         "stages": (1, 1),
         "width": 12,
         "stem": "3x3",
-        "hidden": (),
+        "hidden": (24, 24),
     }
 
     stages: tuple[int, ...] = param((2, 2, 2, 2), help="Residual blocks of each stage")

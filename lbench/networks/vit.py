@@ -141,7 +141,7 @@ class Vit(NetworkSpec):
         "channels": 24,
         "depth": 1,
         "heads": 2,
-        "hidden": (24,),
+        "hidden": (24, 24),
     }
 
     patch: int | None = param(

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from torch import Tensor
 
 from lbench.config import RuleConfig
 from lbench.errors import UsageError
 from lbench.init import Init
 from lbench.network import Network
+from lbench.networks.frozen_encoder import with_frozen_encoder
+from lbench.networks.given_weights import fill
 from lbench.networks.spec import NetworkSpec
 from lbench.recipe import Recipe
 from lbench.rule import Rule
 from lbench.task import Task
+from lbench.training.encoder import Encoder
 
 SEMANTICS = 1
 """Increased by hand when trainer, data or networks give other results for the same spec."""
@@ -58,6 +63,7 @@ class Cell:
         precision: ``fp32`` or ``bf16``.
         labels: share of the training labels that is used.
         changes: settings that differ from the defaults, for the readable id.
+        encoder: the weights with which the network begins; None for initial values alone.
     """
 
     rule: str
@@ -78,19 +84,42 @@ class Cell:
     precision: str
     labels: float
     changes: tuple[str, ...]
+    encoder: Encoder | None = None
 
     def build(self, seed: int) -> Rule:
-        """Return the rule on its network, with the seed's initial weights.
+        """Return the rule on its network, with the seed's initial weights or the given ones.
 
         Raises:
-            UsageError: the rule does not fit the network.
+            UsageError: the rule does not fit the network, or the given weights do not.
         """
-        init = Init(seed)
-        return self.rule_class(self.build_network(init), self.task, self.config, init)
+        init, given = Init(seed), self._given()
+        rule = self.rule_class(self.build_network(init, given), self.task, self.config, init)
+        if self.encoder is not None and given is not None:
+            self.encoder.check_kept(rule, self.rule, self.network_spec, given)
+        return rule
 
-    def build_network(self, init: Init) -> Network:
-        """Return the network, regrouped into the configuration's number of blocks."""
-        return build_network(self.network_spec, init, self.task, self.recipe.dropout, self.blocks)
+    def build_network(self, init: Init, given: Mapping[str, Tensor] | None = None) -> Network:
+        """Return the network, regrouped into the configuration's number of blocks.
+
+        Args:
+            init: draws the initial weights.
+            given: weights for the encoder; None for initial values.
+
+        Raises:
+            UsageError: the weights do not fit, or there are fewer blocks.
+        """
+        return build_network(
+            self.network_spec, init, self.task, self.recipe.dropout, self.blocks,
+            given=given, frozen=self.frozen_encoder,
+        )  # fmt: skip
+
+    @property
+    def frozen_encoder(self) -> bool:
+        """Return whether the network's encoder is never trained."""
+        return self.encoder is not None and self.encoder.frozen
+
+    def _given(self) -> dict[str, Tensor] | None:
+        return None if self.encoder is None else self.encoder.read()
 
     def spec(self) -> dict[str, Any]:
         """Return all that the fingerprint covers except the seed, as JSON."""
@@ -101,6 +130,8 @@ class Cell:
         }
         if self.network_code:
             network["code"] = self.network_code
+        if self.encoder is not None:
+            network["encoder"] = self.encoder.spec()
         return {
             "semantics": SEMANTICS,
             "rule": {
@@ -149,10 +180,31 @@ class Cell:
 
 
 def build_network(
-    spec: NetworkSpec, init: Init, task: Task, dropout: float, blocks: int | None
+    spec: NetworkSpec,
+    init: Init,
+    task: Task,
+    dropout: float,
+    blocks: int | None,
+    *,
+    given: Mapping[str, Tensor] | None = None,
+    frozen: bool = False,
 ) -> Network:
-    """Return a network, regrouped into a number of blocks; None for its own blocks."""
+    """Return a network, regrouped into a number of blocks; None for its own blocks.
+
+    Args:
+        spec: the network's family and options.
+        init: draws the initial weights.
+        task: the shape of images and the number of classes.
+        dropout: share of each block's activations that is set to 0 in training.
+        blocks: the number of blocks.
+        given: weights for the encoder; None for initial values.
+        frozen: whether the encoder is never trained.
+    """
     network = spec.build(init, task.shape, task.classes, dropout)
+    if given is not None:
+        fill(network, spec, given)
+    if frozen:
+        network = with_frozen_encoder(network, spec)
     return network if blocks is None else network.regrouped(blocks)
 
 

@@ -54,6 +54,7 @@ def full_audit(cell: Cell, network: Network, note: Callable[[str], None]) -> dic
             cell.rule,
             cell.network,
             blocks=blocks,
+            frozen=cell.frozen_encoder,
             dropout=cell.recipe.dropout,
         )
         full = {"audit": report.as_dict(), "contradictions": report.contradictions}
@@ -87,6 +88,7 @@ def cache_key(cell: Cell, blocks: int | None) -> str:
         "options": {**spec.model_dump(mode="json"), **spec.small},
         "blocks": blocks,
         "dropout": cell.recipe.dropout,
+        **({"encoder": "fixed"} if cell.frozen_encoder else {}),
     }
     text = json.dumps(content, sort_keys=True, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()

@@ -25,6 +25,7 @@ from lbench.rule import Rule
 from lbench.task import Task
 from lbench.training.cell import Budget, Cell
 from lbench.training.digest import code_digest
+from lbench.training.encoder import Encoder
 
 RECIPE = "See them with: lbench run --help"
 VALIDATION = 0.1
@@ -51,6 +52,8 @@ class Request:
         data_dir: directory that is searched for data first.
         data_options: options of the dataset.
         labels: share of the training labels that is used.
+        encoder: file of weights with which the network begins; None for none.
+        freeze_encoder: whether the layers of that file are never trained.
     """
 
     rule: str
@@ -68,6 +71,8 @@ class Request:
     data_dir: Path | None = None
     data_options: dict[str, Any] = field(default_factory=dict)
     labels: float | str = 1.0
+    encoder: Path | None = None
+    freeze_encoder: bool = False
 
 
 @dataclass(frozen=True)
@@ -173,6 +178,7 @@ def resolve(request: Request, registry: Registry) -> Resolved:
         precision=request.precision,
         labels=share,
         changes=(),
+        encoder=_encoder(request),
     )
     rule_built = _build(cell)
     blocks = len(rule_built.network.blocks)
@@ -188,6 +194,7 @@ def resolve(request: Request, registry: Registry) -> Resolved:
         **_differing("protocol", cell.protocol, "strict"),
         **_differing("precision", cell.precision, "fp32"),
         **({"labels": share} if share != 1 else {}),
+        **_encoder_changes(cell.encoder),
         **{k: v for k, v in source.options().items() if v != usual.get(k)},
     }
     changes = tuple(f"{name}={_text(value)}" for name, value in shown.items())
@@ -270,6 +277,28 @@ def _build(cell: Cell) -> Rule:
             "requires_grad=False.",
         )
     return rule
+
+
+def _encoder(request: Request) -> Encoder | None:
+    """Return the encoder that was asked for.
+
+    Raises:
+        UsageError: the file cannot be read, or none is given and it is to be frozen.
+    """
+    if request.encoder is not None:
+        return Encoder.of(request.encoder, frozen=request.freeze_encoder)
+    if request.freeze_encoder:
+        raise UsageError(
+            "--freeze-encoder needs the weights that are kept.",
+            "Add them, for example: --encoder resnet50.pth",
+        )
+    return None
+
+
+def _encoder_changes(encoder: Encoder | None) -> dict[str, str]:
+    if encoder is None:
+        return {}
+    return {"encoder": encoder.sha256[:8], **({"encoder_frozen": "yes"} if encoder.frozen else {})}
 
 
 def _budget(request: Request, source: Source) -> Budget:
