@@ -41,6 +41,10 @@ def members(path: Path, names: Container[str] | None = None) -> Iterator[tuple[s
         raise DataError(
             f"{path} is damaged or cut short: {error}.", "Fetch or pack this file again."
         ) from error
+    except RuntimeError as error:  # a password, or an unknown compression
+        raise DataError(
+            f"{path} cannot be unpacked: {error}.", "Unpack it, or pack it without a password."
+        ) from error
 
 
 def tar_members(path: Path, names: Container[str] | None) -> Iterator[tuple[str, bytes]]:

@@ -166,7 +166,8 @@ def make_room(path: Path, size: int, allowed: int | None) -> None:
         raise DataError(
             f"The decoded data takes {readable(size)}, more than the {readable(allowed)} that the "
             "cache may have.",
-            "Give a higher --cache-limit (LBENCH_CACHE_LIMIT), or use fewer or smaller images.",
+            "Give a higher --cache-limit (LBENCH_CACHE_LIMIT), use fewer or smaller images, or "
+            "stream them with --data stream=yes if the dataset has this option.",
         )
     others = [
         file

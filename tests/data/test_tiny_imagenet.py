@@ -108,6 +108,20 @@ def test_a_damaged_archive_is_refused(tiny: Path) -> None:
         TinyImagenet().load(tiny)
 
 
+def test_an_encrypted_archive_is_refused(tiny: Path) -> None:
+    pack(tiny, ".zip")
+    path = tiny / "tiny-imagenet-200.zip"
+    content = bytearray(path.read_bytes())
+    for signature, flags in ((b"PK\3\4", 6), (b"PK\1\2", 8)):
+        start = content.find(signature)
+        while start >= 0:
+            content[start + flags] |= 1
+            start = content.find(signature, start + 1)
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"200.zip cannot be unpacked: .*password"):
+        TinyImagenet().load(tiny)
+
+
 def test_an_archive_without_validation_images_is_refused(tiny: Path) -> None:
     shutil.rmtree(tiny / "tiny-imagenet-200" / "val")
     pack(tiny, ".tar.gz")
