@@ -20,7 +20,7 @@ from lbench.step import Phase, Step
 from lbench.studies.study_plan import StudyPlan
 from lbench.task import Batch
 from lbench.training import plugin_errors
-from lbench.training.evaluation import autocast, evaluate
+from lbench.training.evaluation import autocast, prediction_seconds
 from lbench.training.full_audit import regrouped
 from lbench.training.optim import Update
 from lbench.training.resolve import Resolved
@@ -139,9 +139,7 @@ def _cost(resolved: Resolved, device: torch.device, threads: int | None, cores: 
             seconds, operations = _phase(rule, phase, batches, randomness, device)
             step += phase.share / total * seconds
             flops += phase.share / total * operations
-    start = _now(device)
-    evaluate(rule, data, cell.precision)
-    evaluation = (_now(device) - start) / len(data)
+    evaluation = prediction_seconds(rule, data, cell.precision)
     return Cost(step, evaluation, flops, threads, regrouped(rule.network))
 
 
