@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -103,6 +103,32 @@ class Rule(nn.Module):
             network: name of the network.
         """
         return default
+
+    @classmethod
+    def per_block(
+        cls, config: RuleConfig, network: Network, task: Task
+    ) -> Mapping[str, Sequence[float]]:
+        """Return numbers that follow from options, network and task, one per block, by name.
+
+        For example ``{"workers": [26, 26], "leaders": [18, 18]}``. They are printed when a run
+        starts, recorded with it and reported.
+        """
+        return {}
+
+    @classmethod
+    def effective(cls, config: RuleConfig, network: Network, task: Task) -> Mapping[str, Any]:
+        """Return the options as they act on this network; by default all of them as they are.
+
+        With equal results, two sets of options must give bit-identical runs: an option that
+        cannot act on the network beside the others is left out. lbench then refuses a study that
+        varies an option without effect.
+        """
+        return config.model_dump()
+
+    @classmethod
+    def remedy(cls, option: str, config: RuleConfig, network: Network, task: Task) -> str:
+        """Return what makes an option act that cannot act here, a hint; "" for no advice."""
+        return ""
 
     def build(self, init: Init) -> None:
         """Make auxiliary modules, and check that the network fits.

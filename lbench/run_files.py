@@ -105,6 +105,7 @@ class Spec(_Part):
     data: _Data
     params: _Params | None = None
     claims: dict[str, Any] | None = None
+    per_block: dict[str, list[float]] | None = None
     environment: dict[str, Any] | None = None
     started: float | None = None
 

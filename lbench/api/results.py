@@ -12,6 +12,7 @@ from lbench.api.progress import say
 from lbench.api.training import home_at
 from lbench.errors import UsageError
 from lbench.home import Home
+from lbench.per_block import short_text
 from lbench.quantities import QUANTITIES
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ class Results:
             for name in ("audit", *(quantity.ratio for quantity in QUANTITIES if quantity.ratio)):
                 del row[name]
             row |= {f"params_{kind}": n for kind, n in row.pop("params").items()}
+            row["per_block"] = short_text(row["per_block"] or {})
             row["contradictions"] = "; ".join(row["contradictions"])
             row["unfinished"] = len(row["unfinished"])
             row["seeds"] = len(row["seeds"])

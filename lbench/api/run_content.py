@@ -45,6 +45,7 @@ def describe(resolved: Resolved, outcomes: list[RunOutcome]) -> dict[str, Any]:
         "test_error": test and test.as_dict(),
         "published": [row.as_dict() for row in published(cell.rule, cell.task.dataset, config)],
         "params": outcomes[0].params if outcomes else None,
+        "per_block": {name: list(row) for name, row in resolved.per_block.items()},
         "audit": worst(outcome.result.get("audit") for outcome in outcomes),
         "contradictions": all_contradictions(
             outcome.result.get("contradictions") or [] for outcome in outcomes

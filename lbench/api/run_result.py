@@ -62,6 +62,12 @@ class RunResult:
         return runs
 
     @property
+    def per_block(self) -> dict[str, list[float]]:
+        """Return the rule's numbers per block by name, such as workers and leaders."""
+        numbers: dict[str, list[float]] = self.content["per_block"]
+        return numbers
+
+    @property
     def run_dirs(self) -> list[Path]:
         """Return the directory of each run."""
         return [outcome.run_dir for outcome in self.outcomes]

@@ -48,7 +48,7 @@ def say_plan(plan: StudyPlan, devices: list[str], cost: StudyCost) -> None:
     for key, resolved in plan.resolved.items():
         for note in resolved.notes:
             say(f"At {key}: {note}\n")
-    for note in data_notes(plan):
+    for note in [*plan.notes, *data_notes(plan)]:
         say(f"{note}\n")
     for refusal in plan.untrainable:
         say(f"Cannot be trained: {refusal.point.key}: {refusal.reason}\n")
@@ -129,7 +129,7 @@ def plan_json(plan: StudyPlan, devices: list[str], cost: StudyCost) -> dict[str,
         "final_runs": plan.finals,
         "default_runs": plan.references,
         "absent": dict(plan.absent),
-        "notes": data_notes(plan),
+        "notes": [*plan.notes, *data_notes(plan)],
         "untrainable": {refusal.point.key: refusal.reason for refusal in plan.untrainable},
         "seconds": round(cost.seconds, 1),
         "hours": {"cpu" if "cpu" in devices else "gpu": round(cost.core_hours, 3)},

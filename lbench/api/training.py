@@ -14,6 +14,7 @@ from lbench.api.progress import Command, Notifier, Progress
 from lbench.api.run_result import RunResult
 from lbench.errors import UsageError
 from lbench.home import Home
+from lbench.per_block import per_block_text
 from lbench.registry import Registry, registry
 from lbench.rundir import RunDir
 from lbench.threads import requested
@@ -336,6 +337,9 @@ def _train(
     # The title of a copy that differs from the published data says how.
     remark = " (canonical)" if cell.data["variant"] == "canonical" else ""
     notify(f"{cell.id} on {cell.data['title']}{remark}")
+    if resolved.per_block:
+        text = per_block_text(resolved.per_block)
+        notify(f"{text[:1].upper()}{text[1:]}.")
     for note in resolved.dataset.notes:
         notify(note)
 

@@ -21,6 +21,7 @@ from lbench.errors import LbenchError
 from lbench.hooks import RuleEntry
 from lbench.output.table import Table, text
 from lbench.output.terminal import paragraph
+from lbench.per_block import row_text
 from lbench.registry import registry
 
 
@@ -77,15 +78,21 @@ def _row(entry: RuleEntry) -> dict[str, str]:
 
 def _claims(cls: Any) -> dict[str, Any]:
     """Return a rule's claims with its default options on the reference dataset's network."""
-    from lbench.cli.networks import build
+    from lbench.cli.networks import build, shape_of
+    from lbench.task import Task
+    from lbench.training.option_effects import OptionEffects
 
     dataset = registry().reference("datasets")
     network = registry().find("datasets", dataset).network
+    config = cls.Config()
     try:
-        claims = cls.claims(cls.Config(), build(network, dataset)).as_dict()
+        built = build(network, dataset)
+        claims = cls.claims(config, built).as_dict()
+        effects = OptionEffects(cls, built, Task(dataset, *shape_of(dataset)))
+        per_block = effects.per_block(config)
     except LbenchError as error:
         return {"network": network, "error": error.message}
-    return {"network": network, **claims}
+    return {"network": network, **claims, "per_block": per_block}
 
 
 def _show(content: dict[str, Any]) -> None:
@@ -104,6 +111,8 @@ def _show(content: dict[str, Any]) -> None:
     else:
         for claim in Claims().as_dict():
             click.echo(f"  {WORDS[claim]:18}{say(claims[claim])}")
+        for name, row in claims["per_block"].items():
+            click.echo(f"  {name + ' per block':18}{row_text(row)}")
 
     if content["options"]:
         rows = [[o["name"], text(o["default"]), o["values"], o["help"]] for o in content["options"]]

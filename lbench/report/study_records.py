@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from lbench.audit_pages.words import claim_value
+from lbench.per_block import short_text
 from lbench.report.compare.row import mean
 from lbench.report.differences import Difference
 from lbench.report.lines import Line
@@ -57,6 +58,7 @@ def _record(line: Line, against: Difference | None, best: bool) -> dict[str, Any
         **as_columns("difference", against.points if against else None),
         "p_holm": against.p if against else None,
         **cell.select("params_inf", "params_aux", "params_fix"),
+        "per_block": short_text(cell.per_block or {}),
         **row.measured,
         "backward_depth": None if depth is None else str(depth),
         "bp_free": claim_value(row.audit, "bp_free"),

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from lbench.audit_pages.words import claim_value, say, short
 from lbench.output.table import NONE, Table, between, count, p_value, percent
+from lbench.per_block import short_text
 from lbench.quantities import QUANTITIES
 from lbench.report.compare.row import mean
 from lbench.report.differences import Difference
@@ -24,11 +25,11 @@ RESULTS = (
 )  # fmt: skip
 COSTS = (
     "rule", "task", "settings", "P_inf", "P_aux", "P_fix", *(q.column_title for q in COSTED),
-    "audit", "backward depth",
+    "audit", "backward depth", "per block",
 )  # fmt: skip
 WORDS = {
     "rule", "task", "settings", "chosen by the search", "audit", "not finished", "setting",
-    "searched", "indistinguishable from the best",
+    "per block", "searched", "indistinguishable from the best",
 }  # fmt: skip
 """Columns of words; all others are numbers."""
 
@@ -133,6 +134,7 @@ def _cost(line: Line) -> list[str]:
         *(quantity_text(quantity, row.measured) for quantity in COSTED),
         short(row.audit, row.contradictions),
         say(claim_value(row.audit, "backward_depth")),
+        short_text(cell.per_block or {}) or NONE,
     ]
 
 

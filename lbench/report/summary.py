@@ -6,6 +6,7 @@ from typing import Any
 
 from lbench.audit_pages.words import lines
 from lbench.output.table import NONE, Table, count
+from lbench.per_block import row_text
 from lbench.published.citations import print_published
 from lbench.published.numbers import Published
 from lbench.quantities import QUANTITIES
@@ -35,6 +36,7 @@ def run_table(result: dict[str, Any]) -> Table:
         ["test error %", error(error_interval(errors.values(), examples), of_test_set)],
         *([q.row_title, quantity_text(q, values)] for q in reversed(TITLED) if q.unit == "%"),
         ["parameters", _parameters(result.get("params") or {})],
+        *([f"{name} per block", row_text(row)] for name, row in _per_block(result).items()),
         *([q.row_title, quantity_text(q, values)] for q in TITLED if q.unit != "%"),
     ]
     contradictions = result.get("contradictions") or []
@@ -64,6 +66,11 @@ def _over_seeds(finished: list[dict[str, Any]]) -> dict[str, float | None]:
         **{q.name: mean(interval_of_known(q.of(run) for run in finished)) for q in TITLED},
         "core_share": min((share for share in shares if share is not None), default=None),
     }
+
+
+def _per_block(result: dict[str, Any]) -> dict[str, list[float]]:
+    """Return the rule's numbers per block by name; empty for a result of an older lbench."""
+    return result.get("per_block") or {}
 
 
 def _where(result: dict[str, Any]) -> str:

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from lbench.per_block import per_block_text
 from lbench.quantities import QUANTITIES
 from lbench.rundir import RunDir
 from lbench.statistics.intervals import error_interval, interval_of_known
@@ -106,6 +107,7 @@ def parent(cell: CellRow, runs: list[RunRow], members: Iterable[Member] = ()) ->
         "lbench.params_aux": str(cell.params_aux),
         "lbench.params_fix": str(cell.params_fix),
         **{f"lbench.claims.{key}": str(value) for key, value in cell.claims.items()},
+        "lbench.per_block": per_block_text(cell.per_block or {}),
         **_audit_tags(
             worst(run.audit for run in runs), all_contradictions(run.contradictions for run in runs)
         ),

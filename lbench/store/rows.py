@@ -28,6 +28,8 @@ class CellRow(_Row):
         spec: spec of the configuration, as in ``spec.json``.
         params_inf: number of parameters that a prediction uses; ``params_aux`` are the other
             trained ones, ``params_fix`` the fixed random ones.
+        per_block: numbers of the rule per block, by name, such as workers and leaders; None if
+            the run directory does not have them.
         mlflow_run_id: id of the parent run in MLflow; None until published.
     """
 
@@ -48,6 +50,7 @@ class CellRow(_Row):
     params_aux: int | None
     params_fix: int | None
     claims: dict[str, Any]
+    per_block: dict[str, Any] | None
     mlflow_run_id: str | None
 
 

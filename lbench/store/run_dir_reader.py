@@ -101,6 +101,7 @@ def _cell(content: dict[str, Any]) -> dict[str, Any]:
         "params_aux": params.get("aux"),
         "params_fix": params.get("fix"),
         "claims": without_nan(content.get("claims") or {}),
+        "per_block": without_nan(content.get("per_block")),
     }
 
 

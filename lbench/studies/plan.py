@@ -13,6 +13,7 @@ from lbench.recipe import Recipe, idle
 from lbench.registry import Registry
 from lbench.studies.definition import Arm, Domain, Point, Span, Study, UntrainablePoint
 from lbench.studies.equal_operations import check_equal_operations
+from lbench.studies.idle_options import refuse_idle_options, without_idle_options
 from lbench.studies.probes import check_probes
 from lbench.studies.settings import EQUAL, TASK, check_settings, check_types, request
 from lbench.studies.space import check_space, search_space
@@ -72,7 +73,13 @@ def plan(
     points = [point for point in points if point.key not in keys]
     _refuse_idle(points, resolved, spaces)
     _check_searched(study, points, spaces)
-    result = StudyPlan(study, points, spaces, resolved, absent, untrainable=untrainable)
+    refuse_idle_options(points, resolved, spaces)
+    notes: list[str] = []
+    if study.search:
+        spaces, notes = without_idle_options(points, resolved, spaces, study.search)
+    result = StudyPlan(
+        study, points, spaces, resolved, absent, untrainable=untrainable, notes=notes
+    )
     check_equal_operations(result)
     check_probes(result, registry)
     return result

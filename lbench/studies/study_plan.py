@@ -35,6 +35,7 @@ class StudyPlan:
         absent: datasets of the study that are left out, with the reason.
         budgets: budgets of runs with as many operations as a run of ``bp``, by the point's key.
         untrainable: points that cannot be trained; ``points`` does not contain them.
+        notes: sentences on options that are not searched because they cannot act.
     """
 
     study: Study
@@ -44,6 +45,7 @@ class StudyPlan:
     absent: Mapping[str, str] = field(default_factory=dict)
     budgets: Mapping[str, ExampleBudget] = field(default_factory=dict)
     untrainable: Sequence[UntrainablePoint] = ()
+    notes: Sequence[str] = ()
 
     @property
     def trials(self) -> int:

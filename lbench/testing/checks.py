@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from lbench.errors import did_you_mean, nearest
-from lbench.testing import architecture, gradients, learning, options, practice, prediction
+from lbench.testing import acting, architecture, gradients, learning, options, practice, prediction
 from lbench.testing.subject import FailedError, SkippedError, Subject
 from lbench.training.plugin_errors import plugin_line
 from lbench.training.plugin_errors import reason as reason_of
@@ -76,6 +76,8 @@ CHECKS = tuple(
         options.builds_from_defaults,
         options.options_round_trip,
         options.unknown_options_refused,
+        acting.every_option_acts,
+        acting.equal_options_are_the_same_rule,
         architecture.networks_train,
         architecture.block_counts,
         architecture.grey_and_colour,

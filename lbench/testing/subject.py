@@ -157,7 +157,7 @@ def toy(sizes: Sequence[int] = (12, 12, 12), shape: tuple[int, ...] = (1, 8, 8))
     return batches
 
 
-def steps(rule: Rule, batches: Sequence[Batch], seed: int = 0) -> Iterator[Step]:
+def steps(rule: Rule, batches: Sequence[Batch], seed: int = 0, epochs: int = 1) -> Iterator[Step]:
     """Train every phase of the rule on these batches; yield each step when it is done."""
     updates = {group.name: Update(group, RECIPE) for group in rule.groups() if group.params}
     rule.attach(updates)
@@ -165,10 +165,10 @@ def steps(rule: Rule, batches: Sequence[Batch], seed: int = 0) -> Iterator[Step]
         update.rate(RECIPE.lr)
     randomness, index = Randomness(seed), 0
     rule.train()
-    for phase in rule.phases():
+    for epoch, phase in enumerate(phase for phase in rule.phases() for _ in range(epochs)):
         for position, batch in enumerate(batches):
             last = position == len(batches) - 1
-            s = Step(randomness, index, phase=phase, last=last)
+            s = Step(randomness, index, epoch, phase=phase, last=last)
             prepared = rule.prepare(Batch(batch.x.clone(), batch.target.clone()), s)
             rule.step(prepared, s)
             rule.after_step(s)
@@ -178,9 +178,9 @@ def steps(rule: Rule, batches: Sequence[Batch], seed: int = 0) -> Iterator[Step]
             yield s
 
 
-def train(rule: Rule, batches: Sequence[Batch], seed: int = 0) -> Tensor:
+def train(rule: Rule, batches: Sequence[Batch], seed: int = 0, epochs: int = 1) -> Tensor:
     """Train as :func:`steps` does, and return the losses."""
-    return torch.stack([s.logs["loss"].float() for s in steps(rule, batches, seed)])
+    return torch.stack([s.logs["loss"].float() for s in steps(rule, batches, seed, epochs)])
 
 
 def logits(rule: Rule, x: Tensor) -> Tensor:

@@ -344,6 +344,7 @@ def _write_spec(
         "spec": cell.spec(),
         "params": parameters(rule, cell.task.shape),
         "claims": rule.claims(cell.config, rule.network).as_dict(),
+        "per_block": {name: list(row) for name, row in resolved.per_block.items()},
         "data": {
             "title": data.title,
             "variant": data.variant,

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from lbench.config import RuleConfig
 from lbench.data.augment import Augmentation
 from lbench.data.dataset import Dataset
 from lbench.data.source import Source
@@ -26,6 +27,7 @@ from lbench.task import Task
 from lbench.training.cell import Budget, Cell
 from lbench.training.digest import code_digest
 from lbench.training.encoder import Encoder
+from lbench.training.option_effects import OptionEffects
 
 RECIPE = "See them with: lbench run --help"
 VALIDATION = 0.1
@@ -88,6 +90,7 @@ class Resolved:
             with the reason and a remedy; configuration and fingerprint are the same without them.
         notes: a sentence for every other setting that was asked for and has no effect; these
             settings are part of the fingerprint.
+        per_block: numbers of the rule per block, by name, such as workers and leaders.
         data_dir: directory that was searched for data first.
     """
 
@@ -97,6 +100,7 @@ class Resolved:
     couples: Literal["none", "mean"]
     idle: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     notes: Sequence[str] = ()
+    per_block: Mapping[str, Sequence[float]] = field(default_factory=dict)
     data_dir: Path | None = None
 
 
@@ -181,6 +185,7 @@ def resolve(request: Request, registry: Registry) -> Resolved:
         encoder=_encoder(request),
     )
     rule_built = _build(cell)
+    effects = OptionEffects(rule, rule_built.network, cell.task)
     blocks = len(rule_built.network.blocks)
     own = dataclasses.replace(cell, blocks=None).build_network(Init(0)) if request.blocks else None
     usual = type(source)().options()
@@ -204,7 +209,8 @@ def resolve(request: Request, registry: Registry) -> Resolved:
         source,
         rule_built.network.couples,
         {name: why for name, why in idle(recipe).items() if name in request.recipe},
-        _notes(request, recipe, rule_built),
+        [*_notes(request, recipe, rule_built), *_idle_options(request, config, effects)],
+        effects.per_block(config),
         request.data_dir,
     )
 
@@ -231,6 +237,15 @@ def _notes(request: Request, recipe: Recipe, rule: Rule) -> list[str]:
     if "weight_decay" in request.recipe and recipe.weight_decay and not decays:
         notes.append(f"weight_decay cannot act: no parameter of rule {request.rule} decays.")
     return notes
+
+
+def _idle_options(request: Request, config: RuleConfig, effects: OptionEffects) -> list[str]:
+    """Return a sentence, with a remedy, for each option of the rule that was asked for in vain."""
+    return [
+        f"{effects.sentence(option, config)} {effects.remedy(option, config)}".rstrip()
+        for option in request.config
+        if effects.idle(config, option)
+    ]
 
 
 def _uses(rule: Rule, network: Network) -> bool:

@@ -17,14 +17,14 @@ class LeaderConfig(RuleConfig):
     selection: Literal["batch", "example", "epoch", "first_epoch", "random"] = param(
         "batch",
         help="When leaders are chosen: per batch, example or epoch; once, by the losses of the "
-        "first epoch; or at random in each step",
+        "first epoch; or at random in each step. It acts if leadership leaves followers",
     )
     rounding: Literal["round", "floor", "ceil"] = param(
         "round", help="Rounding of leadership times workers; at least one worker leads"
     )
     leader_loss: Literal["mean", "sum"] = param("mean", help="Reduction over the leaders")
     follow: Literal["probabilities", "logits"] = param(
-        "probabilities", help="What followers copy from their reference"
+        "probabilities", help="What followers copy from their reference, if leadership leaves any"
     )
     reference: Literal["best", "random", "mean"] = param(
         "best", help="Worker that followers copy: the best leader, a random leader, or their mean"
@@ -35,7 +35,10 @@ class GlobalConfig(LeaderConfig):
     """Weights of the local losses relative to the output loss."""
 
     lambda1: float = param(1.0, low=0.0, search=(0.0, 100.0), help="Weight of the leader loss")
-    lambda2: float = param(1.0, low=0.0, search=(0.0, 100.0), help="Weight of the follower loss")
+    lambda2: float = param(
+        1.0, low=0.0, search=(0.0, 100.0),
+        help="Weight of the follower loss, if leadership leaves followers",
+    )  # fmt: skip
 
 
 class UnitConfig(LeaderConfig):
@@ -47,5 +50,12 @@ class UnitConfig(LeaderConfig):
         "predict with, too), or relu(z). Convolutions always have relu(z)",
     )
     units: int = param(
-        1, low=1, help="Units (channels) per worker and class; their mean is the class score"
+        1,
+        low=1,
+        help="Units (channels) per worker and class, whose mean is the score; not with workers",
     )
+    workers: int | None = param(
+        None, low=1,
+        help="Workers per block, for many classes: groups of its channels (units), pooled to one "
+        "mean per class; none: a worker has `units` channels per class",
+    )  # fmt: skip

@@ -22,7 +22,9 @@ class Lfnn(UnitRule, GlobalLeaderRule):
         """Options of lfnn."""
 
         through_followers: bool = param(
-            False, help="Pass the output error through a block's followers to the blocks below"
+            False,
+            help="Pass the output error through a block's followers, if leadership leaves any, to "
+            "the blocks below",
         )
 
     config: Lfnn.Config

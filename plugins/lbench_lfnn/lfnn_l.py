@@ -8,7 +8,7 @@ from lbench.claims import Claims
 from lbench.config import RuleConfig, param
 from lbench.init import Init
 from lbench.network import Network
-from lbench_lfnn.config import LeaderConfig, UnitConfig
+from lbench_lfnn.config import UnitConfig
 from lbench_lfnn.network import LocalLeaderRule, UnitRule, couples
 
 
@@ -24,20 +24,22 @@ class LfnnL(UnitRule, LocalLeaderRule):
         """Options of lfnn_l."""
 
         lam: float = param(
-            1.0, low=0.0, search=(0.0, 100.0), help="Weight of the follower loss (λ)"
-        )
+            1.0, low=0.0, search=(0.0, 100.0),
+            help="Weight of the follower loss (λ), if leadership leaves followers",
+        )  # fmt: skip
 
     config: LfnnL.Config
 
     @classmethod
     def claims(cls, config: RuleConfig, network: Network) -> Claims:
+        options = cast(LfnnL.Config, config)
         depth = network.block_depth - 1
         return Claims(
             transport="full" if depth else "none",
             backward_depth=depth,
             update_locked=False,
             global_error="none",
-            couples=couples(cast(LeaderConfig, config), network),
+            couples=couples(options, network, options.workers),
         )
 
     def build(self, init: Init) -> None:

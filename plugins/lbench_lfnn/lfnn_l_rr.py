@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, cast
+from typing import Any, ClassVar, cast
 
 from torch import nn
 
@@ -11,6 +11,7 @@ from lbench.config import RuleConfig, param
 from lbench.init import Init
 from lbench.network import Network
 from lbench.recipe import Recipe
+from lbench.task import Task
 from lbench_lfnn.config import LeaderConfig
 from lbench_lfnn.network import LocalLeaderRule, couples
 from lbench_lfnn.workers import ReadoutWorkers
@@ -36,11 +37,31 @@ class LfnnLRr(LocalLeaderRule):
             8.0, low=0.25, high=64.0, log=True, help="Factor on a readout's logits"
         )
         lam: float = param(
-            1.0, low=0.0, search=(0.0, 100.0), help="Weight of the follower loss (λ)"
-        )
+            1.0, low=0.0, search=(0.0, 100.0),
+            help="Weight of the follower loss (λ), if leadership leaves followers",
+        )  # fmt: skip
 
     config: LfnnLRr.Config
     trained_readouts: ClassVar[bool] = False
+
+    @classmethod
+    def worker_counts(cls, config: RuleConfig, network: Network, task: Task) -> list[int]:
+        return [cast(LfnnLRr.Config, config).workers] * len(network.blocks)
+
+    @classmethod
+    def effective(cls, config: RuleConfig, network: Network, task: Task) -> dict[str, Any]:
+        acting = super().effective(config, network, task)
+        if not any(block.convolutional for block in network.blocks):
+            del acting["pool"]
+        return acting
+
+    @classmethod
+    def remedy(cls, option: str, config: RuleConfig, network: Network, task: Task) -> str:
+        if option == "pool":
+            return "It acts on blocks with feature maps."
+        if cast(LfnnLRr.Config, config).workers == 1:
+            return "A single worker always leads: add --set workers=5."
+        return super().remedy(option, config, network, task)
 
     @classmethod
     def claims(cls, config: RuleConfig, network: Network) -> Claims:

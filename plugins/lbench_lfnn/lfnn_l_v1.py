@@ -14,7 +14,7 @@ from lbench.init import Init
 from lbench.network import Network
 from lbench.rule import Group, LocalRule, differentiate, trained
 from lbench.step import Step
-from lbench.task import Batch
+from lbench.task import Batch, Task
 
 
 class LfnnLV1(LocalRule):
@@ -50,6 +50,12 @@ class LfnnLV1(LocalRule):
         gate_steps: int = param(4, low=1, help="Updates of the gate per step")
 
     config: LfnnLV1.Config
+
+    @classmethod
+    def per_block(cls, config: RuleConfig, network: Network, task: Task) -> dict[str, list[int]]:
+        """Return the workers behind the last block; leaders are pairs with examples."""
+        workers = cast(LfnnLV1.Config, config).workers
+        return {"workers": [0] * (len(network.blocks) - 1) + [workers]}
 
     @classmethod
     def claims(cls, config: RuleConfig, network: Network) -> Claims:

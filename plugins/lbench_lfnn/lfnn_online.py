@@ -5,9 +5,11 @@ from __future__ import annotations
 from torch import Tensor
 from torch.nn import functional as F
 
-from lbench.config import param
+from lbench.config import RuleConfig, param
 from lbench.init import Init
+from lbench.network import Network
 from lbench.recipe import Recipe
+from lbench.task import Task
 from lbench_lfnn.binary import BinaryWorkers
 from lbench_lfnn.block_diagonal import split_by_class
 from lbench_lfnn.config import GlobalConfig
@@ -38,6 +40,16 @@ class LfnnOnline(GlobalLeaderRule):
         )  # fmt: skip
 
     config: LfnnOnline.Config
+
+    @classmethod
+    def worker_counts(cls, config: RuleConfig, network: Network, task: Task) -> list[int]:
+        """Return the number of workers of each class, per block."""
+        return [block.width // task.classes for block in network.blocks]
+
+    @classmethod
+    def per_block(cls, config: RuleConfig, network: Network, task: Task) -> dict[str, list[int]]:
+        numbers = super().per_block(config, network, task)
+        return {f"{name} of each class": row for name, row in numbers.items()}
 
     @classmethod
     def recipe(cls, default: Recipe, dataset: str, network: str) -> Recipe:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 from lbench.claims import Claims
 from lbench.config import RuleConfig, param
@@ -10,7 +10,8 @@ from lbench.init import Init
 from lbench.network import Network, spatial_mean
 from lbench.rule import GradientRule, Grads, differentiate
 from lbench.step import Step
-from lbench.task import Batch
+from lbench.task import Batch, Task
+from lbench_lfnn.acting import acting_options, leader_remedy, leaders_per_block
 from lbench_lfnn.config import LeaderConfig
 from lbench_lfnn.network import couples
 from lbench_lfnn.selection import Selection
@@ -45,10 +46,23 @@ class LfnnV2(GradientRule):
         )
         workers: int = param(32, low=1, help="Heads on the last block")
         lam: float = param(
-            1.0, low=0.0, search=(0.0, 100.0), help="Weight of the follower loss (λ)"
-        )
+            1.0, low=0.0, search=(0.0, 100.0),
+            help="Weight of the follower loss (λ), if leadership leaves followers",
+        )  # fmt: skip
 
     config: LfnnV2.Config
+
+    @classmethod
+    def per_block(cls, config: RuleConfig, network: Network, task: Task) -> dict[str, list[int]]:
+        return leaders_per_block(_counts(config, network), cast(LfnnV2.Config, config))
+
+    @classmethod
+    def effective(cls, config: RuleConfig, network: Network, task: Task) -> dict[str, Any]:
+        return acting_options(_counts(config, network), cast(LfnnV2.Config, config))
+
+    @classmethod
+    def remedy(cls, option: str, config: RuleConfig, network: Network, task: Task) -> str:
+        return leader_remedy(option, _counts(config, network), cast(LfnnV2.Config, config))
 
     @classmethod
     def claims(cls, config: RuleConfig, network: Network) -> Claims:
@@ -80,3 +94,8 @@ class LfnnV2(GradientRule):
 
     def after_step(self, s: Step) -> None:
         self.selection.after_step(s)
+
+
+def _counts(config: RuleConfig, network: Network) -> list[int]:
+    """Return the number of workers per block: all are heads on the last one."""
+    return [0] * (len(network.blocks) - 1) + [cast(LfnnV2.Config, config).workers]

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lbench.claims import Claims
 from lbench.config import RuleConfig
+from lbench.errors import UsageError
 from lbench.init import Init
 from lbench.network import Network
 from lbench.rule import GradientRule, Grads, LocalRule, Rule, View, differentiate, trained
 from lbench.step import Step
-from lbench.task import Batch
+from lbench.task import Batch, Task
+from lbench_lfnn.acting import acting_options, leader_remedy, leaders_per_block
 from lbench_lfnn.config import GlobalConfig, LeaderConfig, UnitConfig
+from lbench_lfnn.pooled import PooledWorkers
 from lbench_lfnn.selection import Selection, selections
 from lbench_lfnn.workers import UnitWorkers, Workers, leaders
 
@@ -24,6 +27,26 @@ class LeaderFollowerRule(Rule):
 
     config: LeaderConfig
     workers: list[Workers]
+
+    @classmethod
+    def worker_counts(cls, config: RuleConfig, network: Network, task: Task) -> list[int]:
+        """Return the number of workers of each block."""
+        raise NotImplementedError
+
+    @classmethod
+    def per_block(cls, config: RuleConfig, network: Network, task: Task) -> dict[str, list[int]]:
+        counts = cls.worker_counts(config, network, task)
+        return leaders_per_block(counts, cast(LeaderConfig, config))
+
+    @classmethod
+    def effective(cls, config: RuleConfig, network: Network, task: Task) -> dict[str, Any]:
+        counts = cls.worker_counts(config, network, task)
+        return acting_options(counts, cast(LeaderConfig, config))
+
+    @classmethod
+    def remedy(cls, option: str, config: RuleConfig, network: Network, task: Task) -> str:
+        counts = cls.worker_counts(config, network, task)
+        return leader_remedy(option, counts, cast(LeaderConfig, config))
 
     def build(self, init: Init) -> None:
         """Create the selections; a subclass sets ``workers`` before it calls this."""
@@ -45,11 +68,56 @@ class UnitRule(LeaderFollowerRule):
     """A leader-follower rule with workers whose units are logits."""
 
     config: UnitConfig
-    workers: list[UnitWorkers]  # type: ignore[assignment]
+
+    @classmethod
+    def worker_counts(cls, config: RuleConfig, network: Network, task: Task) -> list[int]:
+        options = cast(UnitConfig, config)
+        size = task.classes * options.units
+        return [options.workers or block.width // size for block in network.blocks]
+
+    @classmethod
+    def effective(cls, config: RuleConfig, network: Network, task: Task) -> dict[str, Any]:
+        options = cast(UnitConfig, config)
+        acting = super().effective(config, network, task)
+        if all(block.convolutional for block in network.blocks):
+            del acting["forward"]
+        if options.workers:
+            del acting["units"]
+        return acting
+
+    @classmethod
+    def remedy(cls, option: str, config: RuleConfig, network: Network, task: Task) -> str:
+        options = cast(UnitConfig, config)
+        if option == "forward":
+            return "It acts on fully connected blocks."
+        if option == "units":
+            return "Leave out workers, which replaces it."
+        if options.workers is None and max(cls.worker_counts(config, network, task)) < 2:
+            size = task.classes * options.units
+            return (
+                f"A worker takes {size:,} channels here, so a block of {5 * size:,} has five. Add "
+                "--set workers=5, which pools groups of channels to the classes, or choose rule "
+                "lfnn_l_rr or lfnn_l_head, or wider blocks (--net widths=…)."
+            )
+        return super().remedy(option, config, network, task)
 
     def build(self, init: Init) -> None:
-        blocks = self.network.blocks
-        self.workers = [UnitWorkers(block, self.task.classes, self.config) for block in blocks]
+        blocks, classes = self.network.blocks, self.task.classes
+        if self.config.workers is None:
+            self.workers = [UnitWorkers(block, classes, self.config) for block in blocks]
+        else:
+            if self.config.units > 1:
+                raise UsageError(
+                    "units and workers are two ways to divide a block into workers.",
+                    "Leave out one of them.",
+                )
+            shapes = self.network.shapes(self.task.shape)
+            pooled = [
+                PooledWorkers(block, tuple(shapes[block.layers[-1].name]), classes, self.config)
+                for block in blocks
+            ]
+            self.poolings = nn.ModuleList(workers.pooling for workers in pooled)
+            self.workers = [*pooled]
         super().build(init)
 
 
@@ -90,7 +158,7 @@ class GlobalLeaderRule(LeaderFollowerRule, GradientRule):
             backward_depth="full",
             update_locked=True,
             global_error="vector",
-            couples=couples(cast(LeaderConfig, config), network),
+            couples=couples(cast(LeaderConfig, config), network, getattr(config, "workers", None)),
         )
 
     def build(self, init: Init) -> None:

@@ -204,6 +204,19 @@ def require_multiple(name: str, width: int, size: int, description: str) -> None
         )
 
 
+def require_forward_relu(block: Block, config: UnitConfig, setting: str) -> None:
+    """Raise an error if class scores are means of units that the options do not activate by ReLU.
+
+    Raises:
+        UsageError: the block is fully connected, and ``forward`` is not ``relu``.
+    """
+    if not block.convolutional and config.forward != "relu":
+        raise UsageError(
+            f"Workers with {setting} need forward=relu, not {config.forward}.",
+            f"Add --set forward=relu or leave out {setting}.",
+        )
+
+
 class UnitWorkers(Workers):
     """Workers whose units are logits.
 
@@ -232,11 +245,8 @@ class UnitWorkers(Workers):
         super().__init__(block.width // size, classes, config)
         self.units = config.units
         self.averaged = block.convolutional or config.units > 1
-        if config.units > 1 and not block.convolutional and config.forward != "relu":
-            raise UsageError(
-                f"Workers with units={config.units} need forward=relu, not {config.forward}.",
-                "Add --set forward=relu or --set units=1.",
-            )
+        if config.units > 1:
+            require_forward_relu(block, config, f"units={config.units}")
         self.forward = config.forward
         if self.averaged:
             require_relu(block)

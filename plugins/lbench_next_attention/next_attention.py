@@ -54,7 +54,8 @@ class NextAttention(Fa):
         )
         gate: bool = param(False, help="A neuron learns only in steps in which it gains attention")
         scale: Literal["initial", "none"] = param(
-            "initial", help="initial: one factor per map makes a'(w) as large as the initial w"
+            "initial",
+            help="initial: one factor per map makes a'(w) as large as the initial w, if q is not 2",
         )
 
     config: NextAttention.Config

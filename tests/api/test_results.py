@@ -21,6 +21,7 @@ def test_the_frames_cells_and_runs_have_the_numbers_of_the_results(trained: Trai
     assert row["test_error"] == pytest.approx(trained.bp.test_error.mean)
     assert row["test_error_low"] == pytest.approx(trained.bp.test_error.low)
     assert row["params_inf"] == 87_370
+    assert list(frames.cells["per_block"]) == ["", "workers 26; leaders 13"]
     runs = frames.runs
     assert len(runs) == 4
     mean = runs[runs["rule"] == "bp"]["test_error"].mean()
@@ -60,6 +61,8 @@ def test_results_are_compared_with_the_first(trained: Trained) -> None:
     by_id = compare("bp/", "lfnn_l/", home=trained.home)
     assert comparison.content == by_id.content
     assert comparison.content["differences"][0]["minus"] == trained.bp.cell
+    numbers = [cell["per_block"] for cell in comparison.content["cells"]]
+    assert numbers == [{}, {"workers": [26, 26], "leaders": [13, 13]}]
     frame = comparison.frame()
     assert frame["test_error.mean"].notna().all()
     assert "2 minus 1" in str(comparison.differences())

@@ -9,6 +9,7 @@ import pytest
 
 from lbench.api.training import run, seeds_of
 from lbench.errors import UsageError
+from lbench.rundir import RunDir
 from tests.api.conftest import Trained
 from tests.training.helper import lbench_run
 
@@ -27,6 +28,19 @@ def test_the_command_line_reports_the_runs_of_the_function(trained: Trained) -> 
     content = lbench_run(*words, home=trained.home)
     assert content["cell"] == trained.lfnn.cell
     assert all(run["cached"] for run in content["runs"])
+
+
+def test_numbers_per_block_are_in_results_tables_and_run_directories(trained: Trained) -> None:
+    numbers = {"workers": [26, 26], "leaders": [13, 13]}
+    assert trained.lfnn.per_block == trained.lfnn.content["per_block"] == numbers
+    spec = RunDir(trained.lfnn.run_dirs[0]).spec()
+    assert spec is not None
+    assert spec["per_block"] == numbers
+    table = str(trained.lfnn.table())
+    assert "workers per block" in table
+    assert "leaders per block" in table
+    assert trained.bp.per_block == {}
+    assert "per block" not in str(trained.bp.table())
 
 
 def test_a_finished_run_is_not_trained_again(trained: Trained) -> None:

@@ -93,6 +93,7 @@ def test_a_rule_shows_claims_options_and_published_numbers() -> None:
     assert "272K-275K parameters, network not stated" in text
     content = parsed("rules", "bp")
     assert content["claims"]["backward_depth"] == "full"
+    assert content["claims"]["per_block"] == {}
     assert content["published"][0]["source"]
 
 
@@ -101,6 +102,7 @@ def test_published_numbers_with_other_options_are_counted() -> None:
     assert {option["name"] for option in content["options"]} >= {"leadership"}
     at_defaults = [row for row in content["published"] if row["setting"] == "leadership=0.7"]
     text = call("rules", "lfnn_l")
+    assert "workers per block 26" in text
     assert f"{len(content['published']) - len(at_defaults)} more with other options" in text
     assert "0.7" in text
 

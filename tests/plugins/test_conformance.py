@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from lbench.registry import registry
-from lbench.testing import RuleConformance, Subject, conform
+from lbench.testing import CHECKS, RuleConformance, Subject, conform, examine
 
 # These are hundreds of tests, and the code that they run is covered by other tests.
 pytestmark = [pytest.mark.no_cover, pytest.mark.usefixtures("forked_resuming")]
@@ -35,6 +35,14 @@ for rule in registry().rules:
     costly = [f"test_{check}" for check in COSTLY if check not in QUICK.get(rule, ())]
     members = {"rule": rule, **{name: thorough(name) for name in costly}}
     globals()[f"Test_{rule}"] = type(f"Test_{rule}", (RuleConformance,), members)
+
+
+@pytest.mark.parametrize("rule", ["lfnn_l_head", "lfnn_v2", "dgl"])
+def test_every_option_acts(rule: str) -> None:
+    """Options of all other rules are tried by the slow test."""
+    (check,) = (check for check in CHECKS if check.name == "every_option_acts")
+    result = examine(check, Subject(rule, quick=False))
+    assert result.status == "passed", result.detail
 
 
 @pytest.mark.slow

@@ -74,6 +74,7 @@ def write_run(
         "spec": spec,
         "params": {"inf": 274_570, "aux": 0, "fix": 0},
         "claims": {"bp_free": True, "backward_depth": 0, "update_locked": False},
+        "per_block": {"workers": [26, 26], "leaders": [18, 18]},
         "data": {
             "title": task["dataset"].upper(),
             "variant": "canonical",

@@ -58,7 +58,7 @@ def run_dirs(home: Home) -> list[RunDir]:
             cell, run = read(run_dir, home.runs)
             assert (run.pop("audit"), run.pop("contradictions")) == (None, [])
             del run["step_memory_mib"], run["step_flops"], run["core_share"]
-            del run["predict_flops"]
+            del run["predict_flops"], cell["per_block"]
             for table, row in (("lbench_cells", cell), ("lbench_runs", run)):
                 values = [json.dumps(v) if isinstance(v, dict) else v for v in row.values()]
                 marks = ", ".join("?" * len(row))
@@ -82,6 +82,7 @@ def test_old_rows_stay_without_an_audit(home: Home, run_dirs: list[RunDir]) -> N
         (cell,) = record.cells()
         rows = record.runs(cell)
         assert cell.claims == {"bp_free": True, "backward_depth": 0, "update_locked": False}
+        assert cell.per_block is None
         assert [row.test_error for row in rows] == [1.8, 1.85]
         assert [(row.audit, row.contradictions) for row in rows] == [(None, [])] * 2
         with record._engine.connect() as connection:

@@ -427,3 +427,71 @@ def test_an_installed_search_takes_one_of_its_rules_although_another_has_more_op
     assert [point.rule for point in plan.points] == [rule]
     (space,) = plan.spaces.values()
     assert ("lambda1" in space) == (rule == "lfnn")
+
+
+ONE_WORKER: dict[str, Any] = {"net.widths": [10]}
+"""A convolution of one channel per class of digits: one worker of lfnn_l, which always leads."""
+SHARES = (0.1, 0.5, 1.0)
+
+
+def flat(*arms: Arm, **changes: Any) -> StudyPlan:
+    return make_plan(*arms, networks=("cnn",), **changes)
+
+
+def test_an_axis_over_an_option_that_cannot_act_is_refused_with_what_would_do() -> None:
+    arm = Arm("lfnn_l", settings=ONE_WORKER, axes={"leadership": SHARES})
+    with pytest.raises(UsageError) as raised:
+        flat(arm)
+    assert raised.value.message == (
+        "At lfnn_l/digits/cnn/leadership=0.1: Option leadership cannot act: the values 0.1, 0.5, "
+        "1.0 give the same rule here (workers per block: 1; leaders per block: 1)."
+    )
+    for words in ("--set workers=5", "lfnn_l_rr", "lfnn_l_head", "--net widths"):
+        assert words in raised.value.hint
+    flat(replace(arm, settings={"net.widths": [20]}))
+    flat(replace(arm, settings={**ONE_WORKER, "workers": 2}))
+    flat(replace(arm, rule="lfnn_l_rr"))
+
+
+def test_leadership_is_refused_if_no_number_of_leaders_changes_within_the_range() -> None:
+    """Two workers have one leader up to a leadership of 0.7."""
+    settings = {"net.widths": [20]}
+    flat(Arm("lfnn_l", settings=settings, axes={"leadership": (0.1, 0.7, 0.8)}))
+    with pytest.raises(UsageError, match=r"workers per block: 2; leaders per block: 1") as raised:
+        flat(Arm("lfnn_l", settings=settings, axes={"leadership": (0.1, 0.7)}))
+    assert "in steps of 0.5" in raised.value.hint
+
+
+def test_arms_that_are_the_same_rule_are_refused_like_an_axis() -> None:
+    arms = [
+        Arm("lfnn_l", name=f"{share}", settings={**ONE_WORKER, "leadership": share})
+        for share in SHARES
+    ]
+    with pytest.raises(UsageError, match="leadership cannot act"):
+        flat(*arms)
+
+
+def test_an_option_needs_to_act_at_some_values_of_the_other_axes_only() -> None:
+    axes = {"leadership": (0.5, 1.0), "lam": (0.0, 1.0)}
+    flat(Arm("lfnn_l", settings={"net.widths": [20]}, axes=axes))
+    with pytest.raises(UsageError, match=r"lam cannot act: the values 0\.0, 1\.0 give"):
+        flat(Arm("lfnn_l", settings={"leadership": 1.0}, axes={"lam": (0.0, 1.0)}))
+
+
+def test_a_search_refuses_named_options_that_cannot_act_and_leaves_out_others() -> None:
+    arm = Arm("lfnn_l", settings=ONE_WORKER)
+    for search in (Search(only=("leadership",)), Search(space={"leadership": (0.1, 1.0)})):
+        with pytest.raises(UsageError, match=r"leadership cannot act: the values 0\.1"):
+            flat(arm, search=search)
+    plan = flat(arm, search=Search())
+    (space,) = plan.spaces.values()
+    assert set(space) == {"lr", "weight_decay", "optimizer"}
+    assert len(plan.notes) == 1
+    assert "not searched, because it cannot act here: leadership, selection" in plan.notes[0]
+
+
+def test_an_option_that_acts_with_a_searched_one_is_searched() -> None:
+    """Leadership cannot act at the default number of workers, which is searched too."""
+    search = Search(only=("leadership",), space={"workers": (1, 2)})
+    plan = flat(Arm("lfnn_l", settings=ONE_WORKER), search=search)
+    assert {"leadership", "workers"} <= set(plan.spaces["lfnn_l/digits/cnn"])

@@ -24,6 +24,8 @@ from . import wrong
 COSTLY = {"claims_equal_measurements", "learns", "resumes_in_a_new_process"}
 """Checks of a tenth of a second and more; without slow tests they run only on rules that no
 cheaper check fails on."""
+FULL = {"every_option_acts"}
+"""Checks of the full form alone."""
 RULES = pytest.mark.parametrize("rule", [*wrong.RIGHT, *wrong.WRONG], ids=lambda cls: cls.__name__)
 CHECK = {check.name: check for check in CHECKS}
 
@@ -43,7 +45,7 @@ def test_a_wrong_rule_fails_its_checks_and_no_other(rule: type[Rule]) -> None:
     if not expected <= COSTLY:
         expected = expected - COSTLY
     names = [name for name in CHECK if name not in COSTLY or name in expected]
-    outcomes = [outcome(name, rule) for name in names]
+    outcomes = [outcome(name, rule, quick=name not in FULL) for name in names]
     failed = {result.check for result in outcomes if result.status == "failed"}
     assert failed == expected, outcomes
 
@@ -53,7 +55,7 @@ def test_a_wrong_rule_fails_its_checks_and_no_other(rule: type[Rule]) -> None:
 @pytest.mark.usefixtures("forked_resuming")
 def test_a_wrong_rule_fails_costly_checks_too_and_no_other(rule: type[Rule]) -> None:
     failed = {result.check for result in conform(subject(rule)) if result.status == "failed"}
-    assert failed == wrong.WRONG.get(rule, set())
+    assert failed == wrong.WRONG.get(rule, set()) - FULL
 
 
 def test_every_check_has_a_rule_that_fails_it() -> None:
@@ -199,3 +201,53 @@ def test_each_choice_of_each_option_makes_the_round_trip() -> None:
             fast: bool = param(False)
 
     assert outcome("options_round_trip", Many).detail == "5 sets of options"
+
+
+def test_an_option_without_effect_is_reported_with_the_networks() -> None:
+    assert outcome("every_option_acts", wrong.DeadOption, quick=False).detail == (
+        "strength changes nothing on mlp, cnn, resnet, mixer"
+    )
+    quick = outcome("every_option_acts", wrong.DeadOption)
+    assert (quick.status, quick.detail) == ("skipped", "the full form tries the options")
+
+
+def test_an_option_that_needs_another_one_names_it_in_its_help() -> None:
+    assert outcome("every_option_acts", wrong.NeedsAnother, quick=False).detail == (
+        "spread acts only with another noise, such as True, which its help does not say"
+    )
+
+    class SaysSo(wrong.NeedsAnother):
+        class Config(wrong.NeedsAnother.Config):
+            spread: float = param(0.1, low=0.0, high=1.0, help="Standard deviation, with noise")
+
+    result = outcome("every_option_acts", SaysSo, quick=False)
+    assert (result.status, result.detail) == ("passed", "2 options, spread with noise=True")
+
+
+def test_an_option_may_act_on_one_network_and_in_the_second_epoch_alone() -> None:
+    class Late(wrong.Plain):
+        class Config(RuleConfig):
+            late: float = param(1.0, low=0.5, high=2.0)
+            maps: float = param(1.0, low=0.5, high=2.0)
+
+        def loss(self, batch: Batch, s: Step) -> torch.Tensor:
+            convolutional = self.network.blocks[0].convolutional
+            factor = self.config.maps if convolutional else 1.0
+            return super().loss(batch, s) * factor * (self.config.late if s.epoch else 1.0)
+
+    assert outcome("every_option_acts", Late, quick=False).detail == "2 options"
+
+
+def test_an_option_that_is_not_searched_need_not_change_results() -> None:
+    class Faster(wrong.Plain):
+        class Config(RuleConfig):
+            parts: int = param(1, low=1, searched=False)
+
+    assert outcome("every_option_acts", Faster, quick=False).status == "skipped"
+
+
+def test_options_that_a_rule_calls_equal_are_compared() -> None:
+    detail = outcome("equal_options_are_the_same_rule", wrong.CallsEqual).detail
+    assert detail.startswith("on mlp factor=2.0 gives another network.blocks.0.layer.affine.weight")
+    detail = outcome("equal_options_are_the_same_rule", wrong.NumbersOfOneBlock).detail
+    assert detail == "on mlp there are 1 numbers of workers for 2 blocks"

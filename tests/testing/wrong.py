@@ -18,7 +18,7 @@ from lbench.init import Init
 from lbench.network import Network, spatial_mean
 from lbench.rule import GradientRule, Grads, Group, LocalRule, Rule, View, trained
 from lbench.step import Step
-from lbench.task import Batch
+from lbench.task import Batch, Task
 
 
 class Heads(LocalRule):
@@ -105,6 +105,54 @@ class LooseOptions(Plain):
     class Config(RuleConfig):
         model_config = pydantic.ConfigDict(extra="ignore")
         scale: float = param(1.0)
+
+
+class DeadOption(Plain):
+    """A rule with an option that its step does not read."""
+
+    class Config(RuleConfig):
+        strength: float = param(0.5, low=0.0, high=1.0, help="Strength")
+
+
+class NeedsAnother(Plain):
+    """A rule with an option that acts only with another one, which its help does not say."""
+
+    class Config(RuleConfig):
+        noise: bool = param(False, help="Add noise to the gradients")
+        spread: float = param(0.1, low=0.0, high=1.0, help="Standard deviation of it")
+
+    config: Config
+
+    def gradients(self, batch: Batch, s: Step) -> Grads:
+        grads = super().gradients(batch, s)
+        if not self.config.noise:
+            return grads
+        spread = self.config.spread
+        return {name: g + spread * s.noise(name, g.shape).to(g) for name, g in grads.items()}
+
+
+class CallsEqual(Plain):
+    """A rule that calls all values of its option equal, although they are not."""
+
+    class Config(RuleConfig):
+        factor: float = param(1.0, low=0.5, high=2.0, help="Factor on the loss")
+
+    config: Config
+
+    @classmethod
+    def effective(cls, config: RuleConfig, network: Network, task: Task) -> Mapping[str, Any]:
+        return {}
+
+    def loss(self, batch: Batch, s: Step) -> Tensor:
+        return super().loss(batch, s) * self.config.factor
+
+
+class NumbersOfOneBlock(Plain):
+    """A rule with one number for all blocks."""
+
+    @classmethod
+    def per_block(cls, config: RuleConfig, network: Network, task: Task) -> dict[str, list[int]]:
+        return {"workers": [5]}
 
 
 class CrashesOnMixer(Plain):
@@ -326,12 +374,17 @@ class Modest(Plain):
 
 RIGHT: list[type[Rule]] = [Heads, ClosedForm, Plain, Noisy]
 
+ACTS, EQUAL = "every_option_acts", "equal_options_are_the_same_rule"
 CLAIMS, RESUMES = "claims_equal_measurements", "resumes_in_a_new_process"
 WRONG: dict[type[Rule], set[str]] = {
-    RequiredOption: {"builds_from_defaults", "learns", RESUMES},
-    LossyOption: {"options_round_trip"},
-    LossyChoice: {"options_round_trip"},
-    LooseOptions: {"unknown_options_refused"},
+    RequiredOption: {"builds_from_defaults", ACTS, "learns", RESUMES},
+    LossyOption: {"options_round_trip", ACTS},
+    LossyChoice: {"options_round_trip", ACTS},
+    LooseOptions: {"unknown_options_refused", ACTS},
+    DeadOption: {ACTS},
+    NeedsAnother: {ACTS},
+    CallsEqual: {EQUAL},
+    NumbersOfOneBlock: {EQUAL},
     CrashesOnMixer: {"networks_train"},
     RefusesWithoutHint: {"networks_train"},
     RefusesAll: {"builds_from_defaults", "networks_train"},

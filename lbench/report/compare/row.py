@@ -71,6 +71,7 @@ class Row:
             "test_error_at_best_val": self.at_best_val and self.at_best_val.as_dict(),
             "sampling_ci95": self.sampling and list(self.sampling),
             "params": {"inf": cell.params_inf, "aux": cell.params_aux, "fix": cell.params_fix},
+            "per_block": cell.per_block,
             **{q.name: self.measured[q.name] for q in SHOWN if q.compared},
             **{q.ratio: self.ratios[q.name] for q in SHOWN if q.ratio},
             "audit": self.audit,
