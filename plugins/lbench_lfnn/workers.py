@@ -183,7 +183,7 @@ class Workers:
         return total
 
 
-def require_multiple(name: str, width: int, size: int, description: str) -> None:
+def require_multiple(name: str, width: int, size: int, description: str, remedy: str = "") -> None:
     """Raise an error if the width of a block or layer is not a multiple of ``size``.
 
     Args:
@@ -191,6 +191,7 @@ def require_multiple(name: str, width: int, size: int, description: str) -> None
         width: its width.
         size: the number that has to divide the width.
         description: the size in words, for the message.
+        remedy: what would do too, at the end of the hint.
 
     Raises:
         UsageError: the width is not a multiple of ``size``.
@@ -200,7 +201,7 @@ def require_multiple(name: str, width: int, size: int, description: str) -> None
         fits = f"{below} or {above}" if below else f"{above}"
         raise UsageError(
             f"Block {name!r} has width {width}, which is not a multiple of {description}.",
-            f"Choose a width of {fits}, for example by --net widths=…,{above},…",
+            f"Choose a width of {fits}, for example by --net widths=…,{above},…{remedy}",
         )
 
 
@@ -240,7 +241,11 @@ class UnitWorkers(Workers):
     def __init__(self, block: Block, classes: int, config: UnitConfig) -> None:
         size = classes * config.units
         require_multiple(
-            block.name, block.width, size, f"{classes} classes x {config.units} units per class"
+            block.name,
+            block.width,
+            size,
+            f"{classes} classes x {config.units} units per class",
+            "; or add --set workers=5, which pools groups of channels to the classes",
         )
         super().__init__(block.width // size, classes, config)
         self.units = config.units
