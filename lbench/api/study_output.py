@@ -83,7 +83,7 @@ def cost_table(devices: list[str], cost: StudyCost) -> Table:
     processes = counted(len(devices), "worker process", "worker processes")
     notes = [
         f"{_hours(devices, cost)}; {duration(cost.seconds)} on {processes}, with their start and "
-        "the report. Pruned trials are estimated to take less than a run."
+        "the report. A point whose runs another point has costs nothing."
     ]
     names = ["configuration", "runs", "one run", "all runs"]
     return Table(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lbench.studies.definition import Point
 from lbench.studies.space import trial_count
@@ -82,12 +82,25 @@ def study_cost(plan: StudyPlan, costs: Mapping[str, Cost], workers: int = 1) -> 
         workers: number of worker processes.
     """
     audited: set[str] = set()
-    points = {
-        point.key: _point_cost(plan, point, costs[point.key], audited)
-        for point in plan.points
-        if point.key in costs
-    }
+    counted: set[str] = set()
+    points = {}
+    for point in plan.points:
+        if point.key not in costs:
+            continue
+        cost = _point_cost(plan, point, costs[point.key], audited)
+        runs = repr((plan.resolved[point.key].cell.fingerprint, plan.budgets.get(point.key)))
+        if runs in counted and _repeatable(plan):
+            # Runs that another point has are not trained again.
+            cost = replace(cost, run=0.0, seconds=0.0)
+        counted.add(runs)
+        points[point.key] = cost
     return StudyCost(points, workers, len(plan.points) - len(points))
+
+
+def _repeatable(plan: StudyPlan) -> bool:
+    """Return whether points with the same configuration have the same runs."""
+    search = plan.study.search
+    return search is None or search.sampler in ("qmc", "grid")
 
 
 def _point_cost(plan: StudyPlan, point: Point, cost: Cost, audited: set[str]) -> PointCost:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -64,6 +65,15 @@ def test_a_search_counts_its_trials_the_runs_of_the_defaults_and_their_audits() 
     first = next(iter(cost.points.values()))
     assert first.runs == 8 + 2 + 2
     assert first.seconds == pytest.approx(12 * first.run + USUAL_SECONDS)
+
+
+def test_runs_that_two_points_have_are_counted_once() -> None:
+    plan = make_plan()
+    first, second = plan.points
+    same = dict.fromkeys(plan.resolved, plan.resolved[first.key])
+    cost = study_cost(replace(plan, resolved=same), dict.fromkeys(same, COST))
+    assert cost.points[first.key].seconds > 0
+    assert (cost.points[second.key].runs, cost.points[second.key].seconds) == (2, 0)
 
 
 def test_a_point_without_a_timing_is_counted_and_costs_nothing() -> None:
