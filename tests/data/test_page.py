@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from lbench.cli.main import cli
 from lbench.data.split import labelled
 from lbench.registry import registry
-from lbench.statistics import continual
+from lbench_probes import continual
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "data.md").read_text()
