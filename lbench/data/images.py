@@ -174,7 +174,9 @@ def upright(
         unidentified = isinstance(error, UnidentifiedImageError)
         reason = "no image format that Pillow knows" if unidentified else str(error)
         raise DataError(
-            f"{name} cannot be decoded: {reason}.", "Replace or remove this file."
+            f"{name} cannot be decoded: {reason}.",
+            "Replace or remove this file, or leave it out with --skip-bad if the dataset has this "
+            "option.",
         ) from error
     if turn is not None:
         image = image.transpose(Image.Transpose[turn])
@@ -253,7 +255,7 @@ def to_rgb(image: Image.Image, rawmode: str, name: str) -> Image.Image:
             image.info["transparency"] = transparent * {"L;2": 85, "L;4": 17}.get(rawmode, 1)
         return on_white(image)
     if image.mode in PLAIN:
-        return image.convert("RGB")
+        return image if image.mode == "RGB" else image.convert("RGB")  # which would copy it
     raise DataError(
         f"{name} has pixels of mode {image.mode}, which cannot be read as 8-bit RGB: "
         f"{'their black and white are' if image.mode in ('I', 'F') else 'their colours are'} "

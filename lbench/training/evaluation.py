@@ -91,3 +91,23 @@ def evaluate(rule: Rule, data: DeviceData, precision: str) -> Evaluation:
         errors.append(100 * wrong[rows].sum().item() / len(segment))
         losses.append(F.cross_entropy(logits[rows], data.labels[rows]).item())
     return Evaluation(sum(errors) / len(errors), sum(losses) / len(losses), logits.half().cpu())
+
+
+def training_error(rule: Rule, data: DeviceData, precision: str) -> tuple[float, float]:
+    """Return error and mean loss on all examples, as ``evaluate`` does, without their logits.
+
+    The logits of ImageNet's training images would take 5 GB.
+    """
+    rule.eval()
+    wrong, losses = [], []
+    with torch.no_grad(), autocast(data.device, precision):
+        for x, target in data.walk(BATCH):
+            logits = rule.predict(x).float()
+            wrong.append(logits.argmax(1) != target)
+            losses.append(F.cross_entropy(logits, target, reduction="none"))
+    rule.train()
+    all_wrong, all_losses = torch.cat(wrong), torch.cat(losses)
+    parts = [slice(segment.start, segment.stop) for segment in data.segments]
+    errors = [100 * all_wrong[part].sum().item() / len(all_wrong[part]) for part in parts]
+    means = [all_losses[part].mean().item() for part in parts]
+    return sum(errors) / len(errors), sum(means) / len(means)

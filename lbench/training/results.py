@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -17,7 +18,7 @@ from lbench.rule import Rule
 from lbench.rundir import RunDir, damaged, without_nan, write_json
 from lbench.training.cell import Cell
 from lbench.training.clock import Clock
-from lbench.training.evaluation import Evaluation, evaluate, predict_flops
+from lbench.training.evaluation import Evaluation, evaluate, predict_flops, training_error
 from lbench.training.full_audit import full_audit
 from lbench.training.glances import Glances
 from lbench.training.trainer import DivergedError, Trainer
@@ -45,15 +46,15 @@ def finish(
     """
     rule, clock, precision, best = trainer.rule, trainer.clock, trainer.precision, trainer.best
     with clock.measure("evaluation"):
-        train = evaluate(rule, trainer.batches.data, precision)
-        if not train.finite:
-            raise DivergedError(trainer.index, train.loss, "training loss")
+        train_error, train_loss = training_error(rule, trainer.batches.data, precision)
+        if not math.isfinite(train_loss):
+            raise DivergedError(trainer.index, train_loss, "training loss")
     write_weights(run_dir.path / LAST, rule.state_dict(), about)
     if best is not None:
         write_weights(run_dir.path / BEST, best.weights, about)
     result = {
         **result_so_far(trainer, "finished", None),
-        "train_error": train.error,
+        "train_error": train_error,
         "predict_flops": predict_flops(rule, trainer.batches.data, precision),
     }
     if not trial:

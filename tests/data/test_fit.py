@@ -13,6 +13,7 @@ from PIL import Image
 
 from lbench.data.crop_box import NUMBERS
 from lbench.data.fit import Fit, RandomCrop
+from lbench.data.imagenet import Imagenet, Imagenet1Pct
 from lbench.data.images import decode
 from lbench.errors import DataError
 from tests.data.streaming import photograph
@@ -107,6 +108,13 @@ def test_an_image_of_the_right_size_is_unchanged() -> None:
     pixels = photograph(4, 32, 32)
     Image.fromarray(pixels).save(file, format="PNG")
     assert np.array_equal(Fit(32, 32).decode(file.getvalue(), "image"), pixels.transpose(2, 0, 1))
+
+
+def test_imagenet_is_resized_to_256_pixels_before_224_are_cropped() -> None:
+    assert Imagenet().fit == Fit(224, 256)
+    assert Imagenet(size=64).fit == Fit(64, 73)
+    assert Imagenet(size=64, resize=64).fit == Fit(64, 64)
+    assert Imagenet1Pct(size=64).options() == {"size": 64}
 
 
 @pytest.mark.parametrize("share", [0.2, 0.6, 0.95])
