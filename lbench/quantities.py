@@ -30,6 +30,7 @@ class Quantity:
         title: its row in the table of one configuration, and its mean in MLflow's parent run; ""
             for neither. The unit follows the title.
         column: its column in tables of several configurations, likewise.
+        optional: whether tables leave out its row where no run has a value.
         compared: whether ``lbench compare`` has it.
         ratio: name of its ratio to the first configuration of a comparison; "" for none.
         mlflow: what stands in front of its name in MLflow, which draws ``system/`` on a separate
@@ -48,6 +49,7 @@ class Quantity:
     over_seeds: Literal["mean", "largest", "least"] | None = None
     title: str = ""
     column: str = ""
+    optional: bool = False
     compared: bool = True
     ratio: str = ""
     mlflow: str | None = "system/"
@@ -124,8 +126,14 @@ QUANTITIES = (
     Quantity("train_error", "%", title="train error", mlflow=""),
     # MLflow has this one as a curve over the epochs.
     Quantity("val_error", "%", title="validation error", mlflow=None, objective=True),
+    Quantity("val_error_top5", "%", title="top-5 validation error", optional=True, mlflow=None),
     Quantity("test_error", "%", mlflow=""),
     Quantity("test_error_at_best_val", "%", title="at best validation", mlflow=""),
+    Quantity(
+        "test_error_top5_at_best_val", "%", title="top-5 error at best validation", optional=True,
+        mlflow="",
+    ),
+    Quantity("test_error_top5", "%", title="top-5 error", optional=True, mlflow=""),
     Quantity("best_epoch", whole=True, mlflow=""),
     Quantity("epochs", whole=True),
     Quantity("steps", whole=True),

@@ -57,6 +57,7 @@ class Results:
             row.as_dict()
             | as_columns("test_error", row.test)
             | as_columns("test_error_at_best_val", row.at_best_val)
+            | as_columns("test_error_top5", row.top5)
             for row in rows(self._pairs)
         ]
         for row in content:

@@ -17,12 +17,11 @@ def describe(resolved: Resolved, outcomes: list[RunOutcome]) -> dict[str, Any]:
     """Return the object, with errors in percent, times in seconds and memory in MiB."""
     cell = resolved.cell
     config = cell.config.model_dump(mode="json")
-    errors = [
-        outcome.result["test_error"]
-        for outcome in outcomes
-        if outcome.result["status"] == "finished"
-    ]
-    test = error_interval(errors, len(resolved.dataset.test))
+    finished = [o.result for o in outcomes if o.result["status"] == "finished"]
+    test, top5 = (
+        error_interval((result.get(name) for result in finished), len(resolved.dataset.test))
+        for name in ("test_error", "test_error_top5")
+    )
     return {
         "rule": cell.rule,
         "config": config,
@@ -43,6 +42,7 @@ def describe(resolved: Resolved, outcomes: list[RunOutcome]) -> dict[str, Any]:
         "cell": cell.id,
         "runs": [_run_json(outcome) for outcome in outcomes],
         "test_error": test and test.as_dict(),
+        "test_error_top5": top5 and top5.as_dict(),
         "published": [row.as_dict() for row in published(cell.rule, cell.task.dataset, config)],
         "params": outcomes[0].params if outcomes else None,
         "per_block": {name: list(row) for name, row in resolved.per_block.items()},

@@ -54,6 +54,7 @@ TEXTS: tuple[tuple[str, Callable[[Row], str]], ...] = (
     ("seeds", lambda row: seeds(row)),
     ("test error %", lambda row: error(row.test, row.sampling)),
     ("at best val", lambda row: percent(mean(row.at_best_val))),
+    ("top-5 %", lambda row: percent(mean(row.top5))),
     ("P_inf", lambda row: count(row.cell.params_inf)),
     ("P_aux", lambda row: count(row.cell.params_aux)),
     ("P_fix", lambda row: count(row.cell.params_fix)),
@@ -63,14 +64,9 @@ TEXTS: tuple[tuple[str, Callable[[Row], str]], ...] = (
 )
 """The columns of a comparison behind its row numbers, and their texts."""
 COLUMNS = ("", *(name for name, _ in TEXTS))
-AUDIT, UNFINISHED = len(COLUMNS) - 2, len(COLUMNS) - 1
-RIGHT = range(5, AUDIT)
-CELLS, ERRORS = (0, 1, 2, 3, 4), (0, 1, 5, 6, UNFINISHED)
-RESULTS = (0, 1, 2, 3, 4, 5, 6, UNFINISHED)
-SIZES = (0, 7, 8, 9, 10, AUDIT)
-STEPS = (0, *range(11, AUDIT))
-LAYOUTS = ((RESULTS, SIZES, STEPS), (CELLS, ERRORS, SIZES, STEPS))
-"""The columns of each table in a narrow terminal, and in a narrower one, by index."""
+SEEDS, BEST, TOP5, LAST, AUDIT, UNFINISHED = map(
+    COLUMNS.index, ("seeds", "at best val", "top-5 %", "P_fix", "audit", "not finished")
+)
 SAMPLING = "* One seed: the interval of the test set's sampling alone (Wilson), not over seeds."
 
 
@@ -87,7 +83,27 @@ def table(comparison: Comparison) -> Table:
     """Return the rows of a comparison as one table, with its notes."""
     rows = comparison.rows
     red = [at for at, row in enumerate(rows) if row.contradictions]
-    return Table("", COLUMNS, cells(rows), RIGHT, (), red, notes(comparison), LAYOUTS)
+    right = range(SEEDS, AUDIT)
+    whole = Table("", COLUMNS, cells(rows), right, (), red, notes(comparison))
+    left_out = set() if any(row.top5 for row in rows) else {TOP5}
+    chosen = [at for at in range(len(COLUMNS)) if at not in left_out]
+    return replace(whole.select(chosen), layouts=_layouts(chosen))
+
+
+def _layouts(chosen: Sequence[int]) -> list[list[list[int]]]:
+    """Return the columns of each table in a narrow terminal, and in a narrower one.
+
+    Args:
+        chosen: the columns that are shown, by their index in :data:`COLUMNS`.
+    """
+    cell, errors = range(SEEDS), range(SEEDS, BEST)
+    sizes, steps = (0, *range(BEST, LAST + 1), AUDIT), (0, *range(LAST + 1, AUDIT))
+    wide = ((*cell, *errors, UNFINISHED), sizes, steps)
+    narrow = (cell, (0, 1, *errors, UNFINISHED), sizes, steps)
+    return [
+        [[chosen.index(at) for at in part if at in chosen] for part in layout]
+        for layout in (wide, narrow)
+    ]
 
 
 def listing(pairs: Pairs) -> Table:

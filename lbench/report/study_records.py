@@ -54,6 +54,7 @@ def _record(line: Line, against: Difference | None, best: bool) -> dict[str, Any
         "sampling_low": low,
         "sampling_high": high,
         "test_error_at_best_val": mean(row.at_best_val),
+        **as_columns("test_error_top5", row.top5),
         "best_set": best if row.test else None,
         **as_columns("difference", against.points if against else None),
         "p_holm": against.p if against else None,

@@ -21,7 +21,8 @@ LIMIT = 40
 COSTED = [quantity for quantity in QUANTITIES if quantity.column]
 RESULTS = (
     "rule", "task", "settings", "chosen by the search", "seeds", "test error %",
-    "test set alone %", "difference", "p (Holm)", "at best val %", "not finished",
+    "test set alone %", "difference", "p (Holm)", "at best val %", "top-5 error %",
+    "not finished",
 )  # fmt: skip
 COSTS = (
     "rule", "task", "settings", "P_inf", "P_aux", "P_fix", *(q.column_title for q in COSTED),
@@ -121,6 +122,7 @@ def _result(line: Line, against: Difference | None) -> list[str]:
         (against and against.text) or NONE,
         p_value(against.p if against else None),
         percent(mean(row.at_best_val)),
+        percent(mean(row.top5)),
         unfinished(row),
     ]
 

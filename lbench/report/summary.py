@@ -32,12 +32,13 @@ def run_table(result: dict[str, Any]) -> Table:
     errors = {run["seed"]: run["test_error"] for run in finished if run["test_error"] is not None}
     of_test_set = sampling(errors, examples)
     values = _over_seeds(finished)
+    shown = [q for q in TITLED if not (q.optional and values[q.name] is None)]
     rows = [
         ["test error %", error(error_interval(errors.values(), examples), of_test_set)],
-        *([q.row_title, quantity_text(q, values)] for q in reversed(TITLED) if q.unit == "%"),
+        *([q.row_title, quantity_text(q, values)] for q in reversed(shown) if q.unit == "%"),
         ["parameters", _parameters(result.get("params") or {})],
         *([f"{name} per block", row_text(row)] for name, row in _per_block(result).items()),
-        *([q.row_title, quantity_text(q, values)] for q in TITLED if q.unit != "%"),
+        *([q.row_title, quantity_text(q, values)] for q in shown if q.unit != "%"),
     ]
     contradictions = result.get("contradictions") or []
     said = lines(result.get("audit"), contradictions)

@@ -15,6 +15,8 @@ from lbench.data.loader import DeviceData
 from lbench.rule import Rule
 from lbench.training.step_flops import Products
 
+TOP5_CLASSES = 100
+"""The smallest number of classes for which the top-5 error is measured."""
 BATCH = 200
 """Examples per batch: on the CPU, larger batches spend their time on allocating memory."""
 
@@ -26,11 +28,14 @@ class Evaluation:
     Args:
         error: percentage of examples whose largest logit is not the label's; for a sequence of
             tasks the mean over tasks with equal weight.
+        top5: percentage of examples whose label has none of the five largest logits, likewise;
+            None with fewer than :data:`TOP5_CLASSES` classes.
         loss: mean cross-entropy, averaged over tasks in the same way.
         logits: float16, (examples, classes), on the CPU.
     """
 
     error: float
+    top5: float | None
     loss: float
     logits: Tensor
 
@@ -84,13 +89,14 @@ def evaluate(rule: Rule, data: DeviceData, precision: str) -> Evaluation:
             batches.append(rule.predict(x).float())
     rule.train()
     logits = torch.cat(batches)
-    wrong = logits.argmax(1) != data.labels
-    errors, losses = [], []
-    for segment in data.segments:
-        rows = slice(segment.start, segment.stop)
-        errors.append(100 * wrong[rows].sum().item() / len(segment))
-        losses.append(F.cross_entropy(logits[rows], data.labels[rows]).item())
-    return Evaluation(sum(errors) / len(errors), sum(losses) / len(losses), logits.half().cpu())
+    error = _error(logits.argmax(1) != data.labels, data)
+    many = logits.shape[1] >= TOP5_CLASSES
+    top5 = _error(ranks(logits, data.labels) >= 5, data) if many else None
+    losses = [
+        F.cross_entropy(logits[part.start : part.stop], data.labels[part.start : part.stop]).item()
+        for part in data.segments
+    ]
+    return Evaluation(error, top5, sum(losses) / len(losses), logits.half().cpu())
 
 
 def training_error(rule: Rule, data: DeviceData, precision: str) -> tuple[float, float]:
@@ -107,7 +113,29 @@ def training_error(rule: Rule, data: DeviceData, precision: str) -> tuple[float,
             losses.append(F.cross_entropy(logits, target, reduction="none"))
     rule.train()
     all_wrong, all_losses = torch.cat(wrong), torch.cat(losses)
-    parts = [slice(segment.start, segment.stop) for segment in data.segments]
-    errors = [100 * all_wrong[part].sum().item() / len(all_wrong[part]) for part in parts]
-    means = [all_losses[part].mean().item() for part in parts]
-    return sum(errors) / len(errors), sum(means) / len(means)
+    means = [all_losses[part.start : part.stop].mean().item() for part in data.segments]
+    return _error(all_wrong, data), sum(means) / len(means)
+
+
+def ranks(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return the number of logits that are in front of the label's, (examples,).
+
+    Equal logits are ranked by their class, so that rank 0 is the class that ``argmax`` returns. A
+    logit that is not a number is in front of every other one, and behind none.
+
+    Args:
+        logits: (examples, classes).
+        labels: (examples,).
+    """
+    own = logits.gather(1, labels[:, None])
+    classes = torch.arange(logits.shape[1], device=logits.device)
+    tied = (logits == own) & (classes < labels[:, None])
+    return (~(logits <= own) | tied).sum(1)
+
+
+def _error(wrong: Tensor, data: DeviceData) -> float:
+    """Return the percentage of wrong predictions, as a mean over the tasks of a sequence."""
+    errors = [
+        100 * wrong[part.start : part.stop].sum().item() / len(part) for part in data.segments
+    ]
+    return sum(errors) / len(errors)

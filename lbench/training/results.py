@@ -131,9 +131,11 @@ def audit(
 def result_so_far(trainer: Trainer, status: str, reason: str | None) -> dict[str, Any]:
     """Return the result of a run that has ended with this status, as far as it is known."""
     rows = trainer.run_dir.epochs()
+    last = rows[-1] if rows and status == "finished" else {}
     return {
         **empty_result(status, reason),
-        "val_error": rows[-1]["val_error"] if rows and status == "finished" else None,
+        "val_error": last.get("val_error"),
+        "val_error_top5": last.get("val_error_top5"),
         "test_reads": trainer.test_reads.count,
         "best_epoch": trainer.best.epoch if trainer.best else None,
         "seconds": trainer.clock.seconds(),
@@ -177,6 +179,7 @@ def _test(
     np.save(run_dir.path / "test_labels.npy", test.labels.cpu().numpy().astype(np.int16))
     errors = {
         "test_error": last.error,
+        "test_error_top5": last.top5,
         "test_loss": without_nan(last.loss),
         "test_reads": result["test_reads"] + 1,
     }
@@ -189,6 +192,7 @@ def _test(
             errors["test_reads"] += 1
         _save_logits(best, run_dir, "test_logits_best_val.npy")
         errors["test_error_at_best_val"] = best.error
+        errors["test_error_top5_at_best_val"] = best.top5
     return errors
 
 

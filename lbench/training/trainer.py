@@ -245,14 +245,14 @@ class Trainer:
         """Evaluate, keep the best weights, and write the epoch's line of the log."""
         epoch, position = self.plan.locate(self.index - 1)
         steps, number = position + 1, epoch + 1
-        error = loss = None
+        error = top5 = loss = None
         if self.validation is not None:
             with self.clock.measure("evaluation"):
                 started = time.monotonic()
                 result = evaluate(self.rule, self.validation, self.precision)
                 seconds = time.monotonic() - started
                 self.forecast.prediction = seconds / len(self.validation)
-                error, loss = result.error, result.loss
+                error, top5, loss = result.error, result.top5, result.loss
                 if not result.finite:
                     raise DivergedError(self.index, loss, "validation loss")
                 if self.best is None or error < self.best.error:
@@ -267,6 +267,7 @@ class Trainer:
             "train_loss": self._losses[:steps].double().mean().item(),
             "val_loss": loss,
             "val_error": error,
+            **({} if top5 is None else {"val_error_top5": top5}),
             **{name: self._sums[name].tolist() for name in sorted(self._sums)},
         }
         self._sums = {}

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+import lbench
 from lbench.cli.compare import command
 from lbench.errors import UsageError
 from lbench.output import table, terminal
@@ -220,10 +221,31 @@ def test_operations_of_a_step_and_of_a_prediction_are_columns(made_up: Any) -> N
     assert "0.548" in text
 
 
-def test_a_narrow_terminal_loses_no_column() -> None:
-    for layout in render.LAYOUTS:
+@pytest.mark.parametrize("top5", [None, 12.5])
+def test_a_narrow_terminal_loses_no_column(made_up: Any, top5: float | None) -> None:
+    made_up.run(result={"test_error_top5": top5})
+    made_up.run("lfnn_l")  # made by an older lbench, or with fewer classes
+    shown = render.table(compare(made_up.pairs()))
+    assert set(render.COLUMNS) - set(shown.columns) == (set() if top5 else {"top-5 %"})
+    assert len(shown.layouts) == 2
+    for layout in shown.layouts:
         found = {at for part in layout for at in part}
-        assert sorted(found) == list(range(len(render.COLUMNS)))
+        assert sorted(found) == list(range(len(shown.columns)))
+
+
+def test_the_top_5_error_is_a_column_with_its_interval_in_json(made_up: Any) -> None:
+    for seed, top5 in enumerate((40.0, 44.0)):
+        made_up.run("bp", seed, result={"test_error_top5": top5})
+    made_up.run("lfnn_l")
+    first, second = json.loads(call(made_up, "bp", "lfnn_l", "--json"))["cells"]
+    assert (first["test_error_top5"]["mean"], first["test_error_top5"]["n"]) == (42.0, 2)
+    low, high = first["test_error_top5"]["ci95"]
+    assert low < 40 < 44 < high
+    assert second["test_error_top5"] is None
+    assert " 42.00 " in call(made_up, "bp", "lfnn_l")
+    frames = lbench.results(made_up.home.root)
+    assert frames.cells["test_error_top5"].dropna().tolist() == [42.0]
+    assert frames.runs["test_error_top5"].dropna().tolist() == [40.0, 44.0]
 
 
 def test_tables_in_80_columns_have_whole_words(
@@ -237,7 +259,8 @@ def test_tables_in_80_columns_have_whole_words(
     text = call(made_up, "bp", "lfnn_l", "softmax_regression")
     assert max(map(len, text.splitlines())) <= 80
     words = set(text.split())
-    assert {word for name in render.COLUMNS for word in name.split()} <= words
+    shown = set(render.COLUMNS) - {"top-5 %"}
+    assert {word for name in shown for word in name.split()} <= words
     assert {word for name in difference.COLUMNS for word in name.split()} <= words
     assert {"bp", "lfnn_l", "softmax_regression"} <= words
 
@@ -251,7 +274,7 @@ def test_options_come_from_the_readable_id(made_up: Any) -> None:
 def test_markdown_has_a_column_for_every_cell(made_up: Any) -> None:
     made_up.run()
     table = call(made_up, "bp", "--markdown").split("\n\n")[0].splitlines()
-    assert {line.count("|") for line in table} == {len(render.COLUMNS) + 1}
+    assert {line.count("|") for line in table} == {len(render.COLUMNS)}
 
 
 def test_without_cells_the_store_is_listed(made_up: Any) -> None:

@@ -29,6 +29,7 @@ class Row:
         errors: test error of the finished runs by seed.
         test: mean of the test errors with its interval; None if no run has finished.
         at_best_val: the same at the epoch of lowest validation error; None under ``paper``.
+        top5: mean of the top-5 test errors with its interval; None with fewer than 100 classes.
         sampling: with one seed, the Wilson interval of the test set's sampling alone.
         measured: quantities that have a value over seeds, by name, from the finished runs.
         ratios: values over those of the first row, for the quantities that have a ratio.
@@ -42,6 +43,7 @@ class Row:
     errors: Mapping[int, float]
     test: Summary | None
     at_best_val: Summary | None
+    top5: Summary | None
     sampling: tuple[float, float] | None
     measured: Mapping[str, float | None]
     ratios: Mapping[str, float | None]
@@ -69,6 +71,7 @@ class Row:
             "seeds": sorted(self.errors),
             "test_error": self.test and self.test.as_dict(),
             "test_error_at_best_val": self.at_best_val and self.at_best_val.as_dict(),
+            "test_error_top5": self.top5 and self.top5.as_dict(),
             "sampling_ci95": self.sampling and list(self.sampling),
             "params": {"inf": cell.params_inf, "aux": cell.params_aux, "fix": cell.params_fix},
             "per_block": cell.per_block,
@@ -91,13 +94,17 @@ def rows(pairs: Pairs) -> list[Row]:
         errors = {run.seed: run.test_error for run in finished if run.test_error is not None}
         values = {q.name: q.combined(run.measured[q.name] for run in finished) for q in SHOWN}
         first = lines[0].measured if lines else values
-        at_best_val = (run.measured["test_error_at_best_val"] for run in finished)
+        at_best_val, top5 = (
+            error_interval((run.measured[name] for run in finished), cell.test_examples)
+            for name in ("test_error_at_best_val", "test_error_top5")
+        )
         lines.append(
             Row(
                 cell=cell,
                 errors=errors,
                 test=error_interval(errors.values(), cell.test_examples),
-                at_best_val=error_interval(at_best_val, cell.test_examples),
+                at_best_val=at_best_val,
+                top5=top5,
                 sampling=sampling(errors, cell.test_examples),
                 measured=values,
                 ratios={q.name: _over(values[q.name], first[q.name]) for q in SHOWN if q.ratio},
