@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from lbench.hooks import ProbeEntry as ProbeEntry
     from lbench.hooks import PublishedEntry as PublishedEntry
     from lbench.hooks import RuleEntry as RuleEntry
+    from lbench.hooks import SequenceEntry as SequenceEntry
     from lbench.hooks import StudyEntry as StudyEntry
     from lbench.hooks import hookimpl as hookimpl
     from lbench.init import Init as Init
@@ -115,6 +116,7 @@ _HOMES = {
     "RuleEntry": "hooks",
     "Scene": "probe",
     "Layer": "layer",
+    "SequenceEntry": "hooks",
     "Source": "data.source",
     "Split": "data.dataset",
     "Step": "step",

@@ -10,6 +10,7 @@ from lbench.hooks import (
     FigureEntry,
     NetworkEntry,
     PublishedEntry,
+    SequenceEntry,
     hookimpl,
 )
 
@@ -203,7 +204,7 @@ def lbench_networks() -> list[NetworkEntry]:
 
 @hookimpl
 def lbench_datasets() -> list[DatasetEntry]:
-    sequence, imagenet = "lbench.data.sequence", "lbench.data.imagenet"
+    imagenet = "lbench.data.imagenet"
     return [
         DatasetEntry(
             "digits", "Digits (8x8)", "lbench.data.digits:Digits", "mlp", (1, 8, 8), classes=10
@@ -264,12 +265,15 @@ def lbench_datasets() -> list[DatasetEntry]:
         DatasetEntry("imagenet", "ImageNet", f"{imagenet}:Imagenet", "resnet50"),
         DatasetEntry("imagenet100", "ImageNet-100", f"{imagenet}:Imagenet100", "resnet50"),
         DatasetEntry("imagenet-1pct", "ImageNet 1 %", f"{imagenet}:Imagenet1Pct", "resnet50"),
-        DatasetEntry("permuted-mnist", "Permuted MNIST", f"{sequence}:PermutedMnist", "mlp-2x256"),
-        DatasetEntry("split-mnist", "Split MNIST", f"{sequence}:SplitMnist", "mlp-2x256"),
-        DatasetEntry(
-            "permuted-digits", "Permuted Digits (8x8)", f"{sequence}:PermutedDigits", "mlp-2x256"
-        ),
-        DatasetEntry("split-digits", "Split Digits (8x8)", f"{sequence}:SplitDigits", "mlp-2x256"),
+    ]
+
+
+@hookimpl
+def lbench_sequences() -> list[SequenceEntry]:
+    sequence = "lbench.data.sequence"
+    return [
+        SequenceEntry("permuted", "Permuted", f"{sequence}:Permuted", "mlp-2x256"),
+        SequenceEntry("split", "Split", f"{sequence}:ClassGroups", "mlp-2x256"),
     ]
 
 

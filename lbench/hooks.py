@@ -92,6 +92,23 @@ class DatasetEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class SequenceEntry:
+    """A kind of sequence of tasks, which every dataset can be.
+
+    Args:
+        name: the prefix of its datasets: ``permuted`` for ``--dataset permuted-NAME``.
+        title: what stands in front of the title of a dataset.
+        load: ``"module:Class"`` of a :class:`lbench.data.sequence.TaskSequence`.
+        network: the default network of all of its datasets.
+    """
+
+    name: str
+    title: str
+    load: str
+    network: str
+
+
+@dataclass(frozen=True, slots=True)
 class StudyEntry:
     """A study: a question in a TOML file."""
 
@@ -164,6 +181,7 @@ Entry = (
     RuleEntry
     | NetworkEntry
     | DatasetEntry
+    | SequenceEntry
     | StudyEntry
     | PublishedEntry
     | ProbeEntry
@@ -186,6 +204,10 @@ class HookSpecs:
     @hookspec
     def lbench_datasets(self) -> list[DatasetEntry]:  # type: ignore[empty-body]
         """Return the plugin's datasets."""
+
+    @hookspec
+    def lbench_sequences(self) -> list[SequenceEntry]:  # type: ignore[empty-body]
+        """Return the plugin's kinds of sequences of tasks."""
 
     @hookspec
     def lbench_studies(self) -> list[StudyEntry]:  # type: ignore[empty-body]

@@ -13,6 +13,7 @@ BASES = {
     "rules": ("lbench.rule", "Rule"),
     "networks": ("lbench.networks.spec", "NetworkSpec"),
     "datasets": ("lbench.data.source", "Source"),
+    "sequences": ("lbench.data.sequence", "TaskSequence"),
     "probes": ("lbench.probe", "Probe"),
 }
 """Module and name of the base class of each kind; importing it may import PyTorch."""

@@ -29,6 +29,7 @@ KINDS: dict[str, type[Any]] = {
     "rules": hooks.RuleEntry,
     "networks": hooks.NetworkEntry,
     "datasets": hooks.DatasetEntry,
+    "sequences": hooks.SequenceEntry,
     "studies": hooks.StudyEntry,
     "published": hooks.PublishedEntry,
     "probes": hooks.ProbeEntry,
@@ -37,7 +38,7 @@ KINDS: dict[str, type[Any]] = {
 }
 NOUNS = {"studies": "study", "analyses": "analysis"}
 """What one of a kind is called, where that is not the kind without its s."""
-UNLISTED = ("figures", "analyses")
+UNLISTED = ("sequences", "figures", "analyses")
 """Kinds that no command lists: a message has all their names."""
 
 
@@ -61,6 +62,7 @@ class Registry:
     rules: dict[str, hooks.RuleEntry] = field(default_factory=dict)
     networks: dict[str, hooks.NetworkEntry] = field(default_factory=dict)
     datasets: dict[str, hooks.DatasetEntry] = field(default_factory=dict)
+    sequences: dict[str, hooks.SequenceEntry] = field(default_factory=dict)
     studies: dict[str, hooks.StudyEntry] = field(default_factory=dict)
     published: dict[str, hooks.PublishedEntry] = field(default_factory=dict)
     probes: dict[str, hooks.ProbeEntry] = field(default_factory=dict)
@@ -74,8 +76,25 @@ class Registry:
         entries: dict[str, Any] = getattr(self, kind)
         return entries
 
+    def names(self, kind: str) -> list[str]:
+        """Return the names of all entries of a kind, and those of datasets as sequences."""
+        names = list(self.entries(kind))
+        if kind == "datasets":
+            names += [f"{prefix}-{name}" for prefix in self.sequences for name in self.datasets]
+        return names
+
+    def sequence(self, name: str) -> tuple[hooks.SequenceEntry, hooks.DatasetEntry] | None:
+        """Return kind and dataset of a sequence, such as ``permuted-mnist``; None if it is none."""
+        for entry in self.sequences.values():
+            base = name.removeprefix(f"{entry.name}-")
+            if base != name and base in self.datasets and name not in self.datasets:
+                return entry, self.datasets[base]
+        return None
+
     def owner(self, kind: str, name: str) -> str:
-        """Return the name of the plugin that has an entry."""
+        """Return the name of the plugin that has an entry; for a sequence, that of its dataset."""
+        if kind == "datasets" and (parts := self.sequence(name)):
+            name = parts[1].name
         return self.owners[kind, name]
 
     def reference(self, kind: str) -> str:
@@ -96,6 +115,10 @@ class Registry:
         entries = self.entries(kind)
         if name in entries:
             return entries[name]
+        if kind == "datasets" and (parts := self.sequence(name)):
+            entry, base = parts
+            title = f"{entry.title} {base.title}"
+            return hooks.DatasetEntry(name, title, entry.load, entry.network)
         for plugin in self.plugins:
             if plugin.error and name in plugin.brings.get(kind, [plugin.name]):
                 raise PluginError(
@@ -108,7 +131,7 @@ class Registry:
             listing = f"Known: {', '.join(entries)}"
         if broken := [plugin.name for plugin in self.plugins if plugin.error]:
             listing += f" (plugins left out: {', '.join(broken)}; see: lbench plugins)"
-        raise unknown(noun(kind), name, entries, listing=listing)
+        raise unknown(noun(kind), name, self.names(kind), listing=listing)
 
     def load(self, kind: str, name: str) -> Any:
         """Return the class or function that an entry with ``load`` names.
@@ -117,6 +140,9 @@ class Registry:
             UsageError: no plugin has the entry.
             PluginError: it cannot be imported, or is not what an object of its kind must be.
         """
+        if kind == "datasets" and (parts := self.sequence(name)):
+            cls, base = self.load("sequences", parts[0].name), self.load(kind, parts[1].name)
+            return cls.over(base, name, self.find(kind, name).title)
         entry = self.find(kind, name)
         module, _, attribute = entry.load.partition(":")
         try:

@@ -54,7 +54,7 @@ def test_a_name_that_is_far_from_all_has_no_suggestion(kind: str, name: str) -> 
         ("rules", "soft", ["softhebb", "softmax_regression"]),
         ("rules", "lfnnl", ["lfnn_l", "lfnn", "lfnn_l_v1"]),
         ("datasets", "cifar", ["cifar10", "cifar100"]),
-        ("datasets", "permuted", ["permuted-mnist", "permuted-digits"]),
+        ("datasets", "fashion", ["fashion-mnist"]),
         ("networks", "mlp_275k", ["mlp-275k"]),
         ("rules", "LFNN-L", ["lfnn_l"]),
     ],

@@ -184,9 +184,15 @@ def name_argument(kind: str) -> Callable[[Any], Any]:
     """
 
     def complete(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
-        return [name for name in registry().entries(kind) if name.startswith(incomplete)]
+        return completed(kind, incomplete)
 
     return click.argument("name", required=False, shell_complete=complete)
+
+
+def completed(kind: str, incomplete: str) -> list[str]:
+    """Return the names of a kind that begin like this; sequences of tasks if no other name does."""
+    own = [name for name in registry().entries(kind) if name.startswith(incomplete)]
+    return own or [name for name in registry().names(kind) if name.startswith(incomplete)]
 
 
 def warn_left_out() -> None:

@@ -14,6 +14,7 @@ from lbench.api.progress import say
 from lbench.cli.common import (
     add_test_reads,
     cache_limit_option,
+    completed,
     data_dir_option,
     data_option,
     home_option,
@@ -35,9 +36,7 @@ names_argument = click.argument(
     "names",
     nargs=-1,
     metavar="[DATASET]...",
-    shell_complete=lambda ctx, parameter, incomplete: [
-        name for name in registry().datasets if name.startswith(incomplete)
-    ],
+    shell_complete=lambda ctx, parameter, incomplete: completed("datasets", incomplete),
 )
 
 

@@ -47,6 +47,8 @@ def command(name: str | None, data_dir: Path | None, home: Home, as_json: bool) 
         else:
             columns = ["dataset", "title", "default network", "plugin"]
             Table("", columns, [list(row.values()) for row in rows]).print()
+            prefixes = " and ".join(f"{prefix}-NAME" for prefix in registry().sequences)
+            click.echo(f"Each of them is also a sequence of tasks: {prefixes}.")
         warn_left_out()
         return
     content = describe(name, data_dir, home)

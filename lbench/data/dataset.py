@@ -55,6 +55,10 @@ class Split:
         """
         return np.array(self.images) if indices is None else self.images[indices]
 
+    def part(self, indices: Labels) -> Split:
+        """Return the split of the examples at ``indices`` alone."""
+        return Split(self.images[indices], self.labels[indices])
+
 
 @dataclass(frozen=True, eq=False)
 class Segment:

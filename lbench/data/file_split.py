@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -54,6 +54,11 @@ class FileSplit(Split):
         for row, image in enumerate(in_threads(self._decode, chosen)):
             images[row] = image
         return images
+
+    def part(self, indices: Labels) -> FileSplit:
+        """Return the split of the files at ``indices`` alone; nothing is decoded."""
+        names = [self.names[index] for index in indices.tolist()]
+        return replace(self, labels=self.labels[indices], names=names)
 
     def _decode(self, index: int) -> Pixels:
         path = self.path(index)

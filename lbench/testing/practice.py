@@ -93,7 +93,12 @@ class _OneRule(Registry):
 
     def __init__(self, rule: type[Rule]) -> None:
         known = registry()
-        super().__init__(networks=known.networks, datasets=known.datasets, owners=known.owners)
+        super().__init__(
+            networks=known.networks,
+            datasets=known.datasets,
+            sequences=known.sequences,
+            owners=known.owners,
+        )
         self.rule = rule
 
     def load(self, kind: str, name: str) -> Any:

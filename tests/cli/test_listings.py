@@ -177,7 +177,7 @@ def test_a_missing_dataset_names_the_directories_that_were_searched(tmp_path: Pa
 
 def test_a_dataset_shows_its_options() -> None:
     options = {row["name"]: row for row in parsed("datasets", "split-digits")["options"]}
-    assert list(options) == ["permute", "tasks", "scenario"]
+    assert list(options) == ["permute", "tasks", "scenario", "per_task"]
     assert options["scenario"]["default"] == "domain"
     text = call("datasets", "split-digits")
     assert "Options (--data)" in text

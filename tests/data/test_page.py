@@ -44,6 +44,16 @@ def test_the_page_has_every_dataset_with_its_options() -> None:
         assert options == list(cls.Config.model_fields), name
 
 
+def test_the_page_has_every_kind_of_sequence_with_its_own_options() -> None:
+    on_page = {
+        row[0]: names(row[1]) for row in rows(PAGE, "| sequence | own options | a task is |")
+    }
+    assert list(on_page) == [f"`{kind}-NAME`" for kind in registry().sequences]
+    for kind, options in zip(registry().sequences, on_page.values(), strict=True):
+        fields = registry().load("sequences", kind).Config.model_fields
+        assert options == [name for name in fields if name != "permute"]
+
+
 def test_the_readme_has_every_dataset() -> None:
     table = rows(README, "| dataset | where it comes from |")
     assert sorted(n for row in table for n in names(row[0])) == sorted(registry().datasets)
@@ -63,7 +73,7 @@ def test_every_command_of_the_page_exists() -> None:
         result = CliRunner().invoke(cli, [*shlex.split(command), "--help"])
         assert result.exit_code == 0, result.output
         words = shlex.split(command)
-        assert words[words.index("--dataset") + 1] in registry().datasets
+        registry().find("datasets", words[words.index("--dataset") + 1])
 
 
 def test_a_hundredth_of_the_labels_of_mnist_has_the_steps_of_the_page() -> None:

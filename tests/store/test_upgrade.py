@@ -59,6 +59,7 @@ def run_dirs(home: Home) -> list[RunDir]:
             assert (run.pop("audit"), run.pop("contradictions")) == (None, [])
             del run["step_memory_mib"], run["step_flops"], run["core_share"]
             del run["predict_flops"], cell["per_block"]
+            del run["val_error_top5"], run["test_error_top5"], run["test_error_top5_at_best_val"]
             for table, row in (("lbench_cells", cell), ("lbench_runs", run)):
                 values = [json.dumps(v) if isinstance(v, dict) else v for v in row.values()]
                 marks = ", ".join("?" * len(row))

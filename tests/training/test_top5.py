@@ -12,8 +12,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from lbench.api.run_content import describe
 from lbench.data.loader import DeviceData
-from lbench.report.result import describe
 from lbench.report.summary import run_table
 from lbench.training.evaluation import evaluate, ranks
 from tests.data.published import DATASETS, TRAIN, dump
