@@ -63,6 +63,8 @@ def reaches(block: Block, passes: Sequence[Pass]) -> list[Reach]:
         # If two passes differ in resolution, there is a stride or pooling between them.
         size = Reach(before.shape[1:] == after.shape[1:], groups=0)
         through = _affine(after.layer).then(_norm(after.layer.norm))
+        if getattr(after.layer.affine, "in_channels", before.shape[0]) != before.shape[0]:
+            through = Reach(local=False, groups=1)  # the layer reads something else, as attention
         reversed_reaches.append(size.then(through).then(reversed_reaches[-1]))
     return reversed_reaches[::-1]
 
@@ -110,9 +112,13 @@ def _own_passes(block: Block, passes: Sequence[Pass]) -> list[Pass]:
 
 
 def _affine(layer: Layer) -> Reach:
-    """Return the reach through a layer's affine map; a linear map mixes everything."""
+    """Return the reach through a layer's affine map, and what the layer does in front of it.
+
+    A linear map mixes everything; so may a layer that overrides ``transform``, as one does that
+    normalises its input.
+    """
     conv = layer.affine
-    if isinstance(conv, nn.Conv2d):
+    if isinstance(conv, nn.Conv2d) and type(layer).transform is Layer.transform:
         return Reach(local=set(conv.kernel_size) == {1}, groups=conv.groups)
     return Reach(local=False, groups=1)
 

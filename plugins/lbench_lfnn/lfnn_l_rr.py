@@ -16,7 +16,7 @@ from lbench_lfnn.config import LeaderConfig
 from lbench_lfnn.network import LocalLeaderRule, couples
 from lbench_lfnn.workers import ReadoutWorkers
 from lbench_local_loss.rand_local import RandLocal
-from lbench_local_loss.readouts import ReadoutConfig, Readouts, require_relu
+from lbench_local_loss.readouts import ReadoutConfig, Readouts
 
 
 class LfnnLRr(LocalLeaderRule):
@@ -80,9 +80,6 @@ class LfnnLRr(LocalLeaderRule):
         return RandLocal.recipe(default, dataset, network)
 
     def build(self, init: Init) -> None:
-        if not self.trained_readouts:
-            for block in self.network.blocks:
-                require_relu(block)
         shapes = self.network.shapes(self.task.shape)
         readouts = [
             Readouts(
@@ -97,6 +94,9 @@ class LfnnLRr(LocalLeaderRule):
             for block in self.network.blocks
         ]
         self.readouts = nn.ModuleList(readouts)
-        self.workers = [ReadoutWorkers(block_readouts, self.config) for block_readouts in readouts]
+        self.workers = [
+            ReadoutWorkers(block, block_readouts, self.config)
+            for block, block_readouts in zip(self.network.blocks, readouts, strict=True)
+        ]
         self.weights = (1.0, self.config.lam)
         super().build(init)

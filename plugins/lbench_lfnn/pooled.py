@@ -12,7 +12,7 @@ from lbench.errors import UsageError
 from lbench.network import Block
 from lbench_lfnn.config import UnitConfig
 from lbench_lfnn.workers import Choice, Predictions, Workers, require_forward_relu
-from lbench_local_loss.readouts import grid, require_relu
+from lbench_local_loss.readouts import Slope, grid
 
 
 class Pooling(nn.Module):
@@ -88,8 +88,7 @@ class PooledWorkers(Workers):
         config: the rule's options, with the number of workers.
 
     Raises:
-        UsageError: a worker has fewer features than classes on the finest grid, or the block does
-            not end in ReLU.
+        UsageError: a worker has fewer features than classes on the finest grid.
     """
 
     def __init__(
@@ -98,7 +97,7 @@ class PooledWorkers(Workers):
         assert config.workers is not None
         super().__init__(config.workers, classes, config)
         require_forward_relu(block, config, f"workers={self.count}")
-        require_relu(block)
+        self.slope = Slope(block)
         side = _side(block.name, shape, classes, self.count)
         self.pooling = Pooling(shape, classes, self.count, side)
 
@@ -111,8 +110,7 @@ class PooledWorkers(Workers):
     def pull(self, grad: Tensor, predictions: Predictions, z: Tensor, h: Tensor) -> Tensor:
         with torch.autocast(h.device.type, enabled=False):
             at_h = self.pooling.pull(grad, h).to(h.dtype)
-        # Blocks end in ReLU, whose derivative is h > 0.
-        return at_h * (h > 0)
+        return self.slope.pull(at_h, z, h)
 
     def mask(self, choice: Choice, z: Tensor) -> Tensor:
         sizes = torch.tensor(self.pooling.sizes, device=z.device)

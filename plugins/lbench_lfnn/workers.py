@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from lbench.errors import UsageError
 from lbench.network import Block
 from lbench_lfnn.config import LeaderConfig, UnitConfig
-from lbench_local_loss.readouts import Readouts, require_relu
+from lbench_local_loss.readouts import Readouts, Slope
 
 TINY = torch.finfo(torch.float32).tiny
 
@@ -234,8 +234,7 @@ class UnitWorkers(Workers):
         config: the rule's options.
 
     Raises:
-        UsageError: the width is not a multiple of classes times units, or logits are means and
-            the block does not end in ReLU.
+        UsageError: the width is not a multiple of classes times units.
     """
 
     def __init__(self, block: Block, classes: int, config: UnitConfig) -> None:
@@ -253,8 +252,7 @@ class UnitWorkers(Workers):
         if config.units > 1:
             require_forward_relu(block, config, f"units={config.units}")
         self.forward = config.forward
-        if self.averaged:
-            require_relu(block)
+        self.slope = Slope(block)
 
     def activate(self, block: Block, z: Tensor) -> Tensor:
         """Return the block's activation h, of the shape of ``z``."""
@@ -300,25 +298,26 @@ class UnitWorkers(Workers):
             inside = self.forward == "relu_softmax"
             return (grad * (predictions.logits > 0) if inside else grad).view_as(z)
         size = z[0].numel() // (self.classes * self.count)
-        return self.spread(grad.div_(size), z) * (h > 0)
+        return self.slope.pull(self.spread(grad.div_(size), z), z, h)
 
 
 class ReadoutWorkers(Workers):
     """Workers that have a linear readout of their units.
 
     Args:
+        block: the block whose units the workers consist of.
         readouts: the readouts of the block's workers.
         config: options of the choice of leaders and of the losses.
     """
 
-    def __init__(self, readouts: Readouts, config: LeaderConfig) -> None:
+    def __init__(self, block: Block, readouts: Readouts, config: LeaderConfig) -> None:
         super().__init__(readouts.count, readouts.classes, config)
         self.readouts = readouts
+        self.slope = Slope(block)
 
     def predict(self, z: Tensor, h: Tensor) -> Predictions:
         logits = self.readouts(h)
         return Predictions(logits, logits.softmax(1))
 
     def pull(self, grad: Tensor, predictions: Predictions, z: Tensor, h: Tensor) -> Tensor:
-        # Blocks end in ReLU, whose derivative is h > 0.
-        return self.readouts.pull(grad, h) * (h > 0)
+        return self.slope.pull(self.readouts.pull(grad, h), z, h)

@@ -12,7 +12,7 @@ from lbench.init import Init
 from lbench.rule import View
 from lbench.step import Step
 from lbench_local_loss.base import LocalLoss
-from lbench_local_loss.readouts import ReadoutConfig, Readouts, require_relu
+from lbench_local_loss.readouts import ReadoutConfig, Readouts, Slope
 
 
 class RandLocal(LocalLoss):
@@ -33,8 +33,7 @@ class RandLocal(LocalLoss):
         return 0
 
     def build(self, init: Init) -> None:
-        for block in self.network.blocks:
-            require_relu(block)
+        self.slopes = [Slope(block) for block in self.network.blocks]
         self.readouts = nn.ModuleList(
             Readouts(init, name, shape, self.task.classes, self.config)
             for name, shape in self.shapes()
@@ -46,5 +45,5 @@ class RandLocal(LocalLoss):
     def cotangent(self, v: View, s: Step) -> Tensor:
         readout = cast(Readouts, self.readouts[v.k])
         _, output_error = self.task.output_error(readout(v.h).squeeze(2), v.target)
-        # Blocks end in ReLU, whose derivative is h > 0.
-        return readout.pull(output_error.unsqueeze(2), v.h) * (v.h > 0)
+        h_grad = readout.pull(output_error.unsqueeze(2), v.h)
+        return self.slopes[v.k].pull(h_grad, v.z, v.h)

@@ -143,21 +143,34 @@ class Readouts(nn.Module):
         return ((t @ self.member.T) / self.sizes) @ self.member
 
 
-def require_relu(block: Block) -> None:
-    """Raise an error if a block does not end in ReLU, which a closed form relies on.
+class Slope:
+    """The derivative of a block's activation, which carries gradients from h back to z.
 
-    Raises:
-        UsageError: the block ends in another activation.
+    Args:
+        block: the block; its activation is elementwise.
     """
-    z = torch.linspace(-2, 2, 9)
-    with torch.no_grad():
-        relu = torch.equal(block.activate(z), F.relu(z))
-    if not relu:
-        raise UsageError(
-            f"Block {block.name!r} does not end in ReLU, whose derivative this rule uses in its "
-            "closed form.",
-            "Choose a rule that takes any activation, such as pred or lfnn_l_head.",
-        )
+
+    def __init__(self, block: Block) -> None:
+        self.block = block
+        z = torch.linspace(-2, 2, 9)
+        with torch.no_grad():
+            self.relu = torch.equal(block.activate(z), F.relu(z))
+
+    def pull(self, h_grad: Tensor, z: Tensor, h: Tensor) -> Tensor:
+        """Map a gradient at h to one at z, of the same shape.
+
+        Args:
+            h_grad: the gradient at h.
+            z: the block's preactivation.
+            h: its activation.
+        """
+        if self.relu:  # whose derivative is h > 0
+            return h_grad * (h > 0)
+        with torch.enable_grad():
+            z = z.detach().requires_grad_()
+            h = self.block.activate(z)
+        (z_grad,) = torch.autograd.grad(h, z, h_grad.to(h.dtype))
+        return z_grad
 
 
 def grid(height: int, width: int, side: int) -> Tensor:

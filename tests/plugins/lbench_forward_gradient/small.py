@@ -15,11 +15,13 @@ from lbench.init import Init
 from lbench.layer import Layer
 from lbench.network import Block, Network, Pass, Readout, spatial_mean
 from lbench.networks.cnn import Cnn
+from lbench.networks.convnext import ConvNext
 from lbench.networks.mixer import LocalMixer
 from lbench.networks.mlp import Mlp
 from lbench.networks.norm import LocalNorm
 from lbench.networks.resnet import Resnet
 from lbench.networks.spec import NetworkSpec
+from lbench.networks.vit import Vit
 from lbench.randomness import Kind, Randomness
 from lbench.rule import Rule
 from lbench.step import Step
@@ -90,6 +92,8 @@ NETS = {
     "mixer without norm": Net(MIXER.model_copy(update={"norm": False})),
     "mixer in one block": Net(MIXER, blocks=1),
     "deep mixer in two blocks": Net(MIXER.model_copy(update={"depth": 3}), blocks=2),
+    "transformer": Net(Vit(patch=4, channels=4, depth=1, heads=2)),
+    "convnext": Net(ConvNext(stages=(1, 1), widths=(2, 4), patch=4, scale=0.5)),
 }
 
 

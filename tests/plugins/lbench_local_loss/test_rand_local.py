@@ -25,11 +25,8 @@ from lbench.task import Batch, Task
 from lbench.training.job import parameters
 from lbench.training.optim import Update
 from lbench_bp.bp import Bp
-from lbench_lfnn.lfnn import Lfnn
 from lbench_lfnn.lfnn_l import LfnnL
-from lbench_lfnn.lfnn_l_head import LfnnLHead
 from lbench_lfnn.lfnn_l_rr import LfnnLRr
-from lbench_local_loss.pred import Pred
 from lbench_local_loss.rand_local import RandLocal
 from lbench_local_loss.readouts import ReadoutConfig, Readouts
 from tests.plugins.small import (
@@ -202,25 +199,21 @@ class Bent(Block):
 
 
 @pytest.mark.parametrize("blocks", [1, 2])
-@pytest.mark.parametrize(
-    ("rule", "fits"),
-    [(cls, False) for cls in (RandLocal, LfnnLRr, LfnnL, Lfnn)]
-    + [(cls, True) for cls in (Pred, LfnnLHead)],
-)
-def test_rules_with_the_derivative_of_relu_refuse_another_activation(
-    rule: Any, fits: bool, blocks: int
-) -> None:
+@pytest.mark.parametrize("cls", [RandLocal, LfnnLRr, LfnnL])
+def test_the_closed_form_holds_for_another_activation(cls: Any, blocks: int) -> None:
     init = Init(0)
     layers = [Layer(f"conv{k}", init.conv(f"conv{k}", 15, 15, 3)) for k in range(2)]
     readout = Readout(init.linear("readout", 15, CLASSES))
     network = Network([Bent(layer) for layer in layers], readout).regrouped(blocks)
-    task = Task("toy", (15, 4, 4), CLASSES)
-    if fits:
-        rule(network, task, rule.Config(), init)
-        return
-    with pytest.raises(UsageError, match="does not end in ReLU") as caught:
-        rule(network, task, rule.Config(), init)
-    assert "pred" in caught.value.hint
+    rule = cls(network, Task("toy", (15, 4, 4), CLASSES), cls.Config(), init).double()
+    x = torch.randn(6, 15, 4, 4, generator=torch.Generator().manual_seed(1)).double()
+    batch = Batch(x, torch.arange(6) % CLASSES)
+    closed = gradients(rule, batch)
+    rule._closed_form = False
+    autograd = gradients(rule, batch)
+    assert closed.keys() == autograd.keys()
+    for name, grad in autograd.items():
+        torch.testing.assert_close(closed[name], grad)
 
 
 @NET
