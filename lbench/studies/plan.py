@@ -49,9 +49,9 @@ def plan(
         UsageError: a name is unknown, a value is out of range, or parts do not fit each other.
         DataError: a dataset that the user named is missing, or all of the study's are.
     """
-    # A search may have options that only rules have which are not selected.
-    _check_names(_with_rules(study, None, registry), registry)
-    study = _with_rules(study, rules, registry)
+    whole, study = (_with_rules(study, selected, registry) for selected in (None, rules))
+    # Settings, axes and searches may have options that only rules have which are not selected.
+    _check_names(replace(study, arms=(*whole.arms, *study.arms)), registry)
     names = dict.fromkeys(datasets or study.datasets)
     absent = _all_absent(names, registry, data_dir, named=bool(datasets), large=gpu)
     available = [name for name in names if name not in absent]
