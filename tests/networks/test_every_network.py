@@ -50,7 +50,7 @@ THIN: Mapping[type[NetworkSpec], Mapping[str, Any]] = {
 """Options that make a network of each family small, with the parts and kinds of blocks it has."""
 
 SHAPE, CLASSES = (2, 8, 8), 5
-REPEATED = ("resnet34", "resnet101", "resnet152", "vit-s16", "vit-b16", "mixer-l")
+REPEATED = ("resnet34", "resnet101", "resnet152", "vit-s16", "vit-b16", "mixer-l", "vgg-37m")
 """Networks that repeat the blocks of a shallower one, which these tests examine."""
 NAMES = [name for name in registry().networks if name not in REPEATED]
 EVERY = pytest.mark.parametrize("name", NAMES)
