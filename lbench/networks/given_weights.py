@@ -17,7 +17,7 @@ LISTED = 5
 COUNTER = "num_batches_tracked"
 
 
-class Place(NamedTuple):
+class WeightSlot(NamedTuple):
     """A tensor of a network that a file of weights fills.
 
     Args:
@@ -48,20 +48,20 @@ def fill(
     known = dict(state)
     filled: list[tuple[Tensor, Tensor]] = []
     missing, other = [], []
-    for place in _places(network, spec):
-        given = next((name for name in (place.own, *place.names) if name in known), None)
-        is_readout = place.own.startswith("readout.linear.")
+    for slot in _slots(network, spec):
+        given = next((name for name in (slot.own, *slot.names) if name in known), None)
+        is_readout = slot.own.startswith("readout.linear.")
         if given is None:
-            if not place.own.endswith(COUNTER) and (readout or not is_readout):
-                missing.append((place.names or (place.own,))[0])
+            if not slot.own.endswith(COUNTER) and (readout or not is_readout):
+                missing.append((slot.names or (slot.own,))[0])
             continue
         value = known.pop(given)
         if is_readout and not readout:
             continue
-        if _squeezed(value.shape) != _squeezed(place.tensor.shape):
-            other.append(f"{given} ({_shape(value)}, not {_shape(place.tensor)})")
+        if _squeezed(value.shape) != _squeezed(slot.tensor.shape):
+            other.append(f"{given} ({_shape(value)}, not {_shape(slot.tensor)})")
             continue
-        filled.append((place.tensor, value))
+        filled.append((slot.tensor, value))
     # A classifier of several layers, or none, does not concern the encoder.
     heads = {name.partition(".")[0] for name in spec.weight_names("readout", "linear.weight")}
     extra = [name for name in known if readout or name.partition(".")[0] not in heads]
@@ -79,23 +79,23 @@ def changed(network: Network, spec: NetworkSpec, state: Mapping[str, Tensor]) ->
         spec: its family.
         state: the tensors with which the network was filled.
     """
-    for place in _places(network, spec):
-        given = next((name for name in (place.own, *place.names) if name in state), None)
-        if given is None or place.own.startswith("readout.linear."):
+    for slot in _slots(network, spec):
+        given = next((name for name in (slot.own, *slot.names) if name in state), None)
+        if given is None or slot.own.startswith("readout.linear."):
             continue
-        if not torch.equal(state[given].to(place.tensor).reshape(place.tensor.shape), place.tensor):
+        if not torch.equal(state[given].to(slot.tensor).reshape(slot.tensor.shape), slot.tensor):
             return given
     return None
 
 
-def _places(network: Network, spec: NetworkSpec) -> Iterator[Place]:
+def _slots(network: Network, spec: NetworkSpec) -> Iterator[WeightSlot]:
     """Yield the tensors of a network that its family names."""
     own = {id(tensor): name for name, tensor in _tensors(network)}
     layers = [(layer.name, layer) for layer in network.layers]
     for name, module in [*layers, ("readout", network.readout)]:
         for part, tensor in _tensors(module):
             if names := spec.weight_names(name, part):
-                yield Place(own[id(tensor)], names, tensor)
+                yield WeightSlot(own[id(tensor)], names, tensor)
 
 
 def _tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
