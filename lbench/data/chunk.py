@@ -21,6 +21,7 @@ import numpy as np
 from lbench.data.crop_box import Numbers
 from lbench.data.dataset import Pixels
 from lbench.data.fit import Fit, RandomCrop
+from lbench.data.paths import unreadable
 
 MAPPED = 32
 """Largest number of buffers that a loader process keeps mapped."""
@@ -85,15 +86,10 @@ def read(path: str) -> bytes:
     Raises:
         DataError: it cannot be read.
     """
-    from lbench.errors import DataError
-
     try:
         return Path(path).read_bytes()
     except OSError as error:
-        raise DataError(
-            f"{path} cannot be read: {error.strerror or error}.",
-            "Check that it is there and that you may read it.",
-        ) from error
+        raise unreadable(error, path) from error
 
 
 def mapped(address: BufferAddress) -> Pixels:

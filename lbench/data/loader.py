@@ -80,6 +80,11 @@ class DeviceData:
         return self.images.device
 
     @property
+    def index_device(self) -> torch.device:
+        """Return the device that the indices of batches are needed on."""
+        return self.device
+
+    @property
     def segments(self) -> Sequence[range]:
         """Return the examples of each task of a sequence, or one range with all examples."""
         return (range(len(self)),)
@@ -185,15 +190,18 @@ class Batches:
         return segments[epoch // self.epochs] if len(segments) > 1 else segments[0]
 
     def order(self, epoch: int) -> Tensor:
-        """Draw the order of the examples of ``epoch``, int64, on the device; it is cached."""
+        """Draw the order of the examples of ``epoch``: int64, on the data's ``index_device``.
+
+        It is cached.
+        """
         if self._order is None or self._order[0] != epoch:
             segment = self.segment(epoch)
             order = epoch_order(len(segment), self.noise("order", epoch)) + segment.start
-            self._order = epoch, order.to(self.data.device)
+            self._order = epoch, order.to(self.data.index_device)
         return self._order[1]
 
     def indices(self, epoch: int, position: int) -> Tensor:
-        """Return the indices of the batch's examples: int64, ``(b,)``, on the device.
+        """Return the indices of the batch's examples: int64, ``(b,)``, on ``index_device``.
 
         Raises:
             IndexError: the epoch has no batch at this position.

@@ -59,7 +59,7 @@ def _release(handle: int, path: str) -> None:
 
 
 @dataclass(eq=False)
-class Task:
+class DecodeTask:
     """A chunk that is given to a loader process.
 
     Args:
@@ -87,11 +87,11 @@ class LoaderPool:
         self.workers = workers
         self._executor = self._start()
 
-    def submit(self, chunk: Chunk) -> Task:
+    def submit(self, chunk: Chunk) -> DecodeTask:
         """Let a process decode a chunk."""
-        return Task(chunk, self._give(chunk))
+        return DecodeTask(chunk, self._give(chunk))
 
-    def wait(self, task: Task) -> None:
+    def wait(self, task: DecodeTask) -> None:
         """Wait until a chunk is decoded.
 
         Raises:

@@ -1,10 +1,10 @@
-"""Paths that a user gives with an option or an environment variable."""
+"""Paths that a user gives, and files that cannot be read."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from lbench.errors import UsageError
+from lbench.errors import DataError, UsageError
 
 
 def expanded(path: Path | str, origin: str) -> Path:
@@ -32,3 +32,16 @@ def absolute(path: Path) -> Path:
     ``..`` is resolved, so that the same data has one path.
     """
     return path.resolve() if ".." in path.parts else Path.cwd() / path
+
+
+def unreadable(error: OSError, where: Path | str) -> DataError:
+    """Return the error for a file that the system does not let lbench read.
+
+    Args:
+        error: raised by the system.
+        where: the path for the message where ``error`` has none.
+    """
+    return DataError(
+        f"{error.filename or where} cannot be read: {error.strerror or error}.",
+        "Check that it is there and that you may read it.",
+    )

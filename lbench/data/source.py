@@ -17,7 +17,7 @@ from lbench.config import DatasetConfig
 from lbench.data import cache, permutation
 from lbench.data.content import check, finish
 from lbench.data.dataset import Dataset, Location, MissingDataError, Raw, Split
-from lbench.data.paths import absolute, expanded
+from lbench.data.paths import absolute, expanded, unreadable
 from lbench.data.published_size import PublishedSize, named
 from lbench.errors import DataError, UsageError
 
@@ -252,19 +252,6 @@ class Source(ABC):
         key = [self.format, location.layout, str(location.root), self.cache_options(), files]
         sha = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
         return cache.directory(cache_dir) / f"{self.name}-{sha[:20]}.bin"
-
-
-def unreadable(error: OSError, where: Path | str) -> DataError:
-    """Return the error for a file that the system does not let lbench read.
-
-    Args:
-        error: raised by the system.
-        where: the path for the message where ``error`` has none.
-    """
-    return DataError(
-        f"{error.filename or where} cannot be read: {error.strerror or error}.",
-        "Check that it is there and that you may read it.",
-    )
 
 
 def with_notes(dataset: Dataset, location: Location) -> Dataset:

@@ -19,8 +19,8 @@ from lbench.data.augment import Augmentation
 from lbench.data.chunk import Chunk
 from lbench.data.dataset import Labels, Split
 from lbench.data.file_split import FileSplit
-from lbench.data.loader import Batches, DeviceData, Noise, epoch_order
-from lbench.data.loader_pool import Buffer, Task, loader_pool
+from lbench.data.loader import Batches, DeviceData, Noise
+from lbench.data.loader_pool import Buffer, DecodeTask, loader_pool
 
 AHEAD = 3
 """Smallest number of batches that are requested before they are needed."""
@@ -46,7 +46,7 @@ class Pending:
     rows: Labels
     labels: Labels
     buffer: Buffer
-    tasks: Sequence[Task]
+    tasks: Sequence[DecodeTask]
     augment: Augmentation | None
     generator: torch.Generator | None
 
@@ -79,6 +79,11 @@ class StreamedData(DeviceData):
         self._order = None if split.order is None else torch.from_numpy(split.order).to(device)
         self._workers = workers
         self._free: list[Buffer] = []
+
+    @property
+    def index_device(self) -> torch.device:
+        """Return the CPU: paths are looked up by the indices."""
+        return torch.device("cpu")
 
     def pixels(self, idx: Tensor) -> Tensor:
         """Decode the centres of the images at ``idx``: uint8, ``(b, 3, size, size)``."""
@@ -212,12 +217,6 @@ class StreamedBatches(Batches):
         super().__init__(data, batch_size, noise, augment, epochs)
         self._ahead: deque[tuple[tuple[int, int], Pending]] = deque()
         weakref.finalize(self, _cancel, self._ahead)
-
-    def order(self, epoch: int) -> Tensor:
-        """Draw the order of the examples of ``epoch``, int64, on the CPU; it is cached."""
-        if self._order is None or self._order[0] != epoch:
-            self._order = epoch, epoch_order(len(self.data), self.noise("order", epoch))
-        return self._order[1]
 
     def batch(self, epoch: int, position: int) -> tuple[Tensor, Tensor]:
         """Return images and labels as ``StreamedData.batch`` does.

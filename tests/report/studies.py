@@ -13,6 +13,7 @@ import pytest
 from lbench.home import Home
 from lbench.registry import registry
 from lbench.report.entries import draw
+from lbench.report.figures.figure import style
 from lbench.rundir import RunDir
 from lbench.store.record import Record
 from lbench.store.rows import RunRow
@@ -208,6 +209,17 @@ def assert_drawn(results: StudyData, name: str, names: Sequence[str]) -> None:
     for figure in figures:
         assert figure.data
         every_text_inside(figure)
+
+
+def assert_few_lines(results: StudyData, name: str, drawn: str) -> None:
+    """Assert that 14 series are in a figure's data, and that no panel draws more than 11 lines."""
+    with style():
+        (figure,) = [each for each in draw(crowded(results, 14), name) if each.name == drawn]
+        every_text_inside(figure)
+    for each in figure.picture.axes:
+        assert len({line.get_label() for line in each.lines if line.get_label()[0] != "_"}) <= 11
+    assert "in the data" in figure.caption or "the data have all" in figure.caption
+    assert len({row["series"] for row in figure.data}) >= 14
 
 
 def without_figures(patch: pytest.MonkeyPatch) -> None:

@@ -19,7 +19,7 @@ from lbench.report.study import make_report
 from lbench.reporting import StudyData, configurations
 from lbench.studies.definition import Arm, Study
 from lbench_lfnn.report.leaders import counts
-from tests.report.studies import assert_drawn, crowded, every_text_inside, grids
+from tests.report.studies import assert_drawn, assert_few_lines, every_text_inside, grids
 
 pytestmark = [pytest.mark.slow, pytest.mark.thorough]
 
@@ -73,14 +73,7 @@ def test_a_probes_figure_has_its_data_and_no_text_is_cut(
 def test_no_panel_has_more_lines_than_can_be_told_apart(
     studies: dict[str, StudyData], name: str, drawn: str
 ) -> None:
-    many = crowded(studies["watched"], 14)
-    with style():
-        (figure,) = [each for each in draw(many, name) if each.name == drawn]
-        every_text_inside(figure)
-    for each in figure.picture.axes:
-        assert len({line.get_label() for line in each.lines if line.get_label()[0] != "_"}) <= 11
-    assert "in the data" in figure.caption or "the data have all" in figure.caption
-    assert len({row["series"] for row in figure.data}) >= 14
+    assert_few_lines(studies["watched"], name, drawn)
 
 
 def test_single_units_are_shown_beside_a_flock(studies: dict[str, StudyData]) -> None:

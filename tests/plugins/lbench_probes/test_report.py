@@ -19,7 +19,7 @@ from lbench.reporting.curves import smooth, thinned
 from lbench.studies.definition import Arm, Study
 from lbench.studies.results import StudyData
 from lbench_probes.report.tasks import curves
-from tests.report.studies import assert_drawn, crowded, every_text_inside, grids
+from tests.report.studies import assert_drawn, assert_few_lines, every_text_inside, grids
 
 pytestmark = [pytest.mark.slow, pytest.mark.thorough]
 
@@ -82,14 +82,7 @@ def test_a_probes_figure_has_its_data_and_no_text_is_cut(
 def test_no_panel_has_more_lines_than_can_be_told_apart(
     studies: dict[str, StudyData], study: str, name: str, drawn: str
 ) -> None:
-    many = crowded(studies[study], 14)
-    with style():
-        (figure,) = [each for each in draw(many, name) if each.name == drawn]
-        every_text_inside(figure)
-    for each in figure.picture.axes:
-        assert len({line.get_label() for line in each.lines if line.get_label()[0] != "_"}) <= 11
-    assert "in the data" in figure.caption or "the data have all" in figure.caption
-    assert len({row["series"] for row in figure.data}) >= 14
+    assert_few_lines(studies[study], name, drawn)
 
 
 def test_tasks_are_a_matrix_and_a_plane(studies: dict[str, StudyData]) -> None:
