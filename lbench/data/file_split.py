@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 
 from lbench.data.dataset import Labels, Pixels, Split
 from lbench.data.fit import Fit
-from lbench.data.image_files import LabelledFiles
-
-S = TypeVar("S")
-T = TypeVar("T")
+from lbench.data.image_files import LabelledFiles, in_threads
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,9 +60,3 @@ class FileSplit(Split):
         if self.order is None:
             return image
         return image.reshape(len(image), -1)[:, self.order].reshape(image.shape)
-
-
-def in_threads(function: Callable[[S], T], items: Iterable[S]) -> Iterator[T]:
-    """Yield the results of a function in order; Pillow decodes outside Python's lock."""
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        yield from pool.map(function, items)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -17,6 +18,9 @@ from lbench.data.images import Picture, decode, first_frame_note
 from lbench.data.progress import progress
 from lbench.errors import DataError, printable
 from lbench.plurals import counted
+
+S = TypeVar("S")
+T = TypeVar("T")
 
 UNVERIFIED = "not verified"
 """The variant of published images without check sums."""
@@ -152,11 +156,10 @@ def decoded(
     files = [*images.train.files, *images.test.files]
     pixels = np.empty((len(files), 3, fit.size, fit.size), dtype=np.uint8)
     several = 0
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        pictures = pool.map(picture, files)
-        for row, read in enumerate(progress(pictures, f"decoding {images.root}", len(files))):
-            pixels[row] = read.pixels
-            several += read.frames > 1
+    pictures = progress(in_threads(picture, files), f"decoding {images.root}", len(files))
+    for row, read in enumerate(pictures):
+        pixels[row] = read.pixels
+        several += read.frames > 1
     n = len(images.train)
     return Raw(
         title=images.title,
@@ -166,3 +169,9 @@ def decoded(
         test=Split(pixels[n:], images.test.labels),
         notes=(*images.notes, *((first_frame_note(several),) if several else ())),
     )
+
+
+def in_threads(function: Callable[[S], T], items: Iterable[S]) -> Iterator[T]:
+    """Yield the results of a function in order; Pillow decodes outside Python's lock."""
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        yield from pool.map(function, items)

@@ -11,10 +11,10 @@ import pydantic
 from lbench.config import DatasetConfig, param
 from lbench.data import stream_index
 from lbench.data.dataset import Dataset, Location, Raw, RawFile
-from lbench.data.file_split import FileSplit, in_threads
+from lbench.data.file_split import FileSplit
 from lbench.data.fit import Fit
 from lbench.data.folders import image_name
-from lbench.data.image_files import ImageFiles, decoded
+from lbench.data.image_files import ImageFiles, decoded, in_threads
 from lbench.data.progress import progress
 from lbench.data.source import Source, with_notes
 from lbench.data.stream_index import Index, examine

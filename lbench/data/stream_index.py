@@ -21,7 +21,8 @@ from lbench.data.cache import unwritable
 from lbench.data.content import counts, moments
 from lbench.data.dataset import Labels, Pixels, Raw
 from lbench.data.draws import draws
-from lbench.data.file_split import FileSplit, in_threads
+from lbench.data.file_split import FileSplit
+from lbench.data.image_files import in_threads
 from lbench.data.lock import locked
 from lbench.data.progress import progress
 from lbench.errors import printable
