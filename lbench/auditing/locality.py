@@ -246,7 +246,7 @@ def _kind(
         return "vector"
     if not len(want):
         return "none"
-    directions = rank(torch.stack(signals) - want, 1e-12 * float(want.norm()))
+    directions = rank(torch.stack(signals) - want, 1e-12 * float(want.norm())).directions
     return "none" if directions == 0 else "scalar" if directions <= rows else "vector"
 
 

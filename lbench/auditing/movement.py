@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
@@ -56,29 +58,39 @@ def update_moved(responses: list[list[Signals]], reference: list[Signals], m: Ma
     return False
 
 
-def count_directions(
-    responses: list[list[Signals]], m: Map, reference: Reference, index: int
-) -> int:
-    """Return the number of directions in which the layer's signal moved at one step."""
+class Span(NamedTuple):
+    """The movements of a layer's signal under several changes.
+
+    Args:
+        directions: the number of independent directions.
+        moved: the number of changes that moved the signal at all.
+    """
+
+    directions: int
+    moved: int
+
+
+def span(responses: list[list[Signals]], m: Map, reference: Reference, index: int) -> Span:
+    """Return in how many directions the layer's signal moved at one step."""
     want = flat(reference.signals[index], m)
     signals = [flat(response[index], m) for response in responses]
     if any(s.shape != want.shape or not bool(torch.isfinite(s).all()) for s in signals):
-        return len(responses)
+        return Span(len(responses), len(responses))
     rounding = max(rounding_of(steps[index], m) for steps in (reference.signals, *responses))
     size = size_of(reference.signals[index], m)
     return rank(torch.stack(signals) - want, MOVED * size + 2 * rounding)
 
 
-def rank(rows: Tensor, noise: float) -> int:
+def rank(rows: Tensor, noise: float) -> Span:
     """Return the rank of (responses, entries) movements, without rows of norm ``noise`` or less."""
     norms = rows.norm(dim=1)
     loud = norms > noise
     if not bool(loud.any()):
-        return 0
+        return Span(0, 0)
     # The eigenvalues of the Gram matrix of the unit rows are their squared singular values.
     products = (rows @ rows.T)[loud][:, loud] / torch.outer(norms[loud], norms[loud])
     sizes = torch.linalg.eigvalsh(products)
-    return int((sizes > RANK**2 * sizes[-1]).sum())
+    return Span(int((sizes > RANK**2 * sizes[-1]).sum()), len(sizes))
 
 
 def flat(signals: Signals, m: Map) -> Tensor:

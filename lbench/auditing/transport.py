@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING
 
 from lbench.auditing.maps import Map, chain, layers, others, positions
 from lbench.auditing.movement import (
-    count_directions,
+    Span,
     first_moved,
     flat,
     nonzero,
     signalled,
+    span,
     update_moved,
 )
 from lbench.auditing.perturbation import LayerPerturbation, Reference, trained, undisturbed
@@ -36,6 +37,10 @@ LARGE = 256
 """Layers with at least this many weights are changed once: random signs never equal their own."""
 MOST = 96
 """Largest number of changes: more numbers than this cannot be distinguished from the transpose."""
+SPARE = 2
+"""Changes beyond the number of directions, which show that no change brings another direction."""
+BATCH = 8
+"""Changes that are made before the directions are counted again."""
 KINDS = ("none", "scalar", None, "sign", "full")
 """From the weakest to the strongest. None: not measurable, perhaps stronger than was observed."""
 
@@ -341,25 +346,40 @@ def _kinds(
     more = _beyond_signs(perturbation, responses, moving, max(first[m.name] or 0 for m in moving))
     kinds |= {m.name: "sign" for m in moving if m not in more}
     scalars = {m.name: _scalars(reference, m, first[m.name] or 0, per_position) for m in more}
-    last = max((first[m.name] or 0 for m in more), default=0)
-    wanted = min(MOST, max((least for least, _ in scalars.values()), default=0) + 2)
-    responses += [
-        perturbation.response(number, last=last) for number in range(len(responses), wanted)
-    ]
+    if not more:
+        return kinds
+    wanted = max(len(responses), min(MOST, max(least for least, _ in scalars.values()) + SPARE))
+    last = max(first[m.name] or 0 for m in more)
+    spans: dict[str, Span] = {}
+    undecided = more
+    while undecided:
+        for m in undecided:
+            spans[m.name] = span(responses, m, reference, first[m.name] or 0)
+        undecided = [m for m in undecided if not _decided(spans[m.name], scalars[m.name][1])]
+        if not undecided or len(responses) == wanted:
+            break
+        numbers = range(len(responses), min(wanted, len(responses) + BATCH))
+        responses += [perturbation.response(number, last=last) for number in numbers]
     for m in more:
-        index, (least, most) = first[m.name] or 0, scalars[m.name]
-        visible = min(
-            len(responses), reference.numel(later), len(flat(reference.signals[index], m))
-        )
-        directions = count_directions(responses, m, reference, index)
-        if directions > most:
+        least, most = scalars[m.name]
+        signal = flat(reference.signals[first[m.name] or 0], m)
+        visible = min(wanted, reference.numel(later), len(signal))
+        if spans[m.name].directions > most:
             kinds[m.name] = "full"
-        elif directions <= least < visible:
+        elif spans[m.name].directions <= least < visible:
             kinds[m.name] = "scalar"
         else:  # scalars and the full transpose may both move the signal in that many directions
             kinds[m.name] = None
             result.reasons.setdefault(later.name, NARROW)
     return kinds
+
+
+def _decided(movements: Span, most: int) -> bool:
+    """Return whether further changes leave the kind as it is.
+
+    Changes are random: when two of them brought no new direction, none will.
+    """
+    return movements.directions > most or movements.directions <= movements.moved - SPARE
 
 
 def _beyond_signs(

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
 from torch.autograd import forward_ad
 
+from lbench.auditing import transport as transport_module
 from lbench.auditing.maps import Map, change
-from lbench.auditing.movement import rank
-from lbench.auditing.transport import Transport
+from lbench.auditing.movement import Span, rank
+from lbench.auditing.perturbation import LayerPerturbation
+from lbench.auditing.rules import audit_rule
+from lbench.auditing.transport import MOST, Transport
 from lbench.auditing.use_tracer import UseTracer, tracing
 from lbench.auditing.uses import CannotHoldError, HeldUses, Use
 
@@ -83,5 +88,29 @@ def test_depth_is_the_longest_chain_of_uses_and_not_the_number_of_heads() -> Non
 
 def test_rank_counts_directions_above_the_noise() -> None:
     rows = torch.tensor([[1.0, 0, 0], [0, 2.0, 0], [1.0, 2.0, 0], [0, 0, 1e-12]]).double()
-    assert rank(rows, 1e-9) == 2
-    assert rank(torch.zeros(3, 4), 0.0) == 0
+    assert rank(rows, 1e-9).directions == 2
+    assert rank(torch.zeros(3, 4), 0.0) == (0, 0)
+
+
+def test_no_more_changes_are_made_once_two_brought_no_new_direction(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    numbers: list[int] = []
+    response = LayerPerturbation.response
+
+    def counted(self: LayerPerturbation, number: int, **keywords: Any) -> Any:
+        numbers.append(number)
+        return response(self, number, **keywords)
+
+    monkeypatch.setattr(LayerPerturbation, "response", counted)
+    norm = {"norm": "group"}
+    early = audit_rule("fg_w", network="cnn", network_options=norm)
+    made = max(numbers)
+    monkeypatch.setattr(transport_module, "_decided", never)
+    late = audit_rule("fg_w", network="cnn", network_options=norm)
+    assert made < max(numbers) < MOST
+    assert early.transport.kinds == late.transport.kinds
+
+
+def never(movements: Span, most: int) -> bool:
+    return False
