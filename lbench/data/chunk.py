@@ -21,7 +21,7 @@ import numpy as np
 from lbench.data.crop_box import Numbers
 from lbench.data.dataset import Pixels
 from lbench.data.fit import Fit, RandomCrop
-from lbench.data.paths import unreadable
+from lbench.data.paths import read
 
 MAPPED = 32
 """Largest number of buffers that a loader process keeps mapped."""
@@ -78,18 +78,6 @@ def decode_chunk(chunk: Chunk) -> None:
         if chunk.uniform is not None:
             crop = RandomCrop(chunk.uniform[:, row], chunk.smallest)
         images[chunk.start + row] = chunk.fit.decode(read(path), path, crop)
-
-
-def read(path: str) -> bytes:
-    """Read an image file.
-
-    Raises:
-        DataError: it cannot be read.
-    """
-    try:
-        return Path(path).read_bytes()
-    except OSError as error:
-        raise unreadable(error, path) from error
 
 
 def mapped(address: BufferAddress) -> Pixels:

@@ -11,6 +11,7 @@ import numpy as np
 from lbench.data.dataset import Labels, Pixels, Split
 from lbench.data.fit import Fit
 from lbench.data.image_files import LabelledFiles, in_threads
+from lbench.data.paths import read
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +57,7 @@ class FileSplit(Split):
 
     def _decode(self, index: int) -> Pixels:
         path = self.path(index)
-        image = self.fit.decode(Path(path).read_bytes(), path)
+        image = self.fit.decode(read(path), path)
         if self.order is None:
             return image
         return image.reshape(len(image), -1)[:, self.order].reshape(image.shape)

@@ -15,6 +15,7 @@ from lbench.data.dataset import Labels, Raw, RawFile, Split
 from lbench.data.fit import Fit
 from lbench.data.folders import shortened
 from lbench.data.images import Picture, decode, first_frame_note
+from lbench.data.paths import read
 from lbench.data.progress import progress
 from lbench.errors import DataError, printable
 from lbench.plurals import counted
@@ -120,7 +121,7 @@ class ImageFiles:
 
 def read_file(file: RawFile) -> bytes:
     """Return the content of a file."""
-    return file.path.read_bytes()
+    return read(file.path)
 
 
 def decoded(
@@ -129,6 +130,7 @@ def decoded(
     content: Callable[[RawFile], bytes] = read_file,
     *,
     resize: bool = True,
+    skip: bool = False,
 ) -> Raw:
     """Decode all images and keep their centres.
 
@@ -137,14 +139,20 @@ def decoded(
         fit: how an image becomes a square.
         content: returns the content of a file, in several threads.
         resize: whether images of another size are resized; otherwise they are refused.
+        skip: whether images that cannot be decoded are left out, with a note.
 
     Raises:
-        DataError: a file cannot be decoded; the message names it.
+        DataError: a file cannot be read, or cannot be decoded; the message names it.
     """
 
-    def picture(file: RawFile) -> Picture:
-        side = fit.size if resize else None
-        decoded = decode(content(file), str(file.path), side, fit.resize)
+    def picture(file: RawFile) -> Picture | None:
+        data = content(file)
+        try:
+            decoded = decode(data, str(file.path), fit.size if resize else None, fit.resize)
+        except DataError:
+            if skip:
+                return None
+            raise
         _, height, width = decoded.pixels.shape
         if (height, width) != (fit.size, fit.size):
             raise DataError(
@@ -155,18 +163,24 @@ def decoded(
 
     files = [*images.train.files, *images.test.files]
     pixels = np.empty((len(files), 3, fit.size, fit.size), dtype=np.uint8)
-    several = 0
+    several = filled = 0
+    bad = []
     pictures = progress(in_threads(picture, files), f"decoding {images.root}", len(files))
-    for row, read in enumerate(pictures):
-        pixels[row] = read.pixels
-        several += read.frames > 1
+    for file, decoded_file in zip(files, pictures, strict=True):
+        if decoded_file is None:
+            bad.append(str(file.path.relative_to(images.root)))
+            continue
+        pixels[filled] = decoded_file.pixels
+        filled += 1
+        several += decoded_file.frames > 1
+    images = images.without(bad)
     n = len(images.train)
     return Raw(
         title=images.title,
         variant=images.variant,
         classes=images.classes,
         train=Split(pixels[:n], images.train.labels),
-        test=Split(pixels[n:], images.test.labels),
+        test=Split(pixels[n:filled], images.test.labels),
         notes=(*images.notes, *((first_frame_note(several),) if several else ())),
     )
 

@@ -15,6 +15,7 @@ from lbench.data.file_split import FileSplit
 from lbench.data.fit import Fit
 from lbench.data.folders import image_name
 from lbench.data.image_files import ImageFiles, decoded, in_threads
+from lbench.data.paths import read
 from lbench.data.progress import progress
 from lbench.data.source import Source, with_notes
 from lbench.data.stream_index import Index, examine
@@ -103,8 +104,7 @@ class ImageSource(Source):
 
     def read(self, location: Location) -> Raw:
         """Decode, resize and crop every image."""
-        images = self.listed(location)
-        return decoded(images.without(self._undecodable(images)), self.fit)
+        return decoded(self.listed(location), self.fit, skip=self.config.skip_bad)
 
     def open(self, location: Location, cache_dir: Path | str | None = None) -> Dataset:
         """Open the dataset: decoded on first use, or streamed."""
@@ -113,7 +113,7 @@ class ImageSource(Source):
         images = self.listed(location)
 
         def build() -> Index:
-            bad = self._undecodable(images)
+            bad = undecodable(images, self.fit) if self.config.skip_bad else []
             good = images.without(bad)
             sizes = [[file.size for file in split.files] for split in (good.train, good.test)]
             return examine(self._in_files(good, location), sizes, bad)
@@ -134,9 +134,6 @@ class ImageSource(Source):
         """Return the path of the decoded data, or of the index of streamed images."""
         path = super().cache_path(location, cache_dir)
         return path.with_suffix(".json") if self.streams(location) else path
-
-    def _undecodable(self, images: ImageFiles) -> list[str]:
-        return undecodable(images, self.fit) if self.config.skip_bad else []
 
     def _in_files(self, images: ImageFiles, location: Location) -> Raw:
         """Return the images without decoding any, checked and named."""
@@ -166,8 +163,9 @@ def undecodable(images: ImageFiles, fit: Fit) -> list[str]:
     """Decode all images; return the paths below the root of those that cannot be, sorted."""
 
     def fails(file: RawFile) -> bool:
+        data = read(file.path)
         try:
-            fit.decode(file.path.read_bytes(), str(file.path))
+            fit.decode(data, str(file.path))
         except DataError:
             return True
         return False

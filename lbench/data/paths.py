@@ -34,6 +34,18 @@ def absolute(path: Path) -> Path:
     return path.resolve() if ".." in path.parts else Path.cwd() / path
 
 
+def read(path: Path | str) -> bytes:
+    """Return the content of a file.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise unreadable(error, path) from error
+
+
 def unreadable(error: OSError, where: Path | str) -> DataError:
     """Return the error for a file that the system does not let lbench read.
 

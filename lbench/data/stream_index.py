@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+from lbench.data import paths
 from lbench.data.cache import unwritable
 from lbench.data.content import counts, moments
 from lbench.data.dataset import Labels, Pixels, Raw
@@ -87,7 +88,7 @@ def examine(raw: Raw, sizes: Sequence[Sequence[int]], undecodable: Sequence[str]
         undecodable: names of files that were left out.
 
     Raises:
-        DataError: an image of the sample cannot be decoded.
+        DataError: an image of the sample cannot be read or decoded.
     """
     sha = hashlib.sha256(json.dumps(["streamed", raw.classes], ensure_ascii=False).encode())
     splits = [split for split in (raw.train, raw.test) if isinstance(split, FileSplit)]
@@ -104,7 +105,7 @@ def examine(raw: Raw, sizes: Sequence[Sequence[int]], undecodable: Sequence[str]
 
     def read(index: int) -> tuple[bytes, Pixels]:
         path = train.path(index)
-        data = Path(path).read_bytes()
+        data = paths.read(path)
         return hashlib.sha256(data).digest(), train.fit.decode(data, path)
 
     what = f"reading a sample of {printable(str(train.root))}"

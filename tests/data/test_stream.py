@@ -9,6 +9,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from lbench.data import image_source
 from lbench.data.augment import Augmentation
 from lbench.data.dataset import Dataset
 from lbench.data.imagefolder import ImageFolder
+from lbench.data.images import decode
 from lbench.data.loader import Batches, DeviceData
 from lbench.data.loader_pool import loader_pool
 from lbench.data.parts import parts, unseen
@@ -237,6 +239,39 @@ def test_damaged_images_are_skipped_on_request_and_counted(damaged: Path, stream
         (damaged / name).unlink()
     assert load(damaged, stream).digest == data.digest
     assert load(damaged, stream, skip_bad=True).digest == data.digest
+
+
+def test_images_in_memory_are_decoded_once_when_damaged_ones_are_skipped(
+    damaged: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names: list[str] = []
+
+    def counted(data: bytes, name: str, *size: Any) -> Any:
+        names.append(name)
+        return decode(data, name, *size)
+
+    monkeypatch.setattr("lbench.data.image_files.decode", counted)
+    load(damaged, "no", skip_bad=True)
+    assert len(names) == len(set(names)) == 30
+
+
+@pytest.mark.parametrize("skip_bad", [False, True])
+def test_an_image_that_vanishes_is_named_and_no_cache_blamed(
+    folder: Path, tmp_path: Path, skip_bad: bool
+) -> None:
+    folder = shutil.copytree(folder, tmp_path / folder.name)
+    source = ImageFolder(size=8, stream="yes", skip_bad=skip_bad)
+    location = source.find(folder)
+    vanished = folder / "train" / "cat" / "03.jpg"
+    content = vanished.read_bytes()
+    vanished.unlink()
+    with pytest.raises(DataError, match=r"train/cat/03\.jpg cannot be read: No such file"):
+        source.open(location)
+    vanished.write_bytes(content)
+    data = source.open(location)
+    vanished.unlink()
+    with pytest.raises(DataError, match=r"train/cat/03\.jpg cannot be read: No such file"):
+        data.train.pixels()
 
 
 def test_without_the_request_skipped_images_still_stop(damaged: Path) -> None:
