@@ -56,12 +56,14 @@ def test_a_dependency_has_an_upper_bound(requirement: str) -> None:
 def test_every_supported_python_is_tested_with_the_command_of_the_readme() -> None:
     prefix = "Programming Language :: Python :: "
     supported = [line.removeprefix(prefix) for line in PROJECT["classifiers"] if prefix in line]
-    (job,) = loaded(".github/workflows/test.yml")["jobs"].values()
+    jobs = loaded(".github/workflows/test.yml")["jobs"]
+    job = jobs["tox"]
     versions = [version for version in supported if "Only" not in version]
     assert job["strategy"]["matrix"]["python"] == versions
     assert PROJECT["requires-python"] == f">={supported[1]}"
     commands = [step["run"] for step in job["steps"] if "run" in step]
     assert commands == (ROOT / ".ci" / "run").read_text().splitlines()[-1:]
+    assert jobs["coverage"]["steps"][-1]["run"] == f"{commands[0]} -e coverage"
 
 
 def test_hooks_before_a_commit_are_the_quick_checks_of_tox() -> None:

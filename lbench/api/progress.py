@@ -13,7 +13,7 @@ from lbench.output.terminal import coloured, live
 from lbench.training.reporter import TIME_OVER
 
 if TYPE_CHECKING:
-    from lbench.training.forecast import Estimate
+    from lbench.training.forecast import TimeEstimate
 
 LINE_INTERVAL = 10.0
 """Seconds between two lines if the stream is not a terminal; more when much time has passed."""
@@ -68,7 +68,7 @@ class Progress:
         self.steps: int | None = None
         self._per_epoch = 0
         self._began = self._shown_at = time.monotonic()
-        self._estimate: tuple[Estimate, float] | None = None
+        self._estimate: tuple[TimeEstimate, float] | None = None
         self._val_error: float | None = None
         self._line_length = 0
 
@@ -99,7 +99,7 @@ class Progress:
         else:
             self._say("  ".join(parts) + "\n")
 
-    def expect(self, estimate: Estimate) -> None:
+    def expect(self, estimate: TimeEstimate) -> None:
         """Receive how long the run takes; the first time, say so if it takes long."""
         first = self._estimate is None
         self._estimate = estimate, time.monotonic()
@@ -175,7 +175,7 @@ class Progress:
         say(text, self.stream)
 
 
-def _announcement(estimate: Estimate, command: Command) -> str:
+def _announcement(estimate: TimeEstimate, command: Command) -> str:
     """Return the sentence that says how long the runs of a command take."""
     runs, whole = 1 + command.later, estimate.whole
     seconds = estimate.left + command.later * whole

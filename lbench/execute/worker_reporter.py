@@ -10,7 +10,7 @@ from typing import Any
 from lbench.execute.messages import Epoch, EpochAnswer, Job, Note, Started, StepProgress, Stop
 from lbench.rundir import RunDir, without_nan
 from lbench.training.cell import Cell
-from lbench.training.forecast import Estimate
+from lbench.training.forecast import TimeEstimate
 from lbench.training.reporter import INTERRUPTED
 
 PROGRESS_EVERY = 0.5
@@ -88,7 +88,7 @@ class WorkerReporter:
             self._progress_at = now
             self._send(StepProgress(self.job.key, done, self._steps, self._left))
 
-    def expect(self, estimate: Estimate) -> None:
+    def expect(self, estimate: TimeEstimate) -> None:
         """Keep the estimate for the next message on progress."""
         self._left = estimate.left
 

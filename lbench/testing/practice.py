@@ -26,7 +26,7 @@ from lbench.rule import Rule
 from lbench.rundir import RunDir
 from lbench.testing.subject import FailedError, SkippedError, Subject, differing, listed, networks
 from lbench.training import checkpoint
-from lbench.training.forecast import Estimate
+from lbench.training.forecast import TimeEstimate
 from lbench.training.job import Machine
 from lbench.training.resolve import Request, Resolved, resolve
 from lbench.training.weights import BEST, LAST, read_weights
@@ -63,7 +63,7 @@ class SilentReporter:
         if self.reports == self.killed_at:
             raise KilledError
 
-    def expect(self, estimate: Estimate) -> None:
+    def expect(self, estimate: TimeEstimate) -> None:
         """Do nothing."""
 
     def epoch(self, row: dict[str, Any]) -> None:

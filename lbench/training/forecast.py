@@ -21,7 +21,7 @@ WINDOW = 300.0
 
 
 @dataclass(frozen=True, slots=True)
-class Estimate:
+class TimeEstimate:
     """Estimated seconds of a run.
 
     Args:
@@ -137,13 +137,13 @@ class Forecast:
         glance = COST * whole / self.plan.steps if self.glance is None else self.glance
         return seconds + glance * sum(step >= index for step in self.glances)
 
-    def estimate(self, index: int) -> Estimate:
+    def estimate(self, index: int) -> TimeEstimate:
         """Return the estimate before step ``index``."""
         prediction = self.prediction or 0.0
         end = self.at_end * prediction + self.audit
         left = self._epochs(index) * self.validation * prediction
         epochs = self._epochs(0) * self.validation * prediction
-        return Estimate(self.training(index) + left + end, self.training(0) + epochs, end)
+        return TimeEstimate(self.training(index) + left + end, self.training(0) + epochs, end)
 
     def _epochs(self, index: int) -> int:
         """Return the number of epochs that end after ``index`` steps."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from lbench.training.forecast import Estimate
+    from lbench.training.forecast import TimeEstimate
 
 INTERRUPTED = "interrupted"
 """The reason of a stop by the user, after which the run is to continue later."""
@@ -24,7 +24,7 @@ class Reporter(Protocol):
     def step(self, done: int, loss: float) -> None:
         """Receive the number of steps done so far, and the latest loss."""
 
-    def expect(self, estimate: Estimate) -> None:
+    def expect(self, estimate: TimeEstimate) -> None:
         """Receive how long the run takes, before a call of ``step``, as soon as it is known."""
 
     def epoch(self, row: dict[str, Any]) -> None:

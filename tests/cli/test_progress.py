@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from lbench.api.progress import Command, Progress, about, duration
-from lbench.training.forecast import Estimate
+from lbench.training.forecast import TimeEstimate
 from lbench.training.reporter import TIME_OVER
 
 
@@ -40,7 +40,7 @@ def test_a_terminal_has_one_line_with_epoch_loss_validation_error_and_time_left(
     progress.step(10, 0.5)
     clock[0] += 2
     progress.epoch(row(50, 1))
-    progress.expect(Estimate(left=3, epochs=6, end=0))
+    progress.expect(TimeEstimate(left=3, epochs=6, end=0))
     clock[0] += 1
     progress.step(60, 0.25)
     shown = stream.getvalue()
@@ -77,7 +77,7 @@ def test_another_stream_has_lines_at_growing_intervals_within_an_epoch(
     progress.plan(steps=2000, per_epoch=2000)
     for step in range(1, 2001):
         clock[0] += 1
-        progress.expect(Estimate(left=2000 - step, epochs=2000, end=0))
+        progress.expect(TimeEstimate(left=2000 - step, epochs=2000, end=0))
         progress.step(step, 0.5)
     lines = stream.getvalue().splitlines()
     assert lines[0] == "seed 0  epoch 1/1  0 %  loss 0.5000  33 min 10 s left"
@@ -85,7 +85,7 @@ def test_another_stream_has_lines_at_growing_intervals_within_an_epoch(
     assert 20 + 40 < len(lines) < 20 + 60, "every 10 s at first, later each 20th of the time"
 
 
-ONE = Estimate(left=8400, epochs=8390, end=10)
+ONE = TimeEstimate(left=8400, epochs=8390, end=10)
 
 
 @pytest.mark.parametrize(
@@ -99,22 +99,30 @@ ONE = Estimate(left=8400, epochs=8390, end=10)
             Command(30, later=2),
             "This takes about 7 h for 3 seeds, 2 h 20 min per seed; --epochs 3 takes 42 min;",
         ),
-        (Estimate(4200, 8390, 10), Command(30), "The rest takes about 1 h 10 min; Ctrl-C keeps"),
         (
-            Estimate(4200, 8390, 10),
+            TimeEstimate(4200, 8390, 10),
+            Command(30),
+            "The rest takes about 1 h 10 min; Ctrl-C keeps",
+        ),
+        (
+            TimeEstimate(4200, 8390, 10),
             Command(30, later=1),
             "The rest takes about 3 h 30 min for 2 seeds, 2 h 20 min per seed; Ctrl-C keeps",
         ),
-        (Estimate(31, 28, 3), Command(30), "This takes about 30 s; Ctrl-C keeps a checkpoint."),
-        (Estimate(20, 17, 3), Command(30, later=1), "This takes about 40 s for 2 seeds, 20 s per"),
-        (Estimate(20, 17, 3), Command(30), ""),
+        (TimeEstimate(31, 28, 3), Command(30), "This takes about 30 s; Ctrl-C keeps a checkpoint."),
+        (
+            TimeEstimate(20, 17, 3),
+            Command(30, later=1),
+            "This takes about 40 s for 2 seeds, 20 s per",
+        ),
+        (TimeEstimate(20, 17, 3), Command(30), ""),
         (ONE, Command(30, announce=False), ""),
         (ONE, None, ""),
     ],
 )
 @pytest.mark.parametrize("kind", [Terminal, io.StringIO])
 def test_a_long_run_says_once_what_it_takes(
-    estimate: Estimate, command: Command | None, sentence: str, kind: type[io.StringIO]
+    estimate: TimeEstimate, command: Command | None, sentence: str, kind: type[io.StringIO]
 ) -> None:
     stream = kind()
     progress = Progress("seed 0", stream, command)
@@ -128,7 +136,7 @@ def test_the_time_after_the_last_step_is_announced_if_it_is_long(clock: list[flo
     stream = io.StringIO()
     progress = Progress("seed 0", stream, Command(2, announce=False))
     progress.plan(steps=100, per_epoch=50)
-    progress.expect(Estimate(left=70, epochs=60, end=41))
+    progress.expect(TimeEstimate(left=70, epochs=60, end=41))
     progress.epoch(row(50, 1))
     assert "evaluation and audit" not in stream.getvalue()
     progress.epoch(row(100, 2))

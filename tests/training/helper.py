@@ -13,7 +13,7 @@ import torch
 from lbench.execute.driver import RunOutcome, run_cell
 from lbench.home import Home
 from lbench.registry import registry
-from lbench.training.forecast import Estimate
+from lbench.training.forecast import TimeEstimate
 from lbench.training.job import Machine
 from lbench.training.resolve import Request, Resolved, resolve
 from tests import forked
@@ -32,7 +32,7 @@ class Silent:
     def step(self, done: int, loss: float) -> None:
         pass
 
-    def expect(self, estimate: Estimate) -> None:
+    def expect(self, estimate: TimeEstimate) -> None:
         pass
 
     def epoch(self, row: dict[str, Any]) -> None:

@@ -21,7 +21,7 @@ from lbench.rule import Rule
 from lbench.rundir import RunDir
 from lbench.step import Step
 from lbench.task import Batch
-from lbench.training.forecast import Estimate
+from lbench.training.forecast import TimeEstimate
 from lbench.training.optim import Update
 from lbench.training.reporter import INTERRUPTED
 from lbench.training.resolve import Request, Resolved, resolve
@@ -58,7 +58,7 @@ class Quiet:
     def step(self, done: int, loss: float) -> None:
         self.done = done
 
-    def expect(self, estimate: Estimate) -> None: ...
+    def expect(self, estimate: TimeEstimate) -> None: ...
 
     def epoch(self, row: dict[str, Any]) -> None: ...
 
