@@ -239,6 +239,10 @@ class Source(ABC):
         dataset = cache.load(self.cache_path(location, cache_dir))
         return None if dataset is None else with_notes(dataset, location)
 
+    def streams(self, location: Location) -> bool:
+        """Return whether images are decoded when they are needed, and not all in advance."""
+        return False
+
     def cache_options(self) -> dict[str, Any]:
         """Return the options that decide the content of the cache file."""
         return self.options()

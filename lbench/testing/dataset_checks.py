@@ -7,6 +7,7 @@ import tempfile
 import numpy as np
 
 from lbench.data.content import digest
+from lbench.data.dataset import Dataset
 from lbench.errors import UsageError
 from lbench.plurals import counted
 from lbench.testing.part_subject import DatasetSubject, round_trip, seed_everything, states
@@ -32,7 +33,7 @@ def data_is_found(subject: DatasetSubject) -> str:
 
 def arrays_fit(subject: DatasetSubject) -> str:
     """Check that images are uint8 in four dimensions, labels int64, and classes distinct names."""
-    raw = subject.source().decode(subject.location)
+    raw = subject.opened()
     for which, split in (("training", raw.train), ("test", raw.test)):
         if split.labels.dtype != np.int64 or split.labels.ndim != 1:
             raise FailedError(f"{which} labels are {split.labels.dtype}, not int64 in 1-D")
@@ -48,7 +49,8 @@ def decoding_repeats(subject: DatasetSubject) -> str:
     for seed in (1, 2):
         seed_everything(seed)
         before = states()
-        digests.append(digest(subject.source().decode(subject.location)))
+        data = subject.opened()
+        digests.append(data.digest if isinstance(data, Dataset) else digest(data))
         if states() != before:
             raise FailedError("decoding draws from a global random generator")
     if digests[0] != digests[1]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import random
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lbench.data.dataset import Location, MissingDataError
+from lbench.data.dataset import Dataset, Location, MissingDataError, Raw
 from lbench.data.source import Source
 from lbench.errors import UsageError
 from lbench.init import Init
@@ -69,6 +70,14 @@ class DatasetSubject(PartSubject):
             return self.source().find(self.data_dir)
         except MissingDataError as error:
             raise SkippedError("the data was not found") from error
+
+    def opened(self) -> Raw | Dataset:
+        """Return the data as decoded now; images that are streamed stay in their files."""
+        source = self.source()
+        if not source.streams(self.location):
+            return source.decode(self.location)
+        with tempfile.TemporaryDirectory() as folder:
+            return source.open(self.location, folder)
 
 
 class NetworkSubject(PartSubject):

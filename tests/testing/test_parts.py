@@ -16,10 +16,13 @@ from torch import Tensor, nn
 from lbench import Block, Column, Layer, Location, Network, NetworkSpec, Probe, Raw, Readout, Split
 from lbench.cli.main import cli
 from lbench.data.digits import Digits
+from lbench.data.imagefolder import ImageFolder
 from lbench.hooks import DatasetEntry, NetworkEntry, ProbeEntry
 from lbench.networks.mlp import Mlp
 from lbench.registry import registry
 from lbench.testing import PART_CHECKS, SUBJECTS, Outcome, conform_part
+from lbench.testing.part_subject import DatasetSubject
+from tests.data.streaming import write_folder
 
 PAGE = (Path(__file__).parents[2] / "docs" / "conformance.md").read_text()
 
@@ -42,6 +45,18 @@ def failed(kind: str, name: str) -> list[str]:
 def test_installed_ones_pass_every_check(kind: str, name: str) -> None:
     statuses = {outcome.status for outcome in outcomes(kind, name).values()}
     assert statuses == {"passed"}
+
+
+def test_a_streamed_dataset_is_never_decoded_as_a_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ImageFolder, "decode", None)
+    monkeypatch.setenv("LBENCH_CACHE", str(tmp_path / "cache"))
+    folder = write_folder(tmp_path / "pets", train=3, test=1)
+    subject = DatasetSubject("imagefolder", {"size": 8, "stream": "yes"}, folder)
+    found = list(conform_part("dataset", subject))
+    assert {outcome.status for outcome in found} == {"passed"}
+    assert "6 training and 2 test images, 3x8x8" in [outcome.detail for outcome in found]
 
 
 class Drawn(Digits):
