@@ -39,8 +39,6 @@ MOST = 96
 """Largest number of changes: more numbers than this cannot be distinguished from the transpose."""
 SPARE = 2
 """Changes beyond the number of directions, which show that no change brings another direction."""
-BATCH = 8
-"""Changes that are made before the directions are counted again."""
 KINDS = ("none", "scalar", None, "sign", "full")
 """From the weakest to the strongest. None: not measurable, perhaps stronger than was observed."""
 
@@ -358,7 +356,8 @@ def _kinds(
         undecided = [m for m in undecided if not _decided(spans[m.name], scalars[m.name][1])]
         if not undecided or len(responses) == wanted:
             break
-        numbers = range(len(responses), min(wanted, len(responses) + BATCH))
+        count = len(responses)
+        numbers = range(count, min(wanted, count + max(1, count // 2)))
         responses += [perturbation.response(number, last=last) for number in numbers]
     for m in more:
         least, most = scalars[m.name]
