@@ -332,9 +332,9 @@ def missed(records: Mapping[AuditRun, Record]) -> int:
         claim = cheats(run.module)[run.name][1]
         caught = any(text.startswith(f"{claim}:") for text in record.get("contradictions", []))
         by_cheat[run.module, run.name].append(caught)
-    for (_, name), caught in by_cheat.items():
-        print(f"{name}: caught in {sum(caught)} of {len(caught)}")
-    return sum(not hit for caught in by_cheat.values() for hit in caught)
+    for (_, name), hits in by_cheat.items():
+        print(f"{name}: caught in {sum(hits)} of {len(hits)}")
+    return sum(not hit for hits in by_cheat.values() for hit in hits)
 
 
 def listed(seeds: Sequence[int]) -> str:

@@ -151,7 +151,8 @@ def measure(counts: Counts, n: int, draws: Values, half: Half) -> GridPoint:
             summary = error_interval((100 * used[at] / counts.examples).tolist(), counts.examples)
             assert summary is not None
             ends = 100 * np.array([low[at], high[at]]) / counts.examples
-            np.testing.assert_allclose([summary.low, summary.high], ends, atol=1e-6)
+            found = np.array([summary.low, summary.high], dtype=np.float64)
+            np.testing.assert_allclose(found, ends, atol=1e-6)
     miss = abs(mean - counts.truth)
     t_width = 2 * float(plain.mean())
     return GridPoint(

@@ -72,7 +72,7 @@ def peak(name: str, depth: int) -> float:
         rule.step(batch, Step(Randomness(0), index))
     with Lifetimes() as lifetimes:
         rule.step(batch, Step(Randomness(0), 2))
-    return lifetimes.peak / (BATCH * WIDTH * 4)
+    return float(lifetimes.peak / (BATCH * WIDTH * 4))
 
 
 def measure(side: str) -> dict[str, Any]:

@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from timing import machine, verdict
@@ -52,7 +53,7 @@ def main() -> int:
     repeats = parser.parse_args().repeats
     print(machine())
     with tempfile.TemporaryDirectory() as home:
-        sides = {
+        sides: dict[str, Callable[[], float]] = {
             "lbench --help": lambda: whole("--help"),
             "lbench rules": lambda: whole("rules"),
             "start to first step": lambda: first_step(home),

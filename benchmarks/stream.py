@@ -119,7 +119,7 @@ def main() -> int:
         same = SameOrder(batches)
         loader: DataLoader[Any] = DataLoader(
             Cropped(root / "train", data.mean, data.std),
-            batch_sampler=same,  # type: ignore[arg-type]
+            batch_sampler=same,
             num_workers=WORKERS,
             persistent_workers=True,
         )

@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import tempfile
 from pathlib import Path
-from typing import Any
 
 import torch
 from timing import alternate, machine, ratio, report, verdict
@@ -24,6 +23,7 @@ from lbench.data.mnist import Mnist
 from lbench.randomness import Randomness
 from lbench.registry import registry
 from lbench.rundir import RunDir
+from lbench.testing.practice import SilentReporter
 from lbench.training.cell import Cell
 from lbench.training.resolve import Request, resolve
 from lbench.training.schedule import factor
@@ -33,17 +33,6 @@ from lbench.training.trainer_parts import Output, Procedure, TrainingData
 
 BAR = 1.05
 EPOCHS = 2
-
-
-class Silent:
-    """A reporter that prints nothing."""
-
-    def plan(self, steps: int, per_epoch: int) -> None: ...
-    def step(self, done: int, loss: float) -> None: ...
-    def epoch(self, row: dict[str, Any]) -> None: ...
-    def stop_reason(self) -> str | None: ...
-    def note(self, text: str) -> None: ...
-    def close(self) -> None: ...
 
 
 def by_lbench(cell: Cell, data: DeviceData) -> float:
@@ -56,7 +45,7 @@ def by_lbench(cell: Cell, data: DeviceData) -> float:
             rule,
             TrainingData(batches),
             Procedure(cell.recipe, plan, randomness),
-            Output(RunDir(Path(folder)), Silent()),
+            Output(RunDir(Path(folder)), SilentReporter()),
         )
         trainer.train()
         return float(trainer._losses[-1])
@@ -85,7 +74,7 @@ def by_hand(cell: Cell, images: Tensor, labels: Tensor) -> float:
             x = images.index_select(0, idx).float().mul_(1 / 255)
             loss = F.cross_entropy(network(x), labels.index_select(0, idx))
             optimizer.zero_grad()
-            loss.backward()
+            torch.autograd.backward(loss)
             optimizer.step()
             losses[position] = loss.detach()
     return float(losses[-1])

@@ -1,4 +1,4 @@
-"""mypy finds nothing in the code of lbench and of its plugins."""
+"""mypy finds nothing in the code of lbench, of its plugins and of its benchmarks."""
 
 from __future__ import annotations
 
