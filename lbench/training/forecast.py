@@ -158,3 +158,21 @@ class Forecast:
             return seconds / steps
         timed = list(self._timed.values()) or [self._warm_up or (1, 0.0)]
         return sum(seconds for _, seconds in timed) / sum(steps for steps, _ in timed)
+
+
+def predicted_at_end(plan: StepPlan, training: int, validation: int, test: int | None) -> int:
+    """Return the number of examples that are predicted after the last step.
+
+    The test set is read with the last weights and with those of lowest validation error, which are
+    the same after one epoch. A trial reads its validation split instead.
+
+    Args:
+        plan: the steps of the run.
+        training: number of training examples.
+        validation: number of examples that are held out.
+        test: number of test examples; None for a trial.
+    """
+    if test is None:
+        return training + validation
+    several = plan.steps > plan.count(0)
+    return training + test * (2 if validation and several else 1)

@@ -29,7 +29,7 @@ from lbench.training import checkpoint, plugin_errors
 from lbench.training.cell import Cell
 from lbench.training.device_data import load_test_set, training_parts
 from lbench.training.files import Files
-from lbench.training.forecast import Forecast
+from lbench.training.forecast import Forecast, predicted_at_end
 from lbench.training.full_audit import expected_seconds, regrouped
 from lbench.training.glances import Glances, glance_steps
 from lbench.training.memory import Peak
@@ -226,9 +226,9 @@ def _forecast(
     validation = 0 if data.validation is None else len(data.validation)
     audited = machine.audit and not trial
     seconds = expected_seconds(resolved.cell, regrouped(rule.network)) if audited else 0.0
-    # The test set is read with the last weights and those of lowest validation error.
-    end = validation if trial else resolved.dataset.examples[1] * (2 if validation else 1)
-    return Forecast(plan, validation, len(data.training) + end, glances, seconds)
+    test = None if trial else resolved.dataset.examples[1]
+    end = predicted_at_end(plan, len(data.training), validation, test)
+    return Forecast(plan, validation, end, glances, seconds)
 
 
 def complete_trial(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from lbench.step import Phase
-from lbench.training.forecast import Forecast
+from lbench.training.forecast import Forecast, predicted_at_end
 from lbench.training.step_plan import StepPlan
 
 
@@ -89,3 +89,18 @@ def test_a_machine_that_becomes_slower_changes_the_pace(clock: list[float]) -> N
         clock[0] += 1 if index < 500 else 2
         forecast.report(index)
     assert forecast.estimate(1000).left == pytest.approx(2 * 9000, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("epochs", "validation", "test", "examples"),
+    [
+        (10, 1000, 2000, 9000 + 2 * 2000),
+        (1, 1000, 2000, 9000 + 2000),  # the only epoch is the best one
+        (10, 0, 2000, 9000 + 2000),
+        (10, 1000, None, 9000 + 1000),
+    ],
+)
+def test_the_test_set_is_read_twice_only_if_the_best_epoch_may_be_another(
+    epochs: int, validation: int, test: int | None, examples: int
+) -> None:
+    assert predicted_at_end(plan(epochs=epochs), 9000, validation, test) == examples
