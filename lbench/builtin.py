@@ -37,6 +37,12 @@ def lbench_networks() -> list[NetworkEntry]:
             "mlp-2x256", "784-256-256-10, 269,322 parameters on MNIST", mlp, {"widths": (256, 256)}
         ),
         NetworkEntry(
+            "mlp-2x1000",
+            "Two layers of 1000 units, 13.5M parameters on Tiny ImageNet",
+            mlp,
+            {"widths": (1000, 1000)},
+        ),
+        NetworkEntry(
             "mlp-3x1024",
             "784-1024-1024-1024-10 with BatchNorm, 2.9M parameters on MNIST",
             mlp,
@@ -149,6 +155,12 @@ def lbench_networks() -> list[NetworkEntry]:
             "LocalMixer of 260 channels, 274,570 parameters on MNIST",
             mixer,
             {"channels": 260},
+        ),
+        NetworkEntry(
+            "mixer-1000",
+            "LocalMixer of 1000 channels, 13.5M parameters on Tiny ImageNet",
+            mixer,
+            {"channels": 1000},
         ),
         NetworkEntry(
             "mixer-m",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 
 class LbenchError(Exception):
@@ -29,6 +29,26 @@ class UsageError(LbenchError):
 
     kind = "usage"
     exit_code = 2
+
+
+class MisfitError(UsageError):
+    """A rule that cannot train the blocks of a network, or not with the options that it has.
+
+    A study reports the point and trains the others.
+
+    Args:
+        message: what does not fit, with the value in question.
+        hint: what would do, without the name of an option of the network.
+        options: what would do as an option of the network, by its name, such as
+            ``{"widths": "…,200,…", "width": "200"}``. The hint names the first one that the
+            network at hand has.
+    """
+
+    def __init__(
+        self, message: str, hint: str = "", options: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(message, hint)
+        self.options = dict(options or {})
 
 
 class DataError(LbenchError):

@@ -37,6 +37,9 @@ class Workers:
         timeout: seconds after which the study stops; the same call continues it.
         fresh: start a new process for each run.
         data_dir: the directory of the datasets' files.
+        loader_workers: processes per run that decode streamed images; None for one per core of
+            its worker process.
+        skip_bad: leave out images that cannot be decoded.
     """
 
     count: int | None = None
@@ -45,6 +48,8 @@ class Workers:
     timeout: float | None = None
     fresh: bool = False
     data_dir: Path | None = None
+    loader_workers: int | None = None
+    skip_bad: bool = False
 
 
 @dataclass(frozen=True)
@@ -70,6 +75,8 @@ def study(
     trials: int | None = None,
     datasets: Sequence[str] | None = None,
     rules: Sequence[str] | None = None,
+    network: str | None = None,
+    net: Mapping[str, Any] | None = None,
     sampler: str | None = None,
     objectives: Sequence[str] | None = None,
     seeds: int | None = None,
@@ -78,6 +85,8 @@ def study(
     threads: int | None = None,
     timeout: float | None = None,
     data_dir: str | Path | None = None,
+    loader_workers: int | None = None,
+    skip_bad: bool = False,
     home: str | Path | None = None,
     plugin: str | Path | None = None,
     progress: bool = True,
@@ -96,6 +105,8 @@ def study(
         trials: trials per search; None for the study's own number.
         datasets: datasets in place of the study's own.
         rules: rules in place of the study's own.
+        network: network in place of the study's own; an arm that names its own network keeps it.
+        net: options of the network, by name.
         sampler: ``tpe``, ``gp``, ``random``, ``qmc``, ``cmaes`` or ``grid``.
         objectives: what searches minimise.
         seeds: final runs per configuration.
@@ -104,6 +115,9 @@ def study(
         threads: CPU threads per worker process.
         timeout: seconds after which the study stops; the same call continues it.
         data_dir: the directory of the datasets' files.
+        loader_workers: processes per run that decode streamed images; None for one per core of
+            its worker process.
+        skip_bad: leave out images that cannot be decoded.
         home: the directory of runs; None for ``LBENCH_HOME``, else ``./lbench-runs``.
         plugin: a file with rules that are not installed.
         progress: report the plan and the progress on standard error.
@@ -122,9 +136,15 @@ def study(
     for sentence in unrecorded(study):
         partial(notify, fg="yellow")(sentence)
     study = changed(study, trials, sampler, objectives, seeds)
-    processes = Workers(workers, device, threads, timeout, data_dir=_path(data_dir))
+    study = on_network(study, known, network, net or {})
+    processes = Workers(
+        workers, device, threads, timeout, False, _path(data_dir), loader_workers, skip_bad
+    )
     planned = plan_study(study, study_home, known, processes, datasets, rules, notify=notify)
-    call = _call("study", str(name), trials=trials, datasets=datasets, rules=rules, seeds=seeds)
+    call = _call(
+        "study", str(name), trials=trials, datasets=datasets, rules=rules, network=network,
+        net=net, seeds=seeds,
+    )  # fmt: skip
     return _run(planned, study_home, known, str(name), call, progress)
 
 
@@ -133,6 +153,7 @@ def tune(
     dataset: str,
     *,
     network: str | None = None,
+    net: Mapping[str, Any] | None = None,
     trials: int = 30,
     epochs: int | None = None,
     only: Sequence[str] | None = None,
@@ -144,6 +165,8 @@ def tune(
     threads: int | None = None,
     timeout: float | None = None,
     data_dir: str | Path | None = None,
+    loader_workers: int | None = None,
+    skip_bad: bool = False,
     home: str | Path | None = None,
     plugin: str | Path | None = None,
     progress: bool = True,
@@ -160,6 +183,7 @@ def tune(
         rule: the rule; see :func:`lbench.rules`.
         dataset: the dataset; see :func:`lbench.datasets`.
         network: the network; None for the dataset's own.
+        net: options of the network, by name.
         trials: number of trials.
         epochs: budget of trials and final runs; None for the dataset's own.
         only: options that are searched; None for all that declare a range.
@@ -171,6 +195,9 @@ def tune(
         threads: CPU threads per worker process.
         timeout: seconds after which the search stops; the same call continues it.
         data_dir: the directory of the dataset's files.
+        loader_workers: processes per run that decode streamed images; None for one per core of
+            its worker process.
+        skip_bad: leave out images that cannot be decoded.
         home: the directory of runs; None for ``LBENCH_HOME``, else ``./lbench-runs``.
         plugin: a file with rules that are not installed.
         progress: report the plan and the progress on standard error.
@@ -181,12 +208,17 @@ def tune(
         DataError: the data is missing or damaged.
     """
     known, study_home = with_plugin(plugin), home_at(home)
-    search = search_study(known, rule, dataset, network, epochs, only, settings, sampler)
+    fixed = {**settings, **{f"net.{name}": value for name, value in (net or {}).items()}}
+    search = search_study(known, rule, dataset, network, epochs, only, fixed, sampler)
     search = changed(search, trials, sampler, objectives, seeds)
-    processes = Workers(workers, device, threads, timeout, data_dir=_path(data_dir))
+    processes = Workers(
+        workers, device, threads, timeout, False, _path(data_dir), loader_workers, skip_bad
+    )
     notify = Notifier(progress)
     planned = plan_study(search, study_home, known, processes, [dataset], notify=notify)
-    call = _call("tune", rule, dataset, network=network, trials=trials, epochs=epochs, **settings)
+    call = _call(
+        "tune", rule, dataset, network=network, net=net, trials=trials, epochs=epochs, **settings
+    )
     return _run(planned, study_home, known, search.name, call, progress)
 
 
@@ -271,6 +303,38 @@ def changed(
     return replace(study, search=search, seeds=seeds or study.seeds)
 
 
+def on_network(
+    study: Study, known: Registry, network: str | None, options: Mapping[str, Any]
+) -> Study:
+    """Return a study with another network in place of its own, or with options of its networks.
+
+    Arms that name a network of their own keep it, with its options.
+
+    Args:
+        study: the study.
+        known: installed networks.
+        network: name of the network; None for those of the study.
+        options: options of the network.
+
+    Raises:
+        UsageError: there is no such network, or every arm has a network of its own.
+    """
+    if network is None and not options:
+        return study
+    flag = "--net" if network is None else "--network"
+    if all(arm.network for arm in study.arms):
+        own = ", ".join(dict.fromkeys(str(arm.network) for arm in study.arms))
+        raise UsageError(
+            f"{flag} cannot act: every arm of study {study.name} has a network of its own ({own}).",
+            "Change the arms in a copy of its file.",
+        )
+    study = replace(study, network_options=options)
+    if network is None:
+        return study
+    known.find("networks", network)
+    return replace(study, networks=(network,), networks_by_dataset={})
+
+
 def plan_study(
     study: Study,
     home: Home,
@@ -313,6 +377,7 @@ def plan_study(
         datasets=None if datasets is None else list(datasets),
         rules=None if rules is None else list(rules),
         data_dir=workers.data_dir,
+        skip_bad=workers.skip_bad,
         gpu=pick(workers.device).type == "cuda",
     )
     if check_home:
@@ -361,6 +426,7 @@ def run_study(
             plugin_files=known.files,
             timeout=planned.workers.timeout,
             fresh=planned.workers.fresh,
+            loader_workers=planned.workers.loader_workers,
         )
     if ending.stopped:
         notify(f"Stopped ({ending.stopped}). The same command continues from there.")

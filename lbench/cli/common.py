@@ -26,12 +26,15 @@ __all__ = [
     "device_option",
     "home_option",
     "json_option",
+    "loader_workers_option",
     "max_hours_option",
     "name_argument",
+    "net_option",
     "number",
     "option_group",
     "plugin_option",
     "print_json",
+    "skip_bad_option",
     "warn_left_out",
 ]  # fmt: skip
 
@@ -69,6 +72,19 @@ data_dir_option = click.option(
 )
 
 
+loader_workers_option: Callable[[Any], Any] = click.option(
+    "--loader-workers",
+    type=click.IntRange(1, 1024),
+    metavar="N",
+    help="Processes that decode streamed images of a run. Default: one per core of the run.",
+)
+skip_bad_option: Callable[[Any], Any] = click.option(
+    "--skip-bad",
+    is_flag=True,
+    help="Leave out images that cannot be decoded: --data skip_bad=true.",
+)
+
+
 def _settings(
     ctx: click.Context, parameter: click.Parameter, value: tuple[str, ...]
 ) -> dict[str, str]:
@@ -77,7 +93,7 @@ def _settings(
     # Imported here because it imports torch.
     from lbench.training.cell import parse_settings
 
-    return parse_settings(value, "--data")
+    return parse_settings(value, parameter.opts[0])
 
 
 data_option: Callable[[Any], Any] = click.option(
@@ -86,6 +102,14 @@ data_option: Callable[[Any], Any] = click.option(
     metavar="NAME=VALUE",
     callback=_settings,
     help="An option of the dataset; may be repeated.",
+)
+
+net_option: Callable[[Any], Any] = click.option(
+    "--net",
+    multiple=True,
+    metavar="NAME=VALUE",
+    callback=_settings,
+    help="An option of the network; may be repeated.",
 )
 
 

@@ -16,11 +16,14 @@ from lbench.cli.common import (
     device_option,
     home_option,
     json_option,
+    loader_workers_option,
     max_hours_option,
+    net_option,
     number,
     option_group,
     plugin_option,
     print_json,
+    skip_bad_option,
 )
 from lbench.containment import contained
 from lbench.errors import UsageError
@@ -53,12 +56,7 @@ def request_options(command: Any) -> Any:
             metavar="NAME",
             help="Network; see: lbench networks. Default: the dataset's own.",
         ),
-        click.option(
-            "--net",
-            multiple=True,
-            metavar="NAME=VALUE",
-            help="An option of the network; may be repeated.",
-        ),
+        net_option,
         click.option(
             "--blocks",
             type=int,
@@ -135,11 +133,7 @@ def request_options(command: Any) -> Any:
             help="An option of the dataset; may be repeated.",
         ),
         data_dir_option,
-        click.option(
-            "--skip-bad",
-            is_flag=True,
-            help="Leave out images that cannot be decoded: --data skip_bad=true.",
-        ),
+        skip_bad_option,
         click.option(
             "--precision",
             type=click.Choice(["fp32", "bf16"]),
@@ -169,12 +163,7 @@ def conditions_options(command: Any) -> Any:
             metavar="N",
             help="CPU threads. Default: OMP_NUM_THREADS, else a number that fits the network.",
         ),
-        click.option(
-            "--loader-workers",
-            type=click.IntRange(1, 1024),
-            metavar="N",
-            help="Processes that decode streamed images. Default: one per core.",
-        ),
+        loader_workers_option,
         click.option(
             "--checkpoint-every",
             type=click.FloatRange(0),
@@ -259,7 +248,7 @@ def _request(settings: Mapping[str, Any]) -> Request:
         data.setdefault("skip_bad", "true")
     return Request(
         config=parse_settings(values.pop("config"), "--set"),
-        network_options=parse_settings(values.pop("net"), "--net"),
+        network_options=values.pop("net"),
         recipe={name: value for name, value in recipe.items() if value is not None},
         augmentation="" if augment == "none" else augment,
         data_options=data,

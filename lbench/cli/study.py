@@ -16,10 +16,13 @@ from lbench.cli.common import (
     device_option,
     home_option,
     json_option,
+    loader_workers_option,
     max_hours_option,
+    net_option,
     number,
     plugin_option,
     print_json,
+    skip_bad_option,
 )
 from lbench.cli.report import print_answer, report_study
 from lbench.containment import contained
@@ -97,6 +100,8 @@ def study_options(command: Any) -> Any:
             ),
             click.option("--fresh", is_flag=True, help="Start a new process for each run."),
             data_dir_option,
+            loader_workers_option,
+            skip_bad_option,
             cache_limit_option,
             plugin_option,
             home_option,
@@ -122,6 +127,12 @@ def study_options(command: Any) -> Any:
 @click.option(
     "--rules", callback=comma_separated, metavar="NAME,…", help="Rules in place of the study's own."
 )
+@click.option(
+    "--network",
+    metavar="NAME",
+    help="Network in place of the study's own; an arm that names its own network keeps it.",
+)
+@net_option
 @study_options
 def command(
     study: str | None,
@@ -131,6 +142,8 @@ def command(
     trials: int | None,
     datasets: list[str] | None,
     rules: list[str] | None,
+    network: str | None,
+    net: dict[str, str],
     home: Home,
     as_json: bool,
     **options: Any,
@@ -165,8 +178,9 @@ def command(
             f"Study {study} is a search of lbench tune.",
             f"Continue it with: {read_ledger(home, known).command}",
         )
-    from lbench.api.studies import changed
+    from lbench.api.studies import changed, on_network
 
+    known = on_network(known, registry(), network, net)
     known = changed(known, trials, options["sampler"], options["objectives"], options["seeds"])
     return run(known, home, as_json, study, datasets=datasets, rules=rules, **options)
 
@@ -205,7 +219,7 @@ def run(
         if options["timeout"] is not None:
             raise UsageError("--timeout and --max-hours are the same; give one of them.")
         options["timeout"] = 3600 * options["max_hours"]
-    names = ("device", "threads", "timeout", "fresh", "data_dir")
+    names = ("device", "threads", "timeout", "fresh", "data_dir", "loader_workers", "skip_bad")
     workers = Workers(options["workers"], **{name: options[name] for name in names})
     with contained():
         planned = plan_study(

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from lbench.cli.common import net_option
 from lbench.cli.report import report_study
 from lbench.cli.study import comma_separated, run, study_options
 from lbench.home import Home
@@ -18,6 +19,7 @@ from lbench.registry import registry
 @click.option(
     "--network", metavar="NAME", help="Network; see: lbench networks. Default: the dataset's own."
 )
+@net_option
 @click.option(
     "--trials",
     type=click.IntRange(1),
@@ -52,6 +54,7 @@ def command(
     rule: str,
     dataset: str,
     network: str | None,
+    net: dict[str, str],
     trials: int,
     epochs: int | None,
     only: list[str] | None,
@@ -71,7 +74,7 @@ def command(
     from lbench.api.studies import changed, search_study
     from lbench.training.cell import parse_settings
 
-    settings = parse_settings(config, "--set")
+    settings = parse_settings(config, "--set") | {f"net.{name}": net[name] for name in net}
     study = search_study(
         registry(), rule, dataset, network, epochs, only, settings, options["sampler"]
     )

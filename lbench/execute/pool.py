@@ -47,6 +47,7 @@ class Pool:
         fresh: whether each job gets a new process.
         patience: seconds to wait for a run that another process has locked, such as a worker whose
             driver has just died.
+        loader_workers: processes per worker that decode streamed images; None for ``cores``.
     """
 
     def __init__(
@@ -60,14 +61,14 @@ class Pool:
         plugin_files: Sequence[Path] = (),
         fresh: bool = False,
         patience: float = 30.0,
+        loader_workers: int | None = None,
     ) -> None:
         files = tuple(path.resolve() for path in plugin_files)
-        self._workers = [
-            Worker(
-                Setup(home, device, threads, cores, checkpoint_every, files, patience), fresh=fresh
-            )
+        setups = [
+            Setup(home, device, threads, cores, checkpoint_every, files, patience, loader_workers)
             for device in devices
         ]
+        self._workers = [Worker(setup, fresh=fresh) for setup in setups]
         wait_passively()
 
     def __enter__(self) -> Pool:

@@ -42,6 +42,7 @@ class Setup:
         checkpoint_every: seconds between checkpoints; None for as many as cost little.
         plugin_files: plugins that are not installed.
         patience: seconds to wait for a run that another process has locked.
+        loader_workers: processes per job that decode streamed images; None for one per core.
     """
 
     home: Home
@@ -51,6 +52,7 @@ class Setup:
     checkpoint_every: float | None
     plugin_files: tuple[Path, ...]
     patience: float
+    loader_workers: int | None = None
 
 
 def serve(connection: Connection, setup: Setup) -> None:
@@ -119,7 +121,13 @@ def _carry_out(reporter: WorkerReporter, setup: Setup) -> AttemptResult:
     job = reporter.job
     for file in setup.plugin_files:
         registry().add_file(file)
-    machine = Machine(pick(setup.device), setup.threads, setup.checkpoint_every, setup.cores)
+    machine = Machine(
+        pick(setup.device),
+        setup.threads,
+        setup.checkpoint_every,
+        setup.cores,
+        loader_workers=setup.loader_workers,
+    )
     resolved = resolve(job.request, registry())
     cell, deadline = resolved.cell, time.monotonic() + setup.patience
     waiting = False

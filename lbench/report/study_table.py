@@ -59,6 +59,8 @@ def results_tables(judged: Sequence[Judged], limit: int = LIMIT) -> list[Table]:
             more = f"{total - len(rows)} more configurations"
             notes.append(f"{more} have a larger error, see table.csv.")
         notes += _notes(groups)
+        points = [line.final.point for group, _ in groups for line in group.lines]
+        notes += dict.fromkeys(point.fallback for point in points if point.fallback)
         tables.append(
             _without_empty(Table(where, RESULTS, rows, numbers(RESULTS), bold, red, notes))
         )

@@ -76,7 +76,8 @@ class Arm:
         settings: values by name, with the names of the command line: an option of the rule or a
             part of the recipe by its plain name, ``net.widths`` for an option of the network,
             ``data.permute`` for one of the dataset, and ``epochs``, ``examples``, ``labels``,
-            ``blocks``, ``augment``, ``precision``. With ``equal = "flops"`` a run takes as many
+            ``blocks``, ``augment``, ``precision``, ``encoder``,
+            ``freeze_encoder``. With ``equal = "flops"`` a run takes as many
             operations as the reference rule takes in its epochs.
         axes: settings with several values; every combination is a point.
         network: the arm's own network; None for the study's networks.
@@ -109,6 +110,10 @@ class Study:
         figures: names from plugins' ``lbench_figures``, in order.
         margin: difference up to which two errors count as equal, in points; fixed in advance.
         published: the published counterpart, in words.
+        networks_by_dataset: names of networks that replace ``networks`` on a dataset, by its name.
+        fallback: options of rules that an arm gets only on datasets and networks where its rule
+            needs them, see :mod:`lbench.studies.configurations`.
+        network_options: options of the study's networks that the command line gives.
         path: the TOML file; None for a search of ``lbench tune``.
         version: digest of the points and searches. Words, figures and numbers of runs are not
             part of it.
@@ -129,6 +134,9 @@ class Study:
     figures: tuple[str, ...] = ()
     margin: float | None = None
     published: str = ""
+    networks_by_dataset: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    fallback: Mapping[str, Any] = field(default_factory=dict)
+    network_options: Mapping[str, Any] = field(default_factory=dict)
     path: Path | None = None
     version: str = ""
 
@@ -147,6 +155,7 @@ class Point:
         values: value of each axis, in the order of the axes.
         settings: all settings of the point, including the values of the axes.
         label: name of the arm; "" for none.
+        fallback: which settings of the study's fallback it has and why, in sentences; "" for none.
     """
 
     arm: int
@@ -156,6 +165,7 @@ class Point:
     values: Mapping[str, Any]
     settings: Mapping[str, Any]
     label: str = ""
+    fallback: str = ""
 
     @property
     def key(self) -> str:

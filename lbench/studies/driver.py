@@ -42,6 +42,7 @@ def drive(
     timeout: float | None = None,
     checkpoint_every: float | None = None,
     fresh: bool = False,
+    loader_workers: int | None = None,
 ) -> Ending:
     """Run the trials and final runs of a plan that have not ended yet.
 
@@ -62,6 +63,8 @@ def drive(
             little.
         fresh: whether each run has a new process. A search that minimises peak memory on a CPU
             always has new processes.
+        loader_workers: processes per run that decode streamed images; None for one per core of
+            the worker process.
 
     Raises:
         LockedError: another process runs this study.
@@ -82,6 +85,7 @@ def drive(
             checkpoint_every=checkpoint_every,
             plugin_files=plugin_files,
             fresh=fresh or _needs_fresh_processes(plan, devices),
+            loader_workers=loader_workers,
         )
         with pool, _stopping(runner):
             return runner.run(pool, timeout=timeout)

@@ -8,20 +8,23 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from lbench.errors import DataError, LbenchError, UsageError
+from lbench.data.source import Source
+from lbench.errors import DataError, UsageError
+from lbench.networks.spec import network_spec
 from lbench.recipe import Recipe, idle
 from lbench.registry import Registry
-from lbench.studies.definition import Arm, Domain, Point, Span, Study, UntrainablePoint
+from lbench.studies.configurations import configurations
+from lbench.studies.definition import Arm, Choices, Domain, Point, Span, Study
 from lbench.studies.equal_operations import check_equal_operations
 from lbench.studies.idle_options import refuse_idle_options, without_idle_options
 from lbench.studies.probes import check_probes
-from lbench.studies.settings import EQUAL, TASK, check_settings, check_types, request
-from lbench.studies.space import check_space, search_space
+from lbench.studies.settings import ENCODER, EQUAL, TASK, check_settings
+from lbench.studies.space import check_space
 from lbench.studies.study_plan import StudyPlan
-from lbench.training import plugin_errors
-from lbench.training.batches import check_batches
-from lbench.training.resolve import VALIDATION, Resolved, refuse_idle, resolve
+from lbench.training.resolve import Resolved, refuse_idle
 
+SKIP_BAD = "data.skip_bad"
+"""Setting that leaves out images that cannot be decoded; other datasets ignore it."""
 SMALL = 64 * 2**20
 """Bytes of training images up to which a CPU takes a dataset that the user did not name."""
 
@@ -33,6 +36,7 @@ def plan(
     datasets: Sequence[str] | None = None,
     rules: Sequence[str] | None = None,
     data_dir: Path | None = None,
+    skip_bad: bool = False,
     gpu: bool = False,
 ) -> StudyPlan:
     """Return the plan of a study: its points with their configurations and search spaces.
@@ -43,6 +47,7 @@ def plan(
         datasets: names that replace those of the study; the data of each must be available.
         rules: names of the rules that are run; None for all of the study.
         data_dir: data directory that is searched first.
+        skip_bad: whether images that cannot be decoded are left out, of datasets of image files.
         gpu: whether large datasets are taken although the user did not name them.
 
     Raises:
@@ -53,7 +58,10 @@ def plan(
     # Settings, axes and searches may have options that only rules have which are not selected.
     _check_names(replace(study, arms=(*whole.arms, *study.arms)), registry)
     names = dict.fromkeys(datasets or study.datasets)
-    absent = _all_absent(names, registry, data_dir, named=bool(datasets), large=gpu)
+    if skip_bad:
+        study = _skipping(study, names, registry)
+    sources = {name: _source(study, name, registry) for name in names}
+    absent = _all_absent(sources, data_dir, named=bool(datasets), large=gpu)
     available = [name for name in names if name not in absent]
     if not available:
         raise DataError(
@@ -68,72 +76,23 @@ def plan(
             f"Study {study.name} has two points called {twice}.",
             "Give the arms of one rule different names: name = …",
         )
-    resolved, spaces, untrainable = _resolved(study, points, registry, data_dir)
-    keys = [failed.point.key for failed in untrainable]
-    points = [point for point in points if point.key not in keys]
+    configured = configurations(study, points, registry, data_dir)
+    points, resolved, spaces = configured.points, configured.resolved, configured.spaces
+    untrainable = configured.untrainable
     _refuse_idle(points, resolved, spaces)
     _check_searched(study, points, spaces)
     refuse_idle_options(points, resolved, spaces)
-    notes: list[str] = []
+    planned = [*points, *(failed.point for failed in untrainable)]
+    notes = list(dict.fromkeys(point.fallback for point in planned if point.fallback))
     if study.search:
-        spaces, notes = without_idle_options(points, resolved, spaces, study.search)
+        spaces, left_out = without_idle_options(points, resolved, spaces, study.search)
+        notes += left_out
     result = StudyPlan(
         study, points, spaces, resolved, absent, untrainable=untrainable, notes=notes
     )
     check_equal_operations(result)
     check_probes(result, registry)
     return result
-
-
-def _resolved(
-    study: Study, points: Sequence[Point], registry: Registry, data_dir: Path | None
-) -> tuple[dict[str, Resolved], dict[str, Mapping[str, Domain]], list[UntrainablePoint]]:
-    """Return configurations and search spaces by the key of the point, and untrainable points.
-
-    Raises:
-        UsageError: a setting is invalid. The message names the point.
-    """
-    resolved: dict[str, Resolved] = {}
-    spaces: dict[str, Mapping[str, Domain]] = {}
-    untrainable: list[UntrainablePoint] = []
-    for point in points:
-        try:
-            if study.path is not None:
-                # Values in a file have types; those of a command line are text.
-                check_types(point, registry)
-            wanted = replace(request(point, registry, study.protocol), data_dir=data_dir)
-            if study.search:
-                spaces[point.key] = search_space(point.rule, study.search, point.settings, registry)
-            resolved[point.key] = resolve(wanted, registry)
-        except UsageError as error:
-            raise UsageError(f"At {point.key}: {error.message}", error.hint) from None
-        except LbenchError:
-            raise
-        except (Exception, SystemExit) as error:
-            # The error is in the code of one rule; the other points do not depend on it.
-            untrainable.append(UntrainablePoint(point, plugin_errors.reason(error)))
-            continue
-        if problem := _too_small(resolved[point.key], spaces.get(point.key, {})):
-            untrainable.append(UntrainablePoint(point, problem))
-    return resolved, spaces, untrainable
-
-
-def _too_small(resolved: Resolved, space: Mapping[str, Domain]) -> str | None:
-    """Return why no run can train on its batches, or None.
-
-    A search of the batch size may choose one that works.
-    """
-    if "batch" in space:
-        return None
-    try:
-        check_batches(resolved)
-        if space:
-            # Trials hold out validation examples, even if the final runs do not.
-            trial = replace(resolved.cell, validation=VALIDATION)
-            check_batches(replace(resolved, cell=trial))
-    except UsageError as error:
-        return f"{error.message} {error.hint}"
-    return None
 
 
 def _refuse_idle(
@@ -213,7 +172,9 @@ def _check_names(study: Study, registry: Registry) -> None:
         registry.find("rules", arm.rule)
         if arm.network:
             registry.find("networks", arm.network)
-    for name in study.networks:
+    for name in study.networks_by_dataset:
+        registry.find("datasets", name)
+    for name in itertools.chain(study.networks, *study.networks_by_dataset.values()):
         registry.find("networks", name)
     for name in study.probes:
         registry.find("probes", name)
@@ -221,8 +182,26 @@ def _check_names(study: Study, registry: Registry) -> None:
     for name in dict.fromkeys(name for arm in arms for name in [*arm.settings, *arm.axes]):
         if not any(_has(rule, name, registry) for rule in rules):
             check_settings(rules[0], (name,), registry)
+    _check_fallback(study, rules, registry)
     if study.search:
         check_space(study.search, rules, registry)
+
+
+def _check_fallback(study: Study, rules: Sequence[str], registry: Registry) -> None:
+    """Check that the fallback has options of rules alone.
+
+    Raises:
+        UsageError: it has another setting, or one that does not exist.
+    """
+    for name in study.fallback:
+        if any(name in registry.load("rules", rule).Config.model_fields for rule in rules):
+            continue
+        check_settings(rules[0], (name,), registry)
+        raise UsageError(
+            f"{name} cannot be in [fallback]: it takes options of rules alone, because all rules "
+            "of a comparison have the same network, data, recipe and budget.",
+            "Write it in [set]; networks_by_dataset gives a dataset other networks.",
+        )
 
 
 def _has(rule: str, name: str, registry: Registry) -> bool:
@@ -231,29 +210,55 @@ def _has(rule: str, name: str, registry: Registry) -> bool:
     return name in options or name in common or name.startswith(("net.", "data."))
 
 
-def _all_absent(
-    names: Iterable[str], registry: Registry, data_dir: Path | None, *, named: bool, large: bool
-) -> dict[str, str]:
-    """Return the datasets that are left out, with reasons; the arguments are those of `_absent`.
+def _skipping(study: Study, datasets: Iterable[str], registry: Registry) -> Study:
+    """Return the study with arms that leave out images that cannot be decoded.
 
     Raises:
-        UsageError: a name is unknown, whether the other datasets are available or not.
+        UsageError: no dataset decodes image files.
     """
-    names = list(names)
-    for name in names:
-        registry.find("datasets", name)
-    reasons = {n: _absent(n, registry, data_dir, named=named, large=large) for n in names}
+    if not any(_has_option(name, SKIP_BAD, registry) for name in datasets):
+        names = ", ".join(datasets)
+        raise UsageError(
+            f"--skip-bad cannot act: no images of {names} are decoded from files.", "Leave it out."
+        )
+    settings = {SKIP_BAD: True}
+    arms = tuple(replace(arm, settings={**arm.settings, **settings}) for arm in study.arms)
+    return replace(study, arms=arms)
+
+
+def _has_option(dataset: str, setting: str, registry: Registry) -> bool:
+    """Return whether a dataset has the option of a setting such as ``data.size``."""
+    source: type[Source] = registry.load("datasets", dataset)
+    return setting.removeprefix("data.") in source.Config.model_fields
+
+
+def _source(study: Study, name: str, registry: Registry) -> Source:
+    """Return the source of a dataset, which skips damaged images if an arm does.
+
+    Raises:
+        UsageError: there is no such dataset.
+    """
+    skips = any(arm.settings.get(SKIP_BAD) for arm in study.arms)
+    source: type[Source] = registry.load("datasets", name)
+    return source(skip_bad=True) if skips and _has_option(name, SKIP_BAD, registry) else source()
+
+
+def _all_absent(
+    sources: Mapping[str, Source], data_dir: Path | None, *, named: bool, large: bool
+) -> dict[str, str]:
+    """Return the datasets that are left out, with reasons; the arguments are those of `_absent`."""
+    reasons = {n: _absent(n, s, data_dir, named=named, large=large) for n, s in sources.items()}
     return {name: reason for name, reason in reasons.items() if reason is not None}
 
 
 def _absent(
-    name: str, registry: Registry, data_dir: Path | None, *, named: bool, large: bool
+    name: str, source: Source, data_dir: Path | None, *, named: bool, large: bool
 ) -> str | None:
     """Return why a dataset is left out; None when it is taken.
 
     Args:
         name: name of the dataset.
-        registry: installed datasets.
+        source: the dataset.
         data_dir: data directory that is searched first.
         named: whether the user named it: it may then be downloaded, and is never left out.
         large: whether a large dataset is taken although the user did not name it.
@@ -261,7 +266,6 @@ def _absent(
     Raises:
         DataError: the user named it, and its data is missing.
     """
-    source = registry.load("datasets", name)()
     try:
         data = source.load(data_dir, download=named)
     except DataError as error:
@@ -274,14 +278,41 @@ def _absent(
 
 
 def _points(study: Study, datasets: Sequence[str], registry: Registry) -> Iterator[Point]:
+    skipping = [name for name in datasets if _has_option(name, SKIP_BAD, registry)]
     for dataset in datasets:
         own = registry.find("datasets", dataset).network
+        networks = study.networks_by_dataset.get(dataset) or study.networks or (own,)
         for index, arm in enumerate(study.arms):
             # Axes and settings that the rule does not have are left out.
             axes = {n: v for n, v in arm.axes.items() if _has(arm.rule, n, registry)}
             fixed = {n: v for n, v in arm.settings.items() if _has(arm.rule, n, registry)}
-            for network in (arm.network,) if arm.network else study.networks or (own,):
-                for combination in itertools.product(*axes.values()):
-                    values: dict[str, Any] = dict(zip(axes, combination, strict=True))
-                    settings = {**fixed, **values}
+            if skipping and dataset not in skipping:
+                fixed.pop(SKIP_BAD, None)
+            for network in (arm.network,) if arm.network else networks:
+                given = {} if arm.network else _given_options(study, network, registry)
+                # An axis of one value: options on the command line are part of the point's name.
+                varied = {**{n: v for n, v in axes.items() if n not in given}, **given}
+                for combination in itertools.product(*varied.values()):
+                    values: dict[str, Any] = dict(zip(varied, combination, strict=True))
+                    settings = _with_path({**fixed, **values}, study.path)
                     yield Point(index, arm.rule, dataset, network, values, settings, arm.name)
+
+
+def _given_options(study: Study, network: str, registry: Registry) -> dict[str, Choices]:
+    """Return the network's options on the command line as axes of one value.
+
+    Raises:
+        UsageError: the network has no such option, or its value does not fit.
+    """
+    entry, spec = registry.find("networks", network), registry.load("networks", network)
+    options = network_spec(entry, spec, study.network_options)
+    return {f"net.{name}": (getattr(options, name),) for name in study.network_options}
+
+
+def _with_path(settings: dict[str, Any], file: Path | None) -> dict[str, Any]:
+    """Return settings with the absolute path of an encoder, which is relative to a study's file."""
+    encoder = settings.get(ENCODER)
+    if not isinstance(encoder, str):
+        return settings
+    folder = Path.cwd() if file is None else file.parent
+    return {**settings, ENCODER: str((folder / Path(encoder).expanduser()).resolve())}

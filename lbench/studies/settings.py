@@ -16,6 +16,10 @@ from lbench.registry import Registry
 from lbench.studies.definition import Point
 from lbench.training.resolve import RECIPE, Request, recipe_over
 
+ENCODER = "encoder"
+"""Setting with the path of a file of weights."""
+FREEZE = "freeze_encoder"
+"""Setting that keeps these weights."""
 TASK = {
     "epochs": "epochs",
     "examples": "examples",
@@ -23,6 +27,8 @@ TASK = {
     "blocks": "blocks",
     "augment": "augmentation",
     "precision": "precision",
+    ENCODER: "encoder",
+    FREEZE: "freeze_encoder",
 }
 """Settings of the task, with the names of the fields of ``Request``."""
 EQUAL = "equal"
@@ -33,6 +39,8 @@ NUMBERS: Mapping[str, tuple[type, str]] = {
     "labels": (float, "a number"),
 }
 """Numeric settings of the task: their type and its name in messages."""
+BOOLEANS = {"true": True, "false": False}
+"""Values of a switch, as text."""
 CHOICES = {"precision": ("fp32", "bf16"), EQUAL: ("epochs", "flops")}
 
 
@@ -154,11 +162,27 @@ def _task_value(name: str, value: Any) -> Any:
     if name in CHOICES and value not in CHOICES[name]:
         allowed = " or ".join(CHOICES[name])
         raise UsageError(f"Setting {name} must be {allowed}, but got {value!r}.")
+    if name in ("augment", ENCODER, FREEZE):
+        return _converted(name, value)
+    return value
+
+
+def _converted(name: str, value: Any) -> Any:
+    """Return an augmentation or a setting of the encoder as ``Request`` takes it."""
     if name == "augment":
         if not isinstance(value, str):
             raise UsageError(f"Setting augment must be text, but got {value!r}.", "Such as: none")
         return "" if value == "none" else value
-    return value
+    if name == ENCODER:
+        if not isinstance(value, str) or not value:
+            raise UsageError(
+                f"Setting {name} must be the path of a file, but got {value!r}.",
+                'Such as: encoder = "resnet50.pth"',
+            )
+        return Path(value)
+    if str(value).lower() not in BOOLEANS:
+        raise UsageError(f"Setting {name} must be true or false, but got {value!r}.")
+    return BOOLEANS[str(value).lower()]
 
 
 def as_flags(point: Point, chosen: Mapping[str, Any], registry: Registry) -> str:
@@ -187,6 +211,8 @@ def as_flags(point: Point, chosen: Mapping[str, Any], registry: Registry) -> str
         elif name.startswith(("net.", "data.")):
             kind, _, option = name.partition(".")
             words.append(f"--{kind} {option}={text}")
+        elif name == FREEZE:
+            words += ["--freeze-encoder"] if BOOLEANS[str(value).lower()] else []
         else:
             words.append(f"--{name.replace('_', '-')} {text}")
     return " ".join(words)

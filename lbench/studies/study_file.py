@@ -65,10 +65,12 @@ class _File(_Table):
     published: str = ""
     datasets: list[str] = Field(min_length=1)
     networks: list[str] = []
+    networks_by_dataset: dict[str, list[str]] = {}
     rules: list[str] = []
     arms: list[_Arm] = []
     set: dict[str, Any] = {}
     axes: dict[str, _Values] = {}
+    fallback: dict[str, Any] = {}
     protocol: Literal["strict", "paper"] = "paper"
     seeds: int = Field(3, ge=1)
     search: _Search | None = None
@@ -165,6 +167,8 @@ def _study(file: _File, name: str, path: Path) -> Study:
         figures=tuple(file.figures),
         margin=file.margin,
         published=" ".join(file.published.split()),
+        networks_by_dataset={n: tuple(names) for n, names in file.networks_by_dataset.items()},
+        fallback=file.fallback,
         path=path,
         version=_version(file),
     )
@@ -173,8 +177,14 @@ def _study(file: _File, name: str, path: Path) -> Study:
 def _version(file: _File) -> str:
     """Return the digest of everything in a file that changes the points or the searches."""
     texts = ("title", "question", "published", "analysis", "figures", "margin")
-    excluded: Any = dict.fromkeys((*texts, "seeds", "datasets"), True) | {"search": {"trials"}}
-    return digest(file.model_dump(exclude=excluded))
+    # The networks of a dataset are part of the names of its points.
+    others = ("seeds", "datasets", "networks_by_dataset")
+    excluded: Any = dict.fromkeys((*texts, *others), True) | {"search": {"trials"}}
+    content = file.model_dump(exclude=excluded)
+    if not file.fallback:
+        # Left out, so that older versions of files stay valid.
+        del content["fallback"]
+    return digest(content)
 
 
 def _arm(file: _File, arm: _Arm) -> Arm:
@@ -214,6 +224,7 @@ def _check(path: Path, text: str, file: _File) -> None:
         return UsageError(f"{_where(path, text, location)}: {problem}", hint)
 
     _check_fields(file, make_error)
+    _check_networks(file, make_error)
     _check_axes((), file, make_error)
     for index, arm in enumerate(file.arms):
         _check_axes(("arms", index), arm, make_error)
@@ -233,10 +244,23 @@ def _check_fields(file: _File, make_error: MakeError) -> None:
     for name in ("datasets", "networks", "rules", "probes", "figures"):
         if (twice := _twice(getattr(file, name))) is not None:
             raise make_error((name,), f"Field {name!r} has {twice!r} twice.")
-    if file.networks and file.arms and all(arm.network for arm in file.arms):
-        raise make_error(
-            ("networks",), "networks has no effect: every arm has a network of its own."
-        )
+    for name in file.fallback:
+        if name in file.set or name in file.axes:
+            kind = "a setting" if name in file.set else "an axis"
+            raise make_error(("fallback", name), f"{name} is both {kind} and in [fallback].")
+
+
+def _check_networks(file: _File, make_error: MakeError) -> None:
+    """Check that networks are named once, and that an arm uses them."""
+    for dataset, networks in file.networks_by_dataset.items():
+        location = ("networks_by_dataset", dataset)
+        if not networks:
+            raise make_error(location, f"networks_by_dataset has no network for {dataset}.")
+        if (twice := _twice(networks)) is not None:
+            raise make_error(location, f"networks_by_dataset.{dataset} has {twice!r} twice.")
+    for name in ("networks", "networks_by_dataset"):
+        if getattr(file, name) and file.arms and all(arm.network for arm in file.arms):
+            raise make_error((name,), f"{name} has no effect: every arm has a network of its own.")
 
 
 def _check_axes(location: Location, part: _File | _Arm, make_error: MakeError) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from lbench.config import RuleConfig
-from lbench.errors import UsageError
+from lbench.errors import MisfitError, UsageError
 from lbench.init import Init
 from lbench.network import Network
 from lbench.networks.frozen_encoder import with_frozen_encoder
@@ -90,13 +91,34 @@ class Cell:
         """Return the rule on its network, with the seed's initial weights or the given ones.
 
         Raises:
-            UsageError: the rule does not fit the network, or the given weights do not.
+            MisfitError: the rule does not fit the network.
+            UsageError: the network's options do not fit the task, or the given weights do not fit.
         """
         init, given = Init(seed), self._given()
-        rule = self.rule_class(self.build_network(init, given), self.task, self.config, init)
+        network = self.build_network(init, given)
+        try:
+            rule = self.rule_class(network, self.task, self.config, init)
+        except UsageError as error:
+            raise self._misfit(error) from error
         if self.encoder is not None and given is not None:
             self.encoder.check_kept(rule, self.rule, self.network_spec, given)
         return rule
+
+    def _misfit(self, error: UsageError) -> MisfitError:
+        """Return a rule's refusal with a hint that names options of this network alone."""
+        wanted = error.options if isinstance(error, MisfitError) else {}
+        known = type(self.network_spec).model_fields
+        flags = [f"--net {name}={value}" for name, value in wanted.items() if name in known]
+        named = dict.fromkeys(re.findall(r"--net (\w+)=", error.hint))
+        lacking = [name for name in named if name not in known]
+        more = ""
+        if flags:
+            more = f"With network {self.network}: {flags[0]}"
+        elif lacking:
+            more = f"But network {self.network} has no option {' or '.join(lacking)}."
+        if (wanted or lacking) and not flags:
+            more = f"{more} Options of the network: lbench networks {self.network}".lstrip()
+        return MisfitError(error.message, f"{error.hint} {more}".strip())
 
     def build_network(self, init: Init, given: Mapping[str, Tensor] | None = None) -> Network:
         """Return the network, regrouped into the configuration's number of blocks.

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from lbench.errors import UsageError
+from lbench.errors import MisfitError, UsageError
 from lbench.init import Init
 from lbench.network import Network
 from lbench_lfnn.workers import require_multiple
@@ -58,9 +58,10 @@ def split_by_class(network: Network, classes: int, init: Init) -> None:
                 NETWORK,
             )
         if layer.norm is not None and not isinstance(layer.norm, _BatchNorm):
-            raise UsageError(
+            raise MisfitError(
                 f"The normalisation of {layer.name!r} would mix the classes' networks.",
-                "Add --net norm=none or --net norm=batch.",
+                "Choose BatchNorm, or no normalisation.",
+                {"norm": "batch"},
             )
         require_multiple(layer.name, affine.out_features, classes, f"{classes} classes")
         inputs = affine.out_features

@@ -97,7 +97,7 @@ class UnitRule(LeaderFollowerRule):
             return (
                 f"A worker takes {size:,} channels here, so a block of {5 * size:,} has five. Add "
                 "--set workers=5, which pools groups of channels to the classes, or choose rule "
-                "lfnn_l_rr or lfnn_l_head, or wider blocks (--net widths=…)."
+                "lfnn_l_rr or lfnn_l_head, or wider blocks."
             )
         return super().remedy(option, config, network, task)
 

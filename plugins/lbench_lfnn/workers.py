@@ -13,12 +13,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lbench.errors import UsageError
+from lbench.errors import MisfitError, UsageError
 from lbench.network import Block
 from lbench_lfnn.config import LeaderConfig, UnitConfig
 from lbench_local_loss.readouts import Readouts, Slope
 
 TINY = torch.finfo(torch.float32).tiny
+MANY = 5
+"""Workers per block that hints suggest: as many as lfnn_l_rr has by default."""
 
 
 class Predictions(NamedTuple):
@@ -183,7 +185,15 @@ class Workers:
         return total
 
 
-def require_multiple(name: str, width: int, size: int, description: str, remedy: str = "") -> None:
+def require_multiple(
+    name: str,
+    width: int,
+    size: int,
+    description: str,
+    remedy: str = "",
+    *,
+    convolutional: bool = False,
+) -> None:
     """Raise an error if the width of a block or layer is not a multiple of ``size``.
 
     Args:
@@ -192,16 +202,24 @@ def require_multiple(name: str, width: int, size: int, description: str, remedy:
         size: the number that has to divide the width.
         description: the size in words, for the message.
         remedy: what would do too, at the end of the hint.
+        convolutional: whether the block is a convolution, so that other options of networks
+            decide its width than those of fully connected layers.
 
     Raises:
-        UsageError: the width is not a multiple of ``size``.
+        MisfitError: the width is not a multiple of ``size``.
     """
     if width % size:
         below, above = width // size * size, (width // size + 1) * size
         fits = f"{below} or {above}" if below else f"{above}"
-        raise UsageError(
+        raise MisfitError(
             f"Block {name!r} has width {width}, which is not a multiple of {description}.",
-            f"Choose a width of {fits}, for example by --net widths=…,{above},…{remedy}",
+            f"Choose a width of {fits}{remedy}.",
+            {
+                **({} if convolutional else {"hidden": f"…,{above},…"}),
+                "widths": f"…,{above},…",
+                "width": str(above),
+                "channels": str(above),
+            },
         )
 
 
@@ -216,6 +234,15 @@ def require_forward_relu(block: Block, config: UnitConfig, setting: str) -> None
             f"Workers with {setting} need forward=relu, not {config.forward}.",
             f"Add --set forward=relu or leave out {setting}.",
         )
+
+
+def _pooling_remedy(block: Block, classes: int) -> str:
+    """Return how workers of another kind would fit a block, as the end of a hint."""
+    most = MANY if block.convolutional else min(MANY, block.width // classes)
+    if most < 2:
+        return "; or choose rule lfnn_l_rr, whose workers may have any size"
+    relu = "" if block.convolutional else " --set forward=relu"
+    return f"; or add --set workers={most}{relu}, which pools groups of channels to the classes"
 
 
 class UnitWorkers(Workers):
@@ -234,7 +261,7 @@ class UnitWorkers(Workers):
         config: the rule's options.
 
     Raises:
-        UsageError: the width is not a multiple of classes times units.
+        MisfitError: the width is not a multiple of classes times units.
     """
 
     def __init__(self, block: Block, classes: int, config: UnitConfig) -> None:
@@ -244,7 +271,8 @@ class UnitWorkers(Workers):
             block.width,
             size,
             f"{classes} classes x {config.units} units per class",
-            "; or add --set workers=5, which pools groups of channels to the classes",
+            _pooling_remedy(block, classes),
+            convolutional=block.convolutional,
         )
         super().__init__(block.width // size, classes, config)
         self.units = config.units

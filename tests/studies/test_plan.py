@@ -446,7 +446,7 @@ def test_an_axis_over_an_option_that_cannot_act_is_refused_with_what_would_do() 
         "At lfnn_l/digits/cnn/leadership=0.1: Option leadership cannot act: the values 0.1, 0.5, "
         "1.0 give the same rule here (workers per block: 1; leaders per block: 1)."
     )
-    for words in ("--set workers=5", "lfnn_l_rr", "lfnn_l_head", "--net widths"):
+    for words in ("--set workers=5", "lfnn_l_rr", "lfnn_l_head", "wider blocks"):
         assert words in raised.value.hint
     flat(replace(arm, settings={"net.widths": [20]}))
     flat(replace(arm, settings={**ONE_WORKER, "workers": 2}))
