@@ -9,7 +9,16 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from lbench.errors import did_you_mean, nearest
-from lbench.testing import acting, architecture, gradients, learning, options, practice, prediction
+from lbench.testing import (
+    acting,
+    architecture,
+    gradients,
+    learning,
+    one_device,
+    options,
+    practice,
+    prediction,
+)
 from lbench.testing.subject import FailedError, SkippedError, Subject
 from lbench.training.plugin_errors import plugin_line
 from lbench.training.plugin_errors import reason as reason_of
@@ -87,6 +96,7 @@ CHECKS = tuple(
         learning.nan_reported,
         learning.same_seed_same_weights,
         learning.global_randomness_unused,
+        one_device.stays_on_its_device,
         prediction.predict_changes_nothing,
         prediction.labels_unused_at_prediction,
         prediction.state_restores_predictions,

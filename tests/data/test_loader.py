@@ -114,3 +114,13 @@ def test_wrong_sizes_are_refused(split: Split) -> None:
         batches(split, augment="crop5")
     with pytest.raises(IndexError):
         batches(split).batch(0, 7)
+
+
+@pytest.mark.parametrize("augment", ["", "resizedcrop,flip,jitter,cutout2", "crop2", "translate2"])
+def test_batches_are_made_on_the_device_of_the_images(augment: str) -> None:
+    images = torch.zeros(N, 3, 6, 5, dtype=torch.uint8, device="meta")
+    labels = torch.zeros(N, dtype=torch.int64, device="meta")
+    data = DeviceData(images, labels, (0.5, 0.4, 0.3), (0.2, 0.2, 0.2))
+    batches = Batches(data, BATCH, noise(0), Augmentation.parse(augment))
+    made = [*data.walk(BATCH), batches.batch(0, 0)]
+    assert all(x.is_meta and target.is_meta for x, target in made)

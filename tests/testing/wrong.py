@@ -76,6 +76,13 @@ class Noisy(Plain):
         return s.noise(name, g.shape).to(g.dtype)
 
 
+class WaitsForValues(Plain):
+    """A rule that looks at its loss in every step."""
+
+    def after_step(self, s: Step) -> None:
+        self.seen = s.logs["loss"].item()
+
+
 class RequiredOption(Plain):
     class Config(RuleConfig):
         scale: float
@@ -374,6 +381,7 @@ class Modest(Plain):
 
 RIGHT: list[type[Rule]] = [Heads, ClosedForm, Plain, Noisy]
 
+ONE_DEVICE = "stays_on_its_device"
 ACTS, EQUAL = "every_option_acts", "equal_options_are_the_same_rule"
 CLAIMS, RESUMES = "claims_equal_measurements", "resumes_in_a_new_process"
 WRONG: dict[type[Rule], set[str]] = {
@@ -395,15 +403,21 @@ WRONG: dict[type[Rule], set[str]] = {
     DividesByDeviation: {"small_batches"},
     IdleParameter: {"every_parameter_moves"},
     HidesNan: {"nan_reported"},
-    Unrepeatable: {"same_seed_same_weights", "global_randomness_unused", CLAIMS, RESUMES},
+    Unrepeatable: {
+        ONE_DEVICE,
+        "same_seed_same_weights",
+        "global_randomness_unused",
+        CLAIMS,
+        RESUMES,
+    },
     DeafToSeeds: {"same_seed_same_weights"},
     GlobalDraw: {"global_randomness_unused", CLAIMS},
-    GlobalSeed: {"global_randomness_unused", RESUMES},
+    GlobalSeed: {ONE_DEVICE, "global_randomness_unused", RESUMES},
     CountsPredictions: {"predict_changes_nothing", CLAIMS},
     CentresBatch: {"predict_changes_nothing", CLAIMS},
     LeavesTraining: {"predict_changes_nothing"},
-    RemembersLabels: {"labels_unused_at_prediction", "state_restores_predictions"},
-    UnsavedState: {"state_restores_predictions"},
+    RemembersLabels: {ONE_DEVICE, "labels_unused_at_prediction", "state_restores_predictions"},
+    UnsavedState: {ONE_DEVICE, "state_restores_predictions"},
     PickledState: {"state_restores_predictions", "learns", RESUMES},
     WrongFactor: {"cotangent_is_the_gradient_of_loss"},
     ClaimsTooMuch: {CLAIMS},
@@ -411,9 +425,10 @@ WRONG: dict[type[Rule], set[str]] = {
     Ungrouped: {"parameters_accounted"},
     Climbs: {"learns"},
     Forgets: {RESUMES},
-    Miscounts: {RESUMES},
+    Miscounts: {ONE_DEVICE, RESUMES},
     Phantom: {"expected_failures_explained"},
     Speechless: {"expected_failures_explained", "learns"},
+    WaitsForValues: {ONE_DEVICE},
     Modest: {"nan_reported"},
 }
 """The checks that fail on each wrong rule; all others pass."""
