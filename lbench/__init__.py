@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from lbench.data.published_size import PublishedSize as PublishedSize
     from lbench.data.source import Source as Source
     from lbench.errors import DataError as DataError
+    from lbench.errors import MisfitError as MisfitError
     from lbench.errors import UsageError as UsageError
     from lbench.hooks import AnalysisEntry as AnalysisEntry
     from lbench.hooks import DatasetEntry as DatasetEntry
@@ -122,6 +123,7 @@ _HOMES = {
     "Step": "step",
     "StudyEntry": "hooks",
     "Task": "task",
+    "MisfitError": "errors",
     "UsageError": "errors",
     "View": "rule",
     "address": "randomness",

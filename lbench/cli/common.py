@@ -81,7 +81,7 @@ loader_workers_option: Callable[[Any], Any] = click.option(
 skip_bad_option: Callable[[Any], Any] = click.option(
     "--skip-bad",
     is_flag=True,
-    help="Leave out images that cannot be decoded: --data skip_bad=true.",
+    help="Leave out images that cannot be decoded; the option skip_bad of the dataset.",
 )
 
 

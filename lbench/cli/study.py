@@ -153,6 +153,10 @@ def command(
     NAME is an installed study (see: lbench studies), FILE a TOML file of your own. The command
     first prints a plan with the estimated time. Finished runs are not trained again; a study that
     was stopped, even by kill -9, continues with the same command.
+
+    \b
+    lbench study leadership_grid --datasets cifar10 --network cnn-cpu
+    lbench study leadership --datasets tiny-imagenet --network resnet18 --net stem=7x7
     """
     if listing or study is None:
         from lbench.cli.studies import command as studies

@@ -312,7 +312,7 @@ def _given_options(study: Study, network: str, registry: Registry) -> dict[str, 
 def _with_path(settings: dict[str, Any], file: Path | None) -> dict[str, Any]:
     """Return settings with the absolute path of an encoder, which is relative to a study's file."""
     encoder = settings.get(ENCODER)
-    if not isinstance(encoder, str):
+    if not isinstance(encoder, str) or not encoder:
         return settings
     folder = Path.cwd() if file is None else file.parent
     return {**settings, ENCODER: str((folder / Path(encoder).expanduser()).resolve())}
