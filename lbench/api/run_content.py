@@ -38,6 +38,7 @@ def describe(resolved: Resolved, outcomes: list[RunOutcome]) -> dict[str, Any]:
         "augmentation": cell.augmentation,
         "labels": cell.labels,
         "precision": cell.precision,
+        "microbatch": cell.microbatch,
         "test_examples": len(resolved.dataset.test),
         "cell": cell.id,
         "runs": [_run_json(outcome) for outcome in outcomes],

@@ -76,6 +76,7 @@ def run(
     data: Mapping[str, Any] | None = None,
     data_dir: str | Path | None = None,
     precision: str = "fp32",
+    microbatch: int | None = None,
     encoder: str | Path | None = None,
     freeze_encoder: bool = False,
     device: str = "auto",
@@ -116,6 +117,8 @@ def run(
         data: options of the dataset.
         data_dir: the directory of the dataset's files; None for ``LBENCH_DATA`` and the cache.
         precision: ``fp32`` or ``bf16``.
+        microbatch: the largest number of examples that run at once, where this leaves the updates
+            as they are; None for whole batches.
         encoder: a file of weights with which the network begins (a state dict of torchvision's
             model, or safetensors); the readout keeps its initial values.
         freeze_encoder: whether these layers keep the given weights, so that the rule trains those
@@ -167,6 +170,7 @@ def run(
         examples=examples,
         augmentation="" if augment == "none" else augment,
         precision=precision,
+        microbatch=microbatch,
         data_dir=None if data_dir is None else Path(data_dir),
         data_options=dict(data or {}),
         labels=labels,

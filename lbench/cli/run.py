@@ -122,6 +122,14 @@ def request_options(command: Any) -> Any:
         ),
         click.option("--batch", metavar="N", help="Examples per step."),
         click.option(
+            "--microbatch",
+            type=click.IntRange(1),
+            metavar="N",
+            help="Run each batch in parts of at most N examples, which need less memory, and "
+            "average their gradients. Refused for a rule or network that would then learn "
+            "otherwise. Default: the whole batch at once.",
+        ),
+        click.option(
             "--dropout",
             metavar="SHARE",
             help="Share of each block's output that training sets to 0.",

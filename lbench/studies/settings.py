@@ -27,13 +27,14 @@ TASK = {
     "blocks": "blocks",
     "augment": "augmentation",
     "precision": "precision",
+    "microbatch": "microbatch",
     ENCODER: "encoder",
     FREEZE: "freeze_encoder",
 }
 """Settings of the task, with the names of the fields of ``Request``."""
 EQUAL = "equal"
 """Setting for the budget that the runs of all rules share: ``epochs`` (default) or ``flops``."""
-WHOLE = ("epochs", "examples", "blocks")
+WHOLE = ("epochs", "examples", "blocks", "microbatch")
 NUMBERS: Mapping[str, tuple[type, str]] = {
     **dict.fromkeys(WHOLE, (int, "a whole number")),
     "labels": (float, "a number"),

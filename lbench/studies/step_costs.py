@@ -22,6 +22,7 @@ from lbench.task import Batch
 from lbench.training import plugin_errors
 from lbench.training.evaluation import autocast, prediction_seconds
 from lbench.training.full_audit import regrouped
+from lbench.training.microbatch import Microbatches
 from lbench.training.optim import Update
 from lbench.training.resolve import Resolved
 from lbench.training.step_flops import StepFlops
@@ -110,6 +111,7 @@ def _kind(resolved: Resolved) -> Any:
         cell.blocks,
         cell.task,
         cell.recipe.batch,
+        cell.microbatch,
         cell.augmentation,
         cell.precision,
     )
@@ -120,7 +122,7 @@ def _cost(resolved: Resolved, device: torch.device, threads: int | None, cores: 
     randomness = Randomness(0)
     rule = cell.build(0)
     if threads is None:
-        threads = threads_for(rule.network, cell.task.shape, cell.recipe.batch, cores)
+        threads = threads_for(rule.network, cell.task.shape, cell.examples_at_once, cores)
     torch.set_num_threads(threads)
     rule = rule.to(device)
     rule.attach({g.name: Update(g, cell.recipe) for g in rule.groups() if g.params})
@@ -134,9 +136,10 @@ def _cost(resolved: Resolved, device: torch.device, threads: int | None, cores: 
     phases = rule.phases()
     total = sum(phase.share for phase in phases)
     step = flops = 0.0
+    microbatches = Microbatches(cell.examples_at_once)
     with autocast(device, cell.precision):
         for phase in phases:
-            seconds, operations = _phase(rule, phase, batches, randomness, device)
+            seconds, operations = _phase(rule, microbatches, phase, batches, randomness, device)
             step += phase.share / total * seconds
             flops += phase.share / total * operations
     evaluation = prediction_seconds(rule, data, cell.precision)
@@ -144,7 +147,12 @@ def _cost(resolved: Resolved, device: torch.device, threads: int | None, cores: 
 
 
 def _phase(
-    rule: Rule, phase: Phase, batches: Batches, randomness: Randomness, device: torch.device
+    rule: Rule,
+    microbatches: Microbatches,
+    phase: Phase,
+    batches: Batches,
+    randomness: Randomness,
+    device: torch.device,
 ) -> tuple[float, float]:
     """Return the seconds per step of a phase and the operations per training example."""
     flops = StepFlops()
@@ -158,8 +166,7 @@ def _phase(
         if counted:
             examples = len(batch.target)
         with flops.measure() if counted else contextlib.nullcontext():
-            rule.step(rule.prepare(batch, s), s)
-            rule.after_step(s)
+            microbatches.step(rule, batch, s)
         done += 1
         if done > WARMUP_STEPS:
             seconds.append(_now(device) - start)

@@ -65,6 +65,8 @@ class Cell:
         labels: share of the training labels that is used.
         changes: settings that differ from the defaults, for the readable id.
         encoder: the weights with which the network begins; None for initial values alone.
+        microbatch: the largest number of examples that run at once, if batches are larger; None
+            for whole batches.
     """
 
     rule: str
@@ -86,6 +88,7 @@ class Cell:
     labels: float
     changes: tuple[str, ...]
     encoder: Encoder | None = None
+    microbatch: int | None = None
 
     def build(self, seed: int) -> Rule:
         """Return the rule on its network, with the seed's initial weights or the given ones.
@@ -140,6 +143,11 @@ class Cell:
         """Return whether the network's encoder is never trained."""
         return self.encoder is not None and self.encoder.frozen
 
+    @property
+    def examples_at_once(self) -> int:
+        """Return the number of examples of a step that run at once."""
+        return self.microbatch or self.recipe.batch
+
     def _given(self) -> dict[str, Tensor] | None:
         return None if self.encoder is None else self.encoder.read()
 
@@ -176,6 +184,8 @@ class Cell:
                 **({} if self.labels == 1 else {"labels": self.labels}),
             },
             "precision": self.precision,
+            # Left out without, like the share of labels.
+            **({} if self.microbatch is None else {"microbatch": self.microbatch}),
         }
 
     @property

@@ -92,7 +92,8 @@ class Machine:
         if threads is None and (spec := run_dir.spec()) is not None:
             threads = spec["environment"]["threads"]
         if threads is None:
-            threads = threads_for(rule.network, cell.task.shape, cell.recipe.batch, self.cores)
+            examples = cell.examples_at_once
+            threads = threads_for(rule.network, cell.task.shape, examples, self.cores)
         torch.set_num_threads(threads)
         return replace(self, threads=threads)
 
@@ -256,7 +257,7 @@ def _procedure(cell: Cell, rule: Rule, training: DeviceData, seed: int) -> Proce
         cell.budget.examples,
         rule.phases(),
     )
-    return Procedure(cell.recipe, plan, Randomness(seed), cell.precision)
+    return Procedure(cell.recipe, plan, Randomness(seed), cell.precision, cell.microbatch)
 
 
 def _batches(cell: Cell, training: DeviceData, randomness: Randomness) -> Batches:

@@ -27,6 +27,7 @@ from lbench.task import Task
 from lbench.training.cell import Budget, Cell
 from lbench.training.digest import code_digest
 from lbench.training.encoder import Encoder
+from lbench.training.microbatch_check import check_microbatches
 from lbench.training.option_effects import OptionEffects
 
 RECIPE = "See them with: lbench run --help"
@@ -56,6 +57,7 @@ class Request:
         labels: share of the training labels that is used.
         encoder: file of weights with which the network begins; None for none.
         freeze_encoder: whether the layers of that file are never trained.
+        microbatch: the largest number of examples that run at once; None for whole batches.
     """
 
     rule: str
@@ -75,6 +77,7 @@ class Request:
     labels: float | str = 1.0
     encoder: Path | None = None
     freeze_encoder: bool = False
+    microbatch: int | None = None
 
 
 @dataclass(frozen=True)
@@ -89,7 +92,7 @@ class Resolved:
         idle: parts of the recipe that were asked for and have no effect beside the others, each
             with the reason and a remedy; configuration and fingerprint are the same without them.
         notes: a sentence for every other setting that was asked for and has no effect; these
-            settings are part of the fingerprint.
+            settings are part of the fingerprint, except for a microbatch.
         per_block: numbers of the rule per block, by name, such as workers and leaders.
         data_dir: directory that was searched for data first.
     """
@@ -183,8 +186,11 @@ def resolve(request: Request, registry: Registry) -> Resolved:
         labels=share,
         changes=(),
         encoder=_encoder(request),
+        microbatch=_microbatch(request, recipe),
     )
     rule_built = _build(cell)
+    if cell.microbatch is not None:
+        check_microbatches(cell, rule_built)
     effects = OptionEffects(rule, rule_built.network, cell.task)
     blocks = len(rule_built.network.blocks)
     own = dataclasses.replace(cell, blocks=None).build_network(Init(0)) if request.blocks else None
@@ -198,6 +204,7 @@ def resolve(request: Request, registry: Registry) -> Resolved:
         **_differing("augmentation", cell.augmentation, str(plain)),
         **_differing("protocol", cell.protocol, "strict"),
         **_differing("precision", cell.precision, "fp32"),
+        **({} if cell.microbatch is None else {"microbatch": cell.microbatch}),
         **({"labels": share} if share != 1 else {}),
         **_encoder_changes(cell.encoder),
         **{k: v for k, v in source.options().items() if v != usual.get(k)},
@@ -233,6 +240,8 @@ def _notes(request: Request, recipe: Recipe, rule: Rule) -> list[str]:
     names += ["dropout"] if "dropout" in request.recipe and recipe.dropout else []
     if names and not _uses(rule, rule.network):
         notes.append(f"{', '.join(names)} cannot act: rule {request.rule} uses no network.")
+    if request.microbatch is not None and request.microbatch >= recipe.batch:
+        notes.append(f"microbatch cannot act: a batch has {recipe.batch} examples.")
     decays = any(group.weight_decay for group in rule.groups() if group.params)
     if "weight_decay" in request.recipe and recipe.weight_decay and not decays:
         notes.append(f"weight_decay cannot act: no parameter of rule {request.rule} decays.")
@@ -325,6 +334,14 @@ def _budget(request: Request, source: Source) -> Budget:
     if request.examples is not None:
         return Budget(None, request.examples)
     return Budget(request.epochs if request.epochs is not None else source.epochs)
+
+
+def _microbatch(request: Request, recipe: Recipe) -> int | None:
+    """Return the size of microbatches; None if batches are not larger."""
+    size = request.microbatch
+    if size is not None and size < 1:
+        raise UsageError(f"--microbatch must be at least 1, but got {size}.")
+    return None if size is None or size >= recipe.batch else size
 
 
 def _share(labels: float | str) -> float:

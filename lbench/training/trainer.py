@@ -24,6 +24,7 @@ from lbench.training.clock import Clock
 from lbench.training.evaluation import autocast, evaluate, prediction_seconds
 from lbench.training.forecast import Forecast
 from lbench.training.memory import Peak
+from lbench.training.microbatch import Microbatches
 from lbench.training.optim import Update
 from lbench.training.pace import Pace
 from lbench.training.schedule import factor
@@ -89,6 +90,7 @@ class Trainer:
         self.batches, self.validation = data.batches, data.validation
         self.recipe, self.plan = procedure.recipe, procedure.plan
         self.randomness, self.precision = procedure.randomness, procedure.precision
+        self.microbatches = Microbatches(procedure.microbatch or self.recipe.batch)
         self.run_dir, self.reporter = output.run_dir, output.reporter
         self.save_interval = Interval(output.checkpoint_every)
         self.device = self.batches.data.device
@@ -170,13 +172,13 @@ class Trainer:
         if self.glances is not None and self.glances.due(self.index):
             with self._uncounted(), self.forecast.glancing():
                 step_position = StepPosition(self.index, epoch, last)
-                self.glances.add(rule, batch, step_position, phase, self.reporter.note)
+                part = self.microbatches.first(batch)  # all that fits into memory for certain
+                self.glances.add(rule, part, step_position, phase, self.reporter.note)
         if self.probes is not None:
             self.probes.before_step(batch, s)
         measured = self.step_memory.due(self.index - start, count)
         with self._measured() if measured else contextlib.nullcontext():
-            rule.step(rule.prepare(batch, s), s)
-            rule.after_step(s)
+            self.microbatches.step(rule, batch, s)
         if self.probes is not None:
             self.probes.after_step(batch, s)
         if "loss" not in s.logs:

@@ -39,12 +39,14 @@ class Procedure:
         plan: the steps by epoch and phase.
         randomness: the run's random streams.
         precision: ``fp32`` or ``bf16``.
+        microbatch: the largest number of examples that run at once; None for whole batches.
     """
 
     recipe: Recipe
     plan: StepPlan
     randomness: Randomness
     precision: str = "fp32"
+    microbatch: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
