@@ -76,7 +76,7 @@ class Arm:
         settings: values by name, with the names of the command line: an option of the rule or a
             part of the recipe by its plain name, ``net.widths`` for an option of the network,
             ``data.permute`` for one of the dataset, and ``epochs``, ``examples``, ``labels``,
-            ``blocks``, ``augment``, ``precision``, ``encoder``,
+            ``blocks``, ``augment``, ``precision``, ``microbatch``, ``encoder``,
             ``freeze_encoder``. With ``equal = "flops"`` a run takes as many
             operations as the reference rule takes in its epochs.
         axes: settings with several values; every combination is a point.

@@ -146,6 +146,7 @@ def test_equal_terms_leave_nothing_to_say(made_up: Any) -> None:
         ({"task": {"augmentation": "crop4,flip"}}, "augmentation", "crop4,flip"),
         ({"task": {"labels": 0.05}}, "labels", "0.05"),
         ({"precision": "bf16"}, "precision", "bf16"),
+        ({"microbatch": 8}, "microbatch", "8"),
         ({"network": {"options": {"widths": [300]}}}, "network options", "widths=300"),
         ({"environment": {"device": "cuda:0", "threads": 2}}, "device", "cuda:0"),
         ({"seed": 5}, "seeds", "5"),

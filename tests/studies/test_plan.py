@@ -132,6 +132,8 @@ def test_the_error_for_an_unknown_name_has_the_most_similar_one(
         ({"epochs": 2.5}, "Setting epochs must be a whole number, but got 2.5"),
         ({"epochs": "many"}, "Setting epochs must be a whole number, but got 'many'"),
         ({"blocks": True}, "Setting blocks must be a whole number, but got True"),
+        ({"microbatch": 0}, "--microbatch must be at least 1, but got 0"),
+        ({"microbatch": 8, "batch": 32, "net.norm": "batch"}, "the BatchNorm of this network"),
         ({"precision": "fp8"}, "Setting precision must be fp32 or bf16, but got 'fp8'"),
         ({"equal": "flop"}, "Setting equal must be epochs or flops, but got 'flop'"),
         ({"augment": 3}, "Setting augment must be text, but got 3"),
@@ -339,12 +341,13 @@ def test_a_rule_without_matrix_products_has_no_budget_of_operations() -> None:
 
 def test_the_flops_per_training_example_do_not_depend_on_the_batch() -> None:
     arms = [Arm("bp", name=str(batch), settings={"batch": batch}) for batch in (16, 600)]
+    arms.append(Arm("bp", name="parts", settings={"batch": 16, "microbatch": 6}))
     arms.append(Arm("lg_bp", settings={"schedule": "sequential"}))
     plan = make_plan(*arms, settings={"epochs": 1, "net.widths": [30, 20]})
-    small, large, sequential = step_costs(plan, torch.device("cpu"), 1, str).values()
+    small, large, parts, sequential = step_costs(plan, torch.device("cpu"), 1, str).values()
     first, second, out = 2 * 64 * 30, 2 * 30 * 20, 2 * 20 * 10
     # Forward pass, weight gradients, and input gradients of all layers but the first.
-    assert small.flops == large.flops == 3 * (first + second + out) - first
+    assert small.flops == large.flops == parts.flops == 3 * (first + second + out) - first
     # Half of the budget trains the first block and its head, half the second block, whose input
     # is detached, with its head and the readout.
     head = 2 * 30 * 10

@@ -29,6 +29,7 @@ CHANGES: list[dict[str, Any]] = [
     {"protocol": "paper"},
     {"augmentation": "translate1"},
     {"precision": "bf16"},
+    {"config": {"selection": "example"}, "microbatch": 8},
 ]
 
 
