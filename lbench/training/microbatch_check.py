@@ -10,7 +10,7 @@ from torch import Tensor
 from lbench.auditing.copies import Copy, Original
 from lbench.auditing.rules import CLASSES, SHAPE
 from lbench.auditing.schedule import position
-from lbench.errors import LbenchError, UsageError
+from lbench.errors import LbenchError, MisfitError
 from lbench.init import Init
 from lbench.randomness import Randomness
 from lbench.recipe import Recipe
@@ -43,7 +43,7 @@ def check_microbatches(cell: Cell, rule: Rule) -> None:
         rule: the rule on its network.
 
     Raises:
-        UsageError: the updates differ, or may differ; the message has the reason.
+        MisfitError: the updates differ, or may differ; the message has the reason.
     """
     couples = rule.claims(cell.config, rule.network).couples
     if couples == "none":
@@ -73,8 +73,8 @@ def check_microbatches(cell: Cell, rule: Rule) -> None:
         )
 
 
-def _refusal(cell: Cell, reason: str, hint: str) -> UsageError:
-    return UsageError(
+def _refusal(cell: Cell, reason: str, hint: str) -> MisfitError:
+    return MisfitError(
         f"--microbatch {cell.microbatch} would change the updates of rule {cell.rule}: {reason}.",
         hint,
     )

@@ -356,6 +356,15 @@ def test_the_flops_per_training_example_do_not_depend_on_the_batch() -> None:
     assert min(small.step, large.step, sequential.step) > 0
 
 
+def test_a_rule_that_cannot_run_in_microbatches_is_reported_and_the_others_are_trained() -> None:
+    plan = make_plan(Arm("bp"), Arm("lfnn_l"), settings={"microbatch": 8})
+    assert [point.rule for point in plan.points] == ["bp"]
+    (refused,) = plan.untrainable
+    assert refused.point.rule == "lfnn_l"
+    assert "it couples the examples of a batch, through means" in refused.reason
+    assert "--microbatch 8" in as_flags(plan.points[0], {}, registry())
+
+
 def test_equal_operations_include_those_of_after_step() -> None:
     settings = {"epochs": 1, "net.widths": [30, 20], "batch": 16}
     (cost,) = step_costs(
