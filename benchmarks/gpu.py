@@ -223,8 +223,8 @@ def epoch(device: Device) -> bool:
 def memory(device: Device) -> bool:
     """Print the memory and time of a step on a large network."""
     sizes = device.sizes
-    for side, (name, options) in SIDES.items():
-        rule = device.rule(name, sizes.large, 1000, **options)
+    for label, side in SIDES["resnet50"].items():
+        rule = device.rule(side.rule, sizes.large, 1000, **side.options)
         batch = device.batch(sizes.batch, (3, sizes.pixels, sizes.pixels), 1000)
         step = device.stepper(rule, batch, "fp32")
         step()  # the optimizers make their state
@@ -234,7 +234,7 @@ def memory(device: Device) -> bool:
             before = torch.cuda.memory_allocated(device.device)
             step()
             peak = (torch.cuda.max_memory_allocated(device.device) - before) / 2**20
-        print(f"{side}: {peak:.0f} MiB, {1e3 * device.seconds(step):.1f} ms per step")
+        print(f"{label}: {peak:.0f} MiB, {1e3 * device.seconds(step):.1f} ms per step")
     return True
 
 
