@@ -74,7 +74,6 @@ SIDES = {
     },
     "microbatch": {
         "bp": Side("bp", norm="group"),
-        "bp, checkpoint": Side("bp", {"checkpoint": True}, norm="group"),
         "bp, microbatch": Side("bp", norm="group", at_once=MICROBATCH),
     },
 }

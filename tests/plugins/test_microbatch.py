@@ -21,6 +21,7 @@ from lbench.registry import GROUP, build
 from lbench.rule import Rule
 from lbench.step import Step
 from lbench.training.microbatch import Microbatches
+from lbench.training.microbatch_check import _difference
 from lbench.training.optim import Update
 from tests.plugins.small import batch_of, make
 from tests.training.helper import ask
@@ -148,6 +149,15 @@ def test_options_are_refused_exactly_where_the_update_differs(
     with nullcontext() if expected else refused as caught:
         ask(name, config=options, network="mlp", recipe={"dropout": 0.2}, microbatch=8)
     assert caught is None or "Leave out --microbatch" in caught.value.hint
+
+
+def test_a_claim_on_the_runs_network_counts_where_the_small_network_couples_nothing() -> None:
+    """With leadership 0.95 all workers of the small network lead, and 25 of 26 of this one."""
+    resolved = ask("lfnn_l", config={"leadership": 0.95}, network="mlp")
+    assert resolved.per_block == {"workers": [26, 26], "leaders": [25, 25]}
+    assert _difference(resolved.cell) is None
+    with pytest.raises(UsageError, match="it couples the examples of a batch, through means"):
+        ask("lfnn_l", config={"leadership": 0.95}, network="mlp", microbatch=8)
 
 
 WORDS = {"means over the batch": "means", "pairs of rows": "pairs"}
