@@ -18,11 +18,7 @@ from lbench.errors import LbenchError, MisfitError, UsageError
 from lbench.output.table import settings as settings_text
 from lbench.registry import Registry
 from lbench.studies.definition import Domain, Point, Study, UntrainablePoint
-from lbench.studies.idle_options import (
-    option_effects,
-    refuse_idle_options,
-    without_idle_options,
-)
+from lbench.studies.idle_options import refuse_idle_options, without_idle_options
 from lbench.studies.settings import check_types, request
 from lbench.studies.space import search_space
 from lbench.training import plugin_errors
@@ -76,9 +72,9 @@ def configurations(
         part, refusal = _configured(study, group, registry, data_dir, first_only=bool(settings))
         need = refusal or (_idle(study, part) if settings else None)
         if settings and need is not None:
-            settings = _acting(study, group, settings, need, registry, data_dir)
             group = _with_settings(group, settings, need)
             part, refusal = _configured(study, group, registry, data_dir)
+            _drop_notes(part, settings)
         misfit = misfit or refusal
         result.add(part)
     if misfit is not None and not result.points:
@@ -221,19 +217,12 @@ def _sentences(point: Point, settings: Mapping[str, Any], need: UsageError) -> s
     )
 
 
-def _acting(
-    study: Study,
-    group: Sequence[Point],
-    settings: Mapping[str, Any],
-    need: UsageError,
-    registry: Registry,
-    data_dir: Path | None,
-) -> Mapping[str, Any]:
-    """Return the settings of the fallback without those that cannot act on these layers."""
-    first = _with_settings(group[:1], settings, need)
-    part, _ = _configured(study, first, registry, data_dir)
-    if not part.points:
-        return settings
-    resolved = part.resolved[first[0].key]
-    effects = option_effects(resolved)
-    return {n: v for n, v in settings.items() if not effects.idle(resolved.cell.config, n)}
+def _drop_notes(part: Configurations, settings: Mapping[str, Any]) -> None:
+    """Leave out the notes on options of the fallback that cannot act on these layers.
+
+    They are kept in the configuration: the small network of the audit may have other layers.
+    """
+    begins = tuple(f"Option {name} cannot act" for name in settings)
+    for key, resolved in part.resolved.items():
+        notes = [note for note in resolved.notes if not note.startswith(begins)]
+        part.resolved[key] = replace(resolved, notes=notes)

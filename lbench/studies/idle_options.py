@@ -43,7 +43,7 @@ def refuse_idle_options(
         first = resolved[group[0].key]
         if len(group) < 2 or not declares_effects(first.cell.rule_class):
             continue
-        effects = option_effects(first)
+        effects = _effects(first)
         configs = [resolved[point.key].cell.config for point in group]
         for option in type(first.cell.config).model_fields:
             sets = [
@@ -74,7 +74,7 @@ def without_idle_options(
         options = [name for name in space if name in type(cell.config).model_fields]
         if not options or not declares_effects(cell.rule_class):
             continue
-        effects, left_out = option_effects(resolved[point.key]), []
+        effects, left_out = _effects(resolved[point.key]), []
         for option in options:
             values = list(_values(space[option]))
             varied = [c for value in values if (c := _with(cell.config, {option: value}))]
@@ -165,8 +165,7 @@ def _with(config: RuleConfig, values: Mapping[str, Any]) -> RuleConfig | None:
         return None
 
 
-def option_effects(resolved: Resolved) -> OptionEffects:
-    """Return the effects of a rule's options on the network of a configuration."""
+def _effects(resolved: Resolved) -> OptionEffects:
     cell = resolved.cell
     return OptionEffects(cell.rule_class, cell.build_network(Init(0)), cell.task)
 

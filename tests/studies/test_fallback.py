@@ -37,15 +37,17 @@ def test_a_rule_that_refuses_its_network_gets_the_fallback_at_every_value_of_an_
     plan = make_plan(Arm("lfnn_l", axes=SHARES), Arm("bp"), Arm("lfnn_l_rr"))
     first, second, bp, readouts = plan.points
     assert [point.settings.get("workers") for point in plan.points] == [2, 2, None, None]
-    # Without fully connected blocks the other setting could not act, so it is left out.
-    assert all("forward" not in point.settings for point in plan.points)
+    # Without fully connected blocks forward acts in the audit's network alone: there is no note.
+    assert [point.settings.get("forward") for point in plan.points] == ["relu", "relu", None, None]
+    assert not any(resolved.notes for resolved in plan.resolved.values())
     assert first.key == "lfnn_l/digits/cnn/leadership=0.1"
     assert plan.resolved[first.key].per_block == {"workers": [2], "leaders": [1]}
     assert plan.resolved[second.key].per_block == {"workers": [2], "leaders": [2]}
     assert bp.fallback == readouts.fallback == ""
     assert plan.notes == [
-        "lfnn_l on digits, cnn has workers=2, which the study sets where a rule needs it. Without: "
-        "Block 'conv1' has width 32, which is not a multiple of 10 classes x 1 units per class."
+        "lfnn_l on digits, cnn has workers=2 forward=relu, which the study sets where a rule needs "
+        "it. Without: Block 'conv1' has width 32, which is not a multiple of 10 classes x 1 units "
+        "per class."
     ]
 
 
