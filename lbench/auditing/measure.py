@@ -9,7 +9,7 @@ from typing import Any
 from lbench.auditing.conduct import label_leaks, observed, shared, split_differs
 from lbench.auditing.locality import Locality, global_error, locality
 from lbench.auditing.maps import chain
-from lbench.auditing.report import Report
+from lbench.auditing.report import UNSEEN, Report
 from lbench.auditing.state import trained_state
 from lbench.auditing.subject import Conduct, Subject
 from lbench.auditing.transport import Transport, transport
@@ -61,7 +61,7 @@ def measure(
         subject.name,
         network,
         subject.units,
-        _values(subject, results),
+        _values(subject, claims, results),
         claims,
         results.local,
         results.transport,
@@ -102,10 +102,10 @@ class _Results:
     last: str
     full: bool
 
-    def coupling(self, subject: Subject) -> str | None:
+    def coupling(self, subject: Subject, claims: Claims | None) -> str | None:
         """Return none, mean or rows; None where it cannot be measured."""
         if not self.coupled:
-            return "none"
+            return None if _claims_coupling(claims) else "none"
         return None if self.noisy else subject.coupling()
 
 
@@ -182,7 +182,11 @@ def _transport(
     return moved
 
 
-def _values(subject: Subject, results: _Results) -> dict[str, Any]:
+def _claims_coupling(claims: Claims | None) -> bool:
+    return claims is not None and claims.couples not in (None, "none")
+
+
+def _values(subject: Subject, claims: Claims | None, results: _Results) -> dict[str, Any]:
     """Return the measured values by name of the claim."""
     moved, conduct, elsewhere = results.transport, results.conduct, results.elsewhere
     strongest = moved.strongest
@@ -195,7 +199,7 @@ def _values(subject: Subject, results: _Results) -> dict[str, Any]:
         "backward_depth": "full" if results.full else None if moved.unmeasurable else depth,
         "update_locked": None if elsewhere and not locked else locked,
         "global_error": None if elsewhere and results.error == "none" else results.error,
-        "couples": results.coupling(subject),
+        "couples": results.coupling(subject, claims),
         "writes": "foreign" if conduct.writes else "shared" if results.shared else "own",
         "prediction": "leaks" if results.leaks else "clean",
         "randomness": "global" if conduct.generators else "addressed",
@@ -211,8 +215,10 @@ def _evidence(subject: Subject, claims: Claims | None, results: _Results) -> dic
     coupled = [
         f"the update of {label(n)} differs when the batch is cut in two" for n in results.coupled
     ]
-    if results.coupled and (coupling := results.coupling(subject)):
+    if results.coupled and (coupling := results.coupling(subject, claims)):
         coupled.insert(0, INFERRED.format(coupling))
+    elif not results.coupled and _claims_coupling(claims):
+        coupled.append(UNSEEN)
     evidence = {
         "transport": [DIFFERENCES]
         if claims_scalar and strongest == "none"

@@ -16,6 +16,10 @@ CONDUCT = {"writes": "own", "prediction": "clean", "randomness": "addressed"}
 MAIN = ("bp_free", "transport", "backward_depth")
 """Measurements without which the verdict is ``not measurable``, whatever is claimed."""
 NOISE = "the step draws noise that cannot be cut in two with the batch"
+UNSEEN = (
+    "no update differed when the batch was cut in two, but a choice that the whole batch makes, "
+    "such as that of leaders, may by chance be the same for its halves"
+)
 
 Verdict = Literal["as claimed", "contradicted", "not measurable", "measured"]
 """``measured``: everything was measured, and there are no claims to compare it with."""
@@ -109,7 +113,9 @@ class Report:
                 layers.setdefault(entry["reason"], []).append(entry["layer"])
         reasons = [f"for {', '.join(names)}, {reason}" for reason, names in layers.items()]
         reasons += self.evidence.get("bp_free", []) if "bp_free" in missing else []
-        return [*reasons, NOISE] if "couples" in missing else reasons
+        if "couples" in missing:
+            reasons.append(UNSEEN if UNSEEN in self.evidence.get("couples", []) else NOISE)
+        return reasons
 
     def layers(self) -> list[dict[str, Any]]:
         """Return the trained layers in the order in which they act.

@@ -11,6 +11,7 @@ from lbench.auditing.measure import ROWS, measure
 from lbench.auditing.report import Report
 from lbench.auditing.rule_subject import RuleSubject
 from lbench.config import RuleConfig
+from lbench.errors import UsageError
 from lbench.init import Init
 from lbench.networks.frozen_encoder import with_frozen_encoder
 from lbench.networks.spec import NetworkSpec, network_spec
@@ -94,14 +95,17 @@ def audit_class(
         frozen: whether the network's encoder is fixed, so that the rule trains what is behind it.
         blocks: as in :func:`audit_rule`; so are ``dropout``, ``seed`` and ``progress``.
     """
-    small = type(spec)(**{**spec.model_dump(), **spec.small})
-    init = Init(seed)
-    built = small.build(init, SHAPE, CLASSES, dropout)
-    if frozen:
-        built = with_frozen_encoder(built, small)
-    if blocks is not None and blocks < len(built.blocks):
-        built = built.regrouped(blocks)
-    rule = cls(built, Task("audit", SHAPE, CLASSES), config, init)
+
+    def make(small: NetworkSpec) -> Rule:
+        init = Init(seed)
+        built = small.build(init, SHAPE, CLASSES, dropout)
+        if frozen:
+            built = with_frozen_encoder(built, small)
+        if blocks is not None and blocks < len(built.blocks):
+            built = built.regrouped(blocks)
+        return cls(built, Task("audit", SHAPE, CLASSES), config, init)
+
+    rule, small = on_small_network(spec, make)
     randomness = Randomness(seed)
     x = randomness.draw("audit/x", 0, (2 * ROWS, *SHAPE)).double()
     order = torch.randperm(2 * ROWS, generator=randomness.generator("audit/target"))
@@ -113,6 +117,51 @@ def audit_class(
     report = measure(subject, _words(network, small), claims, progress)
     report.config = config.model_dump(mode="json")
     return report
+
+
+def on_small_network(
+    spec: NetworkSpec, make: Callable[[NetworkSpec], Rule]
+) -> tuple[Rule, NetworkSpec]:
+    """Return a rule on a small network of a family, and the options of that network.
+
+    The small network may have layers that the run's network has not, such as fully connected ones
+    behind convolutions, and the rule's options may not fit them. Where the rule refuses it, the
+    small network is made without these layers, if two blocks are left.
+
+    Args:
+        spec: options of the run's network.
+        make: returns the rule on the network with these options.
+
+    Raises:
+        UsageError: the rule refuses the small network.
+    """
+    own = spec.model_dump()
+    small = type(spec)(**{**own, **spec.small})
+    try:
+        return make(small), small
+    except UsageError:
+        fewer = fewer_layers(spec)
+        if not fewer:
+            raise
+        small = type(spec)(**{**own, **spec.small, **fewer})
+        rule = make(small)
+        if len(rule.network.blocks) < 2:
+            raise
+        return rule, small
+
+
+def fewer_layers(spec: NetworkSpec) -> dict[str, tuple[Any, ...]]:
+    """Return the options with an entry per layer of which a network has fewer than the small one.
+
+    Args:
+        spec: options of the network.
+    """
+    own = {name: getattr(spec, name) for name in spec.small}
+    return {
+        name: own[name]
+        for name, value in spec.small.items()
+        if isinstance(own[name], tuple) and len(own[name]) < len(value)
+    }
 
 
 def _words(network: str, spec: NetworkSpec) -> str:

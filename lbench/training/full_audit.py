@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lbench.auditing import AUDIT
-from lbench.auditing.rules import audit_class
+from lbench.auditing.rules import audit_class, fewer_layers
 from lbench.data.cache import directory
 from lbench.errors import DamagedError, LbenchError
 from lbench.network import Chain, Network
@@ -86,6 +86,7 @@ def cache_key(cell: Cell, blocks: int | None) -> str:
         "network_code": cell.network_code,
         # Widths and depth are those of the small network, not those of the configuration.
         "options": {**spec.model_dump(mode="json"), **spec.small},
+        **({"fewer": fewer} if (fewer := fewer_layers(spec)) else {}),
         "blocks": blocks,
         "dropout": cell.recipe.dropout,
         **({"encoder": "fixed"} if cell.frozen_encoder else {}),

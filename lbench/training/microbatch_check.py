@@ -8,10 +8,11 @@ import torch
 from torch import Tensor
 
 from lbench.auditing.copies import Copy, Original
-from lbench.auditing.rules import CLASSES, SHAPE
+from lbench.auditing.rules import CLASSES, SHAPE, on_small_network
 from lbench.auditing.schedule import position
 from lbench.errors import LbenchError, MisfitError
 from lbench.init import Init
+from lbench.networks.spec import NetworkSpec
 from lbench.randomness import Randomness
 from lbench.recipe import Recipe
 from lbench.rule import Rule
@@ -109,13 +110,17 @@ def _difference(cell: Cell) -> tuple[str, str] | None:
 
 def _small(cell: Cell) -> Rule:
     """Return the rule on a small network of the configuration's family."""
-    spec = type(cell.network_spec)(**{**cell.network_spec.model_dump(), **cell.network_spec.small})
-    init, task = Init(0), Task(cell.task.dataset, SHAPE, CLASSES)
-    frozen = cell.frozen_encoder
-    network = build_network(spec, init, task, cell.recipe.dropout, None, frozen=frozen)
-    if cell.blocks is not None and cell.blocks < len(network.blocks):
-        network = network.regrouped(cell.blocks)
-    return cell.rule_class(network, task, cell.config, init)
+    task, frozen = Task(cell.task.dataset, SHAPE, CLASSES), cell.frozen_encoder
+
+    def make(spec: NetworkSpec) -> Rule:
+        init = Init(0)
+        network = build_network(spec, init, task, cell.recipe.dropout, None, frozen=frozen)
+        if cell.blocks is not None and cell.blocks < len(network.blocks):
+            network = network.regrouped(cell.blocks)
+        return cell.rule_class(network, task, cell.config, init)
+
+    rule, _ = on_small_network(cell.network_spec, make)
+    return rule
 
 
 def _trained(copy: Copy, size: int) -> dict[str, Tensor]:
