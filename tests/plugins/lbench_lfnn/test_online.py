@@ -303,9 +303,9 @@ def test_deeper_networks_have_the_gradient_of_the_papers_loss(blocks: int, norm:
     ("net", "problem", "hint"),
     [
         (Mlp(widths=(10,)), "width 10, which is not a multiple of 3 classes", "9 or 12"),
-        (Mlp(widths=(2,)), "width 2", "width of 3,"),
+        (Mlp(widths=(2,)), "width 2", "width of 3."),
         (Mlp(widths=(9, 10)), "'fc2' has width 10", "9 or 12"),
-        (Mlp(widths=(9,), norm="group"), "normalisation of 'fc1'", "norm=none"),
+        (Mlp(widths=(9,), norm="group"), "normalisation of 'fc1'", "no normalisation"),
         (Cnn(widths=(6, 6)), "'conv1' is not such a layer", "--network one-vs-all"),
         (
             LocalMixer(patches=2, channels=6, depth=2),
