@@ -96,21 +96,19 @@ def _settings(
     return parse_settings(value, parameter.opts[0])
 
 
-data_option: Callable[[Any], Any] = click.option(
-    "--data",
-    multiple=True,
-    metavar="NAME=VALUE",
-    callback=_settings,
-    help="An option of the dataset; may be repeated.",
-)
+def _settings_option(flag: str, of: str) -> Callable[[Any], Any]:
+    """Return an option that may be repeated, whose value is a dictionary."""
+    return click.option(
+        flag,
+        multiple=True,
+        metavar="NAME=VALUE",
+        callback=_settings,
+        help=f"An option of the {of}; may be repeated.",
+    )
 
-net_option: Callable[[Any], Any] = click.option(
-    "--net",
-    multiple=True,
-    metavar="NAME=VALUE",
-    callback=_settings,
-    help="An option of the network; may be repeated.",
-)
+
+data_option = _settings_option("--data", "dataset")
+net_option = _settings_option("--net", "network")
 
 
 def _cache_limit(ctx: click.Context, parameter: click.Parameter, value: str | None) -> None:

@@ -13,6 +13,7 @@ from lbench.cli.common import (
     TIME_OVER_CODE,
     cache_limit_option,
     data_dir_option,
+    data_option,
     device_option,
     home_option,
     json_option,
@@ -134,12 +135,7 @@ def request_options(command: Any) -> Any:
             metavar="SHARE",
             help="Share of each block's output that training sets to 0.",
         ),
-        click.option(
-            "--data",
-            multiple=True,
-            metavar="NAME=VALUE",
-            help="An option of the dataset; may be repeated.",
-        ),
+        data_option,
         data_dir_option,
         skip_bad_option,
         click.option(
@@ -251,7 +247,7 @@ def _request(settings: Mapping[str, Any]) -> Request:
     values = dict(settings)
     recipe = {name: values.pop(name) for name in settings if name in Recipe.model_fields}
     augment = values.pop("augment")
-    data = parse_settings(values.pop("data"), "--data")
+    data = values.pop("data")
     if values.pop("skip_bad"):
         data.setdefault("skip_bad", "true")
     return Request(

@@ -18,17 +18,10 @@ from lbench.task import Batch, Task
 from lbench.testing.checks import CHECKS, examine
 from lbench.testing.one_device import run_without_values
 from lbench.testing.subject import Subject
-from tests.testing.wrong import Plain
+from tests.testing.wrong import Plain, WaitsForValues
 
 SHAPE, CLASSES, ROWS = (3, 8, 8), 4, 8
 NETWORKS = ("mlp", "cnn", "resnet", "mixer", "resnet18", "vit-tiny", "convnext-tiny")
-
-
-class Item(Plain):
-    """A rule that logs through the CPU."""
-
-    def after_step(self, s: Step) -> None:
-        self.seen = s.logs["loss"].item()
 
 
 class Branch(Plain):
@@ -70,7 +63,7 @@ class Logs(Plain):
 @pytest.mark.parametrize(
     ("rule", "reason"),
     [
-        (Item, r"item\(\) cannot be called on meta tensors.*test_one_device.py:\d+"),
+        (WaitsForValues, r"item\(\) cannot be called on meta tensors.*wrong.py:\d+"),
         (Branch, r"item\(\) cannot be called on meta tensors.*test_one_device.py:\d+"),
         (Kept, r"device.*test_one_device.py:\d+"),
         (Made, r"has tensors on cpu and meta.*test_one_device.py:\d+"),
